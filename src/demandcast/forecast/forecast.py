@@ -1,0 +1,176 @@
+"""A forecast: quantiles and, where the model draws them, joint sample paths of every series."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.errors import DataError, ShapeError
+from demandcast.schema import Frequency, Schema
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from demandcast.panel.panel import Panel
+
+Floats = NDArray[np.float32]
+DEFAULT_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Distributions of N series over H steps, in the user's units.
+
+    Attributes:
+        schema: The user's column names.
+        keys: The key columns, N rows, as they came.
+        cutoffs: Grid step of the last value the forecast knew, (N,).
+        levels: Probabilities, increasing, (Q,).
+        quantiles: Values there, (N, H, Q), never crossing.
+        mean: The mean of the distribution, (N, H).
+        samples: Paths joint along the horizon, (N, S, H), or None.
+        model: Name of what made it.
+    """
+
+    schema: Schema
+    keys: pl.DataFrame
+    cutoffs: NDArray[np.int64]
+    levels: tuple[float, ...]
+    quantiles: Floats
+    mean: Floats
+    samples: Floats | None = None
+    model: str = ""
+    time_zone: str | None = None
+    time_dtype: pl.DataType | None = None
+
+    def __post_init__(self) -> None:
+        n, h, q = self.quantiles.shape
+        if self.mean.shape != (n, h) or len(self.levels) != q or len(self.cutoffs) != n:
+            raise ShapeError(
+                f"quantiles are {(n, h, q)}, (series, horizon, levels), but the mean is {self.mean.shape}, "
+                f"with {len(self.levels)} levels and {len(self.cutoffs)} cutoffs"
+            )
+        if np.isnan(self.quantiles).any():
+            bad = int(np.flatnonzero(np.isnan(self.quantiles).any((1, 2)))[0])
+            raise DataError(f"the forecast of series {self.keys.row(bad)} holds NaN; please report this")
+
+    @classmethod
+    def from_samples(
+        cls, samples: Floats, levels: tuple[float, ...], panel: Panel, *, model: str
+    ) -> Forecast:
+        """From paths (N, S, H) of every series of the panel, behind its last step."""
+        quantiles = np.quantile(samples, levels, axis=1).transpose(1, 2, 0).astype(np.float32)
+        return cls.of(panel, levels, quantiles, samples.mean(1), samples=samples, model=model)
+
+    @classmethod
+    def of(
+        cls,
+        panel: Panel,
+        levels: tuple[float, ...],
+        quantiles: Floats,
+        mean: Floats,
+        *,
+        samples: Floats | None = None,
+        model: str,
+    ) -> Forecast:
+        """A forecast of every series of the panel, behind its last step."""
+        return cls(
+            schema=panel.schema,
+            keys=panel.keys,
+            cutoffs=panel.ends(),
+            levels=tuple(levels),
+            quantiles=quantiles,
+            mean=mean,
+            samples=samples,
+            model=model,
+            time_zone=panel.time_zone,
+            time_dtype=panel.time_dtype,
+        )
+
+    @property
+    def horizon(self) -> int:
+        return int(self.quantiles.shape[1])
+
+    @property
+    def n_series(self) -> int:
+        return int(self.quantiles.shape[0])
+
+    def quantile(self, level: float) -> Floats:
+        """Values at one level, (N, H): from the paths where there are any, else between the levels.
+
+        Raises:
+            DataError: The level lies outside those forecast, and there are no paths.
+        """
+        if not 0 < level < 1:
+            raise DataError(f"level {level} is not between 0 and 1; say 0.9 for the 90 % quantile")
+        near = np.flatnonzero(np.isclose(self.levels, level))
+        if len(near):
+            return np.asarray(self.quantiles[..., near[0]], np.float32)
+        if self.samples is not None:
+            return np.asarray(np.quantile(self.samples, level, axis=1), np.float32)
+        if not self.levels[0] < level < self.levels[-1]:
+            raise DataError(
+                f"level {level} lies outside {self.levels[0]} to {self.levels[-1]}; "
+                f"ask for it at prediction: model.predict(panel, levels=[..., {level}])"
+            )
+        right = int(np.searchsorted(self.levels, level))
+        low, high = self.levels[right - 1], self.levels[right]
+        w = np.float32((level - low) / (high - low))
+        return np.asarray(self.quantiles[..., right - 1] * (1 - w) + self.quantiles[..., right] * w, np.float32)
+
+    @property
+    def median(self) -> Floats:
+        return self.quantile(0.5)
+
+    def times(self) -> NDArray[Any]:
+        """Timestamps of the steps forecast, (N, H)."""
+        steps = self.cutoffs[:, None] + 1 + np.arange(self.horizon)
+        grid = Frequency.parse(self.schema.freq)
+        return np.asarray(grid.times(steps.ravel())).reshape(steps.shape)
+
+    def to_frame(self) -> pl.DataFrame:
+        """One row per series and step: key columns, time, "mean", then one column per level."""
+        n, h = self.mean.shape
+        frame = self.keys[np.repeat(np.arange(n), h).tolist()]
+        time = pl.Series(self.schema.time, self.times().ravel())
+        if self.time_zone is not None:
+            utc = Frequency.parse(self.schema.freq).is_subdaily
+            time = (
+                time.dt.replace_time_zone("UTC").dt.convert_time_zone(self.time_zone)
+                if utc
+                else time.dt.replace_time_zone(self.time_zone)
+            )
+        elif self.time_dtype is not None:
+            time = time.cast(self.time_dtype)
+        columns = [time, pl.Series("mean", self.mean.ravel())]
+        columns += [
+            pl.Series(f"{level:g}", self.quantiles[..., i].ravel()) for i, level in enumerate(self.levels)
+        ]
+        return frame.with_columns(columns)
+
+    def index(self, key: Any) -> int:
+        """Row of a series by its key: a value, or a tuple for several key columns."""
+        wanted = key if isinstance(key, tuple) else (key,)
+        for i, row in enumerate(self.keys.iter_rows()):
+            if row == wanted:
+                return i
+        raise DataError(f"no series {key!r}; the first is {self.keys.row(0)!r}, see forecast.keys for all")
+
+    def plot(self, key: Any = None, *, history: Panel | None = None) -> Figure:
+        """A fan chart of one series; the first where no key is given."""
+        from demandcast.report.figures import fan_chart
+
+        return fan_chart(self, self.keys.row(0) if key is None else key, panel=history)
+
+    def __repr__(self) -> str:
+        paths = f", {self.samples.shape[1]} paths" if self.samples is not None else ""
+        return f"Forecast({self.model}: {self.n_series:,} series x {self.horizon} steps{paths})"
+
+    def _repr_html_(self) -> str:
+        head: str = self.to_frame().head(10)._repr_html_()
+        return f"<b>{html.escape(repr(self))}</b>{head}"

@@ -1,0 +1,77 @@
+"""What every method owes its user: fit, predict and save, and nothing to call in between."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from demandcast.errors import ConfigError
+from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.panel.panel import Panel
+
+
+class Forecaster(ABC):
+    """A method with its hyper-parameters, cheap to make; `fit` always starts fresh."""
+
+    name: ClassVar[str]  # as on the command line: "deepar"
+    summary: ClassVar[str]  # one line: what it is, with its source
+    takes: ClassVar[str]  # what it uses of a panel: "target", or "target, known, past, static"
+    gives: ClassVar[str]  # "quantiles", or "paths and quantiles"
+    horizon: int
+
+    @abstractmethod
+    def hyperparameters(self) -> dict[str, Any]:
+        """Every hyper-parameter by its Python name; what makes an equal model again."""
+
+    @abstractmethod
+    def fit(self, panel: Panel) -> Forecaster:
+        """Learn from the history of every series; returns itself."""
+
+    @abstractmethod
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        future: Any = None,
+        levels: Sequence[float] = DEFAULT_LEVELS,
+        n_samples: int | None = None,
+    ) -> Forecast:
+        """Forecast every series of the panel from its last step.
+
+        Args:
+            panel: What is known; may hold other series or later steps than the one fitted on.
+            future: Covariates known ahead, for the steps behind the panel: a path or a frame with
+                the key, time and known columns. None where the panel already reaches that far.
+            levels: Quantile levels, increasing, each in (0, 1).
+            n_samples: Joint paths to draw and keep; None for the method's own habit.
+        """
+
+    @abstractmethod
+    def save(self, path: str | Path) -> None:
+        """Write a folder that `demandcast.load` reads: JSON and safetensors, never a pickle."""
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
+
+
+def check_horizon(horizon: int | None, h: int | None) -> int:
+    """The horizon under either of its names, checked."""
+    if (horizon is None) == (h is None):
+        raise ConfigError("give the horizon once, as horizon=28 (or h=28): steps to forecast")
+    value = horizon if horizon is not None else h
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"horizon is {value!r}; it is a whole number of steps, 1 or more")
+    return value
+
+
+def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
+    """Quantile levels, increasing and inside (0, 1)."""
+    values = tuple(float(level) for level in levels)
+    if not values or any(not 0 < v < 1 for v in values) or list(values) != sorted(set(values)):
+        raise ConfigError(
+            f"quantile levels are {list(values)}; they increase and lie between 0 and 1, "
+            "as in levels=[0.1, 0.5, 0.9]"
+        )
+    return values

@@ -1,0 +1,5 @@
+"""Every series on one grid."""
+
+from demandcast.panel.panel import Note, Panel
+
+__all__ = ["Note", "Panel"]

@@ -1,0 +1,206 @@
+"""Every series on one grid: a few flat arrays, never an object per series.
+
+A series is a run of rows. Its first `length` rows are history; the rows behind them, up to `extent`,
+hold covariates known ahead. So a truncation at a cutoff only shortens `lengths`, a subset only picks
+from the per-series arrays, and neither copies a value of the table.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.errors import DataError, ShapeError
+from demandcast.schema import Frequency, Schema
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """One thing that was found in the table, and what was done about it."""
+
+    kind: str  # "duplicates", "gaps", "unsorted", "negative", "guess" ...
+    count: int  # rows, or columns for a guess
+    series: int  # series concerned
+    example: str  # where: series and timestamp
+    action: str  # what was done, or which option changes it
+    severity: str = "info"  # or "warning"
+
+    def __str__(self) -> str:
+        where = f" (e.g. {self.example})" if self.example else ""
+        return f"{self.kind}: {self.count:,} in {self.series:,} series{where}; {self.action}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """N series on one time grid, in T_total rows.
+
+    Attributes:
+        schema: Which of the user's columns is what.
+        keys: The key columns as the user has them, (N rows).
+        target: Values in the user's units, (T_total,); NaN where not observed.
+        begins: First row of each series, (N,).
+        extents: Rows of each series, those known ahead included, (N,).
+        lengths: Rows of history of each series, (N,); `lengths <= extents`.
+        starts: Grid step of each first row, (N,); see `Frequency.ordinal`.
+        known: Covariates known ahead, (T_total, F_known); NaN where not given.
+        past: Covariates known to the cutoff only, (T_total, F_past).
+        available: False where the item could not be bought, (T_total,), or None.
+        static_codes: Codes of static categories, (N, K); 0 is unknown.
+        vocabularies: Static column -> its values; code k is entry k - 1.
+        static_reals: Static numbers, (N, R), named by `static_real_names`.
+        notes: What was found in the table and what was done about it.
+    """
+
+    schema: Schema
+    keys: pl.DataFrame
+    target: Floats
+    begins: Ints
+    extents: Ints
+    lengths: Ints
+    starts: Ints
+    known: Floats
+    past: Floats
+    known_names: tuple[str, ...] = ()
+    past_names: tuple[str, ...] = ()
+    available: NDArray[np.bool_] | None = None
+    static_codes: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    vocabularies: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    static_reals: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    static_real_names: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    time_zone: str | None = None
+    time_dtype: pl.DataType | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.begins)
+        if not (len(self.extents) == len(self.lengths) == len(self.starts) == self.keys.height == n):
+            raise ShapeError(
+                f"{n} begins, {len(self.extents)} extents, {len(self.lengths)} lengths, "
+                f"{len(self.starts)} starts and {self.keys.height} keys; all need one entry a series"
+            )
+        if len(self.static_codes) != n:
+            object.__setattr__(self, "static_codes", np.zeros((n, 0), np.int64))
+        if len(self.static_reals) != n:
+            object.__setattr__(self, "static_reals", np.zeros((n, 0), np.float32))
+
+    @property
+    def freq(self) -> Frequency:
+        return Frequency.parse(self.schema.freq)
+
+    @property
+    def n_series(self) -> int:
+        return len(self.begins)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of history, all series together."""
+        return int(self.lengths.sum())
+
+    def key(self, i: int) -> str:
+        """The key of series i as one word for messages and titles."""
+        return "/".join(str(v) for v in self.keys.row(i))
+
+    def history(self, i: int) -> Floats:
+        """Values of series i up to its last step, (length,); a view."""
+        return self.target[self.begins[i] : self.begins[i] + self.lengths[i]]
+
+    def history_times(self, i: int) -> NDArray[Any]:
+        return self.freq.times(self.starts[i] + np.arange(self.lengths[i]))
+
+    def ends(self) -> Ints:
+        """Grid step of the last row of history of each series, (N,)."""
+        return self.starts + self.lengths - 1
+
+    def n_observed(self) -> Ints:
+        """Observed values in the history of each series, (N,)."""
+        sums = np.concatenate([[0], np.cumsum(~np.isnan(self.target))])
+        return np.asarray(sums[self.begins + self.lengths] - sums[self.begins], np.int64)
+
+    def padded_history(self, steps: int) -> Floats:
+        """The last `steps` values of every series, (N, steps), right-aligned, NaN before the start."""
+        return self._rows(self.target, self.lengths[:, None] - steps + np.arange(steps), self.lengths)
+
+    def future_target(self, horizon: int) -> Floats:
+        """Values behind the cutoff where the table holds them, (N, horizon); NaN elsewhere."""
+        return self._rows(self.target, self.lengths[:, None] + np.arange(horizon), self.extents)
+
+    def _rows(self, values: Floats, step: Ints, limit: Ints) -> Floats:
+        inside = (step >= 0) & (step < limit[:, None])
+        rows = np.where(inside, self.begins[:, None] + step, 0)
+        return np.where(inside, values[rows], np.float32(np.nan))
+
+    def select(self, series: Ints | list[int] | NDArray[np.bool_]) -> Panel:
+        """Some of the series, in the order given; the flat arrays are shared."""
+        index = np.asarray(series)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+        return replace(
+            self,
+            keys=self.keys[index.tolist()],
+            begins=self.begins[index],
+            extents=self.extents[index],
+            lengths=self.lengths[index],
+            starts=self.starts[index],
+            static_codes=self.static_codes[index],
+            static_reals=self.static_reals[index],
+        )
+
+    def drop_last(self, steps: int) -> Panel:
+        """The panel as it was `steps` earlier; series that had not begun are left out.
+
+        What is held out stays readable through `future_target`; covariates known ahead stay known.
+        """
+        lengths = self.lengths - steps
+        if not (lengths > 0).any():
+            raise DataError(
+                f"no series is longer than {steps} steps (the longest has {self.lengths.max(initial=0)}), "
+                "so nothing is left to learn from; use a smaller horizon or fewer folds"
+            )
+        return replace(self, lengths=lengths).select(lengths > 0)
+
+    def truncate(self, cutoff: Any) -> Panel:
+        """The panel as it was at `cutoff`, that timestamp included; series begun later are left out."""
+        raw = np.asarray([cutoff]) if self.freq.is_integer else np.asarray([cutoff], "datetime64[us]")
+        last = int(self.freq.ordinal(raw)[0])
+        lengths = np.minimum(self.lengths, last - self.starts + 1)
+        if not (lengths > 0).any():
+            raise DataError(f"no series has begun by {cutoff}; choose a later cutoff")
+        return replace(self, lengths=lengths).select(lengths > 0)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of the panel that a reader wants first."""
+        rows = np.repeat(self.begins - np.cumsum(self.lengths) + self.lengths, self.lengths)
+        values = self.target[rows + np.arange(self.n_steps)]
+        seen = values[~np.isnan(values)]
+        first, last = self.freq.times(np.array([self.starts.min(), self.ends().max()]))
+        return {
+            "series": self.n_series,
+            "steps": self.n_steps,
+            "frequency": self.schema.freq,
+            "first": str(first),
+            "last": str(last),
+            "shortest": int(self.lengths.min()),
+            "longest": int(self.lengths.max()),
+            "missing": 1 - len(seen) / max(1, len(values)),
+            "zeros": float((seen == 0).mean()) if len(seen) else 0.0,
+            "mean": float(seen.mean(dtype=np.float64)) if len(seen) else float("nan"),
+        }
+
+    def __repr__(self) -> str:
+        s = self.summary()
+        return (
+            f"Panel({s['series']:,} series, {s['steps']:,} steps of {s['frequency']}, "
+            f"{s['first']} .. {s['last']}, {s['zeros']:.0%} zeros, {s['missing']:.1%} missing)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in self.summary().items())
+        notes = "".join(f"<li>{html.escape(str(n))}</li>" for n in self.notes)
+        return f"<b>Panel</b><table>{rows}</table><ul>{notes}</ul>"
