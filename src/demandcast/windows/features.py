@@ -1,0 +1,119 @@
+"""What a fitted model remembers of its panel: which inputs there are, and on what footing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from demandcast.errors import SchemaError
+from demandcast.panel.panel import Panel
+
+SERIES = "(series)"  # the vocabulary of the series' own keys, beside those of the static columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Names, means and deviations of the inputs, taken once from the panel that is fitted on.
+
+    Attributes:
+        lags: Steps back at which the target is an input of its own, increasing.
+        known, past, static_reals: name -> (mean, standard deviation, has gaps).
+        vocabularies: Static column -> its values; `SERIES` -> the keys, if series have embeddings.
+    """
+
+    freq: str
+    lags: tuple[int, ...]
+    known: dict[str, tuple[float, float, bool]]
+    past: dict[str, tuple[float, float, bool]]
+    static_reals: dict[str, tuple[float, float, bool]]
+    vocabularies: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, panel: Panel, lags: tuple[int, ...], *, series: bool = False) -> Features:
+        vocabularies = dict(panel.vocabularies)
+        if series:
+            vocabularies[SERIES] = tuple(panel.key(i) for i in range(panel.n_series))
+        return cls(
+            freq=panel.schema.freq,
+            lags=lags,
+            known=_footing(panel.known, panel.known_names),
+            past=_footing(panel.past, panel.past_names),
+            static_reals=_footing(panel.static_reals, panel.static_real_names),
+            vocabularies=vocabularies,
+        )
+
+    def check(self, panel: Panel) -> None:
+        """Refuse a panel that lacks what the model was fitted with."""
+        if panel.schema.freq != self.freq:
+            raise SchemaError(
+                f"the model was fitted on steps of {self.freq!r} but this panel has {panel.schema.freq!r}; "
+                f"read it with freq={self.freq!r}, or fit the model on it"
+            )
+        statics = [name for name in self.vocabularies if name != SERIES]
+        for role, wanted, found in (
+            ("known", list(self.known), panel.known_names),
+            ("past", list(self.past), panel.past_names),
+            ("static", statics, tuple(panel.vocabularies)),
+            ("static", list(self.static_reals), panel.static_real_names),
+        ):
+            missing = [name for name in wanted if name not in found]
+            if missing:
+                raise SchemaError(
+                    f"the model was fitted with {role} column(s) {', '.join(map(repr, missing))}, which this "
+                    f"panel has not; read it with {role}={wanted!r}, or fit the model on it"
+                )
+
+    def codes(self, panel: Panel) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Static categories of the panel in this vocabulary, (N, K); 0 where a value is new."""
+        columns = []
+        for name, values in self.vocabularies.items():
+            if name == SERIES:
+                present = tuple(panel.key(i) for i in range(panel.n_series))
+                codes = np.arange(1, panel.n_series + 1)
+            else:
+                present = panel.vocabularies[name]
+                codes = panel.static_codes[:, list(panel.vocabularies).index(name)]
+            if present == values:
+                columns.append(codes)
+                continue
+            place = {value: code for code, value in enumerate(values, start=1)}
+            table = np.array([0, *(place.get(value, 0) for value in present)], np.int64)
+            columns.append(table[codes])
+        return np.stack(columns, 1) if columns else np.zeros((panel.n_series, 0), np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Features:
+        def footing(name: str) -> dict[str, tuple[float, float, bool]]:
+            return {k: (float(v[0]), float(v[1]), bool(v[2])) for k, v in values[name].items()}
+
+        return cls(
+            freq=values["freq"],
+            lags=tuple(values["lags"]),
+            known=footing("known"),
+            past=footing("past"),
+            static_reals=footing("static_reals"),
+            vocabularies={k: tuple(v) for k, v in values["vocabularies"].items()},
+        )
+
+
+def _footing(
+    values: np.ndarray[Any, np.dtype[np.float32]], names: tuple[str, ...]
+) -> dict[str, tuple[float, float, bool]]:
+    frame = pl.DataFrame(
+        {str(i): pl.Series(values[:, i]).fill_nan(None) for i in range(len(names))}
+    )
+    footing = {}
+    for i, name in enumerate(names):
+        column = frame[str(i)]
+        mean = column.mean()
+        deviation = column.cast(pl.Float64).std(ddof=0)
+        mean = float(mean) if isinstance(mean, (int, float)) else 0.0
+        deviation = float(deviation) if isinstance(deviation, (int, float)) else 0.0
+        footing[name] = (mean, deviation if deviation > 1e-8 else 1.0, column.null_count() > 0)
+    return footing

@@ -1,0 +1,238 @@
+"""What a model sees: a context and a horizon around one cutoff, many of them at once.
+
+Windows are drawn by index arithmetic from the panel's flat arrays, on the device where they live.
+One rule guards against looking ahead: a row is read only where `0 <= step < limit`. In training the
+limit is the end of what may be learned from, in prediction it is the cutoff itself, so that nothing
+behind it, lags included, can reach a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from demandcast.errors import ConfigError, DataError
+from demandcast.panel.panel import Panel
+from demandcast.windows.features import Features
+
+SCALINGS = ("mean_abs", "one_plus_mean", "none")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A batch of windows; values in the user's units unless it says scaled."""
+
+    past_target: Tensor  # (batch, context); the context's mean where not observed
+    past_observed: Tensor  # (batch, context), bool
+    future_target: Tensor  # (batch, horizon); 0 where not observed
+    future_observed: Tensor  # (batch, horizon), bool; all False in prediction
+    past_censored: Tensor  # (batch, context), bool: could not be bought, demand was at least this
+    future_censored: Tensor  # (batch, horizon), bool
+    lags: Tensor  # (batch, context + horizon, lags): the target so many steps back
+    features: Tensor  # (batch, context + horizon, features), standardised: calendar, age, known
+    past_features: Tensor  # (batch, context, past), standardised: known to the cutoff only
+    static_codes: Tensor  # (batch, categories)
+    static_reals: Tensor  # (batch, reals), standardised; the last is log(scale)
+    scale: Tensor  # (batch, 1), from the context only
+
+    def __len__(self) -> int:
+        return len(self.scale)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many inputs of each kind a window has; what a network needs to be built."""
+
+    lags: int
+    features: int
+    past_features: int
+    categories: tuple[int, ...]  # values in each vocabulary, the unknown not counted
+    reals: int
+
+
+def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tensor]:
+    """Scale and level of each context, (batch, 1) each; 1 and 0 where nothing is observed.
+
+    `mean_abs` is mean|z|, 1 where that is 0; `one_plus_mean` is 1 + mean|z|, which keeps slow movers
+    near 1 (Salinas et al. 2020, section 3.3); `none` is 1.
+    """
+    count = observed.sum(-1, keepdim=True).clamp(min=1)
+    size = (past.abs() * observed).sum(-1, keepdim=True) / count  # (batch, 1)
+    level = (past * observed).sum(-1, keepdim=True) / count
+    if scaling == "one_plus_mean":
+        return 1 + size, level
+    if scaling == "mean_abs":
+        return torch.where(size > 0, size, torch.ones_like(size)), level
+    if scaling == "none":
+        return torch.ones_like(size), level
+    raise ConfigError(f"scaling is {scaling!r}; it is one of {', '.join(SCALINGS)}")
+
+
+class WindowSource:
+    """The arrays of a panel on a device, and the one operation that reads windows from them."""
+
+    def __init__(
+        self,
+        panel: Panel,
+        features: Features,
+        *,
+        context: int,
+        horizon: int,
+        scaling: str,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.panel, self.spec = panel, features
+        self.context, self.horizon, self.scaling = context, horizon, scaling
+        self.device = torch.device(device)
+        self.target = self._put(panel.target)  # (T_total,)
+        self.begins = self._put(panel.begins)
+        self.extents = self._put(panel.extents)
+        self.lengths = self._put(panel.lengths)
+        self.known = self._pick(panel.known, panel.known_names, features.known)
+        self.past = self._pick(panel.past, panel.past_names, features.past)
+        self.available = None if panel.available is None else self._put(panel.available)
+        self.codes = self._put(features.codes(panel))  # (N, categories)
+        reals = self._pick(panel.static_reals, panel.static_real_names, features.static_reals)
+        self.reals = _standardise(reals, features.static_reals)  # (N, reals)
+        self.lag_reach = max(features.lags, default=0)
+        first = int(panel.starts.min())
+        last = int((panel.starts + panel.extents).max()) + horizon
+        reach = first - context  # windows may begin before the series
+        self.calendar = self._put(
+            panel.freq.calendar(np.arange(reach, last + 1))
+        )  # (stamps, features)
+        self.stamps = self._put(panel.starts - reach)  # row of each first step in the calendar
+        places = [
+            [self.lag_reach + step - lag for lag in features.lags]
+            for step in range(context + horizon)
+        ]
+        self.lag_columns = torch.tensor(places, dtype=torch.int64, device=self.device).view(
+            context + horizon, len(features.lags)
+        )
+        self.span = torch.arange(-context - self.lag_reach, horizon, device=self.device)
+
+    def _put(self, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
+        if not values.flags.writeable:
+            values = values.copy()
+        return torch.from_numpy(values).to(self.device)
+
+    def _pick(
+        self,
+        values: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+        names: tuple[str, ...],
+        wanted: dict[str, tuple[float, float, bool]],
+    ) -> Tensor:
+        if tuple(wanted) != names:
+            values = np.ascontiguousarray(values[:, [names.index(name) for name in wanted]])
+        return self._put(values)
+
+    @property
+    def sizes(self) -> Sizes:
+        return Sizes(
+            lags=len(self.spec.lags),
+            features=self.calendar.shape[1] + 1 + _width(self.spec.known),
+            past_features=_width(self.spec.past) + (self.available is not None),
+            categories=tuple(len(v) for v in self.spec.vocabularies.values()),
+            reals=_width(self.spec.static_reals) + 1,
+        )
+
+    def windows(self, series: Tensor, cutoffs: Tensor, limits: Tensor, *, extra: int = 0) -> Window:
+        """Gather windows.
+
+        Args:
+            series: Row of each window's series in the panel, (batch,).
+            cutoffs: History each window knows, in steps from its series' begin, (batch,); its
+                horizon begins at this step.
+            limits: First step that may not be read, (batch,); the cutoff itself in prediction.
+            extra: The last so many steps of the context do not count for the scale: models that
+                forecast from several cutoffs inside one window ask for it, so that the first of them
+                does not learn the level from its own future.
+        """
+        batch, context = len(series), self.context
+        steps = cutoffs[:, None] + self.span  # (batch, lag reach + context + horizon)
+        seen = (steps >= 0) & (steps < limits[:, None])
+        rows = self.begins[series][:, None] + steps.clamp(min=0).minimum(
+            self.extents[series][:, None] - 1
+        )
+        values = self.target[rows]  # (batch, lag reach + context + horizon)
+        seen &= ~values.isnan()
+        values = torch.where(seen, values, 0.0)
+        past = values[:, self.lag_reach : self.lag_reach + context]
+        past_seen = seen[:, self.lag_reach : self.lag_reach + context]
+        scale, level = scale_of(
+            past[:, : context - extra], past_seen[:, : context - extra], self.scaling
+        )
+        filled = torch.where(seen, values, level)
+        here = steps[:, self.lag_reach :]  # (batch, context + horizon)
+        rows = rows[:, self.lag_reach :]
+        if self.available is None:
+            censored = torch.zeros_like(here, dtype=torch.bool)
+        else:
+            censored = ~self.available[rows] & seen[:, self.lag_reach :]
+        age = torch.log10(2.0 + here.clamp(min=0))[..., None] - 2.0
+        stamps = (self.stamps[series][:, None] + here).clamp(min=0, max=len(self.calendar) - 1)
+        inside = ((here >= 0) & (here < self.extents[series][:, None]))[..., None]
+        parts = [self.calendar[stamps], age]
+        if self.spec.known:
+            parts.append(_standardise(self.known[rows], self.spec.known, inside))
+        past_parts = [past.new_zeros(batch, context, 0)]
+        if self.spec.past:
+            visible = inside[:, :context] & (here[:, :context] < limits[:, None])[..., None]
+            past_parts.append(_standardise(self.past[rows[:, :context]], self.spec.past, visible))
+        if self.available is not None:
+            past_parts.append(censored[:, :context, None].to(past.dtype))
+        return Window(
+            past_target=filled[:, self.lag_reach : self.lag_reach + context],
+            past_observed=past_seen,
+            future_target=values[:, self.lag_reach + context :],
+            future_observed=seen[:, self.lag_reach + context :],
+            past_censored=censored[:, :context],
+            future_censored=censored[:, context:],
+            lags=filled[:, self.lag_columns],
+            features=torch.cat(parts, -1),
+            past_features=torch.cat(past_parts, -1),
+            static_codes=self.codes[series],
+            static_reals=torch.cat([self.reals[series], scale.log()], -1),
+            scale=scale,
+        )
+
+    def latest(self, series: Tensor) -> Window:
+        """Windows whose horizon begins behind the last step of these series, (batch,)."""
+        cutoffs = self.lengths[series]
+        return self.windows(series, cutoffs, cutoffs)
+
+    def require_future(self) -> None:
+        """Known covariates must reach over the horizon of every series."""
+        if not self.spec.known:
+            return
+        short = np.flatnonzero(self.panel.extents - self.panel.lengths < self.horizon)
+        if len(short):
+            i = int(short[0])
+            have = int(self.panel.extents[i] - self.panel.lengths[i])
+            names = ", ".join(repr(name) for name in self.spec.known)
+            raise DataError(
+                f"known covariates {names} reach {have} of the {self.horizon} steps to forecast for series "
+                f"{self.panel.key(i)} ({len(short):,} series fall short); give them with "
+                "predict(panel, future=frame), or --future FILE"
+            )
+
+
+def _width(footing: dict[str, tuple[float, float, bool]]) -> int:
+    return len(footing) + sum(gaps for _, _, gaps in footing.values())
+
+
+def _standardise(
+    values: Tensor, footing: dict[str, tuple[float, float, bool]], inside: Tensor | None = None
+) -> Tensor:
+    """To mean 0 and deviation 1; 0 where not given, and a flag for those that had gaps."""
+    if not footing:
+        return values
+    mean = values.new_tensor([m for m, _, _ in footing.values()])
+    deviation = values.new_tensor([d for _, d, _ in footing.values()])
+    given = ~values.isnan() if inside is None else ~values.isnan() & inside
+    scaled = torch.where(given, (values - mean) / deviation, 0.0)
+    gaps = [i for i, (_, _, gap) in enumerate(footing.values()) if gap]
+    return torch.cat([scaled, given[..., gaps].to(scaled.dtype)], -1) if gaps else scaled
