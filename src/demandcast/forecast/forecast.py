@@ -57,7 +57,9 @@ class Forecast:
             )
         if np.isnan(self.quantiles).any():
             bad = int(np.flatnonzero(np.isnan(self.quantiles).any((1, 2)))[0])
-            raise DataError(f"the forecast of series {self.keys.row(bad)} holds NaN; please report this")
+            raise DataError(
+                f"the forecast of series {self.keys.row(bad)} holds NaN; please report this"
+            )
 
     @classmethod
     def from_samples(
@@ -121,7 +123,9 @@ class Forecast:
         right = int(np.searchsorted(self.levels, level))
         low, high = self.levels[right - 1], self.levels[right]
         w = np.float32((level - low) / (high - low))
-        return np.asarray(self.quantiles[..., right - 1] * (1 - w) + self.quantiles[..., right] * w, np.float32)
+        return np.asarray(
+            self.quantiles[..., right - 1] * (1 - w) + self.quantiles[..., right] * w, np.float32
+        )
 
     @property
     def median(self) -> Floats:
@@ -149,7 +153,8 @@ class Forecast:
             time = time.cast(self.time_dtype)
         columns = [time, pl.Series("mean", self.mean.ravel())]
         columns += [
-            pl.Series(f"{level:g}", self.quantiles[..., i].ravel()) for i, level in enumerate(self.levels)
+            pl.Series(f"{level:g}", self.quantiles[..., i].ravel())
+            for i, level in enumerate(self.levels)
         ]
         return frame.with_columns(columns)
 
@@ -159,7 +164,9 @@ class Forecast:
         for i, row in enumerate(self.keys.iter_rows()):
             if row == wanted:
                 return i
-        raise DataError(f"no series {key!r}; the first is {self.keys.row(0)!r}, see forecast.keys for all")
+        raise DataError(
+            f"no series {key!r}; the first is {self.keys.row(0)!r}, see forecast.keys for all"
+        )
 
     def plot(self, key: Any = None, *, history: Panel | None = None) -> Figure:
         """A fan chart of one series; the first where no key is given."""

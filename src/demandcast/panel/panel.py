@@ -81,7 +81,9 @@ class Panel:
 
     def __post_init__(self) -> None:
         n = len(self.begins)
-        if not (len(self.extents) == len(self.lengths) == len(self.starts) == self.keys.height == n):
+        if not (
+            len(self.extents) == len(self.lengths) == len(self.starts) == self.keys.height == n
+        ):
             raise ShapeError(
                 f"{n} begins, {len(self.extents)} extents, {len(self.lengths)} lengths, "
                 f"{len(self.starts)} starts and {self.keys.height} keys; all need one entry a series"
@@ -126,7 +128,9 @@ class Panel:
 
     def padded_history(self, steps: int) -> Floats:
         """The last `steps` values of every series, (N, steps), right-aligned, NaN before the start."""
-        return self._rows(self.target, self.lengths[:, None] - steps + np.arange(steps), self.lengths)
+        return self._rows(
+            self.target, self.lengths[:, None] - steps + np.arange(steps), self.lengths
+        )
 
     def future_target(self, horizon: int) -> Floats:
         """Values behind the cutoff where the table holds them, (N, horizon); NaN elsewhere."""
@@ -167,7 +171,9 @@ class Panel:
 
     def truncate(self, cutoff: Any) -> Panel:
         """The panel as it was at `cutoff`, that timestamp included; series begun later are left out."""
-        raw = np.asarray([cutoff]) if self.freq.is_integer else np.asarray([cutoff], "datetime64[us]")
+        raw = (
+            np.asarray([cutoff]) if self.freq.is_integer else np.asarray([cutoff], "datetime64[us]")
+        )
         last = int(self.freq.ordinal(raw)[0])
         lengths = np.minimum(self.lengths, last - self.starts + 1)
         if not (lengths > 0).any():
@@ -201,6 +207,9 @@ class Panel:
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in self.summary().items())
+        rows = "".join(
+            f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>"
+            for k, v in self.summary().items()
+        )
         notes = "".join(f"<li>{html.escape(str(n))}</li>" for n in self.notes)
         return f"<b>Panel</b><table>{rows}</table><ul>{notes}</ul>"
