@@ -50,3 +50,8 @@ def test_no_file_no_table(tmp_path: Path) -> None:
         open_table(tmp_path)
     with pytest.raises(SchemaError, match="no table"):
         open_table(3)
+
+
+def test_decimal_commas_stand_beside_dotted_dates(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("date;units\n01.02.2020;1,5\n")
+    assert open_table(tmp_path / "a.csv")["units"].to_list() == [1.5]

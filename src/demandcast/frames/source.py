@@ -1,9 +1,10 @@
-"""Whatever the user has, as one polars frame: a path, a glob, a list of paths, or any data frame."""
+"""Whatever the user has, as one polars frame: a path, a glob, a list of paths, or any frame."""
 
 from __future__ import annotations
 
 import bz2
 import glob
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ def open_table(source: Any) -> pl.DataFrame:
         frame = nw.from_native(source)
     except TypeError:
         raise SchemaError(
-            f"a source of type {type(source).__name__} is no table; give a path, a glob, or a frame "
-            'of pandas, polars or pyarrow, as in read_panel("sales.csv")'
+            f"a source of type {type(source).__name__} is no table; give a path, a glob, or "
+            'a frame of pandas, polars or pyarrow, as in read_panel("sales.csv")'
         ) from None
     eager = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
     return eager.to_polars()
@@ -71,8 +72,8 @@ def _stack(paths: Sequence[Path]) -> pl.DataFrame:
         if set(frame.columns) != set(frames[0].columns):
             differ = sorted(set(frame.columns) ^ set(frames[0].columns))
             raise FileError(
-                f"{path} and {paths[0]} differ in the columns {differ}; files read as one table need "
-                "the same columns: narrow the glob, or mend the file"
+                f"{path} and {paths[0]} differ in the columns {differ}; files read as one table "
+                "need the same columns: narrow the glob, or mend the file"
             )
     ordered = [frame.select(frames[0].columns) for frame in frames]
     return ordered[0] if len(ordered) == 1 else pl.concat(ordered, how="vertical_relaxed")
@@ -97,8 +98,8 @@ def _read(path: Path) -> pl.DataFrame:
             f"{path} cannot be read as {kind[1:]} ({reason}); write the file anew"
         ) from error
     raise FileError(
-        f"{path} ends in {path.suffix or 'nothing'}; expected .csv, .tsv or .parquet (text also with "
-        ".gz, .zst or .bz2): rename it, or load it yourself and pass the frame"
+        f"{path} ends in {path.suffix or 'nothing'}; expected .csv, .tsv or .parquet (text also "
+        "with .gz, .zst or .bz2): rename it, or load it yourself and pass the frame"
     )
 
 
@@ -112,10 +113,13 @@ def _read_text(path: Path, packed: str) -> pl.DataFrame:
         )
     counts = {mark: lines[0].count(mark) for mark in (",", ";", "\t", "|")}
     separator = max(counts, key=lambda mark: counts[mark])
+    number = re.compile(r'\s*"?-?\d+,\d+"?\s*$')  # "1,5"; never matches where the comma separates
     return pl.read_csv(
         data,
         separator=separator,
-        decimal_comma=separator != "," and not any("." in line for line in lines[1:]),
+        decimal_comma=any(
+            number.match(cell) for line in lines[1:] for cell in line.split(separator)
+        ),
         null_values=MISSING,
         infer_schema_length=10_000,
     )
