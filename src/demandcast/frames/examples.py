@@ -1,0 +1,78 @@
+"""Data for examples and tests: a simulated shop whose true demand is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from demandcast.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetailExample:
+    """A simulated table and what stands behind it.
+
+    Attributes:
+        frame: item, category, date, units, price, promo, in_stock; a row per item and day on sale.
+        demand: Units wanted, stock or not, per row of `frame`; what a forecast should find.
+        mean: The expectation that the demand was drawn from, per row of `frame`.
+    """
+
+    frame: pl.DataFrame
+    demand: pl.Series
+    mean: pl.Series
+
+
+def retail(n_items: int = 200, n_days: int = 730, seed: int = 0) -> RetailExample:
+    """SIMULATED daily sales: prices, promotions, stock-outs, intermittent items and launches.
+
+    Demand is negative binomial around level x week x year x price effect x promotion effect. Levels
+    are log-normal, so many items sell less than one unit a day. One item in five is launched late.
+    A stock-out hides all demand of its days: units are 0 and `in_stock` is false.
+
+    Raises:
+        ConfigError: `n_items` or `n_days` is below 1.
+    """
+    if n_items < 1 or n_days < 1:
+        raise ConfigError(
+            f"n_items={n_items}, n_days={n_days}; both are 1 or more: retail(200, 730)"
+        )
+    rng = np.random.default_rng(seed)
+    shape, item, day = (n_items, n_days), np.arange(n_items), np.arange(n_days)
+    level = rng.lognormal(0.5, 1.3, (n_items, 1))
+    week = np.exp(rng.normal(0, 0.25, (n_items, 7)))[:, day % 7]
+    year = np.exp(0.2 * np.sin(2 * np.pi * (day / 365.25 + rng.uniform(0, 1, (n_items, 1)))))
+    promo = np.repeat(rng.random((n_items, n_days // 7 + 1)) < 0.12, 7, axis=1)[:, :n_days]
+    usual = rng.lognormal(1.5, 0.6, (n_items, 1))
+    price = np.round(usual * np.where(promo, 0.8, 1.0), 2)
+    elasticity = rng.uniform(0.5, 2.5, (n_items, 1))
+    lift = rng.uniform(1.1, 2.0, (n_items, 1))
+    mean = level * week * year * (price / usual) ** -elasticity * np.where(promo, lift, 1.0)
+    demand = rng.poisson(mean * rng.gamma(2.0, 1 / 2.0, shape))
+    out = np.zeros(shape, bool)
+    for delay in range(5):  # a stock-out lasts five days
+        begun = np.random.default_rng([seed, 1]).random(shape) < 0.006
+        out[:, delay:] |= begun[:, : max(0, n_days - delay)]
+    launch = np.where(
+        rng.random(n_items) < 0.2, rng.integers(0, max(1, n_days * 3 // 4), n_items), 0
+    )
+    on_sale = (day >= launch[:, None]).ravel()
+    dates = np.datetime64("2022-01-01") + day
+    frame = pl.DataFrame(
+        {
+            "item": np.repeat([f"item_{i:04d}" for i in item], n_days),
+            "category": np.repeat([f"category_{i % 5}" for i in item], n_days),
+            "date": np.tile(dates, n_items),
+            "units": np.where(out, 0, demand).ravel(),
+            "price": price.ravel(),
+            "promo": promo.ravel(),
+            "in_stock": ~out.ravel(),
+        }
+    )
+    return RetailExample(
+        frame=frame.filter(on_sale),
+        demand=pl.Series("demand", demand.ravel()[on_sale]),
+        mean=pl.Series("mean", mean.ravel()[on_sale]),
+    )
