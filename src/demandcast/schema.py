@@ -359,6 +359,8 @@ def _monthly(step: int, end: bool, anchor: str | None, shift: int) -> Frequency:
     if anchor is None and letter != "M":
         anchor = "DEC" if end else "JAN"
     phase = (MONTHS.index(anchor) if anchor else shift) % step
+    if letter == "Q":  # one name a grid, as pandas has it: QS-JAN, QE-DEC
+        anchor = MONTHS[phase % 3 + (9 if end else 0)]
     label = f"{_count(count)}{letter}{'E' if end else 'S'}" + (f"-{anchor}" if anchor else "")
     if letter == "M" and phase:
         label += f"+{phase}"

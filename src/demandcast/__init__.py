@@ -1,0 +1,60 @@
+"""Probabilistic demand forecasts from a table, and the proof that they beat a naive one.
+
+The public names are loaded on first use, so that `import demandcast` is quick and needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from demandcast import errors, frames, local, models
+    from demandcast.evaluate.backtest import BacktestResult, backtest
+    from demandcast.forecast.forecast import Forecast
+    from demandcast.frames.read import read_panel
+    from demandcast.notebook import load_ipython_extension
+    from demandcast.panel.panel import Panel
+    from demandcast.registry import load
+    from demandcast.schema import Schema
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BacktestResult": "demandcast.evaluate.backtest",
+    "Forecast": "demandcast.forecast.forecast",
+    "Panel": "demandcast.panel.panel",
+    "Schema": "demandcast.schema",
+    "backtest": "demandcast.evaluate.backtest",
+    "load": "demandcast.registry",
+    "load_ipython_extension": "demandcast.notebook",
+    "read_panel": "demandcast.frames.read",
+}
+_ROOMS = ("errors", "frames", "local", "models")
+
+__all__ = [
+    "BacktestResult",
+    "Forecast",
+    "Panel",
+    "Schema",
+    "backtest",
+    "errors",
+    "frames",
+    "load",
+    "load_ipython_extension",
+    "local",
+    "models",
+    "read_panel",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return import_module(f"demandcast.{name}")
+    raise AttributeError(f"module 'demandcast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,43 @@
+"""Parameters of a network -> a distribution of demand."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from demandcast.errors import ConfigError
+from demandcast.likelihoods.base import Likelihood
+from demandcast.likelihoods.negative_binomial import NegativeBinomial
+from demandcast.likelihoods.normal import Normal
+from demandcast.likelihoods.quantile import QuantileGrid
+from demandcast.likelihoods.student_t import StudentT
+
+_ALL: dict[str, type[Likelihood]] = {
+    kind.name: kind for kind in (Normal, StudentT, NegativeBinomial, QuantileGrid)
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every likelihood's name."""
+    return tuple(_ALL)
+
+
+def create(name: str, **options: Any) -> Likelihood:
+    """A likelihood by its name."""
+    if name not in _ALL:
+        near = difflib.get_close_matches(name, _ALL, n=1, cutoff=0.0)
+        raise ConfigError(
+            f"likelihood {name!r} is not known; did you mean {near[0]!r}? There are {', '.join(_ALL)}"
+        )
+    return _ALL[name](**options)
+
+
+__all__ = [
+    "Likelihood",
+    "NegativeBinomial",
+    "Normal",
+    "QuantileGrid",
+    "StudentT",
+    "create",
+    "names",
+]

@@ -1,0 +1,89 @@
+"""What every likelihood owes a model: parameters in, densities, draws and quantiles out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from demandcast.errors import DataError
+
+
+class Likelihood(ABC):
+    """A family of distributions, its parameters unconstrained numbers from a network.
+
+    Shapes: `params` is (..., n_params); `scale` broadcasts with `target`, which is (...). Targets,
+    draws and quantiles are in the user's units; how the scale enters is the likelihood's own affair.
+    """
+
+    name: ClassVar[str]
+    n_params: int
+    counts: ClassVar[bool] = False  # whole numbers, never negative
+
+    @abstractmethod
+    def log_prob(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+        """Log density or probability of each target, (...)."""
+
+    @abstractmethod
+    def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+        """log P(Y >= target), (...): what is known of demand where it was censored."""
+
+    @abstractmethod
+    def sample(
+        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """One draw for each element, (...)."""
+
+    @abstractmethod
+    def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
+        """Values at levels (Q,), (..., Q)."""
+
+    @abstractmethod
+    def mean(self, params: Tensor, scale: Tensor) -> Tensor:
+        """The mean, (...)."""
+
+    def loss(
+        self,
+        params: Tensor,
+        target: Tensor,
+        scale: Tensor,
+        *,
+        observed: Tensor,
+        censored: Tensor | None = None,
+    ) -> Tensor:
+        """Negative log likelihood of each element, (...); 0, without gradient, where not observed.
+
+        Where `censored`, the target is a lower bound, and the survival takes the density's place.
+        """
+        target = torch.where(observed, target, self._neutral(scale, target))
+        loss = -self.log_prob(params, target, scale)
+        if censored is not None and bool(censored.any()):
+            loss = torch.where(censored, -self.log_survival(params, target, scale), loss)
+        return torch.where(observed, loss, torch.zeros_like(loss))
+
+    def _neutral(self, scale: Tensor, target: Tensor) -> Tensor:
+        """A target with a finite density, for elements that are masked."""
+        return torch.zeros_like(target)
+
+    def check_target(self, values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+        """Refuse targets outside the support.
+
+        Raises:
+            DataError: Says which value, and which likelihood takes it.
+        """
+        if not self.counts:
+            return
+        seen = values[~np.isnan(values)]
+        if len(seen) and seen.min() < 0:
+            raise DataError(
+                f"likelihood={self.name!r} is for counts, but the target holds {seen.min():g}; use "
+                "likelihood='student_t', or read the table with negative='zero'"
+            )
+        if len(seen) and bool((seen != np.floor(seen)).any()):
+            raise DataError(
+                f"likelihood={self.name!r} is for whole numbers, but the target holds "
+                f"{seen[seen != np.floor(seen)][0]:g}; use likelihood='student_t'"
+            )

@@ -1,0 +1,149 @@
+"""What every likelihood owes, against scipy where scipy has it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor
+
+from demandcast import likelihoods
+from demandcast.errors import ConfigError, DataError
+from demandcast.likelihoods import NegativeBinomial, Normal, QuantileGrid, StudentT
+
+SCALE = torch.tensor([0.7, 3.0, 40.0])
+
+
+def params_of(likelihood: likelihoods.Likelihood) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(3, likelihood.n_params, generator=generator)
+
+
+@pytest.fixture(params=likelihoods.names())
+def likelihood(request: pytest.FixtureRequest) -> likelihoods.Likelihood:
+    return likelihoods.create(request.param)
+
+
+def test_draws_have_the_quantiles_and_the_mean(likelihood: likelihoods.Likelihood) -> None:
+    params, n = params_of(likelihood), 40_000
+    draws = likelihood.sample(
+        params.repeat(n, 1, 1), SCALE.repeat(n, 1), torch.Generator().manual_seed(0)
+    )
+    levels = torch.tensor([0.1, 0.5, 0.9])
+    values = likelihood.quantile(params, SCALE, levels)
+    assert (values.diff(dim=-1) >= 0).all()
+    for i in range(3):
+        # P(draw <= quantile) = level, to 5 standard errors; counts jump over it
+        reached = (draws[:, i, None] <= values[i] + 1e-6).float().mean(0)
+        below = (draws[:, i, None] < values[i] - 1e-6).float().mean(0)
+        slack = 5 * (levels * (1 - levels) / n).sqrt() + (0.02 if likelihood.counts else 0)
+        assert (below <= levels + slack).all()
+        assert (reached >= levels - slack).all()
+    error = (draws.mean(0) - likelihood.mean(params, SCALE)).abs()
+    assert (error <= 6 * draws.std(0) / n**0.5 + 1e-4).all()
+
+
+def test_same_seed_same_draws(likelihood: likelihoods.Likelihood) -> None:
+    params = params_of(likelihood)
+    first, second = (
+        likelihood.sample(params, SCALE, torch.Generator().manual_seed(7)) for _ in range(2)
+    )
+    assert torch.equal(first, second)
+
+
+def test_missing_targets_cost_nothing_and_poison_nothing(
+    likelihood: likelihoods.Likelihood,
+) -> None:
+    params = params_of(likelihood).requires_grad_()
+    target = torch.tensor([2.0, float("nan"), 30.0])
+    observed = torch.tensor([True, False, True])
+    loss = likelihood.loss(params, target, SCALE, observed=observed)
+    loss.sum().backward()
+    assert loss[1] == 0
+    assert params.grad is not None
+    assert torch.isfinite(params.grad).all()
+    assert (params.grad[1] == 0).all()
+    assert (params.grad[0].abs().sum() > 0) & (params.grad[2].abs().sum() > 0)
+
+
+def test_censored_targets_only_push_up(likelihood: likelihoods.Likelihood) -> None:
+    params = params_of(likelihood)
+    truth = torch.ones(3, dtype=torch.bool)
+    low, high = (
+        likelihood.loss(params, SCALE.round() * k, SCALE, observed=truth, censored=truth)
+        for k in (0.0, 5.0)
+    )
+    assert (high > low).all()
+
+
+@pytest.mark.parametrize("spread", [-4.0, 0.0, 3.0])
+def test_negative_binomial_is_scipys(spread: float) -> None:
+    params = torch.tensor([[0.3, spread]] * 3, dtype=torch.float64)
+    target = torch.tensor([0.0, 2.0, 60.0], dtype=torch.float64)
+    mu, alpha = NegativeBinomial()._map(params, SCALE.double())
+    oracle = scipy.stats.nbinom(1 / alpha, 1 / (1 + alpha * mu))
+    ours = NegativeBinomial().log_prob(params, target, SCALE.double())
+    np.testing.assert_allclose(ours, oracle.logpmf(target), rtol=1e-8)
+    survival = NegativeBinomial().log_survival(params, target, SCALE.double()).exp()
+    np.testing.assert_allclose(survival, oracle.sf(target - 1), atol=0.04)
+
+
+def test_student_t_is_scipys() -> None:
+    params = torch.tensor(
+        [[-1.0, 0.2, 0.5], [0.5, -1.0, 0.0], [9.0, 2.0, -3.0]], dtype=torch.float64
+    )
+    target = torch.tensor([0.4, -2.0, 70.0], dtype=torch.float64)
+    df, mu, sigma = StudentT()._map(params, SCALE.double())
+    oracle = scipy.stats.t(df, mu, sigma)
+    ours = StudentT().log_prob(params, target, SCALE.double())
+    np.testing.assert_allclose(ours, oracle.logpdf(target), rtol=1e-8)
+    survival = StudentT().log_survival(params, target, SCALE.double()).exp()
+    np.testing.assert_allclose(survival, oracle.sf(target), atol=5e-3)
+    for level in (0.01, 0.3, 0.5, 0.975):
+        values = StudentT().quantile(params, SCALE.double(), torch.tensor([level]))[:, 0]
+        np.testing.assert_allclose(values, oracle.ppf(level), rtol=1e-4, atol=1e-4)
+
+
+def test_normal_is_scipys() -> None:
+    params, target = params_of(Normal()).double(), torch.tensor([0.4, -2.0, 70.0]).double()
+    mu, sigma = Normal()._map(params, SCALE.double())
+    oracle = scipy.stats.norm(mu, sigma)
+    ours = Normal().log_prob(params, target, SCALE.double())
+    np.testing.assert_allclose(ours, oracle.logpdf(target), rtol=1e-8)
+    survival = Normal().log_survival(params, target, SCALE.double())
+    np.testing.assert_allclose(survival, oracle.logsf(target), rtol=1e-6)
+
+
+def test_pinball_charges_the_right_side() -> None:
+    """e = y - f: at level 0.9, forecasting 1 too low costs 0.9, 1 too high 0.1."""
+    grid = QuantileGrid((0.1, 0.5, 0.9))
+    params = torch.tensor([[-20.0, 0.0, -20.0]])  # all three at 0
+    for y, cost in ((1.0, 0.1 + 0.5 + 0.9), (-1.0, 0.9 + 0.5 + 0.1)):
+        ours = -grid.log_prob(params, torch.tensor([y]), torch.ones(1))
+        assert ours.item() == pytest.approx(cost, abs=1e-5)
+
+
+def test_quantile_grid_learns_quantiles() -> None:
+    y = torch.randn(4000, generator=torch.Generator().manual_seed(0)).exp()
+    grid = QuantileGrid((0.1, 0.5, 0.9))
+    params = torch.zeros(1, 3, requires_grad=True)
+    optimiser = torch.optim.Adam([params], 0.05)
+    for _ in range(300):
+        optimiser.zero_grad()
+        loss = grid.loss(
+            params.expand(4000, 3), y, torch.ones(4000), observed=torch.ones(4000, dtype=torch.bool)
+        )
+        loss.mean().backward()
+        optimiser.step()
+    learned = grid.grid(params, torch.ones(1))[0].detach()
+    np.testing.assert_allclose(learned, np.quantile(y.numpy(), [0.1, 0.5, 0.9]), rtol=0.05)
+
+
+def test_counts_are_checked() -> None:
+    with pytest.raises(DataError, match=r"-3.*student_t"):
+        NegativeBinomial().check_target(np.array([1, -3], np.float32))
+    with pytest.raises(DataError, match=r"1\.5.*student_t"):
+        NegativeBinomial().check_target(np.array([1.5, np.nan], np.float32))
+    with pytest.raises(ConfigError, match="student_t"):
+        likelihoods.create("studentt")
