@@ -1,0 +1,118 @@
+"""A forecast as a fan chart, with matplotlib where it is installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.errors import MissingExtraError
+from demandcast.forecast.forecast import Forecast
+from demandcast.panel.panel import Panel
+from demandcast.report.picture import picture
+from demandcast.schema import Frequency
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, INK = "#1f6feb", "#b35900", "#333333"
+
+
+def fan_chart(
+    forecast: Forecast,
+    key: Any,
+    *,
+    panel: Panel | None = None,
+    actual: NDArray[np.float32] | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """One series: the end of its history, the forecast's bands, median and mean, and what came.
+
+    Draws on a figure of its own that pyplot knows nothing of, so nothing has to be closed.
+
+    Args:
+        forecast: Of any number of series.
+        key: Which of them: a value, or a tuple for several key columns.
+        panel: Where the history is. Values behind the cutoff are drawn as dots.
+        actual: Values that came, (H,), NaN where not known; goes before those of the panel.
+        ax: Where to draw; a new figure otherwise.
+
+    Returns:
+        The figure; a notebook shows it, `figure.savefig("item.png")` writes it.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        DataError: The forecast holds no such series.
+        ShapeError: `actual` is not one value per step.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(
+            'pictures need matplotlib; install it with: pip install "demandcast[plot]"'
+        ) from error
+
+    grid = Frequency.parse(forecast.schema.freq)
+    shown = picture(forecast, forecast.index(key), panel=panel, actual=actual)
+    if ax is None:
+        ax = Figure(figsize=(9, 4), layout="constrained").add_subplot()
+    past, ahead = grid.times(shown.past), grid.times(shown.ahead)
+
+    if len(past):
+        ax.plot(past, shown.values, color=INK, linewidth=1.2, label="history")
+    for n, band in enumerate(shown.bands):
+        label = f"{band.share:.0%} band" if n in (0, len(shown.bands) - 1) else "_"
+        # a lone step has no width to fill, so it gets a bar
+        if len(ahead) == 1:
+            ax.vlines(ahead, band.low, band.high, color=BLUE, alpha=0.25, linewidth=8, label=label)
+        else:
+            ax.fill_between(
+                ahead, band.low, band.high, color=BLUE, alpha=0.18, linewidth=0, label=label
+            )
+    mark = "o" if len(ahead) == 1 else None
+    if shown.median is not None:
+        ax.plot(ahead, shown.median, color=BLUE, linewidth=1.8, marker=mark, label="median")
+    ax.plot(ahead, shown.mean, color=BLUE, linewidth=1, linestyle="--", marker=mark, label="mean")
+    if not np.isnan(shown.actual).all():
+        ax.plot(
+            ahead,
+            shown.actual,
+            linestyle="none",
+            marker="o",
+            markersize=3.5,
+            color=ORANGE,
+            label="held out",
+        )
+    ax.set_title(_plain(f"{shown.name} ({forecast.model})" if forecast.model else shown.name))
+    ax.set_xlabel(_plain(forecast.schema.time))
+    ax.set_ylabel(_plain(forecast.schema.target))
+    _time_axis(ax, grid, forecast.time_zone)
+    ax.grid(axis="y", alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    figure = ax.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    return figure
+
+
+def _plain(text: str) -> str:
+    """The user's words as they are: a dollar sign would start a formula."""
+    return text.replace("$", r"\$")
+
+
+def _time_axis(ax: Axes, grid: Frequency, time_zone: str | None) -> None:
+    """Ticks at round hours, days, months or years, whichever fit; whole numbers for integer steps."""
+    if grid.is_integer:
+        from matplotlib.ticker import MaxNLocator
+
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return
+    import matplotlib.dates
+
+    dates: Any = matplotlib.dates  # its functions carry no types
+    zone = time_zone if grid.is_subdaily else None  # the grid of hours counts in UTC
+    locator = dates.AutoDateLocator(tz=zone, minticks=4, maxticks=9)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=zone))
