@@ -1,0 +1,85 @@
+"""The command `demandcast`: errors become messages and exit codes here, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from demandcast.cli import backtest, check, demo, forecast, models, predict
+from demandcast.errors import DemandcastError
+
+app = typer.Typer(
+    name="demandcast",
+    help="Probabilistic demand forecasts from a table, and the proof that they beat a naive one.",
+    epilog="Start with: demandcast demo   Then: demandcast check sales.csv",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(f"demandcast {version('demandcast')}")
+        except PackageNotFoundError:  # run from a source folder that was never installed
+            from demandcast import __version__
+
+            print(f"demandcast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """Typer hangs the options of `demandcast` itself on a function."""
+
+
+for module in (demo, check, forecast, backtest, predict, models):
+    name = module.__name__.rsplit(".", 1)[-1]
+    app.command(name, epilog=module.EXAMPLES)(getattr(module, name))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code; `sys.argv` is never read.
+
+    Args:
+        argv: The words behind `demandcast`. None or no words show the help.
+
+    Returns:
+        0 done; 1 the reader of a pipe went away; 2 something the caller can mend, told on
+        stderr; 130 interrupted.
+    """
+    try:
+        words = list(argv) if argv else ["--help"]
+        code = get_command(app).main(args=words, prog_name="demandcast", standalone_mode=False)
+        sys.stdout.flush()
+    except DemandcastError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; with --checkpoint, go on by adding --resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `demandcast models | head`: the reader has what it wanted
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the exit must not flush into the pipe
+        return 1
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's usage errors, of any release, have it
+            raise
+        print(f"error: {error.format_message()}; see demandcast --help", file=sys.stderr)
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,38 @@
+"""`demandcast predict`: forecast with a saved model, without training."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from demandcast.cli import options, show
+
+EXAMPLES = "Example: demandcast predict runs/a sales.csv --out forecast.csv"
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder written by forecast --save.")]
+
+
+@options.takes_table
+def predict(
+    run: Run,
+    table: options.Table,
+    quantiles: options.Quantiles = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    out: options.Out = None,
+    json: options.Json = False,
+) -> None:
+    """Forecast a table with a saved model."""
+    import demandcast
+    from demandcast.forecaster import check_levels
+    from demandcast.frames.read import read_panel
+
+    if out:
+        show.check_ending(out)
+    levels = check_levels(options.levels(quantiles))
+    fitted = demandcast.load(run)
+    panel = read_panel(table.source, **table.options)
+    show.panel(panel)
+    frame = fitted.predict(panel, levels=levels).to_frame()
+    if out:
+        show.write(frame, out)
+    if json or not out:
+        show.table(frame if json else frame.head(20), json=json)
