@@ -40,7 +40,6 @@ def test_no_words_show_the_help_whatever_the_kernel_was_given(
         ["forecast", "sales.csv", "--horizon", "0"],
         ["forecast", "sales.csv", "--horizon", "soon"],
         ["forecast", "sales.csv", "--horizon", "7", "--modle", "deepar"],
-        ["forecast", "sales.csv", "--horizon", "7", "--out", "f.xlsx"],
         ["forecast", "sales.csv", "--horizon", "7", "--quantiles", "low"],
         ["forecast", "sales.csv", "--horizon", "7", "--quantiles", "0.9,0.1"],
         ["backtest", "sales.csv", "--horizon", "7", "--folds", "0"],
@@ -51,7 +50,8 @@ def test_no_words_show_the_help_whatever_the_kernel_was_given(
 def test_what_the_caller_can_mend_ends_in_2_and_a_message(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("demandcast.registry", reason="the models are not written yet")
+    if "--quantiles" in argv:
+        pytest.importorskip("demandcast.registry", reason="the models are not written yet")
     assert main(argv) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ")
