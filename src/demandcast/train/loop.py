@@ -112,7 +112,7 @@ class _Run:
     def __init__(self, network: nn.Module, training: Training, folder: Path | None) -> None:
         self.network, self.training = network, training
         self.path = None if folder is None else Path(folder) / CHECKPOINT
-        self.weights = [p for p in network.parameters() if p.requires_grad]
+        self.weights: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
         device = self.weights[0].device
         self.optimiser = torch.optim.Adam(
             self.weights,

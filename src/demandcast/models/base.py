@@ -1,0 +1,381 @@
+"""From a network to a forecaster: hyper-parameters in, fit, predict and save out.
+
+A model's own file holds its config and its network; what is the same for all of them is here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, get_type_hints
+
+import numpy as np
+import torch
+from demandcast.frames.read import extend
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from demandcast.errors import CheckpointError, ConfigError, NotFittedError
+from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.forecaster import Forecaster, check_horizon, check_levels
+from demandcast.likelihoods.base import Likelihood
+from demandcast.panel.panel import Panel
+from demandcast.train.allocator import keep_heap
+from demandcast.train.checkpoint import read_tensors, write_atomically, write_tensors
+from demandcast.train.loop import Training, TrainingLog, train
+from demandcast.windows.features import Features
+from demandcast.windows.sampler import WindowSampler
+from demandcast.windows.window import Sizes, Window, WindowSource
+
+log = logging.getLogger("demandcast")
+FORMAT = 1
+KEPT_PATHS = 50_000_000  # sample values a forecast keeps unless it is asked for more: 200 MB
+ROWS = 1 << 15  # series x paths in one batch of prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuralConfig(Training):
+    """What every neural forecaster can be told."""
+
+    horizon: int  # steps forecast
+    context: int | None = None  # steps read; None: by the frequency and the horizon
+    likelihood: str = "auto"
+    scaling: str = "auto"  # mean_abs, one_plus_mean (counts) or none; from the context only
+    lags: tuple[int, ...] | None = None  # None: by the frequency; () for none
+    series_embedding: bool = False  # a learned vector for each series; new ones take an unknown's
+    rho: float = 0.5  # windows are drawn with P ~ scale^rho
+    validation: int = 0  # last steps of the history watched for early stopping, not learned from
+    device: str = "auto"  # cpu, cuda, mps; auto takes the best there is
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by name."""
+        for name in ("horizon", "max_steps", "batch_size", "patience", "validate_every"):
+            _require(isinstance(getattr(self, name), int) and getattr(self, name) >= 1, self, name,
+                     "a whole number, 1 or more")  # fmt: skip
+        _require(self.context is None or self.context >= 1, self, "context", "1 step or more")
+        for name in ("learning_rate", "clip"):
+            _require(getattr(self, name) > 0, self, name, "above 0")
+        for name in ("rho", "average", "warmup"):
+            _require(0 <= getattr(self, name) <= 1, self, name, "between 0 and 1")
+        _require(self.validation >= 0, self, "validation", "0 or more steps")
+        _require(all(lag >= 1 for lag in self.lags or ()), self, "lags", "steps back, 1 or more")
+
+
+def _require(holds: bool, config: NeuralConfig, name: str, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} is {getattr(config, name)!r}; it is {wanted}")
+
+
+class Network(nn.Module):
+    """A map from a window to the parameters of a likelihood, and the loss that trains it."""
+
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__()
+        self.config, self.sizes, self.likelihood, self.freq = config, sizes, likelihood, freq
+
+    @abstractmethod
+    def loss(self, window: Window) -> Tensor:
+        """Mean loss of the observed steps of a batch of windows, a scalar."""
+
+    @abstractmethod
+    def predict(
+        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Quantiles (batch, horizon, levels), mean (batch, horizon), paths (batch, paths, horizon)."""
+
+
+class NeuralForecaster(Forecaster):
+    """A network with its training and prediction; subclasses name their parts and nothing else."""
+
+    Config: ClassVar[type[NeuralConfig]]
+    Net: ClassVar[type[Network]]
+    samples_paths: ClassVar[bool] = False
+    forks: ClassVar[bool] = False  # forecasts from several cutoffs of one window in training
+
+    def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
+        known = [f.name for f in fields(self.Config)]
+        for name in hyper:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+                raise ConfigError(
+                    f"{self.name} has no hyper-parameter {name!r}; did you mean {near!r}? "
+                    f"It has {', '.join(known)}"
+                )
+        if isinstance(hyper.get("lags"), list):
+            hyper["lags"] = tuple(hyper["lags"])
+        self.config = self.Config(horizon=check_horizon(horizon, h), **hyper)
+        self.horizon = self.config.horizon
+        self.network: Network | None = None
+        self.features: Features | None = None
+        self.settled: NeuralConfig | None = None  # the config with every "auto" decided
+        self.log: TrainingLog | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not hasattr(cls, "Config"):
+            return
+        hints = get_type_hints(cls.Config)
+        parameters = [
+            inspect.Parameter(
+                f.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=f.default if f.name != "horizon" else inspect.Parameter.empty,
+                annotation=hints[f.name],
+            )
+            for f in sorted(fields(cls.Config), key=lambda f: f.name != "horizon")
+        ]
+        cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Every hyper-parameter but the horizon, with its default."""
+        return {f.name: f.default for f in fields(cls.Config) if f.name != "horizon"}
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return asdict(self.config)
+
+    def __repr__(self) -> str:
+        defaults = self.defaults()
+        changed = {k: v for k, v in asdict(self.config).items() if defaults.get(k, object()) != v}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
+
+    # What a model decides from the panel
+
+    @abstractmethod
+    def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
+        """The likelihood by name; where it is "auto" and a panel is given, by the panel."""
+
+    @abstractmethod
+    def auto_context(self, panel: Panel) -> int:
+        """Steps to read where the user does not say."""
+
+    def _settle(self, panel: Panel) -> NeuralConfig:
+        likelihood = self.make_likelihood(self.config, panel)
+        longest = int(panel.lengths.max()) - self.config.validation
+        context = self.config.context or max(1, min(self.auto_context(panel), longest - 1))
+        lags = panel.freq.lags() if self.config.lags is None else self.config.lags
+        scaling = self.config.scaling
+        if scaling == "auto":
+            scaling = "one_plus_mean" if likelihood.counts else "mean_abs"
+        return replace(
+            self.config,
+            context=context,
+            likelihood=likelihood.name,
+            lags=tuple(lag for lag in lags if lag < longest),
+            scaling=scaling,
+            device=_device(self.config.device),
+        )
+
+    def fit(
+        self,
+        panel: Panel,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        progress: bool = True,
+    ) -> NeuralForecaster:
+        """Learn from the history of every series, always from the start.
+
+        Args:
+            panel: What to learn from; rows behind a series' length are not looked at.
+            checkpoint: A folder where training is kept as it goes, to be resumed after a kill.
+            resume: Go on from the checkpoint, if there is one; the numbers are those of a run
+                that was never cut.
+            progress: Show a bar, on stderr.
+        """
+        config = self._settle(panel)
+        likelihood = self.make_likelihood(config, None)
+        likelihood.check_target(panel.target)
+        features = Features.of(panel, config.lags or (), series=config.series_embedding)
+        source = self._source(panel, features, config)
+        device = torch.device(config.device)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(config.seed)
+            network = self.Net(config, source.sizes, likelihood, panel.schema.freq).to(device)
+        extra = self._extra(config)
+        sampler = WindowSampler(
+            panel, horizon=config.horizon + extra, held_out=config.validation, rho=config.rho
+        )
+
+        def draw(generator: torch.Generator) -> Window:
+            series, cutoffs, limits = (
+                t.to(device) for t in sampler.draw(config.batch_size, generator)
+            )
+            return source.windows(series, cutoffs + extra, limits, extra=extra)
+
+        validate = self._validation(panel, source, network, config) if config.validation else None
+        self.log = train(
+            network,
+            network.loss,
+            draw,
+            config,
+            validate=validate,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            resume=resume,
+            progress=progress,
+            label=self.name,
+        )
+        self.network, self.features, self.settled = network, features, config
+        return self
+
+    def _extra(self, config: Any) -> int:
+        return int(config.forks) - 1 if self.forks else 0
+
+    def _source(self, panel: Panel, features: Features, config: NeuralConfig) -> WindowSource:
+        assert config.context is not None
+        return WindowSource(
+            panel,
+            features,
+            context=config.context + self._extra(config),
+            horizon=config.horizon,
+            scaling=config.scaling,
+            device=config.device,
+        )
+
+    def _validation(
+        self, panel: Panel, source: WindowSource, network: Network, config: NeuralConfig
+    ) -> Any:
+        """Loss of the held-out stretch, over at most 2,048 series spread through the panel."""
+        index = np.flatnonzero(panel.lengths > config.validation)
+        index = index[:: max(1, len(index) // 2048)]
+        chosen = torch.from_numpy(index).to(source.device)
+        ends = source.lengths[chosen]
+
+        def validate() -> float:
+            losses, counts = [], []
+            for rows in range(0, len(chosen), 256):
+                part, end = chosen[rows : rows + 256], ends[rows : rows + 256]
+                extra = self._extra(config)
+                window = source.windows(part, end - config.validation, end, extra=extra)
+                losses.append(float(network.loss(window)) * len(part))
+                counts.append(len(part))
+            return sum(losses) / sum(counts)
+
+        return validate
+
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        future: Any = None,
+        levels: Sequence[float] = DEFAULT_LEVELS,
+        n_samples: int | None = None,
+        progress: bool = False,
+    ) -> Forecast:
+        if self.network is None or self.features is None or self.settled is None:
+            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
+        levels = check_levels(levels)
+        if n_samples is not None and not self.samples_paths:
+            raise ConfigError(
+                f"{self.name} forecasts quantiles and draws no paths; leave n_samples out, or use "
+                "models.DeepAR for joint paths"
+            )
+        keep_heap()
+        if future is not None:
+            panel = extend(panel, future)
+        self.features.check(panel)
+        source = self._source(panel, self.features, self.settled)
+        source.require_future()
+        paths = n_samples or 200
+        keep = n_samples is not None or panel.n_series * paths * self.horizon <= KEPT_PATHS
+        batch = max(1, ROWS // paths) if self.samples_paths else 1024
+        quantiles = np.empty((panel.n_series, self.horizon, len(levels)), np.float32)
+        mean = np.empty((panel.n_series, self.horizon), np.float32)
+        kept = (
+            np.empty((panel.n_series, paths, self.horizon), np.float32)
+            if keep and self.samples_paths
+            else None
+        )
+        generator = torch.Generator(source.device).manual_seed(self.settled.seed)
+        wanted = torch.tensor(levels, device=source.device)
+        for rows in tqdm(
+            _batches(panel.n_series, batch), desc=f"{self.name} forecasts",
+            disable=not progress, leave=False,
+        ):  # fmt: skip
+            series = torch.arange(rows.start, rows.stop, device=source.device)
+            with torch.inference_mode():
+                q, m, s = self.network.predict(source.latest(series), wanted, paths, generator)
+            quantiles[rows], mean[rows] = q.cpu().numpy(), m.cpu().numpy()
+            if kept is not None and s is not None:
+                kept[rows] = s.cpu().numpy()
+        for values in (quantiles, mean, kept):
+            if values is not None:
+                _floor(values, panel)
+        return Forecast.of(panel, levels, quantiles, mean, samples=kept, model=self.name)
+
+    def save(self, path: str | Path) -> None:
+        if self.network is None or self.features is None or self.settled is None:
+            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) before save")
+        facts = {
+            "format": FORMAT,
+            "model": self.name,
+            "hyperparameters": asdict(self.config),
+            "settled": asdict(self.settled),
+            "features": self.features.to_dict(),
+            "sizes": asdict(self.network.sizes),
+            "training": asdict(self.log) if self.log is not None else None,
+        }
+        folder = Path(path)
+        write_tensors(folder / "weights.safetensors", self.network.state_dict(), {"format": FORMAT})
+        write_atomically(folder / "model.json", json.dumps(facts, indent=1).encode())
+
+    @classmethod
+    def restore(cls, folder: Path, facts: dict[str, Any]) -> NeuralForecaster:
+        """The model of a run folder; see `demandcast.load`."""
+        model = cls(**_tuples(facts["hyperparameters"]))
+        settled = cls.Config(**_tuples(facts["settled"]))
+        model.settled = replace(settled, device=_device(model.config.device))
+        model.features = Features.from_dict(facts["features"])
+        sizes = Sizes(**(facts["sizes"] | {"categories": tuple(facts["sizes"]["categories"])}))
+        likelihood = model.make_likelihood(model.settled, None)
+        network = cls.Net(model.settled, sizes, likelihood, model.features.freq)
+        tensors, _ = read_tensors(folder / "weights.safetensors")
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the weights in {folder} do not fit its model.json: {error}"
+            ) from error
+        model.network = network.to(model.settled.device).eval()
+        if facts.get("training"):
+            model.log = TrainingLog(**facts["training"])
+        return model
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _batches(total: int, batch: int) -> list[slice]:
+    return [slice(start, min(start + batch, total)) for start in range(0, total, batch)]
+
+
+def _floor(values: NDArray[np.float32], panel: Panel) -> None:
+    """No demand below 0 where the history of a series never was, in place."""
+    low = np.minimum.reduceat(
+        np.append(np.nan_to_num(panel.target, nan=np.inf), np.inf),
+        np.stack([panel.begins, panel.begins + panel.lengths], 1).ravel(),
+    )[::2]
+    floor = np.where(low >= 0, 0, -np.inf).astype(np.float32)
+    np.maximum(values, floor.reshape(-1, *[1] * (values.ndim - 1)), out=values)
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device={name!r} is not usable here ({error}); use device='cpu'"
+        ) from error
+    return name

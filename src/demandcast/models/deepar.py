@@ -1,0 +1,122 @@
+"""DeepAR: one recurrent network for all series, sampled a step at a time.
+
+Salinas, Flunkert, Gasthaus, Januschowski, "DeepAR: Probabilistic forecasting with autoregressive
+recurrent networks", International Journal of Forecasting 36 (2020), 1181-1191; arXiv:1704.04110.
+
+Departs from the paper: lagged values of the target are inputs beside z[t-1], as in GluonTS; an
+unobserved value enters as the context's mean with a flag, not as a draw; log(scale) is an input.
+Covariates known to the cutoff only have no place in a network that feeds itself, and are not read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from demandcast import likelihoods
+from demandcast.layers.embedding import StaticEmbedding
+from demandcast.likelihoods.base import Likelihood
+from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
+from demandcast.panel.panel import Panel
+from demandcast.windows.window import Sizes, Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepARConfig(NeuralConfig):
+    hidden: int = 40  # nodes of each LSTM layer
+    layers: int = 2
+    dropout: float = 0.1  # between layers
+
+
+class DeepARNetwork(Network):
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__(config, sizes, likelihood, freq)
+        self.lags = tuple(config.lags)
+        self.static = StaticEmbedding(sizes.categories, sizes.reals)
+        width = sizes.lags + 1 + sizes.features + self.static.width
+        dropout = config.dropout if config.layers > 1 else 0.0
+        self.lstm = nn.LSTM(width, config.hidden, config.layers, batch_first=True, dropout=dropout)
+        for name, bias in self.lstm.named_parameters():
+            if name.startswith("bias_ih"):
+                bias.data[config.hidden : 2 * config.hidden] = 1.0  # forget gates open, Table 3
+        self.head = nn.Linear(config.hidden, likelihood.n_params)
+
+    def inputs(self, window: Window) -> Tensor:
+        """Inputs of every step, known or taught: (batch, context + horizon, width)."""
+        seen = torch.cat([window.past_observed, window.future_observed], 1)  # (batch, steps)
+        before = torch.cat([seen[:, :1], seen[:, :-1]], 1).to(window.lags.dtype)
+        static = self.static(window.static_codes, window.static_reals)  # (batch, static)
+        parts = [
+            window.lags / window.scale[..., None],  # (batch, steps, lags)
+            before[..., None],
+            window.features,
+            static[:, None].expand(-1, seen.shape[1], -1),
+        ]
+        return torch.cat(parts, -1)
+
+    def loss(self, window: Window) -> Tensor:
+        """Negative log likelihood of context and horizon, under teacher forcing."""
+        hidden, _ = self.lstm(self.inputs(window))  # (batch, steps, hidden)
+        target = torch.cat([window.past_target, window.future_target], 1)
+        observed = torch.cat([window.past_observed, window.future_observed], 1)
+        censored = torch.cat([window.past_censored, window.future_censored], 1)
+        loss = self.likelihood.loss(
+            self.head(hidden), target, window.scale, observed=observed, censored=censored
+        )  # (batch, steps)
+        return loss.sum() / observed.sum().clamp(min=1)
+
+    def predict(
+        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        paths = self.sample(window, n_samples, generator)  # (batch, paths, horizon)
+        quantiles = torch.quantile(paths, levels, dim=1).permute(1, 2, 0)
+        return quantiles, paths.mean(1), paths
+
+    def sample(self, window: Window, n: int, generator: torch.Generator) -> Tensor:
+        """Joint paths, (batch, n, horizon): the state after the context, copied n times."""
+        batch, horizon = len(window), self.config.horizon
+        context = window.past_target.shape[1]
+        inputs = self.inputs(window)  # (batch, steps, width); lags behind the cutoff are filled in
+        _, state = self.lstm(inputs[:, :context])
+        state = tuple(s.repeat_interleave(n, 1) for s in state)  # (layers, batch * n, hidden)
+        scale = window.scale.repeat_interleave(n, 0)  # (batch * n, 1)
+        paths = inputs.new_empty(batch * n, horizon)
+        for step in range(horizon):
+            x = inputs[:, context + step].repeat_interleave(n, 0)  # (batch * n, width)
+            for place, lag in enumerate(self.lags):
+                if lag <= step:
+                    x[:, place] = paths[:, step - lag] / scale[:, 0]
+            if step:
+                x[:, len(self.lags)] = 1.0  # what was drawn is observed
+            hidden, state = self.lstm(x[:, None], state)
+            paths[:, step] = self.likelihood.sample(self.head(hidden[:, 0]), scale[:, 0], generator)
+        return paths.view(batch, n, horizon)
+
+
+class DeepAR(NeuralForecaster):
+    """DeepAR; `likelihood` is student_t, negative_binomial or normal, "auto" by the data."""
+
+    name = "deepar"
+    summary = "autoregressive LSTM that draws joint sample paths (Salinas et al. 2020)"
+    takes = "target, known, static, available"
+    gives = "paths and quantiles"
+    Config = DeepARConfig
+    Net = DeepARNetwork
+    samples_paths = True
+
+    def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
+        name = config.likelihood
+        if name == "auto" and panel is not None:
+            seen = panel.target[~np.isnan(panel.target)]
+            small = len(seen) and seen.min() >= 0 and np.median(seen) < 100
+            counts = small and bool((seen == np.floor(seen)).all())
+            name = "negative_binomial" if counts else "student_t"
+        return likelihoods.create(name)
+
+    def auto_context(self, panel: Panel) -> int:
+        season = max((p for p in panel.freq.periods if p <= 168), default=1)
+        return max(2 * self.horizon, season)
