@@ -1,0 +1,226 @@
+"""MQ-RNN and MQ-CNN: all quantiles of all horizon steps at once, from every step of the context.
+
+Wen, Torkkola, Narayanaswamy, Madeka, "A multi-horizon quantile recurrent forecaster", NIPS 2017
+time-series workshop, arXiv:1711.11053. MQ-CNN's convolutions are those of GluonTS.
+
+Departs from the paper: quantiles are steps outwards from the middle one, so that they cannot cross;
+covariates of the future are squeezed to a few numbers a step before the global network sees them;
+lags longer than the horizon and the last season's values, repeated, stand among the covariates of
+the future; forks lie behind the steps that the scale is taken from, so that no fork knows its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from demandcast import likelihoods
+from demandcast.errors import ConfigError
+from demandcast.layers.embedding import StaticEmbedding
+from demandcast.likelihoods.base import Likelihood
+from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
+from demandcast.panel.panel import Panel
+from demandcast.schema import Frequency
+from demandcast.windows.window import Sizes, Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class MQRNNConfig(NeuralConfig):
+    hidden: int = 64  # D, nodes of the encoder
+    layers: int = 1
+    width: int = 20  # K, size of each of the H + 1 contexts
+    mlp: int = 64  # hidden nodes of the global and the local network
+    squeeze: int = 8  # numbers a step that the global network sees of the covariates ahead
+    forks: int = 16  # cutoffs of one window that are learned from
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MQCNNConfig(MQRNNConfig):
+    hidden: int = 30  # channels
+    kernels: tuple[int, ...] = (7, 3, 3)
+    dilations: tuple[int, ...] = (1, 3, 9)
+
+
+class RecurrentEncoder(nn.Module):
+    def __init__(self, width: int, config: MQRNNConfig) -> None:
+        super().__init__()
+        dropout = config.dropout if config.layers > 1 else 0.0
+        self.lstm = nn.LSTM(width, config.hidden, config.layers, batch_first=True, dropout=dropout)
+        self.width = config.hidden
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, steps, width) -> (batch, steps, hidden), causal."""
+        hidden: Tensor = self.lstm(x)[0]
+        return hidden
+
+
+class ConvolutionalEncoder(nn.Module):
+    def __init__(self, width: int, config: MQCNNConfig) -> None:
+        super().__init__()
+        sizes = [width, *[config.hidden] * len(config.kernels)]
+        self.layers = nn.ModuleList(
+            nn.Conv1d(sizes[i], sizes[i + 1], kernel, dilation=dilation)
+            for i, (kernel, dilation) in enumerate(
+                zip(config.kernels, config.dilations, strict=True)
+            )
+        )
+        self.reaches = [(k - 1) * d for k, d in zip(config.kernels, config.dilations, strict=True)]
+        self.width = config.hidden + width  # the raw inputs pass beside
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, steps, width) -> (batch, steps, channels + width), causal: padded on the left."""
+        y = x.transpose(1, 2)  # (batch, width, steps)
+        for layer, reach in zip(self.layers, self.reaches, strict=True):
+            y = torch.relu(layer(nn.functional.pad(y, (reach, 0))))
+        return torch.cat([y.transpose(1, 2), x], -1)
+
+
+class MQRNNNetwork(Network):
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__(config, sizes, likelihood, freq)
+        horizon = config.horizon
+        self.far = [i for i, lag in enumerate(config.lags) if lag >= horizon]
+        periods = Frequency.parse(freq).periods
+        self.seasons = [p for p in periods if p > 1 and p <= config.context]
+        self.static = StaticEmbedding(sizes.categories, sizes.reals)
+        encoded = sizes.lags + 2 + sizes.features + sizes.past_features + self.static.width
+        ahead = sizes.features + len(self.far) + len(self.seasons)
+        self.encoder = self.make_encoder(encoded, config)
+        self.squeeze = nn.Linear(ahead, config.squeeze)
+        self.global_mlp = nn.Sequential(
+            nn.Linear(self.encoder.width + horizon * config.squeeze, config.mlp),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.mlp, (horizon + 1) * config.width),
+        )
+        self.local_mlp = nn.Sequential(
+            nn.Linear(2 * config.width + ahead + self.static.width, config.mlp),
+            nn.ReLU(),
+            nn.Linear(config.mlp, likelihood.n_params),
+        )
+
+    def make_encoder(self, width: int, config: Any) -> RecurrentEncoder | ConvolutionalEncoder:
+        return RecurrentEncoder(width, config)
+
+    def forward(self, window: Window, cutoffs: Tensor) -> Tensor:
+        """Parameters from each cutoff, (batch, cutoffs, horizon, params).
+
+        Args:
+            window: What is known.
+            cutoffs: Steps of the window known at each fork, (forks,): 1 to context.
+        """
+        config, context = self.config, window.past_target.shape[1]
+        horizon, batch, forks = config.horizon, len(window), len(cutoffs)
+        static = self.static(window.static_codes, window.static_reals)  # (batch, static)
+        past = window.past_target / window.scale  # (batch, context)
+        x = torch.cat(
+            [
+                past[..., None],
+                window.past_observed[..., None].to(past.dtype),
+                window.lags[:, :context] / window.scale[..., None],
+                window.features[:, :context],
+                window.past_features,
+                static[:, None].expand(-1, context, -1),
+            ],
+            -1,
+        )  # (batch, context, width)
+        hidden = self.encoder(x)[:, cutoffs - 1]  # (batch, forks, hidden)
+        ahead = self.ahead(window, past, cutoffs)  # (batch, forks, horizon, ahead)
+        squeezed = torch.tanh(self.squeeze(ahead)).flatten(2)  # (batch, forks, horizon * squeeze)
+        contexts = self.global_mlp(torch.cat([hidden, squeezed], -1))
+        contexts = contexts.view(batch, forks, horizon + 1, config.width)
+        own, shared = contexts[:, :, :-1], contexts[:, :, -1:].expand(-1, -1, horizon, -1)
+        item = static[:, None, None].expand(-1, forks, horizon, -1)
+        params: Tensor = self.local_mlp(torch.cat([own, shared, ahead, item], -1))
+        middle = self.likelihood.middle  # type: ignore[attr-defined]
+        base = self.base(past, cutoffs)  # (batch, forks, horizon)
+        lift = torch.zeros_like(params)
+        lift[..., middle] = base
+        return params + lift
+
+    def base(self, past: Tensor, cutoffs: Tensor) -> Tensor:
+        """What the middle quantile starts from: the longest season repeated, scaled."""
+        if not self.seasons:
+            return past[:, cutoffs - 1, None].expand(-1, -1, self.config.horizon)
+        return self.repeated(past, cutoffs, self.seasons[-1])
+
+    def repeated(self, past: Tensor, cutoffs: Tensor, period: int) -> Tensor:
+        """The last season known at each cutoff, repeated over its horizon: (batch, forks, horizon)."""
+        step = torch.arange(self.config.horizon, device=past.device) % period
+        place = (cutoffs[:, None] - period + step).clamp(min=0)
+        return past[:, place]
+
+    def ahead(self, window: Window, past: Tensor, cutoffs: Tensor) -> Tensor:
+        """What is known of the steps to forecast, (batch, forks, horizon, ahead)."""
+        step = torch.arange(self.config.horizon, device=past.device)
+        place = cutoffs[:, None] + step  # (forks, horizon)
+        parts = [window.features[:, place]]
+        if self.far:
+            parts.append(window.lags[..., self.far][:, place] / window.scale[..., None, None])
+        parts += [self.repeated(past, cutoffs, p)[..., None] for p in self.seasons]
+        return torch.cat(parts, -1)
+
+    def loss(self, window: Window) -> Tensor:
+        """Pinball loss of every fork, horizon step and quantile that was observed."""
+        context, horizon = window.past_target.shape[1], self.config.horizon
+        first = context - (context - self.config.context)
+        cutoffs = torch.arange(first, context + 1, device=window.scale.device)
+        params = self(window, cutoffs)  # (batch, forks, horizon, params)
+        place = cutoffs[:, None] + torch.arange(horizon, device=cutoffs.device)
+        target = torch.cat([window.past_target, window.future_target], 1)[:, place]
+        observed = torch.cat([window.past_observed, window.future_observed], 1)[:, place]
+        censored = torch.cat([window.past_censored, window.future_censored], 1)[:, place]
+        scale = window.scale[..., None].expand(observed.shape)
+        loss = self.likelihood.loss(params, target, scale, observed=observed, censored=censored)
+        return loss.sum() / observed.sum().clamp(min=1)
+
+    def predict(
+        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, None]:
+        cutoff = torch.tensor([window.past_target.shape[1]], device=window.scale.device)
+        params = self(window, cutoff)[:, 0]  # (batch, horizon, params)
+        scale = window.scale.expand(-1, params.shape[1])
+        quantiles = self.likelihood.quantile(params, scale, levels)
+        return quantiles, self.likelihood.mean(params, scale), None
+
+
+class MQCNNNetwork(MQRNNNetwork):
+    def make_encoder(self, width: int, config: Any) -> ConvolutionalEncoder:
+        return ConvolutionalEncoder(width, config)
+
+
+class MQRNN(NeuralForecaster):
+    """MQ-RNN, with the quantile grid as its likelihood."""
+
+    name = "mqrnn"
+    summary = "LSTM with a direct multi-horizon quantile decoder (Wen et al. 2017)"
+    takes = "target, known, past, static, available"
+    gives = "quantiles"
+    Config = MQRNNConfig
+    Net = MQRNNNetwork
+    forks = True
+
+    def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
+        if config.likelihood not in ("auto", "quantile"):
+            raise ConfigError(
+                f"{self.name} learns quantiles: likelihood='quantile', not {config.likelihood!r}; "
+                "models.DeepAR takes distributions"
+            )
+        return likelihoods.create("quantile")
+
+    def auto_context(self, panel: Panel) -> int:
+        season = max((p for p in panel.freq.periods if p <= 168), default=1)
+        return max(2 * self.horizon, season)
+
+
+class MQCNN(MQRNN):
+    """MQ-CNN: MQ-RNN with dilated causal convolutions for the LSTM."""
+
+    name = "mqcnn"
+    summary = "dilated causal convolutions with the decoder of MQ-RNN (Wen et al. 2017)"
+    Config = MQCNNConfig
+    Net = MQCNNNetwork

@@ -1,0 +1,82 @@
+"""Every method by its name, and the way back from a saved run."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from demandcast.errors import CheckpointError, ConfigError
+from demandcast.forecaster import Forecaster
+
+_HOMES = {
+    "deepar": ("demandcast.models.deepar", "DeepAR"),
+    "mqrnn": ("demandcast.models.mqrnn", "MQRNN"),
+    "mqcnn": ("demandcast.models.mqrnn", "MQCNN"),
+    "last_value": ("demandcast.local.naive", "LastValue"),
+    "seasonal_naive": ("demandcast.local.naive", "SeasonalNaive"),
+    "drift": ("demandcast.local.naive", "Drift"),
+    "window_average": ("demandcast.local.naive", "WindowAverage"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every method's name; imports none of them."""
+    return tuple(_HOMES)
+
+
+def get(name: str) -> type[Forecaster]:
+    """The class of a method.
+
+    Raises:
+        ConfigError: The name is not known; the nearest is told.
+    """
+    if name not in _HOMES:
+        near = difflib.get_close_matches(name, _HOMES, n=1, cutoff=0.0)[0]
+        raise ConfigError(
+            f"model {name!r} is not known; did you mean {near!r}? There are {', '.join(_HOMES)}"
+        )
+    module, kind = _HOMES[name]
+    found: type[Forecaster] = getattr(import_module(module), kind)
+    return found
+
+
+def classes() -> dict[str, type[Forecaster]]:
+    """Every method's class, by name."""
+    return {name: get(name) for name in _HOMES}
+
+
+def create(name: str, *, horizon: int, **hyper: Any) -> Forecaster:
+    """A forecaster by its name, with hyper-parameters."""
+    kind: Any = get(name)
+    made: Forecaster = kind(horizon=horizon, **hyper)
+    return made
+
+
+def load(path: str | Path) -> Forecaster:
+    """A forecaster as `save` wrote it.
+
+    Raises:
+        CheckpointError: The folder holds no saved run, or a damaged one.
+    """
+    file = Path(path) / "model.json"
+    try:
+        facts = json.loads(file.read_text())
+        name, version = facts["model"], facts["format"]
+        hyper = facts["hyperparameters"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} holds no saved forecaster ({error}); name the folder given to model.save or --save"
+        ) from error
+    if version != 1:
+        raise CheckpointError(
+            f"{path} has format {version}, this package reads 1; update demandcast"
+        )
+    kind: Any = get(name)
+    if hasattr(kind, "restore"):
+        restored: Forecaster = kind.restore(Path(path), facts)
+        return restored
+    made: Forecaster = kind(**hyper)
+    return made
