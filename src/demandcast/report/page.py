@@ -344,7 +344,7 @@ def _leaderboard(board: pl.DataFrame) -> str:
         "Leaderboard",
         "Best first, by wQL. Lower is better for all but the band, which should hold 80 %, and the "
         "bias, which should be near 0.",
-        _table("Scores of every model", head, rows),
+        f'<div class="board">{_table("Scores of every model", head, rows)}</div>',
     )
 
 
