@@ -1,5 +1,7 @@
 """Tables in: from whatever the user has to one grid."""
 
+from demandcast.frames.future import extend
+from demandcast.frames.read import read_panel
 from demandcast.frames.source import open_table
 
-__all__ = ["open_table"]
+__all__ = ["extend", "open_table", "read_panel"]

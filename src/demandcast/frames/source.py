@@ -49,6 +49,24 @@ def open_table(source: Any) -> pl.DataFrame:
     return eager.to_polars()
 
 
+def open_lazy(source: Any) -> pl.LazyFrame:
+    """The same table, but of Parquet files only the columns that are asked of it are read."""
+    if isinstance(source, pl.LazyFrame):
+        return source
+    if isinstance(source, (str, Path)):
+        source = [source]
+    if isinstance(source, (list, tuple)) and all(isinstance(s, (str, Path)) for s in source):
+        paths = [path for s in source for path in _paths(s)]
+        if paths and all(path.suffix.lower() in (".parquet", ".pq") for path in paths):
+            try:
+                schemas = [pl.read_parquet_schema(path) for path in paths]
+            except (pl.exceptions.PolarsError, OSError):
+                schemas = []  # open_table says what is wrong
+            if schemas and all(schema == schemas[0] for schema in schemas):
+                return pl.scan_parquet(paths, glob=False)
+    return open_table(source).lazy()
+
+
 def _paths(source: str | Path) -> list[Path]:
     path = Path(source)
     if path.is_file():

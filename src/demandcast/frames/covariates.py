@@ -1,0 +1,231 @@
+"""Columns beside the target: numbers and categories by step, and one value a series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.errors import DataError, SchemaError
+from demandcast.frames.regularise import Floats, Grid, Ints, numbers, series_name
+from demandcast.frames.roles import nearest
+from demandcast.panel.panel import Note
+
+MOST_WORDS = 50  # a text covariate with more distinct values is refused: one column each
+MOST_CODES = 100  # whole static numbers with at most so many values, all below 1,000: categories
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statics:
+    """One value a series: categories as codes (0 unknown), numbers as they are."""
+
+    codes: Ints  # (N, K)
+    vocabularies: dict[str, tuple[str, ...]]
+    reals: Floats  # (N, R)
+    real_names: tuple[str, ...]
+
+
+def by_step(
+    table: pl.DataFrame, columns: Sequence[str], grid: Grid, role: str, infinite: str
+) -> tuple[Floats, tuple[str, ...], list[Note]]:
+    """Covariates on the grid, (T_total, features), their names, and what was done.
+
+    Numbers and booleans are one feature each. Text is one feature per value, named column=value.
+    """
+    parts: list[NDArray[Any]] = []
+    names: list[str] = []
+    notes: list[Note] = []
+    for column in columns:
+        found, labels, told = features(table[column], role, infinite, None)
+        parts += found
+        names += labels
+        notes += told
+    flat = np.full((grid.total, len(parts)), np.nan, np.float32)
+    where = slice(None) if grid.at is None else grid.at
+    for j, part in enumerate(parts):
+        flat[where, j] = part
+    for j, column in enumerate(names):
+        absent = int(np.isnan(parts[j]).sum())
+        if absent:
+            action = f"{role} {column!r} is empty in {absent:,} rows: kept as missing"
+            notes.append(
+                Note(kind="missing covariate", count=absent, series=0, example="", action=action)
+            )
+    return flat, tuple(names), notes
+
+
+def features(
+    column: pl.Series, role: str, infinite: str, words: Sequence[str] | None
+) -> tuple[list[NDArray[Any]], list[str], list[Note]]:
+    """One column as features; `words` are the values of a text column seen before."""
+    name = column.name
+    if words is None and not _is_text(column):
+        values, notes = numbers(column, role, infinite)
+        return [values], [name], notes
+    text = column.cast(pl.String)
+    known = sorted(text.drop_nulls().unique()) if words is None else list(words)
+    if len(known) > MOST_WORDS:
+        raise SchemaError(
+            f"{role} {name!r} is text with {len(known):,} distinct values, more than {MOST_WORDS}; "
+            "turn it into numbers, or leave it out"
+        )
+    found = [(text == word).fill_null(False).cast(pl.Float32).to_numpy() for word in known]
+    action = f"{role} {name!r} is text: one 0/1 covariate for each of its {len(known)} values"
+    note = Note(kind="categories", count=len(known), series=0, example="", action=action)
+    return found, [f"{name}={word}" for word in known], [note]
+
+
+def _is_text(column: pl.Series) -> bool:
+    if column.dtype != pl.String:
+        return column.dtype == pl.Categorical or column.dtype == pl.Enum
+    some = column.drop_nulls()
+    return bool(some.cast(pl.Float64, strict=False).null_count()) and len(some) > 0
+
+
+def availability(column: pl.Series, grid: Grid) -> NDArray[np.bool_]:
+    """Whether the item could be bought, (T_total,); true where the table does not say.
+
+    Raises:
+        SchemaError: The column is neither boolean nor 0 and 1.
+    """
+    values = column
+    if column.dtype == pl.String:
+        values = column.str.to_lowercase().replace_strict(
+            {"true": 1, "false": 0, "yes": 1, "no": 0, "1": 1, "0": 0}, default=2
+        )
+    fits = values.dtype == pl.Boolean or (
+        values.dtype.is_numeric() and bool(values.drop_nulls().is_in([0, 1]).all())
+    )
+    if not fits:
+        raise SchemaError(
+            f"available column {column.name!r} must hold true/false or 1/0, found {column.dtype} "
+            f"like {column.drop_nulls().unique().sort().to_list()[-1]!r}; turn it into booleans: col > 0"
+        )
+    flags = values.cast(pl.Boolean).fill_null(True).to_numpy(writable=True)
+    out: NDArray[np.bool_] = grid.spread(flags, True)
+    return out
+
+
+def static_from_rows(
+    rest: pl.DataFrame, columns: Sequence[str], codes: NDArray[Any], keys: pl.DataFrame
+) -> pl.DataFrame:
+    """The static columns of a long table, a row a series.
+
+    Raises:
+        SchemaError: A column changes inside a series.
+    """
+    found = pl.DataFrame({"__series": np.arange(keys.height, dtype=np.int32)})
+    for column in columns:
+        pairs = pl.DataFrame({"__series": codes, column: rest[column]}).drop_nulls().unique()
+        twice = pairs.filter(pairs["__series"].is_duplicated()).sort("__series", column)
+        if twice.height:
+            code = int(twice["__series"][0])
+            raise SchemaError(
+                f"static column {column!r} changes inside series {series_name(keys, code)}: "
+                f"{twice[column][0]!r} and {twice[column][1]!r}; name it in past=[...] or known=[...] instead"
+            )
+        found = found.join(pairs, on="__series", how="left", maintain_order="left")
+    return found.drop("__series")
+
+
+def static_from_table(
+    table: pl.DataFrame, columns: Sequence[str], keys: pl.DataFrame
+) -> tuple[pl.DataFrame, list[Note]]:
+    """The static columns of a table of their own, a row a series of the panel.
+
+    Raises:
+        SchemaError: A column is absent, no key column is there, or a key has two rows.
+    """
+    on = [c for c in keys.columns if c in table.columns]
+    if not on:
+        raise SchemaError(
+            f"the static table has none of the key columns {keys.columns}; its columns are "
+            f"{table.columns}: rename its key column"
+        )
+    for column in columns:
+        if column not in table.columns:
+            raise SchemaError(
+                f"the static table has no column {column!r}{nearest(column, table.columns)}"
+            )
+    wanted = list(columns) or [c for c in table.columns if c not in on]
+    table = table.select(*on, *wanted)
+    twice = table.filter(table.select(on).is_duplicated())
+    if twice.height:
+        name = "/".join(str(v) for v in twice.select(on).row(0))
+        raise SchemaError(
+            f"the static table has more than one row for series {name} ({twice.height:,} such rows); "
+            f"keep one row a key: .unique({on})"
+        )
+    table = table.with_columns(pl.lit(True).alias("__found"))
+    try:
+        joined = keys.join(
+            table.cast({c: keys[c].dtype for c in on}), on=on, how="left", maintain_order="left"
+        )
+    except pl.exceptions.PolarsError as error:
+        raise SchemaError(
+            f"the key columns {on} of the static table are not of the types "
+            f"{[str(keys[c].dtype) for c in on]} of the main table ({str(error).splitlines()[0]})"
+        ) from None
+    absent = joined["__found"].is_null().arg_true()
+    notes = []
+    if len(absent):
+        if len(absent) == keys.height:
+            raise SchemaError(
+                f"no series of the panel is in the static table (first: {series_name(keys, 0)}); "
+                "check that both write the keys the same way"
+            )
+        note = Note(
+            kind="static", count=len(absent), series=len(absent), severity="warning",
+            example=f"series {series_name(keys, int(absent[0]))}",
+            action="series without a row in the static table: their static values are unknown",
+        )  # fmt: skip
+        notes.append(note)
+    return joined.select(wanted), notes
+
+
+def encode_statics(table: pl.DataFrame) -> tuple[Statics, list[Note]]:
+    """Text and small whole numbers as categories, other numbers as they are."""
+    vocabularies: dict[str, tuple[str, ...]] = {}
+    codes: list[NDArray[Any]] = []
+    reals: list[NDArray[Any]] = []
+    names: list[str] = []
+    notes: list[Note] = []
+    for column in table.iter_columns():
+        kind = column.dtype
+        if kind.is_nested() or kind.is_temporal() or kind == pl.Object:
+            raise SchemaError(
+                f"static column {column.name!r} holds {kind}; it must hold numbers or text: "
+                "turn it into one, or leave it out"
+            )
+        values = column.drop_nulls().unique().sort()
+        small = kind.is_integer() and len(values) <= MOST_CODES and len(values) > 0
+        small = small and int(values[0]) >= 0 and int(values[-1]) < 1000
+        if not kind.is_numeric() or small:
+            words = values.cast(pl.String).to_list()
+            words = words if small else sorted(words)
+            mapping = {word: i + 1 for i, word in enumerate(words)}
+            code = column.cast(pl.String).replace_strict(mapping, default=0, return_dtype=pl.Int64)
+            codes.append(code.fill_null(0).to_numpy())
+            vocabularies[column.name] = tuple(words)
+            if small:
+                action = f"static {column.name!r} holds {len(words)} small whole numbers: taken as categories; cast it to float for a number"
+                notes.append(
+                    Note(kind="categories", count=len(words), series=0, example="", action=action)
+                )
+            continue
+        reals.append(column.cast(pl.Float32).fill_null(float("nan")).to_numpy())
+        names.append(column.name)
+        if np.isinf(reals[-1]).any():
+            raise DataError(f"static column {column.name!r} holds an infinite value; mend it")
+    n = table.height
+    statics = Statics(
+        codes=np.stack(codes, 1).astype(np.int64) if codes else np.zeros((n, 0), np.int64),
+        vocabularies=vocabularies,
+        reals=np.stack(reals, 1).astype(np.float32) if reals else np.zeros((n, 0), np.float32),
+        real_names=tuple(names),
+    )
+    return statics, notes

@@ -1,0 +1,253 @@
+"""A table of demand as a Panel: every fault found, named, counted and treated by a stated rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+from demandcast.frames import covariates, quality
+from demandcast.frames.future import extend
+from demandcast.frames.regularise import (
+    Grid,
+    Ints,
+    Rows,
+    lay_out,
+    merge_duplicates,
+    number_series,
+    numbers,
+    series_name,
+    sort,
+)
+from demandcast.frames.roles import Roles, find_roles, melt
+from demandcast.frames.source import open_lazy, open_table
+from demandcast.frames.times import parse_times, to_instants
+from demandcast.panel.panel import Note, Panel
+from demandcast.schema import Frequency, Schema, infer_frequency
+
+RULES = {
+    "gaps": ("missing", "zero", "error"),
+    "duplicates": ("error", "sum", "mean", "first", "last"),
+    "negative": ("keep", "zero", "missing", "error"),
+    "infinite": ("error", "missing"),
+}
+
+
+def read_panel(
+    source: Any,
+    *,
+    key: str | Sequence[str] | None = None,
+    time: str | None = None,
+    target: str | None = None,
+    freq: str | None = None,
+    known: str | Sequence[str] = (),
+    past: str | Sequence[str] = (),
+    static: str | Sequence[str] = (),
+    available: str | None = None,
+    gaps: str = "missing",
+    duplicates: str = "error",
+    negative: str = "keep",
+    infinite: str = "error",
+    future: Any = None,
+    static_table: Any = None,
+    time_zone: str | None = None,
+    wide: bool | None = None,
+) -> Panel:
+    """Read a table of demand; what was guessed, found and done stands in the panel's `notes`.
+
+    Args:
+        source: A path or glob of CSV, TSV or Parquet, a list of paths, or a frame of pandas,
+            polars or pyarrow. Of Parquet only the columns needed are read.
+        key: Columns that name a series; guessed if None, [] for a table of one series.
+        time: Column of dates, datetimes, text or whole steps; guessed if None.
+        target: Column to forecast; guessed if None. Empty cells are not observed.
+        freq: The step: "15min", "h", "D", "B", "W-MON", "MS", "QS", "YS", "1"; inferred if None.
+        known: Covariates known ahead. Rows behind the last observed target of a series that have
+            only these are the future, not history.
+        past: Covariates known to the cutoff only.
+        static: Columns with one value a series, in the table or in `static_table`.
+        available: Column that is false where the item could not be bought.
+        gaps: Steps without a row: "missing" (not observed), "zero" or "error".
+        duplicates: Rows of one series and time: "error", "sum", "mean", "first" or "last".
+        negative: Negative targets: "keep", "zero", "missing" or "error".
+        infinite: Infinite numbers: "error" or "missing".
+        future: A table of known covariates behind the last step; see `extend`.
+        static_table: A table with one row a series.
+        time_zone: Where the clock stood that wrote the times. Steps below a day then count in UTC.
+        wide: True for a table with a column a series, False for a long one; None tells by itself.
+
+    Raises:
+        SchemaError: A column is absent, ambiguous, or of a type its role cannot have.
+        FrequencyError: The times are on no grid, or not on that of `freq`.
+        DataError: The values cannot be used as they are and no rule given mends them.
+        FileError: The source cannot be read.
+        ConfigError: An option has no such value.
+
+    Example:
+        >>> table = pl.DataFrame({"item": ["a"] * 3, "date": ["2024-01-01", "2024-01-02", "2024-01-04"],
+        ...                       "units": [1, 0, 2]})
+        >>> read_panel(table).history(0)
+        array([ 1.,  0., nan,  2.], dtype=float32)
+    """
+    _check_rules(gaps=gaps, duplicates=duplicates, negative=negative, infinite=infinite)
+    table = open_lazy(source)
+    types = dict(table.collect_schema())
+    extra = None if static_table is None else open_table(static_table)
+    elsewhere = [c for c in _listed(static) if c not in types] if extra is not None else []
+    roles, notes = find_roles(
+        types, key=None if key is None else _listed(key), time=time, target=target,
+        known=_listed(known), past=_listed(past), available=available, wide=wide,
+        static=[c for c in _listed(static) if c not in elsewhere],
+    )  # fmt: skip
+    rows, zone, dtype, told = _rows(table, roles, time_zone, freq, infinite)
+    notes += told
+    del table
+    rows, told = sort(rows)
+    notes += told
+    rows, told = merge_duplicates(rows, duplicates, zone)
+    notes += told
+    notes += quality.treat_negative(rows, negative)
+    grid_freq = _frequency(rows, freq, roles.time, notes)
+    grid, steps = lay_out(rows, grid_freq)
+    lengths = _lengths(rows, grid, steps, roles.known, notes)
+    flat = grid.spread(rows.target, np.float32(np.nan))
+    notes += quality.fill_gaps(flat, rows, steps, grid, lengths, gaps)
+    notes += quality.describe(flat, grid, lengths, rows, grid_freq)
+    known_flat, known_names, told = covariates.by_step(
+        rows.rest, roles.known, grid, "known covariate", infinite
+    )
+    notes += told
+    past_flat, past_names, told = covariates.by_step(
+        rows.rest, roles.past, grid, "past covariate", infinite
+    )
+    notes += told
+    statics = covariates.static_from_rows(rows.rest, roles.static, rows.codes, rows.keys)
+    if extra is not None:
+        if set(roles.static) & set(extra.columns):
+            both = sorted(set(roles.static) & set(extra.columns))
+            raise SchemaError(
+                f"static column {both[0]!r} is in the table and in the static table; drop one of them"
+            )
+        more, told = covariates.static_from_table(extra, elsewhere, rows.keys)
+        statics = pl.concat([statics, more], how="horizontal")
+        notes += told
+    encoded, told = covariates.encode_statics(statics)
+    if not statics.width:
+        encoded = replace(
+            encoded,
+            codes=np.zeros((rows.keys.height, 0), np.int64),
+            reals=np.zeros((rows.keys.height, 0), np.float32),
+        )
+    notes += told
+    panel = Panel(
+        schema=Schema(
+            key=tuple(rows.keys.columns), time=roles.time, target=roles.target,
+            freq=grid_freq.name, known=roles.known, past=roles.past,
+            static=tuple(statics.columns), available=roles.available,
+        ),
+        keys=rows.keys, target=flat, begins=grid.begins, extents=grid.extents, lengths=lengths,
+        starts=grid.starts, known=known_flat, past=past_flat, known_names=known_names,
+        past_names=past_names,
+        available=covariates.availability(rows.rest[roles.available], grid) if roles.available else None,
+        static_codes=encoded.codes, vocabularies=encoded.vocabularies, static_reals=encoded.reals,
+        static_real_names=encoded.real_names, notes=tuple(notes), time_zone=zone, time_dtype=dtype,
+    )  # fmt: skip
+    return panel if future is None else extend(panel, future)
+
+
+def _rows(
+    source: pl.LazyFrame, roles: Roles, time_zone: str | None, freq: str | None, infinite: str
+) -> tuple[Rows, str | None, pl.DataType, list[Note]]:
+    """The columns needed, with series numbered, times parsed and the target as numbers."""
+    table = melt(source.select(roles.columns).collect(), roles)
+    if not table.height:
+        raise DataError("the table holds no rows; give at least one row of key, time and target")
+    target, notes = numbers(table[roles.target], "target", infinite)
+    times, told = parse_times(table[roles.time], time_zone)
+    notes += told
+    dtype = table.schema[roles.time]
+    if roles.key:
+        codes, keys = number_series(table.select(roles.key))
+    else:
+        codes, keys = np.zeros(table.height, np.int32), pl.DataFrame({"series": ["all"]})
+    extra = dict.fromkeys([*roles.known, *roles.past, *roles.static])
+    extra.update({roles.available: None} if roles.available else {})
+    rest, values = table.select(list(extra)), times.values
+    whole = values.dtype.kind == "i"
+    if whole and times.zone:
+        raise SchemaError(
+            f"time_zone is {times.zone!r}, but {roles.time!r} holds whole steps; leave time_zone out"
+        )
+    below_a_day = not whole and (
+        Frequency.parse(freq).is_subdaily
+        if freq
+        else bool((values != values.astype("datetime64[D]")).any())
+    )
+    keep = None
+    if below_a_day and times.instants is not None:
+        values = times.instants
+    elif below_a_day and times.zone is not None:
+        values, kept, told = to_instants(values, codes, times.zone)
+        notes += told
+        keep = None if kept.all() else np.flatnonzero(kept)
+    rows = Rows(keys=keys, codes=codes, times=values, target=target, rest=rest)
+    return (rows if keep is None else rows.take(keep)), times.zone, dtype, notes
+
+
+def _frequency(rows: Rows, freq: str | None, time: str, notes: list[Note]) -> Frequency:
+    if freq is not None:
+        grid = Frequency.parse(freq)
+        if grid.is_integer != (rows.times.dtype.kind == "i"):
+            holds = "dates" if grid.is_integer else "whole numbers"
+            mend = "freq='D' or the like" if grid.is_integer else "freq='1'"
+            raise FrequencyError(
+                f"freq is {freq!r}, but the time column {time!r} holds {holds}; pass {mend}, "
+                "or leave freq out"
+            )
+        return grid
+    grid = infer_frequency(rows.times, rows.codes)
+    action = f"the steps of the times give frequency {grid.name!r}; freq=... changes it"
+    notes.append(Note(kind="guess", count=1, series=0, example="", action=action))
+    return grid
+
+
+def _lengths(rows: Rows, grid: Grid, steps: Ints, known: Sequence[str], notes: list[Note]) -> Ints:
+    """Steps of history: all, or to the last observed target where covariates are known ahead."""
+    if not known:
+        return grid.extents.copy()
+    lengths = grid.extents.copy()
+    seen = np.flatnonzero(~np.isnan(rows.target))
+    codes = rows.codes[seen]
+    last = np.flatnonzero(np.append(codes[1:] != codes[:-1], len(codes) > 0))
+    for_series = codes[last]
+    lengths[for_series] = steps[seen[last]] - grid.starts[for_series] + 1
+    ahead = grid.extents - lengths
+    first = int(np.argmax(ahead > 0))
+    if ahead.any():
+        name = series_name(rows.keys, first)
+        notes.append(
+            Note(
+                kind="future",
+                count=int(ahead.sum()),
+                series=int((ahead > 0).sum()),
+                example=f"series {name}, its last {ahead[first]:,} steps",
+                action="rows behind the last observed target hold covariates known ahead: "
+                "taken as the future, not as history",
+            )
+        )
+    return lengths
+
+
+def _check_rules(**given: str) -> None:
+    for option, value in given.items():
+        if value not in RULES[option]:
+            allowed = ", ".join(repr(rule) for rule in RULES[option])
+            raise ConfigError(f"{option} is {value!r}; it is one of {allowed}")
+
+
+def _listed(columns: str | Sequence[str]) -> list[str]:
+    return [columns] if isinstance(columns, str) else list(columns)

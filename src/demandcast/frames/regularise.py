@@ -1,0 +1,261 @@
+"""Rows of a table onto one time grid: numbered, sorted, each step once, absent steps told.
+
+All of it works on flat arrays; nothing here visits series one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.errors import DataError, FrequencyError, SchemaError
+from demandcast.panel.panel import Note
+from demandcast.schema import Frequency
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The rows of a table: series number, time, target, and the other columns as they are."""
+
+    keys: pl.DataFrame  # a row a series, in order of first appearance
+    codes: NDArray[np.int32]  # row of `keys`, (rows,)
+    times: NDArray[Any]  # datetime64[us] or int64, (rows,)
+    target: Floats  # (rows,)
+    rest: pl.DataFrame
+
+    def take(self, index: NDArray[Any]) -> Rows:
+        """The rows at `index`, in that order; series left without a row are dropped."""
+        codes, keys = self.codes[index], self.keys
+        present = np.zeros(keys.height, bool)
+        present[codes] = True
+        if not present.all():
+            codes = (np.cumsum(present) - 1).astype(np.int32)[codes]
+            keys = keys.filter(pl.Series(present))
+        rest = self.rest if not self.rest.width else self.rest[pl.Series(index)]
+        return Rows(
+            keys=keys, codes=codes, times=self.times[index], target=self.target[index], rest=rest
+        )
+
+    def place(self, row: int) -> str:
+        """Series and time of a row, for messages."""
+        return f"series {series_name(self.keys, int(self.codes[row]))} at {show(self.times[row])}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Where each series lies in the flat arrays, and where each row of the table goes."""
+
+    begins: Ints  # (N,)
+    extents: Ints  # (N,)
+    starts: Ints  # (N,)
+    at: Ints | None  # flat position of each row; None where row i goes to position i
+
+    @property
+    def total(self) -> int:
+        return int(self.extents.sum())
+
+    def spread(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
+        """A value per row as a value per step, contiguous and writable."""
+        if self.at is None:
+            return np.array(values)
+        flat = np.full(self.total, fill, values.dtype)
+        flat[self.at] = values
+        return flat
+
+
+def series_name(keys: pl.DataFrame, code: int) -> str:
+    return "/".join(str(v) for v in keys.row(code))
+
+
+def show(time: Any) -> str:
+    """A time as a reader writes it: midnight is just a date."""
+    if isinstance(time, np.datetime64):
+        return str(time.astype("datetime64[s]")).removesuffix("T00:00:00").replace("T", " ")
+    return str(time)
+
+
+def number_series(columns: pl.DataFrame) -> tuple[NDArray[np.int32], pl.DataFrame]:
+    """A number per row for each distinct key, by first appearance, and the keys in that order.
+
+    Raises:
+        SchemaError: A key column holds lists or the like.
+        DataError: A key is absent.
+    """
+    for column in columns.iter_columns():
+        if column.dtype.is_nested() or column.dtype == pl.Object:
+            raise SchemaError(
+                f"key column {column.name!r} holds {column.dtype}; a key is text or a number"
+            )
+        absent = column.is_null() | (column.is_nan() if column.dtype.is_float() else False)
+        if absent.any():
+            row = int(absent.arg_true()[0])
+            raise DataError(
+                f"key column {column.name!r} is empty in {int(absent.sum()):,} rows, the first of "
+                f"them row {row + 1:,}; drop those rows, or fill_null('unknown') the column"
+            )
+    turns = [pl.col(c).ne_missing(pl.col(c).shift()) for c in columns.columns]
+    begun = columns.select(pl.any_horizontal(turns).alias("begun"))["begun"]
+    run = begun.cum_sum().cast(pl.Int32).to_numpy() - 1
+    heads = columns.filter(begun)
+    keys = heads.unique(maintain_order=True)
+    if keys.height == heads.height:
+        return run.astype(np.int32), keys
+    numbered = keys.with_row_index("__code")
+    codes = heads.join(numbered, on=columns.columns, how="left", maintain_order="left")["__code"]
+    return codes.to_numpy().astype(np.int32)[run], keys
+
+
+def numbers(column: pl.Series, role: str, infinite: str) -> tuple[NDArray[np.float32], list[Note]]:
+    """A column as float32, NaN where absent; a fresh array.
+
+    Raises:
+        SchemaError: The column holds no numbers.
+        DataError: A text is no number, or a number is infinite and `infinite` is "error".
+    """
+    notes, kind = list[Note](), column.dtype
+    if kind == pl.Categorical or kind == pl.Enum:
+        column = column.cast(pl.String)
+    if column.dtype == pl.String:
+        text = column.str.strip_chars()
+        parsed = text.cast(pl.Float64, strict=False)
+        bad = (parsed.is_null() & column.is_not_null() & (text != "")).arg_true()
+        if len(bad):
+            raise DataError(
+                f"{role} {column.name!r} holds text that is no number in {len(bad):,} rows, first "
+                f"{column[bad[0]]!r} in row {bad[0] + 1:,}; mend the cells, or name another column"
+            )
+        action = f"{role} {column.name!r} holds numbers as text: read as numbers"
+        notes.append(Note(kind="text", count=len(column), series=0, example="", action=action))
+        column = parsed
+    if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+        raise SchemaError(
+            f"{role} {column.name!r} holds {kind}; it must hold numbers: name another column"
+        )
+    values = column.cast(pl.Float32).fill_null(float("nan")).to_numpy(writable=True)
+    endless = np.isinf(values)
+    if endless.any():
+        row, count = int(np.argmax(endless)), int(endless.sum())
+        if infinite == "error":
+            raise DataError(
+                f"{role} {column.name!r} is infinite (or above 3.4e38) in {count:,} rows, the first "
+                f"of them row {row + 1:,}; mend them, or pass infinite='missing'"
+            )
+        values[endless] = np.nan
+        action = (
+            f"infinite values of {column.name!r} are taken as missing, as infinite='missing' asks"
+        )
+        notes.append(
+            Note(kind="infinite", count=count, series=0, example=f"row {row + 1:,}", action=action)
+        )
+    return values, notes
+
+
+def sort(rows: Rows) -> tuple[Rows, list[Note]]:
+    """Series one after the other, each in the order of time; equal times keep their order."""
+    codes, times = rows.codes, rows.times
+    back = (codes[1:] == codes[:-1]) & (times[1:] < times[:-1])
+    if not back.any() and bool((codes[1:] >= codes[:-1]).all()):
+        return rows, []
+    order = np.argsort(codes, kind="stable")
+    rows = rows.take(order)
+    back = (rows.codes[1:] == rows.codes[:-1]) & (rows.times[1:] < rows.times[:-1])
+    if not back.any():
+        return rows, []
+    at = np.flatnonzero(back) + 1
+    note = Note(
+        kind="unsorted", count=len(at), series=len(np.unique(rows.codes[at])),
+        example=rows.place(int(at[0])), action="rows were out of order: sorted by time",
+    )  # fmt: skip
+    return rows.take(np.lexsort((rows.times, rows.codes))), [note]
+
+
+def merge_duplicates(rows: Rows, rule: str, zone: str | None) -> tuple[Rows, list[Note]]:
+    """One row a series and time; sorted rows in, sorted rows out.
+
+    Raises:
+        DataError: Rows share series and time, and `rule` is "error".
+    """
+    fresh = np.ones(len(rows.codes), bool)
+    fresh[1:] = (rows.codes[1:] != rows.codes[:-1]) | (rows.times[1:] != rows.times[:-1])
+    if fresh.all():
+        return rows, []
+    again = np.flatnonzero(~fresh)
+    where, series = rows.place(int(again[0])), len(np.unique(rows.codes[again]))
+    if rule == "error":
+        clock = np.issubdtype(rows.times.dtype, np.datetime64) and zone is None
+        midnight = clock and bool((rows.times[again] == rows.times[again].astype("M8[D]")).all())
+        hint = "; a clock change doubles an hour: time_zone='...' tells them apart"
+        raise DataError(
+            f"{len(again):,} rows repeat a series and time in {series:,} series, first {where}; name "
+            "every key column with key=[...], or pass duplicates='sum', 'mean', 'first' or 'last'"
+            + (hint if clock and not midnight else "")
+        )
+    heads = np.flatnonzero(fresh)
+    tails = np.append(heads[1:], len(fresh)) - 1
+    merged = rows.take(heads if rule == "first" else tails)
+    if rule in ("sum", "mean"):
+        seen = ~np.isnan(rows.target)
+        total = np.add.reduceat(np.where(seen, rows.target, 0).astype(np.float64), heads)
+        count = np.add.reduceat(seen.astype(np.int64), heads)
+        value = total / np.maximum(count, 1) if rule == "mean" else total
+        merged = replace(merged, target=np.where(count > 0, value, np.nan).astype(np.float32))
+    others = "" if rule in ("first", "last") else "; of other columns the last row counts"
+    note = Note(
+        kind="duplicates", count=len(again), series=series, example=where,
+        action=f"rows of the same time are merged by duplicates={rule!r}{others}", severity="warning",
+    )  # fmt: skip
+    return merged, [note]
+
+
+def lay_out(rows: Rows, freq: Frequency) -> tuple[Grid, Ints]:
+    """The grid of sorted rows without duplicates, and the step of each row.
+
+    Raises:
+        FrequencyError: A time is off the grid, or a series spans absurdly more steps than rows.
+    """
+    try:
+        steps = freq.ordinal(rows.times)
+    except FrequencyError as error:
+        for row in _off_grid(rows, freq):
+            raise FrequencyError(f"{rows.place(row)}: {error}") from None
+        raise
+    turn = np.flatnonzero(rows.codes[1:] != rows.codes[:-1]) + 1
+    heads = np.concatenate([[0], turn]).astype(np.int64)
+    tails = np.append(turn, len(steps)) - 1
+    starts = steps[heads]
+    extents = steps[tails] - starts + 1
+    if extents.sum() > 100 * len(steps) + 1_000_000:
+        widest = int(np.argmax(extents))
+        first, last = rows.times[heads[widest]], rows.times[tails[widest]]
+        raise FrequencyError(
+            f"series {series_name(rows.keys, widest)} spans {extents[widest]:,} steps of "
+            f"{freq.name!r}, from {show(first)} to {show(last)}, with only "
+            f"{tails[widest] - heads[widest] + 1:,} rows; mend the stray time, or name a coarser freq=..."
+        )
+    begins = np.cumsum(extents) - extents
+    if int(extents.sum()) == len(steps):
+        return Grid(begins=begins, extents=extents, starts=starts, at=None), steps
+    at = (begins - starts)[rows.codes] + steps
+    return Grid(begins=begins, extents=extents, starts=starts, at=at), steps
+
+
+def _off_grid(rows: Rows, freq: Frequency) -> list[int]:
+    """The first row whose time is off the grid, found by halving; none if the types differ."""
+    low, high = 0, len(rows.times)
+    if rows.times.dtype.kind != ("i" if freq.is_integer else "M"):
+        return []
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            freq.ordinal(rows.times[low:middle])
+            low = middle
+        except FrequencyError:
+            high = middle
+    return [low]
