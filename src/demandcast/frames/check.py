@@ -1,0 +1,96 @@
+"""What is in a table, what is wrong with it, and what reading it would do about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from demandcast.errors import DemandcastError
+from demandcast.frames.read import read_panel
+from demandcast.panel.panel import Note, Panel
+
+LENIENT = {
+    "duplicates": "last",
+    "gaps": "missing",
+    "negative": "keep",
+    "infinite": "missing",
+}  # a rule for each option that may refuse a table, to see what else there is
+RANK = {"error": 0, "warning": 1, "info": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The findings of `check`, errors first; `panel` is None where the table cannot be read."""
+
+    findings: tuple[Note, ...]
+    panel: Panel | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether `read_panel` takes the table with these options."""
+        return self.panel is not None
+
+    def to_frame(self) -> pl.DataFrame:
+        """A row a finding: severity, kind, count, series, example, action."""
+        columns = ("severity", "kind", "count", "series", "example", "action")
+        types = {c: pl.Int64 if c in ("count", "series") else pl.String for c in columns}
+        rows = [{c: getattr(note, c) for c in columns} for note in self.findings]
+        return pl.DataFrame(rows, schema=types)
+
+    def to_json(self) -> str:
+        """The same for machines, with the figures of the panel; None where it cannot be read."""
+        panel = None
+        if self.panel is not None:
+            roles = self.panel.schema.to_dict()
+            figures = self.panel.summary().items()
+            panel = {"schema": roles, **{k: None if v != v else v for k, v in figures}}
+        content = {
+            "ok": self.ok,
+            "panel": panel,
+            "findings": [asdict(note) for note in self.findings],
+        }
+        return json.dumps(content, indent=2, default=str)
+
+    def __str__(self) -> str:
+        lines = [f"{note.severity}: {note}" for note in self.findings]
+        return "\n".join([repr(self.panel) if self.ok else "the table cannot be read", *lines])
+
+    def _repr_html_(self) -> str:
+        frame: str = self.to_frame()._repr_html_()
+        return frame
+
+
+def check(source: Any, **options: Any) -> Report:
+    """Read a table as `read_panel` would, and tell all that is found instead of raising.
+
+    A fault that stops the reading is a finding of severity "error"; the table is then read once
+    more under rules that let such faults pass, to tell what else there is.
+
+    Args:
+        source: As in `read_panel`.
+        options: As in `read_panel`.
+    """
+    try:
+        panel = read_panel(source, **options)
+    except DemandcastError as error:
+        stops = [_as_note(error)]
+    else:
+        return Report(findings=_ordered(panel.notes), panel=panel)
+    rules = {option: rule for option, rule in LENIENT.items() if options.get(option) != rule}
+    try:
+        findings = list(read_panel(source, **{**options, **rules}).notes)
+    except DemandcastError as error:
+        findings = [_as_note(error)] if str(error) != str(stops[0].action) else []
+    return Report(findings=_ordered([*stops, *findings]), panel=None)
+
+
+def _as_note(error: DemandcastError) -> Note:
+    kind = type(error).__name__.removesuffix("Error").lower()
+    return Note(kind=kind, count=1, series=0, example="", action=str(error), severity="error")
+
+
+def _ordered(notes: Any) -> tuple[Note, ...]:
+    return tuple(sorted(notes, key=lambda note: RANK[note.severity]))
