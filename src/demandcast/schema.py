@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -16,12 +17,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import FrequencyError
+from demandcast.errors import FrequencyError, SchemaError
 
 Ints = NDArray[np.int64]
 DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-SECONDS = {"s": 1, "min": 60, "h": 3600, "D": 86400, "W": 7 * 86400}
+MINUTE, HOUR, DAY, WEEK = 60, 3600, 86400, 7 * 86400  # seconds
+SECONDS = {"s": 1, "min": MINUTE, "h": HOUR, "D": DAY, "W": WEEK}
 SPANS = {"M": 1, "Q": 3, "Y": 12}  # months
 ALIASES = {
     "T": "min", "m": "min", "minute": "min", "minutely": "min", "H": "h", "hour": "h", "hourly": "h",
@@ -31,27 +33,29 @@ ALIASES = {
     "AS": "YS", "BS": "MS", "year": "YS", "yearly": "YS", "annual": "YS",
 }  # fmt: skip
 KNOWN = (
-    "min",
-    "5min",
-    "15min",
-    "30min",
-    "h",
-    "D",
-    "B",
-    "W-SUN",
-    "MS",
-    "ME",
-    "QS",
-    "QE",
-    "YS",
-    "YE",
+    "min", "5min", "15min", "30min", "h", "D", "B", "W-SUN", "MS", "ME", "QS", "QE", "YS", "YE",
+)  # fmt: skip
+MONDAY = 4 * DAY  # 1970-01-05, in seconds
+DAY_US = DAY * 1_000_000
+OUT_OF_PHASE = 6  # a joint grid may be this many times finer than that of each series
+LAGS = (  # seconds in a season, how many of them back, and how many steps around each
+    (HOUR, (1, 2, 3), 2),
+    (DAY, (1, 2, 3, 4, 5, 6, 7), 1),
+    (WEEK, (1, 2, 3, 4), 1),
+    (30 * DAY, (1,), 1),
+    (4 * WEEK, (1, 2, 3), 0),
+    (52 * WEEK, (1, 2, 3), 1),
 )
-MONDAY = 4 * 86400  # 1970-01-05, in seconds
+LONGEST_LAG = 1200  # steps, as in GluonTS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """The user's names for what a table holds."""
+    """The user's names for what a table holds.
+
+    Raises:
+        SchemaError: A column has two roles.
+    """
 
     key: tuple[str, ...]
     time: str
@@ -62,12 +66,41 @@ class Schema:
     static: tuple[str, ...] = ()
     available: str | None = None  # false where the item could not be bought
 
+    def __post_init__(self) -> None:
+        roles: dict[str, str] = {}  # column -> its role
+        for role in ("key", "time", "target", "known", "past", "static", "available"):
+            value = getattr(self, role)
+            if role in ("key", "known", "past", "static"):
+                value = (value,) if isinstance(value, str) else tuple(value)
+                object.__setattr__(self, role, value)
+            for column in value if isinstance(value, tuple) else (value,):
+                if column is None:
+                    continue
+                if column in roles:
+                    raise SchemaError(
+                        f"column {column!r} is named as {roles[column]} and as {role}; "
+                        "give each column one role"
+                    )
+                roles[column] = role
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        """The schema that `to_dict` wrote, lists in place of tuples or not.
+
+        Raises:
+            SchemaError: A role is unknown or absent, or a column has two.
+        """
+        known = [f.name for f in fields(cls)]
+        if unknown := [name for name in values if name not in known]:
+            raise SchemaError(f"a schema has no {unknown[0]!r}; it has {', '.join(known)}")
+        if absent := [name for name in ("key", "time", "target", "freq") if name not in values]:
+            raise SchemaError(
+                f"the schema lacks {absent[0]!r}; it wants key, time, target and freq"
+            )
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -91,13 +124,14 @@ class Frequency:
         text = str(name).strip()
         if re.fullmatch(r"\d+(\+\d+)?", text):
             step, _, phase = text.partition("+")
-            return _integer(int(step), int(phase or 0), name)
+            if int(step) < 1:
+                raise _unknown(name)
+            return _integer(int(step), int(phase or 0))
         match = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-([A-Za-z]{3}))?(?:\+(\d+)([a-zA-Z]*))?", text)
         if match is None:
             raise _unknown(name)
         count = int(match[1] or 1)
         unit = ALIASES.get(match[2], match[2])
-        unit = {"W": "W"}.get(unit, unit)
         anchor = match[3].upper() if match[3] else None
         shift = int(match[4] or 0)
         if count < 1:
@@ -107,12 +141,14 @@ class Frequency:
         if unit == "W" and (anchor is None or anchor in DAYS):
             day = anchor or "SUN"
             label = f"{_count(count)}W-{day}" + (f"+{shift % count}" if shift % count else "")
-            phase = MONDAY + DAYS.index(day) * 86400 + shift % count * SECONDS["W"]
-            return Frequency(label, "s", count * SECONDS["W"], phase)
+            start = MONDAY + DAYS.index(day) * DAY + shift % count * WEEK
+            return Frequency(label, "s", count * WEEK, start)
         if unit in ("s", "min", "h", "D") and anchor is None:
             return _fixed(count * SECONDS[unit], shift)
         if len(unit) == 2 and unit[0] in SPANS and unit[1] in "SE" and (anchor or "JAN") in MONTHS:
-            return _monthly(count * SPANS[unit[0]], unit[1] == "E", anchor, shift)
+            span, end = SPANS[unit[0]], unit[1] == "E"
+            first = MONTHS.index(anchor or ("DEC" if end and span > 1 else "JAN"))
+            return _monthly(count * span, end, (first % span if span > 1 else first) + shift * span)
         raise _unknown(name)
 
     @property
@@ -121,7 +157,8 @@ class Frequency:
 
     @property
     def is_subdaily(self) -> bool:
-        return self.unit == "s" and self.step < 86400
+        """Steps that are no whole days, so that the clock of a time zone matters: "h", "36h"."""
+        return self.unit == "s" and self.step % DAY != 0
 
     @property
     def periods(self) -> tuple[int, ...]:
@@ -132,10 +169,10 @@ class Frequency:
             return (5, 260)
         if self.unit == "M":
             return (12 // self.step,) if self.step <= 12 and 12 % self.step == 0 else (1,)
-        if self.step % SECONDS["W"] == 0:
-            return (max(1, round(52 * SECONDS["W"] / self.step)),)
-        spans = [s for s in (86400, SECONDS["W"]) if s % self.step == 0 and s > self.step]
-        spans += [364 * 86400] if self.step == 86400 else []
+        if self.step % WEEK == 0:
+            return (max(1, round(52 * WEEK / self.step)),)
+        spans = [s for s in (DAY, WEEK) if s % self.step == 0 and s > self.step]
+        spans += [52 * WEEK] if self.step == DAY else []
         return tuple(s // self.step for s in spans) or (1,)
 
     @property
@@ -147,7 +184,7 @@ class Frequency:
         """Steps on the grid, int64, same shape.
 
         Raises:
-            FrequencyError: A time is not on the grid; the first such time is named.
+            FrequencyError: A time is not on the grid, or NaT; the first such time is named.
         """
         if self.unit == "int":
             whole = np.asarray(times)
@@ -158,6 +195,7 @@ class Frequency:
             found, rest = np.divmod(whole.astype(np.int64) - self.phase, self.step)
             return self._on_grid(found, rest == 0, whole)
         stamps = np.asarray(times, "datetime64[us]")
+        _refuse_nat(stamps)
         if self.unit == "s":
             micros = stamps.astype(np.int64) - self.phase * 1_000_000
             found = micros // (self.step * 1_000_000)
@@ -176,11 +214,14 @@ class Frequency:
 
     def _on_grid(self, found: Ints, fits: NDArray[np.bool_], times: NDArray[Any]) -> Ints:
         if not fits.all():
-            first = times.ravel()[int(np.argmin(fits.ravel()))]
+            row = int(np.argmin(fits.ravel()))
+            time, step = times.ravel()[row], int(found.ravel()[row])
+            step -= bool(self.times(np.array([step]))[0] > time)
+            before, after = self.times(np.array([step, step + 1]))
             raise FrequencyError(
-                f"time {first} is not on the grid of frequency {self.name!r} "
-                f"({int((~fits).sum()):,} times are not); name the right frequency with freq=..., "
-                "or round the times to it first"
+                f"time {_text(time)} is not on the grid of frequency {self.name!r}, whose steps there "
+                f"are {_text(before)} and {_text(after)} ({int((~fits).sum()):,} times are not on it); "
+                "name the right frequency with freq=..., or round the times to it first"
             )
         return found
 
@@ -199,32 +240,25 @@ class Frequency:
         return np.asarray(stamp.astype("datetime64[us]"))
 
     def lags(self) -> tuple[int, ...]:
-        """Steps back that are worth an input: the last few, and around whole seasons.
+        """Steps back that are worth an input: the last seven, and around whole seasons.
 
-        The rule of GluonTS for hours, days, weeks, months and quarters, and its like elsewhere.
+        The rule of GluonTS (Alexandrov et al., JMLR 2020): up to three hours, seven days, four weeks,
+        a month, twelve weeks and three years back, as far as 1200 steps. Of business days it has no
+        rule; ours is of weeks, a quarter, half a year and years.
         """
         if self.unit == "int":
             return tuple(range(1, 8))
         if self.unit == "B":
             return _around(range(1, 7), [10, 15, 20, 65, 130, 260, 520])
         if self.unit == "M":
-            if self.step == 1:
-                return _around(range(1, 8), [12, 24, 36])
-            year = self.periods[0]
-            return _around(range(1, 10), [3 * year]) if year > 1 else tuple(range(1, 6))
-        if self.step % SECONDS["W"] == 0:
-            year = self.periods[0]
-            return _around([*range(1, 9), 12], [year, 2 * year, 3 * year])
-        if self.step == 86400:
-            return _around([*range(1, 9), *range(27, 32), 56, 84], [14, 21, 364, 728, 1092])
-        if self.step == 3600:
-            return _around(
-                range(1, 8), [24 * k for k in range(1, 8)] + [168 * k for k in (2, 3, 4)] + [720]
-            )
-        day = self.periods[0]
-        return (
-            _around(range(1, 8), [day * k for k in range(1, 8)]) if day > 1 else tuple(range(1, 8))
-        )
+            years = [12 * k // self.step for k in (1, 2, 3)] if self.step < 12 else []
+            return _around(range(1, 8), years)
+        found = {*range(1, 8)}
+        for span, times, width in LAGS:
+            if span > self.step:
+                middles = [k * span // self.step for k in times]
+                found |= {m + d for m in middles for d in range(-width, width + 1)}
+        return tuple(sorted(lag for lag in found if 0 < lag <= LONGEST_LAG))
 
     @property
     def calendar_names(self) -> tuple[str, ...]:
@@ -247,7 +281,7 @@ class Frequency:
         if self.is_subdaily:
             hour = (stamps - days).astype(np.int64) / 3.6e9
             columns += _waves("hour_of_day", hour / 24, 3)
-        if self.unit == "B" or (self.unit == "s" and self.step % SECONDS["W"]):
+        if self.unit == "B" or (self.unit == "s" and self.step % WEEK):
             weekday = (days.astype(np.int64) + 3) % 7
             columns += [(f"is_{d.lower()}", (weekday == i) * 1.0) for i, d in enumerate(DAYS)]
             month_day = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(
@@ -260,111 +294,236 @@ class Frequency:
         return columns
 
 
-def infer_frequency(times: NDArray[Any], series: NDArray[Any] | None = None) -> Frequency:
+def infer_frequency(
+    times: NDArray[Any],
+    series: NDArray[Any] | None = None,
+    *,
+    name: Callable[[Any], str] = str,
+) -> Frequency:
     """The grid that times lie on, gaps allowed.
+
+    Series that step alike but out of phase share a finer grid, as days for every second day begun on
+    different days; not where that would leave the unit (a day at noon, a day at midnight) or be more
+    than six times finer (weeks that end on different weekdays).
 
     Args:
         times: datetime64 or whole numbers, increasing within each series, (rows,).
         series: Which series each row belongs to, in runs, (rows,); None for one series.
+        name: Says an entry of `series` in messages.
 
     Raises:
-        FrequencyError: There are too few times to tell, or they are on no regular grid.
+        FrequencyError: There are too few times to tell, one is NaT, they are on no regular grid, or
+            not all series are on the same one; the series and time are named.
     """
     inside = np.ones(max(len(times) - 1, 0), bool) if series is None else series[1:] == series[:-1]
     if not inside.any():
         raise FrequencyError(
             "no series has two times, so the frequency cannot be told; name it, as in freq='D'"
         )
-    if times.dtype.kind in "iu":
-        gaps = _gaps(np.diff(times.astype(np.int64))[inside])
-        step = int(np.gcd.reduce(gaps[0]))
-        return _integer(step, int(times[0]) % step, str(step))
-    stamps = times.astype("datetime64[us]")
-    gaps = _gaps(np.diff(stamps).astype(np.int64)[inside])
-    days = np.unique(pl.Series(stamps).unique().to_numpy())
-    whole = days.astype("datetime64[D]")
-    if (whole == days).all():
-        found = _dated(whole, gaps[0] // 86_400_000_000)
+    whole = times.dtype.kind in "iu"
+    stamps = times.astype(np.int64 if whole else "datetime64[us]", copy=False)
+    if not whole:
+        _refuse_nat(stamps)
+    runs = _Runs(stamps, series, inside, name)
+    numbers = stamps.view(np.int64)
+    firsts = numbers[runs.firsts]
+    gaps, counts = _gaps(np.diff(numbers)[inside])
+    if gaps[0] <= 0:
+        row = int(np.argmax((np.diff(numbers) <= 0) & inside)) + 1
+        raise FrequencyError(
+            f"{runs.at(row)} does not come after the time before it; sort the table"
+        )
+    if whole:
+        step = runs.joint_step(int(np.gcd.reduce(gaps)), firsts, 1, lambda s: _integer(s, 0).name)
+        return _integer(step, int(firsts[0]) % step)
+    if not (gaps % DAY_US).any() and not (firsts % DAY_US).any():
+        found = _dated(runs, gaps // DAY_US, firsts // DAY_US)
         if found is not None:
             return found
-    step_us = int(np.gcd.reduce(gaps[0]))
-    usual = int(gaps[0][np.argmax(gaps[1])])
-    regular = gaps[1][gaps[0] == step_us].sum() / gaps[1].sum()
-    if step_us % 1_000_000 or (step_us != usual and regular < 0.02):
-        raise _irregular(stamps, series, inside, usual)
-    step = step_us // 1_000_000
-    return _fixed(step, int(stamps[0].astype(np.int64) // 1_000_000) % step)
+    inner, usual = int(np.gcd.reduce(gaps)), int(gaps[np.argmax(counts)])
+    rare = counts[gaps == inner].sum() < 0.02 * counts.sum()
+    if inner % 1_000_000 or (inner != usual and rare):
+        raise _irregular(runs, usual)
+    unit = next(u for u in (DAY, HOUR, MINUTE, 1) if inner % (u * 1_000_000) == 0) * 1_000_000
+    step = runs.joint_step(inner, firsts, unit, lambda s: _fixed(max(1, s // 1_000_000), 0).name)
+    return _fixed(step // 1_000_000, int(firsts[0]) // 1_000_000)
 
 
-def _dated(days: NDArray[Any], gaps: Ints) -> Frequency | None:
-    """The grid of whole days: months, business days or weeks; None for plain days."""
-    months = days.astype("datetime64[M]")
-    starts = bool((days == months.astype("datetime64[D]")).all())
-    ends = bool((days == (months + 1).astype("datetime64[D]") - 1).all())
-    if gaps.min() >= 28 and (starts or ends):
-        numbers = np.unique(months.astype(np.int64))
-        step = int(np.gcd.reduce(np.diff(numbers))) or 1
-        step = next((s for s in (12, 6, 3, 2, 1) if step % s == 0), 1) if step != 24 else 24
-        anchor = MONTHS[int(numbers[0]) % 12] if step in (3, 12) else None
-        return _monthly(step, ends and not starts, anchor, int(numbers[0]) % step)
-    step_days = int(np.gcd.reduce(gaps))
-    if step_days % 7 == 0:
-        first = int(days[0].astype(np.int64))
-        weekday = (first + 3) % 7
-        weeks = step_days // 7
-        return Frequency.parse(f"{weeks}W-{DAYS[weekday]}+{(first - 4 - weekday) // 7 % weeks}")
-    weekdays = (days.astype(np.int64) + 3) % 7
-    if step_days == 1 and len(days) >= 10 and weekdays.max() < 5 and np.isin(gaps, [1, 3]).any():
-        return Frequency.parse("B")
+@dataclass(frozen=True)
+class _Runs:
+    """Times in runs of one series each, and how to say where one stands."""
+
+    times: NDArray[Any]  # (rows,)
+    series: NDArray[Any] | None
+    inside: NDArray[np.bool_]  # row + 1 continues the series of row, (rows - 1,)
+    name: Callable[[Any], str]
+
+    @property
+    def firsts(self) -> Ints:
+        """First row of each series."""
+        return np.concatenate([[0], np.flatnonzero(~self.inside) + 1])
+
+    def at(self, row: int) -> str:
+        of = "" if self.series is None else f" of series {self.name(self.series[row])}"
+        return f"{_text(self.times[row])}{of}"
+
+    def days(self) -> NDArray[Any]:
+        """Every day that any series has, once; times are whole days."""
+        number = self.times.view(np.int64) // DAY_US
+        first = number.min()
+        seen = np.zeros(number.max() - first + 1, bool)  # far quicker than sorting
+        seen[number - first] = True
+        return np.asarray(np.flatnonzero(seen) + first, "datetime64[D]")
+
+    def joint_step(self, inner: int, firsts: Ints, unit: int, named: Callable[[int], str]) -> int:
+        """The step of the grid that all series share, where each alone steps by `inner`.
+
+        Raises:
+            FrequencyError: It is no whole `unit`, or too fine; the first odd series is named.
+        """
+        phases = (firsts - firsts[0]) % inner
+        step = int(np.gcd(inner, np.gcd.reduce(phases)))
+        if step % unit == 0 and inner // step <= OUT_OF_PHASE:
+            return step
+        values, counts = np.unique(phases, return_counts=True)
+        most = values[np.argmax(counts)]
+        rows, odd = self.firsts, phases != most
+        raise FrequencyError(
+            f"the series step alike but not together: {self.at(rows[np.argmax(odd)])} lies between "
+            f"the steps of most series, as {self.at(rows[np.argmin(odd)])} ({int(odd.sum()):,} of "
+            f"{len(rows):,} series are out of step); move their times onto one grid, as with polars' "
+            f"dt.truncate, or name a grid that holds all of them, freq={named(step)!r}"
+        )
+
+
+def _dated(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
+    """The grid of whole days: months, weeks or business days; None for plain days."""
+    step = int(np.gcd.reduce(gaps))
+    if gaps[0] >= 28:
+        days = runs.days()
+        months = days.astype("datetime64[M]")
+        starts = bool((days == months.astype("datetime64[D]")).all())
+        if starts or (days == (months + 1).astype("datetime64[D]") - 1).all():
+            return _months(runs, gaps, end=not starts)
+    if step % 7 == 0:  # what joins weeks is weeks: days would be seven times finer
+        weeks = runs.joint_step(step, firsts, 1, lambda s: _fixed(s * DAY, 0).name) // 7
+        weekday = (int(firsts[0]) + 3) % 7
+        shift = (int(firsts[0]) - 4 - weekday) // 7 % weeks
+        return Frequency.parse(f"{weeks}W-{DAYS[weekday]}+{shift}")
+    if step == 1 and np.isin(gaps, [1, 3]).any():
+        days = runs.days()
+        if len(days) >= 10 and np.is_busday(days).all():
+            return Frequency.parse("B")
     return None
 
 
-def _irregular(
-    stamps: NDArray[Any], series: NDArray[Any] | None, inside: NDArray[np.bool_], usual: int
-) -> FrequencyError:
-    rest = (np.diff(stamps).astype(np.int64) % max(usual, 1) != 0) & inside
-    row = int(np.argmax(rest)) + 1
-    of = "" if series is None else f" of series {series[row]}"
+def _months(runs: _Runs, gaps: Ints, *, end: bool) -> Frequency:
+    # month starts lie within 3 days of an even spacing, so days between them tell the months
+    inner = int(np.gcd.reduce(np.rint(gaps / 30.436875).astype(np.int64)))
+    if inner % 12:  # a table of few months may by chance leave out all but every fifth
+        inner = next(s for s in (6, 4, 3, 2, 1) if inner % s == 0)
+    firsts = runs.times[runs.firsts].astype("datetime64[M]").astype(np.int64)
+    step = runs.joint_step(inner, firsts, 1, lambda s: _monthly(s, end, 0).name)
+    return _monthly(step, end, int(firsts[0]))
+
+
+def _irregular(runs: _Runs, usual: int) -> FrequencyError:
+    """What is wrong with times on no grid, most of them `usual` microseconds apart."""
+    if usual >= 28 * DAY_US and (error := _irregular_months(runs)) is not None:
+        return error
+    rest = (np.diff(runs.times).astype(np.int64) % usual != 0) & runs.inside
+    if not rest.any():
+        return FrequencyError(
+            f"the times are {usual / 1e6:g} seconds apart, and a step is one whole second or more; "
+            "aggregate the table to seconds first"
+        )
+    row = int(np.argmax(rest))
     return FrequencyError(
-        f"the times are on no regular grid: most steps are {np.timedelta64(usual, 'us').astype(object)}, "
-        f"but {stamps[row - 1]}{of} is followed by {stamps[row]}; aggregate the table to one row a "
-        "step, or name the grid with freq=..."
+        f"the times are on no regular grid: most steps are {_span(usual)}, but {runs.at(row)} is "
+        f"followed by {_text(runs.times[row + 1])}; aggregate the table to one row a step, or name "
+        "the grid with freq=..."
+    )
+
+
+def _irregular_months(runs: _Runs) -> FrequencyError | None:
+    """The time that is not where the others of a month are; None where they share no day."""
+    days = runs.times.astype("datetime64[D]")
+    months = days.astype("datetime64[M]")
+    number = (days - months.astype("datetime64[D]")).astype(np.int64) + 1  # day of the month
+    usual = int(np.argmax(np.bincount(number)))
+    last = days == (months + 1).astype("datetime64[D]") - 1
+    same, where = number == usual, f"day {usual} of a month"
+    if last.sum() > same.sum():
+        same, where = last, "the last day of a month"
+    if 2 * same.sum() < len(same):
+        return None
+    mend = "truncate the times to months first, as with polars' dt.truncate('1mo')"
+    if not same.all():
+        return FrequencyError(
+            f"the times are on no regular grid: most are {where}, but {runs.at(int(np.argmin(same)))} "
+            f"is not; correct it, or {mend}"
+        )
+    return FrequencyError(
+        f"the times look like months but are stamped as {runs.at(0)}, and a month's stamp is 00:00 of "
+        f"its first or last day; {mend}"
     )
 
 
 def _gaps(differences: Ints) -> tuple[Ints, Ints]:
+    """Each difference once, increasing, and how often it occurs."""
     counts = pl.DataFrame({"gap": differences}).group_by("gap").len().sort("gap")
     return counts["gap"].to_numpy().astype(np.int64), counts["len"].to_numpy().astype(np.int64)
 
 
-def _integer(step: int, phase: int, name: object) -> Frequency:
-    if step < 1:
-        raise _unknown(name)
-    return Frequency(
-        f"{step}" + (f"+{phase % step}" if phase % step else ""), "int", step, phase % step
+def _refuse_nat(stamps: NDArray[Any]) -> None:
+    if (missing := np.isnat(stamps)).any():
+        raise FrequencyError(
+            f"{int(missing.sum()):,} times are missing (NaT), the first in row "
+            f"{int(np.argmax(missing.ravel())) + 1:,}; drop those rows, or fill in their time"
+        )
+
+
+def _text(time: Any) -> str:
+    """A time as short as it can be said: 2020-01-01, 2020-01-01T08:30, or a whole number."""
+    return (
+        str(np.datetime_as_string(time, unit="auto"))
+        if isinstance(time, np.datetime64)
+        else str(time)
     )
+
+
+def _span(micros: int) -> str:
+    for seconds, unit in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
+        if micros % (seconds * 1_000_000) == 0:
+            count = micros // (seconds * 1_000_000)
+            return f"{count} {unit}{'s' * (count != 1)}"
+    return f"{micros / 1e6:g} seconds"
+
+
+def _integer(step: int, phase: int) -> Frequency:
+    phase %= step
+    return Frequency(f"{step}" + (f"+{phase}" if phase else ""), "int", step, phase)
 
 
 def _fixed(seconds: int, phase: int) -> Frequency:
+    phase %= seconds
     unit = next(u for u in ("D", "h", "min", "s") if seconds % SECONDS[u] == 0)
-    label = f"{_count(seconds // SECONDS[unit])}{unit}" + (
-        f"+{phase % seconds}s" if phase % seconds else ""
-    )
-    return Frequency(label, "s", seconds, phase % seconds)
+    label = f"{_count(seconds // SECONDS[unit])}{unit}" + (f"+{phase}s" if phase else "")
+    return Frequency(label, "s", seconds, phase)
 
 
-def _monthly(step: int, end: bool, anchor: str | None, shift: int) -> Frequency:
-    letter = "Y" if step % 12 == 0 else "Q" if step % 3 == 0 and step != 6 else "M"
-    count = step // SPANS[letter]
-    if anchor is None and letter != "M":
-        anchor = "DEC" if end else "JAN"
-    phase = (MONTHS.index(anchor) if anchor else shift) % step
-    if letter == "Q":  # one name a grid, as pandas has it: QS-JAN, QE-DEC
-        anchor = MONTHS[phase % 3 + (9 if end else 0)]
-    label = f"{_count(count)}{letter}{'E' if end else 'S'}" + (f"-{anchor}" if anchor else "")
-    if letter == "M" and phase:
-        label += f"+{phase}"
-    return Frequency(label, "M", step, phase, end)
+def _monthly(step: int, end: bool, phase: int) -> Frequency:
+    """Steps of whole months; one name a grid, as pandas has it: QS-JAN, QE-DEC, 2YS-JAN+1."""
+    phase %= step
+    letter = "Y" if step % 12 == 0 else "Q" if step == 3 else "M"
+    months = SPANS[letter]
+    label = f"{_count(step // months)}{letter}{'E' if end else 'S'}"
+    if letter == "Y":
+        label += f"-{MONTHS[phase % 12]}"
+    if letter == "Q":
+        label += f"-{MONTHS[phase + (9 if end else 0)]}"
+    shift = phase // months
+    return Frequency(label + (f"+{shift}" if shift else ""), "M", step, phase, end)
 
 
 def _count(count: int) -> str:
@@ -388,7 +547,7 @@ def _waves(
 
 def _unknown(name: object) -> FrequencyError:
     near = difflib.get_close_matches(str(name), [*KNOWN, *ALIASES], n=1, cutoff=0.3)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     return FrequencyError(
         f"frequency {name!r} is not known{hint} Use 15min, h, D, B, W-MON, MS, ME, QS, YS, "
         "or 1 for plain whole-number steps"
