@@ -211,7 +211,7 @@ def _values(panel: Panel, table: pl.DataFrame) -> tuple[list[NDArray[Any]], list
             new = new.filter(~new.is_in(words))
             if len(new):
                 note = Note(
-                    kind="categories", count=len(new), series=0, example=f"{column}={new[0]}",
+                    kind="new category", count=len(new), series=0, example=f"{column}={new[0]}",
                     action="values not seen in the history count as none of the known ones",
                     severity="warning",
                 )  # fmt: skip

@@ -97,15 +97,24 @@ def read_panel(
     table = open_lazy(source)
     types = dict(table.collect_schema())
     extra = None if static_table is None else open_table(static_table)
-    elsewhere = [c for c in _listed(static) if c not in types] if extra is not None else []
+    fixed = _listed("static", static)
+    elsewhere = [c for c in fixed if c not in types] if extra is not None else []
     roles, notes = find_roles(
-        types, key=None if key is None else _listed(key), time=time, target=target,
-        known=_listed(known), past=_listed(past), available=available, wide=wide,
-        static=[c for c in _listed(static) if c not in elsewhere],
-    )  # fmt: skip
+        types,
+        key=None if key is None else _listed("key", key),
+        time=_one("time", time),
+        target=_one("target", target),
+        known=_listed("known", known),
+        past=_listed("past", past),
+        static=[c for c in fixed if c not in elsewhere],
+        available=_one("available", available),
+        wide=wide,
+    )
     unused = [c for c in types if c not in roles.columns]
     if unused:
-        action = f"columns not read: {', '.join(map(repr, unused[:12]))}" + ", ..." * (len(unused) > 12)
+        action = f"columns not read: {', '.join(map(repr, unused[:12]))}" + ", ..." * (
+            len(unused) > 12
+        )
         notes.append(Note(kind="unused", count=len(unused), series=0, example="", action=action))
     rows, zone, dtype, told = _rows(table, roles, time_zone, freq, infinite)
     notes += told
@@ -253,5 +262,14 @@ def _check_rules(**given: str) -> None:
             raise ConfigError(f"{option} is {value!r}; it is one of {allowed}")
 
 
-def _listed(columns: str | Sequence[str]) -> list[str]:
-    return [columns] if isinstance(columns, str) else list(columns)
+def _listed(option: str, columns: Any) -> list[str]:
+    listed = [columns] if isinstance(columns, str) else columns
+    if not isinstance(listed, (list, tuple)) or not all(isinstance(c, str) for c in listed):
+        raise SchemaError(f"{option} is {columns!r}; give a column name, or a list of them")
+    return list(listed)
+
+
+def _one(option: str, column: Any) -> str | None:
+    if column is not None and not isinstance(column, str):
+        raise SchemaError(f"{option} is {column!r}; give one column name, as in {option}='date'")
+    return column

@@ -38,15 +38,38 @@ def open_table(source: Any) -> pl.DataFrame:
         return _stack(_paths(source))
     if isinstance(source, (list, tuple)) and all(isinstance(s, (str, Path)) for s in source):
         return _stack([path for s in source for path in _paths(s)])
+    if nw.dependencies.is_pandas_dataframe(source):
+        source = _indexed(source)
     try:
         frame = nw.from_native(source)
+        eager = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
+    except nw.exceptions.DuplicateError as error:
+        raise SchemaError(f"{' '.join(str(error).split())}; rename the columns") from None
     except TypeError:
         raise SchemaError(
             f"a source of type {type(source).__name__} is no table; give a path, a glob, or "
             'a frame of pandas, polars or pyarrow, as in read_panel("sales.csv")'
         ) from None
-    eager = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
-    return eager.to_polars()
+    try:
+        return eager.to_polars()
+    except (TypeError, ValueError):  # a pandas column of mixed objects
+        return pl.DataFrame([_column(eager[name]) for name in eager.columns])
+
+
+def _indexed(frame: Any) -> Any:
+    """A pandas frame with its index as columns, where it has a name or holds times."""
+    index = frame.index
+    named = [name for name in index.names if name is not None and name not in frame.columns]
+    return frame.reset_index() if named or index.dtype.kind == "M" else frame
+
+
+def _column(column: nw.Series[Any]) -> pl.Series:
+    """A column as polars has it, or as text where it mixes types; later rules judge the text."""
+    try:
+        return column.to_polars()
+    except (TypeError, ValueError):
+        words = [None if v is None or v != v else str(v) for v in column.to_list()]
+        return pl.Series(column.name, words, dtype=pl.String)
 
 
 def open_lazy(source: Any) -> pl.LazyFrame:
@@ -132,7 +155,7 @@ def _read_text(path: Path, packed: str) -> pl.DataFrame:
     counts = {mark: lines[0].count(mark) for mark in (",", ";", "\t", "|")}
     separator = max(counts, key=lambda mark: counts[mark])
     number = re.compile(r'\s*"?-?\d+,\d+"?\s*$')  # "1,5"; never matches where the comma separates
-    return pl.read_csv(
+    table = pl.read_csv(
         data,
         separator=separator,
         decimal_comma=any(
@@ -141,3 +164,8 @@ def _read_text(path: Path, packed: str) -> pl.DataFrame:
         null_values=MISSING,
         infer_schema_length=10_000,
     )
+    for name in table.columns:
+        first, again, _ = name.rpartition("_duplicated_")
+        if again and name not in lines[0]:
+            raise FileError(f"{path} has two columns named {first!r}; rename one in its header")
+    return table

@@ -52,7 +52,7 @@ def parse_times(column: pl.Series, zone: str | None) -> tuple[Times, list[Note]]
     if column.dtype == pl.Categorical or column.dtype == pl.Enum:
         column = column.cast(pl.String)
     if column.dtype == pl.String:
-        column, notes = _read_text(column)
+        column, notes = _read_text(column, zone)
     if column.dtype.is_float():
         whole = column.cast(pl.Int64, strict=False)
         bad = (whole.is_null() | (whole.cast(pl.Float64) != column.cast(pl.Float64))).arg_true()
@@ -65,7 +65,7 @@ def parse_times(column: pl.Series, zone: str | None) -> tuple[Times, list[Note]]
     if column.dtype.is_integer():
         column = _whole(column, notes)
         if column.dtype.is_integer():
-            return Times(column.cast(pl.Int64).to_numpy(), None, None), notes
+            return Times(column.cast(pl.Int64).to_numpy(), None, zone), notes
     if isinstance(column.dtype, pl.Datetime):
         stated = column.dtype.time_zone
         column = column.cast(pl.Datetime("us", stated))
@@ -79,7 +79,8 @@ def parse_times(column: pl.Series, zone: str | None) -> tuple[Times, list[Note]]
     else:
         raise SchemaError(
             f"time column {name!r} holds {column.dtype}; a time is a date, a datetime, text like "
-            "2024-01-31 or a whole number: name another column with time=..."
+            "2024-01-31 or a whole number: name another column with time=..., or convert this one "
+            "(pandas periods: .dt.to_timestamp())"
         )
     return Times(column.to_numpy(), None, zone), notes
 
@@ -167,7 +168,7 @@ def _whole(column: pl.Series, notes: list[Note]) -> pl.Series:
     return column
 
 
-def _read_text(column: pl.Series) -> tuple[pl.Series, list[Note]]:
+def _read_text(column: pl.Series, zone: str | None) -> tuple[pl.Series, list[Note]]:
     """Text as times; each distinct text is read once."""
     words = column.unique(maintain_order=True)
     text = words.str.strip_chars().str.replace(r"^(\d{4})/(\d{1,2})/(\d{1,2})", "$1-$2-$3")
@@ -178,6 +179,11 @@ def _read_text(column: pl.Series) -> tuple[pl.Series, list[Note]]:
         return _spread(column, words, text.cast(pl.Int64)), notes
     zoned = text.str.contains(r"\d:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})$")
     if zoned.any():
+        action = (
+            "times with a UTC offset are read in UTC; time_zone='...' counts days where they were"
+        )
+        if zone is None:
+            notes.append(Note(kind="guess", count=len(column), series=0, example="", action=action))
         return _spread(column, words, _zoned(column, words, text, zoned)), notes
     parsed = _first_fit(text, PLAIN)
     left = text.filter(parsed.is_null())
