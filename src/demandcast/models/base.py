@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from demandcast.errors import CheckpointError, ConfigError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster, check_horizon, check_levels
-extend = None  # PENDING
+from demandcast.frames.future import extend
 from demandcast.likelihoods.base import Likelihood
 from demandcast.panel.panel import Panel
 from demandcast.train.allocator import keep_heap
