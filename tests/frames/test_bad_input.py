@@ -186,12 +186,17 @@ CASES: list[Case] = [
     ("wide with key", table, {"wide": True, "key": "item"}, SchemaError, ["no key column", "wide=False"]),
     ("wide without columns", lambda: table().select("date"), {"wide": True}, SchemaError,
      ["column of numbers"]),
+    ("wide by date with text", lambda: pl.DataFrame(
+        {"item": ["a", "b"], "2024-01-01": ["1", "x"], "2024-01-02": [1, 2]}), {}, SchemaError,
+     ["'2024-01-01'", "'x'", "row 2"]),
     # options
     ("gaps rule", table, {"gaps": "fill"}, ConfigError, ["'fill'", "'zero'"]),
     ("duplicates rule", table, {"duplicates": "drop"}, ConfigError, ["'drop'", "'sum'"]),
     ("negative rule", table, {"negative": "clip"}, ConfigError, ["'clip'", "'keep'"]),
     ("infinite rule", table, {"infinite": "zero"}, ConfigError, ["'zero'", "'missing'"]),
     # covariates behind the last step
+    ("future of another key", priced, {**KNOWN, "future": ahead().rename({"item": "Item"})}, SchemaError,
+     ["'Item'", "'item'", "rename"]),
     ("future without known", table, {"future": ahead()}, SchemaError, ["known=["]),
     ("future without column", priced, {**KNOWN, "future": ahead().rename({"price": "prize"})},
      SchemaError, ["'price'", "did you mean 'prize'"]),

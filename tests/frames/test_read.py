@@ -75,7 +75,8 @@ def test_arrays_are_ours_contiguous_and_writable() -> None:
     for name, kind in kinds.items():
         array = getattr(panel, name)
         assert array.dtype == kind, name
-        assert array.flags.writeable and array.flags.c_contiguous, name
+        assert array.flags.writeable, name
+        assert array.flags.c_contiguous, name
     panel.target[:] = -1
     assert LONG["units"].min() == 0
 
@@ -185,6 +186,18 @@ def test_frequencies_are_inferred_over_gaps(texts: list[str], freq: str) -> None
     assert read_panel(pl.DataFrame({"ds": texts, "y": [1, 2, 3]})).schema.freq == freq
 
 
+def test_whole_numbers_can_be_dates_or_steps() -> None:
+    for times, freq, dtype in (
+        ([20240130, 20240131, 20240201], "D", pl.Date),
+        ([202311, 202312, 202401], "MS", pl.Date),
+        ([2022, 2023, 2024], "1", pl.Int64),
+        ([0, 7, 14], "7", pl.Int64),
+    ):
+        panel = read_panel(pl.DataFrame({"ds": times, "y": [1, 2, 3]}))
+        assert (panel.schema.freq, panel.time_dtype) == (freq, dtype)
+        assert panel.history(0).tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("rule", "value"), [("sum", 5.0), ("mean", 2.5), ("first", 2.0), ("last", 3.0)]
 )
@@ -280,6 +293,12 @@ def test_a_future_table_finds_each_series_and_keeps_what_was_held_out() -> None:
         assert longer.known[begin : begin + 3, 0].tolist() == prices
     np.testing.assert_array_equal(longer.history(0), panel.history(0))
     assert panel.extents.tolist() == [10, 6]
+
+
+def test_steps_ahead_without_a_row_are_told() -> None:
+    panel = read_panel(PRICED[[0, 1, 2, 4]], known="price")
+    assert panel.extents.tolist() == [5]
+    assert note(panel, "future gaps").count == 1
 
 
 def test_a_calendar_holds_for_every_series() -> None:

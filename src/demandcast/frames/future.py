@@ -47,14 +47,14 @@ def extend(panel: Panel, future: Any) -> Panel:
             )
     if not table.height:
         raise DataError("the future table holds no rows; give one for each series and step ahead")
-    codes, index, notes = _match(panel, table, calendar)
-    steps, kept, told = _steps(panel, table, index, codes)
-    notes += told
-    index, codes = index[kept], codes[kept]
-    ahead = steps - panel.starts[codes] - panel.lengths[codes]  # 0 is the first step ahead
     if calendar:
-        behind = ahead >= 0
-        codes, index, ahead = codes[behind], index[behind], ahead[behind]
+        codes, index, ahead, notes = _calendar(panel, table)
+    else:
+        codes, index, notes = _match(panel, table)
+        steps, kept, told = _steps(panel, table, index, codes)
+        notes += told
+        index, codes = index[kept], codes[kept]
+        ahead = steps - panel.starts[codes] - panel.lengths[codes]  # 0 is the first step ahead
     _check_steps(panel, codes, ahead)
     extents = panel.extents.copy()
     np.maximum.at(extents, codes, panel.lengths[codes] + ahead + 1)
@@ -71,12 +71,33 @@ def extend(panel: Panel, future: Any) -> Panel:
     return replace(grown, notes=(*panel.notes, *notes, note))
 
 
-def _match(panel: Panel, table: pl.DataFrame, calendar: bool) -> tuple[Ints, Ints, list[Note]]:
+def _calendar(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, Ints, list[Note]]:
+    """Each row for each series that it lies ahead of: series, row, and steps ahead."""
+    taken = {panel.schema.time, *panel.schema.known}
+    for column in (c for c in table.columns if c not in taken):
+        for key in panel.schema.key:
+            if column.strip().lower() == key.lower():
+                raise SchemaError(
+                    f"the future table has {column!r} where the key column is {key!r}; rename it"
+                )
+    rows = np.arange(table.height)
+    steps, kept, notes = _steps(panel, table, rows, np.zeros(len(rows), np.int64))
+    rows = rows[kept]
+    late = steps > panel.ends().min()
+    rows, steps = rows[late], steps[late]
+    codes = np.repeat(np.arange(panel.n_series), len(rows))
+    ahead = np.tile(steps, panel.n_series) - panel.ends()[codes] - 1
+    index, behind = np.tile(rows, panel.n_series), ahead >= 0
+    note = Note(
+        kind="future", count=len(rows), series=panel.n_series, example="",
+        action="the future table has no key column: its rows hold for every series",
+    )  # fmt: skip
+    return codes[behind], index[behind], ahead[behind], [*notes, note]
+
+
+def _match(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
     """Series of the panel and row of the table, for every pair that belongs together."""
     n = panel.n_series
-    if calendar or (list(panel.keys.columns) == ["series"] and "series" not in table.columns):
-        codes = np.repeat(np.arange(n), table.height)
-        return codes, np.tile(np.arange(table.height), n), []
     number_series(table.select(panel.keys.columns))  # refuses absent keys
     try:
         wanted = table.select(pl.col(c).cast(panel.keys[c].dtype) for c in panel.keys.columns)

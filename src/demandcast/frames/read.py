@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+from demandcast.errors import ConfigError, DataError, FileError, FrequencyError, SchemaError
 from demandcast.frames import covariates, quality
 from demandcast.frames.future import extend
 from demandcast.frames.regularise import (
@@ -25,7 +25,7 @@ from demandcast.frames.regularise import (
 )
 from demandcast.frames.roles import Roles, find_roles, melt
 from demandcast.frames.source import open_lazy, open_table
-from demandcast.frames.times import parse_times, to_instants
+from demandcast.frames.times import parse_times, reply_dtype, to_instants
 from demandcast.panel.panel import Note, Panel
 from demandcast.schema import Frequency, Schema, infer_frequency
 
@@ -176,13 +176,18 @@ def _rows(
     source: pl.LazyFrame, roles: Roles, time_zone: str | None, freq: str | None, infinite: str
 ) -> tuple[Rows, str | None, pl.DataType, list[Note]]:
     """The columns needed, with series numbered, times parsed and the target as numbers."""
-    table = melt(source.select(roles.columns).collect(), roles)
+    try:
+        table = source.select(roles.columns).collect()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise FileError(f"the table cannot be read ({reason}); write its file anew") from error
+    table = melt(table, roles)
     if not table.height:
         raise DataError("the table holds no rows; give at least one row of key, time and target")
     target, notes = numbers(table[roles.target], "target", infinite)
     times, told = parse_times(table[roles.time], time_zone)
     notes += told
-    dtype = table.schema[roles.time]
+    dtype = reply_dtype(table.schema[roles.time], times.values)
     if roles.key:
         codes, keys = number_series(table.select(roles.key))
     else:

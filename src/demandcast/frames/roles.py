@@ -185,9 +185,21 @@ def find_roles(
 
 
 def melt(table: pl.DataFrame, roles: Roles) -> pl.DataFrame:
-    """A wide table as a long one: one row a series and step."""
+    """A wide table as a long one: one row a series and step.
+
+    Raises:
+        SchemaError: A cell is no number.
+    """
     if not roles.melt:
         return table
+    for column in roles.melt:
+        parsed = table[column].cast(pl.Float64, strict=False)
+        bad = (parsed.is_null() & table[column].is_not_null()).arg_true()
+        if len(bad):
+            raise SchemaError(
+                f"column {column!r} of a wide table holds {table[column][bad[0]]!r} in row "
+                f"{bad[0] + 1:,}, which is no number; mend it, or give wide=False"
+            )
     numbers = table.with_columns(pl.col(c).cast(pl.Float64) for c in roles.melt)
     names = roles.time if roles.melt_names_times else roles.key[0]
     index = [c for c in table.columns if c not in roles.melt]

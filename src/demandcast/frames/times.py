@@ -85,6 +85,17 @@ def parse_times(column: pl.Series, zone: str | None) -> tuple[Times, list[Note]]
     return Times(column.to_numpy(), None, zone), notes
 
 
+def reply_dtype(given: pl.DataType, values: NDArray[Any]) -> pl.DataType:
+    """The type in which times are given back: the user's own, or dates where they came as text."""
+    if values.dtype.kind == "i":
+        wide = given.is_integer() and given not in (pl.Int8, pl.Int16, pl.UInt8, pl.UInt16)
+        return given if wide else pl.Int64()
+    if given.is_temporal():
+        return given
+    whole = bool((values == values.astype("datetime64[D]")).all())
+    return pl.Date() if whole else pl.Datetime("us")
+
+
 def check_zone(zone: str | None) -> None:
     """Refuse what is no time zone of the IANA list."""
     if zone is None:
@@ -152,7 +163,7 @@ def _absent(column: pl.Series) -> DataError:
 
 
 def _whole(column: pl.Series, notes: list[Note]) -> pl.Series:
-    """Whole numbers as steps, or as dates where they read 20240131."""
+    """Whole numbers as steps, or as dates where they read 20240131 or 202401."""
     low, high = (int(v) for v in (column.min(), column.max()))  # type: ignore[arg-type]
     if low >= 19000101 and high <= 22001231:
         dates = column.cast(pl.String).str.to_date("%Y%m%d", strict=False)
@@ -165,6 +176,10 @@ def _whole(column: pl.Series, notes: list[Note]) -> pl.Series:
             f"time column {column.name!r} holds whole numbers like {low}; seconds since 1970 must "
             f"be turned into datetimes first: pl.from_epoch({column.name!r}, time_unit='s')"
         )
+    if low >= 190001 and high <= 220012 and bool((column % 100).is_between(1, 12).all()):
+        action = f"whole numbers like {low} are read as months, year month"
+        notes.append(Note(kind="guess", count=len(column), series=0, example="", action=action))
+        return (column.cast(pl.Int64) * 100 + 1).cast(pl.String).str.to_date("%Y%m%d")
     return column
 
 
