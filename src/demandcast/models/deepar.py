@@ -3,7 +3,8 @@
 Salinas, Flunkert, Gasthaus, Januschowski, "DeepAR: Probabilistic forecasting with autoregressive
 recurrent networks", International Journal of Forecasting 36 (2020), 1181-1191; arXiv:1704.04110.
 
-Departs from the paper: lagged values of the target are inputs beside z[t-1], as in GluonTS; an
+Departs from the paper: lagged values of the target are inputs beside z[t-1], as in GluonTS, and reach
+the head by a linear path of their own too, so that few steps suffice to learn a season; an
 unobserved value enters as the context's mean with a flag, not as a draw; log(scale) is an input.
 Covariates known to the cutoff only have no place in a network that feeds itself, and are not read.
 """
@@ -44,6 +45,8 @@ class DeepARNetwork(Network):
             if name.startswith("bias_ih"):
                 bias.data[config.hidden : 2 * config.hidden] = 1.0  # forget gates open, Table 3
         self.head = nn.Linear(config.hidden, likelihood.n_params)
+        self.skip = nn.Linear(sizes.lags, likelihood.n_params, bias=False)
+        nn.init.zeros_(self.skip.weight)
 
     def inputs(self, window: Window) -> Tensor:
         """Inputs of every step, known or taught: (batch, context + horizon, width)."""
@@ -58,14 +61,20 @@ class DeepARNetwork(Network):
         ]
         return torch.cat(parts, -1)
 
+    def params(self, inputs: Tensor, hidden: Tensor) -> Tensor:
+        """Of the LSTM's state, and straight from the lags: (..., params)."""
+        params: Tensor = self.head(hidden) + self.skip(inputs[..., : len(self.lags)])
+        return params
+
     def loss(self, window: Window) -> Tensor:
         """Negative log likelihood of context and horizon, under teacher forcing."""
-        hidden, _ = self.lstm(self.inputs(window))  # (batch, steps, hidden)
+        inputs = self.inputs(window)
+        hidden, _ = self.lstm(inputs)  # (batch, steps, hidden)
         target = torch.cat([window.past_target, window.future_target], 1)
         observed = torch.cat([window.past_observed, window.future_observed], 1)
         censored = torch.cat([window.past_censored, window.future_censored], 1)
         loss = self.likelihood.loss(
-            self.head(hidden), target, window.scale, observed=observed, censored=censored
+            self.params(inputs, hidden), target, window.scale, observed=observed, censored=censored
         )  # (batch, steps)
         return loss.sum() / observed.sum().clamp(min=1)
 
@@ -93,7 +102,8 @@ class DeepARNetwork(Network):
             if step:
                 x[:, len(self.lags)] = 1.0  # what was drawn is observed
             hidden, state = self.lstm(x[:, None], state)
-            paths[:, step] = self.likelihood.sample(self.head(hidden[:, 0]), scale[:, 0], generator)
+            params = self.params(x, hidden[:, 0])
+            paths[:, step] = self.likelihood.sample(params, scale[:, 0], generator)
         return paths.view(batch, n, horizon)
 
 

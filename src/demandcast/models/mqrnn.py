@@ -34,7 +34,7 @@ class MQRNNConfig(NeuralConfig):
     width: int = 20  # K, size of each of the H + 1 contexts
     mlp: int = 64  # hidden nodes of the global and the local network
     squeeze: int = 8  # numbers a step that the global network sees of the covariates ahead
-    forks: int = 16  # cutoffs of one window that are learned from
+    forks: int = 8  # cutoffs of one window that are learned from
     dropout: float = 0.1
 
 
@@ -88,20 +88,25 @@ class MQRNNNetwork(Network):
         self.seasons = [p for p in periods if p > 1 and p <= config.context]
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         encoded = sizes.lags + 2 + sizes.features + sizes.past_features + self.static.width
-        ahead = sizes.features + len(self.far) + len(self.seasons)
         self.encoder = self.make_encoder(encoded, config)
-        self.squeeze = nn.Linear(ahead, config.squeeze)
+        self.blend = nn.Linear(len(self.far) + len(self.seasons), 1, bias=False)
+        nn.init.zeros_(self.blend.weight)
+        self.ahead_stamps = nn.Linear(sizes.features + len(self.far), config.squeeze + config.mlp)
+        self.ahead_seasons = nn.Linear(len(self.seasons), config.squeeze + config.mlp, bias=False)
         self.global_mlp = nn.Sequential(
             nn.Linear(self.encoder.width + horizon * config.squeeze, config.mlp),
             nn.ReLU(),
             nn.Dropout(config.dropout),
             nn.Linear(config.mlp, (horizon + 1) * config.width),
         )
-        self.local_mlp = nn.Sequential(
-            nn.Linear(2 * config.width + ahead + self.static.width, config.mlp),
-            nn.ReLU(),
-            nn.Linear(config.mlp, likelihood.n_params),
-        )
+        # the local network's first layer, in the parts its inputs come in: each is worked out once
+        # for all that share it, and the parts are added
+        self.local_own = nn.Linear(config.width, config.mlp)
+        self.local_shared = nn.Linear(config.width + self.static.width, config.mlp, bias=False)
+        self.local_out = nn.Linear(config.mlp, likelihood.n_params)
+        nn.init.zeros_(self.local_out.weight)  # at first the season repeated, in narrow bands
+        nn.init.constant_(self.local_out.bias, -3.0)
+        nn.init.zeros_(self.local_out.bias[likelihood.middle])  # type: ignore[attr-defined]
 
     def make_encoder(self, width: int, config: Any) -> RecurrentEncoder | ConvolutionalEncoder:
         return RecurrentEncoder(width, config)
@@ -129,24 +134,35 @@ class MQRNNNetwork(Network):
             -1,
         )  # (batch, context, width)
         hidden = self.encoder(x)[:, cutoffs - 1]  # (batch, forks, hidden)
-        ahead = self.ahead(window, past, cutoffs)  # (batch, forks, horizon, ahead)
-        squeezed = torch.tanh(self.squeeze(ahead)).flatten(2)  # (batch, forks, horizon * squeeze)
+        ahead = self.ahead(window, past, cutoffs)  # (batch, forks, horizon, squeeze + mlp)
+        squeezed = torch.tanh(ahead[..., : config.squeeze]).flatten(2)
         contexts = self.global_mlp(torch.cat([hidden, squeezed], -1))
         contexts = contexts.view(batch, forks, horizon + 1, config.width)
-        own, shared = contexts[:, :, :-1], contexts[:, :, -1:].expand(-1, -1, horizon, -1)
-        item = static[:, None, None].expand(-1, forks, horizon, -1)
-        params: Tensor = self.local_mlp(torch.cat([own, shared, ahead, item], -1))
+        shared = torch.cat([contexts[:, :, -1], static[:, None].expand(-1, forks, -1)], -1)
+        local = self.local_own(contexts[:, :, :-1]) + self.local_shared(shared)[:, :, None]
+        params: Tensor = self.local_out(torch.relu(local + ahead[..., config.squeeze :]))
         middle = self.likelihood.middle  # type: ignore[attr-defined]
-        base = self.base(past, cutoffs)  # (batch, forks, horizon)
         lift = torch.zeros_like(params)
-        lift[..., middle] = base
+        lift[..., middle] = self.base(window, past, cutoffs)
         return params + lift
 
-    def base(self, past: Tensor, cutoffs: Tensor) -> Tensor:
-        """What the middle quantile starts from: the longest season repeated, scaled."""
+    def base(self, window: Window, past: Tensor, cutoffs: Tensor) -> Tensor:
+        """What the middle quantile starts from, scaled: (batch, forks, horizon).
+
+        The longest season repeated (the last value where there is none), moved towards the other
+        seasons and far lags by weights that are learned.
+        """
         if not self.seasons:
-            return past[:, cutoffs - 1, None].expand(-1, -1, self.config.horizon)
-        return self.repeated(past, cutoffs, self.seasons[-1])
+            base = past[:, cutoffs - 1, None].expand(-1, -1, self.config.horizon)
+        else:
+            base = self.repeated(past, cutoffs, self.seasons[-1])
+        place = cutoffs[:, None] + torch.arange(self.config.horizon, device=past.device)
+        lags = window.lags[..., self.far] / window.scale[..., None]  # (batch, steps, far lags)
+        stamps = lags @ self.blend.weight[0, : len(self.far)]  # (batch, steps)
+        others = stamps[:, place]
+        for weight, period in zip(self.blend.weight[0, len(self.far) :], self.seasons, strict=True):
+            others = others + weight * self.repeated(past, cutoffs, period)
+        return others + base * (1 - self.blend.weight.sum())
 
     def repeated(self, past: Tensor, cutoffs: Tensor, period: int) -> Tensor:
         """The last season known at each cutoff, repeated over its horizon: (batch, forks, horizon)."""
@@ -155,14 +171,18 @@ class MQRNNNetwork(Network):
         return past[:, place]
 
     def ahead(self, window: Window, past: Tensor, cutoffs: Tensor) -> Tensor:
-        """What is known of the steps to forecast, (batch, forks, horizon, ahead)."""
-        step = torch.arange(self.config.horizon, device=past.device)
-        place = cutoffs[:, None] + step  # (forks, horizon)
-        parts = [window.features[:, place]]
-        if self.far:
-            parts.append(window.lags[..., self.far][:, place] / window.scale[..., None, None])
-        parts += [self.repeated(past, cutoffs, p)[..., None] for p in self.seasons]
-        return torch.cat(parts, -1)
+        """What is known of the steps to forecast, as both networks take it in.
+
+        Returns (batch, forks, horizon, squeeze + mlp).
+        """
+        lags = window.lags[..., self.far] / window.scale[..., None]  # (batch, steps, far lags)
+        stamps = self.ahead_stamps(torch.cat([window.features, lags], -1))
+        place = cutoffs[:, None] + torch.arange(self.config.horizon, device=past.device)
+        known: Tensor = stamps[:, place]
+        if self.seasons:
+            seasons = [self.repeated(past, cutoffs, p) for p in self.seasons]
+            known = known + self.ahead_seasons(torch.stack(seasons, -1))
+        return known
 
     def loss(self, window: Window) -> Tensor:
         """Pinball loss of every fork, horizon step and quantile that was observed."""

@@ -44,7 +44,7 @@ class Training:
     batch_size: int = 64  # windows in a step
     learning_rate: float = 1e-3
     warmup: float = 0.05  # share of the steps in which the rate rises; then it falls as a cosine
-    weight_decay: float = 1e-8
+    weight_decay: float = 1e-2  # decoupled (AdamW)
     clip: float = 10.0  # of the gradient's norm
     average: float = 0.99  # decay of the running average of weights that is kept; 0 for the last
     patience: int = 10  # validations without gain before stopping; they need validation > 0
@@ -114,7 +114,7 @@ class _Run:
         self.path = None if folder is None else Path(folder) / CHECKPOINT
         self.weights: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
         device = self.weights[0].device
-        self.optimiser = torch.optim.Adam(
+        self.optimiser = torch.optim.AdamW(
             self.weights,
             lr=training.learning_rate,
             weight_decay=training.weight_decay,
