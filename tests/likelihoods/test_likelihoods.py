@@ -11,6 +11,7 @@ from torch import Tensor
 from demandcast import likelihoods
 from demandcast.errors import ConfigError, DataError
 from demandcast.likelihoods import NegativeBinomial, Normal, QuantileGrid, StudentT
+from demandcast.likelihoods.tails import negative_binomial_log_sf, student_t_log_sf
 
 SCALE = torch.tensor([0.7, 3.0, 40.0])
 
@@ -26,7 +27,7 @@ def likelihood(request: pytest.FixtureRequest) -> likelihoods.Likelihood:
 
 
 def test_draws_have_the_quantiles_and_the_mean(likelihood: likelihoods.Likelihood) -> None:
-    params, n = params_of(likelihood), 40_000
+    params, n = params_of(likelihood), 20_000
     draws = likelihood.sample(
         params.repeat(n, 1, 1), SCALE.repeat(n, 1), torch.Generator().manual_seed(0)
     )
@@ -37,7 +38,7 @@ def test_draws_have_the_quantiles_and_the_mean(likelihood: likelihoods.Likelihoo
         # P(draw <= quantile) = level, to 5 standard errors; counts jump over it
         reached = (draws[:, i, None] <= values[i] + 1e-6).float().mean(0)
         below = (draws[:, i, None] < values[i] - 1e-6).float().mean(0)
-        slack = 5 * (levels * (1 - levels) / n).sqrt() + (0.02 if likelihood.counts else 0)
+        slack = 5 * (levels * (1 - levels) / n).sqrt()
         assert (below <= levels + slack).all()
         assert (reached >= levels - slack).all()
     error = (draws.mean(0) - likelihood.mean(params, SCALE)).abs()
@@ -77,32 +78,67 @@ def test_censored_targets_only_push_up(likelihood: likelihoods.Likelihood) -> No
     assert (high > low).all()
 
 
-@pytest.mark.parametrize("spread", [-4.0, 0.0, 3.0])
+@pytest.mark.parametrize("spread", [-4.0, 0.0, 3.0, 9.0])
 def test_negative_binomial_is_scipys(spread: float) -> None:
-    params = torch.tensor([[0.3, spread]] * 3, dtype=torch.float64)
-    target = torch.tensor([0.0, 2.0, 60.0], dtype=torch.float64)
-    mu, alpha = NegativeBinomial()._map(params, SCALE.double())
-    oracle = scipy.stats.nbinom(1 / alpha, 1 / (1 + alpha * mu))
-    ours = NegativeBinomial().log_prob(params, target, SCALE.double())
-    np.testing.assert_allclose(ours, oracle.logpmf(target), rtol=1e-8)
-    survival = NegativeBinomial().log_survival(params, target, SCALE.double()).exp()
-    np.testing.assert_allclose(survival, oracle.sf(target - 1), atol=0.04)
+    scale = torch.tensor([0.2, 0.7, 3.0, 40.0, 900.0], dtype=torch.float64)
+    params = torch.tensor([[0.3, spread]] * 5, dtype=torch.float64)
+    target = torch.tensor([1.0, 0.0, 2.0, 60.0, 800.0], dtype=torch.float64)
+    mu, alpha = NegativeBinomial()._map(params, scale)
+    oracle = scipy.stats.nbinom((1 / alpha).numpy(), (1 / (1 + alpha * mu)).numpy())
+    ours = NegativeBinomial().log_prob(params, target, scale)
+    np.testing.assert_allclose(ours, oracle.logpmf(target.numpy()), rtol=1e-8)
+    survival = NegativeBinomial().log_survival(params, target, scale)
+    np.testing.assert_allclose(survival, oracle.logsf(target.numpy() - 1), rtol=1e-8, atol=1e-12)
+    levels = torch.tensor([0.01, 0.1, 0.3, 0.5, 0.9, 0.975, 0.999], dtype=torch.float64)
+    ours = NegativeBinomial().quantile(params, scale, levels).numpy()
+    exact = np.stack([oracle.ppf(level) for level in levels.tolist()], 1)
+    np.testing.assert_array_equal(ours[exact < 128], exact[exact < 128])
+    # from 128 on a gamma of the same three moments stands in, then rounded: 1 off at times
+    np.testing.assert_allclose(ours, exact, rtol=0.005, atol=1)
+
+
+def test_negative_binomial_of_whole_panels_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    params, scale = params_of(NegativeBinomial()).expand(7, 3, 2), SCALE.expand(7, 3)
+    levels = torch.tensor([0.2, 0.95])
+    whole = NegativeBinomial().quantile(params, scale, levels)
+    monkeypatch.setattr("demandcast.likelihoods.negative_binomial.PIECE", 128)
+    assert torch.equal(NegativeBinomial().quantile(params, scale, levels), whole)
+    assert whole.shape == (7, 3, 2)
+    assert whole.dtype == params.dtype
+    assert NegativeBinomial().quantile(params[:0], scale[:0], levels).shape == (0, 3, 2)
 
 
 def test_student_t_is_scipys() -> None:
     params = torch.tensor(
-        [[-1.0, 0.2, 0.5], [0.5, -1.0, 0.0], [9.0, 2.0, -3.0]], dtype=torch.float64
+        [[-1.0, 0.2, 0.5], [0.5, -1.0, 0.0], [-90.0, 0.0, 0.0], [9.0, 2.0, -3.0], [4e3, 1.0, 1.0]],
+        dtype=torch.float64,
     )
-    target = torch.tensor([0.4, -2.0, 70.0], dtype=torch.float64)
-    df, mu, sigma = StudentT()._map(params, SCALE.double())
+    scale = torch.tensor([0.7, 3.0, 1.0, 40.0, 1.0], dtype=torch.float64)
+    target = torch.tensor([0.4, -2.0, 500.0, 70.0, 9.0], dtype=torch.float64)
+    df, mu, sigma = (x.numpy() for x in StudentT()._map(params, scale))
     oracle = scipy.stats.t(df, mu, sigma)
-    ours = StudentT().log_prob(params, target, SCALE.double())
-    np.testing.assert_allclose(ours, oracle.logpdf(target), rtol=1e-8)
-    survival = StudentT().log_survival(params, target, SCALE.double()).exp()
-    np.testing.assert_allclose(survival, oracle.sf(target), atol=5e-3)
-    for level in (0.01, 0.3, 0.5, 0.975):
-        values = StudentT().quantile(params, SCALE.double(), torch.tensor([level]))[:, 0]
-        np.testing.assert_allclose(values, oracle.ppf(level), rtol=1e-4, atol=1e-4)
+    ours = StudentT().log_prob(params, target, scale)
+    np.testing.assert_allclose(ours, oracle.logpdf(target.numpy()), rtol=1e-8)
+    survival = StudentT().log_survival(params, target, scale)
+    np.testing.assert_allclose(survival, oracle.logsf(target.numpy()), rtol=1e-9)
+    for level in (0.001, 0.01, 0.3, 0.5, 0.975):
+        at = torch.tensor([level], dtype=torch.float64)
+        values = (StudentT().quantile(params, scale, at)[:, 0].numpy() - mu) / sigma
+        # 1e-5: linear between values of 1 / df
+        np.testing.assert_allclose(values, (oracle.ppf(level) - mu) / sigma, rtol=1e-5, atol=1e-9)
+
+
+def test_survival_has_the_gradient_of_its_parameters() -> None:
+    odds = torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64, requires_grad=True)
+    shape = torch.tensor([0.3, 5.0, 40.0], dtype=torch.float64, requires_grad=True)
+    count = torch.tensor([1.0, 4.0, 900.0], dtype=torch.float64)
+    # 1e-5: the gradient of the shape is itself a central difference
+    assert torch.autograd.gradcheck(
+        lambda o, s: negative_binomial_log_sf(count, o, s), (odds, shape), atol=1e-5
+    )
+    z = torch.tensor([-3.0, 0.4, 8.0], dtype=torch.float64, requires_grad=True)
+    df = torch.tensor([2.0, 6.0, 90.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(student_t_log_sf, (z, df), atol=1e-5)
 
 
 def test_normal_is_scipys() -> None:
@@ -125,14 +161,14 @@ def test_pinball_charges_the_right_side() -> None:
 
 
 def test_quantile_grid_learns_quantiles() -> None:
-    y = torch.randn(4000, generator=torch.Generator().manual_seed(0)).exp()
+    y = torch.randn(500, generator=torch.Generator().manual_seed(0)).exp()
     grid = QuantileGrid((0.1, 0.5, 0.9))
     params = torch.zeros(1, 3, requires_grad=True)
-    optimiser = torch.optim.Adam([params], 0.05)
-    for _ in range(300):
+    optimiser = torch.optim.Adam([params], 0.1)
+    for _ in range(120):
         optimiser.zero_grad()
         loss = grid.loss(
-            params.expand(4000, 3), y, torch.ones(4000), observed=torch.ones(4000, dtype=torch.bool)
+            params.expand(500, 3), y, torch.ones(500), observed=torch.ones(500, dtype=torch.bool)
         )
         loss.mean().backward()
         optimiser.step()

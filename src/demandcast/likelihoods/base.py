@@ -60,8 +60,11 @@ class Likelihood(ABC):
         """
         target = torch.where(observed, target, self._neutral(scale, target))
         loss = -self.log_prob(params, target, scale)
-        if censored is not None and bool(censored.any()):
-            loss = torch.where(censored, -self.log_survival(params, target, scale), loss)
+        bound = None if censored is None else censored & observed
+        if bound is not None and bool(bound.any()):
+            scale = scale.expand_as(target)
+            tail = self.log_survival(params[bound], target[bound], scale[bound])  # (bounds,)
+            loss = loss.masked_scatter(bound, -tail)
         return torch.where(observed, loss, torch.zeros_like(loss))
 
     def _neutral(self, scale: Tensor, target: Tensor) -> Tensor:

@@ -7,6 +7,11 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from demandcast.likelihoods.base import Likelihood
+from demandcast.likelihoods.tails import negative_binomial_log_sf
+
+PIECE = 1_000_000  # probabilities held at once
+SUMMED = 128  # counts whose probabilities are summed one by one
+GRID = 1024  # skewnesses at which gamma quantiles are worked out
 
 
 class NegativeBinomial(Likelihood):
@@ -32,20 +37,11 @@ class NegativeBinomial(Likelihood):
         return ways - shape * log_one + target * ((alpha * mu).log() - log_one)
 
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """log(1 - P(Y <= target - 1)), by the saddle of the normal on the Anscombe-like root.
-
-        P(Y >= 0) = 1 and P(Y >= 1) = 1 - P(0) are exact; above, sqrt-transformed counts are taken as
-        normal (Wilson-Hilferty on the gamma mixture), to about 0.02 in probability.
-        """
+        """By the incomplete beta function, in float64; exact."""
         mu, alpha = self._map(params, scale)
-        zero = torch.log1p(alpha * mu) / alpha  # -log P(Y = 0)
-        first = torch.log(-torch.expm1(-zero.clamp(min=1e-7)))
-        spread = (mu + alpha * mu**2) / (9 * mu**2)
-        z = (((target - 0.5).clamp(min=0.5) / mu) ** (1 / 3) - (1 - spread)) / spread.sqrt()
-        rest = torch.special.log_ndtr(-z)
-        return torch.where(
-            target < 0.5, torch.zeros_like(rest), torch.where(target < 1.5, first, rest)
-        )
+        odds, shape = (alpha * mu).log().double(), (1 / alpha).double()
+        count = target.double().expand_as(odds)
+        return negative_binomial_log_sf(count, odds, shape).to(mu)
 
     def sample(
         self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
@@ -55,11 +51,60 @@ class NegativeBinomial(Likelihood):
         return torch.poisson(rate, generator=generator)
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
-        """Of 2,000 draws with a generator of its own: the same numbers for the same parameters."""
-        generator = torch.Generator(params.device).manual_seed(0)
-        scale = scale.expand(params.shape[:-1])
-        draws = torch.stack([self.sample(params, scale, generator) for _ in range(2000)], -1)
-        return torch.quantile(draws, levels.to(draws), dim=-1).movedim(0, -1)
+        """The least count that reaches each level: exact below 128, within 1 or 1 % from there on."""
+        mu, alpha = self._map(params, scale)
+        shape = mu.shape
+        mu, alpha = mu.reshape(-1).double(), alpha.reshape(-1).double()
+        levels = levels.to(mu)
+        counts = torch.full((len(mu), len(levels)), float(SUMMED), dtype=mu.dtype, device=mu.device)
+        rows = torch.arange(len(mu), device=mu.device)
+        for most in (SUMMED // 8, SUMMED):  # few need many counts added up
+            for start in range(0, len(rows), PIECE // most):
+                piece = rows[start : start + PIECE // most]
+                counts[piece] = _least_counts(mu[piece], alpha[piece], levels, most)
+            rows = rows[(counts[rows] >= most).any(1)]
+        if len(rows):
+            found = counts[rows]
+            near = _gamma_quantile(mu[rows], alpha[rows], levels).round().clamp(min=SUMMED)
+            counts[rows] = torch.where(found >= SUMMED, near, found)
+        return counts.view(*shape, len(levels)).to(params)
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
         return self._map(params, scale)[0]
+
+
+def _least_counts(mu: Tensor, alpha: Tensor, levels: Tensor, most: int) -> Tensor:
+    """The least counts that reach the levels, (elements, Q), by adding up; `most` where it is more."""
+    k = torch.arange(most, dtype=mu.dtype, device=mu.device)
+    odds = (alpha * mu)[:, None]
+    first = torch.exp(-torch.log1p(odds) / alpha[:, None])  # P(Y = 0), (elements, 1)
+    ratio = (k[1:] - 1 + 1 / alpha[:, None]) / k[1:] * (odds / (1 + odds))
+    reached = torch.cat([first, ratio], 1).cumprod(1).cumsum(1)  # P(Y <= k), (elements, most)
+    nearly = levels - 1e-12  # sums of many chances fall short by rounding
+    return torch.searchsorted(reached, nearly.expand(len(mu), -1).contiguous()).to(mu)
+
+
+def _gamma_quantile(mu: Tensor, alpha: Tensor, levels: Tensor) -> Tensor:
+    """Quantiles of the shifted gamma of the same mean, variance and skewness, (elements, Q)."""
+    deviation = (mu * (1 + alpha * mu)).sqrt()
+    skewness = (1 + 2 * alpha * mu) / deviation
+    table = _gamma_scores(levels)
+    place = skewness / (1 + skewness) * GRID
+    left = place.long().clamp(max=GRID - 2)  # (elements,)
+    scores = torch.lerp(table[left], table[left + 1], (place - left)[:, None])
+    return mu[:, None] + deviation[:, None] * scores
+
+
+def _gamma_scores(levels: Tensor) -> Tensor:
+    """Quantiles of gammas of mean 0 and variance 1, (GRID, Q); row i has skewness i / (GRID - i)."""
+    step = torch.arange(1, GRID, dtype=torch.float64, device=levels.device)[:, None]
+    skewness = step / (GRID - step)
+    shape = 4 / skewness**2  # (GRID - 1, 1)
+    low = torch.zeros_like(shape * levels)
+    high = shape + 20 * shape.sqrt() + 40 + low
+    for _ in range(60):
+        middle = (low + high) / 2
+        short = torch.special.gammainc(shape.expand_as(middle), middle) < levels
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    scores = ((low + high) / 2 - shape) / shape.sqrt()
+    return torch.cat([torch.special.ndtri(levels)[None], scores])

@@ -27,7 +27,8 @@ class Normal(Likelihood):
 
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
         mu, sigma = self._map(params, scale)
-        return torch.special.log_ndtr((mu - target) / sigma)
+        tail: Tensor = torch.special.log_ndtr((mu - target) / sigma)
+        return tail
 
     def sample(
         self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
@@ -38,7 +39,8 @@ class Normal(Likelihood):
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
         mu, sigma = self._map(params, scale)
-        return mu[..., None] + sigma[..., None] * torch.special.ndtri(levels)
+        scores: Tensor = torch.special.ndtri(levels.to(mu))
+        return mu[..., None] + sigma[..., None] * scores
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
         return self._map(params, scale)[0]

@@ -16,12 +16,13 @@ _STEP = 1e-4  # relative; central differences are then good to about 1e-8
 
 
 def log_betainc(a: Tensor, b: Tensor, log_x: Tensor, log_y: Tensor) -> Tensor:
-    """log I_x(a, b), the regularised incomplete beta function, with y = 1 - x; float64, no gradient.
+    """log I_x(a, b), the regularised incomplete beta function, with y = 1 - x; no gradient.
 
-    Press et al., Numerical Recipes, section 6.4. Both x and y come as logarithms, for either may be
-    too near 1 to tell its complement.
+    All four (...), float64.
+
+    Press et al., Numerical Recipes, 3rd ed., section 6.4. Both x and y come as logarithms, for either
+    may be too near 1 to tell its complement.
     """
-    a, b, log_x, log_y = torch.broadcast_tensors(a, b, log_x, log_y)
     direct = log_x.exp() < (a + 1) / (a + b + 2)  # the fraction is quick on this side only
     p, q = torch.where(direct, a, b), torch.where(direct, b, a)
     log_u, log_v = torch.where(direct, log_x, log_y), torch.where(direct, log_y, log_x)
@@ -131,11 +132,10 @@ def student_t_log_density(z: Tensor, df: Tensor) -> Tensor:
 
 
 def student_t_quantile(levels: Tensor, df: Tensor) -> Tensor:
-    """Values of the standard Student-t at the levels, broadcast; float64, no gradient.
+    """Values of the standard Student-t at levels, same shape as both; float64, no gradient.
 
     Hill (1970), CACM algorithm 396, mended by Newton steps on the log of the tail.
     """
-    levels, df = torch.broadcast_tensors(levels.double(), df.double())
     tail = torch.minimum(levels, 1 - levels)
     a = 1 / (df - 0.5)
     b = 48 / (a * a)
