@@ -164,14 +164,11 @@ def test_quantile_grid_learns_quantiles() -> None:
     y = torch.randn(500, generator=torch.Generator().manual_seed(0)).exp()
     grid = QuantileGrid((0.1, 0.5, 0.9))
     params = torch.zeros(1, 3, requires_grad=True)
-    optimiser = torch.optim.Adam([params], 0.1)
-    for _ in range(120):
-        optimiser.zero_grad()
-        loss = grid.loss(
-            params.expand(500, 3), y, torch.ones(500), observed=torch.ones(500, dtype=torch.bool)
-        )
-        loss.mean().backward()
-        optimiser.step()
+    ones, observed = torch.ones(500), torch.ones(500, dtype=torch.bool)
+    for _ in range(400):
+        loss = grid.loss(params.expand(500, 3), y, ones, observed=observed).mean()
+        (slope,) = torch.autograd.grad(loss, params)
+        params = (params - 0.5 * slope).detach().requires_grad_()
     learned = grid.grid(params, torch.ones(1))[0].detach()
     np.testing.assert_allclose(learned, np.quantile(y.numpy(), [0.1, 0.5, 0.9]), rtol=0.05)
 
