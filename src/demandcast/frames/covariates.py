@@ -94,20 +94,30 @@ def availability(column: pl.Series, grid: Grid) -> NDArray[np.bool_]:
     """
     values = column
     if column.dtype == pl.String:
-        values = column.str.to_lowercase().replace_strict(
-            {"true": 1, "false": 0, "yes": 1, "no": 0, "1": 1, "0": 0}, default=2
-        )
-    fits = values.dtype == pl.Boolean or (
-        values.dtype.is_numeric() and bool(values.drop_nulls().is_in([0, 1]).all())
-    )
-    if not fits:
+        words = {"true": 1, "false": 0, "yes": 1, "no": 0, "1": 1, "0": 0}
+        values = column.fill_null("true").str.to_lowercase().replace_strict(words, default=2)
+    strange = column.drop_nulls().head(0)
+    if values.dtype.is_numeric():
+        strange = column.filter(((values != 0) & (values != 1)).fill_null(False))
+    elif values.dtype not in (pl.Boolean, pl.Null):
+        strange = column.drop_nulls()
+    if len(strange):
         raise SchemaError(
             f"available column {column.name!r} must hold true/false or 1/0, found {column.dtype} "
-            f"like {column.drop_nulls().unique().sort().to_list()[-1]!r}; turn it into booleans: col > 0"
+            f"like {strange[0]!r}; turn it into booleans: col > 0"
         )
     flags = values.cast(pl.Boolean).fill_null(True).to_numpy(writable=True)
     out: NDArray[np.bool_] = grid.spread(flags, True)
     return out
+
+
+def _check_static(column: pl.Series) -> None:
+    kind = column.dtype
+    if kind.is_nested() or kind.is_temporal() or kind in (pl.Object, pl.Binary):
+        raise SchemaError(
+            f"static column {column.name!r} holds {kind}; it must hold numbers or text: "
+            "turn it into one, or leave it out"
+        )
 
 
 def static_from_rows(
@@ -120,6 +130,7 @@ def static_from_rows(
     """
     found = pl.DataFrame({"__series": np.arange(keys.height, dtype=np.int32)})
     for column in columns:
+        _check_static(rest[column])
         pairs = pl.DataFrame({"__series": codes, column: rest[column]}).drop_nulls().unique()
         twice = pairs.filter(pairs["__series"].is_duplicated()).sort("__series", column)
         if twice.height:
@@ -195,12 +206,8 @@ def encode_statics(table: pl.DataFrame) -> tuple[Statics, list[Note]]:
     names: list[str] = []
     notes: list[Note] = []
     for column in table.iter_columns():
+        _check_static(column)
         kind = column.dtype
-        if kind.is_nested() or kind.is_temporal() or kind == pl.Object:
-            raise SchemaError(
-                f"static column {column.name!r} holds {kind}; it must hold numbers or text: "
-                "turn it into one, or leave it out"
-            )
         values = column.drop_nulls().unique().sort()
         small = kind.is_integer() and len(values) <= MOST_CODES and len(values) > 0
         small = small and int(values[0]) >= 0 and int(values[-1]) < 1000

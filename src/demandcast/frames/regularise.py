@@ -163,8 +163,7 @@ def sort(rows: Rows) -> tuple[Rows, list[Note]]:
     back = (codes[1:] == codes[:-1]) & (times[1:] < times[:-1])
     if not back.any() and bool((codes[1:] >= codes[:-1]).all()):
         return rows, []
-    order = np.argsort(codes, kind="stable")
-    rows = rows.take(order)
+    rows = rows.take(_order(codes=codes))
     back = (rows.codes[1:] == rows.codes[:-1]) & (rows.times[1:] < rows.times[:-1])
     if not back.any():
         return rows, []
@@ -173,7 +172,13 @@ def sort(rows: Rows) -> tuple[Rows, list[Note]]:
         kind="unsorted", count=len(at), series=len(np.unique(rows.codes[at])),
         example=rows.place(int(at[0])), action="rows were out of order: sorted by time",
     )  # fmt: skip
-    return rows.take(np.lexsort((rows.times, rows.codes))), [note]
+    return rows.take(_order(codes=rows.codes, times=rows.times)), [note]
+
+
+def _order(**columns: NDArray[Any]) -> NDArray[Any]:
+    """The stable order by the first column, then the next; polars sorts in threads."""
+    order = pl.DataFrame(columns).select(pl.arg_sort_by(list(columns), maintain_order=True))
+    return order.to_series().to_numpy()
 
 
 def merge_duplicates(rows: Rows, rule: str, zone: str | None) -> tuple[Rows, list[Note]]:

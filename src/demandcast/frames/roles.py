@@ -237,6 +237,12 @@ def _wide(
                 f"column {column!r} of a wide table holds {types[column]}, but each column beside "
                 f"the time {time!r} is a series of numbers; drop it, or give wide=False"
             )
+    for made in ("series", target or "value"):
+        if made in types and (made not in free or made == target):
+            raise SchemaError(
+                f"column {made!r} of a wide table has the name that the gathered series get; "
+                "rename it, pass another target=..., or give wide=False"
+            )
     if not free:
         raise SchemaError(f"a wide table needs a column of numbers beside the time {time!r}")
     return Roles(
