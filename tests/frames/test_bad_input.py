@@ -191,6 +191,9 @@ CASES: list[Case] = [
     ("wide by date with text", lambda: pl.DataFrame(
         {"item": ["a", "b"], "2024-01-01": ["1", "x"], "2024-01-02": [1, 2]}), {}, SchemaError,
      ["'2024-01-01'", "'x'", "row 2"]),
+    ("wide by date with a reserved name", lambda: pl.DataFrame(
+        {"value": ["a", "b"], "2024-01-01": [3, 4], "2024-01-02": [1, 2]}), {}, SchemaError,
+     ["'value'", "rename"]),
     # options
     ("gaps rule", table, {"gaps": "fill"}, ConfigError, ["'fill'", "'zero'"]),
     ("duplicates rule", table, {"duplicates": "drop"}, ConfigError, ["'drop'", "'sum'"]),

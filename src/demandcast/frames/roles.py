@@ -149,6 +149,12 @@ def find_roles(
     }  # fmt: skip
     if wide is not False and time is None and len(dated) >= 2:
         keys = tuple(key) if key is not None else tuple(c for c in free if c not in dated)
+        for made in ("time", target or "value"):
+            if made in types:
+                raise SchemaError(
+                    f"column {made!r} of a wide table has the name that its times or values get; "
+                    "rename it, pass another target=..., or give wide=False"
+                )
         roles = Roles(
             key=keys, time="time", target=target or "value", melt=tuple(dated),
             melt_names_times=True, **shared,
