@@ -6,6 +6,7 @@ to the bit and a resumed one goes on as if it had not been cut.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import sys
@@ -237,8 +238,9 @@ class _Run:
         if not self.path.exists():
             return
         tensors, facts = read_tensors(self.path)
-        if facts["training"] != asdict(self.training):
-            changed = [k for k, v in asdict(self.training).items() if facts["training"].get(k) != v]
+        settings = json.loads(json.dumps(asdict(self.training)))  # as written: tuples are lists
+        if facts["training"] != settings:
+            changed = [k for k, v in settings.items() if facts["training"].get(k) != v]
             raise CheckpointError(
                 f"the checkpoint {self.path} was made with other settings ({', '.join(changed)}); "
                 "resume with the same ones, or take another folder"
