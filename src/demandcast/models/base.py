@@ -285,7 +285,8 @@ class NeuralForecaster(Forecaster):
         source.require_future()
         paths = n_samples or 200
         keep = n_samples is not None or panel.n_series * paths * self.horizon <= KEPT_PATHS
-        batch = max(1, ROWS // paths) if self.samples_paths else 1024
+        per_batch = min(ROWS, 12_000_000 // self.horizon)  # torch.quantile takes 16 million values
+        batch = max(1, per_batch // paths) if self.samples_paths else 1024
         quantiles = np.empty((panel.n_series, self.horizon, len(levels)), np.float32)
         mean = np.empty((panel.n_series, self.horizon), np.float32)
         kept = (
