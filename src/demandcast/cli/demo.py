@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from demandcast.cli import options, show
+from demandcast.cli.backtest import write_scores
 
 EXAMPLES = "Example: demandcast demo --out demandcast-demo"
 HORIZON = 24  # months, as in the competition
-SETTINGS: dict[str, dict[str, Any]] = {"mqrnn": {"seed": 0}, "seasonal_naive": {}}
+MODEL = "mqrnn"
+SETTINGS: dict[str, Any] = {"seed": 0}
 
 
 def demo(
@@ -19,28 +22,36 @@ def demo(
     json: options.Json = False,
 ) -> None:
     """Forecast real data that ships, and score it against what came to pass."""
-    import polars as pl
-
     from demandcast import registry
-    from demandcast.evaluate.metrics import scores
+    from demandcast.evaluate.backtest import NAIVE, backtest
     from demandcast.frames import examples
     from demandcast.report.figures import fan_chart
     from demandcast.report.page import write_report
 
-    panel = examples.tourism()
-    show.panel(panel)
-    actual = panel.future_target(HORIZON)
-    rows, made = [], []
-    for name, hyper in SETTINGS.items():
-        show.say(f"fitting {name}")
-        made.append(registry.create(name, horizon=HORIZON, **hyper).fit(panel).predict(panel))
-        rows.append({"model": name, **scores(made[-1], actual, panel)})
+    known = examples.tourism()  # the last 24 months of each series are held out
+    show.panel(known)
+    model = registry.create(MODEL, horizon=HORIZON, **SETTINGS)
+    show.say(f"fitting {model}, and forecasting the {HORIZON} months of the competition's test")
+    whole = replace(known, lengths=known.extents)
+    result = backtest([model, NAIVE], whole, horizon=HORIZON, progress=show.watched())
+
     folder = Path(out)
-    show.write(made[0].to_frame(), str(folder / "forecast.csv"))
-    fan_chart(made[0], made[0].keys.row(0), panel=panel, actual=actual[0]).savefig(
-        folder / "forecast.png"
+    forecast, actual = result.forecasts[MODEL][0], result.actuals[0]
+    show.write(forecast.to_frame(), folder / "forecast.csv")
+    write_scores(folder, result, {"horizon": HORIZON, "models": {MODEL: SETTINGS, NAIVE: {}}})
+    chart = fan_chart(forecast, forecast.keys.row(0), panel=result.panels[0], actual=actual[0])
+    chart.savefig(folder / "forecast.png")
+    write_report(
+        folder / "report.html", result=result, panel=result.panels[0], title="Tourism demand"
     )
-    write_report(folder / "report.html", forecast=made[0], panel=panel, title="Tourism demand")
-    show.table(pl.DataFrame(rows).select("model", "wql", "mase"), json=json)
-    show.say(f"see {folder / 'report.html'} and {folder / 'forecast.png'}")
+
+    board = result.leaderboard()
+    show.leaderboard(board, json=json)
+    scores = board.filter(board["model"] == MODEL).row(0, named=True)
+    show.say(
+        f"{MODEL} {scores['verdict']}: its wQL is {scores['vs_seasonal_naive']:.3f} of the naive's; "
+        f"{scores['coverage_80']:.0%} of what came lay in its 80 % band"
+    )
+    show.say(f"wrote {folder / 'forecast.png'} and, to open in a browser, {folder / 'report.html'}")
     show.say("next, your own table: demandcast check sales.csv")
+    show.say("then: demandcast backtest sales.csv --horizon 28")

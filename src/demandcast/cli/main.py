@@ -72,6 +72,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `demandcast models | head`: the reader has what it wanted
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the exit must not flush into the pipe
         return 1
+    except OSError as error:  # a folder that cannot be written to, a full disk
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's usage errors, of any release, have it
             raise

@@ -62,6 +62,10 @@ def table_options(
     return Table(source, options)
 
 
+LEFT_ALONE = table_options("").options  # what they are where nobody says anything
+KEPT = tuple(name for name in LEFT_ALONE if name != "future")  # of a saved run, for the next table
+
+
 def takes_table(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command every option of a table; they reach it as `table`."""
     shared = inspect.signature(table_options, eval_str=True).parameters
@@ -88,22 +92,27 @@ def levels(text: str) -> tuple[float, ...]:
         raise ConfigError(f"--quantiles is {text!r}; write numbers, as in 0.1,0.5,0.9") from error
 
 
-def hyperparameters(model: str, settings: list[str] | None) -> dict[str, Any]:
-    """The --set options of a model, each as the type of the default that it replaces."""
+def hyperparameters(models: list[str], settings: list[str] | None) -> dict[str, dict[str, Any]]:
+    """The --set options, for each model those that it has, as the type of the default they replace."""
     from demandcast import registry
 
-    classes = registry.classes()
-    if model not in classes:
-        raise ConfigError(f"no model {model!r}; {_nearest(model, list(classes))}")
-    defaults = classes[model].defaults()  # type: ignore[attr-defined, unused-ignore]
-    chosen = {}
+    defaults = {}
+    for model in models:
+        kind: Any = registry.get(model)
+        defaults[model] = kind.defaults()
+    chosen: dict[str, dict[str, Any]] = {model: {} for model in models}
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set {setting!r} has no value; write --set name=value")
-        if name not in defaults:
-            raise ConfigError(f"{model} has no {name!r}; {_nearest(name, list(defaults))}")
-        chosen[name] = _typed(name, value, defaults[name])
+        takers = [model for model in models if name in defaults[model]]
+        if not takers:
+            known = list(dict.fromkeys(n for model in models for n in defaults[model]))
+            raise ConfigError(
+                f"{' or '.join(models)} has no hyper-parameter {name!r}; {_nearest(name, known)}"
+            )
+        for model in takers:
+            chosen[model][name] = _typed(name, value, defaults[model][name])
     return chosen
 
 

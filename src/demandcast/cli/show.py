@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
+import platform
 import sys
-import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demandcast.errors import ConfigError
+from demandcast.errors import ConfigError, FileError
 
 if TYPE_CHECKING:
     import polars as pl
 
     from demandcast.panel.panel import Panel
 
+FIRST = (
+    "model",
+    "wql",
+    "vs_seasonal_naive",
+    "wape",
+    "mase",
+    "bias",
+    "coverage_80",
+    "fit_seconds",
+    "verdict",
+)  # fmt: skip  of a leaderboard; its other columns are in --json and --out
+
 
 def say(text: object) -> None:
     """A line of progress, to stderr."""
     print(text, file=sys.stderr)
+
+
+def watched() -> bool:
+    """Whether someone sees bars move: on a terminal or in a notebook, not in a log."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def leaderboard(board: pl.DataFrame, *, json: bool = False) -> None:
+    """A leaderboard to stdout: what is looked at first, or all of it as JSON."""
+    table(board if json else board.select(c for c in FIRST if c in board.columns), json=json)
 
 
 def table(frame: pl.DataFrame, *, json: bool = False) -> None:
@@ -51,35 +77,54 @@ def _cell(value: Any) -> str:
 
 def panel(read: Panel) -> None:
     """What was read, and what was done to it, to stderr."""
-    schema = read.schema
-    say(read)
-    say(f"key {list(schema.key)}, time {schema.time!r}, target {schema.target!r}")
+    schema, facts = read.schema, read.summary()
+    first, last = (facts[end].removesuffix("T00:00:00.000000") for end in ("first", "last"))
+    say(
+        f"read {facts['series']:,} series, {facts['steps']:,} steps of {facts['frequency']}, {first} "
+        f"to {last}; {facts['zeros']:.0%} zeros, {facts['missing']:.1%} missing"
+    )
+    say(f"key {', '.join(schema.key)}; time {schema.time}; target {schema.target}")
     for note in read.notes:
-        say(note)
+        say(note if note.series else f"{note.kind}: {note.action}")
 
 
-def write(frame: pl.DataFrame, path: str) -> None:
+def write(frame: pl.DataFrame, path: str | Path) -> None:
     """Write a frame by the ending of its name; a reader never sees half a file."""
-    target = Path(path)
-    kind = check_ending(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        try:
-            if kind == ".parquet":
-                frame.write_parquet(beside)
-            else:
-                frame.write_csv(beside, separator="," if kind == ".csv" else "\t")
-            os.replace(beside, target)
-        finally:
-            Path(beside).unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+    if check_ending(path) == ".parquet":
+        content = io.BytesIO()
+        frame.write_parquet(content)
+        _replace(Path(path), content.getvalue())
+    else:
+        separator = "," if check_ending(path) == ".csv" else "\t"
+        _replace(Path(path), frame.write_csv(separator=separator).encode())
     say(f"wrote {path}")
 
 
-def check_ending(path: str) -> str:
+def write_config(folder: str | Path, content: dict[str, Any]) -> None:
+    """Write `config.json`: what a run was told, and the versions that it ran on."""
+    versions = {"python": platform.python_version()}
+    for package in ("demandcast", "torch", "numpy", "polars"):
+        with contextlib.suppress(PackageNotFoundError):  # run from a source folder
+            versions[package] = version(package)
+    text = json.dumps({**content, "versions": versions}, indent=2, default=str)
+    _replace(Path(folder) / "config.json", (text + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put a whole file in its place; the place keeps what it had if anything fails."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.write_bytes(content)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_ending(path: str | Path) -> str:
     """The kind of file a name asks for, refused before any work is done."""
     kind = Path(path).suffix.lower()
     if kind not in (".csv", ".tsv", ".parquet"):
