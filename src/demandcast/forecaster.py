@@ -21,6 +21,11 @@ class Forecaster(ABC):
     gives: ClassVar[str]  # "quantiles", or "paths and quantiles"
     horizon: int
 
+    @classmethod
+    @abstractmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Every hyper-parameter but the horizon, with its default."""
+
     @abstractmethod
     def hyperparameters(self) -> dict[str, Any]:
         """Every hyper-parameter by its Python name; what makes an equal model again."""
