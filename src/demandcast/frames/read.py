@@ -112,9 +112,8 @@ def read_panel(
     )
     unused = [c for c in types if c not in roles.columns]
     if unused:
-        action = f"columns not read: {', '.join(map(repr, unused[:12]))}" + ", ..." * (
-            len(unused) > 12
-        )
+        listed = ", ".join(map(repr, unused[:12])) + ", ..." * (len(unused) > 12)
+        action = f"columns not read: {listed}; known=..., past=... or static=... takes them"
         notes.append(Note(kind="unused", count=len(unused), series=0, example="", action=action))
     rows, zone, dtype, told = _rows(table, roles, time_zone, freq, infinite)
     notes += told
@@ -227,7 +226,9 @@ def _frequency(rows: Rows, freq: str | None, time: str, notes: list[Note]) -> Fr
                 "or leave freq out"
             )
         return grid
-    grid = infer_frequency(rows.times, rows.codes)
+    grid = infer_frequency(
+        rows.times, rows.codes, name=lambda code: series_name(rows.keys, int(code))
+    )
     action = f"the steps of the times give frequency {grid.name!r}; freq=... changes it"
     notes.append(Note(kind="guess", count=1, series=0, example="", action=action))
     return grid

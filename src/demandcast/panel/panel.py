@@ -34,6 +34,8 @@ class Note:
     severity: str = "info"  # or "warning"
 
     def __str__(self) -> str:
+        if not self.series:  # about columns, not about values
+            return f"{self.kind}: {self.action}"
         where = f" (e.g. {self.example})" if self.example else ""
         return f"{self.kind}: {self.count:,} in {self.series:,} series{where}; {self.action}"
 
