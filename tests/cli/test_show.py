@@ -17,7 +17,7 @@ FRAME = pl.DataFrame({"model": ["deepar", "naive"], "wql": [0.5, 0.25]})
 
 def test_a_table_is_plain_where_no_one_watches(capsys: pytest.CaptureFixture[str]) -> None:
     show.table(FRAME)
-    assert capsys.readouterr().out == "model   wql\ndeepar  0.5\nnaive   0.25\n"
+    assert capsys.readouterr().out == "model      wql\ndeepar  0.5000\nnaive   0.2500\n"
 
 
 def test_json_parses(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,28 +19,45 @@ EXAMPLES = "Example: demandcast backtest sales.csv --horizon 28 --folds 4 --mode
 def backtest(
     table: options.Table,
     horizon: options.Horizon,
-    models: Annotated[str, typer.Option(help="Names by commas.")] = "deepar,mqrnn",
+    models: Annotated[
+        str, typer.Option(metavar="NAMES", help="By commas; demandcast models lists them.")
+    ] = "deepar,mqrnn",
     settings: options.Set = None,
-    folds: Annotated[int, typer.Option(min=1, help="Cutoffs to forecast from.")] = 1,
-    step: Annotated[int | None, typer.Option(min=1, help="Steps between cutoffs.")] = None,
-    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Fit at each fold?")] = True,
+    folds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many times to stand in the past.")
+    ] = 1,
+    step: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="STEPS", help="From fold to fold; the horizon if not given."),
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit/--no-refit", help="Fit at every fold, or at the first only.")
+    ] = True,
     seed: options.Seed = 0,
-    out: Annotated[str | None, typer.Option(help="Folder for scores and config.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Write scores and config into a folder.")
+    ] = None,
     report: options.Report = None,
     json: options.Json = False,
 ) -> None:
-    """Score models on the past of the table; the seasonal naive always stands beside them."""
+    """Score models on the past of a table, beside the naive forecast.
+
+    Each fold hides the last steps, fits on what is left and forecasts what is hidden. The seasonal
+    naive always stands beside the models: one that loses to it is not worth its trouble. --set
+    reaches every model named that has the hyper-parameter.
+    """
     from demandcast import registry
     from demandcast.evaluate.backtest import NAIVE
     from demandcast.evaluate.backtest import backtest as score
     from demandcast.frames.read import read_panel
 
+    show.check_place(files=(report,), folders=(out,))
     names = [name.strip() for name in models.split(",") if name.strip()]
     names = list(dict.fromkeys([*names, NAIVE]))
-    hyper = options.hyperparameters(names, settings)
-    made = [registry.create(n, horizon=horizon, **{"seed": seed} | hyper[n]) for n in names]
+    hyper = options.hyperparameters(names, settings, seed=seed)
+    made = [registry.create(name, horizon=horizon, **hyper[name]) for name in names]
     panel = read_panel(table.source, **table.options)
-    show.panel(panel)
+    show.panel(panel, table.options)
     result = score(
         made, panel, folds=folds, step=step, refit=refit, horizon=horizon, progress=show.watched()
     )
@@ -53,7 +70,8 @@ def backtest(
     if report:
         from demandcast.report.page import write_report
 
-        write_report(report, result=result, panel=panel, title="Backtest")
+        title = f"Backtest of {Path(table.source).name}"
+        write_report(report, result=result, panel=panel, title=title)
         show.say(f"wrote {report}")
 
 

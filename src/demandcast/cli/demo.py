@@ -18,16 +18,23 @@ SETTINGS: dict[str, Any] = {"seed": 0}
 
 
 def demo(
-    out: Annotated[str, typer.Option(help="Folder for what it writes.")] = "demandcast-demo",
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder for what it writes.")
+    ] = "demandcast-demo",
     json: options.Json = False,
 ) -> None:
-    """Forecast real data that ships, and score it against what came to pass."""
+    """Forecast real data, and score it against what came.
+
+    The data are the 366 monthly series of the Tourism competition, with their official test part. It
+    writes the forecast, the scores, a picture and a page, beside the seasonal naive forecast.
+    """
     from demandcast import registry
     from demandcast.evaluate.backtest import NAIVE, backtest
     from demandcast.frames import examples
     from demandcast.report.figures import fan_chart
     from demandcast.report.page import write_report
 
+    show.check_place(folders=(out,))
     known = examples.tourism()  # the last 24 months of each series are held out
     show.panel(known)
     model = registry.create(MODEL, horizon=HORIZON, **SETTINGS)

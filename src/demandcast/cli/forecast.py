@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from demandcast.cli import options, show
 if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
 
-EXAMPLES = "Example: demandcast forecast sales.csv --horizon 28 --known price,promo --out f.parquet"
+EXAMPLES = "Example: demandcast forecast sales.csv --horizon 28 --out forecast.csv"
 DEFAULT_MODEL = "deepar"
 
 
@@ -19,18 +20,33 @@ DEFAULT_MODEL = "deepar"
 def forecast(
     table: options.Table,
     horizon: options.Horizon,
-    model: Annotated[str, typer.Option(help="See demandcast models.")] = DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="One of those that demandcast models lists.")
+    ] = DEFAULT_MODEL,
     settings: options.Set = None,
-    quantiles: options.Quantiles = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    quantiles: options.Quantiles = options.QUANTILES,
     seed: options.Seed = 0,
     out: options.Out = None,
     report: options.Report = None,
-    save: Annotated[str | None, typer.Option(help="Folder for the fitted model.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Folder to go on from.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from --checkpoint.")] = False,
+    save: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Keep the fitted model, for predict.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Keep the training, to go on from.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from --checkpoint, as if never cut off.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
-    """Fit a model to the table and forecast every series from its last step."""
+    """Fit a model to a table and forecast every series.
+
+    Each is forecast from its own last step, for as many steps as the horizon has.
+
+    Covariates known ahead are wanted for the steps to forecast too: as rows of the table whose
+    target is empty, or with --future FILE. Whether the model beats the naive forecast on this table
+    is for demandcast backtest to say.
+    """
     from demandcast import registry
     from demandcast.errors import ConfigError
     from demandcast.forecaster import check_levels
@@ -38,8 +54,9 @@ def forecast(
 
     if out:
         show.check_ending(out)
+    show.check_place(files=(out, report), folders=(save, checkpoint))
     levels = check_levels(options.levels(quantiles))
-    hyper = {"seed": seed} | options.hyperparameters([model], settings)[model]
+    hyper = options.hyperparameters([model], settings, seed=seed)[model]
     made = registry.create(model, horizon=horizon, **hyper)
     training: dict[str, Any] = {}
     if hasattr(made, "network"):  # only networks train
@@ -50,7 +67,7 @@ def forecast(
         raise ConfigError("--resume goes on from a folder; add --checkpoint DIR")
 
     panel = read_panel(table.source, **table.options)
-    show.panel(panel)
+    show.panel(panel, table.options)
     if "known" in made.takes:
         _check_reach(panel, horizon)
     show.say(f"fitting {made}")
@@ -64,15 +81,10 @@ def forecast(
     if report:
         from demandcast.report.page import write_report
 
-        write_report(report, forecast=predicted, panel=panel, title=f"Forecast by {model}")
+        title = f"Forecast of {Path(table.source).name}"
+        write_report(report, forecast=predicted, panel=panel, title=title)
         show.say(f"wrote {report}")
-    if out:
-        show.write(predicted.to_frame(), out)
-    if json or not out:
-        frame = predicted.to_frame()
-        show.table(frame if json else frame.head(20), json=json)
-        if not json and len(frame) > 20:
-            show.say(f"the first 20 of {len(frame):,} rows; --out FILE writes all")
+    show.forecast(predicted, out, json=json)
 
 
 def _check_reach(panel: Panel, horizon: int) -> None:

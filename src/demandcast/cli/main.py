@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from demandcast.cli import backtest, check, demo, forecast, models, predict
+from demandcast.cli import backtest, check, demo, forecast, models, predict, show
 from demandcast.errors import DemandcastError
 
 app = typer.Typer(
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         code = get_command(app).main(args=words, prog_name="demandcast", standalone_mode=False)
         sys.stdout.flush()
     except DemandcastError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {show.as_options(error)}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted; with --checkpoint, go on by adding --resume", file=sys.stderr)

@@ -8,7 +8,7 @@ EXAMPLES = "Example: demandcast models --json"
 
 
 def models(json: options.Json = False) -> None:
-    """List every method: what it is, what it takes, what it gives."""
+    """List every method: what it is, takes and gives."""
     import polars as pl
 
     from demandcast import registry

@@ -14,15 +14,31 @@ import typer
 from demandcast.errors import ConfigError
 
 Text = str | None
-Horizon = Annotated[int, typer.Option("--horizon", "--h", min=1, help="Steps to forecast.")]
+QUANTILES = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
+Horizon = Annotated[
+    int,
+    typer.Option(
+        "--horizon", "--h", min=1, metavar="STEPS", help="Steps of the table to forecast."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Out = Annotated[Text, typer.Option(help="Write all rows: .csv, .tsv or .parquet.")]
-Report = Annotated[Text, typer.Option(help="Write a self-contained HTML page.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same numbers.")]
-Quantiles = Annotated[str, typer.Option(help="Levels between 0 and 1, by commas.")]
+Out = Annotated[
+    Text, typer.Option(metavar="FILE", help="Write all rows and levels: .csv, .tsv or .parquet.")
+]
+Report = Annotated[
+    Text, typer.Option(metavar="FILE", help="Write a page to open in a browser: .html.")
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Same seed, same numbers.")]
+Quantiles = Annotated[
+    str, typer.Option(metavar="LEVELS", help="Between 0 and 1, increasing, by commas.")
+]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A hyper-parameter, name=value; repeat for more."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A hyper-parameter of the model, as in --set max_steps=500; repeat for more.",
+    ),
 ]
 
 
@@ -35,23 +51,55 @@ class Table:
 
 
 def table_options(
-    data: Annotated[str, typer.Argument(help="CSV, TSV or Parquet: a path or a glob.")],
-    key: Annotated[Text, typer.Option(help="Columns that name a series.")] = None,
-    time: Annotated[Text, typer.Option(help="The time column.")] = None,
-    target: Annotated[Text, typer.Option(help="The column to forecast.")] = None,
-    freq: Annotated[Text, typer.Option(help="Step: 5min h D B W-SUN MS ... or 1.")] = None,
-    known: Annotated[Text, typer.Option(help="Covariates known ahead: price,promo.")] = None,
-    past: Annotated[Text, typer.Option(help="Covariates known to the cutoff only.")] = None,
-    static: Annotated[Text, typer.Option(help="Columns with one value a series.")] = None,
-    available: Annotated[Text, typer.Option(help="0 where it could not be bought.")] = None,
-    gaps: Annotated[str, typer.Option(help="Absent steps: missing or zero.")] = "missing",
-    duplicates: Annotated[str, typer.Option(help="Same key and time: error, sum, last.")] = "error",
-    negative: Annotated[str, typer.Option(help="Negative values: keep or another rule.")] = "keep",
-    infinite: Annotated[str, typer.Option(help="Infinite values: error or a rule.")] = "error",
-    future: Annotated[Text, typer.Option(help="Table of covariates behind the end.")] = None,
-    static_table: Annotated[Text, typer.Option(help="Table with one row a series.")] = None,
-    time_zone: Annotated[Text, typer.Option(help="As in Europe/Berlin.")] = None,
-    wide: Annotated[bool | None, typer.Option("--wide/--long", help="A column a series?")] = None,
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="CSV, TSV or Parquet: a path, or a quoted glob.")
+    ],
+    key: Annotated[
+        Text, typer.Option(metavar="COLUMNS", help="Name a series: store,item. Guessed.")
+    ] = None,
+    time: Annotated[Text, typer.Option(metavar="COLUMN", help="The time. Guessed.")] = None,
+    target: Annotated[
+        Text, typer.Option(metavar="COLUMN", help="What to forecast. Guessed.")
+    ] = None,
+    freq: Annotated[
+        Text, typer.Option(metavar="STEP", help="5min h D B W-SUN MS QS YS, or 1. Inferred.")
+    ] = None,
+    known: Annotated[
+        Text, typer.Option(metavar="COLUMNS", help="Covariates known ahead: price,promo.")
+    ] = None,
+    past: Annotated[
+        Text, typer.Option(metavar="COLUMNS", help="Covariates known to the last step only.")
+    ] = None,
+    static: Annotated[
+        Text, typer.Option(metavar="COLUMNS", help="One value a series: category.")
+    ] = None,
+    available: Annotated[
+        Text, typer.Option(metavar="COLUMN", help="0 where it could not be bought: in_stock.")
+    ] = None,
+    gaps: Annotated[
+        str, typer.Option(metavar="RULE", help="Steps without a row: missing, zero or error.")
+    ] = "missing",
+    duplicates: Annotated[
+        str, typer.Option(metavar="RULE", help="Rows of one time: error, sum, mean, first, last.")
+    ] = "error",
+    negative: Annotated[
+        str, typer.Option(metavar="RULE", help="Negative values: keep, zero, missing or error.")
+    ] = "keep",
+    infinite: Annotated[
+        str, typer.Option(metavar="RULE", help="Infinite values: error or missing.")
+    ] = "error",
+    future: Annotated[
+        Text, typer.Option(metavar="FILE", help="The known covariates of the steps ahead.")
+    ] = None,
+    static_table: Annotated[
+        Text, typer.Option(metavar="FILE", help="One row a series, for --static.")
+    ] = None,
+    time_zone: Annotated[
+        Text, typer.Option(metavar="ZONE", help="Where the clock stood: Europe/Berlin.")
+    ] = None,
+    wide: Annotated[
+        bool | None, typer.Option("--wide/--long", help="A column a series, or a row a value.")
+    ] = None,
 ) -> Table:
     options = dict(locals())
     source = options.pop("data")
@@ -92,15 +140,16 @@ def levels(text: str) -> tuple[float, ...]:
         raise ConfigError(f"--quantiles is {text!r}; write numbers, as in 0.1,0.5,0.9") from error
 
 
-def hyperparameters(models: list[str], settings: list[str] | None) -> dict[str, dict[str, Any]]:
-    """The --set options, for each model those that it has, as the type of the default they replace."""
+def hyperparameters(
+    models: list[str], settings: list[str] | None, *, seed: int
+) -> dict[str, dict[str, Any]]:
+    """--seed and --set, for each model what it has, as the type of the default they replace."""
     from demandcast import registry
 
-    defaults = {}
-    for model in models:
-        kind: Any = registry.get(model)
-        defaults[model] = kind.defaults()
-    chosen: dict[str, dict[str, Any]] = {model: {} for model in models}
+    defaults = {model: registry.get(model).defaults() for model in models}
+    chosen: dict[str, dict[str, Any]] = {
+        model: {"seed": seed} if "seed" in own else {} for model, own in defaults.items()
+    }
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not equals:
@@ -109,7 +158,7 @@ def hyperparameters(models: list[str], settings: list[str] | None) -> dict[str, 
         if not takers:
             known = list(dict.fromkeys(n for model in models for n in defaults[model]))
             raise ConfigError(
-                f"{' or '.join(models)} has no hyper-parameter {name!r}; {_nearest(name, known)}"
+                f"no hyper-parameter {name!r} of {' or '.join(models)}; {_nearest(name, known)}"
             )
         for model in takers:
             chosen[model][name] = _typed(name, value, defaults[model][name])

@@ -11,33 +11,43 @@ import typer
 from demandcast.cli import options, show
 
 EXAMPLES = "Example: demandcast predict runs/a sales.csv --out forecast.csv"
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder written by forecast --save.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="The folder that forecast --save wrote.")]
 
 
 @options.takes_table
 def predict(
     run: Run,
     table: options.Table,
-    quantiles: options.Quantiles = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    quantiles: options.Quantiles = options.QUANTILES,
     out: options.Out = None,
+    report: options.Report = None,
     json: options.Json = False,
 ) -> None:
-    """Forecast a table with a saved model; what is not said of it is as in the run."""
+    """Forecast with a saved model, without training.
+
+    The table may be a newer one, or hold other series. What is not said of it is taken from the
+    run: its columns, frequency and rules.
+    """
     import demandcast
     from demandcast.forecaster import check_levels
     from demandcast.frames.read import read_panel
 
     if out:
         show.check_ending(out)
+    show.check_place(files=(out, report))
     levels = check_levels(options.levels(quantiles))
     fitted = demandcast.load(run)
-    panel = read_panel(table.source, **{**table.options, **_as_in(run, table)})
-    show.panel(panel)
-    frame = fitted.predict(panel, levels=levels).to_frame()
-    if out:
-        show.write(frame, out)
-    if json or not out:
-        show.table(frame if json else frame.head(20), json=json)
+    chosen = {**table.options, **_as_in(run, table)}
+    panel = read_panel(table.source, **chosen)
+    show.panel(panel, chosen)
+    predicted = fitted.predict(panel, levels=levels)
+    if report:
+        from demandcast.report.page import write_report
+
+        title = f"Forecast of {Path(table.source).name}"
+        write_report(report, forecast=predicted, panel=panel, title=title)
+        show.say(f"wrote {report}")
+    show.forecast(predicted, out, json=json)
 
 
 def _as_in(run: str, table: options.Table) -> dict[str, Any]:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import platform
+import re
 import sys
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from demandcast.cli import options
 from demandcast.errors import ConfigError, FileError
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from demandcast.forecast.forecast import Forecast
+    from demandcast.frames.check import Report
     from demandcast.panel.panel import Panel
 
 FIRST = (
@@ -52,40 +58,135 @@ def table(frame: pl.DataFrame, *, json: bool = False) -> None:
     if json:
         print(frame.write_json())
         return
-    cells = [[_cell(value) for value in row] for row in frame.iter_rows()]
+    columns = [_cells(column.to_list()) for column in frame]
+    right = [column.dtype.is_numeric() for column in frame]
     if sys.stdout.isatty():
+        from rich import box
         from rich.console import Console
         from rich.table import Table
 
-        ruled = Table(*frame.columns)
-        for row in cells:
+        ruled = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name, is_right in zip(frame.columns, right, strict=True):
+            ruled.add_column(name, justify="right" if is_right else "left", no_wrap=is_right)
+        for row in zip(*columns, strict=True):
             ruled.add_row(*row)
-        Console().print(ruled, markup=False)
+        Console(markup=False, highlight=False, emoji=False).print(ruled)
         return
-    rows = [list(frame.columns), *cells]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+    columns = [[name, *cells] for name, cells in zip(frame.columns, columns, strict=True)]
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        padded = (
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(row, widths, right, strict=True)
+        )
         print("  ".join(padded).rstrip())
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def findings(report: Report) -> None:
+    """What `check` found, as a table to stdout; columns that say nothing are left out."""
+    import polars as pl
 
-
-def panel(read: Panel) -> None:
-    """What was read, and what was done to it, to stderr."""
-    schema, facts = read.schema, read.summary()
-    first, last = (facts[end].removesuffix("T00:00:00.000000") for end in ("first", "last"))
-    say(
-        f"read {facts['series']:,} series, {facts['steps']:,} steps of {facts['frequency']}, {first} "
-        f"to {last}; {facts['zeros']:.0%} zeros, {facts['missing']:.1%} missing"
+    frame = report.to_frame().with_columns(
+        pl.col("series").replace(0, None),
+        pl.col("action").map_elements(as_options, pl.String),
     )
-    say(f"key {', '.join(schema.key)}; time {schema.time}; target {schema.target}")
-    for note in read.notes:
-        say(note if note.series else f"{note.kind}: {note.action}")
+    empty = [c for c in ("series", "example") if not any(frame[c].to_list())]
+    table(frame.drop(empty))
+
+
+def _cells(values: list[Any]) -> list[str]:
+    """A column as text: as many decimals in every cell as leave the largest four digits."""
+    sizes = [abs(v) for v in values if isinstance(v, float) and math.isfinite(v) and v]
+    decimals = max(0, 3 - math.floor(math.log10(max(sizes)))) if sizes else 0
+    clock = any(isinstance(v, datetime) and (v.hour or v.minute or v.second) for v in values)
+
+    def cell(value: Any) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, float):
+            return f"{value:.{min(decimals, 9)}f}" if math.isfinite(value) else "n/a"
+        if isinstance(value, datetime):
+            return str(value) if clock else str(value.date())
+        return str(value)
+
+    return [cell(value) for value in values]
+
+
+def forecast(predicted: Forecast, out: str | None, *, json: bool) -> None:
+    """A forecast to the file named, and to stdout where no file is named or a machine reads."""
+    frame = predicted.to_frame()
+    if out:
+        write(frame, out)
+    if json:
+        table(frame, json=True)
+    elif not out:
+        names = [f"{level:g}" for level in predicted.levels]
+        few = list(dict.fromkeys([names[0], names[(len(names) - 1) // 2], names[-1]]))
+        front = [c for c in frame.columns if c not in names]
+        table(frame.select([*front, *few]).head(ROWS))
+        shown = f"{min(ROWS, len(frame))} of {len(frame):,} rows, {len(few)} of {len(names)} levels"
+        if len(frame) > ROWS or len(names) > len(few):
+            say(f"shown: {shown}; --out FILE writes all")
+
+
+ROWS = 20  # of a forecast, for a person; all of it is in --json and --out
+_ROLE = re.compile(r"; (?:key|time|target|freq)=\S+ changes it$")  # said by the line of the roles
+
+
+def panel(read: Panel, given: dict[str, Any] | None = None, *, notes: bool = True) -> None:
+    """What was read, which column is what, and what was done about what was found, to stderr.
+
+    Args:
+        read: The panel.
+        given: The options it was read with, to tell which roles are guesses.
+        notes: Whether to list what was found.
+    """
+    schema, facts = read.schema, read.summary()
+    missing = facts["missing"]
+    say(
+        f"read {facts['series']:,} series, {facts['steps']:,} steps of {facts['frequency']}, "
+        f"{_moment(facts['first'])} to {_moment(facts['last'])}; {facts['zeros']:.0%} zeros, "
+        f"{'none' if not missing else f'{missing:.1%}' if missing >= 0.001 else 'under 0.1%'} missing"
+    )
+    roles = {
+        "key": schema.key, "time": schema.time, "target": schema.target, "freq": schema.freq,
+        "known": schema.known, "past": schema.past, "static": schema.static,
+        "available": schema.available,
+    }  # fmt: skip
+    words = [
+        f"{role} {column if isinstance(column, str) else ','.join(column)}"
+        for role, column in roles.items()
+        if column
+    ]
+    guessed = [
+        f"--{name}" for name in ("key", "time", "target", "freq") if given and not given[name]
+    ]
+    hint = f" (guessed; say otherwise with {' '.join(guessed)})" if guessed else ""
+    say("; ".join(words) + hint)
+    for note in read.notes if notes else ():
+        if not _ROLE.search(note.action):
+            say(as_options(note))
+
+
+def _moment(text: str) -> str:
+    """A timestamp no longer than it need be: 2024-01-01, or 2024-01-01 13:00."""
+    return re.sub(r"T00:00:00(\.0+)?$|(:00)?\.0+$", "", text).replace("T", " ")
+
+
+def as_options(text: object) -> str:
+    """A message with `read_panel`'s arguments spelled as the command line has them."""
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match[1], match[2].strip("'\"")
+        if name == "wide":
+            return "--wide" if value == "True" else "--long"
+        filled = "" if value in ("...", "[...]") else f" {value}"
+        return f"--{name.replace('_', '-')}{filled}"
+
+    names = "|".join(options.LEFT_ALONE)
+    return re.sub(
+        rf"\b({names})=('[^']*'|\"[^\"]*\"|\.\.\.|\[\.\.\.\]|True|False)", option, str(text)
+    )
 
 
 def write(frame: pl.DataFrame, path: str | Path) -> None:
@@ -122,6 +223,26 @@ def _replace(path: Path, content: bytes) -> None:
             beside.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_place(
+    *, files: tuple[str | None, ...] = (), folders: tuple[str | None, ...] = ()
+) -> None:
+    """Refuse what cannot be written where it is to go, before any work is done for it.
+
+    Raises:
+        FileError: A folder is named for a file, a file for a folder, or a place may not be written to.
+    """
+    for name in (*files, *folders):
+        if not name:
+            continue
+        path = Path(name)
+        there = next(p for p in (path, *path.absolute().parents) if p.exists())
+        wanted = "a file" if there == path and name in files else "a folder"
+        if there.is_dir() != (wanted == "a folder"):
+            raise FileError(f"cannot write {path}: {there} is not {wanted}; name another place")
+        if not os.access(there, os.W_OK):
+            raise FileError(f"cannot write {path}: {there} is read-only; name another place")
 
 
 def check_ending(path: str | Path) -> str:
