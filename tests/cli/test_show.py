@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from demandcast import registry
 from demandcast.cli import options, show
-from demandcast.errors import ConfigError
+from demandcast.errors import ConfigError, FileError
 
 FRAME = pl.DataFrame({"model": ["deepar", "naive"], "wql": [0.5, 0.25]})
 
@@ -36,16 +37,79 @@ def test_a_file_is_written_whole_and_alone(ending: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "default", "expected"),
-    [("56", 28, 56), ("1", 0.1, 1.0), ("false", True, False), ("normal", "nb", "normal")],
+    ("value", "wanted", "expected"),
+    [
+        ("56", int, 56),
+        ("1", float, 1.0),
+        ("1e-3", float, 1e-3),
+        ("false", bool, False),
+        ("normal", str, "normal"),
+        ("none", int | None, None),
+        ("7,14", tuple[int, ...] | None, (7, 14)),
+        ("[7]", tuple[int, ...], (7,)),
+        ("7", tuple[int, ...], (7,)),
+        ("()", tuple[int, ...] | None, ()),
+    ],
 )
-def test_a_setting_takes_the_type_of_its_default(value: str, default: Any, expected: Any) -> None:
-    assert options._typed("name", value, default) == expected
+def test_a_setting_takes_the_type_it_is_declared_with(
+    value: str, wanted: Any, expected: Any
+) -> None:
+    typed = options._typed("name", value, wanted)
+    assert typed == expected
+    assert type(typed) is type(expected)
 
 
-def test_a_setting_of_another_type_is_refused() -> None:
-    with pytest.raises(ConfigError, match="is not a int"):
-        options._typed("context", "long", 28)
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("long", int),
+        ("1.5", int),
+        ("true", int),
+        ("", int | None),
+        ("none", int),
+        ("1.5", int | None),
+        ("1.5,2", tuple[int, ...] | None),
+        ("1", bool),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(value: str, wanted: Any) -> None:
+    with pytest.raises(ConfigError, match="is not"):
+        options._typed("name", value, wanted)
+
+
+@pytest.mark.parametrize("model", registry.names())
+def test_every_hyperparameter_can_be_set_to_its_default(model: str) -> None:
+    defaults = registry.get(model).defaults()
+    written = [f"{name}={value}" for name, value in defaults.items()]
+    assert options.hyperparameters([model], written, seed=0)[model] == defaults
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("pass duplicates='sum'", "pass --duplicates sum"),
+        ("key=[...] changes it", "--key changes it"),
+        ("time_zone='Europe/Berlin'", "--time-zone Europe/Berlin"),
+        ("drop it, or give wide=False", "drop it, or give --long"),
+        ('by a glob: read_panel("a/*.csv")', 'by a glob: "a/*.csv"'),
+        ("the price=3 of a kitkey='x'", "the price=3 of a kitkey='x'"),
+    ],
+)
+def test_messages_speak_of_options(message: str, said: str) -> None:
+    assert show.as_options(message) == said
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    show.check_place(files=(str(tmp_path / "file"), str(tmp_path / "new" / "f.csv"), None))
+    show.check_place(folders=(str(tmp_path), str(tmp_path / "new" / "run")))
+    for files, folders in (
+        ((str(tmp_path),), ()),
+        ((str(tmp_path / "file" / "f.csv"),), ()),
+        ((), (str(tmp_path / "file"),)),
+    ):
+        with pytest.raises(FileError, match="name another place"):
+            show.check_place(files=files, folders=folders)
 
 
 def test_a_file_of_no_known_kind_is_refused() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -146,7 +148,8 @@ def hyperparameters(
     """--seed and --set, for each model what it has, as the type of the default they replace."""
     from demandcast import registry
 
-    defaults = {model: registry.get(model).defaults() for model in models}
+    kinds = {model: registry.get(model) for model in models}
+    defaults = {model: kind.defaults() for model, kind in kinds.items()}
     chosen: dict[str, dict[str, Any]] = {
         model: {"seed": seed} if "seed" in own else {} for model, own in defaults.items()
     }
@@ -161,26 +164,35 @@ def hyperparameters(
                 f"no hyper-parameter {name!r} of {' or '.join(models)}; {_nearest(name, known)}"
             )
         for model in takers:
-            chosen[model][name] = _typed(name, value, defaults[model][name])
+            wanted = inspect.signature(kinds[model], eval_str=True).parameters[name].annotation
+            chosen[model][name] = _typed(name, value, wanted)
     return chosen
 
 
-def _typed(name: str, value: str, default: Any) -> Any:
-    if isinstance(default, str):
-        return value
+SAID = {int: "a whole number", float: "a number", bool: "true or false", NoneType: "none"}
+
+
+def _typed(name: str, value: str, wanted: Any) -> Any:
+    """A value of --set as the type that the hyper-parameter is declared with."""
+    kinds = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
+    if str in kinds:
+        return None if NoneType in kinds and value.lower() == "none" else value
     words = {"true": True, "false": False, "none": None}
-    try:
-        parsed = words[value.lower()] if value.lower() in words else ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        parsed = value
-    if isinstance(default, float) and type(parsed) is int:
-        parsed = float(parsed)
-    if isinstance(default, tuple) and isinstance(parsed, list):
-        parsed = tuple(parsed)
-    if default is not None and parsed is not None and type(parsed) is not type(default):
-        kind = type(default).__name__
-        raise ConfigError(f"--set {name}={value} is not a {kind}; the default is {default!r}")
-    return parsed
+    parsed: Any = words.get(value.lower())
+    if parsed is None and value:
+        with contextlib.suppress(ValueError, SyntaxError):
+            parsed = ast.literal_eval(value)
+    for kind in kinds:
+        if get_origin(kind) is tuple:
+            entries = tuple(parsed) if isinstance(parsed, (list, tuple)) else (parsed,)
+            if all(type(entry) is get_args(kind)[0] for entry in entries):
+                return entries
+        elif kind is float and type(parsed) is int:
+            return float(parsed)
+        elif type(parsed) is kind and (parsed is not None or value.lower() == "none"):
+            return parsed
+    said = [SAID.get(kind, "whole numbers by commas") for kind in kinds]
+    raise ConfigError(f"--set {name}={value} is not {' or '.join(said)}")
 
 
 def _nearest(word: str, known: list[str]) -> str:

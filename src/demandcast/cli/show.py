@@ -50,7 +50,10 @@ def watched() -> bool:
 
 def leaderboard(board: pl.DataFrame, *, json: bool = False) -> None:
     """A leaderboard to stdout: what is looked at first, or all of it as JSON."""
-    table(board if json else board.select(c for c in FIRST if c in board.columns), json=json)
+    if not json:
+        board = board.select(c for c in FIRST if c in board.columns)
+        board = board.with_columns(board["fit_seconds"].round(2))
+    table(board, json=json)
 
 
 def table(frame: pl.DataFrame, *, json: bool = False) -> None:
@@ -184,9 +187,11 @@ def as_options(text: object) -> str:
         return f"--{name.replace('_', '-')}{filled}"
 
     names = "|".join(options.LEFT_ALONE)
-    return re.sub(
-        rf"\b({names})=('[^']*'|\"[^\"]*\"|\.\.\.|\[\.\.\.\]|True|False)", option, str(text)
-    )
+    values = r"'[^']*'|\"[^\"]*\"|\.\.\.|\[\.\.\.\]|True|False"
+    said = re.sub(rf"\b({names})=({values})", option, str(text))
+    said = re.sub(r'read_panel\(("[^"]*")\)', r"\1", said)
+    said = re.sub(r"\bdevice='(\w+)'", r"--set device=\1", said)
+    return said.replace("levels=[0.1, 0.5, 0.9]", "--quantiles 0.1,0.5,0.9")
 
 
 def write(frame: pl.DataFrame, path: str | Path) -> None:
