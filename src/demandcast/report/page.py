@@ -31,9 +31,14 @@ if TYPE_CHECKING:
 Doubles = NDArray[np.float64]
 EACH = 4  # items shown of each kind: largest, worst, typical
 IS_NAIVE, LOSES = "is the seasonal naive", "loses to seasonal naive"  # verdicts of the leaderboard
+BEATS = {"beats": "yes", "loses": "no", "naive": "baseline"}  # a verdict in one word
+SPANS = {  # of the frequencies that have a word
+    "min": "minute", "h": "hour", "D": "day", "B": "business day", "W": "week", "MS": "month",
+    "ME": "month", "QS": "quarter", "QE": "quarter", "YS": "year", "YE": "year",
+}  # fmt: skip
 COLUMNS = {  # of the leaderboard: what its head says, and how a value is written
     "model": ("Model", "{}"),
-    "verdict": ("Verdict", "{}"),
+    "verdict": ("Beats naive", "{}"),
     "vs_seasonal_naive": ("wQL / naive", "{:.3f}"),
     "wql": ("wQL", "{:.4f}"),
     "wape": ("WAPE", "{:.4f}"),
@@ -92,8 +97,7 @@ def write_report(
         sections += [
             _headline(board, result),
             _leaderboard(board),
-            _calibration(data),
-            _by_step(data),
+            f'<div class="pair">{_calibration(data)}{_by_step(data)}</div>',
         ]
         panel = result.panels[-1] if panel is None else panel
     if forecast is not None:
@@ -307,12 +311,13 @@ def _headline(board: pl.DataFrame, result: BacktestResult) -> str:
             more += f" Its 80 % band held {inside:.0%} of the values that came."
     if losers:
         verb = "loses" if len(losers) == 1 else "lose"
-        more += f" {', '.join(losers)} {verb} to the seasonal naive."
-    grid = result.panels[-1].schema.freq
+        named = " and ".join([", ".join(losers[:-1]), losers[-1]] if losers[1:] else losers)
+        more += f" {named} {verb} to the seasonal naive."
+    span = _span(result.horizon, result.panels[-1].schema.freq)
     series = len(result.actuals[-1])
     basis = (
         f"Measured on {series:,} series over {result.folds} "
-        f"{'fold' if result.folds == 1 else 'folds'} of {result.horizon} steps ({escape(grid)}) "
+        f"{'fold' if result.folds == 1 else 'folds'} of {escape(span)} "
         "that no model had seen."
     )
     return (
@@ -322,12 +327,21 @@ def _headline(board: pl.DataFrame, result: BacktestResult) -> str:
 
 
 def _unproven(forecast: Forecast) -> str:
+    span = _span(forecast.horizon, forecast.schema.freq)
     return (
-        f'<section class="headline"><h2>{forecast.n_series:,} series, {forecast.horizon} steps ahead'
-        f" ({escape(forecast.schema.freq)}), by {escape(forecast.model or 'an unnamed model')}.</h2>"
+        f'<section class="headline"><h2>{forecast.n_series:,} series, {escape(span)} ahead, '
+        f"by {escape(forecast.model or 'an unnamed model')}.</h2>"
         "<p>This forecast stands alone: nothing on this page shows that it beats repeating the last "
         "season. A backtest does.</p></section>"
     )
+
+
+def _span(steps: int, freq: str) -> str:
+    """A number of steps as it is said: 28 days, 8 weeks, 24 months, 96 steps of 15min."""
+    for name, word in SPANS.items():
+        if freq == name or freq.startswith(f"{name}-"):
+            return f"{steps} {word}{'s' * (steps != 1)}"
+    return f"{steps} step{'s' * (steps != 1)} of {freq}"
 
 
 def _leaderboard(board: pl.DataFrame) -> str:
@@ -336,8 +350,9 @@ def _leaderboard(board: pl.DataFrame) -> str:
     rows = ""
     for row in board.iter_rows(named=True):
         mark = {IS_NAIVE: "naive", LOSES: "loses"}.get(row["verdict"], "beats")
+        shown = row | {"verdict": BEATS[mark]}
         cells = "".join(
-            f"<td>{escape(_cell(row[c], COLUMNS[c][1]))}</td>" for c in columns if c != "model"
+            f"<td>{escape(_cell(shown[c], COLUMNS[c][1]))}</td>" for c in columns if c != "model"
         )
         rows += f'<tr class="{mark}"><th scope="row">{escape(str(row["model"]))}</th>{cells}</tr>'
     return _section(
