@@ -92,6 +92,7 @@ def test_every_hyperparameter_can_be_set_to_its_default(model: str) -> None:
         ("time_zone='Europe/Berlin'", "--time-zone Europe/Berlin"),
         ("drop it, or give wide=False", "drop it, or give --long"),
         ('by a glob: read_panel("a/*.csv")', 'by a glob: "a/*.csv"'),
+        ("when reading: read_panel(..., known=[...])", "when reading: --known"),
         ("the price=3 of a kitkey='x'", "the price=3 of a kitkey='x'"),
     ],
 )

@@ -189,7 +189,7 @@ def as_options(text: object) -> str:
     names = "|".join(options.LEFT_ALONE)
     values = r"'[^']*'|\"[^\"]*\"|\.\.\.|\[\.\.\.\]|True|False"
     said = re.sub(rf"\b({names})=({values})", option, str(text))
-    said = re.sub(r'read_panel\(("[^"]*")\)', r"\1", said)
+    said = re.sub(r'read_panel\((?:\.\.\., )?("[^"]*"|--[^)]*)\)', r"\1", said)
     said = re.sub(r"\bdevice='(\w+)'", r"--set device=\1", said)
     return said.replace("levels=[0.1, 0.5, 0.9]", "--quantiles 0.1,0.5,0.9")
 
