@@ -7,13 +7,26 @@ from typing import Any
 
 from demandcast.errors import ConfigError
 from demandcast.likelihoods.base import Likelihood
+from demandcast.likelihoods.log_normal import LogNormal
 from demandcast.likelihoods.negative_binomial import NegativeBinomial
 from demandcast.likelihoods.normal import Normal
+from demandcast.likelihoods.poisson import Poisson
 from demandcast.likelihoods.quantile import QuantileGrid
 from demandcast.likelihoods.student_t import StudentT
+from demandcast.likelihoods.zeros import HurdleNegativeBinomial, ZeroInflatedNegativeBinomial
 
 _ALL: dict[str, type[Likelihood]] = {
-    kind.name: kind for kind in (Normal, StudentT, NegativeBinomial, QuantileGrid)
+    kind.name: kind
+    for kind in (
+        Normal,
+        StudentT,
+        LogNormal,
+        Poisson,
+        NegativeBinomial,
+        ZeroInflatedNegativeBinomial,
+        HurdleNegativeBinomial,
+        QuantileGrid,
+    )
 }
 
 
@@ -33,11 +46,15 @@ def create(name: str, **options: Any) -> Likelihood:
 
 
 __all__ = [
+    "HurdleNegativeBinomial",
     "Likelihood",
+    "LogNormal",
     "NegativeBinomial",
     "Normal",
+    "Poisson",
     "QuantileGrid",
     "StudentT",
+    "ZeroInflatedNegativeBinomial",
     "create",
     "names",
 ]

@@ -22,6 +22,8 @@ class Likelihood(ABC):
     name: ClassVar[str]
     n_params: int
     counts: ClassVar[bool] = False  # whole numbers, never negative
+    located: ClassVar[bool] = True  # may be moved along the line by any amount
+    still: tuple[float, ...]  # parameters of a narrow distribution around 0, (n_params,)
 
     @abstractmethod
     def log_prob(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
@@ -44,6 +46,14 @@ class Likelihood(ABC):
     @abstractmethod
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
         """The mean, (...)."""
+
+    @abstractmethod
+    def lift(self, params: Tensor, base: Tensor) -> Tensor:
+        """Parameters moved so that what was centred at 0 is centred at `base`, (..., n_params).
+
+        By this a network learns departures from a forecast it starts with. `base` (...) is in units
+        of the scale; where the support ends at 0, a base below a hundredth counts as that.
+        """
 
     def loss(
         self,
@@ -71,6 +81,13 @@ class Likelihood(ABC):
         """A target with a finite density, for elements that are masked."""
         return torch.zeros_like(target)
 
+    @staticmethod
+    def added(params: Tensor, place: int, values: Tensor) -> Tensor:
+        """`values` (...) added to one of the parameters (..., n_params)."""
+        raised = torch.zeros_like(params)
+        raised[..., place] = values
+        return params + raised
+
     def check_target(self, values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
         """Refuse targets outside the support.
 
@@ -90,3 +107,8 @@ class Likelihood(ABC):
                 f"likelihood={self.name!r} is for whole numbers, but the target holds "
                 f"{seen[seen != np.floor(seen)][0]:g}; use likelihood='student_t'"
             )
+
+
+def inverse_softplus(values: Tensor) -> Tensor:
+    """What softplus makes `values` (...) of, all above 0; exact for small and large ones."""
+    return values + torch.log(-torch.expm1(-values))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from demandcast.likelihoods.base import Likelihood
+from demandcast.likelihoods.base import Likelihood, inverse_softplus
 from demandcast.likelihoods.tails import negative_binomial_log_sf
 
 PIECE = 1_000_000  # probabilities held at once
@@ -23,6 +23,8 @@ class NegativeBinomial(Likelihood):
     name = "negative_binomial"
     n_params = 2
     counts = True
+    located = False
+    still: tuple[float, ...] = (0.0, 0.0)
 
     def _map(self, params: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         mean, spread = params.unbind(-1)
@@ -71,6 +73,45 @@ class NegativeBinomial(Likelihood):
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
         return self._map(params, scale)[0]
+
+    def lift(self, params: Tensor, base: Tensor) -> Tensor:
+        return self.added(params, 0, inverse_softplus(base.clamp(min=0.01)))
+
+
+def least_counts(mu: Tensor, alpha: Tensor, chances: Tensor) -> Tensor:
+    """The least counts k with P(Y <= k) >= a chance of each element's own; exact, no gradient.
+
+    mu and alpha (elements,), chances (elements, Q), all float64; returns (elements, Q), 0 where a
+    chance is 0 or below.
+    """
+    counts = torch.zeros_like(chances)
+    rows = torch.arange(len(mu), device=mu.device)
+    for most in (SUMMED // 8, SUMMED):  # few need many counts added up
+        for start in range(0, len(rows), PIECE // most):
+            piece = rows[start : start + PIECE // most]
+            counts[piece] = _least_counts(mu[piece], alpha[piece], chances[piece], most)
+        rows = rows[(counts[rows] >= most).any(1)]
+    if len(rows):
+        counts[rows] = _halved(mu[rows, None], alpha[rows, None], chances[rows])
+    return counts
+
+
+def _halved(mu: Tensor, alpha: Tensor, chances: Tensor) -> Tensor:
+    """The same by halving an interval of whole numbers; for large counts."""
+    odds, shape = (alpha * mu).log().expand_as(chances), (1 / alpha).expand_as(chances)
+    tail = torch.log1p(-chances.clamp(max=1 - 1e-12)) + 1e-12  # log P(Y > k) is to come down to it
+
+    def reached(count: Tensor) -> Tensor:
+        return (negative_binomial_log_sf(count + 1, odds, shape) <= tail) | (chances <= 0)
+
+    low, high = torch.full_like(chances, -1.0), (2 * mu + 1).ceil().expand_as(chances)
+    while not bool((done := reached(high)).all()):
+        low, high = torch.where(done, low, high), torch.where(done, high, 4 * high)
+    while bool((high - low > 1).any()):
+        middle = ((low + high) / 2).floor().clamp(min=0)
+        enough = reached(middle)
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    return high
 
 
 def _least_counts(mu: Tensor, alpha: Tensor, levels: Tensor, most: int) -> Tensor:

@@ -16,6 +16,7 @@ class Normal(Likelihood):
 
     name = "normal"
     n_params = 2
+    still = (0.0, -2.0)
 
     def _map(self, params: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         location, width = params.unbind(-1)
@@ -44,3 +45,6 @@ class Normal(Likelihood):
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
         return self._map(params, scale)[0]
+
+    def lift(self, params: Tensor, base: Tensor) -> Tensor:
+        return self.added(params, 0, base)

@@ -32,6 +32,7 @@ class QuantileGrid(Likelihood):
             raise ConfigError(f"quantile levels {levels} must lie between 0 and 1")
         self.n_params = len(self.levels)
         self.middle = min(range(self.n_params), key=lambda i: abs(self.levels[i] - 0.5))
+        self.still = tuple(0.0 if i == self.middle else -3.0 for i in range(self.n_params))
 
     def grid(self, params: Tensor, scale: Tensor) -> Tensor:
         """The quantiles, (..., levels), never crossing."""
@@ -73,6 +74,9 @@ class QuantileGrid(Likelihood):
         left = q[0] * (grid[..., 0] - low)
         right = (1 - q[-1]) * (grid[..., -1] + high)
         return inner + left + right
+
+    def lift(self, params: Tensor, base: Tensor) -> Tensor:
+        return self.added(params, self.middle, base)
 
     def _tails(self, grid: Tensor) -> tuple[Tensor, Tensor]:
         """Scales of the exponential tails, from the outermost pieces, (...) each."""

@@ -21,6 +21,7 @@ class StudentT(Likelihood):
 
     name = "student_t"
     n_params = 3
+    still = (0.0, 0.0, -2.0)
 
     def _map(self, params: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         df, location, width = params.unbind(-1)
@@ -51,6 +52,9 @@ class StudentT(Likelihood):
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
         return self._map(params, scale)[1]
+
+    def lift(self, params: Tensor, base: Tensor) -> Tensor:
+        return self.added(params, 1, base)
 
 
 def _quantile(df: Tensor, levels: Tensor) -> Tensor:

@@ -68,6 +68,38 @@ def _student_t_log_sf(z: Tensor, df: Tensor) -> Tensor:
     return torch.where(z >= 0, upper, torch.log1p(-upper.exp()))
 
 
+def _poisson_log_sf(count: Tensor, mu: Tensor) -> Tensor:
+    """log P(k, mu), the lower incomplete gamma function; a series where that leaves float64."""
+    k = count.clamp(min=1.0)
+    tail = torch.special.gammainc(k, mu)
+    term, total = torch.ones_like(mu), torch.ones_like(mu)
+    far = tail < 1e-290
+    if bool(far.any()):
+        for step in range(1, 20_000):  # mu / k is well below 1 so far out
+            term = torch.where(far, term * mu / (k + step), 0.0)
+            total = total + term
+            if step % 32 == 0 and bool((term < 1e-16 * total).all()):
+                break
+    series = k * mu.log() - mu - torch.lgamma(k + 1) + total.log()
+    value = torch.where(far, series, tail.clamp(min=1e-300).log())
+    return torch.where(count > 0, value, torch.zeros_like(value))
+
+
+class _PoissonTail(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, count: Tensor, mu: Tensor) -> Tensor:
+        value = _poisson_log_sf(count, mu)
+        ctx.save_for_backward(count, mu, value)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
+        count, mu, value = ctx.saved_tensors
+        k = count.clamp(min=1.0)  # dP/dmu = mu^(k-1) exp(-mu) / (k - 1)!
+        slope = ((k - 1) * mu.log() - mu - torch.lgamma(k) - value).exp()
+        return None, grads[0] * torch.where(count > 0, slope, torch.zeros_like(slope))
+
+
 class _NegativeBinomialTail(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, count: Tensor, log_odds: Tensor, shape: Tensor) -> Tensor:
@@ -105,6 +137,12 @@ class _StudentTTail(torch.autograd.Function):
         step = _STEP * df
         d_df = (_student_t_log_sf(z, df + step) - _student_t_log_sf(z, df - step)) / (2 * step)
         return grads[0] * d_z, grads[0] * d_df
+
+
+def poisson_log_sf(count: Tensor, mu: Tensor) -> Tensor:
+    """log P(Y >= count), both (...), float64, with the gradient to `mu`."""
+    value: Tensor = _PoissonTail.apply(count, mu)  # type: ignore[no-untyped-call]
+    return value
 
 
 def negative_binomial_log_sf(count: Tensor, log_odds: Tensor, shape: Tensor) -> Tensor:
