@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from demandcast.errors import CheckpointError, ConfigError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.train.allocator import keep_heap
