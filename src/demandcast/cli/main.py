@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -78,7 +78,10 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's usage errors, of any release, have it
             raise
-        print(f"error: {error.format_message()}; see demandcast --help", file=sys.stderr)
+        context: Any = getattr(error, "ctx", None)
+        asked = context.command_path if context is not None else "demandcast"
+        told = error.format_message().rstrip(".")
+        print(f"error: {told}; see {asked} --help", file=sys.stderr)
         return 2
     return code if isinstance(code, int) else 0
 
