@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -257,4 +258,22 @@ def test_there_are_enough_kinds_of_bad_input() -> None:
 def test_pandas_columns_of_any_mixture_are_refused_by_name() -> None:
     frame = pd.DataFrame({"ds": pd.date_range("2024", periods=3), "y": [1, {"a": 2}, 3]})
     with pytest.raises(DataError, match=r"'y'.*row 2"):
+        read_panel(frame)
+
+
+@pytest.mark.parametrize("header", ["item,date,units", "a,b,c", "date"])
+def test_a_file_of_only_a_header_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "sales.csv"
+    path.write_text(header + "\n")
+    with pytest.raises(FileError, match=r"sales\.csv has a header line but no rows"):
+        read_panel(path)
+    assert [f.severity for f in check(path).findings] == ["error"]
+
+
+def test_a_series_off_every_grid_is_named_by_its_key() -> None:
+    start = datetime(2024, 1, 1)
+    odd = [start + timedelta(hours=i, seconds=i * i) for i in range(10)]
+    even = [start + timedelta(hours=i) for i in range(10)]
+    frame = table(item=["a"] * 10 + ["corner shop"] * 10, date=even + odd)
+    with pytest.raises(FrequencyError, match="series corner shop"):
         read_panel(frame)

@@ -109,6 +109,10 @@ def _stack(paths: Sequence[Path]) -> pl.DataFrame:
     if not paths:
         raise FileError('the list of paths is empty; give a file, as in read_panel(["a.csv"])')
     frames = [_read(path) for path in paths]
+    if not any(frame.height for frame in frames):
+        raise FileError(
+            f"{paths[0]} has a header line but no rows; give at least one row of key, time and target"
+        )
     for path, frame in zip(paths, frames, strict=True):
         if set(frame.columns) != set(frames[0].columns):
             differ = sorted(set(frame.columns) ^ set(frames[0].columns))
