@@ -20,6 +20,7 @@ from demandcast.errors import ConfigError, DataError
 from demandcast.evaluate.metrics import scores
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster, check_levels
+from demandcast.frames.regularise import show
 from demandcast.panel.panel import Panel
 
 log = logging.getLogger("demandcast")
@@ -154,7 +155,7 @@ def backtest(
                 {
                     "model": label,
                     "fold": fold + 1,
-                    "cutoff": str(part.freq.times(part.ends().max(keepdims=True))[0]),
+                    "cutoff": show(part.freq.times(part.ends().max(keepdims=True))[0]),
                     **scores(forecast, actual, part),
                     "fit_seconds": fitted - began,
                     "predict_seconds": done - fitted,
