@@ -7,9 +7,6 @@ variance over the horizon (FPP3, table 5.2). The quantiles follow from them (see
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,13 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster, check_horizon, check_levels
+from demandcast.local.base import check_panel, warn_of_empty, whole, write_settings
 from demandcast.local.laws import Law, drift, spread, walk, window_average
 from demandcast.panel.panel import Panel
 
-logger = logging.getLogger("demandcast")
 CELLS = 250_000  # numbers held at once, per array
 FEWEST_STEPS = 4  # steps averaged where the grid has no season
 
@@ -49,7 +45,7 @@ class _Naive(Forecaster):
 
     def __init__(self, horizon: int | None, h: int | None, seed: int) -> None:
         self.horizon = check_horizon(horizon, h)
-        self.seed = _whole("seed", seed, least=0)
+        self.seed = whole("seed", seed, least=0)
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -61,7 +57,7 @@ class _Naive(Forecaster):
 
     def fit(self, panel: Panel) -> Forecaster:
         """Nothing to learn: checks that it is given a panel."""
-        _check_panel(panel)
+        check_panel(panel)
         return self
 
     @abstractmethod
@@ -92,9 +88,9 @@ class _Naive(Forecaster):
             DataError: `panel` is not a Panel.
             ConfigError: The levels do not increase inside (0, 1), or `n_samples` is below 1.
         """
-        _check_panel(panel)
+        check_panel(panel)
         levels = check_levels(levels)
-        n_paths = 0 if n_samples is None else _whole("n_samples", n_samples, least=1)
+        n_paths = 0 if n_samples is None else whole("n_samples", n_samples, least=1)
         shape = (panel.n_series, self.horizon)
         mean = np.zeros(shape, np.float32)
         quantiles = np.zeros((*shape, len(levels)), np.float32)
@@ -113,7 +109,7 @@ class _Naive(Forecaster):
             if samples is not None:
                 paths = law.point[:, None] + spreads.paths(law, rng, n_paths)  # (n, S, H)
                 samples[index] = np.maximum(paths, floor[..., None])
-        self._warn_of_empty(panel)
+        warn_of_empty(self.name, panel)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
 
     def _chunks(self, panel: Panel, n_paths: int) -> Iterator[tuple[NDArray[np.int64], int]]:
@@ -129,25 +125,9 @@ class _Naive(Forecaster):
                 yield index[:stop], int(period)
                 index = index[stop:]
 
-    def _warn_of_empty(self, panel: Panel) -> None:
-        empty = np.flatnonzero(panel.n_observed() == 0)
-        if len(empty):
-            logger.warning(
-                "%s: %d series have no observed value (e.g. %s) and are forecast as 0; leave them "
-                "out with panel.select(panel.n_observed() > 0)",
-                self.name,
-                len(empty),
-                panel.key(int(empty[0])),
-            )
-
     def save(self, path: str | Path) -> None:
         """Write `model.json` into the folder `path`, made where it is not there."""
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {"format": 1, "model": self.name, "hyperparameters": self.hyperparameters()}
-        beside = folder / f".model.json.{os.getpid()}"
-        beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(beside, folder / "model.json")
+        write_settings(path, self.name, self.hyperparameters())
 
 
 class LastValue(_Naive):
@@ -183,7 +163,7 @@ class SeasonalNaive(_Naive):
         seed: int = 0,
     ) -> None:
         super().__init__(horizon, h, seed)
-        self.period = None if period is None else _whole("period", period, least=1)
+        self.period = None if period is None else whole("period", period, least=1)
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -233,8 +213,8 @@ class WindowAverage(_Naive):
         seed: int = 0,
     ) -> None:
         super().__init__(horizon, h, seed)
-        self.window = None if window is None else _whole("window", window, least=1)
-        self.period = None if period is None else _whole("period", period, least=1)
+        self.window = None if window is None else whole("window", window, least=1)
+        self.period = None if period is None else whole("period", period, least=1)
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -246,17 +226,3 @@ class WindowAverage(_Naive):
 
     def _law(self, values: NDArray[np.float64], period: int) -> Law:
         return window_average(values, self.horizon, period)
-
-
-def _check_panel(panel: object) -> None:
-    if not isinstance(panel, Panel):
-        raise DataError(
-            f"a panel is wanted, not {type(panel).__name__}; make one with "
-            "demandcast.read_panel(table, key=..., time=..., target=...)"
-        )
-
-
-def _whole(name: str, value: object, *, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} is {value!r}; it is a whole number, {least} or more")
-    return value
