@@ -19,6 +19,16 @@ _HOMES = {
     "seasonal_naive": ("demandcast.local.naive", "SeasonalNaive"),
     "drift": ("demandcast.local.naive", "Drift"),
     "window_average": ("demandcast.local.naive", "WindowAverage"),
+    "zero": ("demandcast.local.empirical", "Zero"),
+    "empirical": ("demandcast.local.empirical", "Empirical"),
+    "ses": ("demandcast.local.point", "SES"),
+    "croston": ("demandcast.local.point", "Croston"),
+    "sba": ("demandcast.local.point", "SBA"),
+    "sbj": ("demandcast.local.point", "SBJ"),
+    "tsb": ("demandcast.local.point", "TSB"),
+    "hes": ("demandcast.local.point", "HES"),
+    "adida": ("demandcast.local.point", "ADIDA"),
+    "imapa": ("demandcast.local.point", "IMAPA"),
 }
 
 

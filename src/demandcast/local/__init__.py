@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from demandcast.forecaster import Forecaster
+from demandcast.local.empirical import Empirical, Zero
 from demandcast.local.naive import Drift, LastValue, SeasonalNaive, WindowAverage
+from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
 
 _ALL: dict[str, type[Forecaster]] = {
-    kind.name: kind for kind in (LastValue, SeasonalNaive, Drift, WindowAverage)
+    kind.name: kind
+    for kind in (
+        *(LastValue, SeasonalNaive, Drift, WindowAverage, Zero, Empirical),
+        *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA),
+    )
 }
 
 
@@ -15,4 +21,20 @@ def names() -> tuple[str, ...]:
     return tuple(_ALL)
 
 
-__all__ = ["Drift", "LastValue", "SeasonalNaive", "WindowAverage", "names"]
+__all__ = [
+    "ADIDA",
+    "HES",
+    "IMAPA",
+    "SBA",
+    "SBJ",
+    "SES",
+    "TSB",
+    "Croston",
+    "Drift",
+    "Empirical",
+    "LastValue",
+    "SeasonalNaive",
+    "WindowAverage",
+    "Zero",
+    "names",
+]

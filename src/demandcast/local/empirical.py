@@ -1,0 +1,86 @@
+"""The two forecasts that any other of rare demand has to beat: nothing at all, and what came lately."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from demandcast.forecast.forecast import Forecast
+from demandcast.local.base import CELLS, LocalForecaster, whole
+from demandcast.local.histories import Histories, chunks
+from demandcast.panel.panel import Panel
+
+FEWEST_STEPS = 4  # steps read where the grid has no season
+
+
+class Zero(LocalForecaster):
+    """Nothing is wanted: 0 at every level. What it scores says how much a score is worth.
+
+    Where more than half of all values are 0 it has the least absolute error of all, and its wQL over
+    levels around one half is 1.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        seed: Taken for the sake of the other methods.
+    """
+
+    name = "zero"
+    summary = "Nothing at all: the yardstick of scores where most values are 0"
+
+    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+        shape = (panel.n_series, self.horizon)
+        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        return Forecast.of(
+            panel,
+            levels,
+            np.zeros((*shape, len(levels)), np.float32),
+            np.zeros(shape, np.float32),
+            samples=samples,
+            model=self.name,
+        )
+
+
+class Empirical(LocalForecaster):
+    """The values of the last steps, each as likely as the other, at every step ahead.
+
+    A quantile is the least of them that reaches its level, so that counts stay counts. Paths draw
+    each step on its own.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        window: Observed values read; None for one period of the grid, or 4 where that is shorter.
+        seed: Of the paths.
+    """
+
+    name = "empirical"
+    summary = "The quantiles of the last steps' values, one season by default"
+    settings: ClassVar[dict[str, Any]] = {"window": None}
+    window: int | None
+
+    def _check(self) -> None:
+        if self.window is not None:
+            whole("window", self.window, least=1)
+
+    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+        rng = np.random.default_rng(self.seed)
+        window = self.window or max(panel.freq.period, FEWEST_STEPS)
+        shape = (panel.n_series, self.horizon)
+        mean = np.zeros(shape, np.float32)
+        quantiles = np.zeros((*shape, len(levels)), np.float32)
+        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        for index in chunks(panel, CELLS // max(1, n_paths)):
+            past = Histories.of(panel.select(index))
+            newest = past.values[-window:]  # (W, n)
+            count = np.minimum(past.lengths, len(newest))
+            mean[index] = (newest.sum(0) / np.maximum(count, 1))[:, None]
+            unseen = np.arange(len(newest))[:, None] < len(newest) - count
+            ordered = np.sort(np.where(unseen, np.inf, newest), axis=0)
+            ordered[:, count == 0] = 0
+            rank = np.ceil(np.array(levels) * count[:, None] * (1 - 1e-12)).astype(np.int64)
+            at = np.take_along_axis(ordered.T, np.maximum(rank - 1, 0), 1)  # (n, Q)
+            quantiles[index] = at[:, None]
+            if samples is not None:
+                drawn = rng.integers(0, np.maximum(count, 1), (n_paths, self.horizon, len(index)))
+                samples[index] = np.take_along_axis(ordered[None], drawn, 1).transpose(2, 0, 1)
+        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)

@@ -1,0 +1,235 @@
+"""Point methods for intermittent demand, each with a distribution around its rate.
+
+The rates are those of `smoothing` and `aggregation`, the distributions those of `followed`. `mean` is
+the method's own rate, as its paper has it. The quantiles and paths follow what came behind such rates
+over the panel, so that they make up for a bias of the method that `mean` keeps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.errors import ConfigError
+from demandcast.forecast.forecast import Forecast
+from demandcast.local import aggregation
+from demandcast.local.base import CELLS, LocalForecaster, one_of, share
+from demandcast.local.followed import PAIRS, Pairs, Pool, followed, n_pairs
+from demandcast.local.histories import Array, Histories, Ints, chunks
+from demandcast.local.smoothing import RECURSIONS, fitted, ses
+from demandcast.local.weights import OBJECTIVES, optimise
+from demandcast.panel.panel import Panel
+
+
+class PointForecaster(LocalForecaster):
+    """A rate per series, and a law around it drawn from what followed such rates over the panel.
+
+    Series with fewer than two observed values, or no demand at all, take their law from the other
+    series of like rate too; alone in a panel, an all-zero series is forecast as 0 at every level.
+    """
+
+    def _rates(self, past: Histories) -> Array:
+        """Before each step and behind the last, (T + 1, n); (T + H, n) where it is not flat ahead."""
+        raise NotImplementedError
+
+    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+        rng = np.random.default_rng(self.seed)
+        shape = (panel.n_series, self.horizon)
+        mean = np.zeros(shape, np.float32)
+        quantiles = np.zeros((*shape, len(levels)), np.float32)
+        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        keep = PAIRS / max(1, n_pairs(panel.lengths, self.horizon))
+        parts: list[tuple[Ints, Histories, Array]] = []
+        pairs = [(np.zeros(0), np.zeros(0))]
+        for index in chunks(panel, CELLS):
+            past = Histories.of(panel.select(index))
+            rates = self._rates(past)
+            pairs.append(followed(past, rates, self.horizon, keep, rng))
+            parts.append((index, past, rates))
+        ends = np.concatenate([np.zeros(0), *(rates[past.steps] for _, past, rates in parts)])
+        pool = Pool.of(Pairs.joined(pairs), ends)
+        tied = 0.0
+        if n_paths and parts:
+            _, past, rates = max(parts, key=lambda part: len(part[0]))
+            tied = pool.correlation(past, rates, self.horizon, rng)
+        for index, past, rates in parts:
+            rate = rates[past.steps]
+            ahead = np.broadcast_to(rates[past.steps :].T, (len(index), self.horizon))
+            mean[index] = np.maximum(ahead, past.floors[:, None])
+            law = pool.laws(rate, past)
+            falls = np.where(rate[:, None] != 0, ahead / np.where(rate == 0, 1, rate)[:, None], 1.0)
+            whole = past.counts[:, None, None]
+            quantiles[index] = _scaled(law.quantiles(levels)[:, None], falls[..., None], whole)
+            if samples is not None:
+                room = max(1, CELLS // (n_paths * self.horizon))
+                for start in range(0, len(index), room):
+                    some = slice(start, start + room)
+                    part = type(law)(law.points[some], law.reached[some])
+                    drawn = part.paths(self.horizon, n_paths, tied, rng)
+                    samples[index[some]] = _scaled(drawn, falls[some, None], whole[some])
+        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+
+
+def _scaled(values: Array, falls: Array, whole: NDArray[np.bool_]) -> Array:
+    """Values of a flat law times how each step's rate has fallen; whole where they were."""
+    if (falls == 1).all():
+        return np.broadcast_to(values, np.broadcast_shapes(values.shape, falls.shape))
+    scaled = values * falls
+    return np.where(whole, np.rint(scaled), scaled)
+
+
+class _Smoothed(PointForecaster):
+    """A method of two weights: of sizes, and of intervals or probabilities."""
+
+    settings: ClassVar[dict[str, Any]] = {"alpha": None, "beta": None, "objective": "mse"}
+    alpha: float | None
+    beta: float | None
+    objective: str
+
+    def _check(self) -> None:
+        share("alpha", self.alpha, optional=True)
+        share("beta", self.beta, optional=True)
+        one_of("objective", self.objective, OBJECTIVES)
+
+    def _rates(self, past: Histories) -> Array:
+        return fitted(RECURSIONS[self.name], past, *self._weights(past))
+
+    def _weights(self, past: Histories) -> tuple[Array, Array]:
+        if self.alpha is not None and self.beta is not None:
+            return np.full(past.n_series, self.alpha), np.full(past.n_series, self.beta)
+        return optimise(RECURSIONS[self.name], past, self.alpha, self.beta, self.objective)
+
+
+class SES(PointForecaster):
+    """Simple exponential smoothing of the demand, zeros and all.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        alpha: Weight of the newest value, in (0, 1]; None has it optimised per series.
+        objective: What an optimised weight minimises: "mse", "mae", "msr" or "mar".
+        seed: Of the paths, and of the draw of what followed in large panels.
+    """
+
+    name = "ses"
+    summary = "Simple exponential smoothing of intermittent demand (Brown, 1959)"
+    settings: ClassVar[dict[str, Any]] = {"alpha": None, "objective": "mse"}
+    alpha: float | None
+    objective: str
+
+    def _check(self) -> None:
+        share("alpha", self.alpha, optional=True)
+        one_of("objective", self.objective, OBJECTIVES[1:])
+
+    def _rates(self, past: Histories) -> Array:
+        if self.alpha is None:
+            weights = optimise(ses, past, None, 0.1, self.objective)[0]
+        else:
+            weights = np.full(past.n_series, self.alpha)
+        return fitted(ses, past, weights, weights)
+
+
+class Croston(_Smoothed):
+    """Size over interval, each smoothed at demands; too high by about beta / 2.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        alpha: Weight of the newest size, in (0, 1]; None has it optimised per series.
+        beta: Weight of the newest interval, likewise.
+        objective: What optimised weights minimise, see `demandcast.local.weights`: "parts" (the
+            one-step errors of sizes and intervals apart), "mse", "mae", "msr" or "mar".
+        seed: Of the paths, and of the draw of what followed in large panels.
+    """
+
+    name = "croston"
+    summary = "Smoothed size over smoothed interval (Croston, 1972)"
+
+
+class SBA(_Smoothed):
+    """Croston's method times 1 - beta / 2. Arguments as in `Croston`."""
+
+    name = "sba"
+    summary = "Croston's method without its bias (Syntetos and Boylan, 2005)"
+
+
+class SBJ(_Smoothed):
+    """Croston's method times 1 - beta / (2 - beta). Arguments as in `Croston`."""
+
+    name = "sbj"
+    summary = "Croston's method corrected for Poisson arrivals (Shale, Boylan and Johnston, 2006)"
+
+
+class TSB(_Smoothed):
+    """Smoothed probability of a demand times smoothed size; falls while no demand comes.
+
+    Arguments as in `Croston`; `beta` is the weight of the newest step in the probability.
+    """
+
+    name = "tsb"
+    summary = "Smoothed probability times smoothed size, for items that die (Teunter et al., 2011)"
+
+
+class HES(_Smoothed):
+    """Croston's size and interval, and a rate that falls hyperbolically while no demand comes.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        alpha: As in `Croston`.
+        beta: As in `Croston`.
+        objective: As in `Croston`.
+        decay: Let the rate go on falling over the horizon, as if no demand came. The expected demand,
+            and the default, is flat.
+        seed: As in `Croston`.
+    """
+
+    name = "hes"
+    summary = (
+        "Hyperbolic-exponential smoothing: rates fall as demand stays out (Prestwich et al., 2014)"
+    )
+    settings: ClassVar[dict[str, Any]] = {**_Smoothed.settings, "decay": False}
+    decay: bool
+
+    def _check(self) -> None:
+        super()._check()
+        if not isinstance(self.decay, bool):
+            raise ConfigError(f"decay is {self.decay!r}; it is True or False")
+
+    def _rates(self, past: Histories) -> Array:
+        if not self.decay:
+            return super()._rates(past)
+        more = self.horizon - 1
+        zeros = np.zeros((more, past.n_series))
+        later = Histories(np.concatenate([past.values, zeros]), past.lengths + more)
+        return fitted(RECURSIONS[self.name], later, *self._weights(past))
+
+
+class ADIDA(PointForecaster):
+    """Sums over blocks of the mean interval, smoothed, divided by the block's steps.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        alpha: Weight of the newest block; None for that of least squared error in [0.1, 0.3].
+        seed: Of the paths, and of the draw of what followed in large panels.
+    """
+
+    name = "adida"
+    summary = "Smoothed sums over blocks of the mean interval (Nikolopoulos et al., 2011)"
+    settings: ClassVar[dict[str, Any]] = {"alpha": None}
+    alpha: float | None
+
+    def _check(self) -> None:
+        share("alpha", self.alpha, optional=True)
+
+    def _rates(self, past: Histories) -> Array:
+        return aggregation.adida(past, self.alpha)
+
+
+class IMAPA(ADIDA):
+    """The mean of ADIDA's rates over blocks of 1, 2, ... up to the mean interval. Arguments as there."""
+
+    name = "imapa"
+    summary = "Smoothed sums over blocks of all sizes, averaged (Petropoulos and Kourentzes, 2015)"
+
+    def _rates(self, past: Histories) -> Array:
+        return aggregation.imapa(past, self.alpha)
