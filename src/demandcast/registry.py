@@ -15,6 +15,8 @@ _HOMES = {
     "deepar": ("demandcast.models.deepar", "DeepAR"),
     "mqrnn": ("demandcast.models.mqrnn", "MQRNN"),
     "mqcnn": ("demandcast.models.mqrnn", "MQCNN"),
+    "dlinear": ("demandcast.models.dlinear", "DLinear"),
+    "nlinear": ("demandcast.models.dlinear", "NLinear"),
     "last_value": ("demandcast.local.naive", "LastValue"),
     "seasonal_naive": ("demandcast.local.naive", "SeasonalNaive"),
     "drift": ("demandcast.local.naive", "Drift"),

@@ -9,7 +9,6 @@ import difflib
 import inspect
 import json
 import logging
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from demandcast import likelihoods
 from demandcast.errors import CheckpointError, ConfigError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster, check_horizon, check_levels
@@ -47,7 +47,7 @@ class NeuralConfig(Training):
     horizon: int  # steps forecast
     context: int | None = None  # steps read; None: by the frequency and the horizon
     likelihood: str = "auto"
-    scaling: str = "auto"  # mean_abs, one_plus_mean (counts) or none; from the context only
+    scaling: str = "auto"  # mean_abs, one_plus_mean (counts), standard, none; by the context
     lags: tuple[int, ...] | None = None  # None: by the frequency; () for none
     series_embedding: bool = False  # a learned vector for each series; new ones take an unknown's
     rho: float = 0.5  # windows are drawn with P ~ scale^rho
@@ -68,27 +68,61 @@ class NeuralConfig(Training):
         _require(all(lag >= 1 for lag in self.lags or ()), self, "lags", "steps back, 1 or more")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DirectConfig(NeuralConfig):
+    """What the models that forecast all steps at once can be told."""
+
+    lags: tuple[int, ...] | None = ()  # not read
+    rho: float = 0.0  # every window alike: the more series are learned from, the less they overfit
+    batch_size: int = 128
+    dropout: float = 0.1
+
+
 def _require(holds: bool, config: NeuralConfig, name: str, wanted: str) -> None:
     if not holds:
         raise ConfigError(f"{name} is {getattr(config, name)!r}; it is {wanted}")
 
 
 class Network(nn.Module):
-    """A map from a window to the parameters of a likelihood, and the loss that trains it."""
+    """A map from a window to the parameters of a likelihood, and the loss that trains it.
+
+    A direct model forecasts all steps at once: its `forward` takes a window to parameters (batch,
+    horizon, params) and is all it has. The others bring a `loss` and a `predict` of their own.
+    """
 
     def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
         super().__init__()
         self.config, self.sizes, self.likelihood, self.freq = config, sizes, likelihood, freq
 
-    @abstractmethod
+    def scaled(self, window: Window) -> Tensor:
+        """The context with its level taken off, in units of the scale: (batch, context)."""
+        return (window.past_target - window.level) / window.scale
+
+    def lifted(self, window: Window, params: Tensor, base: Tensor) -> Tensor:
+        """Parameters around a base forecast (batch, horizon), scaled as the context is."""
+        return self.likelihood.lift(params, base + window.level / window.scale)
+
     def loss(self, window: Window) -> Tensor:
         """Mean loss of the observed steps of a batch of windows, a scalar."""
+        params = self(window)  # (batch, horizon, params)
+        observed = window.future_observed
+        loss = self.likelihood.loss(
+            params,
+            window.future_target,
+            window.scale.expand(observed.shape),
+            observed=observed,
+            censored=window.future_censored,
+        )  # (batch, horizon)
+        return loss.sum() / observed.sum().clamp(min=1)
 
-    @abstractmethod
     def predict(
         self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Quantiles (batch, horizon, levels), mean (batch, horizon), paths (batch, paths, horizon)."""
+        params: Tensor = self(window)  # (batch, horizon, params)
+        scale = window.scale.expand(params.shape[:-1])
+        quantiles = self.likelihood.quantile(params, scale, levels)
+        return quantiles, self.likelihood.mean(params, scale), None
 
 
 class NeuralForecaster(Forecaster):
@@ -98,6 +132,7 @@ class NeuralForecaster(Forecaster):
     Net: ClassVar[type[Network]]
     samples_paths: ClassVar[bool] = False
     forks: ClassVar[bool] = False  # forecasts from several cutoffs of one window in training
+    scaling: ClassVar[str] = "mean_abs"  # where the user does not say; counts have their own
 
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
         known = [f.name for f in fields(self.Config)]
@@ -148,13 +183,14 @@ class NeuralForecaster(Forecaster):
 
     # What a model decides from the panel
 
-    @abstractmethod
     def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
         """The likelihood by name; where it is "auto" and a panel is given, by the panel."""
+        return likelihoods.create("quantile" if config.likelihood == "auto" else config.likelihood)
 
-    @abstractmethod
     def auto_context(self, panel: Panel) -> int:
-        """Steps to read where the user does not say."""
+        """Steps to read where the user does not say: two horizons and two seasons, up to a week's hours."""
+        season = max((p for p in panel.freq.periods if p <= 168), default=1)
+        return max(2 * self.horizon, 2 * season)
 
     def _settle(self, panel: Panel) -> NeuralConfig:
         likelihood = self.make_likelihood(self.config, panel)
@@ -163,7 +199,7 @@ class NeuralForecaster(Forecaster):
         lags = panel.freq.lags() if self.config.lags is None else self.config.lags
         scaling = self.config.scaling
         if scaling == "auto":
-            scaling = "one_plus_mean" if likelihood.counts else "mean_abs"
+            scaling = "one_plus_mean" if likelihood.counts else self.scaling
         return replace(
             self.config,
             context=context,
@@ -190,15 +226,9 @@ class NeuralForecaster(Forecaster):
                 that was never cut.
             progress: Show a bar, on stderr.
         """
-        config = self._settle(panel)
-        likelihood = self.make_likelihood(config, None)
-        likelihood.check_target(panel.target)
-        features = Features.of(panel, config.lags or (), series=config.series_embedding)
-        source = self._source(panel, features, config)
+        network, source, config = self._fresh(panel)
+        network.likelihood.check_target(panel.target)
         device = torch.device(config.device)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(config.seed)
-            network = self.Net(config, source.sizes, likelihood, panel.schema.freq).to(device)
         extra = self._extra(config)
         sampler = WindowSampler(
             panel, horizon=config.horizon + extra, held_out=config.validation, rho=config.rho
@@ -222,8 +252,27 @@ class NeuralForecaster(Forecaster):
             progress=progress,
             label=self.name,
         )
-        self.network, self.features, self.settled = network, features, config
+        self.network, self.features, self.settled = network, source.spec, config
         return self
+
+    def build(self, panel: Panel) -> tuple[Network, WindowSource, NeuralConfig]:
+        """The network, the windows it reads from a panel, and the config with every "auto" decided.
+
+        Those of the fit, or what a fit on this panel would begin with; nothing is learned or kept.
+        """
+        if self.network is None or self.features is None or self.settled is None:
+            return self._fresh(panel)
+        return self.network, self._source(panel, self.features, self.settled), self.settled
+
+    def _fresh(self, panel: Panel) -> tuple[Network, WindowSource, NeuralConfig]:
+        config = self._settle(panel)
+        features = Features.of(panel, config.lags or (), series=config.series_embedding)
+        source = self._source(panel, features, config)
+        likelihood = self.make_likelihood(config, None)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(config.seed)
+            network = self.Net(config, source.sizes, likelihood, panel.schema.freq)
+        return network.to(config.device), source, config
 
     def _extra(self, config: Any) -> int:
         return int(config.forks) - 1 if self.forks else 0

@@ -18,7 +18,7 @@ from demandcast.errors import ConfigError, DataError
 from demandcast.panel.panel import Panel
 from demandcast.windows.features import Features
 
-SCALINGS = ("mean_abs", "one_plus_mean", "none")
+SCALINGS = ("mean_abs", "one_plus_mean", "standard", "none")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Window:
     static_codes: Tensor  # (batch, categories)
     static_reals: Tensor  # (batch, reals), standardised; the last is log(scale)
     scale: Tensor  # (batch, 1), from the context only
+    level: Tensor  # (batch, 1): what `standard` scaling takes off first; 0 for the others
 
     def __len__(self) -> int:
         return len(self.scale)
@@ -57,15 +58,23 @@ def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tens
     """Scale and level of each context, (batch, 1) each; 1 and 0 where nothing is observed.
 
     `mean_abs` is mean|z|, 1 where that is 0; `one_plus_mean` is 1 + mean|z|, which keeps slow movers
-    near 1 (Salinas et al. 2020, section 3.3); `none` is 1.
+    near 1 (Salinas et al. 2020, section 3.3); `standard` is the deviation from the mean, at least
+    1e-4 mean|z|, and mean|z| where the context is constant (Kim et al., "Reversible instance
+    normalization", ICLR 2022); `none` is 1.
     """
     count = observed.sum(-1, keepdim=True).clamp(min=1)
     size = (past.abs() * observed).sum(-1, keepdim=True) / count  # (batch, 1)
     level = (past * observed).sum(-1, keepdim=True) / count
     if scaling == "one_plus_mean":
         return 1 + size, level
+    mean_abs = torch.where(size > 0, size, torch.ones_like(size))
     if scaling == "mean_abs":
-        return torch.where(size > 0, size, torch.ones_like(size)), level
+        return mean_abs, level
+    if scaling == "standard":
+        # in units of mean|z|, so that squares of huge or tiny values stay within float32
+        error = torch.where(observed, (past - level) / mean_abs, 0.0)  # (batch, context)
+        deviation = (error.square().sum(-1, keepdim=True) / count).sqrt()
+        return torch.where(deviation > 1e-5, deviation.clamp(min=1e-4), 1.0) * mean_abs, level
     if scaling == "none":
         return torch.ones_like(size), level
     raise ConfigError(f"scaling is {scaling!r}; it is one of {', '.join(SCALINGS)}")
@@ -197,6 +206,7 @@ class WindowSource:
             static_codes=self.codes[series],
             static_reals=torch.cat([self.reals[series], scale.log()], -1),
             scale=scale,
+            level=level if self.scaling == "standard" else torch.zeros_like(level),
         )
 
     def latest(self, series: Tensor) -> Window:

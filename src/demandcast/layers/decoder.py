@@ -1,0 +1,32 @@
+"""From hidden numbers to the parameters of a likelihood."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from demandcast.likelihoods.base import Likelihood
+
+
+class ParameterHead(nn.Linear):
+    """A linear map to parameters that begins at a narrow distribution around 0.
+
+    Weights begin at 0, so that a network starts from the forecast its parameters are lifted to.
+
+    Args:
+        width: Hidden numbers that are read.
+        likelihood: Whose parameters are emitted.
+        steps: Steps emitted from one vector; None where every step has a vector of its own.
+    """
+
+    def __init__(self, width: int, likelihood: Likelihood, steps: int | None = None) -> None:
+        super().__init__(width, (steps or 1) * likelihood.n_params)
+        self.steps, self.n_params = steps, likelihood.n_params
+        with torch.no_grad():
+            self.weight.zero_()
+            self.bias.copy_(torch.tensor(likelihood.still).repeat(steps or 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> (..., steps, params), or (..., params) where steps is None."""
+        out = super().forward(x)
+        return out if self.steps is None else out.view(*x.shape[:-1], self.steps, self.n_params)

@@ -1,0 +1,37 @@
+"""The last season repeated, as the place where direct forecasts begin to learn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from demandcast.schema import Frequency
+
+
+def season_within(freq: str, context: int) -> int:
+    """Steps in the shortest season that fits the context; 1, the last value, where none does.
+
+    That of a day for hours: a week ago the weather was another, and what the week adds is learned.
+    """
+    return min((p for p in Frequency.parse(freq).periods if p <= context), default=1)
+
+
+class SeasonalLinear(nn.Linear):
+    """A linear map from context to horizon that begins as the seasonal naive forecast.
+
+    The weight of the value one season before each step, or two or more where the horizon is longer,
+    begins at 1 and all others at 0. So few steps of training start from a forecast that is no
+    worse than naive, and every mix of seasons, levels and trends can be learned from there.
+    """
+
+    def __init__(self, context: int, horizon: int, period: int, weight: float = 1.0) -> None:
+        super().__init__(context, horizon)
+        step = torch.arange(horizon)
+        with torch.no_grad():
+            self.weight.zero_()
+            self.bias.zero_()
+            self.weight[step, context - period + step % period] = weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., context) -> (..., horizon)."""
+        return super().forward(x)

@@ -1,0 +1,99 @@
+"""DLinear and NLinear: one linear map from the context to the horizon, shared by all series.
+
+Zeng, Chen, Zhang, Xu, "Are Transformers Effective for Time Series Forecasting?", AAAI 2023;
+arXiv:2205.13504. DLinear maps the trend and what the trend leaves over by a matrix each; NLinear
+takes the last value off, maps the rest, and puts it back on.
+
+Departs from the paper: emits the parameters of a likelihood around the linear forecast, read from the
+sizes of what the trend (NLinear: the last value) leaves over; the matrices begin as the last season
+repeated, not as the mean; the context is standardised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from demandcast.errors import ConfigError
+from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.decomposition import moving_average
+from demandcast.layers.seasonal import SeasonalLinear, season_within
+from demandcast.likelihoods.base import Likelihood
+from demandcast.models.base import DirectConfig, Network, NeuralForecaster
+from demandcast.windows.window import Sizes, Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class NLinearConfig(DirectConfig):
+    batch_size: int = 256
+    dropout: float = 0.0  # of the sizes that the spread is read from
+
+
+@dataclass(frozen=True, kw_only=True)
+class DLinearConfig(NLinearConfig):
+    trend_width: int = 25  # steps in the moving average, odd
+
+    def __post_init__(self) -> None:
+        """Refuse a moving average without a middle."""
+        super().__post_init__()
+        if self.trend_width < 1 or self.trend_width % 2 == 0:
+            raise ConfigError(f"trend_width is {self.trend_width!r}; it is an odd number of steps")
+
+
+class DLinearNetwork(Network):
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__(config, sizes, likelihood, freq)
+        period = season_within(freq, config.context)
+        self.trend = SeasonalLinear(config.context, config.horizon, period)
+        self.remainder = SeasonalLinear(config.context, config.horizon, period)
+        self.spread = ParameterHead(config.context, likelihood, config.horizon)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, window: Window) -> Tensor:
+        x = self.scaled(window)  # (batch, context)
+        trend = moving_average(x, self.config.trend_width)  # (batch, context)
+        base = self.trend(trend) + self.remainder(x - trend)  # (batch, horizon)
+        params = self.spread(self.dropout((x - trend).abs()))  # (batch, horizon, params)
+        return self.lifted(window, params, base)
+
+
+class NLinearNetwork(Network):
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__(config, sizes, likelihood, freq)
+        period = season_within(freq, config.context)
+        self.linear = SeasonalLinear(config.context, config.horizon, period)
+        self.spread = ParameterHead(config.context, likelihood, config.horizon)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, window: Window) -> Tensor:
+        x = self.scaled(window)  # (batch, context)
+        last = x[:, -1:]  # (batch, 1)
+        base = self.linear(x - last) + last  # (batch, horizon)
+        params = self.spread(self.dropout((x - last).abs()))  # (batch, horizon, params)
+        return self.lifted(window, params, base)
+
+
+class DLinear(NeuralForecaster):
+    """DLinear, with any likelihood; "auto" is the quantile grid."""
+
+    name = "dlinear"
+    summary = "a linear map of the trend and one of the rest (Zeng et al. 2023)"
+    takes = "target, available"
+    gives = "quantiles"
+    Config = DLinearConfig
+    Net = DLinearNetwork
+    scaling = "standard"
+
+
+class NLinear(NeuralForecaster):
+    """NLinear, with any likelihood; "auto" is the quantile grid."""
+
+    name = "nlinear"
+    summary = "a linear map of the context less its last value (Zeng et al. 2023)"
+    takes = "target, available"
+    gives = "quantiles"
+    Config = NLinearConfig
+    Net = NLinearNetwork
+    scaling = "standard"
