@@ -31,6 +31,7 @@ _HOMES = {
     "hes": ("demandcast.local.point", "HES"),
     "adida": ("demandcast.local.point", "ADIDA"),
     "imapa": ("demandcast.local.point", "IMAPA"),
+    "analogues": ("demandcast.local.analogues", "Analogues"),
 }
 
 

@@ -15,8 +15,9 @@ from demandcast import local
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import HES, SES, TSB, Croston, Empirical, Zero
 from demandcast.local.base import LocalForecaster
-from demandcast.local.followed import Laws, Pairs, Pool
+from demandcast.local.followed import Pairs, Pool
 from demandcast.local.histories import Histories
+from demandcast.local.mixtures import Laws
 
 from .conftest import panel_of
 

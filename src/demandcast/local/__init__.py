@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from demandcast.forecaster import Forecaster
+from demandcast.local.analogues import Analogues
 from demandcast.local.empirical import Empirical, Zero
 from demandcast.local.naive import Drift, LastValue, SeasonalNaive, WindowAverage
 from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
@@ -12,6 +13,7 @@ _ALL: dict[str, type[Forecaster]] = {
     for kind in (
         *(LastValue, SeasonalNaive, Drift, WindowAverage, Zero, Empirical),
         *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA),
+        Analogues,
     )
 }
 
@@ -29,6 +31,7 @@ __all__ = [
     "SBJ",
     "SES",
     "TSB",
+    "Analogues",
     "Croston",
     "Drift",
     "Empirical",
