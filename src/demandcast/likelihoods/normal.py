@@ -16,7 +16,7 @@ class Normal(Likelihood):
 
     name = "normal"
     n_params = 2
-    still = (0.0, -2.0)
+    still = (0.0, -0.5)
 
     def _map(self, params: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         location, width = params.unbind(-1)

@@ -21,7 +21,7 @@ class StudentT(Likelihood):
 
     name = "student_t"
     n_params = 3
-    still = (0.0, 0.0, -2.0)
+    still = (0.0, 0.0, -1.0)
 
     def _map(self, params: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         df, location, width = params.unbind(-1)

@@ -58,9 +58,9 @@ def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tens
     """Scale and level of each context, (batch, 1) each; 1 and 0 where nothing is observed.
 
     `mean_abs` is mean|z|, 1 where that is 0; `one_plus_mean` is 1 + mean|z|, which keeps slow movers
-    near 1 (Salinas et al. 2020, section 3.3); `standard` is the deviation from the mean, at least
-    1e-4 mean|z|, and mean|z| where the context is constant (Kim et al., "Reversible instance
-    normalization", ICLR 2022); `none` is 1.
+    near 1 (Salinas et al. 2020, section 3.3); `standard` is the deviation from the mean (Kim et al.,
+    "Reversible instance normalization", ICLR 2022), at least mean|z| / n of n observed values, for few
+    of them tell little of their spread; `none` is 1.
     """
     count = observed.sum(-1, keepdim=True).clamp(min=1)
     size = (past.abs() * observed).sum(-1, keepdim=True) / count  # (batch, 1)
@@ -74,7 +74,7 @@ def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tens
         # in units of mean|z|, so that squares of huge or tiny values stay within float32
         error = torch.where(observed, (past - level) / mean_abs, 0.0)  # (batch, context)
         deviation = (error.square().sum(-1, keepdim=True) / count).sqrt()
-        return torch.where(deviation > 1e-5, deviation.clamp(min=1e-4), 1.0) * mean_abs, level
+        return torch.maximum(deviation, 1 / count) * mean_abs, level
     if scaling == "none":
         return torch.ones_like(size), level
     raise ConfigError(f"scaling is {scaling!r}; it is one of {', '.join(SCALINGS)}")
