@@ -1,0 +1,80 @@
+"""What NHITS, TiDE and TSMixer claim: covariates are placed, and the parts are what the papers say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import demandcast as dc
+from demandcast.models.nhits import Block
+from demandcast.models.tsmixer import TimeMixing
+from demandcast.panel.panel import Panel
+
+WITH_COVARIATES = (dc.models.NHITS, dc.models.TiDE, dc.models.TSMixer)
+
+
+@pytest.mark.parametrize("kind", WITH_COVARIATES)
+def test_promotions_known_ahead_are_placed(kind: type[dc.models.TiDE], promotions: Panel) -> None:
+    known = promotions.drop_last(14)
+    model = kind(horizon=14, context=28, max_steps=300, learning_rate=3e-3, seed=0)
+    median = model.fit(known, progress=False).predict(known, levels=[0.5]).quantiles[..., 0]
+    truth = known.future_target(14)
+    # an ideal forecast errs by the noise, .8 a day; one that sees no promotions by 6 and more
+    assert np.abs(median - truth).mean() < 3.0
+
+
+@pytest.mark.parametrize("kind", WITH_COVARIATES)
+def test_the_first_forecast_is_the_season_repeated(
+    kind: type[dc.models.TiDE], promotions: Panel
+) -> None:
+    network, source, _ = kind(horizon=10, context=28).build(promotions)
+    network.eval()
+    window = source.latest(torch.arange(3))
+    median, _, _ = network.predict(window, torch.tensor([0.5]), 0, torch.Generator())
+    season = window.past_target[:, -7:].repeat(1, 2)[:, :10]
+    torch.testing.assert_close(median[..., 0], season, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", WITH_COVARIATES)
+@pytest.mark.parametrize("likelihood", ["student_t", "normal", "hurdle_negative_binomial"])
+def test_every_kind_of_likelihood_is_learned(
+    kind: type[dc.models.TiDE], likelihood: str, promotions: Panel
+) -> None:
+    panel = replace(promotions, target=np.round(promotions.target)).drop_last(7)
+    model = kind(horizon=7, context=28, likelihood=likelihood, max_steps=30)
+    forecast = model.fit(panel, progress=False).predict(panel)
+    assert np.isfinite(forecast.quantiles).all()
+    assert model.log is not None
+    assert model.log.losses[-1][1] < 8  # nats a step
+
+
+def test_blocks_forecast_by_knots_and_interpolation() -> None:
+    """Section 3.3: a block of stride s has horizon / s coefficients, straight lines between them."""
+    likelihood = dc.models.NHITS(horizon=24).make_likelihood(
+        dc.models.NHITS.Config(horizon=24), None
+    )
+    config = dc.models.NHITS.Config(horizon=24, context=48)
+    block = Block(config, 3, likelihood, pool=4, stride=8, last=False)
+    with torch.no_grad():
+        block.forecast.weight.normal_()
+    assert block.forecast.steps == 3
+    assert block.mlp[0].in_features == 48 // 4 + 3
+    _, ahead = block(torch.randn(2, 48), torch.randn(2, 3))
+    assert ahead.shape == (2, 24, likelihood.n_params)
+    bend = ahead.diff(n=2, dim=1).abs().amax((0, 2))  # (22,): 0 where the line is straight
+    assert int((bend > 1e-4).sum()) <= 2 * 3
+
+
+def test_time_mixing_is_shared_by_the_inputs_of_a_step() -> None:
+    """Section 3.2: inputs that are shuffled come out shuffled."""
+    layer = TimeMixing(12, 5, 0.0)
+    x, order = torch.randn(2, 12, 5), torch.tensor([3, 0, 4, 1, 2])
+    torch.testing.assert_close(layer(x)[..., order], layer(x[..., order]))
+
+
+def test_nhits_names_half_a_block() -> None:
+    with pytest.raises(dc.errors.ConfigError, match=r"pools=\(2, 1\) and strides=\(4, 2, 1\)"):
+        dc.models.NHITS(horizon=7, pools=(2, 1), strides=(4, 2, 1))
