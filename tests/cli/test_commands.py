@@ -179,6 +179,20 @@ def test_models_lists_every_method(run: Run) -> None:
     assert all(row["summary"] and row["gives"] for row in json.loads(out))
 
 
+def test_models_show_follows_a_batch_through_one(run: Run) -> None:
+    code, out, err = run("models", "show", "nhits", "--context", 56, "--horizon", 14)
+    assert code == 0
+    assert "nhits: context 56, horizon 14" in err
+    assert "(batch, horizon, params)" in out
+    code, out, _ = run("models", "show", "tide", "--set", "hidden=8", "--json")
+    rows = json.loads(out)
+    assert (code, rows[0]["axes"]) == (0, "(batch, context)")
+    assert "(batch, 8)" in [row["axes"] for row in rows]
+    code, _, err = run("models", "show", "drift")
+    assert code == 2
+    assert "no network" in err
+
+
 def test_the_demo_writes_all_it_says(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,134 @@
+"""The shapes that stand at line ends are those that run, for every network."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tokenize
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import torch
+
+import demandcast as dc
+from demandcast import registry
+from demandcast.frames import read_panel
+from demandcast.frames.examples import retail
+from demandcast.models.base import NeuralForecaster
+from demandcast.models.shapes import BATCH, Intermediate, Trace, trace
+from demandcast.panel.panel import Panel
+
+NEURAL = [n for n, kind in registry.classes().items() if issubclass(kind, NeuralForecaster)]
+STATED = re.compile(r"\((\w[\w +*/-]*(?:, [\w +*/-]+)*),?\)")
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
+    return read_panel(
+        retail(n_items=5, n_days=150, seed=1).frame,
+        key="item", time="date", target="units", freq="D",
+        known=["price", "promo"], static=["category"],
+    )  # fmt: skip
+
+
+def seen(name: str, panel: Panel) -> Trace:
+    model = registry.create(name, horizon=9, context=29)
+    assert isinstance(model, NeuralForecaster)
+    return trace(model, panel)
+
+
+@lru_cache
+def stated(path: str) -> dict[tuple[str, int], list[str]]:
+    """(variable, line) -> axes, of assignments whose last line ends in a comment with a shape."""
+    with tokenize.open(path) as file:
+        text = file.read()
+    comments = {
+        token.start[0]: token.string
+        for token in tokenize.generate_tokens(iter(text.splitlines(True)).__next__)
+        if token.type == tokenize.COMMENT
+    }
+    found = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Assign):
+            names = [node.targets[0]]
+        elif isinstance(node, ast.AnnAssign):
+            names = [node.target]
+        else:
+            continue
+        shape = STATED.search(comments.get(node.end_lineno or 0, ""))
+        if shape and isinstance(names[0], ast.Name):
+            for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+                found[names[0].id, line] = shape[1].split(", ")
+    return found
+
+
+def check(row: Intermediate, axes: list[str], sizes: dict[str, int]) -> None:
+    where = f"{Path(row.source[0]).name}:{row.source[1]} {row.name}" if row.source else row.name
+    assert len(axes) == len(row.shape), f"{where} is {row.shape} but says ({', '.join(axes)})"
+    for axis, size in zip(axes, row.shape, strict=True):
+        if re.fullmatch(r"[\w +*]+", axis) and all(
+            word in sizes or word.isdigit() for word in re.findall(r"\w+", axis)
+        ):
+            wanted = eval(axis, {}, sizes)
+            assert size == wanted, f"{where} is {row.shape} but says ({', '.join(axes)})"
+
+
+@pytest.mark.parametrize("name", NEURAL)
+def test_shapes_at_line_ends_are_true(name: str, panel: Panel) -> None:
+    found = seen(name, panel)
+    kind = registry.get(name)
+    assert issubclass(kind, NeuralForecaster)
+    likelihood = kind(horizon=9).make_likelihood(kind.Config(horizon=9, likelihood="auto"), panel)
+    sizes = {"batch": BATCH, "horizon": 9, "context": found.context, "params": likelihood.n_params}
+    checked = 0
+    for row in found.rows:
+        if row.source is None or Path(row.source[0]).parent.name != "models":
+            continue
+        axes = stated(row.source[0]).get((row.name, row.source[1]))
+        if axes is not None and axes[0] == "batch":
+            check(row, axes, sizes)
+            checked += 1
+    assert checked >= 3
+
+
+def test_a_wrong_shape_would_be_told(panel: Panel) -> None:
+    row = next(r for r in seen("dlinear", panel).rows if r.name == "trend")
+    with pytest.raises(AssertionError, match=r"trend is \(3, 29\) but says \(batch, horizon\)"):
+        check(row, ["batch", "horizon"], {"batch": 3, "horizon": 9})
+
+
+@pytest.mark.parametrize("name", NEURAL)
+def test_every_parameter_has_its_row(name: str, panel: Panel) -> None:
+    """What layers hold adds up to the whole; a layer used twice counts once."""
+    found = seen(name, panel)
+    layers = {row.layer: row.parameters for row in found.rows if row.source is None}
+    model = registry.create(name, horizon=9, context=29)
+    assert isinstance(model, NeuralForecaster)
+    network, _, _ = model.build(panel)
+    assert found.parameters == sum(p.numel() for p in network.parameters())
+    # maps whose weights are read directly (MQ-RNN's blend) have no output of their own
+    unseen = [
+        module
+        for label, module in network.named_modules()
+        if label not in layers and not list(module.children())
+    ]
+    rest = sum(p.numel() for module in unseen for p in module.parameters())
+    assert sum(layers.values()) + rest == found.parameters
+    assert rest < 0.01 * found.parameters
+
+
+def test_following_leaves_the_model_as_it_was(panel: Panel) -> None:
+    known = panel.drop_last(9)
+    model = dc.models.TiDE(horizon=9, context=29, max_steps=3).fit(known, progress=False)
+    before = model.predict(known).quantiles
+    state = torch.get_rng_state()
+    found = dc.models.trace(model, known)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (model.predict(known).quantiles == before).all()
+    assert model.network is not None
+    assert not any(m._forward_hooks for m in model.network.modules())
+    assert all(p.grad is None for p in model.network.parameters())
+    assert found.to_frame().columns == ["layer", "kind", "name", "shape", "axes", "parameters"]
+    assert "(batch, horizon, params)" in repr(found)
+    assert "<table>" in found._repr_html_()
