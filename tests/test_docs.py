@@ -81,8 +81,8 @@ def test_a_command_shown_parses(page: str, line: str) -> None:
     group: Any = get_command(app)
     parent = group.make_context("demandcast", [command, *words])
     given = group.commands[command].make_context(command, words, parent=parent).params
-    if "settings" in given:
-        models = (given.get("model") or given["models"]).split(",")
+    if given.get("settings"):
+        models = (given.get("model") or given.get("models") or given["words"][1]).split(",")
         options.hyperparameters(models, given["settings"], seed=0)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
-from demandcast.likelihoods.base import Likelihood
+if TYPE_CHECKING:
+    from demandcast.likelihoods.base import Likelihood
 
 
 class ParameterHead(nn.Linear):
