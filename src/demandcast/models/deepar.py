@@ -3,10 +3,11 @@
 Salinas, Flunkert, Gasthaus, Januschowski, "DeepAR: Probabilistic forecasting with autoregressive
 recurrent networks", International Journal of Forecasting 36 (2020), 1181-1191; arXiv:1704.04110.
 
-Departs from the paper: lagged values of the target are inputs beside z[t-1], as in GluonTS, and reach
-the head by a linear path of their own too, so that few steps suffice to learn a season; an
-unobserved value enters as the context's mean with a flag, not as a draw; log(scale) is an input.
-Covariates known to the cutoff only have no place in a network that feeds itself, and are not read.
+Departs from the paper: lagged values of the target are inputs beside z[t-1], as in GluonTS, and
+reach the head by a linear path of their own too, which begins as the season repeated where the
+likelihood has a location, so that few steps suffice; an unobserved value enters as the context's mean
+with a flag, not as a draw; log(scale) is an input. Covariates known to the cutoff only have no place
+in a network that feeds itself, and are not read.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
 from demandcast.panel.panel import Panel
+from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window
 
 
@@ -47,6 +49,13 @@ class DeepARNetwork(Network):
         self.head = nn.Linear(config.hidden, likelihood.n_params)
         self.skip = nn.Linear(sizes.lags, likelihood.n_params, bias=False)
         nn.init.zeros_(self.skip.weight)
+        seasons = [p for p in Frequency.parse(freq).periods if p in self.lags]
+        if likelihood.located and seasons:  # at first, one season before, and little else
+            place = likelihood.lift(torch.zeros(likelihood.n_params), torch.ones(()))
+            with torch.no_grad():
+                self.skip.weight[:, self.lags.index(seasons[-1])] = place
+                self.head.weight.mul_(0.1)
+                self.head.bias.zero_()
 
     def inputs(self, window: Window) -> Tensor:
         """Inputs of every step, known or taught: (batch, context + horizon, width)."""

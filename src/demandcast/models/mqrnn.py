@@ -27,6 +27,9 @@ from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window
 
 
+GAIN = 15.0  # the blend's weights learn so much faster than the networks'
+
+
 @dataclass(frozen=True, kw_only=True)
 class MQRNNConfig(NeuralConfig):
     hidden: int = 64  # D, nodes of the encoder
@@ -157,12 +160,13 @@ class MQRNNNetwork(Network):
         else:
             base = self.repeated(past, cutoffs, self.seasons[-1])
         place = cutoffs[:, None] + torch.arange(self.config.horizon, device=past.device)
+        weights = GAIN * self.blend.weight[0]
         lags = window.lags[..., self.far] / window.scale[..., None]  # (batch, steps, far lags)
-        stamps = lags @ self.blend.weight[0, : len(self.far)]  # (batch, steps)
+        stamps = lags @ weights[: len(self.far)]  # (batch, steps)
         others = stamps[:, place]
-        for weight, period in zip(self.blend.weight[0, len(self.far) :], self.seasons, strict=True):
+        for weight, period in zip(weights[len(self.far) :], self.seasons, strict=True):
             others = others + weight * self.repeated(past, cutoffs, period)
-        return others + base * (1 - self.blend.weight.sum())
+        return others + base * (1 - weights.sum())
 
     def repeated(self, past: Tensor, cutoffs: Tensor, period: int) -> Tensor:
         """The last season known at each cutoff, repeated over its horizon: (batch, forks, horizon)."""

@@ -1,0 +1,100 @@
+"""The forecasting tasks that models are scored on: real data, a horizon, and cutoffs to forecast from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import demandcast as dc
+
+
+@dataclass(frozen=True)
+class Task:
+    """One line of a table: what is forecast, how far, and from how many cutoffs."""
+
+    horizon: int
+    load: Callable[[Path], dc.Panel]  # the whole panel; the backtest holds out its last folds
+    folds: int = 1  # cutoffs, one horizon apart; models are fitted at the first
+
+
+def _long(
+    name: str, *, static: list[str] | None = None, **roles: Any
+) -> Callable[[Path], dc.Panel]:
+    """A long table with its static attributes, where some are wanted."""
+
+    def load(data: Path) -> dc.Panel:
+        if static:
+            roles.update(static=static, static_table=data / f"{name}_static.parquet")
+        return dc.read_panel(data / f"{name}.parquet", **roles)
+
+    return load
+
+
+def _wide(name: str, columns: str) -> Callable[[Path], dc.Panel]:
+    def load(data: Path) -> dc.Panel:
+        frame = pl.read_parquet(data / f"{name}.parquet").select("ds", pl.col(columns))
+        return dc.read_panel(frame.unpivot(index="ds", variable_name="unique_id", value_name="y"))
+
+    return load
+
+
+def _nominal(name: str, every: str) -> Callable[[Path], dc.Panel]:
+    """A competition's table without a calendar: steps are counted from 2000-01-01."""
+
+    def load(data: Path) -> dc.Panel:
+        frame = pl.read_parquet(data / f"{name}.parquet").drop("is_test")
+        steps = pl.concat_str(pl.col("ds"), pl.lit(every))
+        frame = frame.with_columns(ds=pl.lit(datetime(2000, 1, 1)).dt.offset_by(steps))
+        return dc.read_panel(frame)
+
+    return load
+
+
+def _m5(data: Path) -> dc.Panel:
+    """Unit sales, with department and store; no prices, which the source does not give."""
+    return dc.read_panel(
+        data / "m5_daily.parquet",
+        static=["dept_id", "store_id"],
+        static_table=data / "m5_daily_static.parquet",
+    )
+
+
+TASKS = {
+    "tourism_monthly": Task(24, _nominal("tourism_monthly", "mo")),
+    "m3_monthly": Task(18, _nominal("m3_monthly", "mo")),
+    "m4_weekly": Task(13, _nominal("m4_weekly", "w")),
+    "m4_hourly": Task(48, _nominal("m4_hourly", "h")),
+    "electricity_10clients_2014": Task(
+        24, _wide("electricity_10clients_2014", "^client.*$"), folds=28
+    ),
+    "gefcom2012_load": Task(24, _wide("gefcom2012_load", "^zone.*$"), folds=28),
+    "rossmann_top100": Task(
+        48,
+        _long(
+            "rossmann_top100",
+            known=["open", "promo", "school_holiday"],
+            static=["store_type", "assortment", "state"],
+        ),
+    ),
+    "walmart_weekly": Task(
+        8,
+        _long("walmart_weekly", known=["is_holiday"], static=["dept", "store_type", "store_size"]),
+    ),
+    "stallion_monthly": Task(
+        6,
+        _long(
+            "stallion_monthly",
+            known=["price_regular", "price_actual", "discount"],
+            past=["industry_volume", "soda_volume", "avg_max_temp"],
+            static=["agency", "sku"],
+        ),
+    ),
+    "carparts_monthly": Task(12, _long("carparts_monthly")),
+    "auto_parts_monthly": Task(6, _long("auto_parts_monthly")),
+    "m5_daily": Task(28, _m5),
+}
