@@ -103,9 +103,12 @@ class Network(nn.Module):
         return self.likelihood.lift(params, base + window.level / window.scale)
 
     def loss(self, window: Window) -> Tensor:
-        """Mean loss of the observed steps of a batch of windows, a scalar."""
+        """Mean loss of the observed steps of a batch of windows, a scalar.
+
+        Windows without one observed value in their context have no scale, and do not count.
+        """
         params = self(window)  # (batch, horizon, params)
-        observed = window.future_observed
+        observed = window.future_observed & window.past_observed.any(1, keepdim=True)
         loss = self.likelihood.loss(
             params,
             window.future_target,
