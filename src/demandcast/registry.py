@@ -20,6 +20,7 @@ _HOMES = {
     "nhits": ("demandcast.models.nhits", "NHITS"),
     "tide": ("demandcast.models.tide", "TiDE"),
     "tsmixer": ("demandcast.models.tsmixer", "TSMixer"),
+    "patchtst": ("demandcast.models.patchtst", "PatchTST"),
     "last_value": ("demandcast.local.naive", "LastValue"),
     "seasonal_naive": ("demandcast.local.naive", "SeasonalNaive"),
     "drift": ("demandcast.local.naive", "Drift"),

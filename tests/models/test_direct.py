@@ -1,4 +1,4 @@
-"""What NHITS, TiDE and TSMixer claim: covariates are placed, and the parts are what the papers say."""
+"""What NHITS, TiDE, TSMixer and PatchTST claim: covariates are placed, and the parts are what the papers say."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from demandcast.models.tsmixer import TimeMixing
 from demandcast.panel.panel import Panel
 
 WITH_COVARIATES = (dc.models.NHITS, dc.models.TiDE, dc.models.TSMixer)
+ALL = (*WITH_COVARIATES, dc.models.PatchTST)
 
 
 @pytest.mark.parametrize("kind", WITH_COVARIATES)
@@ -26,7 +27,7 @@ def test_promotions_known_ahead_are_placed(kind: type[dc.models.TiDE], promotion
     assert np.abs(median - truth).mean() < 3.0
 
 
-@pytest.mark.parametrize("kind", WITH_COVARIATES)
+@pytest.mark.parametrize("kind", ALL)
 def test_the_first_forecast_is_the_season_repeated(
     kind: type[dc.models.TiDE], promotions: Panel
 ) -> None:
@@ -38,7 +39,7 @@ def test_the_first_forecast_is_the_season_repeated(
     torch.testing.assert_close(median[..., 0], season, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", WITH_COVARIATES)
+@pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("likelihood", ["student_t", "normal", "hurdle_negative_binomial"])
 def test_every_kind_of_likelihood_is_learned(
     kind: type[dc.models.TiDE], likelihood: str, promotions: Panel
@@ -78,3 +79,20 @@ def test_time_mixing_is_shared_by_the_inputs_of_a_step() -> None:
 def test_nhits_names_half_a_block() -> None:
     with pytest.raises(dc.errors.ConfigError, match=r"pools=\(2, 1\) and strides=\(4, 2, 1\)"):
         dc.models.NHITS(horizon=7, pools=(2, 1), strides=(4, 2, 1))
+
+
+def test_patches_end_at_the_cutoff(promotions: Panel) -> None:
+    """Section 3.1: (context - patch) / stride + 1 of them, one more where the first is filled up."""
+    for context, patches, missing in ((32, 3, 0), (28, 3, 4), (10, 1, 6)):
+        model = dc.models.PatchTST(horizon=7, context=context, patch=16, stride=8)
+        network, source, _ = model.build(promotions)
+        assert network.get_parameter("position").shape == (patches, 64)
+        assert network.missing == missing
+        assert network(source.latest(torch.arange(2))).shape == (2, 7, 11)
+
+
+def test_patches_leave_no_step_out() -> None:
+    with pytest.raises(dc.errors.ConfigError, match="stride is 20 and patch 16"):
+        dc.models.PatchTST(horizon=7, stride=20)
+    with pytest.raises(dc.errors.ConfigError, match="5 heads cannot share"):
+        dc.models.PatchTST(horizon=7, heads=5)

@@ -4,8 +4,20 @@ from demandcast.models.deepar import DeepAR
 from demandcast.models.dlinear import DLinear, NLinear
 from demandcast.models.mqrnn import MQCNN, MQRNN
 from demandcast.models.nhits import NHITS
+from demandcast.models.patchtst import PatchTST
 from demandcast.models.shapes import trace
 from demandcast.models.tide import TiDE
 from demandcast.models.tsmixer import TSMixer
 
-__all__ = ["MQCNN", "MQRNN", "NHITS", "DLinear", "DeepAR", "NLinear", "TSMixer", "TiDE", "trace"]
+__all__ = [
+    "MQCNN",
+    "MQRNN",
+    "NHITS",
+    "DLinear",
+    "DeepAR",
+    "NLinear",
+    "PatchTST",
+    "TSMixer",
+    "TiDE",
+    "trace",
+]

@@ -157,7 +157,11 @@ def _words(network: Network, window: Window) -> dict[int, str]:
 def _followed(network: Network, words: dict[int, str], rows: list[Intermediate]) -> Iterator[None]:
     """Collect what gets a name while the block runs."""
     places = {id(module): name for name, module in network.named_modules()}
-    leaves = {id(module) for module in network.modules() if not any(module.children())}
+    leaves = {
+        id(module)
+        for module in network.modules()
+        if isinstance(module, nn.MultiheadAttention) or not any(module.children())
+    }
 
     def note(module: nn.Module, name: str, value: Tensor, where: tuple[str, int] | None) -> None:
         shape = tuple(value.shape)
