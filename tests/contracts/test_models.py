@@ -134,6 +134,16 @@ def test_a_cut_run_goes_on_with_the_same_numbers(name: str, panel: Panel, tmp_pa
         make(name, **hyper, learning_rate=0.5).fit(known, checkpoint=tmp_path, resume=True)  # type: ignore[call-arg]
 
 
+def test_an_epoch_is_as_many_windows_as_there_are(panel: Panel) -> None:
+    steps = {}
+    for batch_size in (128, 256):
+        model = fitted("nlinear", panel, batch_size=batch_size, epochs=2)
+        last = panel.lengths - HORIZON  # cutoffs run from 1 to here
+        assert model.log.steps == 2 * -(-int(last.clip(1).sum()) // batch_size)
+        steps[batch_size] = model.log.steps
+    assert steps[256] < steps[128]
+
+
 @pytest.mark.parametrize("name", NEURAL)
 def test_every_parameter_gets_a_gradient(name: str, panel: Panel) -> None:
     model = make(name, max_steps=1, dropout=0.0, series_embedding=True).fit(panel)

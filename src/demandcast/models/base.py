@@ -59,7 +59,10 @@ class NeuralConfig(Training):
         for name in ("horizon", "max_steps", "batch_size", "patience", "validate_every"):
             _require(isinstance(getattr(self, name), int) and getattr(self, name) >= 1, self, name,
                      "a whole number, 1 or more")  # fmt: skip
-        _require(self.context is None or self.context >= 1, self, "context", "1 step or more")
+        for name in ("context", "epochs"):
+            value = getattr(self, name)
+            _require(value is None or (isinstance(value, int) and value >= 1), self, name,
+                     "a whole number, 1 or more")  # fmt: skip
         for name in ("learning_rate", "clip"):
             _require(getattr(self, name) > 0, self, name, "above 0")
         for name in ("rho", "average", "warmup"):
@@ -236,6 +239,9 @@ class NeuralForecaster(Forecaster):
         sampler = WindowSampler(
             panel, horizon=config.horizon + extra, held_out=config.validation, rho=config.rho
         )
+        if config.epochs is not None:
+            steps = config.epochs * -(-sampler.n_windows // config.batch_size)
+            config = replace(config, max_steps=steps)
 
         def draw(generator: torch.Generator) -> Window:
             series, cutoffs, limits = (

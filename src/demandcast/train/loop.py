@@ -42,6 +42,7 @@ class Training:
     """How to optimise; the part of a model's hyper-parameters that no paper is about."""
 
     max_steps: int = 1000
+    epochs: int | None = None  # in place of max_steps: passes over as many windows as there are
     batch_size: int = 64  # windows in a step
     learning_rate: float = 1e-3
     warmup: float = 0.05  # share of the steps in which the rate rises; then it falls as a cosine

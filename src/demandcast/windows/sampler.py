@@ -35,7 +35,9 @@ class WindowSampler:
                 f"no series has more than {held_out + 1} steps, and {held_out} are held out for "
                 "validation; use validation=0, a shorter horizon, or longer histories"
             )
-        weights = (self.last - self.first + 1) * usable * _sizes(panel, ends) ** rho
+        counts = (self.last - self.first + 1) * usable
+        self.n_windows = int(counts.sum())
+        weights = counts * _sizes(panel, ends) ** rho
         self.cumulative = np.cumsum(weights / weights.sum())
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
