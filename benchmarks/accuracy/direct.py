@@ -14,7 +14,7 @@ import polars as pl
 from run import commit, score, table
 from tasks import TASKS
 
-MODELS = ("dlinear", "nlinear", "nhits", "tide", "tsmixer")
+MODELS = ("dlinear", "nlinear", "nhits", "tide", "tsmixer", "patchtst")
 TASKS_WITHOUT_COVARIATES = (
     "m4_hourly",
     "tourism_monthly",

@@ -194,9 +194,9 @@ class NeuralForecaster(Forecaster):
         return likelihoods.create("quantile" if config.likelihood == "auto" else config.likelihood)
 
     def auto_context(self, panel: Panel) -> int:
-        """Steps to read where the user does not say: two horizons and two seasons, up to a week's hours."""
+        """Steps to read where the user does not say: two horizons, or the longest season up to 168."""
         season = max((p for p in panel.freq.periods if p <= 168), default=1)
-        return max(2 * self.horizon, 2 * season)
+        return max(2 * self.horizon, season)
 
     def _settle(self, panel: Panel) -> NeuralConfig:
         likelihood = self.make_likelihood(self.config, panel)

@@ -28,11 +28,14 @@ from demandcast.windows.window import Sizes, Window
 @dataclass(frozen=True, kw_only=True)
 class NLinearConfig(DirectConfig):
     batch_size: int = 256
+    max_steps: int = 2000
+    learning_rate: float = 3e-3
     dropout: float = 0.0  # of the sizes that the spread is read from
 
 
 @dataclass(frozen=True, kw_only=True)
 class DLinearConfig(NLinearConfig):
+    learning_rate: float = 8e-3
     trend_width: int = 25  # steps in the moving average, odd
 
     def __post_init__(self) -> None:

@@ -28,6 +28,8 @@ from demandcast.windows.window import Sizes, Window
 
 @dataclass(frozen=True, kw_only=True)
 class NHITSConfig(DirectConfig):
+    max_steps: int = 2000
+    learning_rate: float = 2e-3
     pools: tuple[int, ...] = (4, 2, 1)  # steps that each block's max-pool joins
     strides: tuple[int, ...] = (8, 4, 1)  # steps between the knots of each block's forecast
     hidden: int = 128  # nodes of the two layers of each block

@@ -27,6 +27,8 @@ from demandcast.windows.window import Sizes, Window
 
 @dataclass(frozen=True, kw_only=True)
 class TSMixerConfig(DirectConfig):
+    max_steps: int = 2000
+    learning_rate: float = 2e-3
     width: int = 32  # inputs of a step once they are aligned
     hidden: int = 64  # nodes of each feature-mixing layer
     layers: int = 2
