@@ -36,6 +36,10 @@ _HOMES = {
     "adida": ("demandcast.local.point", "ADIDA"),
     "imapa": ("demandcast.local.point", "IMAPA"),
     "analogues": ("demandcast.local.analogues", "Analogues"),
+    "willemain": ("demandcast.local.bootstrap", "Willemain"),
+    "viswanathan_zhou": ("demandcast.local.bootstrap", "ViswanathanZhou"),
+    "renewal": ("demandcast.local.bootstrap", "Renewal"),
+    "damped_counts": ("demandcast.local.damped", "DampedCounts"),
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from demandcast.forecaster import Forecaster
 from demandcast.local.analogues import Analogues
+from demandcast.local.bootstrap import Renewal, ViswanathanZhou, Willemain
+from demandcast.local.damped import DampedCounts
 from demandcast.local.empirical import Empirical, Zero
 from demandcast.local.naive import Drift, LastValue, SeasonalNaive, WindowAverage
 from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
@@ -13,7 +15,7 @@ _ALL: dict[str, type[Forecaster]] = {
     for kind in (
         *(LastValue, SeasonalNaive, Drift, WindowAverage, Zero, Empirical),
         *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA),
-        Analogues,
+        *(Analogues, Willemain, ViswanathanZhou, Renewal, DampedCounts),
     )
 }
 
@@ -33,10 +35,14 @@ __all__ = [
     "TSB",
     "Analogues",
     "Croston",
+    "DampedCounts",
     "Drift",
     "Empirical",
     "LastValue",
+    "Renewal",
     "SeasonalNaive",
+    "ViswanathanZhou",
+    "Willemain",
     "WindowAverage",
     "Zero",
     "names",

@@ -1,0 +1,147 @@
+"""Counts whose mean moves with demand and is drawn back to its long-run level.
+
+Snyder, Ord and Beaumont, "Forecasting the intermittent demand for slow-moving inventories: a modelling
+approach", *International Journal of Forecasting* 28 (2012):
+
+    m[t] = alpha y[t-1] + phi ybar + (1 - alpha - phi) m[t-1]
+
+with y[t] negative binomial of variance m[t] / prob, Poisson, or hurdle shifted Poisson: demand comes
+with probability p[t], which follows the same recursion over 1(y > 0), and y[t] - 1 is then Poisson of a
+mean that is updated at demands only. Each path feeds its own draws back, so that spread grows as far
+as alpha and phi let it. Weights maximise, over a grid, the one-step quasi-likelihood sum (y log m - m)
+of a variance in proportion to the mean.
+
+Departs from the paper: ybar is the sample mean, as is the start; `prob` follows from the one-step errors
+of each pair of weights (sum m / sum (y - m)^2), its evidence shared among series: a series' own sums are
+added to `SHARED` times the panel's mean ones.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+
+from demandcast.errors import DataError
+from demandcast.local.base import one_of
+from demandcast.local.histories import Array, Histories
+from demandcast.local.simulated import SimulatedForecaster
+from demandcast.panel.panel import Panel
+
+LAWS = ("negative_binomial", "poisson", "hurdle_poisson")
+ALPHAS, PHIS = (0.03, 0.08, 0.15, 0.25), (0.0, 0.03, 0.1, 0.3)
+SHARED = 10.0  # demands' worth of the panel's evidence on `prob`
+LEAST = 1e-4  # means below are as good as none
+
+
+class DampedCounts(SimulatedForecaster):
+    """Counts around a damped mean, with paths that feed their draws back.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        law: "negative_binomial", "poisson" or "hurdle_poisson".
+        paths: Paths simulated for the quantiles.
+        seed: Of the paths.
+
+    Raises:
+        DataError: At prediction, for a series with values that are no counts.
+    """
+
+    name = "damped_counts"
+    summary = "Counts around a damped mean, draws fed back (Snyder, Ord and Beaumont, 2012)"
+    settings: ClassVar[dict[str, Any]] = {**SimulatedForecaster.settings, "law": LAWS[0]}
+    law: str
+
+    def _check(self) -> None:
+        super()._check()
+        one_of("law", self.law, LAWS)
+
+    def _prepare(self, panel: Panel) -> None:
+        values = panel.padded_history(max(1, int(panel.lengths.max(initial=1))))
+        odd = (values < 0) | (values != np.rint(values)) & ~np.isnan(values)
+        if odd.any():
+            i = int(odd.any(1).argmax())
+            raise DataError(
+                f"damped_counts forecasts counts, but series {panel.key(i)} holds "
+                f"{values[i][odd[i]][0]:g}; round or clip the target, or use 'tsb' or 'willemain'"
+            )
+
+    def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
+        shape = (past.n_series, n_paths, self.horizon)
+        paths = np.zeros(shape)
+        if self.law == "hurdle_poisson":
+            demand = Histories((past.values > 0).astype(np.float64), past.lengths)
+            chance = Recursion.of(demand, "bernoulli")
+            extra = Recursion.of(past, "shifted")
+            p, size = (np.repeat(r.last[:, None], n_paths, 1) for r in (chance, extra))
+            for step in range(self.horizon):
+                due = rng.random(shape[:2]) < p
+                y = np.where(due, 1 + rng.poisson(size), 0.0)
+                paths[..., step] = y
+                p = chance.next(p, due.astype(np.float64))
+                size = np.where(due, extra.next(size, y - 1), size)
+            return paths
+        state = Recursion.of(past, self.law)
+        mean = np.repeat(state.last[:, None], n_paths, 1)
+        prob = state.prob[:, None]
+        for step in range(self.horizon):
+            rate = mean
+            if self.law == "negative_binomial":
+                rate = rng.gamma(np.maximum(mean, LEAST) * prob / (1 - prob)) * (1 - prob) / prob
+            paths[..., step] = rng.poisson(rate) * (state.level > 0)[:, None]
+            mean = state.next(mean, paths[..., step])
+        return paths
+
+
+class Recursion:
+    """Damped means of n series, their weights those of the largest likelihood of `ALPHAS` x `PHIS`."""
+
+    def __init__(self, alpha: Array, phi: Array, level: Array, last: Array, prob: Array) -> None:
+        self.alpha, self.phi, self.level = alpha, phi, level  # (n,)
+        self.last = last  # the mean of the first step ahead, (n,)
+        self.prob = prob  # mean over variance, (n,)
+
+    def next(self, mean: Array, y: Array) -> Array:
+        """Means (n, S) of the step behind draws y, (n, S)."""
+        alpha, phi, level = self.alpha[:, None], self.phi[:, None], self.level[:, None]
+        return np.asarray(alpha * y + phi * level + (1 - alpha - phi) * mean)
+
+    @classmethod
+    def of(cls, past: Histories, law: str) -> Recursion:
+        """Fitted to histories under "negative_binomial", "poisson", "bernoulli" or "shifted".
+
+        "shifted" follows y - 1 at demands only.
+        """
+        alpha, phi = np.array(list(product(ALPHAS, PHIS))).T[..., None]  # (G, 1)
+        counted = np.arange(past.steps)[:, None] >= past.begins
+        values = past.values
+        if law == "shifted":
+            counted, values = values > 0, np.maximum(values - 1, 0)
+        seen = counted.sum(0)
+        level = (values * counted).sum(0) / np.maximum(seen, 1)
+        squares = np.zeros((len(alpha), past.n_series))
+        mean = np.broadcast_to(level, squares.shape)
+        likely = np.zeros(squares.shape)
+        for y, known in zip(values, counted, strict=True):
+            at = np.maximum(mean, LEAST)
+            squares += known * (y - at) ** 2
+            if law == "bernoulli":
+                at = np.clip(at, LEAST, 1 - LEAST)
+                likely += known * np.where(y > 0, np.log(at), np.log1p(-at))
+            else:
+                likely += known * (y * np.log(at) - at)
+            moved = alpha * y + phi * level + (1 - alpha - phi) * mean
+            mean = np.where(known, moved, mean)
+        best, series = likely.argmax(0), np.arange(past.n_series)
+        own = squares[best, series]
+        total, rate = level * seen, np.maximum(level * seen, LEAST)
+        shared = own.sum() / np.maximum(total.sum(), LEAST)  # variance over mean, over the panel
+        over = (own + SHARED * shared) / (rate + SHARED)
+        return cls(
+            alpha[best, 0],
+            phi[best, 0],
+            level,
+            mean[best, series],
+            1 / np.clip(over, 1.02, 100.0),
+        )

@@ -1,0 +1,80 @@
+"""What methods share that forecast by simulation: paths first, quantiles and means from them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.forecast.forecast import Forecast
+from demandcast.local.base import CELLS, LocalForecaster, whole
+from demandcast.local.histories import Array, Histories, Ints, chunks
+from demandcast.panel.panel import Panel
+
+
+class SimulatedForecaster(LocalForecaster):
+    """`paths` joint paths a series; a quantile is the least value that reaches its level among them."""
+
+    settings: ClassVar[dict[str, Any]] = {"paths": 500}
+    paths: int
+
+    def _check(self) -> None:
+        whole("paths", self.paths, least=1)
+
+    def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
+        """Paths of every series, (n, S, H)."""
+        raise NotImplementedError
+
+    def _prepare(self, panel: Panel) -> None:
+        """Look at the whole panel before its series are simulated, some at a time."""
+
+    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+        rng = np.random.default_rng(self.seed)
+        count = max(self.paths, n_paths)
+        shape = (panel.n_series, self.horizon)
+        mean = np.zeros(shape, np.float32)
+        quantiles = np.zeros((*shape, len(levels)), np.float32)
+        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        rank = np.ceil(np.array(levels) * count * (1 - 1e-12)).astype(np.int64) - 1
+        room = max(1, CELLS // (count * self.horizon))
+        self._prepare(panel)
+        for index in chunks(panel, CELLS):
+            past = Histories.of(panel.select(index))
+            for start in range(0, len(index), room):
+                some = np.arange(start, min(start + room, len(index)))
+                paths = self._simulate(past.select(some), count, rng)
+                mean[index[some]] = paths.mean(1)
+                if samples is not None:
+                    samples[index[some]] = paths[:, :n_paths]
+                ordered = np.sort(paths, axis=1)
+                quantiles[index[some]] = ordered[:, np.maximum(rank, 0)].transpose(0, 2, 1)
+        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+
+
+def demands(past: Histories) -> tuple[Array, Ints, Ints]:
+    """Sizes and intervals of every series' demands, packed to the left, (n, D), and how many, (n,).
+
+    A demand is a value above 0. The first interval counts from the first step.
+    """
+    values = past.values.T
+    demand = values > 0
+    count = demand.sum(1)
+    width = max(1, int(count.max(initial=1)))
+    order = np.argsort(~demand, axis=1, kind="stable")[:, :width]
+    steps = order + 1 - past.begins[:, None]
+    kept = np.arange(width) < count[:, None]
+    intervals = np.where(kept, np.diff(steps, axis=1, prepend=0), 0)
+    return np.where(kept, np.take_along_axis(values, order, 1), 0.0), intervals, count
+
+
+def waited(past: Histories) -> Ints:
+    """Zero periods since the last demand, or since the start where there was none, (n,)."""
+    demand = past.values > 0
+    return np.where(demand.any(0), demand[::-1].argmax(0), past.lengths)
+
+
+def drawn(values: NDArray[Any], index: Ints) -> NDArray[Any]:
+    """Entries of each row, values (n, D) at (n, ...)."""
+    flat = np.take_along_axis(values, index.reshape(len(index), -1), 1)
+    return np.asarray(flat.reshape(index.shape))

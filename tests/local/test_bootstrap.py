@@ -1,0 +1,143 @@
+"""Bootstraps and damped counts: their parts against hand-worked ones, their paths against the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from demandcast.errors import ConfigError, DataError
+from demandcast.local import DampedCounts, Renewal, ViswanathanZhou, Willemain
+from demandcast.local.bootstrap import arrivals, jittered
+from demandcast.local.damped import Recursion
+from demandcast.local.histories import Histories
+from demandcast.local.simulated import demands, waited
+
+from .conftest import panel_of
+
+Y = [0.0, 3, 0, 0, 2, 5, 0]
+
+
+def of(*series: list[float]) -> Histories:
+    width = max(map(len, series))
+    return Histories.from_rows(np.array([[np.nan] * (width - len(y)) + y for y in series]))
+
+
+def test_demands_are_sizes_and_intervals() -> None:
+    sizes, intervals, count = demands(of(Y, [0.0, 0, 4], [0.0, 0]))
+    np.testing.assert_array_equal(sizes, [[3, 2, 5], [4, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(intervals, [[2, 3, 1], [3, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(count, [3, 1, 0])
+    np.testing.assert_array_equal(waited(of(Y, [0.0, 0, 4], [0.0, 0])), [1, 0, 2])
+
+
+def test_transitions_are_counted_within_a_series() -> None:
+    """Y: after a zero, demand 2 times of 3; after a demand, 1 of 3."""
+    found = arrivals(of(Y, [0.0, 1]))
+    np.testing.assert_allclose(found[:, 0], [2.5 / 4, 1.5 / 4])
+    np.testing.assert_allclose(found[:, 1], [1.5 / 2, 0.5])
+
+
+def test_jitter_is_that_of_the_paper() -> None:
+    rng = np.random.default_rng(0)
+    moved = jittered(np.full((1, 20_000), 4.0), np.array([[True]]), rng)
+    draws = np.random.default_rng(0).standard_normal(20_000)
+    expected = 1 + np.trunc(4 + 2 * draws)
+    np.testing.assert_array_equal(moved[0], np.where(expected > 0, expected, 4))
+    assert (jittered(np.full((1, 99), 0.5), np.array([[False]]), rng) > 0).all()
+
+
+def test_a_markov_chain_is_simulated_as_it_was() -> None:
+    rng = np.random.default_rng(1)
+    state, rows = np.zeros(300, bool), []
+    for _ in range(200):
+        state = rng.random(300) < np.where(state, 0.7, 0.1)
+        rows.append(state * 2.0)
+    panel = panel_of(*np.array(rows).T)
+    paths = Willemain(h=30, jitter=False).predict(panel, n_samples=100).samples
+    assert paths is not None
+    on = paths > 0
+    assert set(np.unique(paths)) == {0, 2}
+    assert on[..., 10:].mean() == pytest.approx(0.25, abs=0.02)
+    assert on[..., 11:][on[..., 10:-1]].mean() == pytest.approx(0.7, abs=0.02)
+
+
+def test_intervals_go_on_from_the_steps_already_waited() -> None:
+    """Demand every 4 steps, the last 3 steps ago: the next is due at once, then every 4."""
+    y = [0.0, 0, 0, 6] * 5 + [0.0, 0, 0]
+    paths = ViswanathanZhou(h=9).predict(panel_of(y), n_samples=20).samples
+    np.testing.assert_array_equal(paths[0], np.tile([6, 0, 0, 0, 6, 0, 0, 0, 6], (20, 1)))
+    plain = ViswanathanZhou(h=9, condition_on_age=False).predict(panel_of(y), n_samples=20).samples
+    np.testing.assert_array_equal(plain[0], np.tile([0, 0, 0, 6, 0, 0, 0, 6, 0], (20, 1)))
+    late = ViswanathanZhou(h=4).predict(panel_of([*y, 0.0, 0]), n_samples=5).samples
+    np.testing.assert_array_equal(late[0], np.tile([0, 0, 0, 6], (5, 1)))  # never waited so long
+
+
+def test_the_first_interval_is_left_out_where_others_tell() -> None:
+    y = [0.0] * 20 + [1.0, 0, 1, 0, 1]
+    paths = ViswanathanZhou(h=4).predict(panel_of(y), n_samples=30).samples
+    np.testing.assert_array_equal(paths[0], np.tile([0, 1, 0, 1], (30, 1)))
+
+
+def test_renewal_keeps_sizes_with_their_waits() -> None:
+    y = [1.0, *([0.0] * 2 + [3.0] + [0.0] * 5 + [6.0]) * 8]
+    paths = Renewal(h=40).predict(panel_of(y), n_samples=50).samples[0]
+    for path in paths:
+        steps = np.flatnonzero(path)
+        waits = np.diff(steps, prepend=-1)
+        np.testing.assert_array_equal(path[steps], np.where(waits == 3, 3, 6))
+
+
+def test_damped_means_follow_the_recursion() -> None:
+    past = of(Y)
+    found = Recursion.of(past, "poisson")
+    mean = np.mean(Y)
+    for y in Y:
+        mean = found.alpha * y + found.phi * np.mean(Y) + (1 - found.alpha - found.phi) * mean
+    np.testing.assert_allclose(found.last, mean)
+    np.testing.assert_allclose(found.next(np.array([[2.0]]), np.array([[5.0]])).ravel(),
+        found.alpha * 5 + found.phi * np.mean(Y) + (1 - found.alpha - found.phi) * 2)  # fmt: skip
+
+
+def test_spread_of_damped_counts_is_found_again() -> None:
+    rng = np.random.default_rng(2)
+    table = rng.negative_binomial(1.5, 0.4, (300, 200)) * 1.0  # mean 2.25, variance 2.25 / 0.4
+    found = Recursion.of(Histories(table.T.copy(), np.full(300, 200)), "negative_binomial")
+    assert np.median(found.prob) == pytest.approx(0.4, abs=0.04)
+    forecast = DampedCounts(h=5).predict(panel_of(*table), levels=[0.9], n_samples=500)
+    assert forecast.samples[..., 0].var() == pytest.approx(2.25 / 0.4, rel=0.15)
+
+
+def test_draws_fed_back_widen_the_spread() -> None:
+    rng = np.random.default_rng(3)
+    level = np.exp(rng.normal(0, 0.2, (50, 120)).cumsum(1))
+    panel = panel_of(*rng.poisson(np.clip(level * 5, 0, 300)))
+    paths = DampedCounts(h=20, law="poisson").predict(panel, n_samples=300).samples
+    assert paths is not None
+    spread = paths.var(1) / np.maximum(paths.mean(1), 1)
+    assert np.median(spread[:, 0]) == pytest.approx(1, abs=0.2)
+    assert np.median(spread[:, -1]) > 1.3
+
+
+def test_hurdle_sizes_are_one_or_more() -> None:
+    rng = np.random.default_rng(4)
+    y = (rng.random((40, 150)) < 0.3) * (1 + rng.poisson(2, (40, 150))) * 1.0
+    paths: Any = (
+        DampedCounts(h=4, law="hurdle_poisson").predict(panel_of(*y), n_samples=400).samples
+    )
+    assert (paths > 0).mean() == pytest.approx(0.3, abs=0.04)
+    assert paths[paths > 0].mean() == pytest.approx(3, abs=0.25)
+
+
+def test_what_is_wrong_is_told() -> None:
+    with pytest.raises(DataError, match=r"series s1 holds 0\.5.*'tsb'"):
+        DampedCounts(h=2).predict(panel_of([1.0, 2], [0.0, 0.5]))
+    with pytest.raises(DataError, match="holds -3"):
+        DampedCounts(h=2).predict(panel_of([1.0, -3]))
+    with pytest.raises(ConfigError, match="law is 'normal'"):
+        DampedCounts(h=2, law="normal")
+    with pytest.raises(ConfigError, match="jitter is 1"):
+        Willemain(h=2, jitter=1)
+    with pytest.raises(ConfigError, match="paths is 0"):
+        Renewal(h=2, paths=0)
