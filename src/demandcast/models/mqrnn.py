@@ -26,7 +26,6 @@ from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window
 
-
 GAIN = 15.0  # the blend's weights learn so much faster than the networks'
 
 
