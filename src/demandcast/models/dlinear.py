@@ -35,6 +35,7 @@ class NLinearConfig(DirectConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DLinearConfig(NLinearConfig):
+    max_steps: int = 1000
     learning_rate: float = 8e-3
     trend_width: int = 25  # steps in the moving average, odd
 
