@@ -21,6 +21,7 @@ def check(table: options.Table, json: options.Json = False) -> None:
     report = check_table(table.source, **table.options)
     if report.panel is not None:
         show.panel(report.panel, table.options, notes=False)
+        show.demand(report.panel)
     if json:
         print(report.to_json())
     elif report.findings:

@@ -171,6 +171,21 @@ def panel(read: Panel, given: dict[str, Any] | None = None, *, notes: bool = Tru
             say(as_options(note))
 
 
+def demand(read: Panel) -> None:
+    """How many series have which kind of demand, to stderr."""
+    from demandcast.panel.classes import CLASSES, counts
+
+    found = counts(read)
+    kinds, flags = (
+        ", ".join(
+            f"{count:,} {kind}" for kind, count in found.items() if (kind in CLASSES) is wanted
+        )
+        for wanted in (True, False)
+    )
+    also = f"; of them {flags}" if flags else ""
+    say(f"demand by {read.schema.freq}: {kinds}{also} (panel.profile() tells which)")
+
+
 def _moment(text: str) -> str:
     """A timestamp no longer than it need be: 2024-01-01, or 2024-01-01 13:00."""
     return re.sub(r"T00:00:00(\.0+)?$|(:00)?\.0+$", "", text).replace("T", " ")

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
+from demandcast.panel.classes import profile
 from demandcast.schema import Frequency, Schema
 
 Ints = NDArray[np.int64]
@@ -200,6 +201,21 @@ class Panel:
             "zeros": float((seen == 0).mean()) if len(seen) else 0.0,
             "mean": float(seen.mean(dtype=np.float64)) if len(seen) else float("nan"),
         }
+
+    def profile(self, *, cuts: str = "syntetos_boylan") -> pl.DataFrame:
+        """What kind of demand each series has, one row a series; see `demandcast.panel.classes`.
+
+        Args:
+            cuts: "syntetos_boylan" (ADI 1.32, CV2 0.49) or "kostenko_hyndman" (4/3, 0.5).
+
+        Returns:
+            The key columns, `steps`, `demands`, `adi`, `cv2`, `class` (smooth, erratic, intermittent,
+            lumpy, or insufficient below 5 demands), `fading`, `new`, `freq`.
+
+        Raises:
+            ConfigError: `cuts` is not known.
+        """
+        return profile(self, cuts=cuts)
 
     def __repr__(self) -> str:
         s = self.summary()
