@@ -40,6 +40,7 @@ _HOMES = {
     "viswanathan_zhou": ("demandcast.local.bootstrap", "ViswanathanZhou"),
     "renewal": ("demandcast.local.bootstrap", "Renewal"),
     "damped_counts": ("demandcast.local.damped", "DampedCounts"),
+    "routed": ("demandcast.local.routed", "Routed"),
 }
 
 

@@ -9,13 +9,14 @@ from demandcast.local.damped import DampedCounts
 from demandcast.local.empirical import Empirical, Zero
 from demandcast.local.naive import Drift, LastValue, SeasonalNaive, WindowAverage
 from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
+from demandcast.local.routed import Routed
 
 _ALL: dict[str, type[Forecaster]] = {
     kind.name: kind
     for kind in (
         *(LastValue, SeasonalNaive, Drift, WindowAverage, Zero, Empirical),
         *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA),
-        *(Analogues, Willemain, ViswanathanZhou, Renewal, DampedCounts),
+        *(Analogues, Willemain, ViswanathanZhou, Renewal, DampedCounts, Routed),
     )
 }
 
@@ -40,6 +41,7 @@ __all__ = [
     "Empirical",
     "LastValue",
     "Renewal",
+    "Routed",
     "SeasonalNaive",
     "ViswanathanZhou",
     "Willemain",

@@ -21,7 +21,7 @@ from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import CELLS, LocalForecaster, whole
 from demandcast.local.followed import CUTOFFS
 from demandcast.local.histories import Array, Histories, Ints
-from demandcast.local.mixtures import Laws, mixed, normal_score, ratio_of, tie_of
+from demandcast.local.mixtures import Laws, mixed, normal_score, ratio_of, rescaled, tie_of
 from demandcast.panel.panel import Panel
 
 Singles = NDArray[np.float32]
@@ -93,6 +93,7 @@ class Library:
         now: The figures of the histories to forecast, (n, F).
         level: Their levels, (n,).
         unit: A level so small that values are no longer scaled by it.
+        most: The largest value seen.
     """
 
     figures: Singles
@@ -101,6 +102,7 @@ class Library:
     now: Singles
     level: Array
     unit: float
+    most: float
 
     @classmethod
     def of(
@@ -125,7 +127,7 @@ class Library:
                 levels.append(level[some])
                 values.append(later[row : row + horizon, some].T)
         if not any(len(part) for part in levels):  # nothing to look back at: nothing will come
-            return cls(now[:1], at[:1], np.zeros((1, horizon)), now, at, 0.5 * unit)
+            return cls(now[:1], at[:1], np.zeros((1, horizon)), now, at, 0.5 * unit, 0.0)
         return cls(
             np.concatenate(figures),
             np.concatenate(levels),
@@ -133,6 +135,7 @@ class Library:
             now,
             at,
             0.5 * unit,
+            float(past.values.max(initial=0)),
         )
 
     def laws(
@@ -152,7 +155,7 @@ class Library:
         steps = np.unique(np.linspace(0, horizon - 1, min(each, horizon)).astype(np.int64))
         values = self.values[near][..., steps]  # (n, K, E)
         ratio = ratio_of(self.level[index][:, None], self.levels[near], self.unit)
-        values = values * ratio[..., None]
+        values = rescaled(values, ratio[..., None], self.most)
         came = ~np.isnan(values)
         mass = came / np.maximum(came.sum((1, 2), keepdims=True), 1)
         rows = (len(index), -1)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demandcast.local.histories import Array, Histories, Ints
-from demandcast.local.mixtures import Laws, mixed, normal_score, ratio_of, tie_of
+from demandcast.local.mixtures import Laws, mixed, normal_score, ratio_of, rescaled, tie_of
 
 PAIRS = 400_000  # rates and what followed, kept in all
 CUTOFFS = 20  # newest cutoffs looked back to, or the horizon where that is more
@@ -80,13 +80,14 @@ class Pool:
     centres: Array  # (G,), increasing
     points: Array  # (G, J)
     unit: float  # a rate so small that values are no longer scaled by their rates' ratio
+    most: float  # the largest value that followed any rate
 
     @classmethod
     def of(cls, pairs: Pairs, rates: Array) -> Pool:
         """The laws around the rates that are to be forecast, (n,)."""
         total = len(pairs.rates)
         if total == 0:
-            return cls(np.zeros(1), np.zeros((1, len(LEVELS) - 1)), 1.0)
+            return cls(np.zeros(1), np.zeros((1, len(LEVELS) - 1)), 1.0, 0.0)
         demands = pairs.values[pairs.values > 0]
         unit = SMALL * float(np.median(demands)) if len(demands) else 1.0
         window = min(total, int(np.clip(total // 20, FEWEST, WINDOW)))
@@ -98,24 +99,26 @@ class Pool:
         chosen = first[:, None] + np.arange(window)
         near = pairs.rates[chosen]
         centre = np.asarray(centres)[:, None]
-        values = pairs.values[chosen] * ratio_of(centre, near, unit)
+        most = float(pairs.values.max())
+        values = rescaled(pairs.values[chosen], ratio_of(centre, near, unit), most)
         middle = (LEVELS[1:] + LEVELS[:-1]) / 2
         values.sort(1)
-        return cls(np.asarray(centres), values[:, (middle * window).astype(np.int64)], unit)
+        return cls(np.asarray(centres), values[:, (middle * window).astype(np.int64)], unit, most)
 
-    def near(self, rates: Array) -> tuple[Array, Array]:
-        """Points of the group nearest each rate, (n, J), and the ratio to it, (n,)."""
+    def near(self, rates: Array) -> Array:
+        """Points of the group nearest each rate, scaled to it, (n, J)."""
         right = np.clip(np.searchsorted(self.centres, rates), 0, len(self.centres) - 1)
         left = np.maximum(right - 1, 0)
         lower = rates - self.centres[left] < self.centres[right] - rates
         group = np.where(lower, left, right)
-        return self.points[group], ratio_of(rates, self.centres[group], self.unit)
+        ratio = ratio_of(rates, self.centres[group], self.unit)
+        return rescaled(self.points[group], ratio[:, None], self.most)
 
     def laws(self, rates: Array, past: Histories) -> Laws:
         """The mixture of pooled and own values for each series."""
-        pooled, ratio = self.near(rates)
+        pooled = self.near(rates)
         mass = np.broadcast_to(np.diff(LEVELS), pooled.shape)
-        return mixed(pooled * ratio[:, None], mass, past)
+        return mixed(pooled, mass, past)
 
     def correlation(
         self, past: Histories, rates: Array, horizon: int, rng: np.random.Generator
@@ -127,9 +130,8 @@ class Pool:
         if ahead < 2 or not len(some):
             return 0.0
         some = rng.choice(some, min(len(some), 4000), replace=False)
-        points, ratio = self.near(rates[row, some])
+        points = self.near(rates[row, some])
         came = past.values[row:, some].T  # (n, ahead)
-        points = points * ratio[:, None]
         points = np.where(past.counts[some, None], np.rint(points), points)
         weight = np.diff(LEVELS)
         below, upto = (

@@ -97,6 +97,20 @@ def ratio_of(rate: Array, near: Array, unit: float) -> Array:
     return np.asarray((np.maximum(rate, 0) + unit) / (np.maximum(near, 0) + unit))
 
 
+def rescaled(values: Array, ratio: Array, most: float) -> Array:
+    """Values that followed one rate, for another: times the ratio, but not above all that was seen.
+
+    A value that followed next to nothing says little of how much: without the bound, one burst
+    behind a rate near 0 becomes hundreds of them at the rate of the largest series.
+
+    Args:
+        values: What followed, any shape.
+        ratio: See `ratio_of`; broadcasts with the values.
+        most: The largest value the panel has seen.
+    """
+    return np.asarray(np.minimum(values * ratio, np.maximum(values, most)))
+
+
 def normal_score(levels: Array) -> Array:
     """Normal scores of levels in [0, 1], those at the ends drawn in to 0.001 and 0.999."""
     return np.asarray(np.interp(np.clip(levels, 0.001, 0.999), CDF, TABLE))
