@@ -36,7 +36,10 @@ def params_of(likelihood: likelihoods.Likelihood) -> Tensor:
 
 @pytest.fixture(params=likelihoods.names())
 def likelihood(request: pytest.FixtureRequest) -> likelihoods.Likelihood:
-    return likelihoods.create(request.param)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        made = likelihoods.create(request.param)
+    return made.requires_grad_(False) if isinstance(made, torch.nn.Module) else made
 
 
 def test_draws_have_the_quantiles_and_the_mean(likelihood: likelihoods.Likelihood) -> None:

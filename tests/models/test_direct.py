@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import demandcast as dc
+from demandcast import likelihoods
 from demandcast.models.nhits import Block
 from demandcast.models.tsmixer import TimeMixing
 from demandcast.panel.panel import Panel
@@ -40,7 +41,7 @@ def test_the_first_forecast_is_the_season_repeated(
 
 
 @pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("likelihood", ["student_t", "normal", "hurdle_negative_binomial"])
+@pytest.mark.parametrize("likelihood", sorted(set(likelihoods.names()) - {"quantile"}))
 def test_every_kind_of_likelihood_is_learned(
     kind: type[dc.models.TiDE], likelihood: str, promotions: Panel
 ) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 from demandcast.errors import ConfigError
 from demandcast.likelihoods.base import Likelihood
+from demandcast.likelihoods.implicit_quantile import ImplicitQuantile
 from demandcast.likelihoods.log_normal import LogNormal
 from demandcast.likelihoods.negative_binomial import NegativeBinomial
 from demandcast.likelihoods.normal import Normal
 from demandcast.likelihoods.poisson import Poisson
 from demandcast.likelihoods.quantile import QuantileGrid
+from demandcast.likelihoods.spline_quantile import SplineQuantile
 from demandcast.likelihoods.student_t import StudentT
+from demandcast.likelihoods.tweedie import Tweedie
 from demandcast.likelihoods.zeros import HurdleNegativeBinomial, ZeroInflatedNegativeBinomial
 
 _ALL: dict[str, type[Likelihood]] = {
@@ -25,7 +28,10 @@ _ALL: dict[str, type[Likelihood]] = {
         NegativeBinomial,
         ZeroInflatedNegativeBinomial,
         HurdleNegativeBinomial,
+        Tweedie,
         QuantileGrid,
+        SplineQuantile,
+        ImplicitQuantile,
     )
 }
 
@@ -47,13 +53,16 @@ def create(name: str, **options: Any) -> Likelihood:
 
 __all__ = [
     "HurdleNegativeBinomial",
+    "ImplicitQuantile",
     "Likelihood",
     "LogNormal",
     "NegativeBinomial",
     "Normal",
     "Poisson",
     "QuantileGrid",
+    "SplineQuantile",
     "StudentT",
+    "Tweedie",
     "ZeroInflatedNegativeBinomial",
     "create",
     "names",

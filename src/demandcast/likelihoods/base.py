@@ -17,6 +17,8 @@ class Likelihood(ABC):
 
     Shapes: `params` is (..., n_params); `scale` broadcasts with `target`, which is (...). Targets,
     draws and quantiles are in the user's units; how the scale enters is the likelihood's own affair.
+    One with weights of its own is an `nn.Module` as well: the network that holds it trains and saves
+    them.
     """
 
     name: ClassVar[str]

@@ -199,7 +199,8 @@ class NeuralForecaster(Forecaster):
         return max(2 * self.horizon, season)
 
     def _settle(self, panel: Panel) -> NeuralConfig:
-        likelihood = self.make_likelihood(self.config, panel)
+        with torch.random.fork_rng([]):  # weights a likelihood may have are not kept
+            likelihood = self.make_likelihood(self.config, panel)
         longest = int(panel.lengths.max()) - self.config.validation
         context = self.config.context or max(1, min(self.auto_context(panel), longest - 1))
         lags = panel.freq.lags() if self.config.lags is None else self.config.lags
@@ -277,9 +278,9 @@ class NeuralForecaster(Forecaster):
         config = self._settle(panel)
         features = Features.of(panel, config.lags or (), series=config.series_embedding)
         source = self._source(panel, features, config)
-        likelihood = self.make_likelihood(config, None)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
+            likelihood = self.make_likelihood(config, None)  # may have weights of its own
             network = self.Net(config, source.sizes, likelihood, panel.schema.freq)
         return network.to(config.device), source, config
 
