@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 import demandcast as dc
@@ -64,6 +65,13 @@ def _m5(data: Path) -> dc.Panel:
     )
 
 
+def _m5_sample(data: Path) -> dc.Panel:
+    """3,000 of its series, always the same ones."""
+    panel = _m5(data)
+    chosen = np.random.default_rng(0).choice(panel.n_series, 3000, replace=False)
+    return panel.select(np.sort(chosen))
+
+
 TASKS = {
     "tourism_monthly": Task(24, _nominal("tourism_monthly", "mo")),
     "m3_monthly": Task(18, _nominal("m3_monthly", "mo")),
@@ -97,4 +105,6 @@ TASKS = {
     "carparts_monthly": Task(12, _long("carparts_monthly")),
     "auto_parts_monthly": Task(6, _long("auto_parts_monthly")),
     "m5_daily": Task(28, _m5),
+    "m5_daily_3000": Task(28, _m5_sample),
+    "montevideo_bus": Task(24, _wide("montevideo_bus", "^stop_.*$")),
 }

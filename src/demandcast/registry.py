@@ -40,6 +40,8 @@ _HOMES = {
     "viswanathan_zhou": ("demandcast.local.bootstrap", "ViswanathanZhou"),
     "renewal": ("demandcast.local.bootstrap", "Renewal"),
     "damped_counts": ("demandcast.local.damped", "DampedCounts"),
+    "gamma_poisson": ("demandcast.local.gamma_poisson", "GammaPoisson"),
+    "local_level": ("demandcast.local.local_level", "LocalLevel"),
     "routed": ("demandcast.local.routed", "Routed"),
 }
 

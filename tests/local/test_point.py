@@ -25,6 +25,7 @@ from demandcast.local import (
     Croston,
     DampedCounts,
     Empirical,
+    GammaPoisson,
     Zero,
 )
 from demandcast.local.base import LocalForecaster
@@ -64,6 +65,7 @@ EDGES = {
     "gaps": [float("nan"), 2, 0, float("nan"), 0, 1, float("nan")],
     "unseen": [float("nan")] * 4,
 }
+COUNT_LAWS = (DampedCounts, GammaPoisson)
 COUNTED = set(EDGES) - {"fractions", "returns"}
 
 
@@ -71,7 +73,7 @@ COUNTED = set(EDGES) - {"fractions", "returns"}
 @pytest.mark.parametrize("kind", METHODS)
 @pytest.mark.parametrize("together", [True, False])
 def test_odd_histories_give_finite_forecasts(kind: Any, together: bool) -> None:
-    edges = {name: y for name, y in EDGES.items() if kind is not DampedCounts or name in COUNTED}
+    edges = {name: y for name, y in EDGES.items() if kind not in COUNT_LAWS or name in COUNTED}
     panels = [panel_of(*edges.values())] if together else [panel_of(y) for y in edges.values()]
     forecasts = [kind(horizon=4).predict(p, levels=LEVELS, n_samples=20) for p in panels]
     quantiles, mean, samples = (
@@ -115,7 +117,39 @@ def test_any_counts_give_ordered_whole_quantiles(kind: Any, table: Any, horizon:
     assert quantiles.max() <= (table.max() if kind in BOUNDED else 500 * len(table) * 10)
 
 
-CALIBRATED = [*(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA, Analogues), DampedCounts]
+VALUES = st.one_of(
+    st.just(0.0),
+    st.just(float("nan")),
+    st.integers(-20, 500).map(float),
+    st.floats(-20, 500, width=32),
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", METHODS)
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.lists(VALUES, min_size=1, max_size=14), min_size=1, max_size=5))
+def test_any_values_give_finite_quantiles_or_a_named_error(kind: Any, series: Any) -> None:
+    """Fractions, returns, gaps, series of all lengths: no count law takes the first two."""
+    values = np.concatenate([np.float32(y) for y in series])
+    values = values[~np.isnan(values)]
+    counts = bool(((values >= 0) & (values == np.rint(values))).all())
+    panel = panel_of(*series)
+    if kind in COUNT_LAWS and not counts:
+        with pytest.raises(DataError, match=rf"{kind.name} forecasts counts, but series s\d holds"):
+            kind(horizon=3).predict(panel)
+        return
+    forecast = kind(horizon=3).predict(panel, levels=LEVELS, n_samples=5)
+    for part in (forecast.mean, forecast.quantiles, forecast.samples):
+        assert np.isfinite(part).all()
+    assert (np.diff(forecast.quantiles, axis=-1) >= 0).all()
+    for i, y in enumerate(series):
+        if np.nanmin([0.0, *y]) >= 0:
+            assert forecast.quantiles[i].min() >= 0
+            assert forecast.samples[i].min() >= 0
+
+
+CALIBRATED = [*(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA, Analogues), *COUNT_LAWS]
 
 
 @pytest.mark.parametrize("kind", CALIBRATED)

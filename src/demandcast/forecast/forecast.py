@@ -141,16 +141,8 @@ class Forecast:
         """One row per series and step: key columns, time, "mean", then one column per level."""
         n, h = self.mean.shape
         frame = self.keys[np.repeat(np.arange(n), h).tolist()]
-        time = pl.Series(self.schema.time, self.times().ravel())
-        if self.time_zone is not None:
-            utc = Frequency.parse(self.schema.freq).is_subdaily
-            time = (
-                time.dt.replace_time_zone("UTC").dt.convert_time_zone(self.time_zone)
-                if utc
-                else time.dt.replace_time_zone(self.time_zone)
-            )
-        elif self.time_dtype is not None:
-            time = time.cast(self.time_dtype)
+        steps = (self.cutoffs[:, None] + 1 + np.arange(h)).ravel()
+        time = time_column(self.schema, steps, self.time_zone, self.time_dtype)
         columns = [time, pl.Series("mean", self.mean.ravel())]
         columns += [
             pl.Series(f"{level:g}", self.quantiles[..., i].ravel())
@@ -181,3 +173,16 @@ class Forecast:
     def _repr_html_(self) -> str:
         head: str = self.to_frame().head(10)._repr_html_()
         return f"<b>{html.escape(repr(self))}</b>{head}"
+
+
+def time_column(
+    schema: Schema, steps: NDArray[np.int64], zone: str | None, dtype: pl.DataType | None
+) -> pl.Series:
+    """Grid steps as the user's own time column: its name, zone and type."""
+    grid = Frequency.parse(schema.freq)
+    time = pl.Series(schema.time, np.asarray(grid.times(steps)))
+    if zone is None:
+        return time if dtype is None else time.cast(dtype)
+    if grid.is_subdaily:
+        return time.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    return time.dt.replace_time_zone(zone)

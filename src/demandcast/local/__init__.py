@@ -7,6 +7,8 @@ from demandcast.local.analogues import Analogues
 from demandcast.local.bootstrap import Renewal, ViswanathanZhou, Willemain
 from demandcast.local.damped import DampedCounts
 from demandcast.local.empirical import Empirical, Zero
+from demandcast.local.gamma_poisson import GammaPoisson
+from demandcast.local.local_level import LocalLevel
 from demandcast.local.naive import Drift, LastValue, SeasonalNaive, WindowAverage
 from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
 from demandcast.local.routed import Routed
@@ -16,7 +18,8 @@ _ALL: dict[str, type[Forecaster]] = {
     for kind in (
         *(LastValue, SeasonalNaive, Drift, WindowAverage, Zero, Empirical),
         *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA),
-        *(Analogues, Willemain, ViswanathanZhou, Renewal, DampedCounts, Routed),
+        *(Analogues, Willemain, ViswanathanZhou, Renewal, DampedCounts, GammaPoisson),
+        *(LocalLevel, Routed),
     )
 }
 
@@ -39,7 +42,9 @@ __all__ = [
     "DampedCounts",
     "Drift",
     "Empirical",
+    "GammaPoisson",
     "LastValue",
+    "LocalLevel",
     "Renewal",
     "Routed",
     "SeasonalNaive",

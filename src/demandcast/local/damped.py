@@ -23,8 +23,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from demandcast.errors import DataError
 from demandcast.local.base import one_of
+from demandcast.local.counts import check_counts
 from demandcast.local.histories import Array, Histories
 from demandcast.local.simulated import SimulatedForecaster
 from demandcast.panel.panel import Panel
@@ -58,14 +58,7 @@ class DampedCounts(SimulatedForecaster):
         one_of("law", self.law, LAWS)
 
     def _prepare(self, panel: Panel) -> None:
-        values = panel.padded_history(max(1, int(panel.lengths.max(initial=1))))
-        odd = (values < 0) | (values != np.rint(values)) & ~np.isnan(values)
-        if odd.any():
-            i = int(odd.any(1).argmax())
-            raise DataError(
-                f"damped_counts forecasts counts, but series {panel.key(i)} holds "
-                f"{values[i][odd[i]][0]:g}; round or clip the target, or use 'tsb' or 'willemain'"
-            )
+        check_counts(self.name, panel)
 
     def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
         shape = (past.n_series, n_paths, self.horizon)

@@ -1,0 +1,150 @@
+"""Counts whose rate is a Gamma variable that forgets: the local level model of counts, in closed form.
+
+Harvey and Fernandes, "Time series models for count or qualitative observations", *Journal of Business
+and Economic Statistics* 7 (1989). Before each step the rate is Gamma(A, B), so that the count is negative
+binomial of size A and mean A / B:
+
+    log p(y) = lgamma(A + y) - lgamma(A) - lgamma(y + 1) + A log B - (A + y) log(1 + B)
+
+Seeing y makes the rate Gamma(A + y, B + 1); the step to the next widens it at the same mean:
+
+    A <- w (A + y),   B <- w (B + 1)
+
+The discount w and the start are those of the largest likelihood over a grid. A path draws a rate and
+a count and goes on from them by the same update, so that spread grows with the steps ahead.
+
+Departs from the paper: its start is nothing known, at the first demand; here A, B are chosen too. A count
+tells `evidence` of what a Poisson count would: A <- w (A + e y), B <- w (B + e); 1 is the paper. Counts that
+vary more than Poisson ones otherwise look like a rate that moves, w comes out small, and the past is
+forgotten. Each series adds the panel's mean log-likelihood of `SHARED` demands to its own, so that few
+demands choose as the panel does. A run of zeros sends A to 0; it stops at `LEAST`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+
+from demandcast.local.base import share
+from demandcast.local.counts import check_counts, log_gamma
+from demandcast.local.histories import Array, Histories
+from demandcast.local.simulated import SimulatedForecaster
+from demandcast.panel.panel import Panel
+
+DISCOUNTS = (0.5, 0.65, 0.75, 0.82, 0.88, 0.92, 0.95, 0.975, 0.99, 1.0)
+EVIDENCE = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
+STRENGTHS, MEANS = (0.1, 0.4, 1.0, 3.0), (0.5, 1.0, 2.0)  # B0, and A0 / B0 over the series' mean
+SHARED = 10.0  # demands' worth of the panel's evidence
+LEAST = 1e-4  # of A
+
+
+class GammaPoisson(SimulatedForecaster):
+    """A Gamma rate, discounted before each step; counts are negative binomial one step ahead.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        discount: What a step leaves of the weight of the past, w, in (0, 1]; None has it fitted per
+            series.
+        evidence: What a count tells of the rate beside a Poisson count, in (0, 1]; 1 is the paper,
+            None has it fitted per series.
+        paths: Paths simulated for the quantiles.
+        seed: Of the paths.
+
+    Raises:
+        DataError: At prediction, for a series with values that are no counts.
+    """
+
+    name = "gamma_poisson"
+    summary = "Counts of a Gamma rate that forgets, in closed form (Harvey and Fernandes, 1989)"
+    settings: ClassVar[dict[str, Any]] = {
+        **SimulatedForecaster.settings,
+        "discount": None,
+        "evidence": None,
+    }
+    discount: float | None
+    evidence: float | None
+
+    def _check(self) -> None:
+        super()._check()
+        share("discount", self.discount, optional=True)
+        share("evidence", self.evidence, optional=True)
+
+    def _prepare(self, panel: Panel) -> None:
+        check_counts(self.name, panel)
+
+    def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
+        found = Rate.of(
+            past,
+            DISCOUNTS if self.discount is None else (self.discount,),
+            EVIDENCE if self.evidence is None else (self.evidence,),
+        )
+        rate = Rate(*(np.repeat(part[:, None], n_paths, 1) for part in vars(found).values()))
+        paths = np.zeros((past.n_series, n_paths, self.horizon))
+        for step in range(self.horizon):
+            paths[..., step] = rng.poisson(rng.gamma(rate.a) / rate.b)
+            rate = rate.behind(paths[..., step])
+        sold = np.asarray(past.values.sum(0) > 0)[:, None, None]
+        return np.where(sold, paths, 0.0)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Gamma rates before a step, one for each of any shape of weights and series."""
+
+    discount: Array
+    evidence: Array
+    a: Array
+    b: Array
+
+    def behind(self, y: Array) -> Rate:
+        """The rates before the next step, y having come."""
+        a = np.maximum(self.discount * (self.a + self.evidence * y), LEAST)
+        return Rate(self.discount, self.evidence, a, self.discount * (self.b + self.evidence))
+
+    def log_likelihood(self, y: Array) -> Array:
+        """log p(y), less the log y! that no weight changes, (..., n); y is (n,)."""
+        found = -self.a * np.log1p(1 / self.b)
+        some = np.flatnonzero(y > 0)
+        a, b, came = self.a[..., some], self.b[..., some], y[some]
+        found[..., some] += log_gamma(a + came) - log_gamma(a) - came * np.log1p(b)
+        return found
+
+    def over(self, past: Histories) -> tuple[Rate, Array]:
+        """The rates behind histories, and the log-likelihoods of these, (..., n)."""
+        rate, total = self, np.zeros(self.a.shape)
+        for row, y in enumerate(past.values):
+            begun = row >= past.begins
+            total += begun * rate.log_likelihood(y)
+            moved = rate.behind(y)
+            a, b = np.where(begun, moved.a, rate.a), np.where(begun, moved.b, rate.b)
+            rate = replace(rate, a=a, b=b)
+        return rate, total
+
+    @classmethod
+    def begun(cls, tried: Array, level: Array) -> Rate:
+        """Before the first step: rows discount, evidence, B and A / B over the level, (..., 4, n)."""
+        discount, evidence, b, mean = np.moveaxis(tried, -2, 0)
+        return cls(discount, evidence, np.maximum(mean * level * b, LEAST), b)
+
+    @classmethod
+    def of(cls, past: Histories, discounts: Sequence[float], evidence: Sequence[float]) -> Rate:
+        """Behind the last step, (n,): the most likely of the weights, then of the starts."""
+        level = past.values.sum(0) / np.maximum(past.lengths, 1)
+        demands = max(1, int((past.values > 0).sum()))
+
+        def likeliest(tried: Array) -> Array:
+            likely = cls.begun(tried, level).over(past)[1]  # (G, n)
+            shared = SHARED * likely.sum(1, keepdims=True) / demands
+            best = (likely + shared).argmax(0)
+            return np.asarray(tried[best, :, np.arange(len(level))].T)  # (4, n)
+
+        weights = np.array([(*pair, 1.0, 1.0) for pair in product(discounts, evidence)])
+        found = likeliest(np.repeat(weights[..., None], len(level), 2))
+        starts = np.array(list(product(STRENGTHS, MEANS)))
+        tried = np.repeat(found[None], len(starts), 0)  # (S, 4, n)
+        tried[:, 2:] = starts[..., None]
+        return cls.begun(likeliest(tried), level).over(past)[0]

@@ -1,0 +1,148 @@
+"""The Gaussian local level: a random walk seen through noise, by Kalman filter and smoother.
+
+Harvey, "Forecasting, Structural Time Series Models and the Kalman Filter", 1989, sections 3.2 and 3.6:
+
+    y[t] = level[t] + noise of variance R;    level[t + 1] = level[t] + step of variance Q
+    h steps ahead: mean level[T], variance P + h Q + R, with P that of the level as known at T
+
+The start is diffuse; Q and R are those of the largest likelihood, see `kalman`. Steps that were not
+observed are steps of the walk, and P grows over them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.errors import ConfigError
+from demandcast.forecast.forecast import Forecast, time_column
+from demandcast.local.base import CELLS, LocalForecaster, check_panel
+from demandcast.local.histories import Array, chunks
+from demandcast.local.kalman import RATIOS, concentrated, filtered, likeliest_ratio, smoothed
+from demandcast.panel.panel import Panel
+
+
+class LocalLevel(LocalForecaster):
+    """A level that walks at random, seen through Gaussian noise; the forecast is flat.
+
+    Unlike the other local methods it keeps time over steps that were not observed. `mean` is the level.
+    Where a history is never negative, it, quantiles and paths stop at 0; where it is whole, the last
+    two are rounded. A series with one observed value tells no variance: the value is taken for the
+    deviation of its noise.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        ratio: Q / R, 0 or more; None has it fitted per series by maximum likelihood.
+        seed: Of the paths.
+    """
+
+    name = "local_level"
+    summary = "A level that walks at random under noise, by Kalman filter (Harvey, 1989)"
+    settings: ClassVar[dict[str, Any]] = {"ratio": None}
+    ratio: float | None
+
+    def _check(self) -> None:
+        given = self.ratio
+        if given is not None and (
+            isinstance(given, bool)
+            or not isinstance(given, (int, float))
+            or not 0 <= given < np.inf
+        ):
+            raise ConfigError(f"ratio is {given!r}; it is 0 or more, or None to have it fitted")
+
+    def smooth(self, panel: Panel) -> pl.DataFrame:
+        """The level at every step of the history: as known then, and as known now.
+
+        Returns:
+            A row for each series and step: the key columns, time, `filtered`, `filtered_deviation`,
+            `smoothed` and `smoothed_deviation`, in the target's unit. What was filtered is null before
+            a series' first observed value; all four are where there is none.
+
+        Raises:
+            DataError: `panel` is not a Panel.
+        """
+        check_panel(panel)
+        longest = max(1, int(panel.lengths.max(initial=1)))
+        table = np.full((4, panel.n_series, longest), np.nan)
+        for index in chunks(panel, CELLS // len(RATIOS)):
+            values, ratio, noise = self._fitted(panel.select(index))
+            steps = list(filtered(values, [1.0] * len(values), ratio, np.inf))
+            parts = (
+                *(np.stack([s.level for s in steps]), np.stack([s.variance for s in steps])),
+                *smoothed(steps, ratio),
+            )
+            for row, part in enumerate(parts):
+                known = np.isfinite(parts[row | 1])  # a variance stands behind each level
+                found = np.sqrt(part * noise) if row % 2 else part
+                table[row, index, longest - len(values) :] = np.where(known, found, np.nan).T
+        inside = np.arange(longest) >= longest - panel.lengths[:, None]  # (N, longest)
+        series, place = np.nonzero(inside)
+        times = panel.ends()[series] - (longest - 1 - place)
+        names = ("filtered", "filtered_deviation", "smoothed", "smoothed_deviation")
+        return panel.keys[series.tolist()].with_columns(
+            time_column(panel.schema, times, panel.time_zone, panel.time_dtype),
+            *(pl.Series(n, t[inside]).fill_nan(None) for n, t in zip(names, table, strict=True)),
+        )
+
+    def _fitted(self, panel: Panel) -> tuple[Array, Array, Array]:
+        """Histories (T, n), ratios (n,) and variances of the noise (n,)."""
+        history = panel.padded_history(max(1, int(panel.lengths.max(initial=1))))
+        values = np.ascontiguousarray(history.T, np.float64)
+        n = panel.n_series
+        ratio = likeliest_ratio(values) if self.ratio is None else np.full(n, float(self.ratio))
+        return values, ratio, concentrated(values, ratio)[1]
+
+    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+        rng = np.random.default_rng(self.seed)
+        shape = (panel.n_series, self.horizon)
+        mean = np.zeros(shape, np.float32)
+        quantiles = np.zeros((*shape, len(levels)), np.float32)
+        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        scores = np.array([NormalDist().inv_cdf(level) for level in levels])
+        ahead = np.arange(1, self.horizon + 1)
+        for index in chunks(panel, CELLS // len(RATIOS)):
+            values, ratio, noise = self._fitted(panel.select(index))
+            *_, last = filtered(values, [1.0] * len(values), ratio, np.inf)
+            seen = np.isfinite(last.variance)
+            start = np.where(seen, last.variance, 0.0)
+            noise = np.where(seen, noise, 0.0)
+            limits = Limits.of(values)
+            mean[index] = np.maximum(last.level, limits.floor)[:, None]
+            variance = (start[:, None] + ratio[:, None] * ahead + 1) * noise[:, None]  # (n, H)
+            around = np.sqrt(variance)[..., None] * scores
+            quantiles[index] = limits.keep(last.level[:, None, None] + around)
+            if samples is None:
+                continue
+            room = max(1, CELLS // (n_paths * self.horizon))
+            for begin in range(0, len(index), room):
+                some = slice(begin, begin + room)
+                size = (len(index[some]), n_paths, self.horizon)
+                paths = rng.standard_normal(size).cumsum(2) * np.sqrt(ratio[some, None, None])
+                paths += rng.standard_normal((*size[:2], 1)) * np.sqrt(start[some, None, None])
+                paths += rng.standard_normal(size)
+                paths = last.level[some, None, None] + paths * np.sqrt(noise[some, None, None])
+                samples[index[some]] = limits.keep(paths, some)
+        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What values histories (T, n) allow: none below `floor`, whole numbers where `whole`, (n,) each."""
+
+    floor: Array
+    whole: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, values: Array) -> Limits:
+        floor = np.where(np.fmin.reduce(values, 0, initial=np.inf) >= 0, 0.0, -np.inf)
+        return cls(floor, (np.isnan(values) | (values == np.rint(values))).all(0))
+
+    def keep(self, values: Array, some: slice = slice(None)) -> Array:
+        """Values (n, ..., ...) of some of the series, within their limits."""
+        whole = np.where(self.whole[some, None, None], np.rint(values), values)
+        return np.asarray(np.maximum(whole, self.floor[some, None, None]))
