@@ -7,6 +7,8 @@ Departs from the paper: quantiles are steps outwards from the middle one, so tha
 covariates of the future are squeezed to a few numbers a step before the global network sees them;
 lags longer than the horizon and the last season's values, repeated, stand among the covariates of
 the future; forks lie behind the steps that the scale is taken from, so that no fork knows its own.
+`legacy_decoder` puts one linear layer in the place of each of the decoder's networks, as the first
+PyTorch versions had it.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class MQRNNConfig(NeuralConfig):
     squeeze: int = 8  # numbers a step that the global network sees of the covariates ahead
     forks: int = 8  # cutoffs of one window that are learned from
     dropout: float = 0.1
+    legacy_decoder: bool = False  # one linear layer each; mlp, squeeze and dropout are not its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,30 @@ class ConvolutionalEncoder(nn.Module):
         return torch.cat([y.transpose(1, 2), x], -1)
 
 
+class LegacyDecoder(nn.Module):
+    """A linear global layer over the state, copied to every step, and all steps' covariates; a
+    linear local layer for each step.
+
+    The local layer is one product for all steps at once.
+    """
+
+    def __init__(self, hidden: int, covariates: int, width: int, horizon: int, params: int) -> None:
+        super().__init__()
+        self.horizon, self.width = horizon, width
+        self.global_layer = nn.Linear(horizon * (covariates + hidden), (horizon + 1) * width)
+        self.local_layer = nn.Linear(covariates + 2 * width, params)
+
+    def forward(self, ht: Tensor, xf: Tensor) -> Tensor:
+        """State ht (n, hidden) and covariates ahead xf (n, horizon, covariates) -> (n, horizon, params)."""
+        ht = ht.unsqueeze(1).expand(-1, self.horizon, -1)  # (n, horizon, hidden)
+        inp = torch.cat([xf, ht], dim=2).flatten(1)  # (n, horizon * (covariates + hidden))
+        contexts = self.global_layer(inp).view(-1, self.horizon + 1, self.width)
+        ca = contexts[:, -1:].expand(-1, self.horizon, -1)  # (n, horizon, width), of no step
+        c = torch.relu(contexts[:, :-1])  # (n, horizon, width), of each step
+        y: Tensor = self.local_layer(torch.cat([xf, c, ca], dim=2))  # (n, horizon, params)
+        return y
+
+
 class MQRNNNetwork(Network):
     def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
         super().__init__(config, sizes, likelihood, freq)
@@ -93,6 +120,14 @@ class MQRNNNetwork(Network):
         self.encoder = self.make_encoder(encoded, config)
         self.blend = nn.Linear(len(self.far) + len(self.seasons), 1, bias=False)
         nn.init.zeros_(self.blend.weight)
+        self.legacy: LegacyDecoder | None = None
+        if config.legacy_decoder:
+            covariates = sizes.features + len(self.far) + len(self.seasons)
+            self.legacy = LegacyDecoder(
+                self.encoder.width, covariates, config.width, horizon, likelihood.n_params
+            )
+            self.begin(self.legacy.local_layer)
+            return
         self.ahead_stamps = nn.Linear(sizes.features + len(self.far), config.squeeze + config.mlp)
         self.ahead_seasons = nn.Linear(len(self.seasons), config.squeeze + config.mlp, bias=False)
         self.global_mlp = nn.Sequential(
@@ -106,9 +141,13 @@ class MQRNNNetwork(Network):
         self.local_own = nn.Linear(config.width, config.mlp)
         self.local_shared = nn.Linear(config.width + self.static.width, config.mlp, bias=False)
         self.local_out = nn.Linear(config.mlp, likelihood.n_params)
-        nn.init.zeros_(self.local_out.weight)  # at first the season repeated, in narrow bands
-        nn.init.constant_(self.local_out.bias, -3.0)
-        nn.init.zeros_(self.local_out.bias[likelihood.middle])  # type: ignore[attr-defined]
+        self.begin(self.local_out)
+
+    def begin(self, last: nn.Linear) -> None:
+        """At first the season repeated, in narrow bands."""
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, -3.0)
+        nn.init.zeros_(last.bias[self.likelihood.middle])  # type: ignore[attr-defined]
 
     def make_encoder(self, width: int, config: Any) -> RecurrentEncoder | ConvolutionalEncoder:
         return RecurrentEncoder(width, config)
@@ -120,8 +159,7 @@ class MQRNNNetwork(Network):
             window: What is known.
             cutoffs: Steps of the window known at each fork, (forks,): 1 to context.
         """
-        config, context = self.config, window.past_target.shape[1]
-        horizon, batch, forks = config.horizon, len(window), len(cutoffs)
+        context = window.past_target.shape[1]
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
         past = window.past_target / window.scale  # (batch, context)
         x = torch.cat(
@@ -136,17 +174,30 @@ class MQRNNNetwork(Network):
             -1,
         )  # (batch, context, width)
         hidden = self.encoder(x)[:, cutoffs - 1]  # (batch, forks, hidden)
-        ahead = self.ahead(window, past, cutoffs)  # (batch, forks, horizon, squeeze + mlp)
-        squeezed = torch.tanh(ahead[..., : config.squeeze]).flatten(2)
-        contexts = self.global_mlp(torch.cat([hidden, squeezed], -1))
-        contexts = contexts.view(batch, forks, horizon + 1, config.width)
-        shared = torch.cat([contexts[:, :, -1], static[:, None].expand(-1, forks, -1)], -1)
-        local = self.local_own(contexts[:, :, :-1]) + self.local_shared(shared)[:, :, None]
-        params: Tensor = self.local_out(torch.relu(local + ahead[..., config.squeeze :]))
+        params = self.decode(window, past, cutoffs, hidden, static)
         middle = self.likelihood.middle  # type: ignore[attr-defined]
         lift = torch.zeros_like(params)
         lift[..., middle] = self.base(window, past, cutoffs)
         return params + lift
+
+    def decode(
+        self, window: Window, past: Tensor, cutoffs: Tensor, hidden: Tensor, static: Tensor
+    ) -> Tensor:
+        """States (batch, forks, hidden) and what is known ahead -> (batch, forks, horizon, params)."""
+        config, (batch, forks) = self.config, hidden.shape[:2]
+        if self.legacy is not None:
+            covariates = self.covariates(window, past, cutoffs)
+            ht = torch.relu(hidden).flatten(0, 1)  # (batch * forks, hidden)
+            y: Tensor = self.legacy(ht, covariates.flatten(0, 1))
+            return y.view(batch, forks, config.horizon, -1)
+        ahead = self.ahead(window, past, cutoffs)  # (batch, forks, horizon, squeeze + mlp)
+        squeezed = torch.tanh(ahead[..., : config.squeeze]).flatten(2)
+        contexts = self.global_mlp(torch.cat([hidden, squeezed], -1))
+        contexts = contexts.view(batch, forks, config.horizon + 1, config.width)
+        shared = torch.cat([contexts[:, :, -1], static[:, None].expand(-1, forks, -1)], -1)
+        local = self.local_own(contexts[:, :, :-1]) + self.local_shared(shared)[:, :, None]
+        params: Tensor = self.local_out(torch.relu(local + ahead[..., config.squeeze :]))
+        return params
 
     def base(self, window: Window, past: Tensor, cutoffs: Tensor) -> Tensor:
         """What the middle quantile starts from, scaled: (batch, forks, horizon).
@@ -186,6 +237,14 @@ class MQRNNNetwork(Network):
             seasons = [self.repeated(past, cutoffs, p) for p in self.seasons]
             known = known + self.ahead_seasons(torch.stack(seasons, -1))
         return known
+
+    def covariates(self, window: Window, past: Tensor, cutoffs: Tensor) -> Tensor:
+        """The same, as it is: (batch, forks, horizon, features + far lags + seasons)."""
+        place = cutoffs[:, None] + torch.arange(self.config.horizon, device=past.device)
+        lags = window.lags[..., self.far] / window.scale[..., None]  # (batch, steps, far lags)
+        stamps = torch.cat([window.features, lags], -1)
+        seasons = [self.repeated(past, cutoffs, p)[..., None] for p in self.seasons]
+        return torch.cat([stamps[:, place], *seasons], -1)
 
     def loss(self, window: Window) -> Tensor:
         """Pinball loss of every fork, horizon step and quantile that was observed."""
