@@ -21,6 +21,7 @@ _HOMES = {
     "tide": ("demandcast.models.tide", "TiDE"),
     "tsmixer": ("demandcast.models.tsmixer", "TSMixer"),
     "patchtst": ("demandcast.models.patchtst", "PatchTST"),
+    "tft": ("demandcast.models.tft", "TFT"),
     "last_value": ("demandcast.local.naive", "LastValue"),
     "seasonal_naive": ("demandcast.local.naive", "SeasonalNaive"),
     "drift": ("demandcast.local.naive", "Drift"),

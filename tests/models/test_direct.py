@@ -1,4 +1,4 @@
-"""What NHITS, TiDE, TSMixer and PatchTST claim: covariates are placed, and the parts are what the papers say."""
+"""What NHITS, TiDE, TSMixer, PatchTST and TFT claim: covariates are placed, and the parts are what the papers say."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from demandcast.models.nhits import Block
 from demandcast.models.tsmixer import TimeMixing
 from demandcast.panel.panel import Panel
 
-WITH_COVARIATES = (dc.models.NHITS, dc.models.TiDE, dc.models.TSMixer)
+WITH_COVARIATES = (dc.models.NHITS, dc.models.TiDE, dc.models.TSMixer, dc.models.TFT)
 ALL = (*WITH_COVARIATES, dc.models.PatchTST)
 
 

@@ -15,13 +15,13 @@ class StaticEmbedding(nn.Module):
 
     def __init__(self, categories: tuple[int, ...], reals: int, drop: float = 0.1) -> None:
         super().__init__()
-        widths = [min(50, (values + 1) // 2) for values in categories]
+        self.widths = [min(50, (values + 1) // 2) for values in categories]
         self.tables = nn.ModuleList(
             nn.Embedding(values + 1, width)
-            for values, width in zip(categories, widths, strict=True)
+            for values, width in zip(categories, self.widths, strict=True)
         )
         self.drop = drop
-        self.width = sum(widths) + reals
+        self.width = sum(self.widths) + reals
 
     def forward(self, codes: Tensor, reals: Tensor) -> Tensor:
         """Codes (batch, categories) and reals (batch, reals) -> (batch, width)."""

@@ -6,6 +6,7 @@ from demandcast.models.mqrnn import MQCNN, MQRNN
 from demandcast.models.nhits import NHITS
 from demandcast.models.patchtst import PatchTST
 from demandcast.models.shapes import trace
+from demandcast.models.tft import TFT
 from demandcast.models.tide import TiDE
 from demandcast.models.tsmixer import TSMixer
 
@@ -13,6 +14,7 @@ __all__ = [
     "MQCNN",
     "MQRNN",
     "NHITS",
+    "TFT",
     "DLinear",
     "DeepAR",
     "NLinear",

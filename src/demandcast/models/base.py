@@ -328,20 +328,17 @@ class NeuralForecaster(Forecaster):
         n_samples: int | None = None,
         progress: bool = False,
     ) -> Forecast:
-        if self.network is None or self.features is None or self.settled is None:
-            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
         levels = check_levels(levels)
         if n_samples is not None and not self.samples_paths:
             raise ConfigError(
                 f"{self.name} forecasts quantiles and draws no paths; leave n_samples out, or use "
                 "models.DeepAR for joint paths"
             )
+        source = self._reading(panel, future)
+        assert self.network is not None
+        assert self.settled is not None
+        panel = source.panel
         keep_heap()
-        if future is not None:
-            panel = extend(panel, future)
-        self.features.check(panel)
-        source = self._source(panel, self.features, self.settled)
-        source.require_future()
         paths = n_samples or 200
         keep = n_samples is not None or panel.n_series * paths * self.horizon <= KEPT_PATHS
         per_batch = min(ROWS, 12_000_000 // self.horizon)  # torch.quantile takes 16 million values
@@ -369,6 +366,17 @@ class NeuralForecaster(Forecaster):
             if values is not None:
                 _floor(values, panel)
         return Forecast.of(panel, levels, quantiles, mean, samples=kept, model=self.name)
+
+    def _reading(self, panel: Panel, future: Any) -> WindowSource:
+        """The windows that forecasts of this panel are made from, with all that they need."""
+        if self.features is None or self.settled is None:
+            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
+        if future is not None:
+            panel = extend(panel, future)
+        self.features.check(panel)
+        source = self._source(panel, self.features, self.settled)
+        source.require_future()
+        return source
 
     def save(self, path: str | Path) -> None:
         if self.network is None or self.features is None or self.settled is None:
