@@ -15,6 +15,8 @@ _HOMES = {
     "deepar": ("demandcast.models.deepar", "DeepAR"),
     "mqrnn": ("demandcast.models.mqrnn", "MQRNN"),
     "mqcnn": ("demandcast.models.mqrnn", "MQCNN"),
+    "lstnet": ("demandcast.models.lstnet", "LSTNet"),
+    "tpa_lstm": ("demandcast.models.tpa_lstm", "TPALSTM"),
     "dlinear": ("demandcast.models.dlinear", "DLinear"),
     "nlinear": ("demandcast.models.dlinear", "NLinear"),
     "nhits": ("demandcast.models.nhits", "NHITS"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from demandcast import registry
 from demandcast.errors import CheckpointError, ConfigError, DataError, NotFittedError
 from demandcast.forecaster import Forecaster
 from demandcast.models.base import NeuralForecaster
+from demandcast.models.multivariate import MultivariateForecaster
 from demandcast.panel.panel import Panel
 
 HORIZON = 7
 NEURAL = [n for n, kind in registry.classes().items() if issubclass(kind, NeuralForecaster)]
+MULTIVARIATE = [n for n in NEURAL if issubclass(registry.get(n), MultivariateForecaster)]
 
 
 def make(name: str, **hyper: Any) -> Forecaster:
@@ -177,20 +179,19 @@ def test_missing_values_poison_nothing(name: str, panel: Panel) -> None:
 def test_a_window_sees_nothing_at_or_behind_its_limit(name: str, panel: Panel) -> None:
     model = fitted(name, panel)
     source = model._source(panel, model.features, model.settled)
-    other = model._source(replace(panel, target=panel.target + 1000), model.features, model.settled)
     series = torch.arange(panel.n_series)
     cutoffs = source.lengths[series] - 30
     ours = source.windows(series, cutoffs, cutoffs)
     assert not ours.future_observed.any()
     # the same rows with another value everywhere behind the cutoff: an equal window
-    target = torch.from_numpy(panel.target.copy())
+    target = panel.target.copy()
     for i in range(panel.n_series):
         begin = int(panel.begins[i] + cutoffs[i])
         target[begin : int(panel.begins[i] + panel.extents[i])] = 1e6
-    other.target = target
+    other = model._source(replace(panel, target=target), model.features, model.settled)
     theirs = other.windows(series, cutoffs, cutoffs)
-    for field in ("past_target", "lags", "scale", "future_target", "past_features"):
-        assert torch.equal(getattr(ours, field), getattr(theirs, field)), field
+    for field in fields(ours):
+        assert torch.equal(getattr(ours, field.name), getattr(theirs, field.name)), field.name
 
 
 @pytest.mark.parametrize("name", NEURAL)
@@ -208,7 +209,7 @@ def test_scaling_the_data_scales_the_forecast(name: str, panel: Panel) -> None:
     source = model._source(large, model.features, model.settled)
     window = source.latest(torch.arange(known.n_series))
     reals = window.static_reals.clone()
-    reals[:, -1] -= np.log(1000)
+    reals[:, -1:] -= np.log(1000)  # none where all series are read at once
     quantiles, _, _ = model.network.predict(
         replace(window, static_reals=reals),
         torch.tensor(first.levels),
@@ -240,11 +241,23 @@ def test_known_covariates_must_reach_the_horizon(name: str, panel: Panel) -> Non
         model.predict(whole)
 
 
-@pytest.mark.parametrize("name", NEURAL)
+@pytest.mark.parametrize("name", [n for n in NEURAL if n not in MULTIVARIATE])
 def test_new_series_are_forecast_too(name: str, panel: Panel) -> None:
     known = panel.drop_last(HORIZON)
     model = fitted(name, known.select([0, 1, 2]), series_embedding=True)
     assert model.predict(known.select([4, 5])).n_series == 2
+
+
+@pytest.mark.parametrize("name", MULTIVARIATE)
+def test_a_network_of_all_series_forecasts_those_it_knows(name: str, panel: Panel) -> None:
+    """Its weights belong to its series: new ones are refused by name, absent ones are masked."""
+    known = panel.drop_last(HORIZON)
+    model = fitted(name, known.select([0, 1, 2]))
+    assert np.isfinite(model.predict(known.select([2, 1])).quantiles).all()
+    with pytest.raises(DataError, match=rf"{known.key(4)} \(2 in all\).*nhits"):
+        model.predict(known.select([1, 4, 5]))
+    with pytest.raises(DataError, match=r"at most 5, but the panel has 6; .*most_series"):
+        fitted(name, known, most_series=5)
 
 
 @pytest.mark.parametrize("name", registry.names())

@@ -16,6 +16,7 @@ from demandcast import registry
 from demandcast.frames import read_panel
 from demandcast.frames.examples import retail
 from demandcast.models.base import NeuralForecaster
+from demandcast.models.multivariate import MultivariateForecaster
 from demandcast.models.shapes import BATCH, Intermediate, Trace, trace
 from demandcast.panel.panel import Panel
 
@@ -81,10 +82,14 @@ def test_shapes_at_line_ends_are_true(name: str, panel: Panel) -> None:
     assert issubclass(kind, NeuralForecaster)
     likelihood = kind(horizon=9).make_likelihood(kind.Config(horizon=9, likelihood="auto"), panel)
     sizes = {"batch": BATCH, "horizon": 9, "context": found.context, "params": likelihood.n_params}
+    if issubclass(kind, MultivariateForecaster):
+        sizes |= {"series": panel.n_series, "steps": 9}
     checked = 0
     for row in found.rows:
         if row.source is None or Path(row.source[0]).parent.name != "models":
             continue
+        if issubclass(kind, MultivariateForecaster) and row.source[0].endswith("models/base.py"):
+            continue  # the shapes there are those of one series
         axes = stated(row.source[0]).get((row.name, row.source[1]))
         if axes is not None and axes[0] == "batch":
             check(row, axes, sizes)

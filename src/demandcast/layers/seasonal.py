@@ -21,17 +21,20 @@ class SeasonalLinear(nn.Linear):
 
     The weight of the value one season before each step, or two or more where the horizon is longer,
     begins at 1 and all others at 0. So few steps of training start from a forecast that is no
-    worse than naive, and every mix of seasons, levels and trends can be learned from there.
+    worse than naive, and every mix of seasons, levels and trends can be learned from there. The
+    steps before `first` are left out, where they are not wanted.
     """
 
-    def __init__(self, context: int, horizon: int, period: int, weight: float = 1.0) -> None:
-        super().__init__(context, horizon)
-        step = torch.arange(horizon)
+    def __init__(
+        self, context: int, horizon: int, period: int, weight: float = 1.0, first: int = 0
+    ) -> None:
+        super().__init__(context, horizon - first)
+        step = torch.arange(first, horizon)
         with torch.no_grad():
             self.weight.zero_()
             self.bias.zero_()
-            self.weight[step, context - period + step % period] = weight
+            self.weight[step - first, context - period + step % period] = weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., context) -> (..., horizon)."""
+        """(..., context) -> (..., horizon - first)."""
         return super().forward(x)

@@ -2,12 +2,14 @@
 
 from demandcast.models.deepar import DeepAR
 from demandcast.models.dlinear import DLinear, NLinear
+from demandcast.models.lstnet import LSTNet
 from demandcast.models.mqrnn import MQCNN, MQRNN
 from demandcast.models.nhits import NHITS
 from demandcast.models.patchtst import PatchTST
 from demandcast.models.shapes import trace
 from demandcast.models.tft import TFT
 from demandcast.models.tide import TiDE
+from demandcast.models.tpa_lstm import TPALSTM
 from demandcast.models.tsmixer import TSMixer
 
 __all__ = [
@@ -15,8 +17,10 @@ __all__ = [
     "MQRNN",
     "NHITS",
     "TFT",
+    "TPALSTM",
     "DLinear",
     "DeepAR",
+    "LSTNet",
     "NLinear",
     "PatchTST",
     "TSMixer",

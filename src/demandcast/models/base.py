@@ -31,6 +31,7 @@ from demandcast.train.allocator import keep_heap
 from demandcast.train.checkpoint import read_tensors, write_atomically, write_tensors
 from demandcast.train.loop import Training, TrainingLog, train
 from demandcast.windows.features import Features
+from demandcast.windows.multivariate import StampSampler
 from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.window import Sizes, Window, WindowSource
 
@@ -237,9 +238,7 @@ class NeuralForecaster(Forecaster):
         network.likelihood.check_target(panel.target)
         device = torch.device(config.device)
         extra = self._extra(config)
-        sampler = WindowSampler(
-            panel, horizon=config.horizon + extra, held_out=config.validation, rho=config.rho
-        )
+        sampler = self._sampler(panel, config)
         if config.epochs is not None:
             steps = config.epochs * -(-sampler.n_windows // config.batch_size)
             config = replace(config, max_steps=steps)
@@ -283,6 +282,10 @@ class NeuralForecaster(Forecaster):
             likelihood = self.make_likelihood(config, None)  # may have weights of its own
             network = self.Net(config, source.sizes, likelihood, panel.schema.freq)
         return network.to(config.device), source, config
+
+    def _sampler(self, panel: Panel, config: NeuralConfig) -> WindowSampler | StampSampler:
+        horizon = config.horizon + self._extra(config)
+        return WindowSampler(panel, horizon=horizon, held_out=config.validation, rho=config.rho)
 
     def _extra(self, config: Any) -> int:
         return int(config.forks) - 1 if self.forks else 0

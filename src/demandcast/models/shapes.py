@@ -150,6 +150,8 @@ def _words(network: Network, window: Window) -> dict[int, str]:
     """Sizes that have a name; where two axes have one size the more frequent one names it."""
     context, horizon = window.past_target.shape[1], window.future_target.shape[1]
     words = {context + horizon: "context + horizon", network.likelihood.n_params: "params"}
+    if window.past_target.ndim == 3:
+        words[window.past_target.shape[2]] = "series"
     return words | {horizon: "horizon", context: "context"}
 
 

@@ -52,6 +52,7 @@ class Sizes:
     past_features: int
     categories: tuple[int, ...]  # values in each vocabulary, the unknown not counted
     reals: int
+    series: int = 1  # in one window; more than 1 where a network reads all of them at once
 
 
 def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,128 @@
+"""LSTNet: a convolution over all series, a recurrence, one that skips whole periods, and a linear highway.
+
+Lai, Chang, Yang, Liu, "Modeling Long- and Short-Term Temporal Patterns with Deep Neural Networks",
+SIGIR 2018; arXiv:1703.07015.
+
+Departs from the paper: emits the parameters of a likelihood, for all steps of the horizon unless
+`single_step` is set; the highway begins as the last season repeated and the dense layer at 0; scales are
+those of the context, where the paper's are of the whole file, test included; the calendar may be read
+beside the series; the candidate of the recurrences is tanh, as in the authors' code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.seasonal import season_within
+from demandcast.likelihoods.base import Likelihood
+from demandcast.models.base import _require
+from demandcast.models.multivariate import (
+    MultivariateConfig,
+    MultivariateForecaster,
+    MultivariateNetwork,
+)
+from demandcast.windows.window import Sizes, Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSTNetConfig(MultivariateConfig):
+    max_steps: int = 500
+    learning_rate: float = 5e-3
+    dropout: float = 0.2
+    kernel: int = 6  # steps each filter of the convolution spans
+    channels: int = 50  # filters
+    hidden: int = 50  # nodes of the recurrence
+    skip: int | None = (
+        None  # steps that the skip recurrence goes back at a time: one season; 0 for none
+    )
+    skip_hidden: int = 5  # its nodes, for each of the `skip` phases
+    attention: bool = False  # LSTNet-Attn: attention over the recurrence in place of the skip
+
+    def __post_init__(self) -> None:
+        """Refuse a skip backwards, and one beside the attention."""
+        super().__post_init__()
+        _require(self.skip is None or self.skip >= 0, self, "skip", "a number of steps; 0 for none")
+        _require(not (self.attention and self.skip), self, "skip", "0 or None where attention=True")
+        for name in ("kernel", "channels", "hidden", "skip_hidden"):
+            _require(getattr(self, name) >= 1, self, name, "a whole number, 1 or more")
+
+
+class SkipGRU(nn.Module):
+    """Section 3.4: a recurrence whose last state is `period` steps ago, one for each phase, all alike."""
+
+    def __init__(self, channels: int, hidden: int, period: int) -> None:
+        super().__init__()
+        self.period = period
+        self.gru = nn.GRU(channels, hidden, batch_first=True)
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """(batch, columns, channels) -> (batch, period * hidden), oldest phase first."""
+        batch, length, channels = columns.shape
+        turns = length // self.period
+        phases = columns[:, length - turns * self.period :].view(
+            batch, turns, self.period, channels
+        )  # (batch, turns, period, channels)
+        phases = phases.transpose(1, 2).flatten(0, 1)  # (batch * period, turns, channels)
+        last: Tensor = self.gru(phases)[1]  # (1, batch * period, hidden)
+        return last.view(batch, -1)
+
+
+class LSTNetNetwork(MultivariateNetwork):
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__(config, sizes, likelihood, freq)
+        kernel = min(config.kernel, config.context)
+        columns = config.context - kernel + 1
+        self.conv = nn.Conv1d(self.inputs, config.channels, kernel)
+        self.gru = nn.GRU(config.channels, config.hidden, batch_first=True)
+        period = season_within(freq, columns) if config.skip is None else config.skip
+        self.skip = None  # where no period is known, or the context holds none
+        if 1 < period <= columns and not config.attention:
+            self.skip = SkipGRU(config.channels, config.skip_hidden, period)
+        width = config.hidden + (config.skip_hidden * period if self.skip else 0)
+        width += config.hidden if config.attention else 0
+        self.dropout = nn.Dropout(config.dropout)
+        self.dense = nn.Linear(width, self.steps * sizes.series)
+        nn.init.zeros_(self.dense.weight)
+        nn.init.zeros_(self.dense.bias)
+        self.shared = ParameterHead(width, likelihood, self.steps)
+        nn.init.zeros_(self.shared.bias)  # the spread's own `still` is there once
+
+    def forward(self, window: Window) -> Tensor:
+        x, inputs, last = self.read(window)  # inputs: (batch, context, inputs)
+        columns = torch.relu(self.conv(inputs.transpose(1, 2)))  # (batch, channels, columns)
+        columns = self.dropout(columns).transpose(1, 2)  # (batch, columns, channels)
+        states, _ = self.gru(columns)  # (batch, columns, hidden)
+        hidden = states[:, -1]  # (batch, hidden)
+        if self.config.attention:
+            hidden = torch.cat([attended(states), hidden], -1)  # (batch, 2 * hidden)
+        if self.skip is not None:
+            hidden = torch.cat([hidden, self.skip(columns)], -1)  # (batch, width)
+        hidden = self.dropout(hidden)
+        learned = self.dense(hidden).view(len(x), self.steps, -1)  # (batch, steps, series)
+        return self.written(window, x, learned + last, self.shared(hidden))
+
+
+def attended(states: Tensor) -> Tensor:
+    """Section 3.6: the states weighed by their likeness to the last, (batch, steps, hidden) -> (batch, hidden).
+
+    The likeness is a dot product over the root of its length, the weights its softmax.
+    """
+    likeness = (states @ states[:, -1, :, None]).squeeze(-1)  # (batch, steps)
+    weights = torch.softmax(likeness / states.shape[-1] ** 0.5, -1)  # (batch, steps)
+    return (weights[:, None] @ states).squeeze(1)
+
+
+class LSTNet(MultivariateForecaster):
+    """LSTNet, with any likelihood; "auto" is the quantile grid."""
+
+    name = "lstnet"
+    summary = "all series at once: convolution, skipping recurrence, AR highway (Lai et al. 2018)"
+    takes = "target, available"
+    gives = "quantiles"
+    Config = LSTNetConfig
+    Net = LSTNetNetwork

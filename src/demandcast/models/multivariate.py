@@ -1,0 +1,151 @@
+"""What networks that read all series at once share: the block they read, and the way back to single series.
+
+Windows are (batch, context, series). One set of weights belongs to one set of series: those of the fit,
+known by their keys. Training, saving and the forecaster are those of every other network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from demandcast.errors import DataError
+from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.highway import Highway, last_observed
+from demandcast.likelihoods.base import Likelihood
+from demandcast.models.base import DirectConfig, Network, NeuralConfig, NeuralForecaster, _require
+from demandcast.panel.panel import Panel
+from demandcast.windows.features import Features
+from demandcast.windows.multivariate import MultivariateSource, MultivariateWindow, StampSampler
+from demandcast.windows.window import Sizes, Window, WindowSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultivariateConfig(DirectConfig):
+    """What the networks that read all series at once can be told; `rho` and lags are not read."""
+
+    batch_size: int = 32  # windows in a step, each of all series
+    ar: int | None = None  # last steps that the highway reads: all; 0 for no highway
+    last_value: bool = False  # the network sees and learns departures from each series' last value
+    calendar: bool = True  # the stamps' calendar is read beside the series
+    single_step: bool = False  # the papers' task: one network for one step, `horizon` steps ahead
+    most_series: int = 1000  # more are refused: weights and batches grow with them
+
+    def __post_init__(self) -> None:
+        """Refuse a highway of less than no steps."""
+        super().__post_init__()
+        _require(self.ar is None or self.ar >= 0, self, "ar", "a number of steps; 0 for none")
+        _require(self.most_series >= 1, self, "most_series", "a whole number, 1 or more")
+
+
+class MultivariateNetwork(Network):
+    """A network whose `forward` gives parameters of all series, (batch, steps, series, params).
+
+    Its `steps` are the whole horizon, or the last step alone. Beside what the subclass learns stand a
+    highway for the place of each forecast and a head for its spread, both shared by all series.
+    """
+
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__(config, sizes, likelihood, freq)
+        first = config.horizon - 1 if config.single_step else 0
+        self.steps = config.horizon - first
+        self.inputs = sizes.series + (sizes.features if config.calendar else 0)
+        reach = config.context if config.ar is None else min(config.ar, config.context)
+        self.highway = Highway(reach, config.horizon, freq, first) if reach else None
+        self.spread = ParameterHead(config.context, likelihood, self.steps)
+
+    def read(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """What is read of a window.
+
+        Returns:
+            The series, scaled, (batch, context, series); the same with the calendar beside it, (batch,
+            context, inputs); and the last values that were taken off, (batch, 1, series), or 0.
+        """
+        x, last = self.scaled(window), window.scale.new_zeros(())
+        if self.config.last_value:
+            last = last_observed(x, window.past_observed)  # (batch, 1, series)
+            x = (x - last) * window.past_observed  # what was not observed has not departed
+        if not self.config.calendar:
+            return x, x, last
+        return x, torch.cat([x, window.features[:, : x.shape[1]]], -1), last
+
+    def written(self, window: Window, x: Tensor, base: Tensor, spread: Tensor) -> Tensor:
+        """Parameters around a base and the highway's forecast from it.
+
+        Args:
+            window: What was read.
+            x: The series as read, (batch, context, series).
+            base: What was learned and the last values, (batch, steps, series).
+            spread: Added to the parameters of all series, (batch, steps, params).
+        """
+        if self.highway is not None:
+            base = base + self.highway(x)
+        params = self.spread(x.abs().transpose(1, 2)).transpose(1, 2) + spread[:, :, None]
+        return self.lifted(window, params, base)  # (batch, steps, series, params)
+
+    def loss(self, window: Window) -> Tensor:
+        if self.config.single_step:
+            ahead = ("future_target", "future_observed", "future_censored")
+            window = replace(window, **{name: getattr(window, name)[:, -1:] for name in ahead})
+        return super().loss(window)
+
+    def predict(
+        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Quantiles (asked, horizon, levels), mean (asked, horizon) of the series asked for."""
+        assert isinstance(window, MultivariateWindow)
+        row, place = window.row, window.place[:, None]
+        params = self(window)[row, window.step, place]  # (asked, horizon, params)
+        scale = window.scale[row, 0, place]  # (asked, horizon)
+        quantiles = self.likelihood.quantile(params, scale, levels)
+        return quantiles, self.likelihood.mean(params, scale), None
+
+
+class MultivariateForecaster(NeuralForecaster):
+    """A network of all series at once; subclasses name their parts and nothing else."""
+
+    Config: ClassVar[type[MultivariateConfig]]
+    Net: ClassVar[type[MultivariateNetwork]]
+    scaling = "standard"
+
+    def _settle(self, panel: Panel) -> NeuralConfig:
+        most = self.config.most_series  # type: ignore[attr-defined]
+        if panel.n_series > most:
+            raise DataError(
+                f"{self.name} reads all series at once and takes at most {most:,}, but the panel has "
+                f"{panel.n_series:,}; take a network that all series share, such as nhits or tsmixer, "
+                "pick some with panel.select, or raise most_series if memory allows"
+            )
+        # places in the block go by the keys, so features keep them as for an embedding
+        return replace(super()._settle(panel), lags=(), series_embedding=True)
+
+    def _source(self, panel: Panel, features: Features, config: NeuralConfig) -> MultivariateSource:
+        assert isinstance(config, MultivariateConfig)
+        assert config.context is not None
+        return MultivariateSource(
+            panel,
+            features,
+            context=config.context,
+            horizon=config.horizon,
+            scaling=config.scaling,
+            device=config.device,
+            single_step=config.single_step,
+        )
+
+    def _sampler(self, panel: Panel, config: NeuralConfig) -> StampSampler:
+        return StampSampler(panel, horizon=config.horizon, held_out=config.validation)
+
+    def _validation(
+        self, panel: Panel, source: WindowSource, network: Network, config: NeuralConfig
+    ) -> Any:
+        """Loss of the calendar's last stamps, from at most 128 cutoffs spread through them."""
+        end = int(panel.ends().max()) + 1 - int(panel.starts[0])  # in steps of the first series
+        cutoffs = torch.arange(
+            end - config.validation, max(end - config.horizon, end - config.validation) + 1
+        )
+        cutoffs = cutoffs[:: -(-len(cutoffs) // 128)].to(source.device)
+        window = source.windows(torch.zeros_like(cutoffs), cutoffs, torch.full_like(cutoffs, end))
+        return lambda: float(network.loss(window))

@@ -1,0 +1,208 @@
+"""Windows of all series at once, for networks that read a panel as one block of steps and series.
+
+A window stands at a stamp of the calendar that all series share, and holds every series around it. A
+series that has not begun, has ended or was not observed there is masked. Series are known by their
+keys: their place in the block is the one they had at fit, in whatever order a panel brings them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from demandcast.errors import DataError
+from demandcast.panel.panel import Panel
+from demandcast.windows.features import SERIES, Features
+from demandcast.windows.window import Sizes, Window, WindowSource, scale_of
+
+
+@dataclass(frozen=True)
+class MultivariateWindow(Window):
+    """A batch of windows of all series: every target, mask, scale and level has a last axis for them.
+
+    `past_target` is (batch, context, series), `future_target` (batch, horizon, series), `scale` and
+    `level` (batch, 1, series); `features` are those of the calendar. There are no lags, past
+    covariates or static inputs. Forecasts are asked of single series, so a window says which:
+    """
+
+    place: Tensor  # (asked,): of the series asked for, among all of them
+    row: Tensor  # (asked, horizon): the window that forecasts each step of it
+    step: Tensor  # (horizon,): the step of that window
+
+
+class MultivariateSource(WindowSource):
+    """A panel as one grid of stamps and series, and the one operation that reads windows from it.
+
+    Args:
+        panel, features, context, horizon, scaling, device: As of `WindowSource`; the features hold the
+            keys of the series.
+        single_step: Each window forecasts its last step only, so that the earlier steps of a horizon
+            are forecast by windows that end as many steps earlier.
+
+    Raises:
+        DataError: A series was not there at fit.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        features: Features,
+        *,
+        context: int,
+        horizon: int,
+        scaling: str,
+        device: torch.device | str = "cpu",
+        single_step: bool = False,
+    ) -> None:
+        super().__init__(
+            panel, features, context=context, horizon=horizon, scaling=scaling, device=device
+        )
+        keys = list(features.vocabularies).index(SERIES)
+        place = features.codes(panel)[:, keys] - 1  # (N,)
+        if (place < 0).any():
+            new = np.flatnonzero(place < 0)
+            raise DataError(
+                f"series {panel.key(int(new[0]))} ({len(new):,} in all) was not there at fit, and a "
+                "multivariate network has weights for each series; fit it on this panel, or take one "
+                "that serves new series too, such as nhits or tsmixer"
+            )
+        self.n_series = len(features.vocabularies[SERIES])
+        self.single_step = single_step
+        first = int(panel.starts.min())
+        self.places = self._put(place)
+        self.starts = self._put(panel.starts - first)
+        self.grid = self._put(self._on_one_grid(panel, place, first))  # (stamps, series)
+        if panel.available is not None:
+            sold = self._on_one_grid(panel, place, first, panel.available.astype(np.float32))
+            self.sold = self._put(sold)  # (stamps, series); 0 where it could not be bought
+
+    def _on_one_grid(
+        self, panel: Panel, place: Any, first: int, values: Any = None
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        """The history of every series under its stamps, (stamps, series); NaN where there is none."""
+        series = np.repeat(np.arange(panel.n_series), panel.lengths)
+        step = np.arange(panel.n_steps) - np.repeat(
+            np.cumsum(panel.lengths) - panel.lengths, panel.lengths
+        )
+        grid = np.full((int(panel.ends().max()) + 1 - first, self.n_series), np.nan, np.float32)
+        source = panel.target if values is None else values
+        grid[step + panel.starts[series] - first, place[series]] = source[
+            step + panel.begins[series]
+        ]
+        return grid
+
+    @property
+    def sizes(self) -> Sizes:
+        width = self.calendar.shape[1]
+        return Sizes(0, width, 0, categories=(), reals=0, series=self.n_series)
+
+    def windows(
+        self, series: Tensor, cutoffs: Tensor, limits: Tensor, *, extra: int = 0
+    ) -> MultivariateWindow:
+        """Gather windows of all series, one for each cutoff of the series named; see `WindowSource`.
+
+        Args:
+            series: Row in the panel of the series that each window is asked for, (batch,).
+            cutoffs: In steps from that series' begin, (batch,).
+            limits: First step of that series that may not be read, (batch,); the same stamp holds for
+                all other series.
+            extra: As of `WindowSource`.
+        """
+        row = torch.arange(len(series), device=self.device)[:, None].expand(-1, self.horizon)
+        starts = self.starts[series]
+        return self._gather(starts + cutoffs, starts + limits, self.places[series], row, extra)
+
+    def latest(self, series: Tensor) -> MultivariateWindow:
+        """Windows whose horizon begins behind the last step of these series, one for all that end alike."""
+        ends, row = torch.unique(self.starts[series] + self.lengths[series], return_inverse=True)
+        row = row[:, None].expand(-1, self.horizon)  # (asked, horizon)
+        if self.single_step:
+            back = torch.arange(self.horizon - 1, -1, -1, device=self.device)
+            ends = (ends[:, None] - back).flatten()  # (ends * horizon,)
+            row = row * self.horizon + torch.arange(self.horizon, device=self.device)
+        return self._gather(ends, ends, self.places[series], row, 0)
+
+    def _gather(
+        self, stamps: Tensor, limits: Tensor, place: Tensor, row: Tensor, extra: int
+    ) -> MultivariateWindow:
+        context = self.context
+        steps = stamps[:, None] + self.span  # (batch, context + horizon)
+        inside = (steps >= 0) & (steps < limits[:, None]) & (steps < len(self.grid))
+        rows = steps.clamp(0, len(self.grid) - 1)
+        values = self.grid[rows]  # (batch, context + horizon, series)
+        seen = inside[..., None] & ~values.isnan()
+        values = torch.where(seen, values, 0.0)
+        past, past_seen = values[:, :context], seen[:, :context]
+        scale, level = scale_of(
+            past[:, : context - extra].transpose(1, 2),
+            past_seen[:, : context - extra].transpose(1, 2),
+            self.scaling,
+        )  # (batch, series, 1)
+        scale, level = scale.transpose(1, 2), level.transpose(1, 2)
+        censored = (
+            torch.zeros_like(seen) if self.available is None else seen & (self.sold[rows] == 0)
+        )
+        stamp = (steps + context).clamp(0, len(self.calendar) - 1)  # the calendar begins so early
+        none = past.new_zeros(len(stamps), 0)
+        return MultivariateWindow(
+            past_target=torch.where(past_seen, past, level),
+            past_observed=past_seen,
+            future_target=values[:, context:],
+            future_observed=seen[:, context:],
+            past_censored=censored[:, :context],
+            future_censored=censored[:, context:],
+            lags=past.new_zeros(len(stamps), context + self.horizon, 0),
+            features=self.calendar[stamp],
+            past_features=past.new_zeros(len(stamps), context, 0),
+            static_codes=none.to(torch.int64),
+            static_reals=none,
+            scale=scale,
+            level=level if self.scaling == "standard" else torch.zeros_like(level),
+            place=place,
+            row=row,
+            step=torch.arange(self.horizon, device=self.device)
+            if not self.single_step
+            else torch.zeros(self.horizon, dtype=torch.int64, device=self.device),
+        )
+
+
+class StampSampler:
+    """Draws stamps of the calendar to learn from, each as often as there are series then.
+
+    Drawn like `WindowSampler`, and told in steps of the panel's first series, which any other could
+    stand in for. What is held out are the last stamps of the calendar.
+    """
+
+    def __init__(self, panel: Panel, *, horizon: int, held_out: int) -> None:
+        first = int(panel.starts.min())
+        self.limit = (
+            int(panel.ends().max()) + 1 - first - held_out
+        )  # the first stamp not learned from
+        self.origin = int(panel.starts[0]) - first
+        begins = panel.starts - first + 1  # a window knows one step at least
+        last = np.minimum(panel.starts - first + panel.lengths, self.limit) - horizon
+        usable = np.minimum(panel.starts - first + panel.lengths, self.limit) >= begins + 1
+        last = np.maximum(last, begins)[usable]  # included; a short horizon is masked where it ends
+        if not usable.any():
+            raise DataError(
+                f"no series has more than {held_out + 1} steps, and {held_out} are held out for "
+                "validation; use validation=0, a shorter horizon, or longer histories"
+            )
+        change = np.zeros(self.limit + 1, np.int64)
+        np.add.at(change, begins[usable], 1)
+        np.add.at(change, last + 1, -1)
+        counts = change.cumsum()  # series that may stand at each stamp
+        self.n_windows = int((counts > 0).sum())
+        self.cumulative = np.cumsum(counts / counts.sum())
+
+    def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """The first series, cutoffs and limits of a batch, (batch,) each, int64."""
+        uniform = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
+        stamps = np.searchsorted(self.cumulative, uniform * self.cumulative[-1], side="right")
+        cutoffs = torch.from_numpy(stamps.astype(np.int64)) - self.origin
+        limits = torch.full_like(cutoffs, self.limit - self.origin)
+        return torch.zeros_like(cutoffs), cutoffs, limits

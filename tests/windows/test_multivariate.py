@@ -1,0 +1,142 @@
+"""Windows of all series at once: who stands where, what is masked, and which stamps are drawn."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import demandcast as dc
+from demandcast.errors import DataError
+from demandcast.panel.panel import Panel
+from demandcast.windows.features import Features
+from demandcast.windows.multivariate import MultivariateSource, StampSampler
+
+HORIZON, CONTEXT = 3, 5
+
+
+@pytest.fixture
+def panel() -> Panel:
+    """Three series that begin and end at different steps; one has a hole."""
+    spans = {"b": range(2, 20), "a": range(14), "c": range(6, 20)}
+    rows = [
+        {"unique_id": key, "ds": step, "y": 100.0 * i + step}
+        for i, (key, steps) in enumerate(spans.items())
+        for step in steps
+        if (key, step) != ("c", 12)
+    ]
+    return dc.read_panel(pl.DataFrame(rows))
+
+
+def source_of(panel: Panel, fitted_on: Panel | None = None, **options: bool) -> MultivariateSource:
+    features = Features.of(fitted_on or panel, (), series=True)
+    sizes = {"context": CONTEXT, "horizon": HORIZON, "scaling": "standard"}
+    return MultivariateSource(panel, features, **sizes, **options)  # type: ignore[arg-type]
+
+
+def at(panel: Panel, i: int, stamp: int) -> float:
+    step = stamp - int(panel.starts[i])
+    return float(panel.history(i)[step]) if 0 <= step < panel.lengths[i] else float("nan")
+
+
+def test_every_value_stands_under_its_stamp(panel: Panel) -> None:
+    source = source_of(panel)
+    series = torch.tensor([1, 2, 0])
+    cutoffs = torch.tensor([9, 4, 16])
+    limits = cutoffs + torch.tensor([3, 2, 0])
+    window = source.windows(series, cutoffs, limits)
+    for row in range(3):
+        cutoff = int(panel.starts[series[row]] + cutoffs[row])
+        limit = int(panel.starts[series[row]] + limits[row])
+        for i in range(panel.n_series):
+            past = [at(panel, i, cutoff - CONTEXT + s) for s in range(CONTEXT)]
+            seen = ~np.isnan(past)
+            assert window.past_observed[row, :, i].tolist() == seen.tolist()
+            np.testing.assert_array_equal(
+                window.past_target[row, :, i].numpy()[seen], np.array(past)[seen]
+            )
+            assert window.level[row, 0, i].item() == pytest.approx(
+                np.mean(np.array(past)[seen]) if seen.any() else 0
+            )
+            ahead = [
+                at(panel, i, s) if s < limit else np.nan for s in range(cutoff, cutoff + HORIZON)
+            ]
+            seen = ~np.isnan(ahead)
+            assert window.future_observed[row, :, i].tolist() == seen.tolist()
+            np.testing.assert_array_equal(
+                window.future_target[row, :, i].numpy()[seen], np.array(ahead)[seen]
+            )
+
+
+def test_places_go_by_keys_whatever_the_order(panel: Panel) -> None:
+    straight, mixed = source_of(panel), source_of(panel.select([2, 0, 1]), fitted_on=panel)
+    assert torch.equal(straight.grid.nan_to_num(), mixed.grid.nan_to_num())
+    assert mixed.places.tolist() == [2, 0, 1]
+    part = source_of(panel.select([2]), fitted_on=panel)
+    assert part.grid[:, :2].isnan().all()
+    assert not part.grid[:, 2].isnan().all()
+
+
+def test_new_series_are_named(panel: Panel) -> None:
+    key = panel.key(1)
+    with pytest.raises(DataError, match=rf"series {key} \(1 in all\) was not there at fit"):
+        source_of(panel, fitted_on=panel.select([0, 2]))
+
+
+def test_each_series_is_forecast_from_its_own_end(panel: Panel) -> None:
+    window = source_of(panel).latest(torch.arange(3))
+    ends = panel.ends() + 1
+    assert len(window) == len(set(ends))  # one window for all that end alike
+    assert window.step.tolist() == [0, 1, 2]
+    for i in range(3):
+        row = int(window.row[i, 0])
+        assert (window.row[i] == row).all()
+        for j in range(3):  # of the others, nothing behind this series' end
+            last = at(panel, j, int(ends[i]) - 1)
+            assert window.past_observed[row, -1, j].item() == (not np.isnan(last))
+    assert not window.future_observed.any()
+
+
+def test_single_steps_come_from_windows_that_end_earlier(panel: Panel) -> None:
+    window = source_of(panel, single_step=True).latest(torch.tensor([0]))
+    assert window.row.tolist() == [[0, 1, 2]]
+    assert window.step.tolist() == [0, 0, 0]
+    end = int(panel.ends()[0])
+    assert [at(panel, 0, end - back) for back in (2, 1, 0)] == window.past_target[:, -1, 0].tolist()
+
+
+def test_the_calendar_of_a_window_is_that_of_its_stamps() -> None:
+    days = pl.datetime_range(pl.datetime(2024, 1, 1), pl.datetime(2024, 3, 1), "1d", eager=True)
+    panel = dc.read_panel(pl.DataFrame({"unique_id": "a", "ds": days, "y": range(len(days))}))
+    window = source_of(panel).windows(torch.tensor([0]), torch.tensor([10]), torch.tensor([20]))
+    stamps = panel.starts[0] + 10 + np.arange(-CONTEXT, HORIZON)
+    np.testing.assert_array_equal(window.features[0].numpy(), panel.freq.calendar(stamps))
+
+
+@pytest.mark.parametrize("held_out", [0, 4])
+def test_stamps_are_drawn_as_often_as_series_stand_there(panel: Panel, held_out: int) -> None:
+    sampler = StampSampler(panel, horizon=HORIZON, held_out=held_out)
+    series, cutoffs, limits = sampler.draw(20_000, torch.Generator().manual_seed(0))
+    assert not series.any()
+    stamps = Counter((cutoffs + int(panel.starts[0])).tolist())
+    end = 20 - held_out
+    assert set((limits + int(panel.starts[0])).tolist()) == {end}
+    wanted = Counter(
+        stamp
+        for i in range(3)
+        for stamp in range(
+            int(panel.starts[i]) + 1, min(int(panel.ends()[i]) + 1, end) - HORIZON + 1
+        )
+    )
+    assert set(stamps) == set(wanted)
+    assert sampler.n_windows == len(wanted)
+    for stamp, count in wanted.items():
+        assert stamps[stamp] / 20_000 == pytest.approx(count / wanted.total(), abs=0.01)
+
+
+def test_what_is_too_short_to_learn_from_is_said(panel: Panel) -> None:
+    with pytest.raises(DataError, match="19 are held out"):
+        StampSampler(panel, horizon=HORIZON, held_out=19)
