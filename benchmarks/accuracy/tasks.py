@@ -56,6 +56,25 @@ def _nominal(name: str, every: str) -> Callable[[Path], dc.Panel]:
     return load
 
 
+HOLIDAYS = {"super_bowl": 2, "labor_day": 9, "thanksgiving": 11, "christmas": 12}  # month of each
+
+
+def _walmart(data: Path) -> dc.Panel:
+    """Weekly sales with a flag for each holiday: the four differ in what they do to sales."""
+    frame = pl.read_parquet(data / "walmart_weekly.parquet")
+    month = pl.col("ds").dt.month()
+    flags = [
+        (pl.col("is_holiday") * (month == number)).cast(pl.Int8).alias(name)
+        for name, number in HOLIDAYS.items()
+    ]
+    return dc.read_panel(
+        frame.with_columns(flags),
+        known=list(HOLIDAYS),
+        static=["dept", "store_type", "store_size"],
+        static_table=data / "walmart_weekly_static.parquet",
+    )
+
+
 def _m5(data: Path) -> dc.Panel:
     """Unit sales, with department and store; no prices, which the source does not give."""
     return dc.read_panel(
@@ -81,6 +100,8 @@ TASKS = {
         24, _wide("electricity_10clients_2014", "^client.*$"), folds=28
     ),
     "gefcom2012_load": Task(24, _wide("gefcom2012_load", "^zone.*$"), folds=28),
+    "electricity_168h": Task(168, _wide("electricity_10clients_2014", "^client.*$"), folds=4),
+    "gefcom2012_168h": Task(168, _wide("gefcom2012_load", "^zone.*$"), folds=4),
     "rossmann_top100": Task(
         48,
         _long(
@@ -93,6 +114,7 @@ TASKS = {
         8,
         _long("walmart_weekly", known=["is_holiday"], static=["dept", "store_type", "store_size"]),
     ),
+    "walmart_holidays": Task(8, _walmart),
     "stallion_monthly": Task(
         6,
         _long(

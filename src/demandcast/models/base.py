@@ -199,6 +199,10 @@ class NeuralForecaster(Forecaster):
         season = max((p for p in panel.freq.periods if p <= 168), default=1)
         return max(2 * self.horizon, season)
 
+    def auto_scaling(self, likelihood: Likelihood) -> str:
+        """How contexts are scaled where the user does not say."""
+        return "one_plus_mean" if likelihood.counts else self.scaling
+
     def _settle(self, panel: Panel) -> NeuralConfig:
         with torch.random.fork_rng([]):  # weights a likelihood may have are not kept
             likelihood = self.make_likelihood(self.config, panel)
@@ -207,7 +211,7 @@ class NeuralForecaster(Forecaster):
         lags = panel.freq.lags() if self.config.lags is None else self.config.lags
         scaling = self.config.scaling
         if scaling == "auto":
-            scaling = "one_plus_mean" if likelihood.counts else self.scaling
+            scaling = self.auto_scaling(likelihood)
         return replace(
             self.config,
             context=context,

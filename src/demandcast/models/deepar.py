@@ -4,10 +4,13 @@ Salinas, Flunkert, Gasthaus, Januschowski, "DeepAR: Probabilistic forecasting wi
 recurrent networks", International Journal of Forecasting 36 (2020), 1181-1191; arXiv:1704.04110.
 
 Departs from the paper: lagged values of the target are inputs beside z[t-1], as in GluonTS, and
-reach the head by a linear path of their own too, which begins as the season repeated where the
-likelihood has a location, so that few steps suffice; an unobserved value enters as the context's mean
-with a flag, not as a draw; log(scale) is an input. Covariates known to the cutoff only have no place
-in a network that feeds itself, and are not read.
+reach the head by a linear path of their own too, which begins as the shortest season repeated where
+the likelihood has a location, so that few steps suffice; such a likelihood sees the context
+standardised, not divided by its mean; an unobserved value enters as the context's mean with a flag,
+not as a draw; log(scale) is an input. Over the horizon of half of the windows the network learns from
+draws of its own, as it will have to forecast: from true values alone it learns how sure it may be of
+one step, and its bands are too narrow for the steps behind. Covariates known to the cutoff only have
+no place in a network that feeds itself, and are not read.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast import likelihoods
+from demandcast.errors import ConfigError
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
@@ -27,12 +31,22 @@ from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window
 
+PASSES = 4  # over the horizon, to come from true values to own draws
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeepARConfig(NeuralConfig):
     hidden: int = 40  # nodes of each LSTM layer
     layers: int = 2
     dropout: float = 0.1  # between layers
+    own_draws: float = 0.5  # share of windows whose horizon is learned from the network's own draws
+    rho: float = 0.0  # every window alike: two large series of two hundred would fill the batches
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        super().__post_init__()
+        if not 0 <= self.own_draws <= 1:
+            raise ConfigError(f"own_draws is {self.own_draws!r}; it is between 0 and 1")
 
 
 class DeepARNetwork(Network):
@@ -53,7 +67,7 @@ class DeepARNetwork(Network):
         if likelihood.located and seasons:  # at first, one season before, and little else
             place = likelihood.lift(torch.zeros(likelihood.n_params), torch.ones(()))
             with torch.no_grad():
-                self.skip.weight[:, self.lags.index(seasons[-1])] = place
+                self.skip.weight[:, self.lags.index(seasons[0])] = place
                 self.head.weight.mul_(0.1)
                 self.head.bias.zero_()
 
@@ -62,30 +76,68 @@ class DeepARNetwork(Network):
         seen = torch.cat([window.past_observed, window.future_observed], 1)  # (batch, steps)
         before = torch.cat([seen[:, :1], seen[:, :-1]], 1).to(window.lags.dtype)
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
+        lags = (window.lags - window.level[..., None]) / window.scale[..., None]
         parts = [
-            window.lags / window.scale[..., None],  # (batch, steps, lags)
+            lags,  # (batch, steps, lags)
             before[..., None],
             window.features,
             static[:, None].expand(-1, seen.shape[1], -1),
         ]
         return torch.cat(parts, -1)
 
-    def params(self, inputs: Tensor, hidden: Tensor) -> Tensor:
-        """Of the LSTM's state, and straight from the lags: (..., params)."""
+    def params(self, inputs: Tensor, hidden: Tensor, level: Tensor) -> Tensor:
+        """Of the LSTM's state, and straight from the lags, around a scaled level: (..., params)."""
         params: Tensor = self.head(hidden) + self.skip(inputs[..., : len(self.lags)])
-        return params
+        if not self.likelihood.located:
+            return params
+        return self.likelihood.lift(params, level.expand(params.shape[:-1]))
 
     def loss(self, window: Window) -> Tensor:
-        """Negative log likelihood of context and horizon, under teacher forcing."""
+        """Negative log likelihood of context and horizon.
+
+        Under teacher forcing, but for the horizon of a share of the windows in training.
+        """
+        context = window.past_target.shape[1]
         inputs = self.inputs(window)
-        hidden, _ = self.lstm(inputs)  # (batch, steps, hidden)
+        before, ahead = inputs[:, :context], inputs[:, context:]
+        past, state = self.lstm(before)  # (batch, context, hidden)
+        if self.training and self.config.own_draws:
+            ahead = self.fed(window, ahead, state)
+        future, _ = self.lstm(ahead, state)  # (batch, horizon, hidden)
+        params = self.params(
+            torch.cat([before, ahead], 1), torch.cat([past, future], 1), window.level / window.scale
+        )  # (batch, steps, params)
         target = torch.cat([window.past_target, window.future_target], 1)
         observed = torch.cat([window.past_observed, window.future_observed], 1)
         censored = torch.cat([window.past_censored, window.future_censored], 1)
         loss = self.likelihood.loss(
-            self.params(inputs, hidden), target, window.scale, observed=observed, censored=censored
+            params, target, window.scale, observed=observed, censored=censored
         )  # (batch, steps)
         return loss.sum() / observed.sum().clamp(min=1)
+
+    @torch.no_grad()
+    def fed(self, window: Window, ahead: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
+        """Inputs over the horizon with own draws for lags in some windows, (batch, horizon, width).
+
+        Duckworth, Neelakantan, Goodrich, Kaiser, Bengio, "Parallel scheduled sampling", 2019;
+        arXiv:1906.04331: all steps are drawn at once from the inputs of the pass before, so that a
+        few whole sequences take the place of a loop over time.
+        """
+        horizon = ahead.shape[1]
+        level = window.level / window.scale  # (batch, 1)
+        share = self.config.own_draws
+        chosen = torch.rand(len(ahead), 1, device=ahead.device) < share  # (batch, 1)
+        fed = ahead
+        for _ in range(PASSES):
+            hidden, _ = self.lstm(fed, state)  # (batch, horizon, hidden)
+            drawn = self.likelihood.sample(self.params(fed, hidden, level), window.scale)
+            drawn = drawn / window.scale - level  # (batch, horizon)
+            fed = ahead.clone()
+            for place, lag in enumerate(self.lags):
+                if lag < horizon:
+                    true = ahead[:, lag:, place]
+                    fed[:, lag:, place] = torch.where(chosen, drawn[:, : horizon - lag], true)
+        return fed
 
     def predict(
         self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
@@ -102,16 +154,17 @@ class DeepARNetwork(Network):
         _, state = self.lstm(inputs[:, :context])
         state = tuple(s.repeat_interleave(n, 1) for s in state)  # (layers, batch * n, hidden)
         scale = window.scale.repeat_interleave(n, 0)  # (batch * n, 1)
+        level = (window.level / window.scale).repeat_interleave(n, 0)[:, 0]  # (batch * n,)
         paths = inputs.new_empty(batch * n, horizon)
         for step in range(horizon):
             x = inputs[:, context + step].repeat_interleave(n, 0)  # (batch * n, width)
             for place, lag in enumerate(self.lags):
                 if lag <= step:
-                    x[:, place] = paths[:, step - lag] / scale[:, 0]
+                    x[:, place] = paths[:, step - lag] / scale[:, 0] - level
             if step:
                 x[:, len(self.lags)] = 1.0  # what was drawn is observed
             hidden, state = self.lstm(x[:, None], state)
-            params = self.params(x, hidden[:, 0])
+            params = self.params(x, hidden[:, 0], level)
             paths[:, step] = self.likelihood.sample(params, scale[:, 0], generator)
         return paths.view(batch, n, horizon)
 
@@ -135,6 +188,11 @@ class DeepAR(NeuralForecaster):
             counts = small and bool((seen == np.floor(seen)).all())
             name = "negative_binomial" if counts else "student_t"
         return likelihoods.create(name)
+
+    def auto_scaling(self, likelihood: Likelihood) -> str:
+        if likelihood.counts or likelihood.located:
+            return "one_plus_mean" if likelihood.counts else "standard"
+        return "mean_abs"
 
     def auto_context(self, panel: Panel) -> int:
         season = max((p for p in panel.freq.periods if p <= 168), default=1)

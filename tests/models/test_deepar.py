@@ -1,0 +1,67 @@
+"""What DeepAR claims: it starts as the season repeated, knows no level, and learns from its own draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import demandcast as dc
+from demandcast.panel.panel import Panel
+
+
+def test_the_first_forecast_is_the_shortest_season_repeated(promotions: Panel) -> None:
+    network, source, _ = dc.models.DeepAR(horizon=7, context=28).build(promotions)
+    network.eval()
+    window = source.latest(torch.arange(3))
+    with torch.no_grad():
+        paths = network.sample(window, 400, torch.Generator().manual_seed(0))  # (3, 400, horizon)
+    season = window.past_target[:, -7:]
+    # paths start with the spread of the scale, and a median of 400 errs by a twentieth of it; the
+    # untrained LSTM adds a tenth of its usual say
+    away = (paths.median(1).values - season).abs() / window.scale
+    assert float(away.max()) < 0.5
+
+
+def test_a_level_added_is_a_level_added_to_the_forecast(promotions: Panel) -> None:
+    known = promotions.drop_last(7)
+    model = dc.models.DeepAR(horizon=7, context=28, likelihood="normal", max_steps=20)
+    model.fit(known, progress=False)
+    raised = replace(known, target=known.target + 64)
+    np.testing.assert_allclose(
+        model.predict(raised).quantiles - 64, model.predict(known).quantiles, rtol=0, atol=0.01
+    )  # float32 at 128 has 8e-6, drawn on seven times by a network
+
+
+def test_own_draws_take_the_place_of_lags_behind_the_cutoff(promotions: Panel) -> None:
+    lags, horizon, context = (1, 7), 10, 28
+    model = dc.models.DeepAR(horizon=horizon, context=context, lags=lags, own_draws=1.0)
+    network, source, _ = model.build(promotions)
+    series, ends = torch.arange(3), source.lengths[:3]
+    window = source.windows(series, ends - horizon, ends)
+    inputs = network.inputs(window)
+    _, state = network.lstm(inputs[:, :context])
+    true = inputs[:, context:]
+    fed = network.fed(window, true, state)  # (3, horizon, width)
+    for place, lag in enumerate(lags):
+        changed = (fed[..., place] != true[..., place]).all(0)  # (horizon,)
+        assert changed.tolist() == [step >= lag for step in range(horizon)]
+    torch.testing.assert_close(fed[..., 2:], true[..., 2:])  # covariates are known
+    # one drawn value is the same at every lag it is read from
+    torch.testing.assert_close(fed[:, 1:4, 0], fed[:, 7:10, 1])
+
+
+def test_without_own_draws_training_is_teacher_forcing(promotions: Panel) -> None:
+    model = dc.models.DeepAR(horizon=10, context=28, own_draws=0.0, dropout=0.0)
+    network, source, _ = model.build(promotions)
+    ends = source.lengths[:3]
+    window = source.windows(torch.arange(3), ends - 10, ends)
+    taught = network.train().loss(window)
+    torch.testing.assert_close(taught, network.eval().loss(window))
+
+
+def test_a_share_of_own_draws_lies_between_none_and_all() -> None:
+    with pytest.raises(dc.errors.ConfigError, match=r"own_draws is 1\.5; it is between 0 and 1"):
+        dc.models.DeepAR(horizon=7, own_draws=1.5)
