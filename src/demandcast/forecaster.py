@@ -19,6 +19,7 @@ class Forecaster(ABC):
     summary: ClassVar[str]  # one line: what it is, with its source
     takes: ClassVar[str]  # what it uses of a panel: "target", or "target, known, past, static"
     gives: ClassVar[str]  # "quantiles", or "paths and quantiles"
+    aliases: ClassVar[dict[str, str]] = {}  # other names of hyper-parameters -> their own
     horizon: int
 
     @classmethod

@@ -24,6 +24,7 @@ _HOMES = {
     "tsmixer": ("demandcast.models.tsmixer", "TSMixer"),
     "patchtst": ("demandcast.models.patchtst", "PatchTST"),
     "tft": ("demandcast.models.tft", "TFT"),
+    "neural_ode": ("demandcast.models.neural_ode", "NeuralODE"),
     "last_value": ("demandcast.local.naive", "LastValue"),
     "seasonal_naive": ("demandcast.local.naive", "SeasonalNaive"),
     "drift": ("demandcast.local.naive", "Drift"),

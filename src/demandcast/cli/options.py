@@ -157,15 +157,17 @@ def hyperparameters(
         name, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set {setting!r} has no value; write --set name=value")
-        takers = [model for model in models if name in defaults[model]]
+        names = {model: kinds[model].aliases.get(name, name) for model in models}
+        takers = [model for model in models if names[model] in defaults[model]]
         if not takers:
             known = list(dict.fromkeys(n for model in models for n in defaults[model]))
             raise ConfigError(
                 f"no hyper-parameter {name!r} of {' or '.join(models)}; {_nearest(name, known)}"
             )
         for model in takers:
-            wanted = inspect.signature(kinds[model], eval_str=True).parameters[name].annotation
-            chosen[model][name] = _typed(name, value, wanted)
+            parameters = inspect.signature(kinds[model], eval_str=True).parameters
+            own = names[model]
+            chosen[model][own] = _typed(name, value, parameters[own].annotation)
     return chosen
 
 

@@ -4,6 +4,7 @@ from demandcast.models.deepar import DeepAR
 from demandcast.models.dlinear import DLinear, NLinear
 from demandcast.models.lstnet import LSTNet
 from demandcast.models.mqrnn import MQCNN, MQRNN
+from demandcast.models.neural_ode import NeuralODE
 from demandcast.models.nhits import NHITS
 from demandcast.models.patchtst import PatchTST
 from demandcast.models.shapes import trace
@@ -22,6 +23,7 @@ __all__ = [
     "DeepAR",
     "LSTNet",
     "NLinear",
+    "NeuralODE",
     "PatchTST",
     "TSMixer",
     "TiDE",

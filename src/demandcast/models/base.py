@@ -143,6 +143,11 @@ class NeuralForecaster(Forecaster):
 
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
         known = [f.name for f in fields(self.Config)]
+        for alias, name in self.aliases.items():
+            if alias in hyper and name in hyper:
+                raise ConfigError(f"{alias} is another name for {name}; give one of them")
+            if alias in hyper:
+                hyper[name] = hyper.pop(alias)
         for name in hyper:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
