@@ -46,6 +46,7 @@ _HOMES = {
     "damped_counts": ("demandcast.local.damped", "DampedCounts"),
     "gamma_poisson": ("demandcast.local.gamma_poisson", "GammaPoisson"),
     "local_level": ("demandcast.local.local_level", "LocalLevel"),
+    "multi_stage": ("demandcast.local.multi_stage", "MultiStage"),
     "routed": ("demandcast.local.routed", "Routed"),
 }
 

@@ -90,14 +90,32 @@ def test_renewal_keeps_sizes_with_their_waits() -> None:
 
 
 def test_damped_means_follow_the_recursion() -> None:
-    past = of(Y)
+    """The pull is to the mean of what came before, with the panel's as one value more."""
+    past = of(Y, [1.0, 1, 0, 1])
+    typical = (sum(Y) + 3) / (len(Y) + 4)
     found = Recursion.of(past, "poisson")
-    mean = np.mean(Y)
-    for y in Y:
-        mean = found.alpha * y + found.phi * np.mean(Y) + (1 - found.alpha - found.phi) * mean
-    np.testing.assert_allclose(found.last, mean)
-    np.testing.assert_allclose(found.next(np.array([[2.0]]), np.array([[5.0]])).ravel(),
-        found.alpha * 5 + found.phi * np.mean(Y) + (1 - found.alpha - found.phi) * 2)  # fmt: skip
+    for i, series in enumerate((Y, [1.0, 1, 0, 1])):
+        mean, before = typical, [typical]
+        alpha, phi = found.alpha[i], found.phi[i]
+        for y in series:
+            mean = alpha * y + phi * np.mean(before) + (1 - alpha - phi) * mean
+            before.append(y)
+        assert found.last[i] == pytest.approx(mean, rel=1e-12)
+        assert found.level[i] == pytest.approx(np.mean(before), rel=1e-12)
+        moved = alpha * 5 + phi * np.mean(before) + (1 - alpha - phi) * 2
+        ahead = found.next(np.full((2, 1), 2.0), np.full((2, 1), 5.0))
+        assert ahead[i, 0] == pytest.approx(moved, rel=1e-12)
+
+
+def test_weights_are_chosen_without_sight_of_what_comes() -> None:
+    """Demand that dies: the mean of the whole record, had it been known, would have pulled down early."""
+    rng = np.random.default_rng(5)
+    alive = np.arange(60) < rng.integers(15, 90, (200, 1))
+    dying = panel_of(*(rng.poisson(3, (200, 60)) * alive))
+    silent = (dying.padded_history(5) == 0).all(1)
+    mean = DampedCounts(h=6).predict(dying).mean
+    assert mean[silent].mean() < 0.05  # pulled to the whole record: 0.09
+    assert mean[~silent].mean() > 2
 
 
 def test_spread_of_damped_counts_is_found_again() -> None:

@@ -26,6 +26,7 @@ from demandcast.local import (
     DampedCounts,
     Empirical,
     GammaPoisson,
+    MultiStage,
     Zero,
 )
 from demandcast.local.base import LocalForecaster
@@ -65,7 +66,7 @@ EDGES = {
     "gaps": [float("nan"), 2, 0, float("nan"), 0, 1, float("nan")],
     "unseen": [float("nan")] * 4,
 }
-COUNT_LAWS = (DampedCounts, GammaPoisson)
+COUNT_LAWS = (DampedCounts, GammaPoisson, MultiStage)
 COUNTED = set(EDGES) - {"fractions", "returns"}
 
 

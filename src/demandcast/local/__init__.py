@@ -9,6 +9,7 @@ from demandcast.local.damped import DampedCounts
 from demandcast.local.empirical import Empirical, Zero
 from demandcast.local.gamma_poisson import GammaPoisson
 from demandcast.local.local_level import LocalLevel
+from demandcast.local.multi_stage import MultiStage
 from demandcast.local.naive import Drift, LastValue, SeasonalNaive, WindowAverage
 from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
 from demandcast.local.routed import Routed
@@ -19,7 +20,7 @@ _ALL: dict[str, type[Forecaster]] = {
         *(LastValue, SeasonalNaive, Drift, WindowAverage, Zero, Empirical),
         *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA),
         *(Analogues, Willemain, ViswanathanZhou, Renewal, DampedCounts, GammaPoisson),
-        *(LocalLevel, Routed),
+        *(LocalLevel, MultiStage, Routed),
     )
 }
 
@@ -45,6 +46,7 @@ __all__ = [
     "GammaPoisson",
     "LastValue",
     "LocalLevel",
+    "MultiStage",
     "Renewal",
     "Routed",
     "SeasonalNaive",

@@ -176,6 +176,13 @@ def share(name: str, value: object, *, optional: bool = False) -> float | None:
     return float(value)
 
 
+def flag(name: str, value: object) -> bool:
+    """True or False, or a named error."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}; it is True or False")
+    return value
+
+
 def one_of(name: str, value: object, choices: Sequence[str]) -> None:
     """A word among those known, or an error naming the nearest."""
     if value not in choices:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.errors import ConfigError
+from demandcast.local.base import flag
 from demandcast.local.histories import Array, Histories, Ints
 from demandcast.local.simulated import SimulatedForecaster, demands, drawn, waited
 
@@ -38,7 +38,7 @@ class Willemain(SimulatedForecaster):
 
     def _check(self) -> None:
         super()._check()
-        _flag("jitter", self.jitter)
+        flag("jitter", self.jitter)
 
     def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
         sizes, _, count = demands(past)
@@ -101,8 +101,8 @@ class ViswanathanZhou(SimulatedForecaster):
 
     def _check(self) -> None:
         super()._check()
-        _flag("condition_on_age", self.condition_on_age)
-        _flag("jitter", self.jitter)
+        flag("condition_on_age", self.condition_on_age)
+        flag("jitter", self.jitter)
 
     def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
         sizes, intervals, count = demands(past)
@@ -153,8 +153,3 @@ class Renewal(ViswanathanZhou):
 def _kept(intervals: Ints, cut: Ints, count: Ints) -> NDArray[np.bool_]:
     place = np.arange(intervals.shape[1])
     return (place >= cut[:, None]) & (place < count[:, None])
-
-
-def _flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name} is {value!r}; it is True or False")

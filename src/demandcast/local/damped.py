@@ -11,9 +11,11 @@ mean that is updated at demands only. Each path feeds its own draws back, so tha
 as alpha and phi let it. Weights maximise, over a grid, the one-step quasi-likelihood sum (y log m - m)
 of a variance in proportion to the mean.
 
-Departs from the paper: ybar is the sample mean, as is the start; `prob` follows from the one-step errors
-of each pair of weights (sum m / sum (y - m)^2), its evidence shared among series: a series' own sums are
-added to `SHARED` times the panel's mean ones.
+Departs from the paper: ybar is the mean of what came before, with the panel's mean as one value more, and
+so is the start. A mean of the whole record, as others have it, has seen the values whose likelihood it
+enters: it makes the pull look better than it is, and what dies is forecast to live on. Each series adds
+the panel's mean likelihood of `ALIKE` demands to its own. `prob` follows from the one-step errors,
+sum m / sum (y - m)^2, a series' own sums added to `SHARED` times the panel's mean ones.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from demandcast.local.simulated import SimulatedForecaster
 from demandcast.panel.panel import Panel
 
 LAWS = ("negative_binomial", "poisson", "hurdle_poisson")
-ALPHAS, PHIS = (0.03, 0.08, 0.15, 0.25), (0.0, 0.03, 0.1, 0.3)
+ALPHAS, PHIS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45), (0.0, 0.01, 0.03, 0.1, 0.3)
+ALIKE = 50.0  # demands' worth of the panel's evidence on alpha and phi
 SHARED = 10.0  # demands' worth of the panel's evidence on `prob`
 LEAST = 1e-4  # means below are as good as none
 
@@ -67,9 +70,10 @@ class DampedCounts(SimulatedForecaster):
             demand = Histories((past.values > 0).astype(np.float64), past.lengths)
             chance = Recursion.of(demand, "bernoulli")
             extra = Recursion.of(past, "shifted")
+            seen = (past.lengths > 0)[:, None]
             p, size = (np.repeat(r.last[:, None], n_paths, 1) for r in (chance, extra))
             for step in range(self.horizon):
-                due = rng.random(shape[:2]) < p
+                due = (rng.random(shape[:2]) < p) & seen
                 y = np.where(due, 1 + rng.poisson(size), 0.0)
                 paths[..., step] = y
                 p = chance.next(p, due.astype(np.float64))
@@ -78,11 +82,12 @@ class DampedCounts(SimulatedForecaster):
         state = Recursion.of(past, self.law)
         mean = np.repeat(state.last[:, None], n_paths, 1)
         prob = state.prob[:, None]
+        alive = ((state.level > 0) & (past.lengths > 0))[:, None]
         for step in range(self.horizon):
             rate = mean
             if self.law == "negative_binomial":
                 rate = rng.gamma(np.maximum(mean, LEAST) * prob / (1 - prob)) * (1 - prob) / prob
-            paths[..., step] = rng.poisson(rate) * (state.level > 0)[:, None]
+            paths[..., step] = rng.poisson(rate) * alive
             mean = state.next(mean, paths[..., step])
         return paths
 
@@ -111,30 +116,33 @@ class Recursion:
         values = past.values
         if law == "shifted":
             counted, values = values > 0, np.maximum(values - 1, 0)
-        seen = counted.sum(0)
-        level = (values * counted).sum(0) / np.maximum(seen, 1)
+        typical = (values * counted).sum() / max(1, counted.sum())
+        seen, total = np.full(past.n_series, 1.0), np.full(past.n_series, typical)
         squares = np.zeros((len(alpha), past.n_series))
-        mean = np.broadcast_to(level, squares.shape)
-        likely = np.zeros(squares.shape)
+        rates, likely = np.zeros(squares.shape), np.zeros(squares.shape)
+        mean = np.broadcast_to(total, squares.shape)
         for y, known in zip(values, counted, strict=True):
             at = np.maximum(mean, LEAST)
             squares += known * (y - at) ** 2
+            rates += known * at
             if law == "bernoulli":
                 at = np.clip(at, LEAST, 1 - LEAST)
                 likely += known * np.where(y > 0, np.log(at), np.log1p(-at))
             else:
                 likely += known * (y * np.log(at) - at)
-            moved = alpha * y + phi * level + (1 - alpha - phi) * mean
+            moved = alpha * y + phi * total / seen + (1 - alpha - phi) * mean
             mean = np.where(known, moved, mean)
-        best, series = likely.argmax(0), np.arange(past.n_series)
-        own = squares[best, series]
-        total, rate = level * seen, np.maximum(level * seen, LEAST)
-        shared = own.sum() / np.maximum(total.sum(), LEAST)  # variance over mean, over the panel
-        over = (own + SHARED * shared) / (rate + SHARED)
+            seen, total = seen + known, total + known * y
+        demands = max(1, int((values * counted > 0).sum()))
+        shared = likely.sum(1, keepdims=True) / demands  # (G, 1), of one demand
+        best, series = (likely + ALIKE * shared).argmax(0), np.arange(past.n_series)
+        own, rate = squares[best, series], rates[best, series]
+        over = own.sum() / np.maximum(rate.sum(), LEAST)  # variance over mean, over the panel
+        over = (own + SHARED * over) / (rate + SHARED)
         return cls(
             alpha[best, 0],
             phi[best, 0],
-            level,
+            total / seen,
             mean[best, series],
             1 / np.clip(over, 1.02, 100.0),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,8 @@ from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import CELLS, LocalForecaster, whole
 from demandcast.local.histories import Array, Histories, Ints, chunks
 from demandcast.panel.panel import Panel
+
+Simulate = Callable[[Ints, int, np.random.Generator], Array]
 
 
 class SimulatedForecaster(LocalForecaster):
@@ -22,12 +25,24 @@ class SimulatedForecaster(LocalForecaster):
     def _check(self) -> None:
         whole("paths", self.paths, least=1)
 
+    cells: ClassVar[int] = CELLS  # numbers held at once, of histories and of paths
+
     def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
         """Paths of every series, (n, S, H)."""
         raise NotImplementedError
 
     def _prepare(self, panel: Panel) -> None:
         """Look at the whole panel before its series are simulated, some at a time."""
+
+    def _reader(self, panel: Panel) -> Callable[[Panel], Simulate]:
+        """From a part of the panel, forecast at once, to what draws (some of its series, paths, H)."""
+        self._prepare(panel)
+
+        def reader(part: Panel) -> Simulate:
+            past = Histories.of(part)
+            return lambda some, n_paths, rng: self._simulate(past.select(some), n_paths, rng)
+
+        return reader
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
         rng = np.random.default_rng(self.seed)
@@ -37,13 +52,13 @@ class SimulatedForecaster(LocalForecaster):
         quantiles = np.zeros((*shape, len(levels)), np.float32)
         samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
         rank = np.ceil(np.array(levels) * count * (1 - 1e-12)).astype(np.int64) - 1
-        room = max(1, CELLS // (count * self.horizon))
-        self._prepare(panel)
-        for index in chunks(panel, CELLS):
-            past = Histories.of(panel.select(index))
+        room = max(1, self.cells // (count * self.horizon))
+        reader = self._reader(panel)
+        for index in chunks(panel, self.cells):
+            simulate = reader(panel.select(index))
             for start in range(0, len(index), room):
                 some = np.arange(start, min(start + room, len(index)))
-                paths = self._simulate(past.select(some), count, rng)
+                paths = simulate(some, count, rng)
                 mean[index[some]] = paths.mean(1)
                 if samples is not None:
                     samples[index[some]] = paths[:, :n_paths]

@@ -1,0 +1,145 @@
+"""Multi-stage counts: no demand, one, or more, each stage a regression, with or without a latent path.
+
+Seeger, Salinas and Flunkert, "Bayesian intermittent demand forecasting for large inventories", NIPS 2016.
+The likelihood and its links are in `stages`; `glm` has the figures of history, calendar and covariates
+and one set of weights for the panel, `latent` a level of each series that walks at random, fitted by
+Laplace's approximation. Both sample exactly: a stage after the other, a step after the other.
+
+Departs from the paper in what the heads of these files say, above all: sizes may vary more than Poisson
+ones (`varied`), by a Gamma variable in the one, by Gaussian noise in the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from demandcast.errors import ConfigError, DataError
+from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.frames.future import extend
+from demandcast.local.aligned import Aligned, Footing
+from demandcast.local.base import CELLS, check_panel, flag, one_of
+from demandcast.local.counts import check_counts
+from demandcast.local.glm import Glm
+from demandcast.local.histories import Array
+from demandcast.local.latent import LEARNERS, Latent
+from demandcast.local.simulated import Simulate, SimulatedForecaster
+from demandcast.local.stages import LINKS
+from demandcast.panel.panel import Panel
+
+ROWS = 400_000  # steps in the table of histories that weights are learned from
+
+
+class MultiStage(SimulatedForecaster):
+    """Is there a demand, is it more than one, how much more: three regressions over the whole panel.
+
+    Weights are learned at prediction, from the panel that is forecast; of a large one from series
+    drawn by lot. A series that was never observed, and all in a panel without one demand, are forecast
+    as 0. Needs the known covariates over the horizon, where the panel has any.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        latent: False for figures of the history, with draws fed back; True for a latent level of each
+            series, and calendar and covariates only.
+        link: "twice_logistic" or "logistic", of the mean of sizes above 2.
+        varied: Let sizes vary more than Poisson ones; False is the paper.
+        ridge: What squared weights cost.
+        paths: Paths simulated for the quantiles.
+        seed: Of the paths, and of the draw of series.
+
+    Raises:
+        DataError: At prediction, for a series with values that are no counts.
+    """
+
+    name = "multi_stage"
+    summary = "No demand, one, or more: a regression each (Seeger, Salinas and Flunkert, 2016)"
+    takes: ClassVar[str] = "target, known"
+    cells: ClassVar[int] = CELLS // 16  # there are many numbers to a step
+    settings: ClassVar[dict[str, Any]] = {
+        **SimulatedForecaster.settings,
+        "latent": False,
+        "link": LINKS[1],
+        "varied": True,
+        "ridge": 1.0,
+    }
+    latent: bool
+    link: str
+    varied: bool
+    ridge: float
+
+    def _check(self) -> None:
+        super()._check()
+        flag("latent", self.latent)
+        flag("varied", self.varied)
+        one_of("link", self.link, LINKS)
+        if isinstance(self.ridge, bool) or not 0 < self.ridge < np.inf:
+            raise ConfigError(f"ridge is {self.ridge!r}; it is above 0")
+
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        future: Any = None,
+        levels: Sequence[float] = DEFAULT_LEVELS,
+        n_samples: int | None = None,
+    ) -> Forecast:
+        """Forecast every series from its last step.
+
+        Args:
+            panel: What is learned from and forecast.
+            future: The known covariates behind the panel; see `demandcast.frames.future.extend`.
+            levels: Quantile levels, increasing, each in (0, 1).
+            n_samples: Paths to keep, joint along the horizon; None keeps none.
+
+        Raises:
+            DataError: `panel` is not a Panel, holds values that are no counts, or its known covariates
+                end before the horizon.
+            ConfigError: The levels do not increase inside (0, 1), or `n_samples` is below 1.
+        """
+        check_panel(panel)
+        if future is not None:
+            panel = extend(panel, future)
+        short = np.flatnonzero(panel.extents - panel.lengths < self.horizon)
+        if panel.known_names and len(short):
+            i = int(short[0])
+            raise DataError(
+                f"known covariates {', '.join(map(repr, panel.known_names))} reach "
+                f"{int(panel.extents[i] - panel.lengths[i])} of the {self.horizon} steps to forecast for "
+                f"series {panel.key(i)} ({len(short):,} series fall short); give them with "
+                "predict(panel, future=frame), or --future FILE"
+            )
+        return super().predict(panel, levels=levels, n_samples=n_samples)
+
+    def _reader(self, panel: Panel) -> Callable[[Panel], Simulate]:
+        check_counts(self.name, panel)
+        demands = panel.padded_history(max(1, int(panel.lengths.max(initial=1)))) > 0
+        if not demands.any():
+            return lambda part: (
+                lambda some, n_paths, _: np.zeros((len(some), n_paths, self.horizon))
+            )
+        footing = Footing.of(panel)
+        order = np.random.default_rng(self.seed).permutation(panel.n_series)
+        table = np.arange(1, len(order) + 1) * np.maximum.accumulate(panel.lengths[order])
+        enough = max(1, int(np.searchsorted(table, ROWS, side="right")))
+        if self.latent:
+            enough = min(enough, LEARNERS)
+        chosen = np.sort(order[:enough])
+        if not demands[chosen].any():
+            chosen = np.arange(panel.n_series)
+        kind: type[Glm] | type[Latent] = Latent if self.latent else Glm
+        past = Aligned.of(panel.select(chosen), 0, footing)
+        learned = kind.learn(past, self.link, self.ridge, self.varied)
+
+        def reader(part: Panel) -> Simulate:
+            ahead = Aligned.of(part, self.horizon, footing)
+            simulate = learned.simulator(ahead)
+            seen = (~np.isnan(ahead.values)).sum(0) > 0
+
+            def simulated(some: Any, n_paths: int, rng: np.random.Generator) -> Array:
+                return np.where(seen[some][:, None, None], simulate(some, n_paths, rng), 0.0)
+
+            return simulated
+
+        return reader
