@@ -13,12 +13,14 @@ from demandcast.local.multi_stage import MultiStage
 from demandcast.local.naive import Drift, LastValue, SeasonalNaive, WindowAverage
 from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
 from demandcast.local.routed import Routed
+from demandcast.local.theta import AutoTheta, OptimisedTheta, Theta
 
 _ALL: dict[str, type[Forecaster]] = {
     kind.name: kind
     for kind in (
         *(LastValue, SeasonalNaive, Drift, WindowAverage, Zero, Empirical),
         *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA),
+        *(Theta, OptimisedTheta, AutoTheta),
         *(Analogues, Willemain, ViswanathanZhou, Renewal, DampedCounts, GammaPoisson),
         *(LocalLevel, MultiStage, Routed),
     )
@@ -39,6 +41,7 @@ __all__ = [
     "SES",
     "TSB",
     "Analogues",
+    "AutoTheta",
     "Croston",
     "DampedCounts",
     "Drift",
@@ -47,9 +50,11 @@ __all__ = [
     "LastValue",
     "LocalLevel",
     "MultiStage",
+    "OptimisedTheta",
     "Renewal",
     "Routed",
     "SeasonalNaive",
+    "Theta",
     "ViswanathanZhou",
     "Willemain",
     "WindowAverage",
