@@ -69,7 +69,8 @@ def test_shapes_order_and_floor(name: str, panel: Panel) -> None:
     assert (np.diff(forecast.quantiles, axis=-1) >= 0).all()
     assert (forecast.quantiles >= 0).all()
     frame = forecast.to_frame()
-    assert frame.columns == ["item", "date", "mean", "0.05", "0.5", "0.8", "0.99"]
+    warned = [] if forecast.events is None else ["p_high", "above", "p_low", "below"]
+    assert frame.columns == ["item", "date", "mean", "0.05", "0.5", "0.8", "0.99", *warned]
     assert frame.height == known.n_series * HORIZON
     assert frame["date"].dtype == known.time_dtype
     assert forecast.keys.equals(known.keys)

@@ -116,7 +116,10 @@ def _cells(values: list[Any]) -> list[str]:
 
 
 def forecast(predicted: Forecast, out: str | None, *, json: bool) -> None:
-    """A forecast to the file named, and to stdout where no file is named or a machine reads."""
+    """A forecast to the file named, and to stdout where no file is named or a machine reads.
+
+    Where the model warns of extremes, the likeliest of them come below.
+    """
     frame = predicted.to_frame()
     if out:
         write(frame, out)
@@ -130,8 +133,12 @@ def forecast(predicted: Forecast, out: str | None, *, json: bool) -> None:
         shown = f"{min(ROWS, len(frame))} of {len(frame):,} rows, {len(few)} of {len(names)} levels"
         if len(frame) > ROWS or len(names) > len(few):
             say(f"shown: {shown}; --out FILE writes all")
+    if predicted.events is not None and not json:
+        say("most likely to be extreme:")
+        table(predicted.alarms(ALARMS))
 
 
+ALARMS = 5  # of a forecast, the likeliest
 ROWS = 20  # of a forecast, for a person; all of it is in --json and --out
 _ROLE = re.compile(r"; (?:key|time|target|freq)=\S+ changes it$")  # said by the line of the roles
 

@@ -23,6 +23,31 @@ DEFAULT_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Events:
+    """How likely extremes of N series are in each of H steps.
+
+    Attributes:
+        p_high: P(value > above), (N, H).
+        above: What counts as high, in the user's units, (N,).
+        p_low: P(value < below), (N, H).
+        below: What counts as low, (N,).
+    """
+
+    p_high: Floats
+    above: Floats
+    p_low: Floats
+    below: Floats
+
+    def __post_init__(self) -> None:
+        n, h = self.p_high.shape
+        if self.p_low.shape != (n, h) or self.above.shape != (n,) or self.below.shape != (n,):
+            raise ShapeError(
+                f"p_high is {(n, h)}, (series, horizon), so p_low is too, above and below are "
+                f"{(n,)}; they are {self.p_low.shape}, {self.above.shape}, {self.below.shape}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """Distributions of N series over H steps, in the user's units.
 
@@ -34,6 +59,7 @@ class Forecast:
         quantiles: Values there, (N, H, Q), never crossing.
         mean: The mean of the distribution, (N, H).
         samples: Paths joint along the horizon, (N, S, H), or None.
+        events: How likely extremes are, from models that warn of them, or None.
         model: Name of what made it.
     """
 
@@ -44,6 +70,7 @@ class Forecast:
     quantiles: Floats
     mean: Floats
     samples: Floats | None = None
+    events: Events | None = None
     model: str = ""
     time_zone: str | None = None
     time_dtype: pl.DataType | None = None
@@ -55,6 +82,8 @@ class Forecast:
                 f"quantiles are {(n, h, q)}, (series, horizon, levels), but the mean is {self.mean.shape}, "
                 f"with {len(self.levels)} levels and {len(self.cutoffs)} cutoffs"
             )
+        if self.events is not None and self.events.p_high.shape != (n, h):
+            raise ShapeError(f"events are {self.events.p_high.shape}, the forecast is {(n, h)}")
         if np.isnan(self.quantiles).any():
             bad = int(np.flatnonzero(np.isnan(self.quantiles).any((1, 2)))[0])
             raise DataError(
@@ -78,6 +107,7 @@ class Forecast:
         mean: Floats,
         *,
         samples: Floats | None = None,
+        events: Events | None = None,
         model: str,
     ) -> Forecast:
         """A forecast of every series of the panel, behind its last step."""
@@ -89,6 +119,7 @@ class Forecast:
             quantiles=quantiles,
             mean=mean,
             samples=samples,
+            events=events,
             model=model,
             time_zone=panel.time_zone,
             time_dtype=panel.time_dtype,
@@ -138,17 +169,59 @@ class Forecast:
         return np.asarray(grid.times(steps.ravel())).reshape(steps.shape)
 
     def to_frame(self) -> pl.DataFrame:
-        """One row per series and step: key columns, time, "mean", then one column per level."""
-        n, h = self.mean.shape
-        frame = self.keys[np.repeat(np.arange(n), h).tolist()]
-        steps = (self.cutoffs[:, None] + 1 + np.arange(h)).ravel()
-        time = time_column(self.schema, steps, self.time_zone, self.time_dtype)
-        columns = [time, pl.Series("mean", self.mean.ravel())]
+        """One row per series and step: key columns, time, "mean", then one column per level.
+
+        Models that warn of extremes add "p_high", the probability of a value above "above", and
+        "p_low", that of one below "below".
+        """
+        columns = [pl.Series("mean", self.mean.ravel())]
         columns += [
             pl.Series(f"{level:g}", self.quantiles[..., i].ravel())
             for i, level in enumerate(self.levels)
         ]
-        return frame.with_columns(columns)
+        if self.events is not None:
+            e, h = self.events, self.horizon
+            columns += [
+                pl.Series("p_high", e.p_high.ravel()),
+                pl.Series("above", np.repeat(e.above, h)),
+                pl.Series("p_low", e.p_low.ravel()),
+                pl.Series("below", np.repeat(e.below, h)),
+            ]
+        return self._steps().with_columns(columns)
+
+    def alarms(self, n: int = 10) -> pl.DataFrame:
+        """The steps most likely to be extreme, the likeliest first, one row each.
+
+        Returns:
+            Key columns, time, `event` ("above" or "below"), `threshold`, `probability` and "mean".
+
+        Raises:
+            DataError: The model does not warn of extremes.
+        """
+        if self.events is None:
+            raise DataError(
+                f"{self.model or 'this forecast'} does not warn of extremes; forecast with "
+                "models.ExtremeValueMemory"
+            )
+        e, h = self.events, self.horizon
+        chance = np.concatenate([e.p_high.ravel(), e.p_low.ravel()])
+        threshold = np.concatenate([np.repeat(e.above, h), np.repeat(e.below, h)])
+        order = np.argsort(-chance, kind="stable")[:n]
+        row = order % e.p_high.size
+        steps: pl.DataFrame = self._steps()[row.tolist()]
+        return steps.with_columns(
+            pl.Series("event", np.where(order < e.p_high.size, "above", "below")),
+            pl.Series("threshold", threshold[order]),
+            pl.Series("probability", chance[order]),
+            pl.Series("mean", self.mean.ravel()[row]),
+        )
+
+    def _steps(self) -> pl.DataFrame:
+        """Key columns and time, one row per series and step."""
+        n, h = self.mean.shape
+        frame = self.keys[np.repeat(np.arange(n), h).tolist()]
+        steps = (self.cutoffs[:, None] + 1 + np.arange(h)).ravel()
+        return frame.with_columns(time_column(self.schema, steps, self.time_zone, self.time_dtype))
 
     def index(self, key: Any) -> int:
         """Row of a series by its key: a value, or a tuple for several key columns."""

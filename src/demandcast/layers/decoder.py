@@ -1,4 +1,4 @@
-"""From hidden numbers to the parameters of a likelihood."""
+"""From what was read to hidden numbers of each step ahead, and on to the parameters of a likelihood."""
 
 from __future__ import annotations
 
@@ -33,3 +33,28 @@ class ParameterHead(nn.Linear):
         """(..., width) -> (..., steps, params), or (..., params) where steps is None."""
         out = super().forward(x)
         return out if self.steps is None else out.view(*x.shape[:-1], self.steps, self.n_params)
+
+
+class StepDecoder(nn.Module):
+    """One vector of the past and the covariates of each step ahead, to hidden numbers of that step.
+
+    The vector gives every step numbers of its own, the covariates are read alike at every step.
+
+    Args:
+        width: Numbers in the vector.
+        features: Covariates of a step.
+        horizon: Steps ahead.
+        hidden: Numbers of a step that come out.
+    """
+
+    def __init__(self, width: int, features: int, horizon: int, hidden: int) -> None:
+        super().__init__()
+        self.horizon, self.hidden = horizon, hidden
+        self.past = nn.Linear(width, horizon * hidden)
+        self.known = nn.Linear(features, hidden, bias=False)
+        self.mix = nn.Linear(hidden, hidden)
+
+    def forward(self, past: Tensor, features: Tensor) -> Tensor:
+        """(batch, width), (batch, horizon, features) -> (batch, horizon, hidden)."""
+        steps = self.past(past).view(-1, self.horizon, self.hidden)  # (batch, horizon, hidden)
+        return torch.relu(self.mix(torch.relu(steps + self.known(features))))

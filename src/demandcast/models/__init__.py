@@ -3,6 +3,7 @@
 from demandcast.models.deepar import DeepAR
 from demandcast.models.dlinear import DLinear, NLinear
 from demandcast.models.lstnet import LSTNet
+from demandcast.models.extreme_value_memory import ExtremeValueMemory
 from demandcast.models.mqrnn import MQCNN, MQRNN
 from demandcast.models.neural_ode import NeuralODE
 from demandcast.models.nhits import NHITS
@@ -22,6 +23,7 @@ __all__ = [
     "DLinear",
     "DeepAR",
     "LSTNet",
+    "ExtremeValueMemory",
     "NLinear",
     "NeuralODE",
     "PatchTST",

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from demandcast import likelihoods
 from demandcast.errors import CheckpointError, ConfigError, NotFittedError
-from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.forecast.forecast import DEFAULT_LEVELS, Events, Forecast
 from demandcast.forecaster import Forecaster, check_horizon, check_levels
 from demandcast.frames.future import extend
 from demandcast.likelihoods.base import Likelihood
@@ -131,6 +131,13 @@ class Network(nn.Module):
         quantiles = self.likelihood.quantile(params, scale, levels)
         return quantiles, self.likelihood.mean(params, scale), None
 
+    def events(self, window: Window) -> tuple[Tensor, Tensor] | None:
+        """For networks that warn of extremes, how likely high and low ones are.
+
+        Returns probabilities (batch, horizon, 2) and the thresholds (batch, 2), in the user's units.
+        """
+        return None
+
 
 class NeuralForecaster(Forecaster):
     """A network with its training and prediction; subclasses name their parts and nothing else."""
@@ -138,6 +145,7 @@ class NeuralForecaster(Forecaster):
     Config: ClassVar[type[NeuralConfig]]
     Net: ClassVar[type[Network]]
     samples_paths: ClassVar[bool] = False
+    rows: ClassVar[int] = ROWS
     forks: ClassVar[bool] = False  # forecasts from several cutoffs of one window in training
     scaling: ClassVar[str] = "mean_abs"  # where the user does not say; counts have their own
 
@@ -353,8 +361,9 @@ class NeuralForecaster(Forecaster):
         keep_heap()
         paths = n_samples or 200
         keep = n_samples is not None or panel.n_series * paths * self.horizon <= KEPT_PATHS
-        per_batch = min(ROWS, 12_000_000 // self.horizon)  # torch.quantile takes 16 million values
-        batch = max(1, per_batch // paths) if self.samples_paths else 1024
+        # torch.quantile takes 16 million values
+        per_batch = min(self.rows, 12_000_000 // self.horizon)
+        batch = max(1, per_batch // paths) if self.samples_paths else min(1024, self.rows)
         quantiles = np.empty((panel.n_series, self.horizon, len(levels)), np.float32)
         mean = np.empty((panel.n_series, self.horizon), np.float32)
         kept = (
@@ -362,6 +371,7 @@ class NeuralForecaster(Forecaster):
             if keep and self.samples_paths
             else None
         )
+        warned: list[tuple[Tensor, Tensor]] = []
         generator = torch.Generator(source.device).manual_seed(self.settled.seed)
         wanted = torch.tensor(levels, device=source.device)
         for rows in tqdm(
@@ -370,14 +380,21 @@ class NeuralForecaster(Forecaster):
         ):  # fmt: skip
             series = torch.arange(rows.start, rows.stop, device=source.device)
             with torch.inference_mode():
-                q, m, s = self.network.predict(source.latest(series), wanted, paths, generator)
+                window = source.latest(series)
+                q, m, s = self.network.predict(window, wanted, paths, generator)
+                found = self.network.events(window)
+            if found is not None:
+                warned.append((found[0].cpu(), found[1].cpu()))
             quantiles[rows], mean[rows] = q.cpu().numpy(), m.cpu().numpy()
             if kept is not None and s is not None:
                 kept[rows] = s.cpu().numpy()
         for values in (quantiles, mean, kept):
             if values is not None:
                 _floor(values, panel)
-        return Forecast.of(panel, levels, quantiles, mean, samples=kept, model=self.name)
+        events = _events(warned) if warned else None
+        return Forecast.of(
+            panel, levels, quantiles, mean, samples=kept, events=events, model=self.name
+        )
 
     def _reading(self, panel: Panel, future: Any) -> WindowSource:
         """The windows that forecasts of this panel are made from, with all that they need."""
@@ -435,6 +452,18 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 def _batches(total: int, batch: int) -> list[slice]:
     return [slice(start, min(start + batch, total)) for start in range(0, total, batch)]
+
+
+def _events(warned: list[tuple[Tensor, Tensor]]) -> Events:
+    """The warnings of all batches, as one."""
+    chances = torch.cat([chance for chance, _ in warned]).numpy()
+    thresholds = torch.cat([threshold for _, threshold in warned]).numpy()
+    return Events(
+        p_high=chances[..., 0],
+        above=thresholds[:, 0],
+        p_low=chances[..., 1],
+        below=thresholds[:, 1],
+    )
 
 
 def _floor(values: NDArray[np.float32], panel: Panel) -> None:

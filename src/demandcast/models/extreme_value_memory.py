@@ -1,0 +1,257 @@
+"""Extreme-value memory: a GRU that remembers what followed windows like this one, and warns of it.
+
+Ding, Zhang, Pan, Yang, He, "Modeling extreme events in time series prediction", KDD 2019.
+
+Departs from the paper: all steps ahead at once, each remembered window labelled with the steps that
+followed it; the memory lies in the context, so that nothing behind the cutoff can be remembered; the
+layer that predicts a window's labels speaks for the context itself too, with the covariates of the
+steps ahead, and its odds are raised and lowered by those of the memory; the two tails have labels of
+their own in place of one indicator in [-1, 1]; the forecast is any likelihood's, around the last
+season repeated; and probabilities are told, not the loss's own indicator, which weights distort.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from demandcast.errors import ConfigError
+from demandcast.layers.decoder import ParameterHead, StepDecoder
+from demandcast.layers.embedding import StaticEmbedding
+from demandcast.layers.seasonal import SeasonalLinear, season_within
+from demandcast.likelihoods.base import Likelihood
+from demandcast.models.base import DirectConfig, Network, NeuralConfig, NeuralForecaster
+from demandcast.panel.panel import Panel
+from demandcast.windows.window import Sizes, Window
+
+REMEMBERED = 120  # steps of context, at least, where the histories are three times as long
+NEAR = 1e-6  # an indicator's distance from 0 and 1, for the logarithms
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtremeValueMemoryConfig(DirectConfig):
+    max_steps: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    hidden: int = 32  # nodes of the GRU, which reads context and remembered windows alike
+    decoded: int = 32  # numbers of each step ahead before the last layer
+    memory: int = 32  # windows of the context remembered, drawn for each batch; forecasts read all
+    span: int | None = (
+        None  # steps of a remembered window; None: a quarter of the context, up to 30
+    )
+    high: float = 0.95  # above this quantile of the context a value is an extreme
+    low: float = 0.05  # and below this one
+    gamma: float = 2.0  # extreme value index, above 1; the larger, the flatter the weights
+    weight: float = 1.0  # of the extreme value losses beside the likelihood's
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that are none."""
+        super().__post_init__()
+        if not 0 < self.low < self.high < 1:
+            raise ConfigError(
+                f"low={self.low} and high={self.high} are quantile levels of the context, low below "
+                "high, as in low=0.05, high=0.95"
+            )
+        if self.gamma <= 1 or self.weight < 0:
+            raise ConfigError(f"gamma={self.gamma} is above 1, weight={self.weight} 0 or more")
+        if self.memory < 1 or (self.span is not None and self.span < 1):
+            raise ConfigError(f"memory={self.memory} and span={self.span} are 1 or more")
+
+
+def extreme_value_loss(u: Tensor, v: Tensor, share: Tensor, gamma: float) -> Tensor:
+    """Cross-entropy whose rare class weighs more, and less where it is already right; section 3.2.
+
+    -(1 - s) (1 - u / gamma)^gamma v log u - s (1 - (1 - u) / gamma)^gamma (1 - v) log(1 - u): for
+    gamma to infinity the brackets are exp(-u) and exp(u - 1).
+
+    Args:
+        u: Indicator in (0, 1), (...).
+        v: 1 where the value was extreme, else 0, (...).
+        share: s, the share of extremes; broadcasts with u.
+        gamma: Extreme value index, above 1.
+    """
+    u = u.clamp(NEAR, 1 - NEAR)
+    extreme = (1 - share) * (1 - u / gamma) ** gamma * v * u.log()
+    normal = share * (1 - (1 - u) / gamma) ** gamma * (1 - v) * torch.log1p(-u)
+    return -(extreme + normal)
+
+
+def probability(u: Tensor, share: Tensor, gamma: float) -> Tensor:
+    """The probability of an extreme under which u is what minimises the expected extreme value loss.
+
+    The loss is convex in u, so every u is the answer to one probability: p / (1 - p) =
+    s S(1 - u) / ((1 - s) S(u)), where -S is the slope of (1 - u / gamma)^gamma (-log u).
+    """
+    u = u.clamp(NEAR, 1 - NEAR)
+
+    def slope(x: Tensor) -> Tensor:
+        left = 1 - x / gamma
+        return left ** (gamma - 1) * (left / x - x.log())
+
+    extreme, normal = share * slope(1 - u), (1 - share) * slope(u)
+    return extreme / (extreme + normal)
+
+
+class ExtremeValueMemoryNetwork(Network):
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__(config, sizes, likelihood, freq)
+        context, horizon, hidden = config.context, config.horizon, config.hidden
+        self.static = StaticEmbedding(sizes.categories, sizes.reals)
+        self.inlet = nn.Linear(2 + sizes.features + sizes.past_features, hidden)
+        self.gru = nn.GRU(hidden, hidden, batch_first=True)
+        self.drop = nn.Dropout(config.dropout)
+        self.labels = nn.Linear(
+            hidden, 2 * horizon
+        )  # what a window's end says of the steps after it
+        read = hidden + self.static.width + 1
+        self.ahead = StepDecoder(read, sizes.features, horizon, config.decoded)
+        self.known = nn.Linear(config.decoded, 2)
+        self.trust = nn.Parameter(torch.full((2,), 0.5))  # in the memory's odds
+        self.head = ParameterHead(config.decoded, likelihood)
+        self.spread = nn.Linear(2, likelihood.n_params, bias=False)
+        nn.init.zeros_(self.spread.weight)
+        self.lifting = nn.Parameter(torch.tensor(-2.0))  # b of the paper, by softplus
+        self.linear = SeasonalLinear(context, horizon, season_within(freq, context))
+        shares = torch.tensor([1 - config.high, config.low])
+        self.register_buffer("shares", shares, persistent=False)
+
+    def thresholds(self, window: Window) -> tuple[Tensor, Tensor]:
+        """Above and below which values are extremes, in the user's units, (batch, 1) each."""
+        seen = window.past_target.masked_fill(~window.past_observed, torch.nan)
+        levels = seen.new_tensor([self.config.high, self.config.low])
+        above, below = torch.nanquantile(seen, levels, dim=1)[..., None].nan_to_num()
+        return above, below
+
+    def extremes(self, values: Tensor, window: Window) -> Tensor:
+        """Labels of values (batch, steps): high and low ones, (batch, steps, 2)."""
+        above, below = self.thresholds(window)
+        return torch.stack([values > above, values < below], -1).to(values.dtype)
+
+    @staticmethod
+    def certain(labels: Tensor, observed: Tensor, censored: Tensor) -> Tensor:
+        """Which labels are known, (batch, steps, 1): of censored demand only that it was high."""
+        return (observed & (~censored | (labels[..., 0] > 0)))[..., None]
+
+    def remember(self, inputs: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Windows of the context, read, and what followed each.
+
+        Returns embeddings (batch, memory, hidden), labels (batch, memory, horizon, 2), which of them
+        are certain (batch, memory, horizon, 1), and which windows hold anything (batch, memory).
+        """
+        horizon, span, context = self.config.horizon, self.config.span, inputs.shape[1]
+        places = context - span - horizon + 1  # below 1 where the context is too short to remember
+        begins = torch.arange(max(places, 1), device=inputs.device)
+        if self.training and places > self.config.memory:
+            begins = torch.randperm(places, device=inputs.device)[: self.config.memory]
+        steps = begins[:, None] + torch.arange(span, device=inputs.device)
+        after = begins[:, None] + span + torch.arange(horizon, device=inputs.device)
+        after = after.clamp(max=context - 1)
+        read, _ = self.gru(inputs[:, steps].flatten(0, 1))  # (batch * memory, span, hidden)
+        embedded = read[:, -1].view(len(inputs), len(begins), -1)  # (batch, memory, hidden)
+        labels = self.extremes(window.past_target, window)  # (batch, context, 2)
+        certain = self.certain(labels, window.past_observed, window.past_censored)
+        filled = window.past_observed[:, steps].any(2) & (places > 0)  # (batch, memory)
+        return embedded, labels[:, after], certain[:, after], filled
+
+    def inputs(self, window: Window) -> Tensor:
+        """What the GRU reads of each step of the context, (batch, context, hidden)."""
+        x = self.scaled(window)[..., None]
+        observed = window.past_observed[..., None].to(x.dtype)
+        features = window.features[:, : x.shape[1]]
+        return torch.tanh(self.inlet(torch.cat([x, observed, features, window.past_features], -1)))
+
+    def attention(self, now: Tensor, embedded: Tensor, filled: Tensor) -> Tensor:
+        """How alike the context and each remembered window are, (batch, memory); sums to 1, or all 0."""
+        scores = (embedded @ now[..., None])[..., 0]  # (batch, memory)
+        return torch.softmax(scores.masked_fill(~filled, -1e9), 1) * filled
+
+    def forward(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """Parameters (batch, horizon, params), indicators (batch, horizon, 2), loss of the memory."""
+        x = self.scaled(window)  # (batch, context)
+        inputs = self.inputs(window)  # (batch, context, hidden)
+        now = self.gru(inputs)[0][:, -1]  # (batch, hidden)
+        embedded, labels, certain, filled = self.remember(inputs, window)
+        share = self.attention(now, embedded, filled)[:, :, None, None] * certain
+        found = ((share * labels).sum(1) + NEAR) / (share.sum(1) + 2 * NEAR)  # (batch, horizon, 2)
+
+        static = self.static(window.static_codes, window.static_reals)  # (batch, static)
+        level = torch.asinh(window.level / window.scale)  # (batch, 1)
+        past = self.drop(torch.cat([now, static, level], -1))
+        ahead = self.drop(self.ahead(past, window.features[:, x.shape[1] :]))
+        said = self.labels(now).view(len(x), -1, 2) + self.known(ahead)  # (batch, horizon, 2)
+        trusted = softplus(self.trust) * torch.logit(found, 0.01)
+        u = torch.sigmoid(said + trusted)  # (batch, horizon, 2)
+
+        base = self.linear(x) + softplus(self.lifting) * (u[..., 0] - u[..., 1])
+        params = self.lifted(window, self.head(ahead) + self.spread(u), base)
+        own = torch.sigmoid(self.labels(embedded)).view(labels.shape)
+        memory = self.extreme(own, labels, certain & filled[:, :, None, None])
+        return params, u, memory
+
+    def extreme(self, u: Tensor, v: Tensor, counted: Tensor) -> Tensor:
+        """Mean extreme value loss of both tails, a scalar."""
+        loss = extreme_value_loss(u, v, self.get_buffer("shares"), self.config.gamma)
+        mean: Tensor = (loss * counted).sum() / counted.sum().clamp(min=1)
+        return mean
+
+    def loss(self, window: Window) -> Tensor:
+        """The likelihood's loss, and the extreme value losses of the forecast and of the memory."""
+        params, u, memory = self(window)
+        observed = window.future_observed & window.past_observed.any(1, keepdim=True)
+        target, scale = window.future_target, window.scale.expand(observed.shape)
+        cost = self.likelihood.loss(
+            params, target, scale, observed=observed, censored=window.future_censored
+        )  # (batch, horizon)
+        labels = self.extremes(target, window)  # (batch, horizon, 2)
+        certain = self.certain(labels, observed, window.future_censored)
+        warned = self.extreme(u, labels, certain)
+        extremes: Tensor = self.config.weight * (warned + memory)
+        return cost.sum() / observed.sum().clamp(min=1) + extremes
+
+    def predict(
+        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, None]:
+        params, _, _ = self(window)
+        scale = window.scale.expand(params.shape[:-1])
+        quantiles = self.likelihood.quantile(params, scale, levels)
+        return quantiles, self.likelihood.mean(params, scale), None
+
+    def events(self, window: Window) -> tuple[Tensor, Tensor]:
+        """Probabilities of high and low extremes (batch, horizon, 2), and their thresholds (batch, 2)."""
+        _, u, _ = self(window)
+        chances = probability(u, self.get_buffer("shares"), self.config.gamma)
+        return chances, torch.cat(self.thresholds(window), -1)
+
+
+class ExtremeValueMemory(NeuralForecaster):
+    """The memory network, with any likelihood; warns of extremes in `forecast.events`."""
+
+    name = "extreme_value_memory"
+    summary = "GRU with a memory of past extremes, and the odds of new ones (Ding et al. 2019)"
+    takes = "target, known, past, static, available"
+    gives = "quantiles and odds of extremes"
+    Config = ExtremeValueMemoryConfig
+    Net = ExtremeValueMemoryNetwork
+    scaling = "standard"
+    rows = 128
+
+    def auto_context(self, panel: Panel) -> int:
+        """Long enough to hold a few extremes, and windows that were followed by a whole horizon."""
+        several = min(REMEMBERED, int(np.median(panel.lengths)) // 3)
+        return max(super().auto_context(panel), 3 * self.horizon, several)
+
+    def _settle(self, panel: Panel) -> NeuralConfig:
+        config: Any = super()._settle(panel)
+        span = config.span or max(1, min(30, config.context // 4))
+        if config.span and config.span + self.horizon > config.context:
+            raise ConfigError(
+                f"span={config.span} and the horizon of {self.horizon} steps after it do not fit into "
+                f"context={config.context}; give a longer context or a shorter span"
+            )
+        settled: NeuralConfig = replace(config, span=span)
+        return settled
