@@ -25,6 +25,7 @@ _HOMES = {
     "patchtst": ("demandcast.models.patchtst", "PatchTST"),
     "tft": ("demandcast.models.tft", "TFT"),
     "neural_ode": ("demandcast.models.neural_ode", "NeuralODE"),
+    "uber_lstm": ("demandcast.models.uber_lstm", "UberLSTM"),
     "extreme_value_memory": ("demandcast.models.extreme_value_memory", "ExtremeValueMemory"),
     "last_value": ("demandcast.local.naive", "LastValue"),
     "seasonal_naive": ("demandcast.local.naive", "SeasonalNaive"),

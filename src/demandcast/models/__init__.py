@@ -2,8 +2,8 @@
 
 from demandcast.models.deepar import DeepAR
 from demandcast.models.dlinear import DLinear, NLinear
-from demandcast.models.lstnet import LSTNet
 from demandcast.models.extreme_value_memory import ExtremeValueMemory
+from demandcast.models.lstnet import LSTNet
 from demandcast.models.mqrnn import MQCNN, MQRNN
 from demandcast.models.neural_ode import NeuralODE
 from demandcast.models.nhits import NHITS
@@ -13,6 +13,7 @@ from demandcast.models.tft import TFT
 from demandcast.models.tide import TiDE
 from demandcast.models.tpa_lstm import TPALSTM
 from demandcast.models.tsmixer import TSMixer
+from demandcast.models.uber_lstm import UberLSTM
 
 __all__ = [
     "MQCNN",
@@ -22,12 +23,13 @@ __all__ = [
     "TPALSTM",
     "DLinear",
     "DeepAR",
-    "LSTNet",
     "ExtremeValueMemory",
+    "LSTNet",
     "NLinear",
     "NeuralODE",
     "PatchTST",
     "TSMixer",
     "TiDE",
+    "UberLSTM",
     "trace",
 ]

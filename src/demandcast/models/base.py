@@ -71,6 +71,11 @@ class NeuralConfig(Training):
         _require(self.validation >= 0, self, "validation", "0 or more steps")
         _require(all(lag >= 1 for lag in self.lags or ()), self, "lags", "steps back, 1 or more")
 
+    @property
+    def held_out(self) -> int:
+        """Last steps of the history that training leaves out, or does so at first."""
+        return self.validation
+
 
 @dataclass(frozen=True, kw_only=True)
 class DirectConfig(NeuralConfig):
@@ -93,6 +98,8 @@ class Network(nn.Module):
     A direct model forecasts all steps at once: its `forward` takes a window to parameters (batch,
     horizon, params) and is all it has. The others bring a `loss` and a `predict` of their own.
     """
+
+    done: float = 1.0  # share of the training that lies behind, for losses with phases
 
     def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
         super().__init__()
@@ -146,6 +153,7 @@ class NeuralForecaster(Forecaster):
     Net: ClassVar[type[Network]]
     samples_paths: ClassVar[bool] = False
     rows: ClassVar[int] = ROWS
+    context_floor: ClassVar[int] = 0  # steps read where the histories are three times as long
     forks: ClassVar[bool] = False  # forecasts from several cutoffs of one window in training
     scaling: ClassVar[str] = "mean_abs"  # where the user does not say; counts have their own
 
@@ -210,7 +218,8 @@ class NeuralForecaster(Forecaster):
     def auto_context(self, panel: Panel) -> int:
         """Steps to read where the user does not say: two horizons, or the longest season up to 168."""
         season = max((p for p in panel.freq.periods if p <= 168), default=1)
-        return max(2 * self.horizon, season)
+        third = int(np.median(panel.lengths)) // 3
+        return max(2 * self.horizon, season, min(self.context_floor, third))
 
     def auto_scaling(self, likelihood: Likelihood) -> str:
         """How contexts are scaled where the user does not say."""
@@ -219,7 +228,7 @@ class NeuralForecaster(Forecaster):
     def _settle(self, panel: Panel) -> NeuralConfig:
         with torch.random.fork_rng([]):  # weights a likelihood may have are not kept
             likelihood = self.make_likelihood(self.config, panel)
-        longest = int(panel.lengths.max()) - self.config.validation
+        longest = int(panel.lengths.max()) - self.config.held_out
         context = self.config.context or max(1, min(self.auto_context(panel), longest - 1))
         lags = panel.freq.lags() if self.config.lags is None else self.config.lags
         scaling = self.config.scaling
@@ -255,15 +264,17 @@ class NeuralForecaster(Forecaster):
         network.likelihood.check_target(panel.target)
         device = torch.device(config.device)
         extra = self._extra(config)
-        sampler = self._sampler(panel, config)
+        sampler = self._sampler(panel, config, config.held_out)
+        whole = self._sampler(panel, config, config.validation)
         if config.epochs is not None:
             steps = config.epochs * -(-sampler.n_windows // config.batch_size)
             config = replace(config, max_steps=steps)
 
         def draw(generator: torch.Generator) -> Window:
-            series, cutoffs, limits = (
-                t.to(device) for t in sampler.draw(config.batch_size, generator)
+            drawn = (sampler if self._holding(network, source, config) else whole).draw(
+                config.batch_size, generator
             )
+            series, cutoffs, limits = (t.to(device) for t in drawn)
             return source.windows(series, cutoffs + extra, limits, extra=extra)
 
         validate = self._validation(panel, source, network, config) if config.validation else None
@@ -280,6 +291,10 @@ class NeuralForecaster(Forecaster):
         )
         self.network, self.features, self.settled = network, source.spec, config
         return self
+
+    def _holding(self, network: Network, source: WindowSource, config: NeuralConfig) -> bool:
+        """Whether the next step of training still leaves out all of `config.held_out`."""
+        return True
 
     def build(self, panel: Panel) -> tuple[Network, WindowSource, NeuralConfig]:
         """The network, the windows it reads from a panel, and the config with every "auto" decided.
@@ -300,9 +315,11 @@ class NeuralForecaster(Forecaster):
             network = self.Net(config, source.sizes, likelihood, panel.schema.freq)
         return network.to(config.device), source, config
 
-    def _sampler(self, panel: Panel, config: NeuralConfig) -> WindowSampler | StampSampler:
+    def _sampler(
+        self, panel: Panel, config: NeuralConfig, held_out: int
+    ) -> WindowSampler | StampSampler:
         horizon = config.horizon + self._extra(config)
-        return WindowSampler(panel, horizon=horizon, held_out=config.validation, rho=config.rho)
+        return WindowSampler(panel, horizon=horizon, held_out=held_out, rho=config.rho)
 
     def _extra(self, config: Any) -> int:
         return int(config.forks) - 1 if self.forks else 0

@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -29,7 +28,6 @@ from demandcast.models.base import DirectConfig, Network, NeuralConfig, NeuralFo
 from demandcast.panel.panel import Panel
 from demandcast.windows.window import Sizes, Window
 
-REMEMBERED = 120  # steps of context, at least, where the histories are three times as long
 NEAR = 1e-6  # an indicator's distance from 0 and 1, for the logarithms
 
 
@@ -239,11 +237,7 @@ class ExtremeValueMemory(NeuralForecaster):
     Net = ExtremeValueMemoryNetwork
     scaling = "standard"
     rows = 128
-
-    def auto_context(self, panel: Panel) -> int:
-        """Long enough to hold a few extremes, and windows that were followed by a whole horizon."""
-        several = min(REMEMBERED, int(np.median(panel.lengths)) // 3)
-        return max(super().auto_context(panel), 3 * self.horizon, several)
+    context_floor = 120  # a few extremes
 
     def _settle(self, panel: Panel) -> NeuralConfig:
         config: Any = super()._settle(panel)

@@ -135,8 +135,8 @@ class MultivariateForecaster(NeuralForecaster):
             single_step=config.single_step,
         )
 
-    def _sampler(self, panel: Panel, config: NeuralConfig) -> StampSampler:
-        return StampSampler(panel, horizon=config.horizon, held_out=config.validation)
+    def _sampler(self, panel: Panel, config: NeuralConfig, held_out: int) -> StampSampler:
+        return StampSampler(panel, horizon=config.horizon, held_out=held_out)
 
     def _validation(
         self, panel: Panel, source: WindowSource, network: Network, config: NeuralConfig

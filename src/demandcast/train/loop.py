@@ -147,6 +147,7 @@ class _Run:
         while self.log.steps < t.max_steps and misses < t.patience:
             for group in self.optimiser.param_groups:
                 group["lr"] = t.rate(self.log.steps)
+            self.network.done = self.log.steps / t.max_steps  # type: ignore[assignment]
             window = draw(self.draws)
             self.optimiser.zero_grad(set_to_none=True)
             loss = loss_of(window)
@@ -170,6 +171,7 @@ class _Run:
                 self.log.seconds = before + time.perf_counter() - began
                 self.write()
         bar.close()
+        self.network.done = 1.0  # type: ignore[assignment]
         self.log.seconds = before + time.perf_counter() - began
         if validate is not None and self.log.validation:
             self._put(self.best)
@@ -267,4 +269,7 @@ class _Run:
         self.log = TrainingLog(**(past | pairs))
 
     def _lists(self) -> dict[str, list[Tensor]]:
-        return {"weights": self.weights, "averaged": self.averaged, "best": self.best}
+        return {
+            "weights": self.weights, "averaged": self.averaged, "best": self.best,
+            "buffers": list(self.network.buffers()),
+        }  # fmt: skip

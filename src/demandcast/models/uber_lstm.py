@@ -1,0 +1,385 @@
+"""Uber's extreme-event forecaster: features from an LSTM autoencoder, intervals from thinned networks.
+
+[A] Laptev, Yosinski, Li, Smyl, "Time-series extreme event forecasting with neural networks at Uber",
+ICML 2017 time-series workshop. [B] Zhu, Laptev, "Deep and confident prediction for time series at
+Uber", ICDM workshops 2017; arXiv:1709.01907.
+
+Departs from the papers: the forecast is a departure from a linear map that begins as the season
+repeated; the loss is Huber's, squared near 0, so that single windows that go wild do not lead. One
+fit pre-trains and forecasts; behind the pre-training the autoencoder goes on reconstructing, and a
+tenth of the forecast's gradient reaches it (Adam is blind to a gradient's size, so a tenth of the
+rate would have to be a group of its own). Inherent noise is measured for each step ahead on a stretch
+that is learned from only afterwards, in units of how far the window's own values move, and is
+correlated along the horizon; what the passes spread on that stretch is taken off it, for [B] counts
+that twice. Masks lie on what layers give, not on the one raw series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import huber_loss
+
+from demandcast import likelihoods
+from demandcast.errors import ConfigError
+from demandcast.layers.decoder import StepDecoder
+from demandcast.layers.dropout import SequenceDropout
+from demandcast.layers.embedding import StaticEmbedding
+from demandcast.layers.seasonal import SeasonalLinear, season_within
+from demandcast.likelihoods.base import Likelihood
+from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
+from demandcast.panel.panel import Panel
+from demandcast.windows.window import Sizes, Window, WindowSource
+
+HIGHEST = 20.0  # of log(1 + y / scale): no quantile above half a billion times the scale
+HELD = 0.7  # share of the training behind which the noise is measured, and all is learned from
+MEASURED = 1024  # windows, about, that the noise is measured on
+MEASURING = 20  # passes there
+FEW = 10.0  # errors of a step that weigh as much as those of all steps together
+
+
+@dataclass(frozen=True, kw_only=True)
+class UberLSTMConfig(NeuralConfig):
+    lags: tuple[int, ...] | None = ()  # not read
+    rho: float = 0.0  # every window alike
+    learning_rate: float = 3e-3
+    hidden: int = 64  # nodes of the forecaster, and of the autoencoder's outer layers
+    embedding: int = 32  # features that the autoencoder gives
+    decoded: int = 32  # numbers of each step ahead before the last layer
+    dropout: float = 0.1
+    pretrain: float = 0.2  # share of the steps that only teach the autoencoder
+    finetune: float = 0.1  # share of the forecast's gradient that reaches it behind them; 0 freezes
+    passes: int = 50  # thinned networks that a forecast is drawn from
+    transform: str = "auto"  # log1p, none; auto is log1p where no value is below 0
+    noise: int | None = None  # last steps that tell the noise, learned from last; None: a tenth
+
+    def __post_init__(self) -> None:
+        """Refuse shares and transforms that are none."""
+        super().__post_init__()
+        if self.transform not in ("auto", "log1p", "none"):
+            raise ConfigError(f"transform is {self.transform!r}; it is auto, log1p or none")
+        if not (0 <= self.pretrain < 1 and 0 <= self.finetune <= 1 and 0 <= self.dropout < 1):
+            raise ConfigError(
+                f"pretrain={self.pretrain}, finetune={self.finetune} and dropout={self.dropout} are "
+                "shares: 0 or more, below 1"
+            )
+        if self.passes < 2 or (self.noise is not None and self.noise < 1):
+            raise ConfigError(
+                f"passes={self.passes} is 2 or more, noise={self.noise} 1 or more steps (or None)"
+            )
+
+    @property
+    def held_out(self) -> int:
+        return max(self.validation, self.noise or 0)
+
+
+class Autoencoder(nn.Module):
+    """Two LSTM layers whose outputs are averaged over time; one LSTM that writes the window again."""
+
+    def __init__(self, width: int, features: int, config: Any) -> None:
+        super().__init__()
+        self.outer = nn.LSTM(width, config.hidden, batch_first=True)
+        self.inner = nn.LSTM(config.hidden, config.embedding, batch_first=True)
+        self.drop = SequenceDropout(config.dropout)
+        self.decoder = nn.LSTM(config.embedding + features, config.hidden, batch_first=True)
+        self.written = nn.Linear(config.hidden, 1)
+
+    def encode(self, inputs: Tensor, *, passes: int = 0, generator: Any = None) -> Tensor:
+        """(batch, context, width) -> (batch * passes, embedding); passes lie beside their window."""
+        outer, _ = self.outer(inputs)  # (batch, context, hidden)
+        if passes:
+            outer = outer.repeat_interleave(passes, 0)
+        inner, _ = self.inner(self.drop(outer, passes=passes, generator=generator))
+        embedding: Tensor = self.drop(inner, passes=passes, generator=generator).mean(1)
+        return embedding
+
+    def decode(self, embedding: Tensor, features: Tensor) -> Tensor:
+        """(batch, embedding), (batch, context, features) -> the series again, (batch, context)."""
+        repeated = embedding[:, None].expand(-1, features.shape[1], -1)
+        hidden, _ = self.decoder(torch.cat([repeated, features], -1))
+        written: Tensor = self.written(self.drop(hidden))[..., 0]  # (batch, context)
+        return written
+
+
+class UberLSTMNetwork(Network):
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__(config, sizes, likelihood, freq)
+        context, horizon = config.context, config.horizon
+        self.static = StaticEmbedding(sizes.categories, sizes.reals)
+        width = 2 + sizes.features + sizes.past_features + self.static.width
+        self.autoencoder = Autoencoder(width, sizes.features, config)
+        self.forecaster = nn.LSTM(width + config.embedding, config.hidden, batch_first=True)
+        self.drop = SequenceDropout(config.dropout)
+        read = config.hidden + config.embedding + self.static.width
+        self.ahead = StepDecoder(read, sizes.features, horizon, config.decoded)
+        self.head = nn.Linear(config.decoded, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.period = season_within(freq, context)
+        self.linear = SeasonalLinear(context, horizon, self.period)
+        self.noise: Tensor  # deviation of each step ahead, in units of the window's roughness
+        self.mixing: (
+            Tensor  # lower triangle: independent noise -> noise correlated along the horizon
+        )
+        self.register_buffer("noise", torch.ones(horizon))
+        self.register_buffer("mixing", torch.eye(horizon))
+        self.register_buffer("measured", torch.tensor(False))
+
+    # The transformed scale: log(1 + y / scale), its window's mean taken off, by its deviation
+
+    def transformed(self, values: Tensor, scale: Tensor) -> Tensor:
+        z = values / scale
+        return torch.log1p(z.clamp(min=0)) if self.config.transform == "log1p" else z
+
+    def footing(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """The context standardised (batch, context), and its mean and deviation (batch, 1)."""
+        seen = window.past_observed.to(window.scale.dtype)
+        count = seen.sum(1, keepdim=True).clamp(min=1)
+        z = self.transformed(window.past_target, window.scale)  # (batch, context)
+        mean = (z * seen).sum(1, keepdim=True) / count  # (batch, 1)
+        error = (z - mean) * seen  # (batch, context)
+        deviation = (error.square().sum(1, keepdim=True) / count).sqrt()
+        deviation = torch.maximum(deviation, 1 / count)  # (batch, 1)
+        return error / deviation, mean, deviation
+
+    def roughness(self, x: Tensor, window: Window) -> Tensor:
+        """Mean distance of a value from that one season before, (batch, 1), kept within limits."""
+        period = self.period
+        both = window.past_observed[:, period:] & window.past_observed[:, : x.shape[1] - period]
+        moved = (x[:, period:] - x[:, : x.shape[1] - period]).abs() * both
+        count = both.sum(1, keepdim=True)
+        rough = (moved.sum(1, keepdim=True) + 1) / (count + 1)  # (batch, 1)
+        return rough.clamp(0.05, 2.0)
+
+    def inputs(self, window: Window, x: Tensor) -> Tensor:
+        """What every step of the context gives, (batch, context, width)."""
+        context = x.shape[1]
+        static = self.static(window.static_codes, window.static_reals)  # (batch, static)
+        parts = [
+            x[..., None],
+            window.past_observed[..., None].to(x.dtype),
+            window.features[:, :context],
+            window.past_features,
+            static[:, None].expand(-1, context, -1),
+        ]
+        return torch.cat(parts, -1)
+
+    def forward(
+        self, window: Window, *, passes: int = 0, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Forecasts, standardised, and the autoencoder's features of every window and pass.
+
+        Returns (batch * passes, horizon) and (batch * passes, embedding); without passes, (batch, ...).
+        """
+        context, many = self.config.context, max(passes, 1)
+        x, _, _ = self.footing(window)  # (batch, context)
+        inputs = self.inputs(window, x)  # (batch, context, width)
+        thin: Any = {"passes": passes, "generator": generator}
+        embedding = self.autoencoder.encode(inputs, **thin)
+        features, reached = embedding.detach(), self.config.finetune
+        if reached:  # a share of the gradient, the whole of the value
+            features = features + reached * (embedding - features)
+        repeated = features[:, None].expand(-1, context, -1)
+        copied = inputs.repeat_interleave(many, 0)
+        hidden, _ = self.forecaster(torch.cat([copied, repeated], -1))
+        last = self.drop(hidden[:, -1:], **thin)[:, 0]  # (batch * passes, hidden)
+        static = self.static(window.static_codes, window.static_reals)  # (batch, static)
+        past = torch.cat([last, features, static.repeat_interleave(many, 0)], -1)
+        known = window.features[:, context:].repeat_interleave(many, 0)
+        ahead = self.drop(self.ahead(past, known), **thin)
+        base = self.linear(x)  # (batch, horizon)
+        return base.repeat_interleave(many, 0) + self.head(ahead)[..., 0], embedding
+
+    def loss(self, window: Window) -> Tensor:
+        """Reconstruction of the context and, behind the pre-training, the forecast's error."""
+        config = self.config
+        x, mean, deviation = self.footing(window)  # (batch, context)
+        begun = not self.training or self.done >= config.pretrain
+        if begun:
+            forecast, embedding = self(window)  # (batch, horizon)
+        else:
+            embedding = self.autoencoder.encode(self.inputs(window, x))  # (batch, embedding)
+        total = x.new_zeros(())
+        if not begun or config.finetune:  # else the autoencoder rests
+            written = self.autoencoder.decode(embedding, window.features[:, : config.context])
+            seen = window.past_observed
+            total = total + ((written - x).square() * seen).sum() / seen.sum().clamp(min=1)
+        if begun:
+            observed = window.future_observed & window.past_observed.any(1, keepdim=True)
+            error = self.error(window, forecast, mean, deviation)  # (batch, horizon)
+            cost = huber_loss(error, torch.zeros_like(error), reduction="none") * observed
+            total = total + cost.sum() / observed.sum().clamp(min=1)
+        return total
+
+    def error(self, window: Window, forecast: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        """Standardised truth less forecast (batch, horizon); censored demand may lie above its bound."""
+        truth = (self.transformed(window.future_target, window.scale) - mean) / deviation
+        error = truth - forecast  # (batch, horizon)
+        return torch.where(window.future_censored, error.clamp(min=0), error)
+
+    # Forecasts
+
+    def spread(self, window: Window, passes: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Forecasts of every pass, standardised, and the noise's deviation beside them.
+
+        All passes in one batch. Their masks are those of the seed, so that every series, in whatever
+        order, meets the same thinned networks. Returns (batch, passes, horizon) and (batch, horizon).
+        """
+        masks = torch.Generator(window.scale.device).manual_seed(seed)
+        forecast = self(window, passes=passes, generator=masks)[0].view(len(window), passes, -1)
+        return forecast, self.roughness(self.footing(window)[0], window) * self.noise
+
+    def predict(
+        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gaussian on the transformed scale, of variance (passes) + (noise); taken back as a whole."""
+        passes = self.config.passes
+        forecast, noise = self.spread(window, passes, generator.initial_seed())
+        _, mean, deviation = self.footing(window)
+        sigma = (forecast.var(1) + noise.square()).sqrt() * deviation  # (batch, horizon)
+        middle = mean + forecast.mean(1) * deviation  # (batch, horizon)
+        scores = torch.special.ndtri(levels.to(sigma))
+        quantiles = self.back(
+            middle[..., None] + sigma[..., None] * scores, window.scale[..., None]
+        )
+        shape = (len(window), n_samples, self.config.horizon)
+        normal = torch.randn(shape, generator=generator, device=sigma.device, dtype=sigma.dtype)
+        pick = torch.arange(n_samples, device=sigma.device) % passes
+        drawn = forecast[:, pick] + (normal @ self.mixing.T) * noise[:, None]
+        paths = self.back(mean[:, None] + drawn * deviation[:, None], window.scale[:, None])
+        return quantiles, self.expected(middle, sigma) * window.scale, paths
+
+    def back(self, z: Tensor, scale: Tensor) -> Tensor:
+        """From the transformed scale to the user's units."""
+        if self.config.transform != "log1p":
+            return z * scale
+        return torch.expm1(z.clamp(0.0, HIGHEST)) * scale
+
+    def expected(self, middle: Tensor, sigma: Tensor) -> Tensor:
+        """E[max(exp(Z) - 1, 0)] of a normal Z, in units of the scale: not the inverse of its mean."""
+        if self.config.transform != "log1p":
+            return middle
+        sigma = sigma.clamp(min=1e-6)
+        grown = (middle + sigma.square() / 2).clamp(max=HIGHEST).exp()
+        above, whole = (torch.special.ndtr(middle / sigma + more) for more in (sigma, 0.0))
+        expected: Tensor = grown * above - whole  # (batch, horizon)
+        return expected.clamp(min=0)
+
+    def held_errors(self, window: Window, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Errors, variance of the passes, both in units of roughness, and which count: (batch, horizon)."""
+        x, mean, deviation = self.footing(window)
+        forecast, _ = self.spread(window, MEASURING, seed)
+        rough = self.roughness(x, window)
+        observed = window.future_observed & ~window.future_censored
+        observed = observed & window.past_observed.any(1, keepdim=True)
+        error = self.error(window, forecast.mean(1), mean, deviation) / rough
+        return error, forecast.var(1) / rough.square(), observed
+
+    def measure(self, errors: Tensor, variances: Tensor, observed: Tensor) -> None:
+        """Take up the noise of each step, and its correlations, from errors of (windows, horizon).
+
+        Nine in ten errors lie within 1.645 deviations: of heavy tails the mean square would tell too
+        wide a band. The passes' own variance is taken off, down to a quarter of the whole.
+        Correlations are scalar products of columns, with 0 where not observed, and shrunk to none by as
+        many windows as there are steps: so the matrix is positive definite whatever was observed.
+        """
+        seen = errors.abs().masked_fill(~observed, torch.nan)
+        ninety = torch.special.ndtri(torch.tensor(0.95))
+        typical = torch.nanquantile(seen, 0.9).nan_to_num(1.0) / ninety
+        own = (torch.nanquantile(seen, 0.9, dim=0) / ninety).nan_to_num()  # (horizon,)
+        count = observed.sum(0)
+        square = (count * own.square() + FEW * typical.square()) / (count + FEW)
+        passes = torch.where(observed, variances, 0.0).sum(0) / count.clamp(min=1)
+        self.noise.copy_(torch.maximum(square - passes, square / 4).sqrt().clamp(min=1e-3))
+        errors = torch.where(observed, errors, 0.0)
+        unit = errors / errors.square().sum(0).sqrt().clamp(min=1e-9)  # (windows, horizon)
+        steps = len(self.noise)
+        shrunk = steps / (len(errors) + steps)
+        alike = (unit.T @ unit).fill_diagonal_(1.0)
+        whole = (1 - shrunk) * alike + shrunk * torch.eye(steps, device=errors.device)
+        self.mixing.copy_(torch.linalg.cholesky(whole))
+        self.get_buffer("measured").fill_(True)
+
+
+class UberLSTM(NeuralForecaster):
+    """LSTM autoencoder, LSTM forecaster, MC dropout; Gaussian on a logarithmic scale."""
+
+    name = "uber_lstm"
+    summary = (
+        "LSTM autoencoder features, intervals by MC dropout (Laptev et al., Zhu & Laptev 2017)"
+    )
+    takes = "target, known, past, static, available"
+    gives = "paths and quantiles"
+    Config = UberLSTMConfig
+    Net = UberLSTMNetwork
+    samples_paths = True
+    rows = 1 << 13
+    context_floor = 120
+
+    def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
+        if config.likelihood not in ("auto", "normal"):
+            raise ConfigError(
+                f"{self.name} is normal on its transformed scale: likelihood='normal', not "
+                f"{config.likelihood!r}; models.DeepAR and the direct models take others"
+            )
+        return likelihoods.create("normal")
+
+    def _settle(self, panel: Panel) -> NeuralConfig:
+        config: Any = super()._settle(panel)
+        if config.transform == "auto":
+            lowest = np.nanmin(panel.target, initial=0.0)
+            config = replace(config, transform="log1p" if lowest >= 0 else "none")
+        if config.noise is None:
+            middle, longest = int(np.median(panel.lengths)), int(panel.lengths.max())
+            tenth = min(max(middle // 10, self.horizon), 28 * self.horizon, middle // 4)
+            config = replace(config, noise=max(1, min(tenth, longest - 2)))
+        assert isinstance(config, UberLSTMConfig)
+        return config
+
+    def fit(
+        self,
+        panel: Panel,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        progress: bool = True,
+    ) -> NeuralForecaster:
+        super().fit(panel, checkpoint=checkpoint, resume=resume, progress=progress)
+        network, source, config = self.build(panel)
+        self._holding(network, source, config)  # where the training stopped before it was measured
+        return self
+
+    def _holding(self, network: Network, source: WindowSource, config: NeuralConfig) -> bool:
+        """The stretch is kept from the first steps, then the noise is measured, then all is learned."""
+        assert isinstance(network, UberLSTMNetwork)
+        if network.done < HELD:
+            return True
+        if not network.get_buffer("measured"):
+            training = network.training
+            network.eval()
+            _measure(network, source, config)
+            network.train(training)
+        return False
+
+
+def _measure(network: UberLSTMNetwork, source: WindowSource, config: NeuralConfig) -> None:
+    """Forecast the stretch that was not learned from, and tell the network how it erred."""
+    lengths = source.panel.lengths
+    each = min(config.held_out, max(1, MEASURED // len(lengths)))
+    back = np.unique(np.linspace(config.held_out, 1, each).round().astype(np.int64))
+    usable = np.flatnonzero(lengths > config.held_out)  # those that were learned from at all
+    usable = usable[:: max(1, len(usable) * len(back) // MEASURED)]
+    series = torch.from_numpy(np.repeat(usable, len(back))).to(source.device)
+    ends = source.lengths[series]
+    cutoffs = ends - torch.from_numpy(np.tile(back, len(usable))).to(source.device)
+    found = []
+    with torch.no_grad():
+        for rows in torch.split(torch.arange(len(series), device=source.device), 64):
+            window = source.windows(series[rows], cutoffs[rows], ends[rows])
+            found.append(network.held_errors(window, config.seed))
+        network.measure(*(torch.cat(parts) for parts in zip(*found, strict=True)))
