@@ -283,21 +283,17 @@ class UberLSTMNetwork(Network):
     def measure(self, errors: Tensor, variances: Tensor, observed: Tensor) -> None:
         """Take up the noise of each step, and its correlations, from errors of (windows, horizon).
 
-        Nine in ten errors lie within 1.645 deviations: of heavy tails the mean square would tell too
-        wide a band. The passes' own variance is taken off, down to a quarter of the whole.
+        Its variance is the mean square of the errors less the passes' own, a quarter of it at least.
         Correlations are scalar products of columns, with 0 where not observed, and shrunk to none by as
         many windows as there are steps: so the matrix is positive definite whatever was observed.
         """
-        seen = errors.abs().masked_fill(~observed, torch.nan)
-        ninety = torch.special.ndtri(torch.tensor(0.95))
-        typical = torch.nanquantile(seen, 0.9).nan_to_num(1.0) / ninety
-        own = (torch.nanquantile(seen, 0.9, dim=0) / ninety).nan_to_num()  # (horizon,)
-        count = observed.sum(0)
-        square = (count * own.square() + FEW * typical.square()) / (count + FEW)
-        passes = torch.where(observed, variances, 0.0).sum(0) / count.clamp(min=1)
-        self.noise.copy_(torch.maximum(square - passes, square / 4).sqrt().clamp(min=1e-3))
         errors = torch.where(observed, errors, 0.0)
-        unit = errors / errors.square().sum(0).sqrt().clamp(min=1e-9)  # (windows, horizon)
+        square, count = errors.square().sum(0), observed.sum(0)  # (horizon,)
+        left = square - torch.where(observed, variances, 0.0).sum(0)
+        left = torch.maximum(left, square / 4)
+        typical = (left.sum() + 1) / (count.sum() + 1)  # 1 where nothing was observed
+        self.noise.copy_(((left + FEW * typical) / (count + FEW)).sqrt().clamp(min=1e-3))
+        unit = errors / square.sqrt().clamp(min=1e-9)  # (windows, horizon)
         steps = len(self.noise)
         shrunk = steps / (len(errors) + steps)
         alike = (unit.T @ unit).fill_diagonal_(1.0)
