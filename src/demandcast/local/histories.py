@@ -67,7 +67,7 @@ class Histories:
         values = np.nan_to_num(values[:, values.shape[1] - keep :], nan=0.0)
         return cls(np.ascontiguousarray(values.T), lengths)
 
-    def select(self, series: Ints | NDArray[np.bool_]) -> Histories:
+    def select(self, series: Ints | NDArray[np.bool_] | slice) -> Histories:
         """Some of the series, with as many steps as the longest of them."""
         lengths = self.lengths[series]
         keep = max(1, int(lengths.max(initial=1)))

@@ -22,6 +22,8 @@ from demandcast.local.smoothing import RECURSIONS, fitted, ses
 from demandcast.local.weights import OBJECTIVES, optimise
 from demandcast.panel.panel import Panel
 
+LAWS = 512  # drawn up at once: so many stay in the processor's cache
+
 
 class PointForecaster(LocalForecaster):
     """A rate per series, and a law around it drawn from what followed such rates over the panel.
@@ -58,17 +60,18 @@ class PointForecaster(LocalForecaster):
             rate = rates[past.steps]
             ahead = np.broadcast_to(rates[past.steps :].T, (len(index), self.horizon))
             mean[index] = np.maximum(ahead, past.floors[:, None])
-            law = pool.laws(rate, past)
             falls = np.where(rate[:, None] != 0, ahead / np.where(rate == 0, 1, rate)[:, None], 1.0)
-            whole = past.counts[:, None, None]
-            quantiles[index] = _scaled(law.quantiles(levels)[:, None], falls[..., None], whole)
-            if samples is not None:
-                room = max(1, CELLS // (n_paths * self.horizon))
-                for start in range(0, len(index), room):
-                    some = slice(start, start + room)
-                    part = type(law)(law.points[some], law.reached[some])
-                    drawn = part.paths(self.horizon, n_paths, tied, rng)
-                    samples[index[some]] = _scaled(drawn, falls[some, None], whole[some])
+            room = LAWS if samples is None else min(LAWS, max(1, CELLS // (n_paths * self.horizon)))
+            for start in range(0, len(index), room):
+                some = slice(start, start + room)
+                part = past.select(some)
+                law = pool.laws(rate[some], part)
+                whole = part.counts[:, None, None]
+                found = law.quantiles(levels)[:, None]
+                quantiles[index[some]] = _scaled(found, falls[some, :, None], whole)
+                if samples is not None:
+                    drawn = law.paths(self.horizon, n_paths, tied, rng)
+                    samples[index[some]] = _scaled(drawn, falls[some, None], whole)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
 
 
