@@ -17,7 +17,7 @@ import demandcast
 SOURCE = Path(demandcast.__file__).parent
 ORDER = (
     "errors", "schema", "panel", "forecast", "forecaster", "frames", "windows", "layers",
-    "likelihoods", "train", "models", "local", "registry", "evaluate", "report", "cli", "notebook",
+    "likelihoods", "train", "models", "trees", "local", "registry", "evaluate", "report", "cli", "notebook",
     "__main__",
 )  # fmt: skip
 EXCEPTIONS = {("forecast/forecast.py", "demandcast.report.figures")}  # Forecast.plot, where used
@@ -31,6 +31,7 @@ EXTRAS = (
     "plotly",
     "scipy",
     "torchdiffeq",
+    "lightgbm",
 )
 FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = [path for path in FILES if path != SOURCE / "__init__.py"]

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from demandcast import errors, frames, local, models
+    from demandcast import errors, frames, local, models, trees
     from demandcast.evaluate.backtest import BacktestResult, backtest
     from demandcast.forecast.forecast import Forecast
     from demandcast.frames.read import read_panel
@@ -30,7 +30,7 @@ _HOMES = {
     "load_ipython_extension": "demandcast.notebook",
     "read_panel": "demandcast.frames.read",
 }
-_ROOMS = ("errors", "frames", "local", "models")
+_ROOMS = ("errors", "frames", "local", "models", "trees")
 
 __all__ = [
     "BacktestResult",
@@ -45,6 +45,7 @@ __all__ = [
     "local",
     "models",
     "read_panel",
+    "trees",
 ]
 
 

@@ -27,6 +27,7 @@ _HOMES = {
     "neural_ode": ("demandcast.models.neural_ode", "NeuralODE"),
     "uber_lstm": ("demandcast.models.uber_lstm", "UberLSTM"),
     "extreme_value_memory": ("demandcast.models.extreme_value_memory", "ExtremeValueMemory"),
+    "lightgbm": ("demandcast.trees.boosting", "LightGBM"),
     "last_value": ("demandcast.local.naive", "LastValue"),
     "seasonal_naive": ("demandcast.local.naive", "SeasonalNaive"),
     "drift": ("demandcast.local.naive", "Drift"),

@@ -129,6 +129,14 @@ class Panel:
         sums = np.concatenate([[0], np.cumsum(~np.isnan(self.target))])
         return np.asarray(sums[self.begins + self.lengths] - sums[self.begins], np.int64)
 
+    def floors(self) -> Floats:
+        """0 for a series whose history is never negative, minus infinity for others, (N,)."""
+        low = np.minimum.reduceat(
+            np.append(np.nan_to_num(self.target, nan=np.inf), np.inf),
+            np.stack([self.begins, self.begins + self.lengths], 1).ravel(),
+        )[::2]
+        return np.where(low >= 0, 0, -np.inf).astype(np.float32)
+
     def padded_history(self, steps: int) -> Floats:
         """The last `steps` values of every series, (N, steps), right-aligned, NaN before the start."""
         return self._rows(

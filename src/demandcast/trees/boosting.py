@@ -1,0 +1,330 @@
+"""Gradient-boosted trees: one ensemble for each quantile level, over all series, cutoffs and steps.
+
+Ke et al., "LightGBM: a highly efficient gradient boosting decision tree", NeurIPS 2017, with the pinball
+loss. Global and direct: a row is a series, a cutoff and a step ahead (see `table`), so that one set of
+trees forecasts every step from what is known at the cutoff. The target is in units of the series' scale
+and, where zeros are rare, counted from the mean of the last seasons at the same place: trees cannot go on
+with a trend, but they can learn departures from what moves with it. The mean has trees of its own, with
+squared error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    NotFittedError,
+)
+from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.forecaster import Forecaster, check_horizon, check_levels
+from demandcast.frames.future import extend
+from demandcast.panel.panel import Panel
+from demandcast.train.checkpoint import write_atomically
+from demandcast.trees.table import Table
+from demandcast.windows.features import Features
+
+GRID = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)  # levels with trees of their own
+RARE = 0.01  # share of zeros up to which the target is counted from the last seasons
+ROWS = 100_000  # of a table made at once in prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightGBMConfig:
+    """What the trees can be told."""
+
+    horizon: int  # steps forecast
+    trees: int = 150  # of each quantile level
+    learning_rate: float = 0.06
+    leaves: int = 31  # of one tree, at most
+    least: int = 40  # rows in a leaf, at least
+    columns: float = 0.6  # share of the columns that each tree may read
+    rows: int = 200_000  # learned from, drawn from all series, cutoffs and steps
+    rho: float = 0.5  # a row weighs scale^rho: 1 suits errors summed over series, 0 errors averaged
+    base: bool | None = (
+        None  # count the target from the last seasons' mean; None: where zeros are rare
+    )
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by name."""
+        for name, least in (("trees", 1), ("leaves", 2), ("least", 1), ("rows", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"{name} is {value!r}; it is a whole number, {least} or more")
+        for name in ("learning_rate", "columns"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it is above 0 and at most 1")
+        if not 0 <= self.rho <= 1:
+            raise ConfigError(f"rho is {self.rho!r}; it is between 0 and 1")
+
+
+class LightGBM(Forecaster):
+    """Quantiles by gradient-boosted trees; needs the `trees` extra."""
+
+    name = "lightgbm"
+    summary = "gradient-boosted trees, one ensemble a quantile (Ke et al. 2017)"
+    takes = "target, known, past, static"
+    gives = "quantiles"
+    Config: ClassVar[type[LightGBMConfig]] = LightGBMConfig
+
+    def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
+        known = [f.name for f in fields(LightGBMConfig)]
+        for name in hyper:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+                raise ConfigError(
+                    f"{self.name} has no hyper-parameter {name!r}; did you mean {near!r}? "
+                    f"It has {', '.join(known)}"
+                )
+        self.config = LightGBMConfig(horizon=check_horizon(horizon, h), **hyper)
+        self.horizon = self.config.horizon
+        self.based = False
+        self.unit = 1.0
+        self.boosters: dict[str, str] | None = None  # level or "mean" -> LightGBM's own text
+        self.features: Features | None = None
+        self.periods: tuple[int, ...] = (1,)
+        self.windows: tuple[int, ...] = (1,)
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Every hyper-parameter but the horizon, with its default."""
+        return {f.name: f.default for f in fields(LightGBMConfig) if f.name != "horizon"}
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return asdict(self.config)
+
+    def fit(self, panel: Panel) -> LightGBM:
+        """Learn from rows drawn over the history of every series, always from the start.
+
+        Raises:
+            MissingExtraError: LightGBM is not installed.
+            DataError: No series has two observed steps.
+        """
+        lightgbm = _lightgbm()
+        longest = int(panel.lengths.max())
+        self.features = Features.of(panel, ())
+        self.periods = tuple(p for p in panel.freq.periods if 2 * p <= longest) or (1,)
+        self.windows = _windows(self.periods, self.horizon, longest)
+        table = self._table(panel)
+        series, cutoffs, ahead = _drawn(
+            panel, self.horizon, self.config.rows, np.random.default_rng(self.config.seed)
+        )
+        came = panel.target[panel.begins[series] + cutoffs + ahead - 1].astype(np.float64)
+        rare = bool((came == 0).mean() < RARE)
+        self.based = rare if self.config.base is None else self.config.base
+        scale = table.scale(series, cutoffs)
+        self.unit = table.unit = float(np.median(scale))
+        target = came - table.base(series, cutoffs, ahead) if self.based else came
+        data = lightgbm.Dataset(
+            table.rows(series, cutoffs, ahead),
+            label=target / scale,
+            weight=(scale / scale.mean()) ** self.config.rho,
+            categorical_feature=table.categorical or "auto",
+            params=self._options(),
+            free_raw_data=False,
+        )
+        self.boosters = {}
+        for level in GRID:
+            options = self._options() | {"objective": "quantile", "alpha": level}
+            grown = lightgbm.train(options, data, num_boost_round=self.config.trees)
+            self.boosters[f"{level:g}"] = grown.model_to_string()
+        options = self._options() | {"objective": "regression"}
+        grown = lightgbm.train(options, data, num_boost_round=self.config.trees)
+        self.boosters["mean"] = grown.model_to_string()
+        return self
+
+    def _options(self) -> dict[str, Any]:
+        c = self.config
+        return {
+            "learning_rate": c.learning_rate, "num_leaves": c.leaves, "min_data_in_leaf": c.least,
+            "feature_fraction": c.columns, "max_bin": 127, "min_data_per_group": c.least,
+            "seed": c.seed, "deterministic": True, "force_row_wise": True, "verbosity": -1,
+            "feature_pre_filter": False,
+        }  # fmt: skip
+
+    def _table(self, panel: Panel) -> Table:
+        assert self.features is not None
+        return Table(panel, self.features, self.horizon, self.periods, self.windows, self.unit)
+
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        future: Any = None,
+        levels: Sequence[float] = DEFAULT_LEVELS,
+        n_samples: int | None = None,
+    ) -> Forecast:
+        """Forecast every series from its last step.
+
+        Levels between those with trees of their own are interpolated; beyond the outermost, the
+        quantile function goes on as an exponential of the last piece's slope.
+
+        Raises:
+            NotFittedError: Before `fit`.
+            ConfigError: Paths are asked for.
+            DataError: Covariates known ahead do not reach over the horizon.
+        """
+        if self.boosters is None or self.features is None:
+            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
+        levels = check_levels(levels)
+        if n_samples is not None:
+            raise ConfigError(
+                f"{self.name} forecasts quantiles and draws no paths; leave n_samples out, or use "
+                "models.DeepAR for joint paths"
+            )
+        lightgbm = _lightgbm()
+        if future is not None:
+            panel = extend(panel, future)
+        self.features.check(panel)
+        self._require_future(panel)
+        table = self._table(panel)
+        grown = {k: lightgbm.Booster(model_str=text) for k, text in self.boosters.items()}
+        shape = (panel.n_series, self.horizon)
+        quantiles = np.empty((*shape, len(levels)), np.float32)
+        mean = np.empty(shape, np.float32)
+        room = max(1, ROWS // self.horizon)
+        for start in range(0, panel.n_series, room):
+            some = np.arange(start, min(start + room, panel.n_series))
+            series = np.repeat(some, self.horizon)
+            cutoffs = panel.lengths[series]
+            ahead = np.tile(np.arange(1, self.horizon + 1), len(some))
+            rows, scale = table.rows(series, cutoffs, ahead), table.scale(series, cutoffs)
+            base = table.base(series, cutoffs, ahead) if self.based else np.zeros(len(rows))
+            found = {k: base + scale * np.asarray(b.predict(rows)) for k, b in grown.items()}
+            part = (len(some), self.horizon)
+            mean[some] = found.pop("mean").reshape(part)
+            grid = np.sort(np.stack([*found.values()], -1), -1)  # quantiles never cross
+            quantiles[some] = _between(grid, levels).reshape(*part, -1)
+        floors = panel.floors()
+        quantiles = np.maximum(quantiles, floors[:, None, None])
+        mean = np.maximum(mean, floors[:, None])
+        return Forecast.of(panel, levels, quantiles, mean, model=self.name)
+
+    def _require_future(self, panel: Panel) -> None:
+        assert self.features is not None
+        short = np.flatnonzero(panel.extents - panel.lengths < self.horizon)
+        if self.features.known and len(short):
+            i = int(short[0])
+            names = ", ".join(repr(name) for name in self.features.known)
+            raise DataError(
+                f"known covariates {names} reach {int(panel.extents[i] - panel.lengths[i])} of the "
+                f"{self.horizon} steps to forecast for series {panel.key(i)} ({len(short):,} series fall "
+                "short); give them with predict(panel, future=frame), or --future FILE"
+            )
+
+    def save(self, path: str | Path) -> None:
+        if self.boosters is None or self.features is None:
+            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) before save")
+        folder = Path(path)
+        write_atomically(folder / "trees.json", json.dumps(self.boosters).encode())
+        facts = {
+            "format": 1,
+            "model": self.name,
+            "hyperparameters": asdict(self.config),
+            "features": self.features.to_dict(),
+            "periods": self.periods,
+            "windows": self.windows,
+            "based": self.based,
+            "unit": self.unit,
+        }
+        write_atomically(folder / "model.json", json.dumps(facts, indent=1).encode())
+
+    @classmethod
+    def restore(cls, folder: Path, facts: dict[str, Any]) -> LightGBM:
+        """The model of a run folder; see `demandcast.load`."""
+        model = cls(**facts["hyperparameters"])
+        model.features = Features.from_dict(facts["features"])
+        model.periods, model.windows = tuple(facts["periods"]), tuple(facts["windows"])
+        model.based, model.unit = facts["based"], facts["unit"]
+        try:
+            model.boosters = json.loads((folder / "trees.json").read_text())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"the trees in {folder} are missing or damaged ({error}); save the run again"
+            ) from error
+        return model
+
+
+def _sign(cls: type[LightGBM]) -> inspect.Signature:
+    hints = get_type_hints(LightGBMConfig)
+    parameters = [
+        inspect.Parameter(
+            f.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if f.name == "horizon" else f.default,
+            annotation=hints[f.name],
+        )
+        for f in fields(LightGBMConfig)
+    ]
+    return inspect.Signature(parameters)
+
+
+LightGBM.__signature__ = _sign(LightGBM)  # type: ignore[attr-defined]  # read by --help and --set
+
+
+def _lightgbm() -> Any:
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise MissingExtraError(
+            "lightgbm is not installed; pip install 'demandcast[trees]'"
+        ) from error
+    return lightgbm
+
+
+def _windows(periods: tuple[int, ...], horizon: int, longest: int) -> tuple[int, ...]:
+    """Widths of the stretches summed up: short ones, the seasons, the horizon, and a long one."""
+    wanted = {3, 7, horizon, 2 * horizon, *periods, 4 * periods[0]}
+    return tuple(sorted(w for w in wanted if 1 < w <= max(2, longest)))
+
+
+def _drawn(
+    panel: Panel, horizon: int, rows: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Series, cutoffs and steps ahead whose value was observed, at most `rows` of them.
+
+    Cutoffs begin where a third of the history or one horizon is known, whichever is less.
+    """
+    first = np.maximum(1, np.minimum(horizon, panel.lengths // 3))
+    room = np.maximum(panel.lengths - first, 0)  # cutoffs of each series
+    if not room.sum():
+        raise DataError(
+            "no series has two steps of history, so there is nothing to learn from; "
+            "use 'seasonal_naive', or wait for more history"
+        )
+    cumulative = np.concatenate([[0], np.cumsum(room)])
+    total = int(cumulative[-1]) * horizon
+    flat = np.arange(total) if total <= rows else rng.integers(0, total, rows)
+    place, ahead = flat // horizon, flat % horizon + 1
+    series = np.searchsorted(cumulative, place, side="right") - 1
+    cutoffs = first[series] + place - cumulative[series]
+    inside = cutoffs + ahead <= panel.lengths[series]
+    series, cutoffs, ahead = series[inside], cutoffs[inside], ahead[inside]
+    seen = ~np.isnan(panel.target[panel.begins[series] + cutoffs + ahead - 1])
+    return series[seen], cutoffs[seen], ahead[seen]
+
+
+def _between(grid: NDArray[np.float64], levels: Sequence[float]) -> NDArray[np.float64]:
+    """Quantiles at any levels from those of `GRID`, (R, G) -> (R, Q)."""
+    at, known = np.asarray(levels), np.array(GRID)
+    right = np.clip(np.searchsorted(known, at), 1, len(known) - 1)
+    weight = np.clip((at - known[right - 1]) / (known[right] - known[right - 1]), 0, 1)
+    inner = grid[:, right - 1] * (1 - weight) + grid[:, right] * weight
+    low = (grid[:, 1] - grid[:, 0]) / np.log(known[1] / known[0])
+    high = (grid[:, -1] - grid[:, -2]) / np.log((1 - known[-2]) / (1 - known[-1]))
+    below = low[:, None] * np.log(np.minimum(at / known[0], 1))
+    above = -high[:, None] * np.log(np.minimum((1 - at) / (1 - known[-1]), 1))
+    return np.asarray(inner + below + above)

@@ -1,0 +1,132 @@
+"""Trees read what stands in the table, learn what covariates do, and give ordered quantiles."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import demandcast as dc
+from demandcast.errors import ConfigError, DataError, MissingExtraError
+from demandcast.frames.examples import retail
+from demandcast.trees.boosting import GRID, _between
+from demandcast.trees.table import NEWEST, PHASES, Table
+from demandcast.windows.features import Features
+
+SMALL: dict[str, Any] = {"trees": 30, "least": 5}
+
+
+@pytest.fixture(scope="module")
+def panel() -> dc.Panel:
+    frame = retail(n_items=8, n_days=150, seed=4).frame
+    return dc.read_panel(
+        frame, key="item", time="date", target="units", freq="D", known=["price", "promo"]
+    )
+
+
+def test_rows_are_what_a_plain_loop_reads(panel: dc.Panel) -> None:
+    target = panel.target.copy()
+    target[::7] = np.nan
+    holed = dc.Panel(**{**panel.__dict__, "target": target})
+    table = Table(holed, Features.of(holed, ()), 9, (7,), (3, 7, 28))
+    series, cutoffs, ahead = np.array([2, 5, 2]), np.array([60, 8, 2]), np.array([1, 9, 4])
+    found = table.rows(series, cutoffs, ahead)
+    for row, i, cutoff, step in zip(found, series, cutoffs, ahead, strict=True):
+        history = holed.history(i)[:cutoff].astype(float)
+        scale = np.nanmean(np.abs(history[-28:]))
+        assert table.scale(np.array([i]), np.array([cutoff]))[0] == pytest.approx(scale)
+        column = iter(row)
+        assert next(column) == pytest.approx(np.log(scale))
+        assert (next(column), next(column)) == (step, pytest.approx(np.log2(1 + cutoff)))
+        for lag in range(1, NEWEST + 1):
+            value = history[-lag] / scale if lag <= cutoff else np.nan
+            assert next(column) == pytest.approx(value, nan_ok=True)
+        for width in (3, 7, 28):
+            part = history[-width:]
+            before = history[max(0, cutoff - 2 * width) : max(0, cutoff - width)]
+            assert next(column) == pytest.approx(np.nanmean(part) / scale)
+            assert next(column) == pytest.approx(np.nanstd(part) / scale, abs=1e-5)
+            assert next(column) == pytest.approx((part[~np.isnan(part)] != 0).mean())
+            gone = np.nanmean(before) if len(before) and not np.isnan(before).all() else np.nan
+            change = (np.nanmean(part) - gone) / scale
+            assert next(column) == pytest.approx(change, nan_ok=True, abs=1e-6)
+        demand = np.flatnonzero(np.nan_to_num(history) != 0)
+        assert next(column) == (cutoff - 1 - demand[-1] if len(demand) else np.nan)
+        place = cutoff + step - 1 - -(-step // 7) * 7
+        places = [history[p] if 0 <= p < cutoff else np.nan for p in place - 7 * np.arange(PHASES)]
+        for value in (*places[:2], np.nanmean(places) if not np.isnan(places).all() else np.nan):
+            assert next(column) == pytest.approx(value / scale, nan_ok=True)
+
+
+def test_a_promotion_known_ahead_is_learned() -> None:
+    rng = np.random.default_rng(0)
+    days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 6, 28), eager=True)
+    parts = []
+    for item in range(10):
+        promo = rng.random(len(days)) < 0.3
+        units = np.rint((20 + 5 * item) * (1 + promo) + rng.normal(0, 2, len(days)))
+        parts.append(
+            pl.DataFrame({"item": item, "date": days, "units": units, "promo": promo * 1.0})
+        )
+    panel = dc.read_panel(
+        pl.concat(parts), key="item", time="date", target="units", known=["promo"]
+    )
+    known = panel.drop_last(14)
+    forecast = dc.trees.LightGBM(horizon=14, **SMALL).fit(known).predict(known)
+    came = panel.drop_last(14).future_target(14)
+    rows = known.begins[:, None] + known.lengths[:, None] + np.arange(14)
+    promo = panel.known[rows, 0] == 1
+    expected = (20 + 5 * np.arange(10))[:, None] * (1 + promo)
+    assert np.abs(forecast.median / expected - 1).mean() < 0.1
+    assert np.abs(forecast.mean / expected - 1).mean() < 0.1
+    inside = (came >= forecast.quantile(0.1)) & (came <= forecast.quantile(0.9))
+    assert 0.6 < inside.mean() < 0.97  # 140 values of few items
+
+
+def test_units_do_not_matter(panel: dc.Panel) -> None:
+    known = panel.drop_last(7)
+    large = dc.Panel(**{**known.__dict__, "target": known.target * 1024})
+    first, second = (dc.trees.LightGBM(h=7, **SMALL).fit(p).predict(p) for p in (known, large))
+    np.testing.assert_allclose(second.quantiles / 1024, first.quantiles, rtol=1e-5, atol=1e-5)
+
+
+def test_levels_between_and_beyond_those_grown() -> None:
+    grid = np.sort(np.random.default_rng(0).normal(0, 1, (50, len(GRID))), 1)
+    levels = np.linspace(0.005, 0.995, 199)
+    found = _between(grid, levels)
+    assert (np.diff(found, axis=1) >= -1e-12).all()
+    np.testing.assert_allclose(_between(grid, GRID), grid)
+    # an exponential tail of the outermost piece: half the rest, one more half-life
+    tail = _between(grid, [0.98, 0.99])
+    slope = (grid[:, -1] - grid[:, -2]) / np.log(0.1 / 0.02)
+    np.testing.assert_allclose(tail[:, 1] - tail[:, 0], slope * np.log(2))
+
+
+def test_where_zeros_are_rare_departures_from_the_season_are_learned(panel: dc.Panel) -> None:
+    steady = dc.Panel(**{**panel.__dict__, "target": panel.target + 10})
+    assert dc.trees.LightGBM(h=3, **SMALL).fit(steady).based
+    sparse = dc.Panel(**{**panel.__dict__, "target": np.where(panel.target < 5, 0, panel.target)})
+    assert not dc.trees.LightGBM(h=3, **SMALL).fit(sparse).based
+
+
+def test_what_is_wrong_is_told(panel: dc.Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"'tree'; did you mean 'trees'"):
+        dc.trees.LightGBM(horizon=3, tree=4)
+    for name, value in (("leaves", 1), ("columns", 0), ("rho", 2), ("least", 0)):
+        with pytest.raises(ConfigError, match=f"{name} is {value}"):
+            dc.trees.LightGBM(horizon=3, **{name: value})
+    whole = dc.Panel(**{**panel.__dict__, "extents": panel.lengths})
+    model = dc.trees.LightGBM(horizon=3, **SMALL).fit(whole)
+    with pytest.raises(DataError, match="reach 0 of the 3 steps"):
+        model.predict(whole)
+    with pytest.raises(ConfigError, match="draws no paths"):
+        model.predict(panel, n_samples=5)
+    one = dc.read_panel(pl.DataFrame({"unique_id": ["a"], "ds": [1], "y": [2.0]}), freq="1")
+    with pytest.raises(DataError, match="nothing to learn from"):
+        dc.trees.LightGBM(horizon=3).fit(one)
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'demandcast\[trees\]'"):
+        dc.trees.LightGBM(horizon=3).fit(panel)
