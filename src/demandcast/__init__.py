@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from demandcast import errors, frames, local, models, trees
+    from demandcast.automatic.auto import Auto, auto
     from demandcast.evaluate.backtest import BacktestResult, backtest
     from demandcast.forecast.forecast import Forecast
     from demandcast.frames.read import read_panel
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Auto": "demandcast.automatic.auto",
     "BacktestResult": "demandcast.evaluate.backtest",
     "Forecast": "demandcast.forecast.forecast",
     "Panel": "demandcast.panel.panel",
     "Schema": "demandcast.schema",
+    "auto": "demandcast.automatic.auto",
     "backtest": "demandcast.evaluate.backtest",
     "load": "demandcast.registry",
     "load_ipython_extension": "demandcast.notebook",
@@ -33,10 +36,12 @@ _HOMES = {
 _ROOMS = ("errors", "frames", "local", "models", "trees")
 
 __all__ = [
+    "Auto",
     "BacktestResult",
     "Forecast",
     "Panel",
     "Schema",
+    "auto",
     "backtest",
     "errors",
     "frames",

@@ -12,6 +12,7 @@ from demandcast.errors import CheckpointError, ConfigError
 from demandcast.forecaster import Forecaster
 
 _HOMES = {
+    "auto": ("demandcast.automatic.auto", "Auto"),
     "deepar": ("demandcast.models.deepar", "DeepAR"),
     "mqrnn": ("demandcast.models.mqrnn", "MQRNN"),
     "mqcnn": ("demandcast.models.mqrnn", "MQCNN"),

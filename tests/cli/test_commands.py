@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,17 @@ def test_covariates_known_ahead_come_from_a_second_table(
 ) -> None:
     future = tmp_path / "future.csv"
     ahead().write_csv(future)
-    wanted = ["forecast", sales, "--horizon", HORIZON, *QUICK, "--known", "promo"]
+    wanted = [
+        "forecast",
+        sales,
+        "--horizon",
+        HORIZON,
+        "--model",
+        "deepar",
+        *QUICK,
+        "--known",
+        "promo",
+    ]
     code, _, err = run(*wanted)
     assert code == 2
     assert "promo reach 0 of the 4 steps" in err
@@ -141,7 +152,17 @@ def test_a_saved_run_forecasts_the_same(run: Run, sales: Path, tmp_path: Path, m
 
 
 def test_a_training_goes_on_from_its_checkpoint(run: Run, sales: Path, tmp_path: Path) -> None:
-    wanted = ["forecast", sales, "--horizon", HORIZON, *QUICK, "--set", "checkpoint_every=4"]
+    wanted = [
+        "forecast",
+        sales,
+        "--horizon",
+        HORIZON,
+        "--model",
+        "deepar",
+        *QUICK,
+        "--set",
+        "checkpoint_every=4",
+    ]
     whole, rest = tmp_path / "whole.csv", tmp_path / "rest.csv"
     kept = ["--checkpoint", tmp_path / "kept"]
     assert run(*wanted, *kept, "--out", whole)[0] == 0  # the checkpoint is of step 4 of 6
@@ -225,10 +246,28 @@ HOPELESS = {
 }  # fmt: skip
 
 
+def test_auto_is_what_forecasts_unless_a_model_is_named(
+    run: Run, sales: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "run"
+    wanted = ["forecast", sales, "--horizon", HORIZON, "--budget", "20 steps", "--save", kept]
+    code, out, err = run(*wanted, "--out", tmp_path / "f.csv")
+    assert (code, out) == (0, "")
+    assert "not tried: deepar: 180 values are too few to learn from" in err
+    assert re.search(r"^The forecast blends .* seasonal naive .*\.$", err, re.M)
+    first = pl.read_csv(tmp_path / "f.csv")
+    assert first.height == 3 * HORIZON
+    code, _, _ = run("predict", kept, sales, "--out", tmp_path / "g.csv")
+    assert code == 0
+    assert pl.read_csv(tmp_path / "g.csv").equals(first)
+
+
 @pytest.mark.parametrize("fault", HOPELESS)
 def test_a_table_that_cannot_be_forecast_is_refused(run: Run, tmp_path: Path, fault: str) -> None:
     HOPELESS[fault].write_csv(tmp_path / "sales.csv")
-    code, out, err = run("forecast", tmp_path / "sales.csv", "--horizon", 4, *QUICK)
+    code, out, err = run(
+        "forecast", tmp_path / "sales.csv", "--horizon", 4, "--model", "deepar", *QUICK
+    )
     assert (code, out) == (2, "")
     assert sum(line.startswith("error: ") for line in err.splitlines()) == 1
     assert "Traceback" not in err
@@ -252,11 +291,16 @@ def test_a_table_that_cannot_be_forecast_is_refused(run: Run, tmp_path: Path, fa
         (["--model", "drift", "--checkpoint", "kept"], "no training to keep"),
         (["--known", "promo", "--future", "absent.csv"], "no file at absent.csv"),
         (["--time-zone", "Mars/Olympus"], "time_zone 'Mars/Olympus' is not known"),
+        (["--model", "auto", "--budget", "soon"], "budget is 'soon'"),
+        (["--model", "auto", "--set", "include=tsbb"], "did you mean 'tsb'"),
+        (["--budget", "1m"], "--budget is of auto, not of deepar"),
     ],
 )
 def test_an_option_that_cannot_work_is_refused(
     run: Run, sales: Path, words: list[str], told: str
 ) -> None:
+    if "--model" not in words:
+        words = ["--model", "deepar", *words]
     code, out, err = run("forecast", sales, "--horizon", HORIZON, *words)
     assert (code, out) == (2, "")
     assert told in err.splitlines()[-1]

@@ -12,7 +12,6 @@ import pytest
 import demandcast as dc
 from demandcast.errors import ConfigError, DataError, MissingExtraError
 from demandcast.frames.examples import retail
-from demandcast.trees.boosting import GRID, _between
 from demandcast.trees.table import NEWEST, PHASES, Table
 from demandcast.windows.features import Features
 
@@ -91,18 +90,6 @@ def test_units_do_not_matter(panel: dc.Panel) -> None:
     large = dc.Panel(**{**known.__dict__, "target": known.target * 1024})
     first, second = (dc.trees.LightGBM(h=7, **SMALL).fit(p).predict(p) for p in (known, large))
     np.testing.assert_allclose(second.quantiles / 1024, first.quantiles, rtol=1e-5, atol=1e-5)
-
-
-def test_levels_between_and_beyond_those_grown() -> None:
-    grid = np.sort(np.random.default_rng(0).normal(0, 1, (50, len(GRID))), 1)
-    levels = np.linspace(0.005, 0.995, 199)
-    found = _between(grid, levels)
-    assert (np.diff(found, axis=1) >= -1e-12).all()
-    np.testing.assert_allclose(_between(grid, GRID), grid)
-    # an exponential tail of the outermost piece: half the rest, one more half-life
-    tail = _between(grid, [0.98, 0.99])
-    slope = (grid[:, -1] - grid[:, -2]) / np.log(0.1 / 0.02)
-    np.testing.assert_allclose(tail[:, 1] - tail[:, 0], slope * np.log(2))
 
 
 def test_where_zeros_are_rare_departures_from_the_season_are_learned(panel: dc.Panel) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
 
 EXAMPLES = "Example: demandcast forecast sales.csv --horizon 28 --out forecast.csv"
-DEFAULT_MODEL = "deepar"
+DEFAULT_MODEL = "auto"
 
 
 @options.takes_table
@@ -21,8 +21,12 @@ def forecast(
     table: options.Table,
     horizon: options.Horizon,
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="One of those that demandcast models lists.")
+        str, typer.Option(metavar="NAME", help="auto, or one that demandcast models lists.")
     ] = DEFAULT_MODEL,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Of auto: 30s, 5m, 1h, or training steps: '500 steps'."),
+    ] = None,
     settings: options.Set = None,
     quantiles: options.Quantiles = options.QUANTILES,
     seed: options.Seed = 0,
@@ -41,13 +45,16 @@ def forecast(
 ) -> None:
     """Fit a model to a table and forecast every series.
 
-    Each is forecast from its own last step, for as many steps as the horizon has.
+    Each is forecast from its own last step, for as many steps as the horizon has. Unless a model is
+    named, many are tried on the history, and the blend of them that forecast it best is taken; Ctrl-C
+    takes the best so far.
 
     Covariates known ahead are wanted for the steps to forecast too: as rows of the table whose
-    target is empty, or with --future FILE. Whether the model beats the naive forecast on this table
-    is for demandcast backtest to say.
+    target is empty, or with --future FILE. Whether a model named beats the naive forecast on this
+    table is for demandcast backtest to say.
     """
     from demandcast import registry
+    from demandcast.automatic.auto import Auto
     from demandcast.errors import ConfigError
     from demandcast.forecaster import check_levels
     from demandcast.frames.read import read_panel
@@ -57,8 +64,12 @@ def forecast(
     show.check_place(files=(out, report), folders=(save, checkpoint))
     levels = check_levels(options.levels(quantiles))
     hyper = options.hyperparameters([model], settings, seed=seed)[model]
+    if budget is not None:
+        if model != DEFAULT_MODEL:
+            raise ConfigError(f"--budget is of auto, not of {model}; leave one of the two out")
+        hyper["budget"] = budget
     made = registry.create(model, horizon=horizon, **hyper)
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = {"progress": show.watched()} if model == DEFAULT_MODEL else {}
     if hasattr(made, "network"):  # only networks train
         training = {"checkpoint": checkpoint, "resume": resume, "progress": show.watched()}
     elif checkpoint:
@@ -72,6 +83,8 @@ def forecast(
         _check_reach(panel, horizon)
     show.say(f"fitting {made}")
     predicted = made.fit(panel, **training).predict(panel, levels=levels)
+    if isinstance(made, Auto):
+        show.search(made)
     if save:
         made.save(save)
         asked = {**table.options, "freq": panel.schema.freq}

@@ -21,6 +21,7 @@ from demandcast.errors import ConfigError, FileError
 if TYPE_CHECKING:
     import polars as pl
 
+    from demandcast.automatic.auto import Auto
     from demandcast.forecast.forecast import Forecast
     from demandcast.frames.check import Report
     from demandcast.panel.panel import Panel
@@ -54,6 +55,20 @@ def leaderboard(board: pl.DataFrame, *, json: bool = False) -> None:
         board = board.select(c for c in FIRST if c in board.columns)
         board = board.with_columns(board["fit_seconds"].round(2))
     table(board, json=json)
+
+
+def search(made: Auto) -> None:
+    """What auto tried and took, to stderr: the forecast itself has stdout."""
+    import polars as pl
+
+    board = made.leaderboard()
+    if "wql" in board.columns:
+        board = board.with_columns(pl.col("fit_seconds", "predict_seconds").round(2))
+    with contextlib.redirect_stdout(sys.stderr):
+        table(board)
+    for name, why in made.skipped.items():
+        say(f"not tried: {name}: {as_options(why)}")
+    say(made.verdict())
 
 
 def table(frame: pl.DataFrame, *, json: bool = False) -> None:

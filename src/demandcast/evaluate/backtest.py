@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import logging
 import sys
 import time
@@ -172,7 +173,7 @@ def backtest(
 
 
 def _fit(model: Any, panel: Panel, progress: bool) -> None:
-    if hasattr(model, "network"):
+    if "progress" in inspect.signature(model.fit).parameters:
         model.fit(panel, progress=progress)
     else:
         model.fit(panel)

@@ -29,6 +29,7 @@ from demandcast.errors import (
     NotFittedError,
 )
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.forecast.levels import between
 from demandcast.forecaster import Forecaster, check_horizon, check_levels
 from demandcast.frames.future import extend
 from demandcast.panel.panel import Panel
@@ -207,7 +208,7 @@ class LightGBM(Forecaster):
             part = (len(some), self.horizon)
             mean[some] = found.pop("mean").reshape(part)
             grid = np.sort(np.stack([*found.values()], -1), -1)  # quantiles never cross
-            quantiles[some] = _between(grid, levels).reshape(*part, -1)
+            quantiles[some] = between(grid, GRID, levels).reshape(*part, -1)
         floors = panel.floors()
         quantiles = np.maximum(quantiles, floors[:, None, None])
         mean = np.maximum(mean, floors[:, None])
@@ -315,16 +316,3 @@ def _drawn(
     series, cutoffs, ahead = series[inside], cutoffs[inside], ahead[inside]
     seen = ~np.isnan(panel.target[panel.begins[series] + cutoffs + ahead - 1])
     return series[seen], cutoffs[seen], ahead[seen]
-
-
-def _between(grid: NDArray[np.float64], levels: Sequence[float]) -> NDArray[np.float64]:
-    """Quantiles at any levels from those of `GRID`, (R, G) -> (R, Q)."""
-    at, known = np.asarray(levels), np.array(GRID)
-    right = np.clip(np.searchsorted(known, at), 1, len(known) - 1)
-    weight = np.clip((at - known[right - 1]) / (known[right] - known[right - 1]), 0, 1)
-    inner = grid[:, right - 1] * (1 - weight) + grid[:, right] * weight
-    low = (grid[:, 1] - grid[:, 0]) / np.log(known[1] / known[0])
-    high = (grid[:, -1] - grid[:, -2]) / np.log((1 - known[-2]) / (1 - known[-1]))
-    below = low[:, None] * np.log(np.minimum(at / known[0], 1))
-    above = -high[:, None] * np.log(np.minimum((1 - at) / (1 - known[-1]), 1))
-    return np.asarray(inner + below + above)

@@ -1,0 +1,559 @@
+"""Auto: many methods tried on the history at hand, and the blend of them that forecast it best.
+
+A portfolio is worked through from what is instant to what learns long. Every candidate forecasts the
+same rolling windows inside the history, none of which it was fitted on; weights, calibration and rounding
+are chosen there. A forecast stands from the first second on: when the budget ends, or at Ctrl-C, the best
+blend so far is taken.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from demandcast import registry
+from demandcast.automatic.blend import GAIN, Blend, choose
+from demandcast.automatic.budget import Budget
+from demandcast.automatic.calibrate import Adjustment, pays, stretches
+from demandcast.automatic.portfolio import NAIVE, Candidate, candidates
+from demandcast.automatic.validation import (
+    DECILES,
+    LEVELS,
+    METRICS,
+    Validation,
+    codes,
+    whole_numbers,
+)
+from demandcast.errors import CheckpointError, ConfigError, DemandcastError, NotFittedError
+from demandcast.evaluate.metrics import wql
+from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.forecast.levels import between, shuffled
+from demandcast.forecaster import Forecaster, check_horizon, check_levels
+from demandcast.frames.future import extend
+from demandcast.local.base import one_of, whole
+from demandcast.panel.classes import CLASSES
+from demandcast.panel.panel import Panel
+from demandcast.train.checkpoint import write_atomically
+
+log = logging.getLogger("demandcast")
+Floats = NDArray[np.float32]
+FEWEST_STEPS = 60  # of a network; with time for fewer it is not tried
+FEWEST_ROWS = 20_000  # trees learn from
+RESERVE = 1.3  # times what the rest is thought to take
+SETTINGS: dict[str, Any] = {
+    "budget": "5m", "metric": "wql", "folds": 2, "include": None, "exclude": None, "seed": 0,
+}  # fmt: skip
+
+
+@dataclass
+class Member:
+    """A candidate that was fitted, and how it did."""
+
+    name: str
+    kind: str
+    model: Forecaster
+    quantiles: Floats  # in validation, (R, Q)
+    fit_seconds: float
+    predict_seconds: float  # of the validation
+    refitted: bool = False
+
+
+class Auto(Forecaster):
+    """The best blend of forecasts for a budget.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        budget: Time for `fit` and one `predict`: "30s", "5m", "1h", seconds; or training steps of
+            each network, "500 steps", for the same numbers on every run.
+        metric: What members are weighted by: "wql" (pooled over series), "sql" or "mase" (averaged
+            over series).
+        folds: Cutoffs of the validation, one horizon apart.
+        include: Names to try instead of the portfolio; the seasonal naive always is.
+        exclude: Names to leave out.
+        seed: Of every member and draw.
+
+    Raises:
+        ConfigError: A setting is out of its range, or a name not known.
+    """
+
+    name = "auto"
+    summary = "the best blend of them all for a budget of time, weighted where nothing was learned"
+    takes = "target, known, past, static"
+    gives = "paths and quantiles"
+    budget: str | float
+    metric: str
+    folds: int
+    include: tuple[str, ...] | None
+    exclude: tuple[str, ...] | None
+    seed: int
+
+    def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
+        self.horizon = check_horizon(horizon, h)
+        for name in hyper:
+            if name not in SETTINGS:
+                near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.0)[0]
+                raise ConfigError(
+                    f"auto has no hyper-parameter {name!r}; did you mean {near!r}? "
+                    f"There are {', '.join(SETTINGS)}"
+                )
+        for name, default in SETTINGS.items():
+            setattr(self, name, hyper.get(name, default))
+        Budget.parse(self.budget)
+        one_of("metric", self.metric, METRICS)
+        whole("folds", self.folds, least=1)
+        whole("seed", self.seed, least=0)
+        self.include = None if self.include is None else _names(self.include)
+        self.exclude = None if self.exclude is None else _names(self.exclude)
+        for name in (*(self.include or ()), *(self.exclude or ())):
+            registry.get(name)
+        self.members: list[Member] = []
+        self.skipped: dict[str, str] = {}
+        self.blend: Blend | None = None
+        self.adjustment: Adjustment | None = None
+        self.rounds = False
+        self._board: pl.DataFrame | None = None
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Every hyper-parameter but the horizon, with its default."""
+        return dict(SETTINGS)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"horizon": self.horizon, **{name: getattr(self, name) for name in SETTINGS}}
+
+    # The search
+
+    def fit(self, panel: Panel, *, progress: bool = True) -> Auto:
+        """Try the portfolio, weigh it, and fit what has weight on the whole history.
+
+        Ctrl-C ends the search, not the program: the blend of what was tried until then is taken.
+
+        Args:
+            panel: The history to learn from.
+            progress: Show a bar, on stderr.
+        """
+        budget = Budget.parse(self.budget)
+        rng = np.random.default_rng(self.seed)
+        self.members, self.adjustment, self.rounds, self._board = [], None, False, None
+        self.validation = Validation.of(panel, self.horizon, self.folds, self.metric, rng)
+        trying, self.skipped = candidates(panel, self.include, self.exclude or ())
+        bar = tqdm(
+            total=len(trying), desc="auto", disable=not progress, file=sys.stderr, leave=False
+        )
+        try:
+            if self.validation.folds:
+                for place, candidate in enumerate(trying):
+                    bar.set_postfix_str(f"{candidate.name}, {max(0.0, budget.spent):.0f} s")
+                    self._try(candidate, trying[place:], panel, budget)
+                    bar.update()
+        except KeyboardInterrupt:
+            log.warning("auto was interrupted; the best of %d methods is taken", len(self.members))
+        try:
+            self._weigh()
+            self._refit(panel, budget)
+        except KeyboardInterrupt:
+            log.warning("auto was interrupted; members are kept as they were validated")
+        bar.close()
+        if self.blend is None:
+            self._fall_back(panel)
+        return self
+
+    def _try(
+        self, candidate: Candidate, left: list[Candidate], panel: Panel, budget: Budget
+    ) -> None:
+        """Fit and validate one candidate, if it fits the budget; keep it, or say why not."""
+        name, first = candidate.name, self.validation.first
+        share = (budget.left - RESERVE * self._closing(panel)) / (1 + min(2, len(left)))
+        if candidate.name != NAIVE and share <= 0:
+            self.skipped[name] = f"no time left of {self.budget}"
+            return
+        try:
+            hyper: dict[str, Any] = {"seed": self.seed}
+            if candidate.kind != "local":
+                sized = self._sized(candidate, first, share, budget)
+                if sized is None:
+                    self.skipped[name] = f"too little time left of {self.budget}"
+                    return
+                hyper |= sized
+            began = time.perf_counter()
+            model = registry.create(name, horizon=self.horizon, **hyper)
+            if candidate.kind != "local":
+                _fit(model, first)
+            fitted = time.perf_counter()
+            quantiles = self.validation.forecast(model, refit=candidate.kind == "local")
+        except DemandcastError as error:
+            self.skipped[name] = str(error)
+            return
+        member = Member(
+            name, candidate.kind, model, quantiles, fitted - began, time.perf_counter() - fitted
+        )
+        self.members.append(member)
+
+    def _sized(
+        self, candidate: Candidate, panel: Panel, share: float, budget: Budget
+    ) -> dict[str, Any] | None:
+        """Hyper-parameters by which a training fits into its share of the time; None where none do."""
+        kind: Any = registry.get(candidate.name)
+        if candidate.kind == "network":
+            if budget.steps is not None:
+                return {"max_steps": budget.steps}
+            wanted = int(kind.defaults()["max_steps"])
+            trial = kind(horizon=self.horizon, seed=self.seed, max_steps=8)
+            began = time.perf_counter()
+            _fit(trial, panel)
+            fixed = time.perf_counter() - began - trial.log.seconds
+            steps = int((share - 2 * fixed) / max(trial.log.seconds / 8, 1e-6))
+            return {"max_steps": min(wanted, steps)} if steps >= FEWEST_STEPS else None
+        if budget.seconds is None:
+            return {}
+        defaults = kind.defaults()
+        began = time.perf_counter()
+        kind(horizon=self.horizon, rows=FEWEST_ROWS, trees=5).fit(panel)
+        unit = (time.perf_counter() - began) / (5 * FEWEST_ROWS)  # seconds for a row and a tree
+        rows = int(share / (unit * defaults["trees"]))
+        return {"rows": min(defaults["rows"], rows)} if rows >= FEWEST_ROWS else None
+
+    def _closing(self, panel: Panel) -> float:
+        """Seconds that the members tried so far would take to forecast, the best of them refitted."""
+        rows = max(1, self.validation.n_rows)
+        predict = sum(m.predict_seconds for m in self.members) * panel.n_series / rows
+        learned = [m.fit_seconds for m in self.members if m.kind != "local"]
+        return predict + max(learned, default=0.0)
+
+    def _weigh(self) -> None:
+        """Choose weights, calibration and rounding on the validation."""
+        if not self.members:
+            return
+        evidence = self.validation.evidence(np.stack([m.quantiles for m in self.members]))
+        losses = np.array([evidence.loss(m.quantiles) for m in self.members])
+        naive = next((i for i, m in enumerate(self.members) if m.name == NAIVE), None)
+        allowed = losses < losses[naive] if naive is not None else np.ones(len(losses), bool)
+        if not allowed.any():
+            allowed = losses <= losses.min()
+        self.blend = choose(evidence, allowed)
+        weights = self.blend.weights(evidence.group)
+        blended = self.blend.combine(evidence.quantiles, weights, LEVELS)
+        stretch = self.validation.stretch()
+        if pays(evidence, blended, stretch, len(CLASSES), GAIN):
+            every = np.ones(len(blended), np.bool_)
+            self.adjustment = Adjustment.of(evidence, blended, stretch, len(CLASSES), every)
+            blended = self.adjustment.apply(blended, evidence.group, stretch)
+        counts = self.validation.whole()
+        if counts.any():
+            rounded = np.where(counts[:, None], np.rint(blended), blended).astype(np.float32)
+            self.rounds = evidence.loss(rounded) < (1 + GAIN) * evidence.loss(blended)
+            blended = rounded if self.rounds else blended
+        self._board = self._scores(evidence.actual, blended, self._mean_weights(evidence.group))
+
+    def _mean_weights(self, group: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Weights averaged over the rows of the validation, (M,)."""
+        assert self.blend is not None
+        return np.asarray(self.blend.weights(group).mean(0), np.float64)
+
+    def _scores(
+        self, actual: NDArray[np.float64], blended: Floats, weights: NDArray[np.float64]
+    ) -> pl.DataFrame:
+        """One row a method, the blend first."""
+        low, high = LEVELS.index(0.1), LEVELS.index(0.9)
+        some = [LEVELS.index(level) for level in DECILES]
+        rows = []
+        every = [(self.name, blended, 1.0, None), *(
+            (m.name, m.quantiles, float(w), m) for m, w in zip(self.members, weights, strict=True)
+        )]  # fmt: skip
+        for name, quantiles, weight, member in every:
+            inside = (actual >= quantiles[:, low]) & (actual <= quantiles[:, high])
+            rows.append(
+                {
+                    "model": name,
+                    "wql": wql(actual[:, None], quantiles[:, None][..., some], DECILES),
+                    "coverage_80": float(inside.mean()),
+                    "weight": weight,
+                    "fit_seconds": member.fit_seconds if member else None,
+                    "predict_seconds": member.predict_seconds if member else None,
+                }
+            )
+        board = pl.DataFrame(rows, infer_schema_length=None).with_columns(
+            pl.col("fit_seconds", "predict_seconds").cast(pl.Float64)
+        )
+        naive = board.filter(pl.col("model") == NAIVE)["wql"].to_list()
+        ratio = pl.col("wql") / naive[0] if naive and naive[0] else pl.lit(None, pl.Float64)
+        board = board.with_columns(vs_seasonal_naive=ratio)
+        first = ("model", "wql", "vs_seasonal_naive", "coverage_80", "weight")
+        return board.select(*first, "fit_seconds", "predict_seconds").sort("wql")
+
+    def _refit(self, panel: Panel, budget: Budget) -> None:
+        """Fit members that learn, and have weight, on the whole history, the heaviest first."""
+        if self.blend is None:
+            return
+        tables = [self.blend.shared, *self.blend.by_group.values()]
+        weight = np.max(tables, axis=0)
+        used = [i for i in np.argsort(-weight) if weight[i] > 0]
+        rows = max(1, self.validation.n_rows)
+        predict = sum(self.members[i].predict_seconds for i in used) * panel.n_series / rows
+        for i in used:
+            member = self.members[i]
+            if member.kind == "local":
+                continue
+            if budget.left < RESERVE * (member.fit_seconds + predict):
+                continue
+            model = registry.create(member.name, **member.model.hyperparameters())
+            _fit(model, panel)
+            member.model, member.refitted = model, True
+        for i, member in enumerate(self.members):
+            if member.kind == "local" and weight[i] > 0:
+                member.model.fit(panel)
+        kept = [i for i in range(len(self.members)) if weight[i] > 0]
+        self.members = [self.members[i] for i in kept]
+        self.blend = Blend(
+            self.blend.shared[kept],
+            {code: own[kept] for code, own in self.blend.by_group.items()},
+            self.blend.mixed,
+        )
+
+    def _fall_back(self, panel: Panel) -> None:
+        """Nothing could be measured: the seasonal naive and the empirical forecast, half and half."""
+        made = [
+            registry.create(name, horizon=self.horizon, seed=self.seed)
+            for name in (NAIVE, "empirical")
+        ]
+        empty = np.zeros((0, len(LEVELS)), np.float32)
+        self.members = [Member(m.name, "local", m.fit(panel), empty, 0.0, 0.0) for m in made]
+        self.blend = Blend(np.array([0.5, 0.5]), {}, False)
+        self.skipped["validation"] = "the history is too short to hold anything out"
+
+    # The forecast
+
+    def predict(
+        self,
+        panel: Panel,
+        *,
+        future: Any = None,
+        levels: Sequence[float] = DEFAULT_LEVELS,
+        n_samples: int | None = None,
+    ) -> Forecast:
+        """Forecast every series from its last step, each class of demand by its own weights.
+
+        Paths take the order of the paths of the heaviest member that draws them, and the quantiles of
+        the blend (see `demandcast.forecast.levels.shuffled`).
+        """
+        blend = self._fitted()
+        levels = check_levels(levels)
+        if n_samples is not None:
+            whole("n_samples", n_samples, least=1)
+        if future is not None:
+            panel = extend(panel, future)
+        group = codes(panel)
+        weights = blend.weights(group)
+        shape = (panel.n_series, self.horizon)
+        parts, means = [], []
+        for member in self.members:
+            found = member.model.predict(panel, levels=LEVELS)
+            parts.append(found.quantiles.reshape(-1, len(LEVELS)))
+            means.append(found.mean)
+        each = np.repeat(weights, self.horizon, 0)
+        grid = blend.combine(np.stack(parts), each, LEVELS)
+        mean = np.einsum("mnh,nm->nh", np.stack(means), weights.astype(np.float32))
+        if self.adjustment is not None:
+            part = np.tile(stretches(self.horizon), panel.n_series)
+            before = grid
+            grid = self.adjustment.apply(grid, np.repeat(group, self.horizon), part)
+            mean = mean + (grid - before).mean(-1).reshape(shape)
+        grid = np.sort(grid, -1).reshape(*shape, -1)
+        floors = panel.floors()
+        mean = np.maximum(mean, floors[:, None]).astype(np.float32)
+        counts = whole_numbers(panel) if self.rounds else np.zeros(panel.n_series, np.bool_)
+        quantiles = _bounded(between(grid, LEVELS, levels).astype(np.float32), floors, counts)
+        samples = None
+        if n_samples is not None:
+            rng = np.random.default_rng(self.seed)
+            template = self._template(panel, n_samples)
+            samples = _bounded(shuffled(template, grid, LEVELS, rng), floors, counts)
+        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+
+    def _template(self, panel: Panel, n_samples: int) -> Floats:
+        """Paths of the heaviest member that draws them, else of the seasonal naive."""
+        assert self.blend is not None
+        for i in np.argsort(-self.blend.shared):
+            member = self.members[i]
+            if "paths" in member.model.gives:
+                found = member.model.predict(panel, levels=[0.5], n_samples=n_samples).samples
+                if found is not None:
+                    return np.asarray(found, np.float32)
+        naive = registry.create(NAIVE, horizon=self.horizon, seed=self.seed)
+        drawn = naive.fit(panel).predict(panel, levels=[0.5], n_samples=n_samples).samples
+        assert drawn is not None
+        return np.asarray(drawn, np.float32)
+
+    def _fitted(self) -> Blend:
+        if self.blend is None:
+            raise NotFittedError("auto is not fitted; call model.fit(panel) first")
+        return self.blend
+
+    # What it says of itself
+
+    def leaderboard(self) -> pl.DataFrame:
+        """What was tried: wQL in validation, relative to the seasonal naive, coverage, weight, seconds.
+
+        The blend's own row is of the windows its weights were chosen on: a little too good.
+        """
+        blend = self._fitted()
+        if self._board is None:
+            return pl.DataFrame({"model": [m.name for m in self.members], "weight": blend.shared})
+        return self._board
+
+    def weights(self) -> pl.DataFrame:
+        """Weights of the members, a row for all series and one for each class with its own."""
+        blend = self._fitted()
+        rows = [
+            ("all", blend.shared),
+            *((CLASSES[c], w) for c, w in sorted(blend.by_group.items())),
+        ]
+        columns = {m.name: [float(w[i]) for _, w in rows] for i, m in enumerate(self.members)}
+        return pl.DataFrame({"class": [kind for kind, _ in rows], **columns})
+
+    def verdict(self) -> str:
+        """One paragraph: what the forecast is made of, and whether it beats the naive one."""
+        blend = self._fitted()
+        parts = ", ".join(
+            f"{m.name} {w:.0%}"
+            for m, w in sorted(zip(self.members, blend.shared, strict=True), key=lambda p: -p[1])
+            if w >= 0.005
+        )
+        if self._board is None:
+            return f"The history is too short to measure anything; the forecast is {parts}."
+        own = self._board.filter(pl.col("model") == self.name).row(0, named=True)
+        tried = self._board.height - 1
+        text = f"The forecast blends {parts}, the best of {tried} methods tried"
+        ratio = own["vs_seasonal_naive"]
+        if ratio is not None:
+            value = f"{1 - ratio:.0%} better" if ratio < 1 else "no better"
+            text += f"; on the last {self.validation.ahead} steps held out it is {value} than the seasonal naive"
+        how = "distributions mixed" if blend.mixed else "quantiles averaged"
+        text += f" (wQL {own['wql']:.3g}, {how}"
+        text += ", weights by class of demand" if blend.by_group else ""
+        text += ", quantiles adjusted to what came" if self.adjustment is not None else ""
+        return text + f"). Its 80 % interval held {own['coverage_80']:.0%} of what came."
+
+    def save(self, path: str | Path) -> None:
+        """Write every member into a folder of its own, and how they are blended."""
+        blend = self._fitted()
+        folder = Path(path)
+        for i, member in enumerate(self.members):
+            member.model.save(folder / f"member_{i}_{member.name}")
+        facts = {
+            "format": 1,
+            "model": self.name,
+            "hyperparameters": self.hyperparameters(),
+            "members": [f"member_{i}_{m.name}" for i, m in enumerate(self.members)],
+            "shared": blend.shared.tolist(),
+            "by_group": {str(code): own.tolist() for code, own in blend.by_group.items()},
+            "mixed": blend.mixed,
+            "shifts": None if self.adjustment is None else self.adjustment.shifts.tolist(),
+            "rounds": self.rounds,
+            "skipped": self.skipped,
+            "leaderboard": None if self._board is None else self._board.to_dicts(),
+            "ahead": self.validation.ahead,
+        }
+        write_atomically(folder / "model.json", json.dumps(facts, indent=1).encode())
+
+    @classmethod
+    def restore(cls, folder: Path, facts: dict[str, Any]) -> Auto:
+        """The model of a run folder; see `demandcast.load`."""
+        model = cls(**facts["hyperparameters"])
+        try:
+            for name in facts["members"]:
+                loaded = registry.load(folder / name)
+                empty = np.zeros((0, len(LEVELS)), np.float32)
+                model.members.append(Member(loaded.name, "", loaded, empty, 0.0, 0.0, True))
+            by_group = {int(code): np.array(own) for code, own in facts["by_group"].items()}
+            model.blend = Blend(np.array(facts["shared"]), by_group, facts["mixed"])
+            if facts["shifts"] is not None:
+                model.adjustment = Adjustment(np.array(facts["shifts"], np.float32))
+            model.rounds, model.skipped = facts["rounds"], facts["skipped"]
+            if facts["leaderboard"] is not None:
+                model._board = pl.DataFrame(facts["leaderboard"], infer_schema_length=None)
+            model.validation = Validation((), facts["ahead"], model.horizon, model.metric)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the run in {folder} is damaged ({error}); save it again"
+            ) from error
+        return model
+
+
+def auto(
+    panel: Panel,
+    horizon: int | None = None,
+    *,
+    h: int | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Auto:
+    """A fitted `Auto`: the best blend of forecasts for the budget.
+
+    Args:
+        panel: The history.
+        horizon: Steps to forecast; also `h`.
+        h: The same.
+        progress: Show a bar, on stderr.
+        **settings: Of `Auto`: budget, metric, folds, include, exclude, seed.
+
+    Example:
+        >>> import demandcast as dc
+        >>> table = dc.frames.examples.retail(n_items=10, n_days=120).frame
+        >>> panel = dc.read_panel(table, key="item", time="date", target="units")
+        >>> best = dc.auto(panel, horizon=14, include=["tsb", "ses"], progress=False)
+        >>> best.predict(panel).quantiles.shape[1:]
+        (14, 9)
+    """
+    return Auto(horizon, h=h, **settings).fit(panel, progress=progress)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Names as a tuple; one name alone, or several by commas, are taken too."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return tuple(value)
+
+
+def _fit(model: Any, panel: Panel) -> None:
+    if hasattr(model, "network"):
+        model.fit(panel, progress=False)
+    else:
+        model.fit(panel)
+
+
+def _bounded(values: Floats, floors: Floats, counts: NDArray[np.bool_]) -> Floats:
+    """Values (N, ...) not below the floors (N,), whole where the history is."""
+    shape = (-1, *[1] * (values.ndim - 1))
+    values = np.maximum(values, floors.reshape(shape))
+    return np.asarray(np.where(counts.reshape(shape), np.rint(values), values), np.float32)
+
+
+def _sign() -> inspect.Signature:
+    parameters = [inspect.Parameter("horizon", inspect.Parameter.KEYWORD_ONLY, annotation=int)]
+    kinds: dict[str, Any] = {
+        "budget": str, "metric": str, "folds": int, "include": str | None, "exclude": str | None, "seed": int,
+    }  # fmt: skip
+    for name, default in SETTINGS.items():
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[name]
+            )
+        )
+    return inspect.Signature(parameters)
+
+
+Auto.__signature__ = _sign()  # type: ignore[attr-defined]  # read by --help and --set

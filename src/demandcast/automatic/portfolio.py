@@ -1,0 +1,74 @@
+"""Who is tried, in which order: what is instant first, then trees, then networks by value for time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from demandcast import registry
+from demandcast.errors import ConfigError
+from demandcast.panel.panel import Panel
+
+NAIVE = "seasonal_naive"
+INSTANT = (
+    NAIVE, "window_average", "empirical", "ses", "tsb", "imapa", "analogues", "damped_counts",
+    "gamma_poisson",
+)  # fmt: skip
+SLOW_MOVERS = ("empirical", "tsb", "imapa", "analogues", "damped_counts", "gamma_poisson")
+TREES = ("lightgbm",)
+NETWORKS = ("nhits", "tsmixer", "mqrnn", "deepar")
+ZEROS = 0.02  # share of zeros from which methods for slow movers are worth a try
+FEW = 2_000  # observed values below which nothing is learned that the instant methods do not know
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method to try; `kind` says what its cost depends on: "local", "trees" or "network"."""
+
+    name: str
+    kind: str
+
+
+def candidates(
+    panel: Panel, include: Sequence[str] | None, exclude: Sequence[str]
+) -> tuple[list[Candidate], dict[str, str]]:
+    """What to try on this panel, in order, and what not, with the reason.
+
+    Raises:
+        ConfigError: A name in `include` or `exclude` is not known.
+    """
+    for name in (*(include or ()), *exclude):
+        registry.get(name)
+    if include is not None and not include:
+        raise ConfigError("include names no method; leave it out, or name one: include=['tsb']")
+    wanted = list(include) if include is not None else [*INSTANT, *TREES, *NETWORKS]
+    if NAIVE not in wanted:
+        wanted.insert(0, NAIVE)
+    zeros = float(panel.summary()["zeros"])
+    observed = int(panel.n_observed().sum())
+    found, left_out = [], {}
+    for name in wanted:
+        if name in exclude:
+            if name == NAIVE:
+                raise ConfigError(
+                    f"{NAIVE} cannot be excluded: nothing that loses to it is given weight"
+                )
+            left_out[name] = "excluded"
+        elif include is None and name in SLOW_MOVERS and zeros < ZEROS:
+            left_out[name] = f"{zeros:.1%} of the values are 0: not a panel of slow movers"
+        elif include is None and name in (*TREES, *NETWORKS) and observed < FEW:
+            left_out[name] = (
+                f"{observed:,} values are too few to learn from; include=[{name!r}] tries it"
+            )
+        elif name in TREES and find_spec("lightgbm") is None:
+            left_out[name] = "lightgbm is not installed; pip install 'demandcast[trees]'"
+        else:
+            found.append(Candidate(name, _kind(name)))
+    return sorted(found, key=lambda c: c.name != NAIVE), left_out
+
+
+def _kind(name: str) -> str:
+    if name in TREES:
+        return "trees"
+    return "network" if hasattr(registry.get(name), "Net") else "local"

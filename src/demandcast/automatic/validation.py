@@ -1,0 +1,154 @@
+"""Rolling windows inside the history, the same for every candidate: what it knew, what came, what counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.automatic.blend import Evidence
+from demandcast.automatic.calibrate import stretches
+from demandcast.evaluate.metrics import seasonal_error
+from demandcast.forecaster import Forecaster
+from demandcast.panel.classes import CLASSES
+from demandcast.panel.panel import Panel
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+DECILES = LEVELS[2:11]
+VALUES = 120_000  # series x steps looked at over all folds, at most
+METRICS = ("wql", "sql", "mase")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One cutoff: the whole panel as it was, and the series that are scored."""
+
+    known: Panel
+    rows: Ints  # of the scored series in `known`
+    series: Ints  # their numbers in the whole panel
+    actual: Floats  # (rows, ahead)
+    group: Ints  # (rows,)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Folds, the earliest first; none where the history is too short to hold anything out."""
+
+    folds: tuple[Fold, ...]
+    ahead: int  # steps scored
+    horizon: int
+    metric: str
+
+    @classmethod
+    def of(
+        cls, panel: Panel, horizon: int, folds: int, metric: str, rng: np.random.Generator
+    ) -> Validation:
+        """The last `folds` horizons, or a quarter of the longest history where that is less."""
+        longest = int(panel.lengths.max(initial=0))
+        ahead = min(horizon, longest // 4)
+        count = min(folds, longest // (4 * ahead)) if ahead else 0
+        found = []
+        keep = None
+        for steps in (ahead * k for k in range(count, 0, -1)):
+            known = panel.drop_last(steps)
+            series = np.flatnonzero(panel.lengths > steps)
+            if keep is None:
+                room = max(50, VALUES // (ahead * count))
+                keep = np.sort(rng.permutation(panel.n_series)[:room])
+            rows = np.flatnonzero(np.isin(series, keep))
+            actual = known.future_target(ahead)[rows]
+            group = codes(known.select(rows))
+            if len(rows) and not np.isnan(actual).all():
+                found.append(Fold(known, rows, series[rows], actual, group))
+        return cls(tuple(found), ahead, horizon, metric)
+
+    @property
+    def first(self) -> Panel:
+        """What a model may learn from that is scored on all folds."""
+        return self.folds[0].known
+
+    @property
+    def n_rows(self) -> int:
+        """Series forecast in one pass over the folds."""
+        return sum(len(fold.rows) for fold in self.folds)
+
+    def forecast(self, model: Forecaster, *, refit: bool) -> Floats:
+        """Quantiles at `LEVELS` of what was observed, (R, Q).
+
+        Args:
+            model: Fitted, or one whose `fit` is free.
+            refit: Whether to fit at each cutoff.
+        """
+        parts = []
+        for fold in self.folds:
+            known = fold.known.select(fold.rows)
+            if refit:
+                model.fit(known)
+            quantiles = model.predict(known, levels=LEVELS).quantiles[:, : self.ahead]
+            parts.append(quantiles[~np.isnan(fold.actual)])
+        return np.concatenate(parts)
+
+    def evidence(self, quantiles: Floats) -> Evidence:
+        """Of forecasts (M, R, Q)."""
+        seen = [~np.isnan(fold.actual) for fold in self.folds]
+
+        def spread(
+            values: list[NDArray[np.int64]] | list[NDArray[np.float64]],
+        ) -> NDArray[np.float64]:
+            return np.concatenate(
+                [np.repeat(v, s.sum(1)) for v, s in zip(values, seen, strict=True)]
+            ).astype(np.float64)
+
+        actual = np.concatenate([f.actual[s] for f, s in zip(self.folds, seen, strict=True)])
+        weight = np.ones(len(actual))
+        if self.metric != "wql":
+            weight = spread([_per_series(fold) for fold in self.folds])
+        scored = np.isin(LEVELS, DECILES if self.metric != "mase" else (0.5,))
+        return Evidence(
+            quantiles,
+            actual.astype(np.float64),
+            LEVELS,
+            weight,
+            scored,
+            spread([fold.group for fold in self.folds]).astype(np.int64),
+            spread([fold.series for fold in self.folds]).astype(np.int64),
+        )
+
+    def stretch(self) -> Ints:
+        """Part of the horizon of each row, (R,)."""
+        part = stretches(self.horizon)[: self.ahead]
+        rows = [np.broadcast_to(part, f.actual.shape)[~np.isnan(f.actual)] for f in self.folds]
+        return np.concatenate(rows)
+
+    def whole(self) -> NDArray[np.bool_]:
+        """Rows of series whose history is of whole numbers, (R,)."""
+        found = []
+        for fold in self.folds:
+            counts = whole_numbers(fold.known.select(fold.rows))
+            found.append(np.repeat(counts, (~np.isnan(fold.actual)).sum(1)))
+        return np.concatenate(found)
+
+
+def codes(panel: Panel) -> Ints:
+    """Class of demand of each series, as its place in `CLASSES`, (N,)."""
+    place = {kind: code for code, kind in enumerate(CLASSES)}
+    return np.array([place[kind] for kind in panel.profile()["class"]], np.int64)
+
+
+def whole_numbers(panel: Panel) -> NDArray[np.bool_]:
+    """Series whose observed history is of whole numbers, (N,)."""
+    odd = np.nan_to_num(panel.target) % 1 != 0
+    sums = np.concatenate([[0], np.cumsum(odd)])
+    return np.asarray(sums[panel.begins + panel.lengths] == sums[panel.begins])
+
+
+def _per_series(fold: Fold) -> NDArray[np.float64]:
+    """What a row of each series counts in a metric that is averaged over series; 0 without a scale."""
+    known = fold.known.select(fold.rows)
+    past = known.padded_history(int(known.lengths.max()))
+    scale = seasonal_error(past, period=known.freq.period)
+    steps = np.maximum((~np.isnan(fold.actual)).sum(1), 1)
+    return np.where(scale > 0, 1 / np.where(scale > 0, scale, 1) / steps, 0.0)

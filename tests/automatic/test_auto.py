@@ -1,0 +1,234 @@
+"""The blend: weights where they are earned, a forecast whatever happens, nothing learned from what is scored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import demandcast as dc
+from demandcast import registry
+from demandcast.automatic.blend import Evidence, choose, mixture, select
+from demandcast.automatic.budget import Budget
+from demandcast.automatic.calibrate import Adjustment, pays
+from demandcast.automatic.portfolio import candidates
+from demandcast.automatic.validation import LEVELS
+from demandcast.errors import ConfigError, NotFittedError
+from demandcast.frames.examples import retail
+
+QUICK: dict[str, Any] = {"budget": "5 steps", "include": ("tsb", "ses", "empirical")}
+
+
+@pytest.fixture(scope="module")
+def panel() -> dc.Panel:
+    frame = retail(n_items=12, n_days=120, seed=2).frame
+    return dc.read_panel(frame, key="item", time="date", target="units", freq="D")
+
+
+def evidence(members: list[np.ndarray[Any, Any]], actual: np.ndarray[Any, Any]) -> Evidence:
+    rows = len(actual)
+    return Evidence(
+        np.stack(members).astype(np.float32),
+        actual.astype(np.float64),
+        LEVELS,
+        np.ones(rows),
+        np.ones(len(LEVELS), np.bool_),
+        np.arange(rows) % 2,
+        np.arange(rows) // 4,
+    )
+
+
+def normal(mean: Any, deviation: float, rows: int) -> np.ndarray[Any, Any]:
+    from statistics import NormalDist
+
+    z = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
+    return np.broadcast_to(mean, rows)[:, None] + deviation * z
+
+
+def test_the_right_member_takes_the_weight_and_complements_share_it() -> None:
+    rng = np.random.default_rng(0)
+    actual = rng.normal(5, 1, 2000)
+    right, wrong = normal(5, 1, 2000), normal(9, 1, 2000)
+    one = evidence([wrong, right], actual)
+    allowed = np.ones(2, np.bool_)
+    np.testing.assert_allclose(select(one, np.ones(2000, np.bool_), allowed), [0, 1])
+    both = evidence([normal(4, 1, 2000), normal(6, 1, 2000)], actual)
+    weights = select(both, np.ones(2000, np.bool_), allowed)
+    np.testing.assert_allclose(weights, [0.5, 0.5], atol=0.06)
+    np.testing.assert_array_equal(
+        select(both, np.ones(2000, np.bool_), np.array([True, False])), [1, 0]
+    )
+
+
+def test_classes_get_weights_of_their_own_only_where_that_helps_series_not_chosen_on() -> None:
+    rng = np.random.default_rng(1)
+    actual = rng.normal(0, 1, 4000)
+    group = np.arange(4000) % 2
+    first, second = (normal(np.where(group == g, 0, 5), 1, 4000) for g in (0, 1))
+    found = choose(evidence([first, second], actual), np.ones(2, np.bool_))
+    assert found.by_group[0][0] > 0.7
+    assert found.by_group[1][1] > 0.7
+    alike = choose(
+        evidence([normal(0, 1, 4000), normal(0.1, 1, 4000)], actual), np.ones(2, np.bool_)
+    )
+    assert not alike.by_group
+
+
+def test_a_mixture_is_what_pooled_draws_show() -> None:
+    levels = tuple(np.linspace(0.005, 0.995, 199))
+    from statistics import NormalDist
+
+    z = np.array([NormalDist().inv_cdf(level) for level in levels])
+    members = np.stack([z[None], 4 + 0.5 * z[None]]).astype(np.float32)
+    found = mixture(members, np.array([[0.25, 0.75]]), levels)[0]
+    rng = np.random.default_rng(0)
+    draws = np.where(
+        rng.random(200_000) < 0.25, rng.normal(0, 1, 200_000), rng.normal(4, 0.5, 200_000)
+    )
+    some = slice(5, -5)
+    expected = np.quantile(draws, levels)[some]
+    # where the two meet the density is near 0, and a quantile moves far for a small probability
+    assert np.quantile(np.abs(found[some] - expected), 0.95) < 0.05
+
+
+def test_adjustment_mends_quantiles_that_are_too_narrow_or_off_and_leaves_right_ones() -> None:
+    rng = np.random.default_rng(3)
+    actual = rng.gamma(2, 3, 6000)
+    truth = np.broadcast_to(np.quantile(rng.gamma(2, 3, 200_000), LEVELS), (6000, len(LEVELS)))
+    narrow = (truth - truth[:, 6:7]) * 0.4 + truth[:, 6:7] + 2
+    part = np.zeros(6000, np.int64)
+    found = evidence([narrow], actual)
+    assert pays(found, narrow.astype(np.float32), part, 2, 0.002)
+    moved = Adjustment.of(found, narrow.astype(np.float32), part, 2, np.ones(6000, np.bool_)).apply(
+        narrow.astype(np.float32), found.group, part
+    )
+    reached = (actual[:, None] <= moved).mean(0)
+    # 3,000 values a class are shrunk by a twentieth towards forecasts that are far off
+    np.testing.assert_allclose(reached, LEVELS, atol=0.03)
+    assert not pays(found, truth.astype(np.float32), part, 2, 0.002)
+
+
+def test_nothing_that_loses_to_the_seasonal_naive_gets_weight(panel: dc.Panel) -> None:
+    model = dc.Auto(horizon=7, **QUICK).fit(panel, progress=False)
+    board = model.leaderboard()
+    naive = board.filter(pl.col("model") == "seasonal_naive")["wql"].item()
+    losers = board.filter((pl.col("wql") > naive) & (pl.col("model") != "auto"))
+    assert (losers["weight"] == 0).all()
+    assert board.filter(pl.col("model") == "auto")["wql"].item() <= board["wql"].min() + 1e-9
+    assert model.weights().select(pl.exclude("class")).sum_horizontal().to_list() == pytest.approx(
+        [1.0]
+    )
+    assert model.verdict().startswith("The forecast blends ")
+
+
+def test_paths_have_the_quantiles_of_the_blend(panel: dc.Panel) -> None:
+    model = dc.Auto(horizon=7, **QUICK).fit(panel, progress=False)
+    forecast = model.predict(panel, n_samples=400)
+    assert forecast.samples is not None
+    assert forecast.samples.shape == (panel.n_series, 400, 7)
+    drawn = np.quantile(forecast.samples, 0.8, axis=1)
+    # counts: a quantile of draws lies at most one unit off
+    assert (np.abs(drawn - forecast.quantile(0.8)) <= 1).all()
+
+
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_an_interrupt_leaves_a_forecast(
+    panel: dc.Panel, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    from demandcast.automatic import validation
+
+    calls = 0
+    plain = validation.Validation.forecast
+
+    def cut(self: Any, *args: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == when:
+            raise KeyboardInterrupt
+        return plain(self, *args, **named)
+
+    monkeypatch.setattr(validation.Validation, "forecast", cut)
+    model = dc.Auto(horizon=7, **QUICK).fit(panel, progress=False)
+    forecast = model.predict(panel)
+    assert np.isfinite(forecast.quantiles).all()
+    assert len(model.members) >= 1
+
+
+def test_no_time_at_all_leaves_the_naive_forecast(panel: dc.Panel) -> None:
+    model = dc.Auto(horizon=7, budget=0.001).fit(panel, progress=False)
+    assert {m.name for m in model.members} == {"seasonal_naive"}
+    assert "no time left of 0.001" in model.skipped["tsb"]
+    expected = dc.local.SeasonalNaive(horizon=7).predict(panel).median
+    assert np.abs(model.predict(panel).median - expected).mean() < 1
+
+
+def test_a_history_too_short_to_hold_anything_out_is_forecast_all_the_same() -> None:
+    frame = pl.DataFrame({"unique_id": ["a"] * 3, "ds": [1, 2, 3], "y": [4.0, 0.0, 2.0]})
+    short = dc.read_panel(frame, freq="1")
+    model = dc.Auto(horizon=5, **QUICK).fit(short, progress=False)
+    assert model.predict(short).quantiles.shape == (1, 5, 9)
+    assert "too short" in model.verdict()
+
+
+def test_a_member_that_cannot_read_the_panel_is_told_and_left_out(panel: dc.Panel) -> None:
+    half = dc.Panel(**{**panel.__dict__, "target": panel.target / 2})
+    wanted = ("damped_counts", "tsb")
+    model = dc.Auto(horizon=7, budget="5 steps", include=wanted).fit(half, progress=False)
+    assert "damped_counts forecasts counts" in model.skipped["damped_counts"]
+    assert "tsb" in {m.name for m in model.members} | set(model.leaderboard()["model"])
+
+
+def test_what_is_tried_depends_on_the_panel(panel: dc.Panel) -> None:
+    tried, left_out = candidates(panel, None, ("nhits",))
+    assert tried[0].name == "seasonal_naive"
+    assert left_out["nhits"] == "excluded"
+    assert "too few to learn from" in left_out["deepar"]
+    steady = dc.Panel(**{**panel.__dict__, "target": panel.target + 5})
+    _, left_out = candidates(steady, None, ())
+    assert "not a panel of slow movers" in left_out["tsb"]
+    kinds = {c.name: c.kind for c in candidates(panel, ["lightgbm", "nhits", "tsb"], ())[0]}
+    assert kinds == {
+        "seasonal_naive": "local",
+        "lightgbm": "trees",
+        "nhits": "network",
+        "tsb": "local",
+    }
+
+
+def test_every_candidate_is_a_method() -> None:
+    from demandcast.automatic import portfolio
+
+    every = (*portfolio.INSTANT, *portfolio.TREES, *portfolio.NETWORKS)
+    assert set(every) <= set(registry.names())
+
+
+def test_budgets() -> None:
+    assert Budget.parse("5m").seconds == 300
+    assert Budget.parse("1.5h").seconds == 5400
+    assert Budget.parse(20).seconds == 20
+    assert Budget.parse("500 steps").steps == 500
+    for wrong in ("soon", "0s", "-3m", "5 days", ""):
+        with pytest.raises(ConfigError, match="budget is"):
+            Budget.parse(wrong)
+
+
+def test_what_is_wrong_is_told(panel: dc.Panel) -> None:
+    with pytest.raises(ConfigError, match=r"'budgte'; did you mean 'budget'"):
+        dc.Auto(horizon=3, budgte="5m")
+    with pytest.raises(ConfigError, match="did you mean 'tsb'"):
+        dc.Auto(horizon=3, include="tsbb")
+    with pytest.raises(ConfigError, match="metric is 'mape'"):
+        dc.Auto(horizon=3, metric="mape")
+    with pytest.raises(ConfigError, match="cannot be excluded"):
+        dc.Auto(horizon=3, exclude="seasonal_naive").fit(panel)
+    with pytest.raises(NotFittedError, match="fit"):
+        dc.Auto(horizon=3).predict(panel)
+
+
+@pytest.mark.parametrize("metric", ["sql", "mase"])
+def test_the_metric_is_the_users(panel: dc.Panel, metric: str) -> None:
+    model = dc.Auto(horizon=7, metric=metric, **QUICK).fit(panel, progress=False)
+    assert model.blend is not None
+    assert model.blend.shared.sum() == pytest.approx(1)
