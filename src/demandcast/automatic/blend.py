@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 ROUNDS = 25  # members added at most
 SHARED = 200.0  # series' worth of the shared weights in those of a class
 FEWEST = 40  # series from which a class has weights of its own
+BLOCK = 20_000  # rows mixed at once
 GAIN = 0.002  # of the loss, cross-fitted, from which a refinement is taken
 
 
@@ -77,7 +78,11 @@ class Blend:
     def combine(self, quantiles: Floats, weights: Doubles, levels: Sequence[float]) -> Floats:
         """Quantiles (M, R, Q) of members with weights (R, M) as one, (R, Q)."""
         if self.mixed:
-            return mixture(quantiles, weights, levels)
+            cuts = range(0, len(weights), BLOCK)
+            parts = [
+                mixture(quantiles[:, i : i + BLOCK], weights[i : i + BLOCK], levels) for i in cuts
+            ]
+            return np.concatenate([np.zeros((0, len(levels)), np.float32), *parts])
         return np.asarray(np.einsum("mrq,rm->rq", quantiles, weights.astype(np.float32)))
 
 
