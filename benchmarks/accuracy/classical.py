@@ -31,6 +31,7 @@ PEERS = {
     "theta": "Theta",
     "optimised_theta": "OptimizedTheta",
     "auto_theta": "AutoTheta",
+    "ets": "AutoETS",
 }
 PERIODS = {"tourism_monthly": (12,), "m3_monthly": (12,), "m4_weekly": (52, 1), "m4_hourly": (24,)}
 PEER = """
@@ -109,7 +110,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--tasks", default=",".join(PERIODS))
-    parser.add_argument("--models", default="seasonal_naive,theta,optimised_theta,auto_theta")
+    parser.add_argument("--models", default="seasonal_naive,theta,optimised_theta,auto_theta,ets")
     parser.add_argument("--peer-python", default=sys.executable, help="a Python with statsforecast")
     parser.add_argument("--out", type=Path, help="a Markdown file to write the table to")
     given = parser.parse_args()

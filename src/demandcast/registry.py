@@ -46,6 +46,8 @@ _HOMES = {
     "theta": ("demandcast.local.theta", "Theta"),
     "optimised_theta": ("demandcast.local.theta", "OptimisedTheta"),
     "auto_theta": ("demandcast.local.theta", "AutoTheta"),
+    "ets": ("demandcast.local.ets", "ETS"),
+    "level_shape": ("demandcast.local.level_shape", "LevelShape"),
     "analogues": ("demandcast.local.analogues", "Analogues"),
     "willemain": ("demandcast.local.bootstrap", "Willemain"),
     "viswanathan_zhou": ("demandcast.local.bootstrap", "ViswanathanZhou"),

@@ -7,7 +7,9 @@ from demandcast.local.analogues import Analogues
 from demandcast.local.bootstrap import Renewal, ViswanathanZhou, Willemain
 from demandcast.local.damped import DampedCounts
 from demandcast.local.empirical import Empirical, Zero
+from demandcast.local.ets import ETS
 from demandcast.local.gamma_poisson import GammaPoisson
+from demandcast.local.level_shape import LevelShape
 from demandcast.local.local_level import LocalLevel
 from demandcast.local.multi_stage import MultiStage
 from demandcast.local.naive import Drift, LastValue, SeasonalNaive, WindowAverage
@@ -20,7 +22,7 @@ _ALL: dict[str, type[Forecaster]] = {
     for kind in (
         *(LastValue, SeasonalNaive, Drift, WindowAverage, Zero, Empirical),
         *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA),
-        *(Theta, OptimisedTheta, AutoTheta),
+        *(Theta, OptimisedTheta, AutoTheta, ETS, LevelShape),
         *(Analogues, Willemain, ViswanathanZhou, Renewal, DampedCounts, GammaPoisson),
         *(LocalLevel, MultiStage, Routed),
     )
@@ -34,6 +36,7 @@ def names() -> tuple[str, ...]:
 
 __all__ = [
     "ADIDA",
+    "ETS",
     "HES",
     "IMAPA",
     "SBA",
@@ -48,6 +51,7 @@ __all__ = [
     "Empirical",
     "GammaPoisson",
     "LastValue",
+    "LevelShape",
     "LocalLevel",
     "MultiStage",
     "OptimisedTheta",

@@ -34,7 +34,7 @@ class Law:
     Attributes:
         point: Point forecasts, (n, H); 0 where nothing is observed.
         errors: In-sample errors, each scaled to one innovation, (n, E); NaN where there is none.
-        lost: Degrees of freedom the method's own estimates cost.
+        lost: Degrees of freedom the method's own estimates cost, of all series alike or of each.
         variance: Of each step ahead, in innovations, (n, H).
         innovations: Summed up in each step ahead, (n, H); their sum nears the normal.
         scores: Draws standard normal scores with the law's correlation, (n, S, H).
@@ -43,7 +43,7 @@ class Law:
 
     point: Array
     errors: Array
-    lost: int
+    lost: int | Ints
     variance: Array
     innovations: Array
     scores: Callable[[np.random.Generator, int], Array]

@@ -57,6 +57,13 @@ class Table:
         """Observed values of each series, (n,)."""
         return np.asarray(self.seen.sum(0))
 
+    def select(self, series: Ints) -> Table:
+        """Some of the series."""
+        lengths = self.lengths[series]
+        steps = max(1, int(lengths.max(initial=1)))
+        filled, seen = self.filled[:steps, series], self.seen[:steps, series]
+        return Table(filled, seen, lengths, self.scale[series], self.period)
+
     @classmethod
     def of(cls, panel: Panel, period: int) -> Table:
         rows = panel.padded_history(max(1, int(panel.lengths.max(initial=1)))).astype(np.float64)
@@ -173,12 +180,13 @@ class Season:
         return np.where(self.times, index, 1.0), np.where(self.times, 0.0, index)
 
 
-def decompose(table: Table, seasonal: NDArray[np.bool_]) -> Season:
+def decompose(table: Table, seasonal: NDArray[np.bool_], *, added: bool = False) -> Season:
     """Seasonal indices by the classical decomposition; FPP3, section 3.4.
 
     The trend is the centred moving average over one period, the index of a phase the mean of value /
     trend over the seasons, scaled to average 1. Where a value is not above 0, or an index would fall
-    below 0.01, it is the mean of value - trend, and averages 0. No season: nothing added.
+    below 0.01, or where it is to be `added`, it is the mean of value - trend, and averages 0. No
+    season: nothing added.
     """
     period, n = table.period, table.n_series
     inside = table.inside
@@ -189,7 +197,13 @@ def decompose(table: Table, seasonal: NDArray[np.bool_]) -> Season:
     difference = _phase_means(table.filled - trend, period)
     difference = difference - difference.mean(0)
     fit = np.isfinite(ratio).all(0) & np.isfinite(difference).all(0)
-    times = positive & fit & (np.where(fit, ratio, 0.0) >= LEAST_INDEX).all(0) & seasonal
+    times = (
+        np.full(n, not added)
+        & positive
+        & fit
+        & (np.where(fit, ratio, 0.0) >= LEAST_INDEX).all(0)
+        & seasonal
+    )
     index = np.where(times, ratio, np.where(np.isfinite(difference).all(0), difference, 0.0))
     return Season(np.where(seasonal, index, 0.0).reshape(period, n), times)
 

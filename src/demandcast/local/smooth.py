@@ -46,7 +46,8 @@ def law_of(
     counted: NDArray[np.bool_],
     point: Array,
     moved: Array,
-    lost: int,
+    lost: int | Ints,
+    season: Array | None = None,
 ) -> Law:
     """The law around point forecasts, from the errors that the fitted method made over its history.
 
@@ -62,6 +63,7 @@ def law_of(
         point: Forecasts behind the end, (n, H).
         moved: What is left of an error one step later, two steps later, ..., (n, H).
         lost: Parameters estimated per series.
+        season: What multiplies the level that an error has moved, at each step, (n, H).
     """
     n, horizon = point.shape
     fitted = ahead(1)
@@ -91,6 +93,8 @@ def law_of(
         ratio = _mean_square(found) / np.where(told > 0, told, 1.0)
         ratio = np.clip(np.where(told > 0, ratio, 1.0), LEAST_RATIO, 1 / LEAST_RATIO)
         response[:, step - 1] *= (ratio ** (seen / (seen + SPANS) / 2))[:, None]
+    if season is not None:
+        response *= season[..., None] / season[:, None]
     response *= unit[..., None]
     variance = (response**2).sum(2)
 

@@ -1,0 +1,398 @@
+"""Level times shape: a series cut into its periods is nearly of rank one, and only its levels need a forecast.
+
+After Honda, "Don't learn the shape: forecasting periodic time series by rank-1 decomposition" (FLAIR),
+arXiv:2605.07222, 2026. The last values make a matrix, a period a row, and
+
+    value[row, phase] = level[row] * shape[phase] + rest
+
+The shape is the first right singular vector, newer rows weighing more, drawn towards a flat one as far as
+its noise is to its spread. Levels follow a ridge regression on their own past, its penalty chosen by
+leave-one-out. Paths resample whole rows: the level's error and the rest of a row stay together.
+
+Departs from the paper: where the frequency has a longer season (a week of days of hours), each row of it
+has its own shape, drawn towards the common one. The regression forecasts the change since one season of
+rows before, so that a large penalty repeats the last season. What a row leaves over follows from step to step
+(AR(1)). Of the frequency's periods and 1, the one that would have forecast the last values best is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.forecast.forecast import Forecast
+from demandcast.local.base import LocalForecaster, whole
+from demandcast.local.histories import Array, Ints
+from demandcast.local.seasonal import tables
+from demandcast.local.smooth import LARGEST, bounded, ended
+from demandcast.panel.panel import Panel
+
+CELLS = 4_000_000  # numbers held at once, per array
+ROWS = 150  # newest periods looked at
+FADE = 0.9  # weight of a row, for each season of rows that it is older
+PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, np.inf)  # rows' worth; averaged by their likelihood
+AVERAGED = 4  # seasons of rows in the mean that a level may go back to
+FEWEST = 5  # rows from which levels are regressed
+SHAPED = 30  # rows from which their own distribution is used; normal weights on them before
+STEADIEST = 0.98  # of the AR(1) of what rows leave over
+LONGEST = 1000  # steps of the longer season: a week of hours, not a year of days
+CHECKED, ALONE = 300, 5  # series whose bands are checked, and those that would leave it in doubt
+WIDER = (0.5, 2.5)
+DOUBT, DOUBTED = (
+    2.0,
+    1.6,
+)  # how much better another way must be: over the root of cycles seen, at most
+TRIED = 2  # horizons held out to choose the period by
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n series as matrices whose last row is the last whole period.
+
+    Attributes:
+        values: (n, K, m), 0 before a series' first whole period.
+        begun: Rows that a series has, (n, K).
+        cycle: Rows in the longer season; 1 where there is none.
+    """
+
+    values: Array
+    begun: NDArray[np.bool_]
+    cycle: int
+
+    @classmethod
+    def of(cls, history: Array, period: int, cycle: int) -> Rows:
+        """Of histories (n, T), right-aligned, NaN before the first value only."""
+        n, steps = history.shape
+        count = min(max(1, steps // period), ROWS * cycle)
+        short = max(0, count * period - steps)
+        history = np.pad(history, ((0, 0), (short, 0)), constant_values=np.nan)
+        values = history[:, history.shape[1] - count * period :].reshape(n, count, period)
+        begun = np.asarray(~np.isnan(values).any(2))
+        return cls(np.where(begun[..., None], values, 0.0), begun, cycle)
+
+    @property
+    def weights(self) -> Array:
+        """Of the rows, falling with their age, (n, K)."""
+        age = np.arange(self.values.shape[1])[::-1] / self.cycle
+        return np.asarray(self.begun * FADE**age)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Level (n, K), shapes of the cycle's rows from the first row on (n, cycle, m), the rest (n, K, m)."""
+
+    level: Array
+    shape: Array
+    rest: Array
+
+    @classmethod
+    def of(cls, rows: Rows) -> Split:
+        """One singular value decomposition, then shapes drawn towards flat and towards the common."""
+        x, weight = rows.values, rows.weights[..., None]
+        n, count, period = x.shape
+        if period == 1:
+            return cls(x[..., 0], np.ones((n, rows.cycle, 1)), np.zeros(x.shape))
+        first = np.linalg.svd(np.sqrt(weight) * x, full_matrices=False)[2][:, 0]  # (n, m)
+        middle = first.mean(1, keepdims=True)
+        told = np.abs(middle) > 0.05 * np.abs(first).max(1, keepdims=True)
+        shape = np.where(told, first / np.where(told, middle, 1.0), 1.0)
+        level = _level(x, shape[:, None])
+        mass = (weight[..., 0] * level**2).sum(1)
+        mass = np.where(mass > 0, mass, 1.0)
+        error = (weight * (x - level[..., None] * shape[:, None]) ** 2).sum((1, 2))
+        seen = rows.begun.sum(1)
+        error *= seen / np.maximum(seen - 1, 1) / ((period - 1) * weight.sum((1, 2)).clip(1e-12))
+        noise = error * ((weight[..., 0] * level) ** 2).sum(1) / mass**2  # variance of an entry
+        shape = 1 + _drawn(noise, ((shape - 1) ** 2).mean(1))[:, None] * (shape - 1)
+        own = np.repeat(shape[:, None], rows.cycle, 1)  # (n, cycle, m)
+        if rows.cycle > 1:
+            place = np.arange(count) % rows.cycle
+            sums, masses = np.zeros_like(own), np.zeros((n, rows.cycle, 1))
+            for k in range(rows.cycle):
+                part = weight[:, place == k] * level[:, place == k, None]
+                sums[:, k] = (part * x[:, place == k]).sum(1)
+                masses[:, k] = (part * level[:, place == k, None]).sum(1)
+            found = np.where(masses > 0, sums / np.where(masses > 0, masses, 1.0), shape[:, None])
+            apart = found - shape[:, None]
+            error = (weight * (x - level[..., None] * found[:, place]) ** 2).sum((1, 2))
+            error *= seen / np.maximum(seen - rows.cycle, 1)
+            error /= (period - 1) * weight.sum((1, 2)).clip(1e-12)
+            noise = error * rows.cycle * ((weight[..., 0] * level) ** 2).sum(1) / mass**2
+            pulled = _drawn(noise, (apart**2).mean((1, 2)))
+            own = shape[:, None] + pulled[:, None, None] * apart
+        each = own[:, np.arange(count) % rows.cycle]  # (n, K, m)
+        level = np.where(rows.begun, _level(x, each), 0.0)
+        return cls(level, own, np.where(rows.begun[..., None], x - level[..., None] * each, 0.0))
+
+
+def _level(x: Array, shape: Array) -> Array:
+    square = (shape**2).sum(-1)
+    return np.asarray((x * shape).sum(-1) / np.where(square > 0, square, 1.0))
+
+
+def _drawn(noise: Array, spread: Array) -> Array:
+    """What is kept of a departure whose spread is partly noise."""
+    return np.asarray(np.clip(1 - noise / np.where(spread > 0, spread, 1.0), 0, 1))
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Coefficients of a level's change, (n, 3), and the errors of each row left out, (n, K)."""
+
+    coefficients: Array
+    errors: Array
+    used: NDArray[np.bool_]  # rows that have an error, (n, K)
+
+    @classmethod
+    def of(cls, level: Array, rows: Rows) -> Ridge:
+        r = rows.cycle
+        n, count = level.shape
+        change, causes = np.zeros((n, count)), np.zeros((n, count, 3))
+        for i in range(r, count):
+            change[:, i] = level[:, i] - level[:, i - r]
+            causes[:, i] = causes_of(level[:, :i], rows.begun[:, :i], r)
+        used = rows.begun & np.roll(rows.begun, r, 1) & (np.arange(count) >= r)
+        weight = np.where(used, rows.weights, 0.0)
+        size = np.sqrt((weight[..., None] * causes**2).sum(1) / weight.sum(1)[:, None].clip(1e-12))
+        size = np.where(size > 0, size, 1.0)
+        scaled = causes / size[:, None]
+        root = np.sqrt(weight)
+        known, wanted = scaled * root[..., None], change * root
+        values, vectors = np.linalg.eigh(known.transpose(0, 2, 1) @ known)
+        turned = known @ vectors  # (n, K, 3)
+        aim = (turned * wanted[..., None]).sum(1)  # (n, 3)
+        enough = used.sum(1) >= FEWEST
+        fits, losses, lefts = [], [], []
+        for penalty in PENALTIES:
+            divisor = values.clip(0) + penalty + 1e-9
+            fit = aim / divisor
+            left = wanted - (turned * fit[:, None]).sum(2)
+            left /= (1 - (turned**2 / divisor[:, None]).sum(2)).clip(0.05)  # the row left out
+            fits.append((vectors @ fit[..., None])[..., 0])
+            losses.append(np.where(enough | np.isinf(penalty), (left**2).sum(1), np.inf))
+            lefts.append(left / np.where(root > 0, root, 1.0))
+        loss = np.array(losses)
+        likely = loss.min(0) / np.where(loss > 0, loss, 1.0)
+        likely = np.where(loss > 0, likely, 1.0) ** (used.sum(1) / 2)
+        likely /= likely.sum(0)
+        kept = (likely[..., None] * np.array(fits)).sum(0)
+        errors = (likely[..., None] * np.array(lefts)).sum(0)
+        alone = rows.begun & (
+            rows.begun.sum(1, keepdims=True) == 1
+        )  # one row: its size is the error
+        return cls(kept / size, np.where(alone, level, errors), used)
+
+
+def causes_of(level: Array, begun: NDArray[np.bool_], cycle: int) -> Array:
+    """What the change of the next level may depend on, (n, 3), or (n, S, 3).
+
+    The last change over a cycle, how far the level a cycle before is from its mean, and time itself. With
+    no longer season only time: levels that go on as they last went made forecasts worse.
+    """
+    count = level.shape[-1]
+    time = np.ones_like(level[..., -1])
+    if cycle == 1 or count <= cycle:
+        return np.stack([0 * time, 0 * time, time], -1)
+    back = [count - k * cycle for k in range(1, AVERAGED + 1) if count >= k * cycle]
+    seen = begun[..., back]
+    mean = (level[..., back] * seen).sum(-1) / np.maximum(seen.sum(-1), 1)
+    last = np.where(begun[..., -1 - cycle], level[..., -1] - level[..., -1 - cycle], 0.0)
+    apart = np.where(begun[..., -cycle], mean - level[..., -cycle], 0.0)
+    return np.stack([last, apart, time], -1)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One way of cutting n series into rows, ready to forecast."""
+
+    rows: Rows
+    split: Split
+    ridge: Ridge
+    steady: Array  # AR(1) of what rows leave over, (n,)
+
+    @classmethod
+    def of(cls, history: Array, period: int, cycle: int) -> Fitted:
+        """Of histories (n, T), right-aligned, NaN before the first value only."""
+        rows = Rows.of(history, period, cycle)
+        split = Split.of(rows)
+        flat = split.rest.reshape(len(history), -1)
+        square = (flat[:, :-1] ** 2).sum(1)
+        steady = (flat[:, 1:] * flat[:, :-1]).sum(1) / np.where(square > 0, square, 1.0)
+        return cls(rows, split, Ridge.of(split.level, rows), np.clip(steady, 0, STEADIEST))
+
+    def point(self, horizon: int) -> Array:
+        """Forecasts without errors, (n, H)."""
+        period = self.rows.values.shape[2]
+        count = -(-horizon // period)
+        none = np.zeros((len(self.steady), 1, count))
+        return self._run(none, np.zeros((*none.shape, period)))[:, 0, :horizon]
+
+    def paths(self, horizon: int, n_paths: int, rng: np.random.Generator) -> Array:
+        """Paths whose errors are rows of the past, newer ones oftener, (n, S, H).
+
+        With few rows their errors are multiplied by normal draws, else their signs are drawn.
+        """
+        n, rows, period = self.rows.values.shape
+        count = -(-horizon // period)
+        used = self.ridge.used
+        used = np.where(used.any(1, keepdims=True), used, self.rows.begun)
+        weight = np.where(used, self.rows.weights, 0.0)
+        chance = np.cumsum(weight, 1) / weight.sum(1, keepdims=True).clip(1e-12)
+        draws = rng.random((n, n_paths * count))
+        place = np.zeros(draws.shape, np.int64)
+        for k in range(rows - 1):  # a search in every row of `chance` at once
+            place += draws >= chance[:, k : k + 1]
+        sign = np.sign(rng.random(draws.shape) - 0.5)
+        sign = np.where(used.sum(1)[:, None] < SHAPED, rng.standard_normal(draws.shape), sign)
+        seen = self.rows.begun.sum(1)
+        lost = np.sqrt(seen / np.maximum(seen - 1, 1))[:, None]  # to the shape
+        lost = lost * np.sqrt(period / max(period - 1, 1))  # to the levels
+        flat = self.split.rest.reshape(n, -1)
+        fresh = flat.copy()
+        fresh[:, 1:] -= self.steady[:, None] * flat[:, :-1]
+        jump = np.take_along_axis(self.ridge.errors, place, 1) * sign
+        noise = (
+            np.take_along_axis(fresh.reshape(n, rows, period), place[..., None], 1)
+            * (sign * lost)[..., None]
+        )
+        shape = (n, n_paths, count)
+        return self._run(jump.reshape(shape), noise.reshape(*shape, period))[..., :horizon]
+
+    def _run(self, jump: Array, noise: Array) -> Array:
+        """Levels on and on, each times its shape, and the rest; jumps (n, S, C), noise (n, S, C, m)."""
+        n, n_paths, count, period = noise.shape
+        r, begun = self.rows.cycle, self.rows.begun
+        keep = min(self.split.level.shape[1], AVERAGED * r + 1)
+        level = np.repeat(self.split.level[:, None, -keep:], n_paths, 1)
+        begun = begun[:, None, -keep:]
+        start = self.split.level.shape[1]
+        rest = np.repeat(self.split.rest[:, None, -1, -1], n_paths, 1)
+        out = np.zeros((n, n_paths, count, period))
+        for c in range(count):
+            causes = causes_of(level, np.broadcast_to(begun, level.shape), r)
+            change = (causes * self.ridge.coefficients[:, None]).sum(-1)
+            new = level[..., -r] * begun[..., -r] if level.shape[-1] >= r else level[..., -1]
+            new = new + change + jump[..., c]
+            shape = self.split.shape[:, (start + c) % r]
+            for k in range(period):
+                rest = self.steady[:, None] * rest + noise[:, :, c, k]
+                out[:, :, c, k] = new * shape[:, None, k] + rest
+            level = np.concatenate([level, new[..., None]], -1)
+            begun = np.concatenate([begun, np.ones((n, 1, 1), bool)], -1)
+        return out.reshape(n, n_paths, -1)
+
+
+class LevelShape(LocalForecaster):
+    """Levels of whole periods by ridge regression, times the shape of a period.
+
+    Args:
+        horizon: Steps to forecast; also `h`.
+        period: Steps in a row; None to choose among those of the panel's frequency and 1.
+        paths: Paths simulated for the quantiles.
+        seed: Of the paths.
+    """
+
+    name = "level_shape"
+    summary = "Level of each period times a seasonal shape, of rank one (after FLAIR, Honda, 2026)"
+    settings: ClassVar[dict[str, Any]] = {"period": None, "paths": 500}
+    period: int | None
+    paths: int
+
+    def _check(self) -> None:
+        whole("paths", self.paths, least=1)
+        if self.period is not None:
+            whole("period", self.period, least=1)
+
+    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+        rng = np.random.default_rng(self.seed)
+        count = max(self.paths, n_paths)
+        shape = (panel.n_series, self.horizon)
+        mean = np.zeros(shape, np.float32)
+        quantiles = np.zeros((*shape, len(levels)), np.float32)
+        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        rank = np.ceil(np.array(levels) * count * (1 - 1e-12)).astype(np.int64) - 1
+        main = self.period or panel.freq.period
+        for index, table in tables(panel, np.full(panel.n_series, main), CELLS // main):
+            scale = table.scale[:, None]
+            history = ended(np.where(table.inside, table.filled, np.nan), table.lengths)
+            seen = ended(np.where(table.seen, table.filled, np.nan), table.lengths)
+            floor = np.where((seen >= 0) | np.isnan(seen), 0.0, -LARGEST).min(1)[:, None]
+            exact = (seen * scale).astype(np.float32)
+            counts = (np.isnan(exact) | (exact == np.rint(exact))).all(1)[:, None, None]
+            chosen = self._choose(history, seen, self._ways(panel))
+            for (period, cycle), some in chosen.items():
+                wider = self._wider(history[some], seen[some], period, cycle, rng)
+                room = max(1, CELLS // (count * (self.horizon + period)))
+                for start in range(0, len(some), room):
+                    part = some[start : start + room]
+                    to, unit = index[part], scale[part]
+                    fitted = Fitted.of(history[part], period, cycle)
+                    point = fitted.point(self.horizon)
+                    drawn = fitted.paths(self.horizon, count, rng)
+                    drawn = point[:, None] + wider * (drawn - drawn.mean(1, keepdims=True))
+                    drawn = bounded(drawn * unit[..., None], floor[part, None])
+                    drawn = np.where(counts[part], np.rint(drawn), drawn)
+                    mean[to] = bounded(point * unit, floor[part])
+                    ordered = np.sort(drawn, 1)
+                    quantiles[to] = ordered[:, np.maximum(rank, 0)].transpose(0, 2, 1)
+                    if samples is not None:
+                        samples[to] = drawn[:, :n_paths]
+        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+
+    def _ways(self, panel: Panel) -> list[tuple[int, int]]:
+        """Steps in a row, and rows in the longer season, from the most to the least that they say."""
+        main = self.period or panel.freq.period
+        longer = [p // main for p in panel.freq.periods if p > main and p % main == 0]
+        ways = [(main, 1)]
+        if longer and longer[0] * main <= LONGEST:
+            ways.insert(0, (main, longer[0]))
+        return ways + ([(1, main)] if main > 1 else []) + ([(1, 1)] if main > 1 else [])
+
+    def _choose(
+        self, history: Array, seen: Array, ways: list[tuple[int, int]]
+    ) -> dict[tuple[int, int], Ints]:
+        """Series by the way that erred least over the last horizons; by the first where none can tell."""
+        n, steps = history.shape
+        lengths = (~np.isnan(history)).sum(1)
+        needs = np.array([p * max(c, 2) for p, c in ways])
+        able = lengths >= needs[:, None]  # (ways, n)
+        need = np.where(able, needs[:, None], 0).max(0)
+        error = np.zeros((len(ways), n))
+        for cut in range(steps - self.horizon, 0, -self.horizon)[:TRIED]:
+            told = lengths - (steps - cut) >= need
+            came = seen[:, cut : cut + self.horizon]
+            for w, (period, cycle) in enumerate(ways):
+                point = Fitted.of(history[:, :cut], period, cycle).point(self.horizon)
+                error[w] += np.where(told, np.nansum(np.abs(point - came), 1), 0.0)
+        error[1:] *= np.minimum(1 + DOUBT / np.sqrt(np.maximum(lengths / needs[0], 1)), DOUBTED)
+        error = np.where(able, error, np.inf)
+        best = np.where(able.any(0), error.argmin(0), len(ways) - 1)
+        return {way: np.flatnonzero(best == w) for w, way in enumerate(ways) if (best == w).any()}
+
+    def _wider(
+        self, history: Array, seen: Array, period: int, cycle: int, rng: np.random.Generator
+    ) -> float:
+        """By how much bands at the last horizons, not known then, would have had to be wider, or less.
+
+        Half the 80 % band is held against the errors, over all series cut this way; the fewer they
+        are, the nearer to 1 it stays.
+        """
+        cut = history.shape[1] - self.horizon
+        known = (~np.isnan(history[:, : max(cut, 0)])).sum(1) >= period * max(cycle, 2)
+        some = np.flatnonzero(known)[:: max(1, int(known.sum()) // CHECKED)]
+        if not len(some):
+            return 1.0
+        fitted = Fitted.of(history[some, :cut], period, cycle)
+        point = fitted.point(self.horizon)
+        paths = fitted.paths(self.horizon, 100, rng)
+        low, high = np.quantile(paths - paths.mean(1, keepdims=True), [0.1, 0.9], axis=1)
+        half = (high - low) / 2
+        error = np.abs(seen[some, cut:] - point)
+        told = ~np.isnan(error) & (half > 0)
+        if not told.any():
+            return 1.0
+        ratio = float(np.clip(np.quantile(error[told] / half[told], 0.8), *WIDER))
+        return float(ratio ** (len(some) / (len(some) + ALONE)))
