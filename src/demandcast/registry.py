@@ -18,6 +18,7 @@ _HOMES = {
     "mqcnn": ("demandcast.models.mqrnn", "MQCNN"),
     "lstnet": ("demandcast.models.lstnet", "LSTNet"),
     "tpa_lstm": ("demandcast.models.tpa_lstm", "TPALSTM"),
+    "deep_factors": ("demandcast.models.deep_factors", "DeepFactors"),
     "dlinear": ("demandcast.models.dlinear", "DLinear"),
     "nlinear": ("demandcast.models.dlinear", "NLinear"),
     "nhits": ("demandcast.models.nhits", "NHITS"),

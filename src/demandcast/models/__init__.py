@@ -1,5 +1,6 @@
 """Neural forecasters: one paper, one file."""
 
+from demandcast.models.deep_factors import DeepFactors
 from demandcast.models.deepar import DeepAR
 from demandcast.models.dlinear import DLinear, NLinear
 from demandcast.models.extreme_value_memory import ExtremeValueMemory
@@ -25,6 +26,7 @@ __all__ = [
     "DeepAR",
     "ExtremeValueMemory",
     "LSTNet",
+    "DeepFactors",
     "NLinear",
     "NeuralODE",
     "PatchTST",

@@ -17,16 +17,17 @@ from demandcast.panel.panel import Panel
 class WindowSampler:
     """Draws (series, cutoff) pairs, all in one go, from a generator of its own.
 
-    Cutoffs lie between the first observed step and `horizon` steps before the end of what may be
-    learned from, so a window may begin before its series (the rest is masked). A series no longer
-    than that has its one cutoff at the earliest place, with a horizon that is masked where it ends.
+    Cutoffs lie between `min_history` steps (fewer, where so many leave no whole horizon) and
+    `horizon` steps before the end of what may be learned from. With a short `min_history` a window
+    may begin before its series (the rest is masked). A series no longer than that has its one cutoff
+    at the earliest place, with a horizon that is masked where it ends.
     """
 
     def __init__(
         self, panel: Panel, *, horizon: int, held_out: int, rho: float, min_history: int = 1
     ) -> None:
         ends = np.maximum(panel.lengths - held_out, 0)
-        self.first = np.minimum(np.full_like(ends, min_history), np.maximum(ends - 1, 1))
+        self.first = np.minimum(min_history, np.maximum(ends - horizon, 1))
         self.last = np.maximum(ends - horizon, self.first)  # included
         self.limits = ends
         usable = ends > self.first

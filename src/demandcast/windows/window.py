@@ -38,6 +38,7 @@ class Window:
     static_reals: Tensor  # (batch, reals), standardised; the last is log(scale)
     scale: Tensor  # (batch, 1), from the context only
     level: Tensor  # (batch, 1): what `standard` scaling takes off first; 0 for the others
+    stamps: Tensor  # (batch, context + horizon), int64: where on the calendar; `Frequency.ordinal`
 
     def __len__(self) -> int:
         return len(self.scale)
@@ -114,7 +115,8 @@ class WindowSource:
         self.calendar = self._put(
             panel.freq.calendar(np.arange(reach, last + 1))
         )  # (stamps, features)
-        self.stamps = self._put(panel.starts - reach)  # row of each first step in the calendar
+        self.reach = reach  # stamp of the calendar's first row
+        self.starts = self._put(panel.starts)
         places = [
             [self.lag_reach + step - lag for lag in features.lags]
             for step in range(context + horizon)
@@ -183,9 +185,10 @@ class WindowSource:
         else:
             censored = ~self.available[rows] & seen[:, self.lag_reach :]
         age = torch.log10(2.0 + here.clamp(min=0))[..., None] - 2.0
-        stamps = (self.stamps[series][:, None] + here).clamp(min=0, max=len(self.calendar) - 1)
+        stamps = self.starts[series][:, None] + here  # (batch, context + horizon)
+        calendar_rows = (stamps - self.reach).clamp(min=0, max=len(self.calendar) - 1)
         inside = ((here >= 0) & (here < self.extents[series][:, None]))[..., None]
-        parts = [self.calendar[stamps], age]
+        parts = [self.calendar[calendar_rows], age]
         if self.spec.known:
             parts.append(_standardise(self.known[rows], self.spec.known, inside))
         past_parts = [past.new_zeros(batch, context, 0)]
@@ -208,6 +211,7 @@ class WindowSource:
             static_reals=torch.cat([self.reals[series], scale.log()], -1),
             scale=scale,
             level=level if self.scaling == "standard" else torch.zeros_like(level),
+            stamps=stamps,
         )
 
     def latest(self, series: Tensor) -> Window:

@@ -1,0 +1,292 @@
+"""Deep Factors: a few courses that all series share, and a probabilistic model of what each adds.
+
+Wang, Smola, Maddix, Gasthaus, Foster, Januschowski, "Deep Factors for Forecasting", ICML 2019,
+arXiv:1905.12417; the Gaussian process of Maddix, Wang, Smola, "Deep Factors with Gaussian Processes
+for Forecasting", 2018, arXiv:1812.00098.
+
+    z[i,t] / scale = link(w[i] . g[t] + v[i] . x[i,t]) + r[i,t] + noise[i,t],   g = LSTM(calendar)
+
+Departs from the papers: the LSTM reads the calendar in stretches that begin at fixed stamps, each
+after a run-up, so that g is a function of the stamp alone and is computed once for each; covariates
+that a series has of its own are factors too, with loadings v; states of the linear state space lose
+their memory at a learned rate (a random walk is the limit), and the marginal likelihood that Kalman's
+filter gives is computed from the window's covariance matrix at once; the process's kernel adds one of
+time alone; noise comes from the local LSTM in all three, which is a Student-t process unless
+`likelihood="normal"` is said (Shah, Wilson, Ghahramani, "Student-t processes as alternatives to
+Gaussian processes", AISTATS 2014): the size of a window's errors is learned from its context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from demandcast import likelihoods
+from demandcast.errors import ConfigError
+from demandcast.layers.embedding import StaticEmbedding
+from demandcast.layers.gaussian import condition, density_of, draw, log_density
+from demandcast.likelihoods.base import Likelihood, inverse_softplus
+from demandcast.likelihoods.tails import student_t_quantile
+from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
+from demandcast.panel.panel import Panel
+from demandcast.schema import Frequency
+from demandcast.windows.sampler import WindowSampler
+from demandcast.windows.window import Sizes, Window
+
+STRETCH, RUN_UP = 168, 24  # stamps whose factors are computed in one go, and those read before
+EFFECTS = ("lds", "gp", "rnn")
+LINKS = ("identity", "exp", "softplus")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepFactorsConfig(NeuralConfig):
+    random_effect: str = "lds"  # lds: state space, gp: Gaussian process, rnn: noise alone
+    factors: int = 10
+    hidden: int = 50  # nodes of the global LSTM
+    local_hidden: int = 5  # nodes of the local LSTM, whose output is the noise
+    link: str = "identity"  # of the fixed effect: identity, exp, softplus
+    series_embedding: bool = True
+    lags: tuple[int, ...] | None = ()  # not read
+    rho: float = 0.0
+    batch_size: int = 32
+    max_steps: int = 600
+    learning_rate: float = 1e-2
+    dropout: float = 0.1  # of the global LSTM's output
+
+    def __post_init__(self) -> None:
+        """Refuse effects and links that there are not."""
+        super().__post_init__()
+        for name, known in (("random_effect", EFFECTS), ("link", LINKS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(known)}"
+                )
+
+
+@lru_cache(maxsize=4096)
+def _stretch(freq: str, number: int) -> Tensor:
+    """The calendar of a stretch and its run-up, (RUN_UP + STRETCH, features); ones without one."""
+    first = number * STRETCH
+    rows = Frequency.parse(freq).calendar(np.arange(first - RUN_UP, first + STRETCH))
+    return torch.from_numpy(rows) if rows.shape[1] else torch.ones(len(rows), 1)
+
+
+class StateSpace(nn.Module):
+    """A slope, a slow and a quick level, and a state for each place in each season, linear and normal.
+
+    Levels and seasons are x[t] = phi x[t - period] + noise, started in their stationary distribution,
+    so their covariance at steps s and t is a function of |s - t|. The slope does not change within a
+    window. Deviations and memories are the series' own.
+    """
+
+    def __init__(self, width: int, periods: tuple[int, ...], horizon: int) -> None:
+        super().__init__()
+        self.periods, self.horizon = (1, 1, *periods), horizon
+        deviation = [0.05, 0.2, 0.1, *[0.1] * len(periods)]  # of the slope, over a horizon, first
+        memory = [10.0 * horizon, 4.0, *[6.0] * len(periods)]  # in steps, then in seasons
+        start = torch.tensor([*deviation, *memory]).log()
+        self.parts = nn.Linear(width, len(start))
+        nn.init.zeros_(self.parts.weight)
+        with torch.no_grad():
+            self.parts.bias.copy_(start)
+
+    def forward(self, static: Tensor, times: Tensor) -> Tensor:
+        """Covariance of a window's steps, (batch, steps, steps)."""
+        lag = torch.arange(times.shape[1], device=static.device)
+        period = torch.tensor(self.periods, device=static.device)[:, None]
+        parts = self.parts(static).clamp(-9.0, 9.0).exp()[..., None]  # (batch, parts, 1)
+        slope, deviation, memory = torch.split(parts, [1, len(period), len(period)], 1)
+        fading = (-(lag / period) / memory).exp() * (lag % period == 0)
+        covariance = (deviation.square() * fading).sum(1)  # (batch, steps)
+        ahead = lag - (len(lag) - self.horizon)  # steps from the cutoff
+        ramp = slope * ahead / self.horizon  # (batch, 1, steps)
+        whole: Tensor = covariance[:, (lag[:, None] - lag).abs()] + ramp.mT * ramp
+        return whole
+
+
+class Process(nn.Module):
+    """A Gaussian process over the calendar and time, and one over time alone; both kernels RBF."""
+
+    def __init__(self, width: int, features: int, horizon: int) -> None:
+        super().__init__()
+        self.horizon = horizon
+        lengths = [*[1.0] * features, 5.0, 0.5]
+        self.parts = nn.Linear(width, len(lengths) + 2)
+        nn.init.zeros_(self.parts.weight)
+        with torch.no_grad():
+            self.parts.bias.copy_(torch.tensor([0.2, 0.2, *lengths]).log())
+
+    def forward(self, static: Tensor, times: Tensor) -> Tensor:
+        """Covariance of a window's steps, (batch, steps, steps); `times` (batch, steps, features)."""
+        steps = torch.arange(times.shape[1], device=times.device, dtype=times.dtype) / self.horizon
+        parts = self.parts(static).clamp(-9.0, 9.0).exp()[:, None]  # (batch, 1, parts)
+        x = torch.cat([times, steps[:, None].expand(len(times), -1, 1)], -1) / parts[..., 2:-1]
+        square = x.square().sum(-1)  # (batch, steps)
+        far = (square[:, :, None] + square[:, None] - 2 * x @ x.mT).clamp(min=0.0)
+        gap = (steps[:, None] - steps).square() / parts[..., -1:].square()
+        deviation = parts[..., :2].square()
+        both: Tensor = deviation[..., :1] * (-far / 2).exp() + deviation[..., 1:] * (-gap / 2).exp()
+        return both
+
+
+class DeepFactorsNetwork(Network):
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__(config, sizes, likelihood, freq)
+        frequency = Frequency.parse(freq)
+        self.shared = len(frequency.calendar_names)
+        own = sizes.features - self.shared  # age and known covariates
+        self.static = StaticEmbedding(sizes.categories, sizes.reals)
+        calendar = max(self.shared, 1)
+        self.lstm = nn.LSTM(calendar, config.hidden, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.factors = nn.Linear(config.hidden + calendar, config.factors)
+        self.loadings = nn.Linear(self.static.width, config.factors + own)
+        self.local = nn.LSTM(
+            sizes.features + self.static.width, config.local_hidden, batch_first=True
+        )
+        self.noise = nn.Linear(config.local_hidden, 1)
+        periods = tuple(p for p in frequency.periods if 1 < p < config.context)
+        self.effect: StateSpace | Process | None = None
+        if config.random_effect == "lds":
+            self.effect = StateSpace(self.static.width, periods, config.horizon)
+        elif config.random_effect == "gp":
+            self.effect = Process(self.static.width, self.shared, config.horizon)
+        heavy = likelihood.name == "student_t"
+        self.tail = nn.Parameter(torch.tensor(2.0)) if heavy else None
+        start = torch.tensor(0.3 if self.effect is None else 0.1)
+        nn.init.constant_(self.noise.bias, float(inverse_softplus(start)))
+
+    def global_factors(self, stamps: Tensor) -> Tensor:
+        """g at stamps (batch, steps), each computed once: (batch, steps, factors)."""
+        number = stamps.div(STRETCH, rounding_mode="floor")
+        found, place = torch.unique(number, return_inverse=True)
+        calendar = torch.stack([_stretch(self.freq, n) for n in found.tolist()]).to(stamps.device)
+        hidden = self.dropout(self.lstm(calendar)[0])  # (stretches, RUN_UP + STRETCH, hidden)
+        read = torch.cat([hidden, calendar], -1)[:, RUN_UP:]
+        table = self.factors(read).flatten(0, 1)  # (stretches * STRETCH, factors)
+        factors: Tensor = table[place * STRETCH + stamps % STRETCH]
+        return factors
+
+    def forward(self, window: Window) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Fixed effect and noise deviation (batch, steps), random effect (batch, steps, steps).
+
+        Over context and horizon, in units of the scale; the random effect is its covariance.
+        """
+        static = self.static(window.static_codes, window.static_reals)  # (batch, static)
+        own = window.features[..., self.shared :]  # (batch, context + horizon, own)
+        courses = torch.cat([self.global_factors(window.stamps), own], -1)
+        loadings = self.loadings(static)[:, None]  # (batch, 1, factors + own)
+        fixed = (courses * loadings).sum(-1)  # (batch, context + horizon)
+        if self.config.link != "identity":
+            fixed = fixed.clamp(max=9.0).exp() if self.config.link == "exp" else softplus(fixed)
+        wide = static[:, None].expand(-1, fixed.shape[1], -1)
+        local = self.local(torch.cat([window.features, wide], -1))[0]
+        noise = softplus(self.noise(local))[..., 0] + 1e-3  # (batch, context + horizon)
+        times = window.features[..., : self.shared]
+        return fixed, noise, None if self.effect is None else self.effect(static, times)
+
+    @property
+    def df(self) -> Tensor | None:
+        """Degrees of freedom of the Student-t process; None where all is normal."""
+        return None if self.tail is None else 2 + self.tail.clamp(-5.0, 9.0).exp()
+
+    def loss(self, window: Window) -> Tensor:
+        """Negative log marginal likelihood of context and horizon together, for each step."""
+        fixed, noise, covariance = self(window)
+        target = torch.cat([self.scaled(window), self.future(window)], 1)
+        observed = torch.cat([window.past_observed, window.future_observed], 1)
+        observed = observed & ~torch.cat([window.past_censored, window.future_censored], 1)
+        observed = observed & window.past_observed.any(1, keepdim=True)
+        if covariance is None:
+            square = torch.where(observed, (target - fixed) / noise, 0.0).square()
+            one = torch.ones_like(square)
+            each = density_of(square, 2 * noise.log(), one, self.df)  # (batch, context + horizon)
+            total = torch.where(observed, each, 0.0).sum()
+        else:
+            whole = noisy(covariance, noise)
+            total = log_density(target - fixed, whole, observed, self.df).sum().to(fixed)
+        return -total / observed.sum().clamp(min=1)
+
+    def future(self, window: Window) -> Tensor:
+        return (window.future_target - window.level) / window.scale
+
+    def predict(
+        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The exact conditional of the horizon given the context; paths are drawn jointly."""
+        fixed, noise, covariance = self(window)
+        context, df = window.past_target.shape[1], self.df
+        mean = fixed[:, context:].double()  # (batch, horizon)
+        joint = noise[:, context:].double().square().diag_embed()  # (batch, horizon, horizon)
+        shared = mean.new_ones(len(mean), n_samples, mean.shape[1] if covariance is None else 1)
+        if df is not None:
+            df = df.double().expand(len(mean))  # (batch,)
+        if covariance is not None:
+            error = self.scaled(window) - fixed[:, :context]
+            observed = window.past_observed & ~window.past_censored
+            move, joint, square = condition(error, noisy(covariance, noise), observed)
+            mean = mean + move
+            if df is not None:  # large errors in the context widen what follows; Shah et al., eq. 6
+                joint = joint * ((df - 2 + square) / (df - 2 + observed.sum(1)))[:, None, None]
+                df = df + observed.sum(1)
+        scores = torch.special.ndtri(levels.double())
+        if df is not None:
+            wide = (len(mean), len(levels))
+            scores = student_t_quantile(levels.double().expand(wide), df[:, None].expand(wide))
+            scores = (scores * ((df - 2) / df).sqrt()[:, None])[:, None]  # (batch, 1, levels)
+            half = (df / 2)[:, None, None].expand_as(shared).contiguous()
+            gamma = torch._standard_gamma(half, generator=generator)
+            shared = ((half - 1) / gamma).sqrt()  # of a path's size, (batch, paths, 1)
+        deviation = joint.diagonal(dim1=-2, dim2=-1).clamp(min=1e-12).sqrt()
+        quantiles = mean[..., None] + deviation[..., None] * scores  # (batch, horizon, levels)
+        drawn = draw(torch.zeros_like(mean), joint, n_samples, generator)
+        paths = mean[:, None] + shared * drawn  # (batch, paths, horizon)
+        scale, level = window.scale[..., None], window.level[..., None]
+        restored = [x * scale + level for x in (quantiles, mean[..., None], paths)]
+        return restored[0].float(), restored[1][..., 0].float(), restored[2].float()
+
+
+def noisy(covariance: Tensor, noise: Tensor) -> Tensor:
+    """The covariance in float64 with the variance of independent noise (batch, steps) added."""
+    whole = covariance.double()
+    whole.diagonal(dim1=-2, dim2=-1).add_(noise.square())
+    return whole
+
+
+class DeepFactors(NeuralForecaster):
+    """Deep Factors; `random_effect` is lds, gp or rnn, `likelihood` student_t ("auto") or normal."""
+
+    name = "deep_factors"
+    summary = "shared courses of the calendar and a state space for each series (Wang et al. 2019)"
+    takes = "target, known, static, available"
+    gives = "paths and quantiles"
+    Config = DeepFactorsConfig
+    Net = DeepFactorsNetwork
+    samples_paths = True
+
+    def _sampler(self, panel: Panel, config: NeuralConfig) -> WindowSampler:
+        """Whole contexts, where series are long enough: few values tell little of a window's scale."""
+        return WindowSampler(
+            panel,
+            horizon=config.horizon,
+            held_out=config.validation,
+            rho=config.rho,
+            min_history=config.context or 1,
+        )
+
+    def auto_context(self, panel: Panel) -> int:
+        return max(3 * self.horizon, super().auto_context(panel))
+
+    def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
+        if config.likelihood not in ("auto", "normal", "student_t"):
+            raise ConfigError(
+                f"{self.name} is a normal or a Student-t process: likelihood='student_t' or 'normal', "
+                f"not {config.likelihood!r}; models.DeepAR draws paths of other distributions"
+            )
+        return likelihoods.create("student_t" if config.likelihood == "auto" else config.likelihood)
