@@ -10,10 +10,11 @@ Departs from the papers: the LSTM reads the calendar in stretches that begin at 
 after a run-up, so that g is a function of the stamp alone and is computed once for each; covariates
 that a series has of its own are factors too, with loadings v; states of the linear state space lose
 their memory at a learned rate (a random walk is the limit), and the marginal likelihood that Kalman's
-filter gives is computed from the window's covariance matrix at once; the process's kernel adds one of
-time alone; noise comes from the local LSTM in all three, which is a Student-t process unless
-`likelihood="normal"` is said (Shah, Wilson, Ghahramani, "Student-t processes as alternatives to
-Gaussian processes", AISTATS 2014): the size of a window's errors is learned from its context.
+filter gives is computed from the window's covariance matrix at once; to the process's kernel two of
+time alone are added; the noise of all three comes from the local LSTM. Unless `likelihood="normal"` is
+said, steps are jointly Student-t, not normal, so that the size of a window's errors is learned from its
+context (Shah, Wilson, Ghahramani, "Student-t processes as alternatives to Gaussian processes", AISTATS
+2014).
 """
 
 from __future__ import annotations
@@ -111,28 +112,29 @@ class StateSpace(nn.Module):
 
 
 class Process(nn.Module):
-    """A Gaussian process over the calendar and time, and one over time alone; both kernels RBF."""
+    """A Gaussian process over calendar and time together, a quick and a slow one over time; RBF all."""
 
     def __init__(self, width: int, features: int, horizon: int) -> None:
         super().__init__()
         self.horizon = horizon
-        lengths = [*[1.0] * features, 5.0, 0.5]
-        self.parts = nn.Linear(width, len(lengths) + 2)
+        lengths = [*[1.0] * features, 5.0, 0.5, 8.0]  # those of time in horizons
+        self.parts = nn.Linear(width, 3 + len(lengths))
         nn.init.zeros_(self.parts.weight)
         with torch.no_grad():
-            self.parts.bias.copy_(torch.tensor([0.2, 0.2, *lengths]).log())
+            self.parts.bias.copy_(torch.tensor([0.2, 0.1, 0.3, *lengths]).log())
 
     def forward(self, static: Tensor, times: Tensor) -> Tensor:
         """Covariance of a window's steps, (batch, steps, steps); `times` (batch, steps, features)."""
-        steps = torch.arange(times.shape[1], device=times.device, dtype=times.dtype) / self.horizon
+        step = torch.arange(times.shape[1], device=times.device) / self.horizon
         parts = self.parts(static).clamp(-9.0, 9.0).exp()[:, None]  # (batch, 1, parts)
-        x = torch.cat([times, steps[:, None].expand(len(times), -1, 1)], -1) / parts[..., 2:-1]
+        deviation, length, quick, slow = torch.split(parts, [3, times.shape[-1] + 1, 1, 1], -1)
+        x = torch.cat([times, step[:, None].expand(len(times), -1, 1)], -1) / length
         square = x.square().sum(-1)  # (batch, steps)
         far = (square[:, :, None] + square[:, None] - 2 * x @ x.mT).clamp(min=0.0)
-        gap = (steps[:, None] - steps).square() / parts[..., -1:].square()
-        deviation = parts[..., :2].square()
-        both: Tensor = deviation[..., :1] * (-far / 2).exp() + deviation[..., 1:] * (-gap / 2).exp()
-        return both
+        gap = (step[:, None] - step).square()  # (steps, steps)
+        kernels = torch.stack([far, gap / quick.square(), gap / slow.square()], -1)
+        covariance: Tensor = (deviation.square()[:, None] * (-kernels / 2).exp()).sum(-1)
+        return covariance
 
 
 class DeepFactorsNetwork(Network):
