@@ -41,6 +41,7 @@ from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.window import Sizes, Window
 
 STRETCH, RUN_UP = 168, 24  # stamps whose factors are computed in one go, and those read before
+LARGEST = 30.0  # deviation in units of the scale; larger ones leave no digits for the noise
 EFFECTS = ("lds", "gp", "rnn")
 LINKS = ("identity", "exp", "softplus")
 
@@ -98,11 +99,12 @@ class StateSpace(nn.Module):
             self.parts.bias.copy_(start)
 
     def forward(self, static: Tensor, times: Tensor) -> Tensor:
-        """Covariance of a window's steps, (batch, steps, steps)."""
+        """Covariance of a window's steps, (batch, steps, steps), float64."""
         lag = torch.arange(times.shape[1], device=static.device)
         period = torch.tensor(self.periods, device=static.device)[:, None]
-        parts = self.parts(static).clamp(-9.0, 9.0).exp()[..., None]  # (batch, parts, 1)
+        parts = self.parts(static).double().clamp(-9.0, 9.0).exp()[..., None]  # (batch, parts, 1)
         slope, deviation, memory = torch.split(parts, [1, len(period), len(period)], 1)
+        slope, deviation = slope.clamp(max=LARGEST), deviation.clamp(max=LARGEST)
         fading = (-(lag / period) / memory).exp() * (lag % period == 0)
         covariance = (deviation.square() * fading).sum(1)  # (batch, steps)
         ahead = lag - (len(lag) - self.horizon)  # steps from the cutoff
@@ -124,10 +126,12 @@ class Process(nn.Module):
             self.parts.bias.copy_(torch.tensor([0.2, 0.1, 0.3, *lengths]).log())
 
     def forward(self, static: Tensor, times: Tensor) -> Tensor:
-        """Covariance of a window's steps, (batch, steps, steps); `times` (batch, steps, features)."""
-        step = torch.arange(times.shape[1], device=times.device) / self.horizon
-        parts = self.parts(static).clamp(-9.0, 9.0).exp()[:, None]  # (batch, 1, parts)
+        """Covariance of a window's steps, (batch, steps, steps), float64."""
+        times = times.double()  # (batch, steps, features)
+        step = torch.arange(times.shape[1], device=times.device).double() / self.horizon
+        parts = self.parts(static).double().clamp(-9.0, 9.0).exp()[:, None]  # (batch, 1, parts)
         deviation, length, quick, slow = torch.split(parts, [3, times.shape[-1] + 1, 1, 1], -1)
+        deviation = deviation.clamp(max=LARGEST)
         x = torch.cat([times, step[:, None].expand(len(times), -1, 1)], -1) / length
         square = x.square().sum(-1)  # (batch, steps)
         far = (square[:, :, None] + square[:, None] - 2 * x @ x.mT).clamp(min=0.0)
@@ -201,7 +205,8 @@ class DeepFactorsNetwork(Network):
     def loss(self, window: Window) -> Tensor:
         """Negative log marginal likelihood of context and horizon together, for each step."""
         fixed, noise, covariance = self(window)
-        target = torch.cat([self.scaled(window), self.future(window)], 1)
+        future = (window.future_target - window.level) / window.scale
+        target = torch.cat([self.scaled(window), future], 1)  # (batch, context + horizon)
         observed = torch.cat([window.past_observed, window.future_observed], 1)
         observed = observed & ~torch.cat([window.past_censored, window.future_censored], 1)
         observed = observed & window.past_observed.any(1, keepdim=True)
@@ -214,9 +219,6 @@ class DeepFactorsNetwork(Network):
             whole = noisy(covariance, noise)
             total = log_density(target - fixed, whole, observed, self.df).sum().to(fixed)
         return -total / observed.sum().clamp(min=1)
-
-    def future(self, window: Window) -> Tensor:
-        return (window.future_target - window.level) / window.scale
 
     def predict(
         self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
@@ -255,8 +257,8 @@ class DeepFactorsNetwork(Network):
 
 
 def noisy(covariance: Tensor, noise: Tensor) -> Tensor:
-    """The covariance in float64 with the variance of independent noise (batch, steps) added."""
-    whole = covariance.double()
+    """The covariance with the variance of independent noise (batch, steps) added."""
+    whole = covariance.clone()
     whole.diagonal(dim1=-2, dim2=-1).add_(noise.square())
     return whole
 
