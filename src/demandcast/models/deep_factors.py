@@ -59,6 +59,7 @@ class DeepFactorsConfig(NeuralConfig):
     batch_size: int = 32
     max_steps: int = 600
     learning_rate: float = 1e-2
+    weight_decay: float = 1.0  # hundreds of series have vectors of their own
     dropout: float = 0.1  # of the global LSTM's output
 
     def __post_init__(self) -> None:
