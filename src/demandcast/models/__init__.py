@@ -27,6 +27,7 @@ __all__ = [
     "ExtremeValueMemory",
     "LSTNet",
     "DeepFactors",
+    "LSTNet",
     "NLinear",
     "NeuralODE",
     "PatchTST",
