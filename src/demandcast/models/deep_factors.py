@@ -275,12 +275,12 @@ class DeepFactors(NeuralForecaster):
     Net = DeepFactorsNetwork
     samples_paths = True
 
-    def _sampler(self, panel: Panel, config: NeuralConfig) -> WindowSampler:
+    def _sampler(self, panel: Panel, config: NeuralConfig, held_out: int) -> WindowSampler:
         """Whole contexts, where series are long enough: few values tell little of a window's scale."""
         return WindowSampler(
             panel,
             horizon=config.horizon,
-            held_out=config.validation,
+            held_out=held_out,
             rho=config.rho,
             min_history=config.context or 1,
         )
