@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -69,6 +70,17 @@ def test_every_value_stands_under_its_stamp(panel: Panel) -> None:
             np.testing.assert_array_equal(
                 window.future_target[row, :, i].numpy()[seen], np.array(ahead)[seen]
             )
+
+
+def test_what_could_not_be_bought_is_a_bound(panel: Panel) -> None:
+    available = np.ones(len(panel.target), np.bool_)
+    available[panel.begins[1] + 9] = False
+    source = source_of(replace(panel, available=available))
+    window = source.windows(torch.tensor([1]), torch.tensor([8]), torch.tensor([12]))
+    assert window.future_censored[0].nonzero().tolist() == [[1, 1]]
+    assert not window.past_censored.any()
+    later = source.windows(torch.tensor([1]), torch.tensor([10]), torch.tensor([12]))
+    assert later.past_censored[0].nonzero().tolist() == [[CONTEXT - 1, 1]]
 
 
 def test_places_go_by_keys_whatever_the_order(panel: Panel) -> None:

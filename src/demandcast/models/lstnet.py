@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.seasonal import season_within
 from demandcast.likelihoods.base import Likelihood
@@ -31,8 +32,8 @@ from demandcast.windows.window import Sizes, Window
 
 @dataclass(frozen=True, kw_only=True)
 class LSTNetConfig(MultivariateConfig):
-    max_steps: int = 500
-    learning_rate: float = 5e-3
+    max_steps: int = 700
+    learning_rate: float = 2e-3
     dropout: float = 0.2
     kernel: int = 6  # steps each filter of the convolution spans
     channels: int = 50  # filters
@@ -44,9 +45,10 @@ class LSTNetConfig(MultivariateConfig):
     attention: bool = False  # LSTNet-Attn: attention over the recurrence in place of the skip
 
     def __post_init__(self) -> None:
-        """Refuse a skip backwards, and one beside the attention."""
+        """Refuse a skip of less than two steps, and one beside the attention."""
         super().__post_init__()
-        _require(self.skip is None or self.skip >= 0, self, "skip", "a number of steps; 0 for none")
+        skips = self.skip is None or self.skip == 0 or self.skip >= 2
+        _require(skips, self, "skip", "2 steps or more; 0 for none")
         _require(not (self.attention and self.skip), self, "skip", "0 or None where attention=True")
         for name in ("kernel", "channels", "hidden", "skip_hidden"):
             _require(getattr(self, name) >= 1, self, name, "a whole number, 1 or more")
@@ -80,6 +82,11 @@ class LSTNetNetwork(MultivariateNetwork):
         self.conv = nn.Conv1d(self.inputs, config.channels, kernel)
         self.gru = nn.GRU(config.channels, config.hidden, batch_first=True)
         period = season_within(freq, columns) if config.skip is None else config.skip
+        if config.skip is not None and config.skip > columns:
+            raise ConfigError(
+                f"skip is {config.skip}, but a context of {config.context} steps leaves {columns} columns "
+                f"to step back in; say context={config.skip + kernel - 1} or more, or skip=0"
+            )
         self.skip = None  # where no period is known, or the context holds none
         if 1 < period <= columns and not config.attention:
             self.skip = SkipGRU(config.channels, config.skip_hidden, period)

@@ -25,7 +25,7 @@ from demandcast.windows.window import Sizes, Window, WindowSource
 
 @dataclass(frozen=True, kw_only=True)
 class MultivariateConfig(DirectConfig):
-    """What the networks that read all series at once can be told; `rho` and lags are not read."""
+    """What the networks that read all series at once can be told; rho, lags and embeddings are not read."""
 
     batch_size: int = 32  # windows in a step, each of all series
     ar: int | None = None  # last steps that the highway reads: all; 0 for no highway
@@ -110,6 +110,7 @@ class MultivariateForecaster(NeuralForecaster):
     Config: ClassVar[type[MultivariateConfig]]
     Net: ClassVar[type[MultivariateNetwork]]
     scaling = "standard"
+    rows = 64  # forecast at once: each may end at another stamp, and so need a window of all series
 
     def _settle(self, panel: Panel) -> NeuralConfig:
         most = self.config.most_series  # type: ignore[attr-defined]

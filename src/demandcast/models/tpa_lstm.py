@@ -30,8 +30,8 @@ from demandcast.windows.window import Sizes, Window
 
 @dataclass(frozen=True, kw_only=True)
 class TPALSTMConfig(MultivariateConfig):
-    max_steps: int = 500
-    learning_rate: float = 5e-3
+    max_steps: int = 700
+    learning_rate: float = 2e-3
     dropout: float = 0.2
     hidden: int = 64  # units of the LSTM, the rows that attention chooses among
     filters: int = 32  # temporal patterns

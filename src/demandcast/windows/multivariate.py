@@ -8,7 +8,6 @@ keys: their place in the block is the one they had at fit, in whatever order a p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -75,25 +74,17 @@ class MultivariateSource(WindowSource):
         first = int(panel.starts.min())
         self.places = self._put(place)
         self.starts = self._put(panel.starts - first)
-        self.grid = self._put(self._on_one_grid(panel, place, first))  # (stamps, series)
-        if panel.available is not None:
-            sold = self._on_one_grid(panel, place, first, panel.available.astype(np.float32))
-            self.sold = self._put(sold)  # (stamps, series); 0 where it could not be bought
-
-    def _on_one_grid(
-        self, panel: Panel, place: Any, first: int, values: Any = None
-    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        """The history of every series under its stamps, (stamps, series); NaN where there is none."""
         series = np.repeat(np.arange(panel.n_series), panel.lengths)
-        step = np.arange(panel.n_steps) - np.repeat(
-            np.cumsum(panel.lengths) - panel.lengths, panel.lengths
-        )
+        step = np.arange(panel.n_steps) - (np.cumsum(panel.lengths) - panel.lengths)[series]
+        cells = step + panel.starts[series] - first, place[series]
+        rows = step + panel.begins[series]
         grid = np.full((int(panel.ends().max()) + 1 - first, self.n_series), np.nan, np.float32)
-        source = panel.target if values is None else values
-        grid[step + panel.starts[series] - first, place[series]] = source[
-            step + panel.begins[series]
-        ]
-        return grid
+        grid[cells] = panel.target[rows]
+        self.grid = self._put(grid)  # (stamps, series); NaN where there is no history
+        if panel.available is not None:
+            missed = np.zeros(grid.shape, np.bool_)
+            missed[cells] = ~panel.available[rows]
+            self.missed = self._put(missed)  # (stamps, series): could not be bought
 
     @property
     def sizes(self) -> Sizes:
@@ -143,9 +134,7 @@ class MultivariateSource(WindowSource):
             self.scaling,
         )  # (batch, series, 1)
         scale, level = scale.transpose(1, 2), level.transpose(1, 2)
-        censored = (
-            torch.zeros_like(seen) if self.available is None else seen & (self.sold[rows] == 0)
-        )
+        censored = torch.zeros_like(seen) if self.available is None else seen & self.missed[rows]
         stamp = (steps + context).clamp(0, len(self.calendar) - 1)  # the calendar begins so early
         none = past.new_zeros(len(stamps), 0)
         return MultivariateWindow(
