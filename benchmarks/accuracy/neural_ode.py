@@ -22,6 +22,7 @@ from run import DECILES, commit, table
 
 import demandcast as dc
 from demandcast import registry
+from demandcast.cli.options import hyperparameters
 from demandcast.evaluate.metrics import coverage, wql
 
 HORIZON, FOLDS, REMOVED = 24, 28, 0.3
@@ -43,8 +44,9 @@ def gaps(whole: dc.Panel) -> dict[str, dc.Panel]:
     return {"missing": replace(whole, target=missing), "filled": replace(whole, target=filled)}
 
 
-def measure(name: str, given: dc.Panel, whole: dc.Panel, seed: int) -> dict[str, Any]:
-    settings = {} if name == "seasonal_naive" else {"seed": seed}
+def measure(
+    name: str, given: dc.Panel, whole: dc.Panel, settings: dict[str, Any]
+) -> dict[str, Any]:
     model = registry.create(name, horizon=HORIZON, **settings)
     began = time.perf_counter()
     model.fit(given.drop_last(HORIZON * FOLDS))
@@ -70,6 +72,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", default="0,1,2", help="by commas")
     parser.add_argument("--runs", default=",".join(f"{m}:{g}" for m, g in RUNS), help="model:panel")
+    parser.add_argument(
+        "--set", action="append", default=[], help="name=value, of all models that are run"
+    )
     parser.add_argument("--out", type=Path, help="a Markdown file to write the table to")
     given = parser.parse_args()
     source = given.data / "ld_mt200_hourly.parquet"
@@ -82,7 +87,8 @@ def main() -> None:
     for run in given.runs.split(","):
         name, history = run.split(":")
         for seed in map(int, given.seeds.split(",")):
-            found = measure(name, panels[history], whole, seed)
+            settings = hyperparameters([name], given.set, seed=seed)[name]
+            found = measure(name, panels[history], whole, settings)
             rows.append({"model": name, "history": history, "seed": seed} | found)
             print(table(pl.DataFrame(rows[-1:])), flush=True)
             if name == "seasonal_naive":

@@ -90,9 +90,8 @@ class Flow(nn.Module):
         """
         config = self.config
 
-        def rate(_: Tensor, z: Tensor) -> Tensor:
-            flow: Tensor = pace * self.field(z)
-            return flow
+        def rate(_: Tensor, z: Tensor) -> Any:
+            return pace * self.field(z)
 
         options = {"rtol": config.rtol, "atol": config.atol, "method": config.method}
         if config.adjoint:
