@@ -25,6 +25,14 @@ def test_the_first_forecast_is_the_shortest_season_repeated(promotions: Panel) -
     assert float(away.max()) < 0.5
 
 
+def test_it_begins_as_the_season_it_is_told(promotions: Panel) -> None:
+    network, _, config = dc.models.DeepAR(horizon=7, context=28, season=14).build(promotions)
+    middle = network.skip.weight[1].detach()  # of the location
+    assert [lag for lag, w in zip(config.lags, middle, strict=True) if float(w)] == [14]
+    with pytest.raises(dc.errors.ConfigError, match="season is 12 steps, which none of the lags"):
+        dc.models.DeepAR(horizon=7, context=28, season=12).build(promotions)
+
+
 def test_a_level_added_is_a_level_added_to_the_forecast(promotions: Panel) -> None:
     known = promotions.drop_last(7)
     model = dc.models.DeepAR(horizon=7, context=28, likelihood="normal", max_steps=20)

@@ -40,6 +40,7 @@ class DeepARConfig(NeuralConfig):
     layers: int = 2
     dropout: float = 0.1  # between layers
     own_draws: float = 0.5  # share of windows whose horizon is learned from the network's own draws
+    season: int | None = None  # steps in the season that it begins as; None: the shortest
     rho: float = 0.0  # every window alike: two large series of two hundred would fill the batches
 
     def __post_init__(self) -> None:
@@ -63,7 +64,13 @@ class DeepARNetwork(Network):
         self.head = nn.Linear(config.hidden, likelihood.n_params)
         self.skip = nn.Linear(sizes.lags, likelihood.n_params, bias=False)
         nn.init.zeros_(self.skip.weight)
-        seasons = [p for p in Frequency.parse(freq).periods if p in self.lags]
+        periods = Frequency.parse(freq).periods if config.season is None else (config.season,)
+        seasons = [p for p in periods if p in self.lags]
+        if config.season is not None and not seasons:
+            raise ConfigError(
+                f"season is {config.season} steps, which none of the lags reads ({self.lags} fit the "
+                "histories); add it to lags, or leave season out"
+            )
         if likelihood.located and seasons:  # at first, one season before, and little else
             place = likelihood.lift(torch.zeros(likelihood.n_params), torch.ones(()))
             with torch.no_grad():
