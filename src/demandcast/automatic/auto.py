@@ -162,7 +162,7 @@ class Auto(Forecaster):
         except KeyboardInterrupt:
             log.warning("auto was interrupted; the best of %d methods is taken", len(self.members))
         try:
-            self._weigh()
+            self._weigh(panel, budget)
             self._refit(panel, budget)
         except KeyboardInterrupt:
             log.warning("auto was interrupted; members are kept as they were validated")
@@ -233,16 +233,23 @@ class Auto(Forecaster):
         learned = [m.fit_seconds for m in self.members if m.kind != "local"]
         return predict + max(learned, default=0.0)
 
-    def _weigh(self) -> None:
-        """Choose weights, calibration and rounding on the validation."""
+    def _weigh(self, panel: Panel, budget: Budget) -> None:
+        """Choose weights, calibration and rounding on the validation.
+
+        No weight for what loses to the seasonal naive, nor for what would take half of the time left
+        to forecast all series.
+        """
         if not self.members:
             return
+        each = panel.n_series / max(1, self.validation.n_rows)
+        slow = np.array([m.predict_seconds * each > budget.left / 2 for m in self.members])
         evidence = self.validation.evidence(np.stack([m.quantiles for m in self.members]))
         losses = np.array([evidence.loss(m.quantiles) for m in self.members])
         naive = next((i for i, m in enumerate(self.members) if m.name == NAIVE), None)
         allowed = losses < losses[naive] if naive is not None else np.ones(len(losses), bool)
+        allowed &= ~slow
         if not allowed.any():
-            allowed = losses <= losses.min()
+            allowed = np.arange(len(losses)) == (naive if naive is not None else losses.argmin())
         self.blend = choose(evidence, allowed)
         weights = self.blend.weights(evidence.group)
         blended = self.blend.combine(evidence.quantiles, weights, LEVELS)

@@ -12,13 +12,15 @@ from demandcast.panel.panel import Panel
 
 NAIVE = "seasonal_naive"
 INSTANT = (
-    NAIVE, "window_average", "empirical", "ses", "tsb", "imapa", "analogues", "damped_counts",
-    "gamma_poisson",
+    NAIVE, "window_average", "empirical", "level_shape", "theta", "ets", "ses", "tsb", "imapa",
+    "analogues", "damped_counts", "multi_stage",
 )  # fmt: skip
-SLOW_MOVERS = ("empirical", "tsb", "imapa", "analogues", "damped_counts", "gamma_poisson")
+SLOW_MOVERS = ("empirical", "tsb", "imapa", "analogues", "damped_counts", "multi_stage")
+SMOOTH = ("theta", "ets")
 TREES = ("lightgbm",)
 NETWORKS = ("nhits", "tsmixer", "mqrnn", "deepar")
 ZEROS = 0.02  # share of zeros from which methods for slow movers are worth a try
+MOSTLY = 0.5  # share from which those for smooth series are not
 FEW = 2_000  # observed values below which nothing is learned that the instant methods do not know
 
 
@@ -57,6 +59,8 @@ def candidates(
             left_out[name] = "excluded"
         elif include is None and name in SLOW_MOVERS and zeros < ZEROS:
             left_out[name] = f"{zeros:.1%} of the values are 0: not a panel of slow movers"
+        elif include is None and name in SMOOTH and zeros > MOSTLY:
+            left_out[name] = f"{zeros:.0%} of the values are 0: not a panel of smooth series"
         elif include is None and name in (*TREES, *NETWORKS) and observed < FEW:
             left_out[name] = (
                 f"{observed:,} values are too few to learn from; include=[{name!r}] tries it"

@@ -17,9 +17,12 @@ from demandcast.forecaster import Forecaster
 from demandcast.local.analogues import Analogues
 from demandcast.local.base import CELLS, LocalForecaster, check_panel, one_of, whole
 from demandcast.local.empirical import Empirical, Zero
+from demandcast.local.ets import ETS
 from demandcast.local.histories import Histories, chunks
+from demandcast.local.level_shape import LevelShape
 from demandcast.local.naive import LastValue, SeasonalNaive, WindowAverage
 from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
+from demandcast.local.theta import AutoTheta, OptimisedTheta, Theta
 from demandcast.panel.classes import CLASSES, profile
 from demandcast.panel.panel import Panel
 
@@ -28,6 +31,7 @@ KNOWN: dict[str, Any] = {
     for kind in (
         *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA, Analogues),
         *(Empirical, Zero, LastValue, SeasonalNaive, WindowAverage),
+        *(Theta, OptimisedTheta, AutoTheta, ETS, LevelShape),
     )
 }
 FEWEST = 10  # series of a class from which it has a method of its own
@@ -51,7 +55,10 @@ class Routed(LocalForecaster):
     name = "routed"
     summary = "Each class of demand by the method that forecast it best on this very history"
     settings: ClassVar[dict[str, Any]] = {
-        "methods": ("tsb", "ses", "sba", "imapa", "analogues", "empirical", "seasonal_naive"),
+        "methods": (
+            *("tsb", "ses", "sba", "imapa", "analogues", "empirical", "seasonal_naive"),
+            *("level_shape", "theta"),
+        ),
         "folds": 2,
     }
     methods: tuple[str, ...]
