@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from demandcast.errors import ConfigError
 from demandcast.local import ETS
 from demandcast.local.ets import FAMILY, Form, Search, States
 from demandcast.local.histories import Histories
@@ -73,7 +74,8 @@ def test_forecasts_are_those_of_statsforecast(make_panel: MakePanel) -> None:
     """
     level = ETS(horizon=14, period=1).predict(make_panel(LEVEL)).mean[0, [0, 1, 5, 13]]
     np.testing.assert_allclose(level, 37.1241, rtol=0.01)
-    growing = ETS(horizon=14, period=12).predict(make_panel(GROWING)).mean[0, [0, 1, 5, 13]]
+    model = ETS(horizon=14, period=12, family="all")
+    growing = model.predict(make_panel(GROWING)).mean[0, [0, 1, 5, 13]]
     np.testing.assert_allclose(growing, [126.8151, 139.2469, 118.1286, 155.0364], rtol=0.025)
 
 
@@ -95,7 +97,7 @@ def test_a_level_times_a_shape_goes_on(make_panel: MakePanel) -> None:
 def test_a_season_that_grows_with_the_level_is_multiplied(make_panel: MakePanel) -> None:
     t = np.arange(84)
     values = (50 + 2 * t) * (1 + 0.4 * np.sin(2 * np.pi * t / 12))
-    forecast = ETS(horizon=12).predict(make_panel(values[:72]))
+    forecast = ETS(horizon=12, family="all").predict(make_panel(values[:72]))
     np.testing.assert_allclose(forecast.mean[0], values[72:], rtol=0.03)
 
 
@@ -135,7 +137,8 @@ def test_units_do_not_matter(scale: float, make_panel: MakePanel) -> None:
     np.testing.assert_allclose(scaled.quantiles / np.float32(scale), plain.quantiles, rtol=1e-3)
 
 
-def test_any_history_is_forecast(make_panel: MakePanel) -> None:
+@pytest.mark.parametrize("family", ["additive", "all"])
+def test_any_history_is_forecast(family: str, make_panel: MakePanel) -> None:
     nan = np.nan
     rng = np.random.default_rng(3)
     panel = make_panel(
@@ -143,7 +146,7 @@ def test_any_history_is_forecast(make_panel: MakePanel) -> None:
         -50 - rng.random(40), [0.0] * 59 + [7], [7.0] + [0.0] * 59, rng.poisson(0.3, 60),
         1.2 ** np.arange(60),
     )  # fmt: skip
-    forecast = ETS(horizon=14).predict(panel, n_samples=20)
+    forecast = ETS(horizon=14, family=family).predict(panel, n_samples=20)
     assert np.isfinite(forecast.quantiles).all()
     assert forecast.samples is not None
     assert np.isfinite(forecast.samples).all()
@@ -156,3 +159,8 @@ def test_any_history_is_forecast(make_panel: MakePanel) -> None:
     counts = forecast.quantiles[[7, 8, 9]]
     np.testing.assert_array_equal(counts, np.rint(counts))
     assert (counts >= 0).all()
+
+
+def test_an_unknown_family_is_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'additive'"):
+        ETS(horizon=3, family="additiv")

@@ -20,10 +20,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.local.base import one_of
 from demandcast.local.histories import Array, Ints
 from demandcast.local.seasonal import Table, decompose
 from demandcast.local.smooth import Smooth, SmoothForecaster, law_of
@@ -67,23 +69,32 @@ FAMILY = tuple(
     for error, trend, season in product("AM", ("N", "A", "Ad"), "NAM")
     if not (error == "A" and season == "M")
 )
+FAMILIES = ("additive", "all")
 
 
 class ETS(SmoothForecaster):
     """Level, trend and season, each smoothed; the model of least AICc of each series.
 
-    Series with values that are not above 0 have errors of one size and no multiplied season. A season
+    With `family="all"`, series with values that are not above 0 have errors of one size and no multiplied season. A season
     wants two periods of history, and any model more values than unknowns; a series too short for all
     takes its last smoothed level.
 
     Args:
         horizon: Steps to forecast; also `h`.
         period: Steps in one season; None for that of the panel's frequency. 1 for no season.
+        family: "additive", the six models with errors of one size and no multiplied season, or "all",
+            those and the nine with errors in proportion.
         seed: Of the paths.
     """
 
     name = "ets"
-    summary = "Exponential smoothing, the best of 15 models by AICc (Hyndman et al., 2002)"
+    summary = "Exponential smoothing, the best model by AICc (Hyndman et al., 2002)"
+    settings: ClassVar[dict[str, Any]] = {**SmoothForecaster.settings, "family": FAMILIES[0]}
+    family: str
+
+    def _check(self) -> None:
+        super()._check()
+        one_of("family", self.family, FAMILIES)
 
     def _fit(self, table: Table) -> Smooth:
         with np.errstate(all="ignore"):  # a search may try what overflows; it is not taken
@@ -97,6 +108,8 @@ class ETS(SmoothForecaster):
         added, times = (decompose(table, enough, added=flag) for flag in (True, False))
         positive = np.where(table.seen, table.filled, 1.0).min(0) > 0
         for form in FAMILY:
+            if self.family == FAMILIES[0] and form.error != "A":
+                continue
             able = form.unknowns(table.period) + 2 <= table.observed
             able &= positive | (form.error == "A")
             able &= enough | (form.season == "N")
