@@ -55,7 +55,7 @@ class Path:
 def search(
     stage: Stage, value: Array, scale: Array | float, base: Array, q: float, noise: float, s: float
 ) -> Path:
-    """The mode of the levels by Newton's method, from 0.
+    """The mode of the levels by Newton's method, begun at 0.
 
     Args:
         value: What the stage learns from, (T, n); NaN at other steps.

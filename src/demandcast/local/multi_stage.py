@@ -62,7 +62,7 @@ class MultiStage(SimulatedForecaster):
         "latent": False,
         "link": LINKS[1],
         "varied": True,
-        "ridge": 1.0,
+        "ridge": 10.0,
     }
     latent: bool
     link: str
