@@ -30,17 +30,26 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import demandcast as dc
 from demandcast.models.base import DirectConfig, Network, NeuralForecaster
-from demandcast.models.extreme_value_memory import ExtremeValueMemory, ExtremeValueMemoryConfig
+from demandcast.models.extreme_value_memory import (
+    ExtremeValueMemory,
+    ExtremeValueMemoryConfig,
+)
 from demandcast.windows.window import Window
 
-ITEMS, DAYS, HORIZON, CONTEXT = 40, 900, 7, 168
-TUNED, SCORED = 12, 20  # cutoffs, a horizon apart: for the alarm's threshold, and for the score
+ITEMS, DAYS, HORIZON = 40, 900, 7
+TUNED, SCORED = (
+    12,
+    20,
+)  # cutoffs, a horizon apart: for the alarm's threshold, and for the score
 SHARE, SHAPE, LEAD = (
     0.03,
     4,
     6,
 )  # days with a spike; days of a pattern, and from its end to the spike
-HYPER = {"context": CONTEXT, "high": 1 - SHARE, "low": 0.01}
+HYPER: dict[str, Any] = {
+    "context": 84, "high": 1 - SHARE, "max_steps": 400, "learning_rate": 1e-2
+}  # fmt: skip
+SPAN = {"span": 12}  # days of a remembered window: a pattern and the days to its spike
 
 
 def simulate(kind: str, seed: int) -> tuple[dc.Panel, NDArray[np.bool_]]:
@@ -178,7 +187,10 @@ def score(kind: str, seed: int, settings: dict[str, Any]) -> pl.DataFrame:
 
     rows = []
     for name, model in (
-        ("extreme_value_memory", ExtremeValueMemory(HORIZON, seed=seed, **HYPER, **settings)),
+        (
+            "extreme_value_memory",
+            ExtremeValueMemory(HORIZON, seed=seed, **HYPER | SPAN | settings),
+        ),
         ("gru, cross-entropy", GRU(HORIZON, seed=seed, **HYPER)),
         ("gru, squared error", GRU(HORIZON, seed=seed, squared=True, **HYPER)),
     ):
