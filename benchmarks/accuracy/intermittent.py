@@ -44,18 +44,10 @@ def complete_carparts(data: Path) -> dc.Panel:
     return panel.select((panel.n_observed() == panel.lengths.max()) & sold)
 
 
-def a_tenth_of_m5(data: Path) -> dc.Panel:
-    """3,000 series of M5, drawn once for all."""
-    panel = TASKS["m5_daily"].load(data)
-    return panel.select(
-        np.sort(np.random.default_rng(0).choice(panel.n_series, 3000, replace=False))
-    )
-
-
 PANELS: dict[str, tuple[int, Callable[[Path], dc.Panel]]] = {
     "carparts_complete": (12, complete_carparts),
     "auto_parts_monthly": (6, TASKS["auto_parts_monthly"].load),
-    "m5_daily_3000": (28, a_tenth_of_m5),
+    "m5_daily_3000": (28, TASKS["m5_daily_3000"].load),
 }
 
 
