@@ -53,13 +53,20 @@ def test_the_right_member_takes_the_weight_and_complements_share_it() -> None:
     right, wrong = normal(5, 1, 2000), normal(9, 1, 2000)
     one = evidence([wrong, right], actual)
     allowed = np.ones(2, np.bool_)
-    np.testing.assert_allclose(select(one, np.ones(2000, np.bool_), allowed), [0, 1])
+    np.testing.assert_allclose(select(one, np.ones(2000, np.bool_), allowed), [0, 1], atol=0.03)
     both = evidence([normal(4, 1, 2000), normal(6, 1, 2000)], actual)
     weights = select(both, np.ones(2000, np.bool_), allowed)
     np.testing.assert_allclose(weights, [0.5, 0.5], atol=0.06)
     np.testing.assert_array_equal(
         select(both, np.ones(2000, np.bool_), np.array([True, False])), [1, 0]
     )
+
+
+def test_little_evidence_leaves_the_weights_nearly_even() -> None:
+    actual = np.array([5.0, 5.2, 4.8])
+    few = evidence([normal(5, 1, 3), normal(6, 1, 3)], actual)
+    weights = select(few, np.ones(3, np.bool_), np.ones(2, np.bool_))
+    assert 0.5 < weights[0] < 0.53  # three values against a hundred
 
 
 def test_classes_get_weights_of_their_own_only_where_that_helps_series_not_chosen_on() -> None:
@@ -116,7 +123,8 @@ def test_nothing_that_loses_to_the_seasonal_naive_gets_weight(panel: dc.Panel) -
     naive = board.filter(pl.col("model") == "seasonal_naive")["wql"].item()
     losers = board.filter((pl.col("wql") > naive) & (pl.col("model") != "auto"))
     assert (losers["weight"] == 0).all()
-    assert board.filter(pl.col("model") == "auto")["wql"].item() <= board["wql"].min() + 1e-9
+    # drawn a little towards even weights, the blend is no worse than the best but for that
+    assert board.filter(pl.col("model") == "auto")["wql"].item() <= 1.02 * board["wql"].min()
     assert model.weights().select(pl.exclude("class")).sum_horizontal().to_list() == pytest.approx(
         [1.0]
     )

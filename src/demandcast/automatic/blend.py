@@ -20,6 +20,8 @@ Ints = NDArray[np.int64]
 ROUNDS = 25  # members added at most
 SHARED = 200.0  # series' worth of the shared weights in those of a class
 FEWEST = 40  # series from which a class has weights of its own
+EVEN = 100.0  # values' worth of even weights in those chosen
+LEAST = 0.01  # weights below are none
 BLOCK = 20_000  # rows mixed at once
 GAIN = 0.002  # of the loss, cross-fitted, from which a refinement is taken
 
@@ -103,7 +105,10 @@ def choose(evidence: Evidence, allowed: NDArray[np.bool_]) -> Blend:
 
 
 def select(evidence: Evidence, rows: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> Doubles:
-    """Weights by forward selection on some rows, (M,)."""
+    """Weights by forward selection on some rows, (M,).
+
+    Few values tell little of who is best: then they are drawn towards the same for all.
+    """
     members = np.flatnonzero(allowed)
     part = evidence.quantiles[:, rows]
     counts = np.zeros(len(allowed))
@@ -117,7 +122,11 @@ def select(evidence: Evidence, rows: NDArray[np.bool_], allowed: NDArray[np.bool
         total = total + part[chosen]
         if min(losses) < best:
             best, kept = min(losses), counts
-    return np.asarray(kept / kept.sum())
+    count = int(rows.sum())
+    even = allowed / allowed.sum()
+    weights = (count * kept / kept.sum() + EVEN * even) / (count + EVEN)
+    weights = np.where(weights < LEAST, 0, weights)
+    return np.asarray(weights / weights.sum())
 
 
 def _by_group(
