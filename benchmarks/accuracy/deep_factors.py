@@ -82,10 +82,12 @@ def main() -> None:
     truth = [panel.truncate(part.history_times(0)[-1]).future_target(HORIZON) for part in known]
     actual = np.concatenate(truth)  # (folds * series, horizon)
     rows = []
-    for label in (label for label in MODELS if label in given.models.split(",")):
+    chosen = [label for label in MODELS if label in given.models.split(",")]
+    names = [MODELS[label][0] for label in chosen]
+    for label in chosen:
         name, options = MODELS[label]
         for seed in map(int, given.seeds.split(",")):
-            hyper = hyperparameters([name], given.set, seed=seed)[name] | options
+            hyper = hyperparameters(names, given.set, seed=seed)[name] | options
             began = time.perf_counter()
             found = []
             for part in known:

@@ -57,9 +57,9 @@ class DeepFactorsConfig(NeuralConfig):
     lags: tuple[int, ...] | None = ()  # not read
     rho: float = 0.0
     batch_size: int = 32
-    max_steps: int = 600
+    max_steps: int = 400
     learning_rate: float = 1e-2
-    weight_decay: float = 1.0  # hundreds of series have vectors of their own
+    weight_decay: float = 0.1  # hundreds of series have vectors of their own
     dropout: float = 0.1  # of the global LSTM's output
 
     def __post_init__(self) -> None:
