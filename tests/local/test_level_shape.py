@@ -146,3 +146,20 @@ def test_any_history_is_forecast(freq: str, make_panel: MakePanel) -> None:
     counts = forecast.quantiles[[7, 8, 9]]
     np.testing.assert_array_equal(counts, np.rint(counts))
     assert (counts >= 0).all()
+
+
+def test_a_week_without_level_has_no_shape_of_its_own(make_panel: MakePanel) -> None:
+    """A level that is 0 but for rounding, squared, once divided the shapes of its week."""
+    rng = np.random.default_rng(0)
+    rare = (rng.random((40, 400)) < 0.08) * rng.integers(1, 4, (40, 400))
+    panel = make_panel(*rare.astype(float), freq="D")
+    forecast = LevelShape(horizon=28).predict(panel, levels=(0.5, 0.99))
+    assert forecast.quantiles.max() <= 10 * rare.max()
+
+
+def test_a_longer_season_is_read_only_where_two_of_it_were_seen(make_panel: MakePanel) -> None:
+    year = 5 + np.sin(np.arange(400) * 2 * np.pi / 364) * 3 + (np.arange(400) % 7 == 0)
+    model = LevelShape(horizon=14)
+    ways = model._ways(make_panel(year, freq="D"))
+    assert (7, 52) in ways
+    assert (7, 52) not in model._choose(year[None], year[None], ways)

@@ -37,6 +37,9 @@ PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, np.inf)  # rows' worth; averaged by thei
 AVERAGED = 4  # seasons of rows in the mean that a level may go back to
 FEWEST = 5  # rows from which levels are regressed
 SHAPED = 30  # rows from which their own distribution is used; normal weights on them before
+LEAST = (
+    0.01  # of the mean mass of a cycle's rows: a row of less, all but without level, has no shape
+)
 STEADIEST = 0.98  # of the AR(1) of what rows leave over
 LONGEST = 1000  # steps of the longer season: a week of hours, not a year of days
 CHECKED, ALONE = 300, 5  # series whose bands are checked, and those that would leave it in doubt
@@ -45,6 +48,7 @@ DOUBT, DOUBTED = (
     2.0,
     1.6,
 )  # how much better another way must be: over the root of cycles seen, at most
+CYCLES = 2  # of the longer season that a series must have, for each of its rows to have a shape
 TRIED = 2  # horizons held out to choose the period by
 
 
@@ -115,7 +119,8 @@ class Split:
                 part = weight[:, place == k] * level[:, place == k, None]
                 sums[:, k] = (part * x[:, place == k]).sum(1)
                 masses[:, k] = (part * level[:, place == k, None]).sum(1)
-            found = np.where(masses > 0, sums / np.where(masses > 0, masses, 1.0), shape[:, None])
+            told = masses > LEAST * masses.mean(1, keepdims=True)
+            found = np.where(told, sums / np.where(told, masses, 1.0), shape[:, None])
             apart = found - shape[:, None]
             error = (weight * (x - level[..., None] * found[:, place]) ** 2).sum((1, 2))
             error *= seen / np.maximum(seen - rows.cycle, 1)
@@ -357,7 +362,7 @@ class LevelShape(LocalForecaster):
         """Series by the way that erred least over the last horizons; by the first where none can tell."""
         n, steps = history.shape
         lengths = (~np.isnan(history)).sum(1)
-        needs = np.array([p * max(c, 2) for p, c in ways])
+        needs = np.array([CYCLES * p * c for p, c in ways])
         able = lengths >= needs[:, None]  # (ways, n)
         need = np.where(able, needs[:, None], 0).max(0)
         error = np.zeros((len(ways), n))
@@ -367,7 +372,9 @@ class LevelShape(LocalForecaster):
             for w, (period, cycle) in enumerate(ways):
                 point = Fitted.of(history[:, :cut], period, cycle).point(self.horizon)
                 error[w] += np.where(told, np.nansum(np.abs(point - came), 1), 0.0)
-        error[1:] *= np.minimum(1 + DOUBT / np.sqrt(np.maximum(lengths / needs[0], 1)), DOUBTED)
+        first = np.where(able.any(0), able.argmax(0), 0)  # the way that others must be better than
+        doubt = np.minimum(1 + DOUBT / np.sqrt(np.maximum(lengths / needs[first], 1)), DOUBTED)
+        error *= np.where(np.arange(len(ways))[:, None] > first, doubt, 1.0)
         error = np.where(able, error, np.inf)
         best = np.where(able.any(0), error.argmin(0), len(ways) - 1)
         return {way: np.flatnonzero(best == w) for w, way in enumerate(ways) if (best == w).any()}
@@ -381,7 +388,7 @@ class LevelShape(LocalForecaster):
         are, the nearer to 1 it stays.
         """
         cut = history.shape[1] - self.horizon
-        known = (~np.isnan(history[:, : max(cut, 0)])).sum(1) >= period * max(cycle, 2)
+        known = (~np.isnan(history[:, : max(cut, 0)])).sum(1) >= CYCLES * period * cycle
         some = np.flatnonzero(known)[:: max(1, int(known.sum()) // CHECKED)]
         if not len(some):
             return 1.0
