@@ -27,7 +27,7 @@ CELLS = [
     "assert demandcast.cli.main() == 0",
     SALES,
     "%demandcast check sales",
-    "%demandcast forecast sales --horizon {horizon} --set max_steps=3 --set hidden=8 --out {out}",
+    "%demandcast forecast sales --horizon {horizon} --model deepar --set max_steps=3 --set hidden=8 --out {out}",
     "%demandcast forecast sales --horizon $horizon --model nonesuch",
     "import demandcast as dc; panel = dc.read_panel(sales); panel",
     "dc.local.SeasonalNaive(horizon=7).fit(panel).predict(panel)",

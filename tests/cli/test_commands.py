@@ -292,6 +292,7 @@ def test_a_table_that_cannot_be_forecast_is_refused(run: Run, tmp_path: Path, fa
         (["--known", "promo", "--future", "absent.csv"], "no file at absent.csv"),
         (["--time-zone", "Mars/Olympus"], "time_zone 'Mars/Olympus' is not known"),
         (["--model", "auto", "--budget", "soon"], "budget is 'soon'"),
+        (["--model", "auto", "--set", "max_steps=5"], "wants --model NAME too"),
         (["--model", "auto", "--set", "include=tsbb"], "did you mean 'tsb'"),
         (["--budget", "1m"], "--budget is of auto, not of deepar"),
     ],

@@ -161,8 +161,9 @@ def hyperparameters(
         takers = [model for model in models if names[model] in defaults[model]]
         if not takers:
             known = list(dict.fromkeys(n for model in models for n in defaults[model]))
+            hint = "; a model's own wants --model NAME too" if models == ["auto"] else ""
             raise ConfigError(
-                f"no hyper-parameter {name!r} of {' or '.join(models)}; {_nearest(name, known)}"
+                f"no hyper-parameter {name!r} of {' or '.join(models)}; {_nearest(name, known)}{hint}"
             )
         for model in takers:
             parameters = inspect.signature(kinds[model], eval_str=True).parameters
