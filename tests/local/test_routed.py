@@ -14,6 +14,7 @@ from demandcast.errors import ConfigError
 from demandcast.evaluate.metrics import wql
 from demandcast.local import Empirical, Routed, SeasonalNaive
 from demandcast.local.routed import KNOWN
+from demandcast.panel.classes import CLASSES
 
 from .conftest import panel_of
 
@@ -64,6 +65,21 @@ def test_few_series_go_to_the_method_best_over_all(mixed: Any) -> None:
     few = routes.filter(pl.col("class") == "insufficient")
     assert few["measured"].item() < 10
     assert few["method"].item() == "seasonal_naive"  # the large series weigh most
+
+
+@pytest.mark.parametrize(("gain", "taken"), [(0.02, "tsb"), (0.05, "ses")])
+def test_small_gains_do_not_part_a_class_from_the_others(
+    mixed: Any, monkeypatch: pytest.MonkeyPatch, gain: float, taken: str
+) -> None:
+    loss = np.tile([10.0, 10.5], (5, 1))  # tsb is best over all
+    rare = CLASSES.index("intermittent")
+    loss[rare] = 10, 10 * (1 - gain)
+    measured = (loss, np.full(5, 20.0), np.full(5, 50))
+    monkeypatch.setattr(Routed, "_backtest", lambda *_: measured)
+    routes = Routed(h=6, methods=("tsb", "ses")).routes(mixed)
+    went = dict(routes.select("class", "method").iter_rows())
+    assert went.pop("intermittent") == taken
+    assert set(went.values()) == {"tsb"}
 
 
 def test_histories_too_short_to_measure_take_the_first_method(

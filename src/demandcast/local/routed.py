@@ -34,6 +34,7 @@ KNOWN: dict[str, Any] = {
         *(Theta, OptimisedTheta, AutoTheta, ETS, LevelShape),
     )
 }
+GAIN = 0.03  # by how much a method must be better in a class than the one best over all
 FEWEST = 10  # series of a class from which it has a method of its own
 
 
@@ -41,9 +42,10 @@ class Routed(LocalForecaster):
     """Sends each class of `panel.profile()` to the method of least wQL on the last steps of the history.
 
     The backtest holds out the horizon, or a quarter of the longest history where that is less, from
-    each of `folds` cutoffs. A class of fewer than 10 series there goes to the method best over all. A
-    history too short for a backtest goes to the first method. Every method forecasts from the whole
-    panel, for some learn from all its series.
+    each of `folds` cutoffs. A class goes to the method best over all, unless it has 10 series there and
+    another method is 3 % better: smaller gains are seldom there again on the next horizon. A history
+    too short for a backtest goes to the first method. Every method forecasts from the whole panel, for
+    some learn from all its series.
 
     Args:
         horizon: Steps to forecast; also `h`.
@@ -87,8 +89,11 @@ class Routed(LocalForecaster):
         for place, kind in enumerate(CLASSES):
             series = int((kinds == kind).sum())
             if series:
-                own = count[place] >= FEWEST
-                chosen = self.methods[int(np.argmin(loss[place])) if own else best]
+                least = int(np.argmin(loss[place]))
+                told = (
+                    count[place] >= FEWEST and loss[place, least] < (1 - GAIN) * loss[place, best]
+                )
+                chosen = self.methods[least if told else best]
                 scores = [None if np.isnan(s) else float(s) for s in wql[place]]
                 rows.append((kind, series, chosen, int(count[place]), *scores))
         columns = {
