@@ -30,7 +30,17 @@ LAGS = (1, 2, 3, 23, 24, 25, 48, 72, 96, 120, 144, 167, 168, 169, 335, 336, 337)
 BOTH: dict[str, Any] = {"context": 168, "batch_size": 32}
 MODELS: dict[str, tuple[int, dict[str, Any]]] = {
     "seasonal_naive": (60, {"period": 168}),
-    "deepar": (60, {**BOTH, "max_steps": 400, "lags": LAGS, "season": 168}),
+    "deepar": (
+        60,
+        {
+            **BOTH,
+            "max_steps": 400,
+            "lags": LAGS,
+            "season": 168,
+            "own_draws": 0.0,
+            "scaling": "mean_abs",
+        },
+    ),
     "seasonal_naive ": (72, {"period": 168}),
     "mqrnn": (72, {**BOTH, "max_steps": 200}),
 }
