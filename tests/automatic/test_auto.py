@@ -162,6 +162,7 @@ def test_an_interrupt_leaves_a_forecast(
     forecast = model.predict(panel)
     assert np.isfinite(forecast.quantiles).all()
     assert len(model.members) >= 1
+    assert ("interrupted before anything" in model.verdict()) == (when == 1)
 
 
 def test_no_time_at_all_leaves_the_naive_forecast(panel: dc.Panel) -> None:
@@ -178,6 +179,15 @@ def test_a_history_too_short_to_hold_anything_out_is_forecast_all_the_same() -> 
     model = dc.Auto(horizon=5, **QUICK).fit(short, progress=False)
     assert model.predict(short).quantiles.shape == (1, 5, 9)
     assert "too short" in model.verdict()
+
+
+def test_fit_starts_fresh_even_where_nothing_can_be_measured(panel: dc.Panel) -> None:
+    frame = pl.DataFrame({"item": ["a"] * 3, "date": [1, 2, 3], "units": [4.0, 0.0, 2.0]})
+    short = dc.read_panel(frame, key="item", time="date", target="units", freq="1")
+    model = dc.Auto(horizon=5, **QUICK).fit(panel, progress=False).fit(short, progress=False)
+    again = dc.Auto(horizon=5, **QUICK).fit(short, progress=False)
+    np.testing.assert_array_equal(model.predict(short).quantiles, again.predict(short).quantiles)
+    assert model.verdict() == again.verdict()
 
 
 def test_a_member_that_cannot_read_the_panel_is_told_and_left_out(panel: dc.Panel) -> None:

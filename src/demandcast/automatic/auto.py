@@ -68,7 +68,6 @@ class Member:
     quantiles: Floats  # in validation, (R, Q)
     fit_seconds: float
     predict_seconds: float  # of the validation
-    refitted: bool = False
 
 
 class Auto(Forecaster):
@@ -147,7 +146,8 @@ class Auto(Forecaster):
         """
         budget = Budget.parse(self.budget)
         rng = np.random.default_rng(self.seed)
-        self.members, self.adjustment, self.rounds, self._board = [], None, False, None
+        self.members, self.blend, self.adjustment = [], None, None
+        self.rounds, self._board = False, None
         self.validation = Validation.of(panel, self.horizon, self.folds, self.metric, rng)
         trying, self.skipped = candidates(panel, self.include, self.exclude or ())
         bar = tqdm(
@@ -263,12 +263,7 @@ class Auto(Forecaster):
             rounded = np.where(counts[:, None], np.rint(blended), blended).astype(np.float32)
             self.rounds = evidence.loss(rounded) < (1 + GAIN) * evidence.loss(blended)
             blended = rounded if self.rounds else blended
-        self._board = self._scores(evidence.actual, blended, self._mean_weights(evidence.group))
-
-    def _mean_weights(self, group: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Weights averaged over the rows of the validation, (M,)."""
-        assert self.blend is not None
-        return np.asarray(self.blend.weights(group).mean(0), np.float64)
+        self._board = self._scores(evidence.actual, blended, weights.mean(0))
 
     def _scores(
         self, actual: NDArray[np.float64], blended: Floats, weights: NDArray[np.float64]
@@ -318,7 +313,7 @@ class Auto(Forecaster):
                 continue
             model = registry.create(member.name, **member.model.hyperparameters())
             _fit(model, panel)
-            member.model, member.refitted = model, True
+            member.model = model
         for i, member in enumerate(self.members):
             if member.kind == "local" and weight[i] > 0:
                 member.model.fit(panel)
@@ -339,7 +334,11 @@ class Auto(Forecaster):
         empty = np.zeros((0, len(LEVELS)), np.float32)
         self.members = [Member(m.name, "local", m.fit(panel), empty, 0.0, 0.0) for m in made]
         self.blend = Blend(np.array([0.5, 0.5]), {}, False)
-        self.skipped["validation"] = "the history is too short to hold anything out"
+        self.skipped["validation"] = (
+            "it was interrupted before anything was scored"
+            if self.validation.folds
+            else "the history is too short to hold anything out"
+        )
 
     # The forecast
 
@@ -440,7 +439,7 @@ class Auto(Forecaster):
             if w >= 0.005
         )
         if self._board is None:
-            return f"The history is too short to measure anything; the forecast is {parts}."
+            return f"Nothing was measured: {self.skipped['validation']}. The forecast is {parts}."
         own = self._board.filter(pl.col("model") == self.name).row(0, named=True)
         tried = self._board.height - 1
         text = f"The forecast blends {parts}, the best of {tried} methods tried"
@@ -484,7 +483,7 @@ class Auto(Forecaster):
             for name in facts["members"]:
                 loaded = registry.load(folder / name)
                 empty = np.zeros((0, len(LEVELS)), np.float32)
-                model.members.append(Member(loaded.name, "", loaded, empty, 0.0, 0.0, True))
+                model.members.append(Member(loaded.name, "", loaded, empty, 0.0, 0.0))
             by_group = {int(code): np.array(own) for code, own in facts["by_group"].items()}
             model.blend = Blend(np.array(facts["shared"]), by_group, facts["mixed"])
             if facts["shifts"] is not None:

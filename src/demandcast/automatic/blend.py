@@ -92,16 +92,16 @@ def choose(evidence: Evidence, allowed: NDArray[np.bool_]) -> Blend:
     """The blend of least loss among the members allowed; refinements only where they cross-validate."""
     everywhere = np.ones(len(evidence.actual), np.bool_)
     shared = select(evidence, everywhere, allowed)
-    plain = Blend(shared, {}, False)
-    best = plain
+    groups = {}
     if _gain(evidence, allowed) > GAIN:
-        best = Blend(shared, _by_group(evidence, everywhere, allowed, shared), False)
-    weights = best.weights(evidence.group)
+        groups = _by_group(evidence, everywhere, allowed, shared)
+    blends = [Blend(shared, groups, how) for how in (False, True)]  # averaged, mixed
+    weights = blends[0].weights(evidence.group)
     averaged, mixed = (
-        evidence.loss(Blend(best.shared, best.by_group, how).combine(evidence.quantiles, weights, evidence.levels))
-        for how in (False, True)
-    )  # fmt: skip
-    return Blend(best.shared, best.by_group, mixed < (1 - GAIN) * averaged)
+        evidence.loss(blend.combine(evidence.quantiles, weights, evidence.levels))
+        for blend in blends
+    )
+    return blends[mixed < (1 - GAIN) * averaged]
 
 
 def select(evidence: Evidence, rows: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> Doubles:
