@@ -35,7 +35,6 @@ from demandcast.automatic.validation import (
     METRICS,
     Validation,
     codes,
-    whole_numbers,
 )
 from demandcast.errors import CheckpointError, ConfigError, DemandcastError, NotFittedError
 from demandcast.evaluate.metrics import wql
@@ -380,7 +379,7 @@ class Auto(Forecaster):
         grid = np.sort(grid, -1).reshape(*shape, -1)
         floors = panel.floors()
         mean = np.maximum(mean, floors[:, None]).astype(np.float32)
-        counts = whole_numbers(panel) if self.rounds else np.zeros(panel.n_series, np.bool_)
+        counts = panel.whole_numbers() if self.rounds else np.zeros(panel.n_series, np.bool_)
         quantiles = _bounded(between(grid, LEVELS, levels).astype(np.float32), floors, counts)
         samples = None
         if n_samples is not None:

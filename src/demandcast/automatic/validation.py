@@ -127,7 +127,7 @@ class Validation:
         """Rows of series whose history is of whole numbers, (R,)."""
         found = []
         for fold in self.folds:
-            counts = whole_numbers(fold.known.select(fold.rows))
+            counts = fold.known.select(fold.rows).whole_numbers()
             found.append(np.repeat(counts, (~np.isnan(fold.actual)).sum(1)))
         return np.concatenate(found)
 
@@ -136,13 +136,6 @@ def codes(panel: Panel) -> Ints:
     """Class of demand of each series, as its place in `CLASSES`, (N,)."""
     place = {kind: code for code, kind in enumerate(CLASSES)}
     return np.array([place[kind] for kind in panel.profile()["class"]], np.int64)
-
-
-def whole_numbers(panel: Panel) -> NDArray[np.bool_]:
-    """Series whose observed history is of whole numbers, (N,)."""
-    odd = np.nan_to_num(panel.target) % 1 != 0
-    sums = np.concatenate([[0], np.cumsum(odd)])
-    return np.asarray(sums[panel.begins + panel.lengths] == sums[panel.begins])
 
 
 def _per_series(fold: Fold) -> NDArray[np.float64]:

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster
 from demandcast.local.analogues import Analogues
-from demandcast.local.base import CELLS, LocalForecaster, check_panel, one_of, whole
+from demandcast.local.base import LocalForecaster, check_panel, one_of, whole
 from demandcast.local.empirical import Empirical, Zero
 from demandcast.local.ets import ETS
-from demandcast.local.histories import Histories, chunks
 from demandcast.local.level_shape import LevelShape
 from demandcast.local.naive import LastValue, SeasonalNaive, WindowAverage
 from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
@@ -146,16 +145,8 @@ class Routed(LocalForecaster):
                     mean[rows], quantiles[rows] = found.mean[rows], found.quantiles[rows]
                     if samples is not None and found.samples is not None:
                         samples[rows] = found.samples[rows]
-            rows = np.flatnonzero(_counts(panel))  # the naive methods do not round
+            rows = np.flatnonzero(panel.whole_numbers())  # the naive methods do not round
             quantiles[rows] = np.rint(quantiles[rows])
             if samples is not None:
                 samples[rows] = np.rint(samples[rows])
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
-
-
-def _counts(panel: Panel) -> NDArray[np.bool_]:
-    """Series whose values are all whole numbers, (n,)."""
-    found = np.zeros(panel.n_series, np.bool_)
-    for index in chunks(panel, CELLS):
-        found[index] = Histories.of(panel.select(index)).counts
-    return found

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -405,9 +404,10 @@ class NeuralForecaster(Forecaster):
             quantiles[rows], mean[rows] = q.cpu().numpy(), m.cpu().numpy()
             if kept is not None and s is not None:
                 kept[rows] = s.cpu().numpy()
+        floors = panel.floors()
         for values in (quantiles, mean, kept):
             if values is not None:
-                _floor(values, panel)
+                np.maximum(values, floors.reshape(-1, *[1] * (values.ndim - 1)), out=values)
         events = _events(warned) if warned else None
         return Forecast.of(
             panel, levels, quantiles, mean, samples=kept, events=events, model=self.name
@@ -481,16 +481,6 @@ def _events(warned: list[tuple[Tensor, Tensor]]) -> Events:
         p_low=chances[..., 1],
         below=thresholds[:, 1],
     )
-
-
-def _floor(values: NDArray[np.float32], panel: Panel) -> None:
-    """No demand below 0 where the history of a series never was, in place."""
-    low = np.minimum.reduceat(
-        np.append(np.nan_to_num(panel.target, nan=np.inf), np.inf),
-        np.stack([panel.begins, panel.begins + panel.lengths], 1).ravel(),
-    )[::2]
-    floor = np.where(low >= 0, 0, -np.inf).astype(np.float32)
-    np.maximum(values, floor.reshape(-1, *[1] * (values.ndim - 1)), out=values)
 
 
 def _device(name: str) -> str:

@@ -137,6 +137,12 @@ class Panel:
         )[::2]
         return np.where(low >= 0, 0, -np.inf).astype(np.float32)
 
+    def whole_numbers(self) -> NDArray[np.bool_]:
+        """Series whose observed history is of whole numbers, (N,); also those without a value."""
+        odd = np.nan_to_num(self.target) % 1 != 0
+        sums = np.concatenate([[0], np.cumsum(odd)])
+        return np.asarray(sums[self.begins + self.lengths] == sums[self.begins])
+
     def padded_history(self, steps: int) -> Floats:
         """The last `steps` values of every series, (N, steps), right-aligned, NaN before the start."""
         return self._rows(
