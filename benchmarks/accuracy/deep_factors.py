@@ -23,7 +23,7 @@ import demandcast as dc
 from demandcast import registry
 from demandcast.cli.options import hyperparameters
 from demandcast.evaluate import metrics
-from demandcast.models.base import NeuralForecaster
+from demandcast.forecaster import fit
 
 DAYS, HORIZON = 14, 24
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -92,8 +92,7 @@ def main() -> None:
             found = []
             for part in known:
                 model = registry.create(name, horizon=HORIZON, **hyper)
-                quiet = {"progress": False} if isinstance(model, NeuralForecaster) else {}
-                model.fit(part, **quiet)
+                fit(model, part, progress=False)
                 found.append(model.predict(part, levels=DECILES).quantiles)
             quantiles = np.concatenate(found)  # (folds * series, horizon, levels)
             low, high = quantiles[..., 0], quantiles[..., -1]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 from demandcast.errors import ConfigError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
@@ -60,6 +63,42 @@ class Forecaster(ABC):
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
+
+
+def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse hyper-parameters that a method has not, naming the nearest it has."""
+    names = list(known)
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                f"{method} has no hyper-parameter {name!r}; did you mean {near!r}? "
+                f"There are {', '.join(names)}"
+            )
+
+
+def signature_of(config: type[Any]) -> inspect.Signature:
+    """The signature of a method whose hyper-parameters are a dataclass; --help and --set read it."""
+    hints = get_type_hints(config)
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if field.name == "horizon" else field.default,
+                annotation=hints[field.name],
+            )
+            for field in sorted(fields(config), key=lambda field: field.name != "horizon")
+        ]
+    )
+
+
+def fit(model: Any, panel: Panel, *, progress: bool) -> None:
+    """Fit a method, with its bar or without; those that have none are as quick as they are quiet."""
+    if "progress" in inspect.signature(model.fit).parameters:
+        model.fit(panel, progress=progress)
+    else:
+        model.fit(panel)
 
 
 def check_horizon(horizon: int | None, h: int | None) -> int:

@@ -8,7 +8,6 @@ blend so far is taken.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import logging
@@ -36,11 +35,11 @@ from demandcast.automatic.validation import (
     Validation,
     codes,
 )
-from demandcast.errors import CheckpointError, ConfigError, DemandcastError, NotFittedError
+from demandcast.errors import CheckpointError, DemandcastError, NotFittedError
 from demandcast.evaluate.metrics import wql
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import between, shuffled
-from demandcast.forecaster import Forecaster, check_horizon, check_levels
+from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names, fit
 from demandcast.frames.future import extend
 from demandcast.local.base import one_of, whole
 from demandcast.panel.classes import CLASSES
@@ -100,13 +99,7 @@ class Auto(Forecaster):
 
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
         self.horizon = check_horizon(horizon, h)
-        for name in hyper:
-            if name not in SETTINGS:
-                near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.0)[0]
-                raise ConfigError(
-                    f"auto has no hyper-parameter {name!r}; did you mean {near!r}? "
-                    f"There are {', '.join(SETTINGS)}"
-                )
+        check_names(self.name, hyper, SETTINGS)
         for name, default in SETTINGS.items():
             setattr(self, name, hyper.get(name, default))
         Budget.parse(self.budget)
@@ -190,7 +183,7 @@ class Auto(Forecaster):
             began = time.perf_counter()
             model = registry.create(name, horizon=self.horizon, **hyper)
             if candidate.kind != "local":
-                _fit(model, first)
+                fit(model, first, progress=False)
             fitted = time.perf_counter()
             quantiles = self.validation.forecast(model, refit=candidate.kind == "local")
         except DemandcastError as error:
@@ -212,7 +205,7 @@ class Auto(Forecaster):
             wanted = int(kind.defaults()["max_steps"])
             trial = kind(horizon=self.horizon, seed=self.seed, max_steps=8)
             began = time.perf_counter()
-            _fit(trial, panel)
+            fit(trial, panel, progress=False)
             fixed = time.perf_counter() - began - trial.log.seconds
             steps = int((share - 2 * fixed) / max(trial.log.seconds / 8, 1e-6))
             return {"max_steps": min(wanted, steps)} if steps >= FEWEST_STEPS else None
@@ -311,7 +304,7 @@ class Auto(Forecaster):
             if budget.left < RESERVE * (member.fit_seconds + predict):
                 continue
             model = registry.create(member.name, **member.model.hyperparameters())
-            _fit(model, panel)
+            fit(model, panel, progress=False)
             member.model = model
         for i, member in enumerate(self.members):
             if member.kind == "local" and weight[i] > 0:
@@ -531,13 +524,6 @@ def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(",") if name.strip())
     return tuple(value)
-
-
-def _fit(model: Any, panel: Panel) -> None:
-    if hasattr(model, "network"):
-        model.fit(panel, progress=False)
-    else:
-        model.fit(panel)
 
 
 def _bounded(values: Floats, floors: Floats, counts: NDArray[np.bool_]) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import inspect
 import logging
 import sys
 import time
@@ -20,7 +19,7 @@ from demandcast import registry
 from demandcast.errors import ConfigError, DataError
 from demandcast.evaluate.metrics import scores
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
-from demandcast.forecaster import Forecaster, check_levels
+from demandcast.forecaster import Forecaster, check_levels, fit
 from demandcast.frames.regularise import show
 from demandcast.panel.panel import Panel
 
@@ -147,7 +146,7 @@ def backtest(
             bar.set_postfix_str(f"{label}, fold {fold + 1}")
             began = time.perf_counter()
             if refit or fold == 0:
-                _fit(model, part, progress)
+                fit(model, part, progress=progress)
             fitted = time.perf_counter()
             forecast = model.predict(part, levels=levels)
             done = time.perf_counter()
@@ -170,13 +169,6 @@ def backtest(
     for label in result.losers():
         log.warning("%s loses to the seasonal naive forecast on this data", label)
     return result
-
-
-def _fit(model: Any, panel: Panel, progress: bool) -> None:
-    if "progress" in inspect.signature(model.fit).parameters:
-        model.fit(panel, progress=progress)
-    else:
-        model.fit(panel)
 
 
 def _labels(models: Sequence[Forecaster]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,28 @@ from demandcast.frames.roles import nearest
 from demandcast.frames.source import open_table
 from demandcast.frames.times import parse_times, to_instants
 from demandcast.panel.panel import Note, Panel
+
+
+def require(panel: Panel, names: Sequence[str], horizon: int) -> None:
+    """Refuse known covariates that do not reach over the horizon of every series.
+
+    Args:
+        panel: As it is forecast, its future extended.
+        names: Covariates that are read; where there are none, nothing must reach.
+        horizon: Steps to forecast.
+
+    Raises:
+        DataError: Says how far they reach, for the first series that falls short.
+    """
+    short = np.flatnonzero(panel.extents - panel.lengths < horizon)
+    if names and len(short):
+        i = int(short[0])
+        raise DataError(
+            f"known covariates {', '.join(map(repr, names))} reach "
+            f"{int(panel.extents[i] - panel.lengths[i])} of the {horizon} steps to forecast for series "
+            f"{panel.key(i)} ({len(short):,} series fall short); give them with "
+            "predict(panel, future=frame), or --future FILE"
+        )
 
 
 def extend(panel: Panel, future: Any) -> Panel:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
-from demandcast.forecaster import Forecaster, check_horizon, check_levels
+from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names
 from demandcast.panel.panel import Panel
 
 Array = NDArray[np.float64]
@@ -66,13 +66,7 @@ class LocalForecaster(Forecaster):
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
         self.horizon = check_horizon(horizon, h)
         known = self.defaults()
-        for name in hyper:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-                raise ConfigError(
-                    f"{self.name} has no hyper-parameter {name!r}; did you mean {near!r}? "
-                    f"There are {', '.join(known)}"
-                )
+        check_names(self.name, hyper, known)
         for name, default in known.items():
             setattr(self, name, hyper.get(name, default))
         whole("seed", self.seed, least=0)

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from demandcast.errors import ConfigError, DataError
+from demandcast.errors import ConfigError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
-from demandcast.frames.future import extend
+from demandcast.frames.future import extend, require
 from demandcast.local.aligned import Aligned, Footing
 from demandcast.local.base import CELLS, check_panel, flag, one_of
 from demandcast.local.counts import check_counts
@@ -101,15 +101,7 @@ class MultiStage(SimulatedForecaster):
         check_panel(panel)
         if future is not None:
             panel = extend(panel, future)
-        short = np.flatnonzero(panel.extents - panel.lengths < self.horizon)
-        if panel.known_names and len(short):
-            i = int(short[0])
-            raise DataError(
-                f"known covariates {', '.join(map(repr, panel.known_names))} reach "
-                f"{int(panel.extents[i] - panel.lengths[i])} of the {self.horizon} steps to forecast for "
-                f"series {panel.key(i)} ({len(short):,} series fall short); give them with "
-                "predict(panel, future=frame), or --future FILE"
-            )
+        require(panel, panel.known_names, self.horizon)
         return super().predict(panel, levels=levels, n_samples=n_samples)
 
     def _reader(self, panel: Panel) -> Callable[[Panel], Simulate]:

@@ -5,14 +5,12 @@ A model's own file holds its config and its network; what is the same for all of
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,7 +20,13 @@ from tqdm import tqdm
 from demandcast import likelihoods
 from demandcast.errors import CheckpointError, ConfigError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Events, Forecast
-from demandcast.forecaster import Forecaster, check_horizon, check_levels
+from demandcast.forecaster import (
+    Forecaster,
+    check_horizon,
+    check_levels,
+    check_names,
+    signature_of,
+)
 from demandcast.frames.future import extend
 from demandcast.likelihoods.base import Likelihood
 from demandcast.panel.panel import Panel
@@ -163,13 +167,7 @@ class NeuralForecaster(Forecaster):
                 raise ConfigError(f"{alias} is another name for {name}; give one of them")
             if alias in hyper:
                 hyper[name] = hyper.pop(alias)
-        for name in hyper:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-                raise ConfigError(
-                    f"{self.name} has no hyper-parameter {name!r}; did you mean {near!r}? "
-                    f"It has {', '.join(known)}"
-                )
+        check_names(self.name, hyper, known)
         if isinstance(hyper.get("lags"), list):
             hyper["lags"] = tuple(hyper["lags"])
         self.config = self.Config(horizon=check_horizon(horizon, h), **hyper)
@@ -183,17 +181,7 @@ class NeuralForecaster(Forecaster):
         super().__init_subclass__(**kwargs)
         if not hasattr(cls, "Config"):
             return
-        hints = get_type_hints(cls.Config)
-        parameters = [
-            inspect.Parameter(
-                f.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=f.default if f.name != "horizon" else inspect.Parameter.empty,
-                annotation=hints[f.name],
-            )
-            for f in sorted(fields(cls.Config), key=lambda f: f.name != "horizon")
-        ]
-        cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        cls.__signature__ = signature_of(cls.Config)  # type: ignore[attr-defined]
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

@@ -10,13 +10,11 @@ squared error.
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +28,14 @@ from demandcast.errors import (
 )
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import between
-from demandcast.forecaster import Forecaster, check_horizon, check_levels
-from demandcast.frames.future import extend
+from demandcast.forecaster import (
+    Forecaster,
+    check_horizon,
+    check_levels,
+    check_names,
+    signature_of,
+)
+from demandcast.frames.future import extend, require
 from demandcast.panel.panel import Panel
 from demandcast.train.checkpoint import write_atomically
 from demandcast.trees.table import Table
@@ -82,14 +86,7 @@ class LightGBM(Forecaster):
     Config: ClassVar[type[LightGBMConfig]] = LightGBMConfig
 
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
-        known = [f.name for f in fields(LightGBMConfig)]
-        for name in hyper:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-                raise ConfigError(
-                    f"{self.name} has no hyper-parameter {name!r}; did you mean {near!r}? "
-                    f"It has {', '.join(known)}"
-                )
+        check_names(self.name, hyper, [f.name for f in fields(LightGBMConfig)])
         self.config = LightGBMConfig(horizon=check_horizon(horizon, h), **hyper)
         self.horizon = self.config.horizon
         self.based = False
@@ -190,7 +187,7 @@ class LightGBM(Forecaster):
         if future is not None:
             panel = extend(panel, future)
         self.features.check(panel)
-        self._require_future(panel)
+        require(panel, tuple(self.features.known), self.horizon)
         table = self._table(panel)
         grown = {k: lightgbm.Booster(model_str=text) for k, text in self.boosters.items()}
         shape = (panel.n_series, self.horizon)
@@ -213,18 +210,6 @@ class LightGBM(Forecaster):
         quantiles = np.maximum(quantiles, floors[:, None, None])
         mean = np.maximum(mean, floors[:, None])
         return Forecast.of(panel, levels, quantiles, mean, model=self.name)
-
-    def _require_future(self, panel: Panel) -> None:
-        assert self.features is not None
-        short = np.flatnonzero(panel.extents - panel.lengths < self.horizon)
-        if self.features.known and len(short):
-            i = int(short[0])
-            names = ", ".join(repr(name) for name in self.features.known)
-            raise DataError(
-                f"known covariates {names} reach {int(panel.extents[i] - panel.lengths[i])} of the "
-                f"{self.horizon} steps to forecast for series {panel.key(i)} ({len(short):,} series fall "
-                "short); give them with predict(panel, future=frame), or --future FILE"
-            )
 
     def save(self, path: str | Path) -> None:
         if self.boosters is None or self.features is None:
@@ -259,21 +244,7 @@ class LightGBM(Forecaster):
         return model
 
 
-def _sign(cls: type[LightGBM]) -> inspect.Signature:
-    hints = get_type_hints(LightGBMConfig)
-    parameters = [
-        inspect.Parameter(
-            f.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if f.name == "horizon" else f.default,
-            annotation=hints[f.name],
-        )
-        for f in fields(LightGBMConfig)
-    ]
-    return inspect.Signature(parameters)
-
-
-LightGBM.__signature__ = _sign(LightGBM)  # type: ignore[attr-defined]  # read by --help and --set
+LightGBM.__signature__ = signature_of(LightGBMConfig)  # type: ignore[attr-defined]
 
 
 def _lightgbm() -> Any:

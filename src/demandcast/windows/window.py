@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demandcast.errors import ConfigError, DataError
+from demandcast.errors import ConfigError
+from demandcast.frames.future import require
 from demandcast.panel.panel import Panel
 from demandcast.windows.features import Features
 
@@ -221,18 +222,7 @@ class WindowSource:
 
     def require_future(self) -> None:
         """Known covariates must reach over the horizon of every series."""
-        if not self.spec.known:
-            return
-        short = np.flatnonzero(self.panel.extents - self.panel.lengths < self.horizon)
-        if len(short):
-            i = int(short[0])
-            have = int(self.panel.extents[i] - self.panel.lengths[i])
-            names = ", ".join(repr(name) for name in self.spec.known)
-            raise DataError(
-                f"known covariates {names} reach {have} of the {self.horizon} steps to forecast for series "
-                f"{self.panel.key(i)} ({len(short):,} series fall short); give them with "
-                "predict(panel, future=frame), or --future FILE"
-            )
+        require(self.panel, tuple(self.spec.known), self.horizon)
 
 
 def _width(footing: dict[str, tuple[float, float, bool]]) -> int:
