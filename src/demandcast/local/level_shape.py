@@ -27,7 +27,8 @@ from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import LocalForecaster, whole
 from demandcast.local.histories import Array, Ints
 from demandcast.local.seasonal import tables
-from demandcast.local.smooth import LARGEST, bounded, ended
+from demandcast.local.simulated import reaching
+from demandcast.local.smooth import bounded, ended, limits
 from demandcast.panel.panel import Panel
 
 CELLS = 4_000_000  # numbers held at once, per array
@@ -318,15 +319,12 @@ class LevelShape(LocalForecaster):
         mean = np.zeros(shape, np.float32)
         quantiles = np.zeros((*shape, len(levels)), np.float32)
         samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
-        rank = np.ceil(np.array(levels) * count * (1 - 1e-12)).astype(np.int64) - 1
         main = self.period or panel.freq.period
         for index, table in tables(panel, np.full(panel.n_series, main), CELLS // main):
             scale = table.scale[:, None]
             history = ended(np.where(table.inside, table.filled, np.nan), table.lengths)
             seen = ended(np.where(table.seen, table.filled, np.nan), table.lengths)
-            floor = np.where((seen >= 0) | np.isnan(seen), 0.0, -LARGEST).min(1)[:, None]
-            exact = (seen * scale).astype(np.float32)
-            counts = (np.isnan(exact) | (exact == np.rint(exact))).all(1)[:, None, None]
+            floor, counts = limits(seen, scale)
             chosen = self._choose(history, seen, self._ways(panel))
             for (period, cycle), some in chosen.items():
                 wider = self._wider(history[some], seen[some], period, cycle, rng)
@@ -341,8 +339,7 @@ class LevelShape(LocalForecaster):
                     drawn = bounded(drawn * unit[..., None], floor[part, None])
                     drawn = np.where(counts[part], np.rint(drawn), drawn)
                     mean[to] = bounded(point * unit, floor[part])
-                    ordered = np.sort(drawn, 1)
-                    quantiles[to] = ordered[:, np.maximum(rank, 0)].transpose(0, 2, 1)
+                    quantiles[to] = reaching(drawn, levels)
                     if samples is not None:
                         samples[to] = drawn[:, :n_paths]
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)

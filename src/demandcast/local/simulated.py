@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,7 +51,6 @@ class SimulatedForecaster(LocalForecaster):
         mean = np.zeros(shape, np.float32)
         quantiles = np.zeros((*shape, len(levels)), np.float32)
         samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
-        rank = np.ceil(np.array(levels) * count * (1 - 1e-12)).astype(np.int64) - 1
         room = max(1, self.cells // (count * self.horizon))
         reader = self._reader(panel)
         for index in chunks(panel, self.cells):
@@ -62,9 +61,14 @@ class SimulatedForecaster(LocalForecaster):
                 mean[index[some]] = paths.mean(1)
                 if samples is not None:
                     samples[index[some]] = paths[:, :n_paths]
-                ordered = np.sort(paths, axis=1)
-                quantiles[index[some]] = ordered[:, np.maximum(rank, 0)].transpose(0, 2, 1)
+                quantiles[index[some]] = reaching(paths, levels)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+
+
+def reaching(paths: Array, levels: Sequence[float]) -> Array:
+    """The least value of paths (n, S, H) that reaches each level among them, (n, H, Q)."""
+    rank = np.ceil(np.array(levels) * paths.shape[1] * (1 - 1e-12)).astype(np.int64) - 1
+    return np.asarray(np.sort(paths, axis=1)[:, np.maximum(rank, 0)].transpose(0, 2, 1))
 
 
 def demands(past: Histories) -> tuple[Array, Ints, Ints]:

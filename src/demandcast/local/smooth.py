@@ -123,6 +123,13 @@ def _mean_square(errors: Array) -> Array:
     return np.asarray(squares.sum(0) / np.maximum(seen.sum(0), 1))
 
 
+def limits(values: Array, scale: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """The floor (n, 1) of histories (n, T) in units of their scale (n, 1), and which are whole, (n, 1, 1)."""
+    floor = np.where((values >= 0) | np.isnan(values), 0.0, -LARGEST).min(1)[:, None]
+    exact = (values * scale).astype(np.float32)  # as they came
+    return floor, (np.isnan(exact) | (exact == np.rint(exact))).all(1)[:, None, None]
+
+
 def bounded(values: Array, floor: Array) -> Array:
     """Not below the floor, nor larger than a float32 can be."""
     return np.asarray(np.clip(values, floor, LARGEST))
@@ -170,10 +177,7 @@ class SmoothForecaster(LocalForecaster):
             factor, shift = found.factor * scale, found.shift * scale  # (n, H)
             values = np.where(table.seen, table.filled, np.nan).T
             spreads = spread(law, values)
-            floor = np.where((values >= 0) | np.isnan(values), 0.0, -LARGEST).min(1)[:, None]
-            exact = (values * scale).astype(np.float32)  # as they came
-            counts = (np.isnan(exact) | (exact == np.rint(exact))).all(1)[:, None, None]
-
+            floor, counts = limits(values, scale)
             mean[index] = bounded(shift + factor * law.point, floor)
             around = law.point[..., None] + spreads.quantiles(law, levels)  # (n, H, Q)
             drawn = bounded(shift[..., None] + factor[..., None] * around, floor[..., None])

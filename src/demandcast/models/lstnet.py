@@ -32,9 +32,6 @@ from demandcast.windows.window import Sizes, Window
 
 @dataclass(frozen=True, kw_only=True)
 class LSTNetConfig(MultivariateConfig):
-    max_steps: int = 700
-    learning_rate: float = 2e-3
-    dropout: float = 0.2
     kernel: int = 6  # steps each filter of the convolution spans
     channels: int = 50  # filters
     hidden: int = 50  # nodes of the recurrence

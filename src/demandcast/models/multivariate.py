@@ -27,6 +27,9 @@ from demandcast.windows.window import Sizes, Window, WindowSource
 class MultivariateConfig(DirectConfig):
     """What the networks that read all series at once can be told; rho, lags and embeddings are not read."""
 
+    max_steps: int = 700
+    learning_rate: float = 2e-3
+    dropout: float = 0.2
     batch_size: int = 32  # windows in a step, each of all series
     ar: int | None = None  # last steps that the highway reads: all; 0 for no highway
     last_value: bool = False  # the network sees and learns departures from each series' last value

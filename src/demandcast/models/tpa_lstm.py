@@ -30,9 +30,6 @@ from demandcast.windows.window import Sizes, Window
 
 @dataclass(frozen=True, kw_only=True)
 class TPALSTMConfig(MultivariateConfig):
-    max_steps: int = 700
-    learning_rate: float = 2e-3
-    dropout: float = 0.2
     hidden: int = 64  # units of the LSTM, the rows that attention chooses among
     filters: int = 32  # temporal patterns
     per_step: bool = False  # attend at every step; a slow loop, for study
