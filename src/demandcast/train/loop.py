@@ -28,6 +28,7 @@ from demandcast.train.checkpoint import (
     restore_optimiser,
     write_tensors,
 )
+from demandcast.train.clock import Clock, marker
 from demandcast.windows.window import Window
 
 log = logging.getLogger("demandcast")
@@ -91,8 +92,11 @@ def train(
     resume: bool = False,
     progress: bool = True,
     label: str = "training",
+    clock: Clock | None = None,
 ) -> TrainingLog:
     """Train a network in place; it is left with the best or averaged weights, in eval mode.
+
+    A clock, if given, is told where the time of every step goes.
 
     Raises:
         ConfigError: Gradients stay infinite; the learning rate is named.
@@ -102,7 +106,7 @@ def train(
     device = next(network.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(training.seed)
-        run = _Run(network, training, checkpoint)
+        run = _Run(network, training, checkpoint, clock)
         if resume:
             run.restore()
         run.go(loss_of, draw, validate, progress, label)
@@ -111,8 +115,14 @@ def train(
 
 
 class _Run:
-    def __init__(self, network: nn.Module, training: Training, folder: Path | None) -> None:
-        self.network, self.training = network, training
+    def __init__(
+        self,
+        network: nn.Module,
+        training: Training,
+        folder: Path | None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.network, self.training, self.clock = network, training, clock
         self.path = None if folder is None else Path(folder) / CHECKPOINT
         self.weights: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
         device = self.weights[0].device
@@ -144,14 +154,21 @@ class _Run:
         total = torch.zeros((), device=self.weights[0].device)
         self.network.train()
         misses = sum(1 for step, _ in self.log.validation if step > self.log.best_step)
+        mark = marker(self.clock)
         while self.log.steps < t.max_steps and misses < t.patience:
+            if self.clock is not None:
+                self.clock.begin()
             for group in self.optimiser.param_groups:
                 group["lr"] = t.rate(self.log.steps)
             self.network.done = self.log.steps / t.max_steps  # type: ignore[assignment]
+            mark("rest")
             window = draw(self.draws)
+            mark("wait")
             self.optimiser.zero_grad(set_to_none=True)
             loss = loss_of(window)
+            mark("forward")
             loss.backward()  # type: ignore[no-untyped-call]
+            mark("backward")
             norm = nn.utils.clip_grad_norm_(self.weights, t.clip)
             if bool(torch.isfinite(norm)):
                 self.optimiser.step()
@@ -163,13 +180,17 @@ class _Run:
             if t.average:
                 decay = min(t.average, (1 + self.log.steps) / (10 + self.log.steps))
                 torch._foreach_lerp_(self.averaged, self.weights, 1 - decay)
+            mark("optimiser")
             if self.log.steps % EVERY == 0:
                 self._look(bar, total, began, before)
+                mark("logging")
             if validate is not None and self.log.steps % t.validate_every == 0:
                 misses = self._validate(validate, misses)
+                mark("validation")
             if self.path is not None and self.log.steps % t.checkpoint_every == 0:
                 self.log.seconds = before + time.perf_counter() - began
                 self.write()
+                mark("logging")
         bar.close()
         self.network.done = 1.0  # type: ignore[assignment]
         self.log.seconds = before + time.perf_counter() - began

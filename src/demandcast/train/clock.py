@@ -1,0 +1,69 @@
+"""Where the time of a training step goes: marks between its phases.
+
+The loop marks the end of each phase; the time since the mark before is that phase's. A device that
+works on its own time (CUDA) is waited for in one step of `EVERY`, and only those steps are counted
+there, for waiting at every mark would slow the run it measures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+PHASES = ("wait", "copy", "forward", "backward", "optimiser", "logging", "validation", "rest")
+EVERY = 10  # steps; of so many, one is timed where marks must wait for the device
+
+
+class Clock:
+    """Wall and CPU seconds of every phase, summed over the steps timed.
+
+    Phases: `wait` for the batch, `copy` to the device, `forward` with the loss, `backward`,
+    `optimiser` with clipping and averages, `logging` with checkpoints, `validation`, and the `rest`.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device = torch.device("cpu") if device is None else device
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.cpu = dict.fromkeys(PHASES, 0.0)  # of this process, all its threads
+        self.steps = 0  # timed
+        self.seen = 0  # begun, timed or not
+        self._timed = False
+        self._last = self._last_cpu = 0.0
+
+    @property
+    def total(self) -> float:
+        """Seconds of the steps timed."""
+        return sum(self.seconds.values())
+
+    def begin(self) -> None:
+        """A step begins; what passed since the last mark is nobody's."""
+        self._timed = self.device.type != "cuda" or self.seen % EVERY == 0
+        self.seen += 1
+        if self._timed:
+            self.steps += 1
+            self._wait()
+            self._last, self._last_cpu = time.perf_counter(), time.process_time()
+
+    def mark(self, phase: str) -> None:
+        """The phase that just ended."""
+        if self._timed:
+            self._wait()
+            now, cpu = time.perf_counter(), time.process_time()
+            self.seconds[phase] += now - self._last
+            self.cpu[phase] += cpu - self._last_cpu
+            self._last, self._last_cpu = now, cpu
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def no_mark(phase: str) -> None:
+    """Stands in for `Clock.mark` where nobody asked for the time."""
+
+
+def marker(clock: Clock | None) -> Callable[[str], None]:
+    """What the loop calls at the end of each phase."""
+    return no_mark if clock is None else clock.mark
