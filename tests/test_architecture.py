@@ -32,6 +32,7 @@ EXTRAS = (
     "scipy",
     "torchdiffeq",
     "lightgbm",
+    "pynvml",
 )
 FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = [path for path in FILES if path != SOURCE / "__init__.py"]

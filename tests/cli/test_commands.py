@@ -324,3 +324,39 @@ def test_a_folder_without_a_run_is_refused(run: Run, sales: Path, tmp_path: Path
         code, _, err = run("predict", folder, sales)
         assert code == 2
         assert "holds no saved forecaster" in err
+
+
+DOCTOR = (
+    "doctor",
+    "--model",
+    "dlinear",
+    "--horizon",
+    HORIZON,
+    "--set",
+    "context=14",
+    "--seconds",
+    0.5,
+)
+
+
+def test_doctor_says_where_the_time_of_a_training_goes(
+    run: Run, sales: Path, tmp_path: Path
+) -> None:
+    trace = tmp_path / "steps.json"
+    code, out, err = run(*DOCTOR[:1], sales, *DOCTOR[1:], "--ops", "--trace", trace)
+    assert code == 0
+    assert "read 3 series, 180 steps of D" in err
+    assert f"wrote {trace}" in err
+    for part in ("wait for data", "backward", "of the bare loop's", "worst operators", "verdict: "):
+        assert part in out
+    assert json.loads(trace.read_text())["traceEvents"]
+
+
+def test_doctor_without_a_table_trains_on_the_shop_that_ships(run: Run) -> None:
+    code, out, err = run(*DOCTOR, "--set", "max_steps=25", "--json")
+    assert code == 0
+    assert "simulated shop" in err
+    told = json.loads(out)
+    assert told["facts"]["steps"] == 22  # of 25; what the first ones warm up is not timed
+    assert told["facts"]["windows_per_second"] > 0
+    assert isinstance(told["findings"], list)

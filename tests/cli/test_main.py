@@ -9,7 +9,7 @@ import pytest
 
 from demandcast.cli.main import main
 
-COMMANDS = ["demo", "check", "forecast", "backtest", "predict", "models"]
+COMMANDS = ["demo", "check", "forecast", "backtest", "predict", "models", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -45,6 +45,9 @@ def test_no_words_show_the_help_whatever_the_kernel_was_given(
         ["backtest", "sales.csv", "--horizon", "7", "--folds", "0"],
         ["predict", "run"],
         ["models", "extra"],
+        ["doctor", "--model", "seasonal_naive"],
+        ["doctor", "--trace", "steps.txt"],
+        ["doctor", "--set", "epochs=3"],
     ],
 )
 def test_what_the_caller_can_mend_ends_in_2_and_a_message(

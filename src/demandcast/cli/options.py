@@ -116,9 +116,18 @@ LEFT_ALONE = table_options("").options  # what they are where nobody says anythi
 KEPT = tuple(name for name in LEFT_ALONE if name != "future")  # of a saved run, for the next table
 
 
-def takes_table(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command every option of a table; they reach it as `table`."""
-    shared = inspect.signature(table_options, eval_str=True).parameters
+def takes_table(
+    command: Callable[..., None] | None = None, *, optional: bool = False
+) -> Callable[..., Any]:
+    """Give a command every option of a table; they reach it as `table`.
+
+    Where the table is optional, `table.source` is empty if none is named.
+    """
+    if command is None:
+        return lambda found: takes_table(found, optional=optional)
+    shared = dict(inspect.signature(table_options, eval_str=True).parameters)
+    if optional:
+        shared["data"] = shared["data"].replace(default="")
     own = list(inspect.signature(command, eval_str=True).parameters.values())
     place = [p.name for p in own].index("table")
 

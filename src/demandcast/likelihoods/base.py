@@ -25,6 +25,7 @@ class Likelihood(ABC):
     n_params: int
     counts: ClassVar[bool] = False  # whole numbers, never negative
     located: ClassVar[bool] = True  # may be moved along the line by any amount
+    censors: bool = True  # False where no target can be censored: saves a look at the device
     still: tuple[float, ...]  # parameters of a narrow distribution around 0, (n_params,)
 
     @abstractmethod
@@ -72,7 +73,7 @@ class Likelihood(ABC):
         """
         target = torch.where(observed, target, self._neutral(scale, target))
         loss = -self.log_prob(params, target, scale)
-        bound = None if censored is None else censored & observed
+        bound = censored & observed if censored is not None and self.censors else None
         if bound is not None and bool(bound.any()):
             scale = scale.expand_as(target)
             tail = self.log_survival(params[bound], target[bound], scale[bound])  # (bounds,)

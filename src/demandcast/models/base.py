@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,6 +34,9 @@ from demandcast.panel.panel import Panel
 from demandcast.train.allocator import keep_heap
 from demandcast.train.checkpoint import read_tensors, write_atomically, write_tensors
 from demandcast.train.loop import Training, TrainingLog, train
+from demandcast.train.throughput.bare import Subject
+from demandcast.train.throughput.doctor import Doctor, say
+from demandcast.train.throughput.report import Diagnosis
 from demandcast.windows.features import Features
 from demandcast.windows.multivariate import StampSampler
 from demandcast.windows.sampler import WindowSampler
@@ -176,6 +180,7 @@ class NeuralForecaster(Forecaster):
         self.features: Features | None = None
         self.settled: NeuralConfig | None = None  # the config with every "auto" decided
         self.log: TrainingLog | None = None
+        self.diagnosis: Diagnosis | None = None  # of the last fit that was asked for one
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -237,6 +242,7 @@ class NeuralForecaster(Forecaster):
         checkpoint: str | Path | None = None,
         resume: bool = False,
         progress: bool = True,
+        diagnose: bool | Doctor = False,
     ) -> NeuralForecaster:
         """Learn from the history of every series, always from the start.
 
@@ -246,6 +252,8 @@ class NeuralForecaster(Forecaster):
             resume: Go on from the checkpoint, if there is one; the numbers are those of a run
                 that was never cut.
             progress: Show a bar, on stderr.
+            diagnose: Measure where the time goes, and say how it would train faster: kept as
+                `model.diagnosis`, and shown on stderr with the progress.
         """
         network, source, config = self._fresh(panel)
         network.likelihood.check_target(panel.target)
@@ -257,25 +265,40 @@ class NeuralForecaster(Forecaster):
             steps = config.epochs * -(-sampler.n_windows // config.batch_size)
             config = replace(config, max_steps=steps)
 
-        def draw(generator: torch.Generator) -> Window:
+        def windows(batch: int, generator: torch.Generator) -> Window:
             drawn = (sampler if self._holding(network, source, config) else whole).draw(
-                config.batch_size, generator
+                batch, generator
             )
             series, cutoffs, limits = (t.to(device) for t in drawn)
             return source.windows(series, cutoffs + extra, limits, extra=extra)
 
+        def draw(generator: torch.Generator) -> Window:
+            return windows(config.batch_size, generator)
+
         validate = self._validation(panel, source, network, config) if config.validation else None
-        self.log = train(
-            network,
-            network.loss,
-            draw,
-            config,
-            validate=validate,
-            checkpoint=None if checkpoint is None else Path(checkpoint),
-            resume=resume,
-            progress=progress,
-            label=self.name,
-        )
+        doctor = Doctor.asked(diagnose)
+        watch = None if doctor is None else doctor.watch(device, config.max_steps)
+        with nullcontext() if watch is None else watch.watching():
+            self.log = train(
+                network,
+                network.loss,
+                draw,
+                config,
+                validate=validate,
+                checkpoint=None if checkpoint is None else Path(checkpoint),
+                resume=resume,
+                progress=progress,
+                label=self.name,
+                clock=None if watch is None else watch.clock,
+            )
+        if doctor is not None and watch is not None:
+            subject = Subject(
+                network=network, loss_of=network.loss, draw=windows, batch=config.batch_size,
+                clip=config.clip, seed=config.seed, name=self.name,
+            )  # fmt: skip
+            self.diagnosis = doctor.examine(watch, subject)
+            if progress:
+                say(self.diagnosis)
         self.network, self.features, self.settled = network, source.spec, config
         return self
 
@@ -299,6 +322,7 @@ class NeuralForecaster(Forecaster):
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)
             likelihood = self.make_likelihood(config, None)  # may have weights of its own
+            likelihood.censors = panel.available is not None
             network = self.Net(config, source.sizes, likelihood, panel.schema.freq)
         return network.to(config.device), source, config
 

@@ -34,6 +34,7 @@ from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
 from demandcast.panel.panel import Panel
+from demandcast.train.throughput.doctor import Doctor
 from demandcast.windows.window import Sizes, Window, WindowSource
 
 HIGHEST = 20.0  # of log(1 + y / scale): no quantile above half a billion times the scale
@@ -344,8 +345,11 @@ class UberLSTM(NeuralForecaster):
         checkpoint: str | Path | None = None,
         resume: bool = False,
         progress: bool = True,
+        diagnose: bool | Doctor = False,
     ) -> NeuralForecaster:
-        super().fit(panel, checkpoint=checkpoint, resume=resume, progress=progress)
+        super().fit(
+            panel, checkpoint=checkpoint, resume=resume, progress=progress, diagnose=diagnose
+        )
         network, source, config = self.build(panel)
         self._holding(network, source, config)  # where the training stopped before it was measured
         return self

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 PHASES = ("wait", "copy", "forward", "backward", "optimiser", "logging", "validation", "rest")
-EVERY = 10  # steps; of so many, one is timed where marks must wait for the device
+EVERY = 7  # steps; of so many, one is timed where marks must wait; no multiple of usual intervals
 
 
 class Clock:
@@ -21,9 +21,14 @@ class Clock:
 
     Phases: `wait` for the batch, `copy` to the device, `forward` with the loss, `backward`,
     `optimiser` with clipping and averages, `logging` with checkpoints, `validation`, and the `rest`.
+
+    Args:
+        device: Of the network.
+        skip: First steps that are not timed: what they warm up is no part of a step.
     """
 
-    def __init__(self, device: torch.device | None = None) -> None:
+    def __init__(self, device: torch.device | None = None, *, skip: int = 0) -> None:
+        self.skip = skip
         self.device = torch.device("cpu") if device is None else device
         self.seconds = dict.fromkeys(PHASES, 0.0)
         self.cpu = dict.fromkeys(PHASES, 0.0)  # of this process, all its threads
@@ -39,7 +44,9 @@ class Clock:
 
     def begin(self) -> None:
         """A step begins; what passed since the last mark is nobody's."""
-        self._timed = self.device.type != "cuda" or self.seen % EVERY == 0
+        self._timed = self.seen >= self.skip and (
+            self.device.type != "cuda" or (self.seen - self.skip) % EVERY == 0
+        )
         self.seen += 1
         if self._timed:
             self.steps += 1

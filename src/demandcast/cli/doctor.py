@@ -1,0 +1,81 @@
+"""`demandcast doctor`: where the time of a training goes, and how it would go faster."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from demandcast.cli import options, show
+
+EXAMPLES = "Example: demandcast doctor sales.csv --model nhits --set batch_size=256"
+FIRST = 12  # steps of the run that tells how many fill the seconds asked for
+LEAST = 20  # steps that are measured in any case
+
+
+@options.takes_table(optional=True)
+def doctor(
+    table: options.Table,
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="The network to train; demandcast models lists.")
+    ] = "deepar",
+    horizon: options.Horizon = 24,
+    settings: options.Set = None,
+    seconds: Annotated[float, typer.Option(min=0.5, metavar="S", help="How long to train.")] = 8.0,
+    ops: Annotated[
+        bool, typer.Option("--ops", help="Name the five operators that cost most.")
+    ] = False,
+    trace: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write five steps for https://ui.perfetto.dev: .json."),
+    ] = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Train for some seconds, and say where the time goes and what would make it faster.
+
+    It shows the parts of a training step, how busy the machine is, and how near the training comes to
+    a bare loop: the same network and optimiser on one batch that is at hand. The verdict names what is
+    wrong, what mends it and what that gives. Without DATA it trains on a simulated shop that ships.
+    Nothing is kept of the training.
+    """
+    from demandcast import registry
+    from demandcast.errors import ConfigError
+    from demandcast.frames import examples, read_panel
+    from demandcast.models.base import NeuralForecaster
+    from demandcast.train.throughput import Doctor
+
+    examiner = Doctor(budget=min(4.0, seconds / 2), operators=ops, trace=trace)
+    show.check_place(files=(trace,))
+    hyper = options.hyperparameters([model], settings, seed=seed)[model]
+    if not issubclass(registry.get(model), NeuralForecaster):
+        raise ConfigError(
+            f"{model} has no network to train; name one that has, as in --model nhits"
+        )
+    whole = hyper.pop("max_steps", None)
+    if hyper.pop("epochs", None) is not None:
+        raise ConfigError("the doctor trains for --seconds; leave --set epochs=... out")
+    if table.source:
+        panel = read_panel(table.source, **table.options)
+        show.panel(panel, table.options)
+    else:
+        panel = read_panel(
+            examples.retail(200, 730, seed=1).frame,
+            key="item", time="date", target="units", freq="D",
+            known=["price", "promo"], static=["category"],
+        )  # fmt: skip
+        show.say("training on a simulated shop: 200 items, 730 days")
+    first = registry.create(model, horizon=horizon, **hyper, max_steps=FIRST)
+    assert isinstance(first, NeuralForecaster)
+    first.fit(panel, progress=False)
+    assert first.log is not None
+    steps = max(LEAST, round(seconds / (first.log.seconds / FIRST)))
+    steps = min(steps, whole or steps)
+    made = registry.create(model, horizon=horizon, **hyper, max_steps=steps)
+    assert isinstance(made, NeuralForecaster)
+    show.say(f"training {made} for {steps} steps")
+    made.fit(panel, progress=False, diagnose=examiner)
+    assert made.diagnosis is not None
+    print(made.diagnosis.to_json() if json else made.diagnosis)
+    if trace:
+        show.say(f"wrote {trace}; open it at https://ui.perfetto.dev")

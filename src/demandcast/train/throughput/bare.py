@@ -1,0 +1,203 @@
+"""The bare loop: a network's own step on a batch that is at hand, and nothing else.
+
+It is the ceiling of what a loader and a loop can reach, and the ruler for threads and batch sizes.
+The network comes out as it went in: weights, buffers and random numbers are put back to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+@dataclass(kw_only=True)
+class Subject:
+    """A training to look at, in parts.
+
+    Attributes:
+        draw: A batch of so many windows on the network's device, from a generator.
+        dataset: The map-style data behind the batches, if samples are fetched one by one.
+    """
+
+    network: nn.Module
+    loss_of: Callable[[Any], Tensor]
+    draw: Callable[[int, torch.Generator], Any]
+    batch: int
+    clip: float = 10.0
+    name: str = ""
+    loader: str = "resident"
+    workers: int = 0
+    pinned: bool | None = None
+    data_bytes: int | None = None
+    dataset: Any = None
+    seed: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+@contextmanager
+def threads_of(count: int | None) -> Iterator[None]:
+    """Let torch's operators use so many threads within the block."""
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def unchanged(network: nn.Module) -> Iterator[None]:
+    """Put weights, buffers, gradients, mode and random numbers back as they were, whatever happens."""
+    tensors = [*network.parameters(), *network.buffers()]
+    kept = [t.detach().clone() for t in tensors]
+    gradients = [(p, p.grad) for p in network.parameters()]
+    training, done = network.training, getattr(network, "done", None)
+    device = tensors[0].device
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, kept, strict=True):
+                tensor.copy_(value)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        network.train(training)
+        if done is not None:
+            network.done = done
+
+
+class Bare:
+    """Trial steps of a subject; to be used within `unchanged(subject.network)`."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.weights = [p for p in subject.network.parameters() if p.requires_grad]
+        self.draws = torch.Generator().manual_seed(subject.seed)
+        # a rate so small that trials learn nothing: a loss that explodes would be timed otherwise
+        self.optimiser = torch.optim.AdamW(
+            self.weights, lr=1e-12, weight_decay=0.0, fused=subject.device.type in ("cpu", "cuda")
+        )
+        subject.network.train()
+
+    def batch(self, size: int | None = None) -> Any:
+        """A batch as the training draws it, of its own size unless another is asked for."""
+        return self.subject.draw(size or self.subject.batch, self.draws)
+
+    def step(self, batch: Any, label: Callable[[str], Any] = nullcontext) -> None:
+        """Forward, backward, clipping and the optimiser's step."""
+        self.optimiser.zero_grad(set_to_none=True)
+        with label("forward"):
+            loss = self.subject.loss_of(batch)
+        with label("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
+        with label("optimiser"):
+            nn.utils.clip_grad_norm_(self.weights, self.subject.clip)
+            self.optimiser.step()
+
+    def seconds(
+        self,
+        batch: Any,
+        *,
+        limit: float,
+        least: int = 2,
+        most: int = 50,
+        threads: int | None = None,
+        hopeless: float = math.inf,
+    ) -> float:
+        """Median seconds of a step on a batch at hand, one to warm up not counted.
+
+        Args:
+            batch: As `batch` gives it.
+            limit: Seconds after which no further step begins, once `least` are done.
+            least, most: Steps that count.
+            threads: Of torch's operators; None leaves them.
+            hopeless: Seconds of the first step at which the trial ends with that.
+        """
+        times: list[float] = []
+        with threads_of(threads):
+            began = time.perf_counter()
+            for number in range(most + 1):
+                if hasattr(self.subject.network, "done"):
+                    self.subject.network.done = number / most  # type: ignore[assignment]
+                started = time.perf_counter()
+                self.step(batch)
+                self.wait()
+                now = time.perf_counter()
+                if number or now - started > hopeless:
+                    times.append(now - started)
+                if now - started > hopeless:
+                    break
+                if len(times) >= least and now - began > limit:
+                    break
+        return statistics.median(times)
+
+    def wait(self) -> None:
+        if self.subject.device.type == "cuda":
+            torch.cuda.synchronize(self.subject.device)
+
+    def syncs(self) -> Syncs:
+        """One step in which every value read from the device is counted and its line named."""
+        batch = self.batch()
+        self.optimiser.zero_grad(set_to_none=True)
+        seen = Syncs()
+        with seen:
+            loss = self.subject.loss_of(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.zero_grad(set_to_none=True)
+        return seen
+
+
+class Syncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts `.item()` and its kin: float(), int(), bool() and a branch on a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.places: dict[str, int] = {}
+
+    @property
+    def count(self) -> int:
+        return sum(self.places.values())
+
+    @property
+    def place(self) -> str:
+        """The line that reads most, as "model.py:34, in forward"."""
+        return max(self.places, key=self.places.__getitem__) if self.places else ""
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            place = _caller()
+            self.places[place] = self.places.get(place, 0) + 1
+        return func(*args, **(kwargs or {}))
+
+
+def _caller() -> str:
+    """The innermost line that is neither torch's nor this file's."""
+    own = (str(Path(torch.__file__).parent), __file__)
+    for frame in reversed(traceback.extract_stack()):
+        if not frame.filename.startswith(own):
+            return f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
+    return ""

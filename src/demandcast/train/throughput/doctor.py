@@ -1,0 +1,62 @@
+"""The doctor: watches a training, measures beside it, and says what slows it.
+
+model.fit(panel, diagnose=True)
+print(model.diagnosis)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from demandcast.errors import ConfigError
+from demandcast.train.throughput.bare import Subject
+from demandcast.train.throughput.measure import Watch, measure
+from demandcast.train.throughput.profile import operators
+from demandcast.train.throughput.report import Diagnosis
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """How closely to look; `diagnose=True` is `diagnose=Doctor()`.
+
+    Attributes:
+        budget: Seconds for trials beside the run; None for a fiftieth of the run.
+        operators: Name the five operators that cost most; takes a second or two.
+        trace: A file for the course of five steps, as https://ui.perfetto.dev opens it.
+    """
+
+    budget: float | None = None
+    operators: bool = False
+    trace: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.trace is not None and not str(self.trace).endswith((".json", ".json.gz")):
+            raise ConfigError(
+                f"trace is {str(self.trace)!r}; end it in .json or .json.gz, which viewers open"
+            )
+
+    @classmethod
+    def asked(cls, diagnose: bool | Doctor) -> Doctor | None:
+        """The doctor that a fit's `diagnose` means."""
+        return diagnose if isinstance(diagnose, Doctor) else cls() if diagnose else None
+
+    def watch(self, device: torch.device, steps: int) -> Watch:
+        """Eyes on a run that is about to begin."""
+        return Watch(device, steps)
+
+    def examine(self, watch: Watch, subject: Subject, choices: Sequence[Any] = ()) -> Diagnosis:
+        """What the run that was watched shows; the network comes out as it went in."""
+        facts = measure(watch, subject, budget=self.budget)
+        inside = operators(subject, self.trace) if self.operators or self.trace else ()
+        return Diagnosis(facts, inside, choices)
+
+
+def say(diagnosis: Diagnosis) -> None:
+    """The diagnosis to stderr, where progress goes."""
+    sys.stderr.write(f"{diagnosis}\n")

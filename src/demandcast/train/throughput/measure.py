@@ -1,0 +1,185 @@
+"""Measure a training: watch the run itself, then make a few trials beside it.
+
+What is measured costs little by design: marks in the loop, readings of the machine before and after,
+and trial steps that share a budget of the run's own seconds.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from demandcast.train.clock import Clock
+from demandcast.train.throughput import machine
+from demandcast.train.throughput.bare import Bare, Subject, unchanged
+from demandcast.train.throughput.facts import Facts
+
+BUDGET = 0.02  # of the run's seconds, for the trials
+WARM = 3  # first steps of a run that are not timed
+FETCHES = 8  # samples that are fetched to see what one costs
+
+
+class Watch:
+    """Eyes on one run: hand its clock to the loop, and run the loop in `watching()`."""
+
+    def __init__(self, device: torch.device, steps: int) -> None:
+        self.device = device
+        self.clock = Clock(device, skip=WARM if steps > 2 * WARM else 0)
+        self.load = machine.Load()
+        self.threads = torch.get_num_threads()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        self.threads = torch.get_num_threads()
+        with machine.watching(self.device) as self.load:
+            yield
+
+
+def measure(watch: Watch, subject: Subject, *, budget: float | None = None) -> Facts:
+    """The facts of a run that was watched, with trials of the bare loop beside it.
+
+    Args:
+        watch: What saw the run.
+        subject: The parts of the training; its network comes out as it went in.
+        budget: Seconds for the trials; None for a fiftieth of the run.
+    """
+    began = time.perf_counter()
+    clock, steps = watch.clock, max(watch.clock.steps, 1)
+    run = watch.load.seconds
+    seconds = BUDGET * run if budget is None else budget
+    memory = machine.memory(watch.device)
+    phases = {name: spent / steps for name, spent in clock.seconds.items() if spent}
+    step = sum(phases.values())
+    with unchanged(subject.network):
+        bare = Bare(subject)
+        syncs = bare.syncs()
+        batch = bare.batch()
+        ceiling = bare.seconds(batch, limit=0.4 * seconds)
+        by_threads = {watch.threads: subject.batch / ceiling}
+        for count in _thread_counts(watch):
+            spent = bare.seconds(batch, limit=0.2 * seconds, threads=count, hopeless=5 * ceiling)
+            by_threads[count] = subject.batch / spent
+        by_batch = {subject.batch: subject.batch / ceiling}
+        # a step four times as large, twice: as much as eight steps where they cost by the window
+        if 8 * ceiling < seconds:
+            larger = 4 * subject.batch
+            spent = bare.seconds(bare.batch(larger), limit=0.2 * seconds, least=1)
+            by_batch[larger] = larger / spent
+    waits = phases.get("wait", 0.0) > 0.1 * step
+    fetched = _fetch(subject.dataset, 0.1 * seconds) if waits else {}
+    return Facts(
+        model=subject.name,
+        steps=clock.steps,
+        batch=subject.batch,
+        phases=phases,
+        cpu={name: spent / steps for name, spent in clock.cpu.items() if spent},
+        ceiling=subject.batch / ceiling,
+        device=watch.device.type,
+        physical=machine.physical_cores(),
+        threads=watch.threads,
+        cores=watch.load.cores,
+        others=watch.load.others,
+        queued=watch.load.queued,
+        device_busy=watch.load.device,
+        memory_used=memory.used,
+        memory_free=memory.free,
+        memory_total=memory.total,
+        loader=subject.loader,
+        workers=subject.workers,
+        pinned=subject.pinned,
+        data_bytes=subject.data_bytes,
+        syncs=syncs.count,
+        sync_place=syncs.place,
+        by_threads=by_threads,
+        by_batch=by_batch,
+        run=run,
+        measuring=time.perf_counter() - began + clock.seen * _mark_cost(),
+        **fetched,
+    )
+
+
+def _thread_counts(watch: Watch) -> list[int]:
+    """Other numbers of threads worth a trial: one, and one for each core that others leave.
+
+    More would wait for cores that other programs hold, and a step of such a trial can take seconds.
+    """
+    if watch.device.type != "cpu":
+        return []
+    left = max(1, round(machine.physical_cores() - (watch.load.others or 0.0)))
+    return sorted({1, left} - {watch.threads})
+
+
+def _mark_cost() -> float:
+    """Seconds that the marks of one step take."""
+    clock, began = Clock(), time.perf_counter()
+    for _ in range(20):
+        clock.begin()
+        for _ in range(6):
+            clock.mark("rest")
+    return (time.perf_counter() - began) / 20
+
+
+def _fetch(dataset: Any, limit: float) -> dict[str, Any]:
+    """What one sample costs to fetch in this process, and where; empty without a dataset."""
+    if dataset is None or not len(dataset):
+        return {}
+    places = np.linspace(0, len(dataset) - 1, min(len(dataset), FETCHES + 1)).astype(int).tolist()
+    first = dataset[places[0]]  # opens files, and so is not timed
+    wall, cpu, queued, count = time.perf_counter(), time.thread_time(), machine.queued(), 0
+    for _, index in pairwise(places):
+        dataset[index]
+        count += 1
+        if time.perf_counter() - wall > limit and count >= 2:
+            break
+    cpu, queued = time.thread_time() - cpu, machine.queued() - queued
+    wall = max(cpu, time.perf_counter() - wall - queued)
+    if not count:
+        return {}
+    return {
+        "fetch": wall / count,
+        "fetch_cpu": cpu / count,
+        "fetch_random": not _same(first, dataset[places[0]]),
+        "fetch_place": _place(dataset, places[1]),
+    }
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return torch.equal(one.nan_to_num(), other.nan_to_num())
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    if isinstance(one, dict):
+        return all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (tuple, list)):
+        return all(_same(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def _place(dataset: Any, index: int) -> str:
+    """The Python function in which most of a fetch goes, itself and what it calls outside Python."""
+    profile = cProfile.Profile()
+    profile.enable()
+    dataset[index]
+    profile.disable()
+    own: dict[str, float] = {}
+    for (file, line, name), row in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        called, builtin = row[2], file.startswith(("~", "<"))
+        if not builtin:
+            where = f"{name} ({Path(file).name}:{line})"
+            own[where] = own.get(where, 0.0) + called
+            continue
+        for (caller, at, who), part in row[4].items():  # time in C counts for who called it
+            if not caller.startswith(("~", "<")):
+                where = f"{who} ({Path(caller).name}:{at})"
+                own[where] = own.get(where, 0.0) + part[2]
+    return max(own, key=own.__getitem__) if own else ""
