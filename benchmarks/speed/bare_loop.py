@@ -4,7 +4,7 @@ Training: windows/s of `model.fit` against a loop that holds one batch ready and
 forward, backward, clipping and the optimiser's step. Sampling: paths/s of `model.predict` against a
 loop of `nn.LSTM`, head and draw over inputs that are ready. Both keep freed heap, as the library does.
 
-python benchmarks/speed/bare_loop.py --rounds 5
+python benchmarks/speed/bare_loop.py --rounds 5 --models nhits,dlinear --batches 64,256
 """
 
 from __future__ import annotations
@@ -22,10 +22,23 @@ import torch
 from torch import Tensor, nn
 
 import demandcast as dc
+from demandcast import registry
 from demandcast.train.allocator import keep_heap
 from demandcast.windows.sampler import WindowSampler
 
-CONTEXT, HORIZON, BATCH, SERIES, HOURS, PATHS = 168, 24, 64, 321, 2000, 100
+CONTEXT, HORIZON, SERIES, HOURS, PATHS = 168, 24, 321, 2000, 100
+MODELS = (
+    "deepar",
+    "mqrnn",
+    "mqcnn",
+    "dlinear",
+    "nlinear",
+    "nhits",
+    "tide",
+    "tsmixer",
+    "patchtst",
+    "tft",
+)
 
 
 def hourly_panel() -> dc.Panel:
@@ -51,7 +64,8 @@ def train_bare(model: Any, panel: dc.Panel, steps: int) -> float:
     source = model._source(panel, model.features, config)
     extra = model._extra(config)
     sampler = WindowSampler(panel, horizon=HORIZON + extra, held_out=0, rho=0.5)
-    series, cutoffs, limits = sampler.draw(BATCH, torch.Generator().manual_seed(0))
+    batch = config.batch_size
+    series, cutoffs, limits = sampler.draw(batch, torch.Generator().manual_seed(0))
     window = source.windows(series, cutoffs + extra, limits, extra=extra)
     network.train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
@@ -63,7 +77,7 @@ def train_bare(model: Any, panel: dc.Panel, steps: int) -> float:
         optimiser.step()
     seconds = time.perf_counter() - began
     network.eval()
-    return BATCH * steps / seconds
+    return batch * steps / seconds
 
 
 def sample_ours(model: Any, panel: dc.Panel) -> float:
@@ -106,32 +120,32 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5, help="alternations; medians are printed")
     parser.add_argument("--steps", type=int, default=60, help="training steps a round")
+    parser.add_argument("--models", default=",".join(MODELS), help="by commas")
+    parser.add_argument("--batches", default="64,256", help="batch sizes, by commas")
     given = parser.parse_args()
     keep_heap()
     panel = hourly_panel()
-    common = {"context": CONTEXT, "batch_size": BATCH, "max_steps": given.steps, "seed": 0}
-    models: dict[str, Any] = {
-        "deepar": dc.models.DeepAR(horizon=HORIZON, **common),
-        "mqrnn": dc.models.MQRNN(horizon=HORIZON, **common),
-        "mqcnn": dc.models.MQCNN(horizon=HORIZON, **common),
-    }
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
     )
     print(
         f"commit {commit.stdout.strip()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
     )
-    print(
-        f"context {CONTEXT}, horizon {HORIZON}, batch {BATCH}, {SERIES} series; windows/s, paths/s"
-    )
-    for name, model in models.items():
-        train_ours(model, panel)  # warm, and fitted for the bare loop
-        pairs = [
-            (train_ours(model, panel), train_bare(model, panel, given.steps))
-            for _ in range(given.rounds)
-        ]
-        _say(f"{name} training", pairs)
-    model = models["deepar"]
+    print(f"context {CONTEXT}, horizon {HORIZON}, {SERIES} series; windows/s, paths/s")
+    for batch in map(int, given.batches.split(",")):
+        common = {"context": CONTEXT, "batch_size": batch, "max_steps": given.steps, "seed": 0}
+        for name in given.models.split(","):
+            model = registry.create(name, horizon=HORIZON, **common)
+            train_ours(model, panel)  # warm, and fitted for the bare loop
+            pairs = [
+                (train_ours(model, panel), train_bare(model, panel, given.steps))
+                for _ in range(given.rounds)
+            ]
+            _say(f"{name} training, batch {batch}", pairs)
+    if "deepar" not in given.models.split(","):
+        return
+    model = registry.create("deepar", horizon=HORIZON, **common)
+    train_ours(model, panel)
     sample_ours(model, panel), sample_bare(model, panel)
     _say(
         "deepar sampling",
@@ -142,7 +156,7 @@ def main() -> None:
 def _say(what: str, pairs: list[tuple[float, float]]) -> None:
     ours, bare = (statistics.median(p[i] for p in pairs) for i in (0, 1))
     ratio = statistics.median(a / b for a, b in pairs)
-    print(f"{what:16} ours {ours:9,.0f}   bare {bare:9,.0f}   ratio {ratio:.2f}", flush=True)
+    print(f"{what:30} ours {ours:9,.0f}   bare {bare:9,.0f}   ratio {ratio:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -317,7 +317,9 @@ class NeuralForecaster(Forecaster):
 
     def _fresh(self, panel: Panel) -> tuple[Network, WindowSource, NeuralConfig]:
         config = self._settle(panel)
-        features = Features.of(panel, config.lags or (), series=config.series_embedding)
+        features = Features.of(
+            panel, config.lags or (), series=config.series_embedding, takes=self.takes.split(", ")
+        )
         source = self._source(panel, features, config)
         with torch.random.fork_rng([]):
             torch.manual_seed(config.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ class Features:
         lags: Steps back at which the target is an input of its own, increasing.
         known, past, static_reals: name -> (mean, standard deviation, has gaps).
         vocabularies: Static column -> its values; `SERIES` -> the keys, if series have embeddings.
+        calendar: Whether the calendar and the age of the series are inputs.
     """
 
     freq: str
@@ -30,19 +32,33 @@ class Features:
     past: dict[str, tuple[float, float, bool]]
     static_reals: dict[str, tuple[float, float, bool]]
     vocabularies: dict[str, tuple[str, ...]]
+    calendar: bool = True
 
     @classmethod
-    def of(cls, panel: Panel, lags: tuple[int, ...], *, series: bool = False) -> Features:
-        vocabularies = dict(panel.vocabularies)
+    def of(
+        cls,
+        panel: Panel,
+        lags: tuple[int, ...],
+        *,
+        series: bool = False,
+        takes: Collection[str] = ("known", "past", "static"),
+    ) -> Features:
+        """Those inputs of a panel that a model takes.
+
+        One that takes nothing known ahead does not read the calendar either, which is so known.
+        """
+        static = "static" in takes
+        vocabularies = dict(panel.vocabularies) if static else {}
         if series:
             vocabularies[SERIES] = tuple(panel.key(i) for i in range(panel.n_series))
         return cls(
             freq=panel.schema.freq,
             lags=lags,
-            known=_footing(panel.known, panel.known_names),
-            past=_footing(panel.past, panel.past_names),
-            static_reals=_footing(panel.static_reals, panel.static_real_names),
+            known=_footing(panel.known, panel.known_names) if "known" in takes else {},
+            past=_footing(panel.past, panel.past_names) if "past" in takes else {},
+            static_reals=_footing(panel.static_reals, panel.static_real_names) if static else {},
             vocabularies=vocabularies,
+            calendar="known" in takes,
         )
 
     def check(self, panel: Panel) -> None:
@@ -99,6 +115,7 @@ class Features:
             past=footing("past"),
             static_reals=footing("static_reals"),
             vocabularies={k: tuple(v) for k, v in values["vocabularies"].items()},
+            calendar=values.get("calendar", True),
         )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from demandcast.errors import ConfigError
 from demandcast.frames.future import require
@@ -116,6 +117,11 @@ class WindowSource:
         self.calendar = self._put(
             panel.freq.calendar(np.arange(reach, last + 1))
         )  # (stamps, features)
+        # (stamps, features read off the stamp, and a place for the age)
+        width = self.calendar.shape[1] + 1 if features.calendar else 0
+        self.table = torch.zeros(len(self.calendar), width, device=self.device)
+        if features.calendar:
+            self.table[:, :-1] = self.calendar
         self.reach = reach  # stamp of the calendar's first row
         self.starts = self._put(panel.starts)
         places = [
@@ -146,7 +152,7 @@ class WindowSource:
     def sizes(self) -> Sizes:
         return Sizes(
             lags=len(self.spec.lags),
-            features=self.calendar.shape[1] + 1 + _width(self.spec.known),
+            features=self.table.shape[1] + _width(self.spec.known),
             past_features=_width(self.spec.past) + (self.available is not None),
             categories=tuple(len(v) for v in self.spec.vocabularies.values()),
             reals=_width(self.spec.static_reals) + 1,
@@ -185,11 +191,13 @@ class WindowSource:
             censored = torch.zeros_like(here, dtype=torch.bool)
         else:
             censored = ~self.available[rows] & seen[:, self.lag_reach :]
-        age = torch.log10(2.0 + here.clamp(min=0))[..., None] - 2.0
         stamps = self.starts[series][:, None] + here  # (batch, context + horizon)
-        calendar_rows = (stamps - self.reach).clamp(min=0, max=len(self.calendar) - 1)
+        calendar_rows = (stamps - self.reach).clamp(min=0, max=len(self.table) - 1)
+        times = embedding(calendar_rows, self.table)  # (batch, context + horizon, features)
+        if self.spec.calendar:
+            times[..., -1] = torch.log10(2.0 + here.clamp(min=0)) - 2.0
         inside = ((here >= 0) & (here < self.extents[series][:, None]))[..., None]
-        parts = [self.calendar[calendar_rows], age]
+        parts = [times]
         if self.spec.known:
             parts.append(_standardise(self.known[rows], self.spec.known, inside))
         past_parts = [past.new_zeros(batch, context, 0)]
@@ -206,8 +214,8 @@ class WindowSource:
             past_censored=censored[:, :context],
             future_censored=censored[:, context:],
             lags=filled[:, self.lag_columns],
-            features=torch.cat(parts, -1),
-            past_features=torch.cat(past_parts, -1),
+            features=torch.cat(parts, -1) if len(parts) > 1 else times,
+            past_features=torch.cat(past_parts, -1) if len(past_parts) > 1 else past_parts[0],
             static_codes=self.codes[series],
             static_reals=torch.cat([self.reals[series], scale.log()], -1),
             scale=scale,
