@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from demandcast import errors, frames, local, models, trees
+    from demandcast import errors, frames, local, models, train, trees
     from demandcast.automatic.auto import Auto, auto
     from demandcast.evaluate.backtest import BacktestResult, backtest
     from demandcast.forecast.forecast import Forecast
@@ -33,7 +33,7 @@ _HOMES = {
     "load_ipython_extension": "demandcast.notebook",
     "read_panel": "demandcast.frames.read",
 }
-_ROOMS = ("errors", "frames", "local", "models", "trees")
+_ROOMS = ("errors", "frames", "local", "models", "train", "trees")
 
 __all__ = [
     "Auto",
@@ -50,6 +50,7 @@ __all__ = [
     "local",
     "models",
     "read_panel",
+    "train",
     "trees",
 ]
 

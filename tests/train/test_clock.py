@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from demandcast.train.clock import PHASES, Clock
 from demandcast.train.loop import Training, train
+from demandcast.train.roads import Resident
 
 STEPS, NAP = 6, 0.02  # seconds
 
@@ -19,9 +21,11 @@ def run(clock: Clock | None, slow: str = "") -> list[float]:
     torch.manual_seed(0)
     network = nn.Linear(3, 1)
 
-    def draw(generator: torch.Generator) -> SimpleNamespace:
+    def draw(step: int, generator: torch.Generator) -> SimpleNamespace:
         time.sleep(NAP if slow == "wait" else 0)
         return Batch(x=torch.rand(8, 3, generator=generator))
+
+    road = Resident(AsDrawn(), draw, torch.device("cpu"))
 
     def loss(batch: SimpleNamespace) -> Tensor:
         time.sleep(NAP if slow == "forward" else 0)
@@ -35,13 +39,18 @@ def run(clock: Clock | None, slow: str = "") -> list[float]:
         return 0.0
 
     training = Training(max_steps=STEPS, validate_every=STEPS)
-    train(network, loss, draw, training, validate=validate, progress=False, clock=clock)  # type: ignore[arg-type]
+    train(network, loss, road, training, validate=validate, progress=False, clock=clock)
     return [p.sum().item() for p in network.parameters()]
 
 
 class Batch(SimpleNamespace):
     def __len__(self) -> int:
         return len(self.x)
+
+
+class AsDrawn(Dataset[Batch]):
+    def __getitems__(self, drawn: Batch) -> Batch:
+        return drawn
 
 
 @pytest.mark.parametrize("slow", ["wait", "forward", "backward", "validation"])

@@ -188,6 +188,8 @@ def _typed(name: str, value: str, wanted: Any) -> Any:
     """A value of --set as the type that the hyper-parameter is declared with."""
     kinds = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
     if str in kinds:
+        if int in kinds and value.isdecimal():
+            return int(value)
         return None if NoneType in kinds and value.lower() == "none" else value
     words = {"true": True, "false": False, "none": None}
     parsed: Any = words.get(value.lower())

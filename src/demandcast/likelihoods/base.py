@@ -70,7 +70,10 @@ class Likelihood(ABC):
         """Negative log likelihood of each element, (...); 0, without gradient, where not observed.
 
         Where `censored`, the target is a lower bound, and the survival takes the density's place.
+        Parameters that come in bfloat16 are taken in float32, for gamma functions want the digits.
         """
+        if params.dtype == torch.bfloat16:
+            params = params.float()
         target = torch.where(observed, target, self._neutral(scale, target))
         loss = -self.log_prob(params, target, scale)
         bound = censored & observed if censored is not None and self.censors else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,11 +32,14 @@ from demandcast.likelihoods.base import Likelihood
 from demandcast.panel.panel import Panel
 from demandcast.train.allocator import keep_heap
 from demandcast.train.checkpoint import read_tensors, write_atomically, write_tensors
-from demandcast.train.loop import Training, TrainingLog, train
-from demandcast.train.throughput.bare import Subject
-from demandcast.train.throughput.doctor import Doctor, say
+from demandcast.train.device import usable
+from demandcast.train.fit import examined
+from demandcast.train.loop import Training, TrainingLog, require
+from demandcast.train.roads import Choice, Resident, Road, Streaming, as_it_is, choose
+from demandcast.train.throughput.doctor import Doctor
 from demandcast.train.throughput.report import Diagnosis
 from demandcast.windows.features import Features
+from demandcast.windows.loader import WindowDataset
 from demandcast.windows.multivariate import StampSampler
 from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.window import Sizes, Window, WindowSource
@@ -64,19 +66,15 @@ class NeuralConfig(Training):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by name."""
-        for name in ("horizon", "max_steps", "batch_size", "patience", "validate_every"):
-            _require(isinstance(getattr(self, name), int) and getattr(self, name) >= 1, self, name,
-                     "a whole number, 1 or more")  # fmt: skip
-        for name in ("context", "epochs"):
+        super().__post_init__()
+        for name in ("horizon", "context"):
             value = getattr(self, name)
-            _require(value is None or (isinstance(value, int) and value >= 1), self, name,
-                     "a whole number, 1 or more")  # fmt: skip
-        for name in ("learning_rate", "clip"):
-            _require(getattr(self, name) > 0, self, name, "above 0")
-        for name in ("rho", "average", "warmup"):
-            _require(0 <= getattr(self, name) <= 1, self, name, "between 0 and 1")
-        _require(self.validation >= 0, self, "validation", "0 or more steps")
-        _require(all(lag >= 1 for lag in self.lags or ()), self, "lags", "steps back, 1 or more")
+            missing = value is None and name == "context"
+            require(missing or (isinstance(value, int) and value >= 1), self, name,
+                    "a whole number, 1 or more")  # fmt: skip
+        require(0 <= self.rho <= 1, self, "rho", "between 0 and 1")
+        require(self.validation >= 0, self, "validation", "0 or more steps")
+        require(all(lag >= 1 for lag in self.lags or ()), self, "lags", "steps back, 1 or more")
 
     @property
     def held_out(self) -> int:
@@ -92,11 +90,6 @@ class DirectConfig(NeuralConfig):
     rho: float = 0.0  # every window alike: the more series are learned from, the less they overfit
     batch_size: int = 128
     dropout: float = 0.1
-
-
-def _require(holds: bool, config: NeuralConfig, name: str, wanted: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} is {getattr(config, name)!r}; it is {wanted}")
 
 
 class Network(nn.Module):
@@ -120,13 +113,21 @@ class Network(nn.Module):
         """Parameters around a base forecast (batch, horizon), scaled as the context is."""
         return self.likelihood.lift(params, base + window.level / window.scale)
 
-    def loss(self, window: Window) -> Tensor:
-        """Mean loss of the observed steps of a batch of windows, a scalar.
+    def judged(self, window: Window) -> Tensor:
+        """Which values the loss is a mean over: a bool for each.
 
         Windows without one observed value in their context have no scale, and do not count.
         """
+        return window.future_observed & window.past_observed.any(1, keepdim=True)
+
+    def weight(self, window: Window) -> Tensor:
+        """Over how many values the loss of these windows is the mean, a scalar."""
+        return self.judged(window).sum()
+
+    def loss(self, window: Window) -> Tensor:
+        """Mean loss of the observed steps of a batch of windows, a scalar."""
         params = self(window)  # (batch, horizon, params)
-        observed = window.future_observed & window.past_observed.any(1, keepdim=True)
+        observed = self.judged(window)  # (batch, horizon)
         loss = self.likelihood.loss(
             params,
             window.future_target,
@@ -232,7 +233,7 @@ class NeuralForecaster(Forecaster):
             likelihood=likelihood.name,
             lags=tuple(lag for lag in lags if lag < longest),
             scaling=scaling,
-            device=_device(self.config.device),
+            device=usable(self.config.device),
         )
 
     def fit(
@@ -255,56 +256,68 @@ class NeuralForecaster(Forecaster):
             diagnose: Measure where the time goes, and say how it would train faster: kept as
                 `model.diagnosis`, and shown on stderr with the progress.
         """
-        network, source, config = self._fresh(panel)
+        choice = self._choice(panel)
+        network, source, config = self._fresh(panel, choice)
         network.likelihood.check_target(panel.target)
-        device = torch.device(config.device)
         extra = self._extra(config)
         sampler = self._sampler(panel, config, config.held_out)
         whole = self._sampler(panel, config, config.validation)
+        per_epoch = -(-sampler.n_windows // config.batch_size)
         if config.epochs is not None:
-            steps = config.epochs * -(-sampler.n_windows // config.batch_size)
-            config = replace(config, max_steps=steps)
+            config = replace(config, max_steps=config.epochs * per_epoch)
 
-        def windows(batch: int, generator: torch.Generator) -> Window:
-            drawn = (sampler if self._holding(network, source, config) else whole).draw(
-                batch, generator
-            )
-            series, cutoffs, limits = (t.to(device) for t in drawn)
-            return source.windows(series, cutoffs + extra, limits, extra=extra)
+        def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+            holding = self._holds(step / config.max_steps)
+            return (sampler if holding else whole).draw(config.batch_size, generator)
 
-        def draw(generator: torch.Generator) -> Window:
-            return windows(config.batch_size, generator)
-
-        validate = self._validation(panel, source, network, config) if config.validation else None
-        doctor = Doctor.asked(diagnose)
-        watch = None if doctor is None else doctor.watch(device, config.max_steps)
-        with nullcontext() if watch is None else watch.watching():
-            self.log = train(
-                network,
-                network.loss,
-                draw,
-                config,
-                validate=validate,
-                checkpoint=None if checkpoint is None else Path(checkpoint),
-                resume=resume,
-                progress=progress,
-                label=self.name,
-                clock=None if watch is None else watch.clock,
-            )
-        if doctor is not None and watch is not None:
-            subject = Subject(
-                network=network, loss_of=network.loss, draw=windows, batch=config.batch_size,
-                clip=config.clip, seed=config.seed, name=self.name,
-            )  # fmt: skip
-            self.diagnosis = doctor.examine(watch, subject)
-            if progress:
-                say(self.diagnosis)
+        device = torch.device(config.device)
+        dataset = WindowDataset(source, sampler, extra=extra)
+        road: Road
+        if choice.loader == "resident":
+            road = Resident(dataset, draw, device)
+        else:
+            road = Streaming(dataset, draw, device, workers=choice.workers, collate=as_it_is)
+        self.log, self.diagnosis = examined(
+            network,
+            network.loss,
+            road,
+            config,
+            diagnose=diagnose,
+            some=lambda count, generator: dataset.__getitems__(sampler.draw(count, generator)).to(
+                device
+            ),
+            data_bytes=panel.nbytes,
+            weight_of=network.weight,
+            begin=lambda: self._begin_step(network, source, config),
+            validate=self._validation(panel, source, network, config)
+            if config.validation
+            else None,
+            per_epoch=per_epoch,
+            notes=[str(choice)],
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            resume=resume,
+            progress=progress,
+            label=self.name,
+        )
         self.network, self.features, self.settled = network, source.spec, config
         return self
 
-    def _holding(self, network: Network, source: WindowSource, config: NeuralConfig) -> bool:
-        """Whether the next step of training still leaves out all of `config.held_out`."""
+    def _holds(self, done: float) -> bool:
+        """Whether training still leaves out all of `config.held_out` when a share of it is done."""
         return True
+
+    def _begin_step(self, network: Network, source: WindowSource, config: NeuralConfig) -> None:
+        """Called before each step of training, for networks that measure something on the way."""
+
+    def _choice(self, panel: Panel) -> Choice:
+        """The road by which this panel comes to the device."""
+        return choose(
+            self.config.loader,
+            self.config.workers,
+            torch.device(usable(self.config.device)),
+            needed=panel.nbytes,
+            lie=None if panel.is_mapped else torch.device("cpu"),
+        )
 
     def build(self, panel: Panel) -> tuple[Network, WindowSource, NeuralConfig]:
         """The network, the windows it reads from a panel, and the config with every "auto" decided.
@@ -315,8 +328,11 @@ class NeuralForecaster(Forecaster):
             return self._fresh(panel)
         return self.network, self._source(panel, self.features, self.settled), self.settled
 
-    def _fresh(self, panel: Panel) -> tuple[Network, WindowSource, NeuralConfig]:
-        config = self._settle(panel)
+    def _fresh(
+        self, panel: Panel, choice: Choice | None = None
+    ) -> tuple[Network, WindowSource, NeuralConfig]:
+        choice = choice or self._choice(panel)
+        config = replace(self._settle(panel), loader=choice.loader, workers=choice.workers)
         features = Features.of(
             panel, config.lags or (), series=config.series_embedding, takes=self.takes.split(", ")
         )
@@ -346,6 +362,7 @@ class NeuralForecaster(Forecaster):
             horizon=config.horizon,
             scaling=config.scaling,
             device=config.device,
+            resident=config.loader != "streaming",
         )
 
     def _validation(
@@ -402,8 +419,8 @@ class NeuralForecaster(Forecaster):
             else None
         )
         warned: list[tuple[Tensor, Tensor]] = []
-        generator = torch.Generator(source.device).manual_seed(self.settled.seed)
-        wanted = torch.tensor(levels, device=source.device)
+        generator = torch.Generator(source.to).manual_seed(self.settled.seed)
+        wanted = torch.tensor(levels, device=source.to)
         for rows in tqdm(
             _batches(panel.n_series, batch), desc=f"{self.name} forecasts",
             disable=not progress, leave=False,
@@ -434,7 +451,8 @@ class NeuralForecaster(Forecaster):
         if future is not None:
             panel = extend(panel, future)
         self.features.check(panel)
-        source = self._source(panel, self.features, self.settled)
+        config = replace(self.settled, loader=self._choice(panel).loader)  # of this panel
+        source = self._source(panel, self.features, config)
         source.require_future()
         return source
 
@@ -459,7 +477,7 @@ class NeuralForecaster(Forecaster):
         """The model of a run folder; see `demandcast.load`."""
         model = cls(**_tuples(facts["hyperparameters"]))
         settled = cls.Config(**_tuples(facts["settled"]))
-        model.settled = replace(settled, device=_device(model.config.device))
+        model.settled = replace(settled, device=usable(model.config.device))
         model.features = Features.from_dict(facts["features"])
         sizes = Sizes(**(facts["sizes"] | {"categories": tuple(facts["sizes"]["categories"])}))
         likelihood = model.make_likelihood(model.settled, None)
@@ -495,17 +513,3 @@ def _events(warned: list[tuple[Tensor, Tensor]]) -> Events:
         p_low=chances[..., 1],
         below=thresholds[:, 1],
     )
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device={name!r} is not usable here ({error}); use device='cpu'"
-        ) from error
-    return name

@@ -203,14 +203,17 @@ class DeepFactorsNetwork(Network):
         """Degrees of freedom of the Student-t process; None where all is normal."""
         return None if self.tail is None else 2 + self.tail.clamp(-5.0, 9.0).exp()
 
+    def judged(self, window: Window) -> Tensor:
+        observed = torch.cat([window.past_observed, window.future_observed], 1)
+        observed = observed & ~torch.cat([window.past_censored, window.future_censored], 1)
+        return observed & window.past_observed.any(1, keepdim=True)
+
     def loss(self, window: Window) -> Tensor:
         """Negative log marginal likelihood of context and horizon together, for each step."""
         fixed, noise, covariance = self(window)
         future = (window.future_target - window.level) / window.scale
         target = torch.cat([self.scaled(window), future], 1)  # (batch, context + horizon)
-        observed = torch.cat([window.past_observed, window.future_observed], 1)
-        observed = observed & ~torch.cat([window.past_censored, window.future_censored], 1)
-        observed = observed & window.past_observed.any(1, keepdim=True)
+        observed = self.judged(window)  # (batch, context + horizon)
         if covariance is None:
             square = torch.where(observed, (target - fixed) / noise, 0.0).square()
             one = torch.ones_like(square)

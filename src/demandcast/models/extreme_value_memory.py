@@ -200,7 +200,7 @@ class ExtremeValueMemoryNetwork(Network):
     def loss(self, window: Window) -> Tensor:
         """The likelihood's loss, and the extreme value losses of the forecast and of the memory."""
         params, u, memory = self(window)
-        observed = window.future_observed & window.past_observed.any(1, keepdim=True)
+        observed = self.judged(window)  # (batch, horizon)
         target, scale = window.future_target, window.scale.expand(observed.shape)
         cost = self.likelihood.loss(
             params, target, scale, observed=observed, censored=window.future_censored

@@ -21,12 +21,12 @@ from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.seasonal import season_within
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import _require
 from demandcast.models.multivariate import (
     MultivariateConfig,
     MultivariateForecaster,
     MultivariateNetwork,
 )
+from demandcast.train.loop import require
 from demandcast.windows.window import Sizes, Window
 
 
@@ -45,10 +45,10 @@ class LSTNetConfig(MultivariateConfig):
         """Refuse a skip of less than two steps, and one beside the attention."""
         super().__post_init__()
         skips = self.skip is None or self.skip == 0 or self.skip >= 2
-        _require(skips, self, "skip", "2 steps or more; 0 for none")
-        _require(not (self.attention and self.skip), self, "skip", "0 or None where attention=True")
+        require(skips, self, "skip", "2 steps or more; 0 for none")
+        require(not (self.attention and self.skip), self, "skip", "0 or None where attention=True")
         for name in ("kernel", "channels", "hidden", "skip_hidden"):
-            _require(getattr(self, name) >= 1, self, name, "a whole number, 1 or more")
+            require(getattr(self, name) >= 1, self, name, "a whole number, 1 or more")
 
 
 class SkipGRU(nn.Module):

@@ -246,15 +246,22 @@ class MQRNNNetwork(Network):
         seasons = [self.repeated(past, cutoffs, p)[..., None] for p in self.seasons]
         return torch.cat([stamps[:, place], *seasons], -1)
 
+    def forks(self, window: Window) -> tuple[Tensor, Tensor]:
+        """Cutoffs inside the window (forks,), and the steps ahead of each (forks, horizon)."""
+        context, device = window.past_target.shape[1], window.scale.device
+        cutoffs = torch.arange(self.config.context, context + 1, device=device)
+        return cutoffs, cutoffs[:, None] + torch.arange(self.config.horizon, device=device)
+
+    def judged(self, window: Window) -> Tensor:
+        place = self.forks(window)[1]
+        return torch.cat([window.past_observed, window.future_observed], 1)[:, place]
+
     def loss(self, window: Window) -> Tensor:
         """Pinball loss of every fork, horizon step and quantile that was observed."""
-        context, horizon = window.past_target.shape[1], self.config.horizon
-        first = context - (context - self.config.context)
-        cutoffs = torch.arange(first, context + 1, device=window.scale.device)
+        cutoffs, place = self.forks(window)
         params = self(window, cutoffs)  # (batch, forks, horizon, params)
-        place = cutoffs[:, None] + torch.arange(horizon, device=cutoffs.device)
         target = torch.cat([window.past_target, window.future_target], 1)[:, place]
-        observed = torch.cat([window.past_observed, window.future_observed], 1)[:, place]
+        observed = self.judged(window)  # (batch, forks, horizon)
         censored = torch.cat([window.past_censored, window.future_censored], 1)[:, place]
         scale = window.scale[..., None].expand(observed.shape)
         loss = self.likelihood.loss(params, target, scale, observed=observed, censored=censored)

@@ -16,8 +16,9 @@ from demandcast.errors import DataError
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.highway import Highway, last_observed
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import DirectConfig, Network, NeuralConfig, NeuralForecaster, _require
+from demandcast.models.base import DirectConfig, Network, NeuralConfig, NeuralForecaster
 from demandcast.panel.panel import Panel
+from demandcast.train.loop import require
 from demandcast.windows.features import Features
 from demandcast.windows.multivariate import MultivariateSource, MultivariateWindow, StampSampler
 from demandcast.windows.window import Sizes, Window, WindowSource
@@ -40,8 +41,8 @@ class MultivariateConfig(DirectConfig):
     def __post_init__(self) -> None:
         """Refuse a highway of less than no steps."""
         super().__post_init__()
-        _require(self.ar is None or self.ar >= 0, self, "ar", "a number of steps; 0 for none")
-        _require(self.most_series >= 1, self, "most_series", "a whole number, 1 or more")
+        require(self.ar is None or self.ar >= 0, self, "ar", "a number of steps; 0 for none")
+        require(self.most_series >= 1, self, "most_series", "a whole number, 1 or more")
 
 
 class MultivariateNetwork(Network):
@@ -90,10 +91,17 @@ class MultivariateNetwork(Network):
         return self.lifted(window, params, base)  # (batch, steps, series, params)
 
     def loss(self, window: Window) -> Tensor:
-        if self.config.single_step:
-            ahead = ("future_target", "future_observed", "future_censored")
-            window = replace(window, **{name: getattr(window, name)[:, -1:] for name in ahead})
-        return super().loss(window)
+        return super().loss(self.ahead(window))
+
+    def weight(self, window: Window) -> Tensor:
+        return super().weight(self.ahead(window))
+
+    def ahead(self, window: Window) -> Window:
+        """The window with those steps of its horizon that are forecast."""
+        if not self.config.single_step:
+            return window
+        ahead = ("future_target", "future_observed", "future_censored")
+        return replace(window, **{name: getattr(window, name)[:, -1:] for name in ahead})
 
     def predict(
         self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
@@ -136,6 +144,7 @@ class MultivariateForecaster(NeuralForecaster):
             horizon=config.horizon,
             scaling=config.scaling,
             device=config.device,
+            resident=config.loader != "streaming",
             single_step=config.single_step,
         )
 

@@ -251,7 +251,7 @@ class NeuralODENetwork(Network):
         mean, deviation, decode = self.begin(window)
         z = mean + deviation.exp() * torch.randn_like(mean) if self.training else mean
         params = decode(z[:, None])[:, 0]  # (batch, horizon, params)
-        observed = window.future_observed & window.past_observed.any(1, keepdim=True)
+        observed = self.judged(window)  # (batch, horizon)
         scale = window.scale.expand(observed.shape)
         loss = self.likelihood.loss(
             params, window.future_target, scale, observed=observed, censored=window.future_censored

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from demandcast.layers.decoder import ParameterHead
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import _require
 from demandcast.models.multivariate import (
     MultivariateConfig,
     MultivariateForecaster,
     MultivariateNetwork,
 )
+from demandcast.train.loop import require
 from demandcast.windows.window import Sizes, Window
 
 
@@ -38,7 +38,7 @@ class TPALSTMConfig(MultivariateConfig):
         """Refuse a network of no units or no patterns."""
         super().__post_init__()
         for name in ("hidden", "filters"):
-            _require(getattr(self, name) >= 1, self, name, "a whole number, 1 or more")
+            require(getattr(self, name) >= 1, self, name, "a whole number, 1 or more")
 
 
 class TemporalPatternAttention(nn.Module):

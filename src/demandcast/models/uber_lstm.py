@@ -211,7 +211,7 @@ class UberLSTMNetwork(Network):
             seen = window.past_observed
             total = total + ((written - x).square() * seen).sum() / seen.sum().clamp(min=1)
         if begun:
-            observed = window.future_observed & window.past_observed.any(1, keepdim=True)
+            observed = self.judged(window)  # (batch, horizon)
             error = self.error(window, forecast, mean, deviation)  # (batch, horizon)
             cost = huber_loss(error, torch.zeros_like(error), reduction="none") * observed
             total = total + cost.sum() / observed.sum().clamp(min=1)
@@ -351,20 +351,23 @@ class UberLSTM(NeuralForecaster):
             panel, checkpoint=checkpoint, resume=resume, progress=progress, diagnose=diagnose
         )
         network, source, config = self.build(panel)
-        self._holding(network, source, config)  # where the training stopped before it was measured
+        self._begin_step(
+            network, source, config
+        )  # where the training stopped before it was measured
         return self
 
-    def _holding(self, network: Network, source: WindowSource, config: NeuralConfig) -> bool:
+    def _holds(self, done: float) -> bool:
         """The stretch is kept from the first steps, then the noise is measured, then all is learned."""
+        return done < HELD
+
+    def _begin_step(self, network: Network, source: WindowSource, config: NeuralConfig) -> None:
         assert isinstance(network, UberLSTMNetwork)
-        if network.done < HELD:
-            return True
-        if not network.get_buffer("measured"):
-            training = network.training
-            network.eval()
-            _measure(network, source, config)
-            network.train(training)
-        return False
+        if self._holds(network.done) or network.get_buffer("measured"):
+            return
+        training = network.training
+        network.eval()
+        _measure(network, source, config)
+        network.train(training)
 
 
 def _measure(network: UberLSTMNetwork, source: WindowSource, config: NeuralConfig) -> None:

@@ -109,6 +109,22 @@ class Panel:
         """Steps of history, all series together."""
         return int(self.lengths.sum())
 
+    @property
+    def flat(self) -> dict[str, NDArray[Any]]:
+        """The arrays of a row a step, by name: what a panel's size is made of."""
+        own = {"target": self.target, "known": self.known, "past": self.past}
+        return own if self.available is None else own | {"available": self.available}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the flat arrays."""
+        return sum(values.nbytes for values in self.flat.values())
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether values lie in a file, and not in memory."""
+        return any(isinstance(values, np.memmap) for values in self.flat.values())
+
     def key(self, i: int) -> str:
         """The key of series i as one word for messages and titles."""
         return "/".join(str(v) for v in self.keys.row(i))

@@ -1,5 +1,6 @@
-"""The only optimiser: one loop for every network."""
+"""The only optimiser: one loop for every network, yours too."""
 
+from demandcast.train.fit import fit
 from demandcast.train.loop import Training, TrainingLog, train
 
-__all__ = ["Training", "TrainingLog", "train"]
+__all__ = ["Training", "TrainingLog", "fit", "train"]

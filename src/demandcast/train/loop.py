@@ -1,4 +1,4 @@
-"""The one training loop: draw windows, step, average, watch a stretch in time, keep the best.
+"""The one training loop: take a batch, step, average, watch what is held out, keep the best.
 
 Random numbers come from generators of the run's own and the caller's are put back, so a run repeats
 to the bit and a resumed one goes on as if it had not been cut.
@@ -11,7 +11,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,17 @@ from demandcast.train.checkpoint import (
     write_tensors,
 )
 from demandcast.train.clock import Clock, marker
-from demandcast.windows.window import Window
+from demandcast.train.device import out_of_memory
+from demandcast.train.roads import Road, check, part, size
 
 log = logging.getLogger("demandcast")
 CHECKPOINT = "checkpoint.safetensors"
 EVERY = 25  # steps between looks at the loss: each look waits for the device
+PRECISIONS = ("float32", "bf16")
+FREE = ("loader", "workers")  # settings that change no number: a run may be resumed with others
 
-Draw = Callable[[torch.Generator], Window]
+LossOf = Callable[[Any], Tensor]  # of a batch: the mean loss, a scalar
+WeightOf = Callable[[Any], Any]  # of a batch: over how much its loss is the mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,23 @@ class Training:
     validate_every: int = 50  # steps
     seed: int = 0
     checkpoint_every: int = 200  # steps, where a folder for them is given
+    precision: str = "float32"  # or bf16: matrix products in bfloat16, all else in float32
+    loader: str = "auto"  # resident (arrays on the device), streaming (workers gather); by memory
+    workers: int | str = "auto"  # processes that gather on the streaming road
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by name."""
+        for name in ("max_steps", "batch_size", "patience", "validate_every", "checkpoint_every"):
+            require(isinstance(getattr(self, name), int) and getattr(self, name) >= 1, self, name,
+                    "a whole number, 1 or more")  # fmt: skip
+        require(self.epochs is None or (isinstance(self.epochs, int) and self.epochs >= 1), self,
+                "epochs", "a whole number, 1 or more")  # fmt: skip
+        for name in ("learning_rate", "clip"):
+            require(getattr(self, name) > 0, self, name, "above 0")
+        for name in ("average", "warmup"):
+            require(0 <= getattr(self, name) <= 1, self, name, "between 0 and 1")
+        require(self.precision in PRECISIONS, self, "precision", "'float32' or 'bf16'")
+        check(self.loader, self.workers)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -62,6 +83,12 @@ class Training:
             return self.learning_rate * (step + 1) / rise
         done = (step - rise) / max(1, self.max_steps - rise)
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def require(holds: bool, config: Any, name: str, wanted: str) -> None:
+    """Refuse a hyper-parameter by its name and what it has to be."""
+    if not holds:
+        raise ConfigError(f"{name} is {getattr(config, name)!r}; it is {wanted}")
 
 
 @dataclass
@@ -74,7 +101,11 @@ class TrainingLog:
     validation: list[tuple[int, float]] = field(default_factory=list)
     best_step: int = 0
     skipped: int = 0  # steps whose gradient was not finite
-    windows: int = 0
+    windows: int = 0  # samples seen, each as often as it was
+    parts: int = 1  # that each batch is taken in, for memory's sake
+    per_epoch: int = 0  # steps in an epoch; 0 where there is no such thing
+    notes: list[str] = field(default_factory=list)  # what was chosen or had to change, and why
+    diagnosis: Any = field(default=None, repr=False, compare=False)  # of `fit(..., diagnose=True)`
 
     @property
     def windows_per_second(self) -> float:
@@ -83,23 +114,42 @@ class TrainingLog:
 
 def train(
     network: nn.Module,
-    loss_of: Callable[[Window], Tensor],
-    draw: Draw,
+    loss_of: LossOf,
+    road: Road,
     training: Training,
     *,
+    weight_of: WeightOf = size,
+    begin: Callable[[], None] | None = None,
     validate: Callable[[], float] | None = None,
+    per_epoch: int = 0,
+    notes: Iterable[str] = (),
     checkpoint: Path | None = None,
     resume: bool = False,
     progress: bool = True,
     label: str = "training",
+    unit: str = "windows",
     clock: Clock | None = None,
 ) -> TrainingLog:
     """Train a network in place; it is left with the best or averaged weights, in eval mode.
 
-    A clock, if given, is told where the time of every step goes.
+    Args:
+        network: On the device that it trains on; its `done`, if it has one, is told the share of the
+            steps that lie behind.
+        loss_of: Mean loss of a batch.
+        road: Where batches come from.
+        training: How to optimise.
+        weight_of: Over how much a batch's loss is the mean: its samples, or the values observed. Parts
+            of a batch that does not fit count by it.
+        begin: Called before each step.
+        validate: The score of what is held out, lower is better, every `validate_every` steps.
+        per_epoch: Steps in an epoch, for the progress bar.
+        notes: What was decided before, for the log.
+        checkpoint, resume: A folder where the run is kept; whether to go on from there.
+        progress, label, unit: Whether to show a bar, on stderr; its title; what samples are called.
+        clock: Told where the time of every step goes.
 
     Raises:
-        ConfigError: Gradients stay infinite; the learning rate is named.
+        ConfigError: Gradients stay infinite, or one sample alone exhausts the memory.
         CheckpointError: `resume` asks for a checkpoint of other settings.
     """
     keep_heap()
@@ -109,7 +159,13 @@ def train(
         run = _Run(network, training, checkpoint, clock)
         if resume:
             run.restore()
-        run.go(loss_of, draw, validate, progress, label)
+        run.log.per_epoch = per_epoch
+        for note in notes:
+            run.note(note)
+        try:
+            run.go(loss_of, weight_of, road, begin, validate, (progress, label, unit))
+        finally:
+            road.stop()
     network.eval()
     return run.log
 
@@ -123,14 +179,15 @@ class _Run:
         clock: Clock | None = None,
     ) -> None:
         self.network, self.training, self.clock = network, training, clock
+        self.mark = marker(clock)
         self.path = None if folder is None else Path(folder) / CHECKPOINT
         self.weights: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
-        device = self.weights[0].device
+        self.device = self.weights[0].device
         self.optimiser = torch.optim.AdamW(
             self.weights,
             lr=training.learning_rate,
             weight_decay=training.weight_decay,
-            fused=device.type in ("cpu", "cuda"),
+            fused=self.device.type in ("cpu", "cuda"),
         )
         self.draws = torch.Generator().manual_seed(training.seed)
         self.averaged = [p.detach().clone() for p in self.weights]
@@ -138,61 +195,67 @@ class _Run:
         self.best_score = math.inf
         self.log = TrainingLog()
 
+    def note(self, said: str, level: int = logging.INFO) -> None:
+        log.log(level, said)
+        if said not in self.log.notes:  # a resumed run decides alike
+            self.log.notes.append(said)
+
     def go(
         self,
-        loss_of: Callable[[Window], Tensor],
-        draw: Draw,
+        loss_of: LossOf,
+        weight_of: WeightOf,
+        road: Road,
+        begin: Callable[[], None] | None,
         validate: Callable[[], float] | None,
-        progress: bool,
-        label: str,
+        shown: tuple[bool, str, str],
     ) -> None:
         t, began, before = self.training, time.perf_counter(), self.log.seconds
+        progress, label, unit = shown
         bar = tqdm(
-            total=t.max_steps, initial=self.log.steps, desc=label, unit="step",
+            total=t.max_steps, initial=self.log.steps, desc=label, unit="iteration",
             disable=not progress, file=sys.stderr, leave=False, mininterval=0.3,
         )  # fmt: skip
-        total = torch.zeros((), device=self.weights[0].device)
+        total = torch.zeros((), device=self.device)
         self.network.train()
         misses = sum(1 for step, _ in self.log.validation if step > self.log.best_step)
-        mark = marker(self.clock)
+        mark = self.mark
+        road.start(self.log.steps, t.max_steps, self.draws, mark)
         while self.log.steps < t.max_steps and misses < t.patience:
             if self.clock is not None:
                 self.clock.begin()
             for group in self.optimiser.param_groups:
                 group["lr"] = t.rate(self.log.steps)
-            self.network.done = self.log.steps / t.max_steps  # type: ignore[assignment]
+            self._tell(self.log.steps / t.max_steps)
+            if begin is not None:
+                begin()
             mark("rest")
-            window = draw(self.draws)
-            mark("wait")
-            self.optimiser.zero_grad(set_to_none=True)
-            loss = loss_of(window)
-            mark("forward")
-            loss.backward()  # type: ignore[no-untyped-call]
-            mark("backward")
+            batch = road.take()
+            loss = self._gradients(batch, loss_of, weight_of)
+            road.ahead()
             norm = nn.utils.clip_grad_norm_(self.weights, t.clip)
             if bool(torch.isfinite(norm)):
                 self.optimiser.step()
-                total += loss.detach()
+                total += loss
             else:
                 self.log.skipped += 1
             self.log.steps += 1
-            self.log.windows += len(window)
+            self.log.windows += size(batch)
             if t.average:
                 decay = min(t.average, (1 + self.log.steps) / (10 + self.log.steps))
                 torch._foreach_lerp_(self.averaged, self.weights, 1 - decay)
             mark("optimiser")
             if self.log.steps % EVERY == 0:
-                self._look(bar, total, began, before)
+                self._look(bar, unit, total, began, before)
                 mark("logging")
             if validate is not None and self.log.steps % t.validate_every == 0:
                 misses = self._validate(validate, misses)
                 mark("validation")
             if self.path is not None and self.log.steps % t.checkpoint_every == 0:
                 self.log.seconds = before + time.perf_counter() - began
-                self.write()
+                self.write(road.state())
                 mark("logging")
         bar.close()
-        self.network.done = 1.0  # type: ignore[assignment]
+        self._tell(1.0)
         self.log.seconds = before + time.perf_counter() - began
         if validate is not None and self.log.validation:
             self._put(self.best)
@@ -202,7 +265,67 @@ class _Run:
         if self.log.skipped:
             log.warning("%d of %d steps had no finite gradient", self.log.skipped, self.log.steps)
 
-    def _look(self, bar: Any, total: Tensor, began: float, before: float) -> None:
+    def _tell(self, done: float) -> None:
+        if hasattr(self.network, "done"):
+            self.network.done = done  # type: ignore[assignment]
+
+    def _gradients(self, batch: Any, loss_of: LossOf, weight_of: WeightOf) -> Tensor:
+        """Gradients of a batch's mean loss, which is returned; in as many parts as fit the memory."""
+        while True:
+            self.optimiser.zero_grad(set_to_none=True)
+            try:
+                if self.log.parts == 1:
+                    return self._backward(batch, loss_of)
+                return self._accumulate(batch, loss_of, weight_of)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            # behind the handler, so that the failed pass holds no tensors any more
+            self._halve(size(batch), reason)
+
+    def _backward(self, batch: Any, loss_of: LossOf, weight: Any = None) -> Tensor:
+        bf16 = self.training.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            loss = loss_of(batch)
+        self.mark("forward")
+        (loss if weight is None else loss * weight).backward()
+        self.mark("backward")
+        return loss.detach()
+
+    def _accumulate(self, batch: Any, loss_of: LossOf, weight_of: WeightOf) -> Tensor:
+        """Sums over the parts, then the mean: what the whole batch would have given."""
+        total = torch.zeros((), device=self.device)
+        counted = torch.zeros((), device=self.device)
+        rows = -(-size(batch) // self.log.parts)
+        for first in range(0, size(batch), rows):
+            some = part(batch, slice(first, first + rows))
+            weight = torch.as_tensor(weight_of(some), device=self.device, dtype=total.dtype)
+            total += self._backward(some, loss_of, weight) * weight
+            counted += weight
+        counted = counted.clamp(min=1)  # a batch in which nothing counts
+        for parameter in self.weights:
+            if parameter.grad is not None:
+                parameter.grad /= counted
+        return total / counted
+
+    def _halve(self, batch: int, reason: str) -> None:
+        """Take batches in twice as many parts from here on."""
+        if self.log.parts >= batch:
+            raise ConfigError(
+                f"one sample alone exhausts the memory ({reason}); take a smaller network, a shorter "
+                "context, or a device with more memory"
+            )
+        self.log.parts *= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.note(
+            f"out of memory at step {self.log.steps} ({reason}): batches of {batch} are now taken in "
+            f"{self.log.parts} parts, with the gradient of the whole",
+            logging.WARNING,
+        )
+
+    def _look(self, bar: Any, unit: str, total: Tensor, began: float, before: float) -> None:
         if self.log.skipped > 0.5 * self.log.steps:
             raise ConfigError(
                 f"{self.log.skipped} of the first {self.log.steps} training steps had no finite "
@@ -214,7 +337,12 @@ class _Run:
         self.log.losses.append((self.log.steps, mean))
         self.log.seconds = before + time.perf_counter() - began
         bar.update(self.log.steps - bar.n)
-        bar.set_postfix_str(f"loss {mean:.4g}, {self.log.windows_per_second:,.0f} windows/s")
+        place = ""
+        if self.log.per_epoch:
+            epoch, batch = divmod(self.log.steps - 1, self.log.per_epoch)
+            last = -(-self.training.max_steps // self.log.per_epoch)
+            place = f"epoch {epoch + 1}/{last}, batch {batch + 1}/{self.log.per_epoch}, "
+        bar.set_postfix_str(f"{place}loss {mean:.4g}, {self.log.windows_per_second:,.0f} {unit}/s")
 
     def _validate(self, validate: Callable[[], float], misses: int) -> int:
         raw = [p.detach().clone() for p in self.weights]
@@ -239,12 +367,12 @@ class _Run:
             for weight, value in zip(self.weights, values, strict=True):
                 weight.copy_(value)
 
-    def write(self) -> None:
+    def write(self, draws: Tensor) -> None:
+        """Keep the run; `draws` is the generator's state behind the last batch."""
         assert self.path is not None
-        tensors = {"draws": self.draws.get_state(), "dropout": torch.get_rng_state()}
-        device = self.weights[0].device
-        if device.type == "cuda":
-            tensors["dropout_cuda"] = torch.cuda.get_rng_state(device)
+        tensors = {"draws": draws, "dropout": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["dropout_cuda"] = torch.cuda.get_rng_state(self.device)
         for name, values in self._lists().items():
             tensors |= {f"{name}.{i}": value for i, value in enumerate(values)}
         tensors |= optimiser_tensors(self.optimiser)
@@ -263,8 +391,10 @@ class _Run:
             return
         tensors, facts = read_tensors(self.path)
         settings = json.loads(json.dumps(asdict(self.training)))  # as written: tuples are lists
-        if facts["training"] != settings:
-            changed = [k for k, v in settings.items() if facts["training"].get(k) != v]
+        before = facts["training"]
+        changed = [k for k in settings | before if before.get(k) != settings.get(k)]
+        changed = [k for k in changed if k not in FREE]
+        if changed:
             raise CheckpointError(
                 f"the checkpoint {self.path} was made with other settings ({', '.join(changed)}); "
                 "resume with the same ones, or take another folder"

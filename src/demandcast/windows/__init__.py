@@ -1,7 +1,8 @@
 """What a model sees: windows of a panel, and which of them are drawn."""
 
 from demandcast.windows.features import Features
+from demandcast.windows.loader import WindowDataset
 from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.window import Sizes, Window, WindowSource
 
-__all__ = ["Features", "Sizes", "Window", "WindowSampler", "WindowSource"]
+__all__ = ["Features", "Sizes", "Window", "WindowDataset", "WindowSampler", "WindowSource"]

@@ -8,6 +8,7 @@ keys: their place in the block is the one they had at fit, in whatever order a p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from demandcast.errors import DataError
 from demandcast.panel.panel import Panel
 from demandcast.windows.features import SERIES, Features
 from demandcast.windows.window import Sizes, Window, WindowSource, scale_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class MultivariateWindow(Window):
     row: Tensor  # (asked, horizon): the window that forecasts each step of it
     step: Tensor  # (horizon,): the step of that window
 
+    def part(self, rows: slice) -> Self:
+        """Some of the windows, where each is asked for one series, as in training."""
+        begin = rows.start or 0
+        kept = {"step": self.step, "row": self.row[rows] - begin}
+        return self._each(lambda name, value: kept[name] if name in kept else value[rows])
+
 
 class MultivariateSource(WindowSource):
     """A panel as one grid of stamps and series, and the one operation that reads windows from it.
@@ -39,6 +49,7 @@ class MultivariateSource(WindowSource):
     Args:
         panel, features, context, horizon, scaling, device: As of `WindowSource`; the features hold the
             keys of the series.
+        resident: As of `WindowSource`; the grid itself is always in memory.
         single_step: Each window forecasts its last step only, so that the earlier steps of a horizon
             are forecast by windows that end as many steps earlier.
 
@@ -55,11 +66,13 @@ class MultivariateSource(WindowSource):
         horizon: int,
         scaling: str,
         device: torch.device | str = "cpu",
+        resident: bool = True,
         single_step: bool = False,
     ) -> None:
         super().__init__(
-            panel, features, context=context, horizon=horizon, scaling=scaling, device=device
-        )
+            panel, features, context=context, horizon=horizon, scaling=scaling, device=device,
+            resident=resident,
+        )  # fmt: skip
         keys = list(features.vocabularies).index(SERIES)
         place = features.codes(panel)[:, keys] - 1  # (N,)
         if (place < 0).any():
@@ -91,7 +104,7 @@ class MultivariateSource(WindowSource):
         width = self.calendar.shape[1]
         return Sizes(0, width, 0, categories=(), reals=0, series=self.n_series)
 
-    def windows(
+    def gather(
         self, series: Tensor, cutoffs: Tensor, limits: Tensor, *, extra: int = 0
     ) -> MultivariateWindow:
         """Gather windows of all series, one for each cutoff of the series named; see `WindowSource`.
@@ -115,7 +128,7 @@ class MultivariateSource(WindowSource):
             back = torch.arange(self.horizon - 1, -1, -1, device=self.device)
             ends = (ends[:, None] - back).flatten()  # (ends * horizon,)
             row = row * self.horizon + torch.arange(self.horizon, device=self.device)
-        return self._gather(ends, ends, self.places[series], row, 0)
+        return self._gather(ends, ends, self.places[series], row, 0).to(self.to)
 
     def _gather(
         self, stamps: Tensor, limits: Tensor, place: Tensor, row: Tensor, extra: int
@@ -186,13 +199,21 @@ class StampSampler:
         np.add.at(change, begins[usable], 1)
         np.add.at(change, last + 1, -1)
         counts = change.cumsum()  # series that may stand at each stamp
-        self.n_windows = int((counts > 0).sum())
+        self.stamps = np.flatnonzero(counts)
+        self.n_windows = len(self.stamps)
         self.cumulative = np.cumsum(counts / counts.sum())
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """The first series, cutoffs and limits of a batch, (batch,) each, int64."""
         uniform = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
         stamps = np.searchsorted(self.cumulative, uniform * self.cumulative[-1], side="right")
+        return self._told(stamps)
+
+    def at(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of windows by their numbers from 0 to `n_windows`."""
+        return self._told(self.stamps[numbers.numpy()])
+
+    def _told(self, stamps: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, Tensor]:
         cutoffs = torch.from_numpy(stamps.astype(np.int64)) - self.origin
         limits = torch.full_like(cutoffs, self.limit - self.origin)
         return torch.zeros_like(cutoffs), cutoffs, limits

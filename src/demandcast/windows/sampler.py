@@ -37,7 +37,10 @@ class WindowSampler:
                 "validation; use validation=0, a shorter horizon, or longer histories"
             )
         counts = (self.last - self.first + 1) * usable
-        self.n_windows = int(counts.sum())
+        self.before = np.concatenate(
+            [[0], np.cumsum(counts)]
+        )  # windows of the series before, (N + 1,)
+        self.n_windows = int(self.before[-1])
         weights = counts * _sizes(panel, ends) ** rho
         self.cumulative = np.cumsum(weights / weights.sum())
 
@@ -50,6 +53,17 @@ class WindowSampler:
         return (
             torch.from_numpy(series.astype(np.int64)),
             torch.from_numpy(np.minimum(cutoffs, last)),
+            torch.from_numpy(self.limits[series]),
+        )
+
+    def at(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Series, cutoffs and limits of windows by their numbers from 0 to `n_windows`, (batch,) each."""
+        wanted = numbers.numpy()
+        series = np.searchsorted(self.before, wanted, side="right") - 1
+        cutoffs = self.first[series] + wanted - self.before[series]
+        return (
+            torch.from_numpy(series.astype(np.int64)),
+            torch.from_numpy(cutoffs),
             torch.from_numpy(self.limits[series]),
         )
 

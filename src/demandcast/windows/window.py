@@ -8,7 +8,10 @@ behind it, lags included, can reach a model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +22,9 @@ from demandcast.errors import ConfigError
 from demandcast.frames.future import require
 from demandcast.panel.panel import Panel
 from demandcast.windows.features import Features
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SCALINGS = ("mean_abs", "one_plus_mean", "standard", "none")
 
@@ -44,6 +50,23 @@ class Window:
 
     def __len__(self) -> int:
         return len(self.scale)
+
+    def part(self, rows: slice) -> Self:
+        """Some of the windows; views, not copies."""
+        return self._each(lambda _, value: value[rows])
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same windows on a device."""
+        if self.scale.device == torch.device(device):
+            return self
+        return self._each(lambda _, value: value.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """The same windows where a GPU can fetch them while it computes."""
+        return self._each(lambda _, value: value.pin_memory())
+
+    def _each(self, change: Callable[[str, Tensor], Tensor]) -> Self:
+        return type(self)(**{f.name: change(f.name, getattr(self, f.name)) for f in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -85,7 +108,20 @@ def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tens
 
 
 class WindowSource:
-    """The arrays of a panel on a device, and the one operation that reads windows from them."""
+    """The arrays of a panel on a device, and the one operation that reads windows from them.
+
+    Args:
+        panel, features: What is read, and on what footing.
+        context, horizon: Steps read and forecast.
+        scaling: One of `SCALINGS`.
+        device: Where windows are wanted.
+        resident: Whether the arrays lie there too; else they stay where the panel has them, in this
+            machine's memory or in a file, and only windows go to the device.
+
+    Attributes:
+        device: Where the arrays lie, and so the indices that windows are asked for with.
+        to: Where windows are wanted.
+    """
 
     def __init__(
         self,
@@ -96,10 +132,12 @@ class WindowSource:
         horizon: int,
         scaling: str,
         device: torch.device | str = "cpu",
+        resident: bool = True,
     ) -> None:
         self.panel, self.spec = panel, features
         self.context, self.horizon, self.scaling = context, horizon, scaling
-        self.device = torch.device(device)
+        self.to, self.resident = torch.device(device), resident
+        self.device = self.to if resident else torch.device("cpu")
         self.target = self._put(panel.target)  # (T_total,)
         self.begins = self._put(panel.begins)
         self.extents = self._put(panel.extents)
@@ -134,9 +172,11 @@ class WindowSource:
         self.span = torch.arange(-context - self.lag_reach, horizon, device=self.device)
 
     def _put(self, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
-        if not values.flags.writeable:
-            values = values.copy()
-        return torch.from_numpy(values).to(self.device)
+        if self.resident and isinstance(values, np.memmap):
+            values = np.array(values)
+        with warnings.catch_warnings():  # nothing here writes to what it reads
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(values).to(self.device)
 
     def _pick(
         self,
@@ -159,7 +199,11 @@ class WindowSource:
         )
 
     def windows(self, series: Tensor, cutoffs: Tensor, limits: Tensor, *, extra: int = 0) -> Window:
-        """Gather windows.
+        """Windows on the device where they are wanted; see `gather`."""
+        return self.gather(series, cutoffs, limits, extra=extra).to(self.to)
+
+    def gather(self, series: Tensor, cutoffs: Tensor, limits: Tensor, *, extra: int = 0) -> Window:
+        """Gather windows where the arrays lie.
 
         Args:
             series: Row of each window's series in the panel, (batch,).

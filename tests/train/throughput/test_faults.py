@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from demandcast.train.loop import Training, train
+from demandcast.train.roads import Resident
 from demandcast.train.throughput import Diagnosis, Doctor, Subject
 from demandcast.train.throughput.bare import threads_of
 
@@ -33,6 +34,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.x)
+
+
+class AsDrawn(Dataset[Batch]):
+    def __getitems__(self, drawn: Batch) -> Batch:
+        return drawn
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):
@@ -99,14 +105,16 @@ def examined(
     if data is not None:
         batches = iter(DataLoader(data, batch_size=batch, num_workers=facts.get("workers", 0)))
 
-    def draw(generator: torch.Generator) -> Any:
+    def draw(step: int, generator: torch.Generator) -> Any:
         return ready(batch, generator) if batches is None else Batch(*next(batches))
+
+    road = Resident(AsDrawn(), draw, torch.device("cpu"))
 
     doctor = Doctor(budget=1.0)
     watch = doctor.watch(torch.device("cpu"), steps)
     with watch.watching():
         train(
-            network, network.loss, draw, Training(max_steps=steps),  # type: ignore[arg-type]
+            network, network.loss, road, Training(max_steps=steps),
             progress=False, clock=watch.clock,
         )  # fmt: skip
     subject = Subject(

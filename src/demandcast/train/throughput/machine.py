@@ -71,6 +71,8 @@ def memory(device: torch.device) -> Memory:
     with suppress(OSError, ValueError):
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
         taken = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        kinds = Path("/sys/fs/cgroup/memory.stat").read_text().split()
+        taken -= int(kinds[kinds.index("inactive_file") + 1])  # files read before: given back
         total, free = min(total, limit), min(free, max(0, limit - taken))
     return Memory(_resident(), free, total)
 

@@ -11,6 +11,7 @@ import pstats
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,8 @@ def _same(one: Any, other: Any) -> bool:
         return torch.equal(one.nan_to_num(), other.nan_to_num())
     if isinstance(one, np.ndarray):
         return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    if is_dataclass(one):
+        return _same(vars(one), vars(other))
     if isinstance(one, dict):
         return all(_same(one[key], other[key]) for key in one)
     if isinstance(one, (tuple, list)):

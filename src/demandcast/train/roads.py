@@ -1,0 +1,328 @@
+"""The two roads by which batches come to the loop, and which of them a run takes.
+
+*Resident*: the arrays lie on the device that trains, and a batch is one gather from them. *Streaming*:
+the arrays lie elsewhere, in a file or in this machine's memory; worker processes gather batches ahead
+of need, and each is copied to the device while that computes on the one before.
+
+On both, the samples of a step are drawn in the main process from the run's own generator, so that the
+same seed gives the same batches. A batch is a tensor, a tuple, list or dict of batches, or an object
+with `to(device, non_blocking)`, `part(rows)` and a length, as a `Window` is.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import warnings
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from demandcast.errors import ConfigError
+from demandcast.train.clock import no_mark
+from demandcast.train.throughput.machine import cores, memory
+
+LOADERS = ("auto", "resident", "streaming")
+MOST_WORKERS = 8
+PREFETCH = 4  # batches that each worker keeps ready
+SHARE = 0.5  # of the free memory of a device, at most, for resident arrays
+
+Draw = Callable[[int, torch.Generator], Any]  # of a step: the indices of its samples
+
+
+# Batches
+
+
+def as_it_is(batch: Any) -> Any:
+    """For datasets whose `__getitems__` makes the batch itself."""
+    return batch
+
+
+def size(batch: Any) -> int:
+    """Samples in a batch."""
+    if isinstance(batch, dict):
+        return size(next(iter(batch.values())))
+    return size(batch[0]) if isinstance(batch, (tuple, list)) else len(batch)
+
+
+def part(batch: Any, rows: slice) -> Any:
+    """Some of the samples of a batch; views, not copies."""
+    return _each(batch, lambda tensor: tensor[rows], lambda other: other.part(rows))
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """A batch on a device; the copy from pinned memory is not waited for."""
+
+    def move(value: Any) -> Any:
+        return value.to(device, non_blocking=True)
+
+    return _each(batch, move, move)
+
+
+def _each(batch: Any, tensor: Callable[[Tensor], Any], other: Callable[[Any], Any]) -> Any:
+    """A batch with each of its tensors, and each of its objects that are none, changed."""
+    if isinstance(batch, Tensor):
+        return tensor(batch)
+    if isinstance(batch, dict):
+        return {name: _each(value, tensor, other) for name, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        values = [_each(value, tensor, other) for value in batch]
+        return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
+    return other(batch)
+
+
+# Roads
+
+
+class Road(ABC):
+    """Brings the batches of a run, in the order they are drawn."""
+
+    name: ClassVar[str]
+
+    def __init__(self, dataset: Dataset[Any], draw: Draw, device: torch.device) -> None:
+        self.dataset, self.draw, self.device = dataset, draw, device
+        self.workers = 0
+        self.pinned: bool | None = None  # whether batches cross to the device from pinned memory
+
+    @abstractmethod
+    def start(
+        self, step: int, steps: int, draws: torch.Generator, mark: Callable[[str], None] = no_mark
+    ) -> None:
+        """Get ready for the batches of steps `step` to `steps`, drawn from `draws`.
+
+        `mark` is told where time goes: "wait" for a batch, "copy" to the device.
+        """
+
+    @abstractmethod
+    def take(self) -> Any:
+        """The next batch, on the device."""
+
+    @abstractmethod
+    def batch(self, index: Any) -> Any:
+        """The samples of an index, gathered here and now where the arrays lie."""
+
+    @abstractmethod
+    def state(self) -> Tensor:
+        """Of the generator, behind the draw of the batch taken last: where a resumed run goes on."""
+
+    @abstractmethod
+    def ahead(self) -> None:
+        """The device is busy with the batch taken last: time to bring the next one near."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """No more batches will be taken."""
+
+
+class Resident(Road):
+    """Arrays on the device: a batch is one call of the dataset's `__getitems__`."""
+
+    name = "resident"
+
+    def start(
+        self, step: int, steps: int, draws: torch.Generator, mark: Callable[[str], None] = no_mark
+    ) -> None:
+        self.step, self.draws, self.mark = step, draws, mark
+
+    def take(self) -> Any:
+        index = self.draw(self.step, self.draws)
+        self.step += 1
+        batch = self.batch(index)
+        self.mark("wait")
+        return batch
+
+    def batch(self, index: Any) -> Any:
+        return self.dataset.__getitems__(index)  # type: ignore[attr-defined]
+
+    def state(self) -> Tensor:
+        return self.draws.get_state()
+
+    def ahead(self) -> None:
+        pass  # all of them are near
+
+    def stop(self) -> None:
+        pass  # nothing runs beside
+
+
+class Streaming(Road):
+    """Arrays elsewhere: workers gather, batches cross to the device on a stream of their own.
+
+    Args:
+        dataset: Map-style; its `__getitems__`, if it has one, is asked for a whole batch.
+        draw, device: As of every road.
+        workers: Processes that gather; 0 gathers in this one, when a batch is asked for.
+        collate: What the dataset gives for a batch -> the batch; None stacks single samples.
+    """
+
+    name = "streaming"
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        draw: Draw,
+        device: torch.device,
+        *,
+        workers: int = 0,
+        collate: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__(dataset, draw, device)
+        self.workers, self.collate = workers, collate
+        self.pinned = device.type == "cuda" or None
+        self.batches: Iterator[Any] = iter(())
+        self.states: deque[Tensor] = deque()  # of the generator, behind each draw not taken yet
+        self.taken = torch.empty(0)  # the state behind the batch taken last
+        self.near: Any = None  # the next batch, on its way to the device
+        self.side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+    def start(
+        self, step: int, steps: int, draws: torch.Generator, mark: Callable[[str], None] = no_mark
+    ) -> None:
+        self.taken, self.mark = draws.get_state(), mark
+        loader: DataLoader[Any] = DataLoader(
+            self.dataset,
+            batch_sampler=_Drawn(self, step, steps, draws),
+            num_workers=self.workers,
+            collate_fn=self.collate,
+            pin_memory=self.side is not None,
+            prefetch_factor=PREFETCH if self.workers else None,
+            multiprocessing_context=_context() if self.workers else None,
+            generator=torch.Generator().manual_seed(draws.initial_seed()),  # not the global one
+        )
+        with warnings.catch_warnings():  # of Python 3.12 on: workers take no lock that is held here
+            warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+            self.batches = iter(loader)
+
+    def take(self) -> Any:
+        self._bring()
+        batch, self.near = self.near, None
+        self.taken = self.states.popleft()
+        if self.side is not None:
+            here = torch.cuda.current_stream(self.device)
+            here.wait_stream(self.side)
+            for tensor in _tensors(
+                batch
+            ):  # their memory is the side stream's: not to be reused yet
+                tensor.record_stream(here)
+        return batch
+
+    def batch(self, index: Any) -> Any:
+        index = _plain(index)
+        if hasattr(self.dataset, "__getitems__"):
+            samples = self.dataset.__getitems__(index)
+        else:
+            samples = [self.dataset[number] for number in index]
+        return (self.collate or default_collate)(samples)
+
+    def state(self) -> Tensor:
+        return self.taken
+
+    def ahead(self) -> None:
+        if self.side is not None:  # a CPU that trains is busy itself
+            self._bring()
+
+    def _bring(self) -> None:
+        if self.near is not None:
+            return
+        self.near = next(self.batches, None)
+        self.mark("wait")
+        if self.device.type != "cpu" and self.near is not None:
+            with torch.cuda.stream(self.side):
+                self.near = moved(self.near, self.device)
+            self.mark("copy")
+
+    def stop(self) -> None:
+        self.batches, self.near = iter(()), None  # workers end with their iterator
+
+
+class _Drawn:
+    """What a `DataLoader` takes for a batch sampler: the draws of the steps to come."""
+
+    def __init__(self, road: Streaming, step: int, steps: int, draws: torch.Generator) -> None:
+        self.road, self.steps, self.draws = road, range(step, steps), draws
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Any]:
+        for step in self.steps:
+            index = self.road.draw(step, self.draws)
+            self.road.states.append(self.draws.get_state())
+            yield _plain(index)
+
+
+def _plain(index: Any) -> Any:
+    """Numbers that travel to a worker by value, where a tensor would cost shared memory."""
+    return index.tolist() if isinstance(index, Tensor) else tuple(v.numpy() for v in index)
+
+
+def _tensors(batch: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    _each(batch, found.append, lambda other: found.extend(vars(other).values()))
+    return found
+
+
+def _context() -> str | None:
+    """Forked workers share the arrays of this process at no cost; other ways copy them."""
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+
+
+# Which of them
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The road of a run."""
+
+    loader: str  # "resident" or "streaming"
+    workers: int
+    why: str
+
+    def __str__(self) -> str:
+        with_workers = f" with {self.workers} workers" if self.loader == "streaming" else ""
+        return f"{self.loader} loader{with_workers}: {self.why}"
+
+
+def choose(
+    loader: str, workers: int | str, device: torch.device, *, needed: int, lie: torch.device | None
+) -> Choice:
+    """The road that `loader` names, and "auto" by memory.
+
+    Args:
+        loader: "auto", "resident" or "streaming".
+        workers: Processes of the streaming road, or "auto": none on a CPU, where they would take the
+            cores from the training, else one a core but one, at most 8.
+        device: That trains.
+        needed: Bytes of the arrays.
+        lie: The device whose memory holds them already; None where they lie in a file.
+    """
+    if workers == "auto":
+        workers = 0 if device.type == "cpu" else max(1, min(MOST_WORKERS, len(cores()) - 1))
+    assert isinstance(workers, int)
+    if loader != "auto":
+        return Choice(loader, workers, f"loader={loader!r}")
+    if lie == device:
+        return Choice("resident", 0, f"the arrays ({_said(needed)}) are in memory")
+    free = memory(device).free
+    found = f"the arrays need {_said(needed)} and {_said(free)} are free on {device.type}"
+    fits = needed <= SHARE * free
+    return Choice("resident" if fits else "streaming", workers, found)
+
+
+def check(loader: str, workers: int | str) -> None:
+    """Refuse what is no road."""
+    if loader not in LOADERS:
+        raise ConfigError(f"loader is {loader!r}; it is one of {', '.join(LOADERS)}")
+    if workers != "auto" and not (isinstance(workers, int) and workers >= 0):
+        raise ConfigError(f"workers is {workers!r}; it is 'auto' or a whole number, 0 or more")
+
+
+def _said(count: int) -> str:
+    scale, unit = next(
+        (s, u) for s, u in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= s or u == "kB"
+    )
+    return f"{count / scale:,.1f} {unit}"

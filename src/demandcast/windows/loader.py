@@ -1,0 +1,50 @@
+"""The bridge to PyTorch's own way of feeding a network: windows of a panel as a map-style dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from demandcast.windows.multivariate import StampSampler
+from demandcast.windows.sampler import WindowSampler
+from demandcast.windows.window import Window, WindowSource
+
+
+class WindowDataset(Dataset[Window]):
+    """Every window that may be learned from, by its number: series by series, cutoff by cutoff.
+
+    A `DataLoader` with `collate_fn=lambda window: window` asks `__getitems__` for a whole batch, which
+    is gathered in one go where the arrays lie.
+
+    Args:
+        source: The arrays, and how windows are read from them.
+        sampler: Which windows there are.
+        extra: Steps that contexts reach past the cutoffs; as of `WindowSource.windows`.
+    """
+
+    def __init__(
+        self, source: WindowSource, sampler: WindowSampler | StampSampler, *, extra: int = 0
+    ) -> None:
+        self.source, self.sampler, self.extra = source, sampler, extra
+
+    def __len__(self) -> int:
+        return self.sampler.n_windows
+
+    def __getitem__(self, number: int) -> Window:
+        """One window, as a batch of one."""
+        return self.__getitems__([range(len(self))[number]])
+
+    def __getitems__(self, index: Sequence[int] | tuple[Any, Any, Any]) -> Window:
+        """A batch of windows: by their numbers, or as a sampler drew them.
+
+        Args:
+            index: Numbers from 0 to the dataset's length; or series, cutoffs and limits, (batch,) each.
+        """
+        if not isinstance(index, tuple):
+            index = self.sampler.at(torch.as_tensor(index))
+        device = self.source.device
+        series, cutoffs, limits = (torch.as_tensor(values).to(device) for values in index)
+        return self.source.gather(series, cutoffs + self.extra, limits, extra=self.extra)

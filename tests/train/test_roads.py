@@ -1,0 +1,171 @@
+"""Both roads bring the same batches, and "auto" takes the one that the memory asks for."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from demandcast import registry
+from demandcast.errors import ConfigError
+from demandcast.frames import examples, read_panel
+from demandcast.models.base import NeuralForecaster
+from demandcast.panel.panel import Panel
+from demandcast.train import roads
+from demandcast.train.throughput.machine import Memory
+from demandcast.windows import WindowDataset
+
+NEURAL = [n for n, kind in registry.classes().items() if issubclass(kind, NeuralForecaster)]
+SMALL: dict[str, Any] = {"horizon": 7, "context": 14, "max_steps": 6, "batch_size": 8, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
+    frame = examples.retail(n_items=4, n_days=60, seed=1).frame
+    return read_panel(frame, key="item", known=["price", "promo"]).drop_last(7)
+
+
+@pytest.fixture
+def mapped(panel: Panel, tmp_path: Path) -> Panel:
+    """The same panel, its values in files that cannot be written to."""
+
+    def lay(name: str, values: Any) -> Any:
+        np.save(tmp_path / f"{name}.npy", values)
+        return np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+
+    return replace(panel, **{name: lay(name, values) for name, values in panel.flat.items()})
+
+
+def fitted(name: str, panel: Panel, **hyper: Any) -> Any:
+    return registry.create(name, **SMALL | hyper).fit(panel, progress=False)  # type: ignore[call-arg]
+
+
+def numbers(model: Any) -> list[torch.Tensor]:
+    return [value.clone() for value in model.network.state_dict().values()]
+
+
+def alike(first: Any, second: Any) -> bool:
+    return all(map(torch.equal, numbers(first), numbers(second)))
+
+
+@pytest.mark.parametrize("name", NEURAL)
+def test_the_same_seed_gives_the_same_network_on_both_roads(name: str, panel: Panel) -> None:
+    resident = fitted(name, panel, loader="resident")
+    streamed = fitted(name, panel, loader="streaming", workers=0)
+    assert resident.log.notes == ["resident loader: loader='resident'"]
+    assert streamed.log.notes == ["streaming loader with 0 workers: loader='streaming'"]
+    assert alike(resident, streamed)
+
+
+@pytest.mark.parametrize("name", ["nhits", "uber_lstm", "lstnet"])
+def test_workers_change_no_number(name: str, mapped: Panel, panel: Panel) -> None:
+    hyper = {"dropout": 0.2, "validation": 7, "validate_every": 3}
+    resident = fitted(name, panel, loader="resident", **hyper)
+    streamed = fitted(name, mapped, loader="streaming", workers=2, **hyper)
+    assert alike(resident, streamed)
+    assert resident.log.validation == streamed.log.validation
+    assert resident.log.losses == streamed.log.losses
+    first, second = resident.predict(panel), streamed.predict(mapped)
+    np.testing.assert_array_equal(first.quantiles, second.quantiles)
+
+
+def test_the_roads_leave_the_callers_random_numbers_alone(panel: Panel) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    fitted("nlinear", panel, loader="streaming", workers=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def dataset(name: str, panel: Panel) -> WindowDataset:
+    model: Any = registry.create(name, **SMALL)
+    _, source, config = model.build(panel)
+    return WindowDataset(source, model._sampler(panel, config, 0), extra=model._extra(config))
+
+
+@pytest.mark.parametrize("name", ["nlinear", "mqrnn", "lstnet"])
+def test_every_window_has_its_number(name: str, panel: Panel) -> None:
+    windows = dataset(name, panel)
+    loader = DataLoader(windows, batch_size=32, collate_fn=lambda window: window)
+    seen = list(loader)
+    assert sum(map(len, seen)) == len(windows)
+    if name != "lstnet":  # which reads all series at one stamp
+        last = np.maximum(panel.lengths - 7 - windows.extra, 1)
+        assert len(windows) == last.sum()
+        places = torch.cat([w.stamps[:, 0] for w in seen])
+        per_series = [
+            int(panel.starts[i]) + 1 - 14 + k
+            for i in range(panel.n_series)
+            for k in range(int(last[i]))
+        ]
+        assert places.tolist() == per_series
+    one, many = windows[-1], windows.__getitems__([0, len(windows) - 1])
+    for field in fields(one):
+        if field.name not in ("row", "step"):
+            assert torch.equal(getattr(one, field.name)[0], getattr(many, field.name)[1])
+    with pytest.raises(IndexError):
+        windows[len(windows)]
+
+
+@pytest.mark.parametrize("name", ["nhits", "lstnet"])
+def test_a_part_of_a_batch_is_those_windows(name: str, panel: Panel) -> None:
+    windows = dataset(name, panel)
+    whole, half = windows.__getitems__(range(6)), windows.__getitems__(range(2, 4))
+    some = roads.part(whole, slice(2, 4))
+    for field in fields(half):
+        assert torch.equal(getattr(some, field.name), getattr(half, field.name)), field.name
+
+
+def test_auto_goes_by_where_the_values_are_and_what_is_free(
+    panel: Panel, mapped: Panel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "demandcast"):
+        in_memory = fitted("nlinear", panel)
+        assert in_memory.settled.loader == "resident"
+        assert fitted("nlinear", mapped).settled.loader == "resident"  # read into memory
+        monkeypatch.setattr(roads, "memory", lambda device: Memory(0, panel.nbytes, 10**9))
+        streamed = fitted("nlinear", mapped)
+    assert streamed.settled.loader == "streaming"
+    assert "the arrays need" in streamed.log.notes[0]
+    assert "are free on cpu" in streamed.log.notes[0]
+    assert streamed.log.notes[0] in caplog.text
+    assert alike(in_memory, streamed)
+    source = streamed.build(mapped)[1]
+    assert source.target.data_ptr() == mapped.target.ctypes.data  # not a copy
+
+
+def test_a_gpu_streams_what_it_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    monkeypatch.setattr(roads, "memory", lambda device: Memory(0, 10_000, 10**9))
+    monkeypatch.setattr(roads, "cores", lambda: range(16))
+    small = roads.choose("auto", "auto", gpu, needed=4_000, lie=cpu)
+    large = roads.choose("auto", "auto", gpu, needed=6_000, lie=cpu)
+    assert small.loader == "resident"
+    assert (large.loader, large.workers) == ("streaming", 8)
+    assert roads.choose("auto", 3, gpu, needed=6_000, lie=None).workers == 3
+
+
+@pytest.mark.parametrize(
+    ("hyper", "said"),
+    [
+        ({"loader": "fast"}, "loader is 'fast'; it is one of auto, resident, streaming"),
+        ({"workers": -1}, "workers is -1; it is 'auto' or a whole number"),
+        ({"precision": "fp8"}, "precision is 'fp8'; it is 'float32' or 'bf16'"),
+    ],
+)
+def test_what_is_no_road_is_refused(hyper: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        registry.create("nlinear", **SMALL, **hyper)
+
+
+@pytest.mark.parametrize("name", ["nhits", "deepar", "tft"])
+def test_bf16_learns_what_float32_learns(name: str, panel: Panel) -> None:
+    hyper: dict[str, Any] = {"max_steps": 40, "dropout": 0.0, "average": 0.0}
+    exact, rough = (fitted(name, panel, precision=p, **hyper) for p in ("float32", "bf16"))
+    assert not alike(exact, rough)
+    assert all(value.dtype != torch.bfloat16 for value in numbers(rough))
+    assert rough.log.losses[-1][1] == pytest.approx(exact.log.losses[-1][1], rel=0.05)
