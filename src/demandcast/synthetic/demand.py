@@ -1,0 +1,274 @@
+"""Whole synthetic series: a frequency, a mean that moves, covariates that move it, and demand around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from demandcast.synthetic.parts import (
+    Generator,
+    chance,
+    coloured,
+    flags,
+    gamma,
+    levels,
+    log_uniform,
+    normal,
+    occurrences,
+    poisson,
+    prices,
+    pulses,
+    season,
+    standard,
+    trend,
+    uniform,
+    walk,
+)  # fmt: skip
+
+COVARIATES = 3
+# steps in a short and a long season, share of the series, fewest and most steps of history
+GRIDS = (
+    (24, 168, 0.17, 60, 2048),
+    (48, 336, 0.03, 96, 2048),
+    (96, 672, 0.01, 192, 2048),
+    (7, 364, 0.27, 10, 1500),
+    (5, 260, 0.03, 10, 1500),
+    (52, 0, 0.17, 8, 1000),
+    (12, 0, 0.23, 8, 400),
+    (4, 0, 0.05, 6, 120),
+    (1, 0, 0.04, 6, 512),
+)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A batch of series.
+
+    Attributes:
+        target: (batch, steps); NaN where nothing was observed.
+        known: Covariates known ahead, (batch, steps, covariates); NaN where a series has fewer.
+        periods: Steps in its short and long season as a calendar would tell, (batch, 2), int64; 0 for none.
+        history: Steps that a history of this frequency has, (batch,), int64.
+    """
+
+    target: Tensor
+    known: Tensor
+    periods: Tensor
+    history: Tensor
+
+
+def draw(g: Generator, batch: int, steps: int, *, horizon: int, covariates: bool = True) -> Demand:
+    """Series of `steps` steps, the last `horizon` of them to be forecast.
+
+    Args:
+        g: Where all chance comes from.
+        batch: How many series.
+        steps: Steps of each; those before a series' own history are there too, and may be masked.
+        horizon: Steps at the end that histories do not reach into; launches happen before.
+        covariates: Whether some series have covariates known ahead; else `known` has none.
+    """
+    periods, history = _grids(g, batch, steps - horizon)
+    short, long = periods[:, :1], periods[:, 1:]
+    begin = torch.floor(uniform(g, batch, 0, 1) * 10_000)
+    hidden = chance(g, batch, 0.1) & (short <= 12)  # a season that no calendar tells of
+    true_short = torch.where(hidden, log_uniform(g, batch, 4, 40).floor(), short.float())
+    true_short = torch.where(true_short == 1, 0.0, true_short)
+    moved, rate = _mean(g, batch, steps, true_short, long.float(), begin)
+    known, effect, shut = _covariates(
+        g, batch, steps, short.float(), long.float(), begin, covariates
+    )
+    target = _observe(
+        g, moved, rate, effect, shut, horizon, (short < 24).squeeze(1) | (short == 52).squeeze(1)
+    )
+    target = _damage(g, target, horizon)
+    # a calendar tells most periods; some series have none of them
+    told = periods * ~chance(g, batch, 0.08)
+    return Demand(target, known, told, history)
+
+
+def _grids(g: Generator, batch: int, most: int) -> tuple[Tensor, Tensor]:
+    table = torch.tensor(list(GRIDS))
+    kind = torch.multinomial(table[:, 2], batch, replacement=True, generator=g)
+    row = table[kind]
+    low, high = row[:, 3:4].clamp(max=most), row[:, 4:5].clamp(max=most)
+    u = torch.rand(batch, 1, generator=g)
+    history = (low.log() + u.sqrt() * (high / low).log()).exp()  # the longer half more often
+    brief = chance(g, batch, 0.06)
+    history = torch.where(brief, 1 + (u * 12).floor(), history.floor())
+    return row[:, :2].long(), history.long().squeeze(1).clamp(1, most)
+
+
+def _mean(
+    g: Generator, batch: int, steps: int, short: Tensor, long: Tensor, begin: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What moves the level, as a sum without a unit, and its noise: (batch, steps), (batch, 1)."""
+    t = chance(g, batch, 0.5) * log_uniform(g, batch, 0.1, 4) * trend(g, batch, steps)
+    c = chance(g, batch, 0.5) * log_uniform(g, batch, 0.1, 3) * coloured(g, batch, steps)
+    pace = log_uniform(g, batch, 0.006, 0.5)
+    w = chance(g, batch, 0.65) * pace * walk(g, batch, steps)
+    j = chance(g, batch, 0.2) * log_uniform(g, batch, 0.3, 3) * levels(g, batch, steps, 0.01)
+    s1 = (
+        chance(g, batch, 0.85)
+        * log_uniform(g, batch, 0.3, 5)
+        * season(g, batch, steps, short, begin)
+    )
+    s2 = season(g, batch, steps, long, begin)
+    s2 = chance(g, batch, 0.7) * log_uniform(g, batch, 0.1, 2) * s2
+    # hours of a weekend are unlike those of a week: the short season goes by the long one's days
+    days = season(g, batch, steps, long, begin) > 0.6
+    other = log_uniform(g, batch, 0.2, 3) * season(g, batch, steps, short, begin)
+    s1 = torch.where(days & chance(g, batch, 0.4) & (long > 0), other, s1)
+    clear = torch.where(short >= 24, chance(g, batch, 0.7), chance(g, batch, 0.3))
+    rate = torch.where(clear, log_uniform(g, batch, 0.01, 0.3), log_uniform(g, batch, 0.05, 1.2))
+    return t + c + w + j + s1 + s2, rate
+
+
+def _covariates(
+    g: Generator, batch: int, steps: int, short: Tensor, long: Tensor, begin: Tensor, wanted: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Covariates, their effect on the mean (in its own units) and where all is shut."""
+    effect = torch.zeros(batch, steps)
+    shut = torch.zeros(batch, steps, dtype=torch.bool)
+    year = torch.where(long > 0, long, short)
+    columns = []
+    for place in range(COVARIATES):
+        if not wanted:
+            # events that no column tells of
+            hidden = flags(g, batch, steps, year, begin) * chance(g, batch, 0.1 / (place + 1))
+            effect = effect + hidden * normal(g, batch, 1)
+            continue
+        kind = torch.rand(batch, 1, generator=g)
+        flag = flags(g, batch, steps, year, begin)
+        price = prices(g, batch, steps)
+        drift = standard(coloured(g, batch, steps) + season(g, batch, steps, year, begin))
+        column = torch.where(kind < 0.6, flag, torch.where(kind < 0.8, price, drift))
+        matters = chance(g, batch, 0.65)
+        size = log_uniform(g, batch, 0.1, 3)
+        sign = torch.where(chance(g, batch, 0.8), 1.0, -1.0)
+        gain = torch.where(
+            kind < 0.6, size * sign, torch.where(kind < 0.8, -size * 3, normal(g, batch, 1))
+        )
+        # each time a little different, and stronger in some seasons
+        varied = 1 + 0.25 * normal(g, batch, steps) * chance(g, batch, 0.3)
+        part = column * gain * varied
+        part = torch.where(
+            chance(g, batch, 0.15),
+            part * (1 + season(g, batch, steps, short, begin)).clamp(0, 3),
+            part,
+        )
+        closing = matters & (kind < 0.12) & (flag.mean(1, keepdim=True) < 0.4)
+        shut |= closing & (flag > 0)
+        column = torch.where(closing & chance(g, batch, 0.7), 1 - flag, column)  # open, not closed
+        effect = effect + torch.where(closing, 0.0, part * matters)
+        there = chance(g, batch, 0.75 - 0.2 * place)
+        columns.append(torch.where(there, column, torch.nan))
+    known = torch.stack(columns, -1) if wanted else torch.zeros(batch, steps, 0)
+    return known, effect, shut
+
+
+def _observe(
+    g: Generator,
+    moved: Tensor,
+    rate: Tensor,
+    effect: Tensor,
+    shut: Tensor,
+    horizon: int,
+    daily: Tensor,
+) -> Tensor:
+    """Demand around the mean: measured, counted, or far apart; in whatever unit."""
+    batch, steps = moved.shape
+    total = moved + effect
+    heavy = 1 + chance(g, batch, 0.25) * normal(g, batch, steps).abs() * log_uniform(
+        g, batch, 0.2, 2
+    )
+    unrest = 1 + chance(g, batch, 0.15) * coloured(g, batch, steps).clamp(-0.9, 3)
+    spikes = pulses(g, batch, steps, 0.03) * chance(g, batch, 0.25) * log_uniform(g, batch, 0.5, 5)
+    linked = chance(g, batch, 0.4) * uniform(g, batch, 0.2, 1)  # how much of an error lasts
+    white = normal(g, batch, steps) * (1 - linked.square()).sqrt()
+    noise = (white + linked * coloured(g, batch, steps)) * heavy * unrest * rate + spikes
+    # by ratio (most demand) or by sum
+    deviation = total.std(1, keepdim=True).clamp(min=0.3)
+    swing = torch.minimum(log_uniform(g, batch, 0.05, 0.7), 1.5 / deviation)
+    ratio = chance(g, batch, 0.6)
+    mean = torch.where(
+        ratio,
+        (total * swing).clamp(-6, 4).exp(),
+        1 + total * swing * 0.7,
+    )  # about 1
+    silent = chance(g, batch, 0.85) | ratio
+    mean = torch.where(silent, mean.clamp(min=0), mean)
+    # ends and beginnings
+    t = torch.arange(steps)[None]
+    dies = uniform(g, batch, 0.2, 1.05) * steps
+    fading = torch.exp(-((t - dies).clamp(min=0)) / log_uniform(g, batch, 0.5, steps / 4))
+    mean = torch.where(chance(g, batch, 0.04), mean * fading, mean)
+    born = uniform(g, batch, 0, 0.95) * (steps - horizon)
+    grown = (1 - torch.exp(-((t - born).clamp(min=0)) / log_uniform(g, batch, 0.3, 60))) * (
+        t >= born
+    )
+    mean = torch.where(chance(g, batch, 0.06), mean * grown, mean)
+    mean = torch.where(shut, 0.0, mean)
+    # measured
+    multiplied = mean * (1 + swing * noise).clamp(min=0.0, max=50)
+    offset = torch.where(silent, 0.0, log_uniform(g, batch, 0.1, 30) * chance(g, batch, 0.5))
+    added = mean + swing * noise + offset
+    added = torch.where(silent, added.clamp(min=0), added)
+    measured = torch.where(chance(g, batch, 0.6) | shut, multiplied, added)
+    measured = measured * log_uniform(g, batch, 0.01, 1e5)
+    # counted, half of all: negative binomial around a mean that may be small
+    kind = torch.rand(batch, generator=g)
+    kind = torch.where(daily, kind, 0.3 + 0.7 * kind)  # counts by the hour are rarer
+    counted, lumpy = kind < 0.36, (kind >= 0.36) & (kind < 0.47)
+    out = measured
+    index = counted.nonzero().squeeze(1)
+    if len(index):
+        n = len(index)
+        part = mean[index].clamp(min=0, max=60)
+        part = part / part.mean(1, keepdim=True).clamp(min=1e-3)
+        part = part * log_uniform(g, n, 0.03, 200)
+        shape = log_uniform(g, n, 0.25, 60).expand(-1, steps)
+        over = torch.where(chance(g, n, 0.75), gamma(g, shape) / shape, torch.ones_like(part))
+        counts = poisson(g, part * over)
+        lots = torch.where(chance(g, n, 0.08), (log_uniform(g, n, 2, 24)).round(), torch.ones(n, 1))
+        out = out.index_copy(0, index, counts * lots)
+    index = lumpy.nonzero().squeeze(1)
+    if len(index):
+        n = len(index)
+        hits = occurrences(g, n, steps, log_uniform(g, n, 1.05, 30))
+        part = mean[index].clamp(min=0, max=30)
+        part = part / part.mean(1, keepdim=True).clamp(min=1e-3)
+        thin = torch.rand(n, steps, generator=g) < part.clamp(max=1)
+        spread = log_uniform(g, n, 0.05, 1.2)
+        sizes = (normal(g, n, steps) * spread).exp() * log_uniform(g, n, 0.8, 100)
+        sizes = torch.where(chance(g, n, 0.3), torch.ones_like(sizes), sizes)
+        sizes = torch.where(chance(g, n, 0.8), sizes.round().clamp(min=1), sizes)
+        out = out.index_copy(0, index, sizes * (hits & thin))
+    # two series that add up
+    mixed = chance(g, batch, 0.05) & ~(counted | lumpy)[:, None]
+    size = out.abs().mean(1, keepdim=True).clamp(min=1e-9)
+    weight = uniform(g, batch, 0.2, 0.8)
+    blend = (out / size) * weight + (out / size).roll(1, 0) * (1 - weight)
+    out = torch.where(mixed, blend * size, out)
+    # rounded
+    digits = torch.where(chance(g, batch, 0.5), size / log_uniform(g, batch, 3, 1000), size * 0)
+    unit = torch.where(chance(g, batch, 0.5), torch.ones_like(size), digits)
+    unit = torch.where(unit < size * 0.5, unit, digits)
+    whole = (unit > 0) & ~(counted | lumpy)[:, None]
+    return torch.where(whole, (out / unit.clamp(min=1e-12)).round() * unit, out)
+
+
+def _damage(g: Generator, target: Tensor, horizon: int) -> Tensor:
+    """Steps missing one by one or in blocks; stock-outs that read as 0 or are not told."""
+    batch, steps = target.shape
+    gone = torch.rand(batch, steps, generator=g) < chance(g, batch, 0.12) * log_uniform(
+        g, batch, 0.005, 0.4
+    )
+    t = torch.arange(steps)[None]
+    begin = uniform(g, batch, 0, 1) * steps
+    block = (t >= begin) & (t < begin + log_uniform(g, batch, 2, steps / 4))
+    out = block & chance(g, batch, 0.1)
+    empty = out & chance(g, batch, 0.2) & (t < steps - horizon)
+    target = torch.where(empty, 0.0, target)
+    return torch.where((gone | out) & ~empty, torch.nan, target)
