@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,21 @@ def panel() -> dc.Panel:
     return dc.read_panel(frame, key="item", time="date", target="units", freq="D")
 
 
-def evidence(members: list[np.ndarray[Any, Any]], actual: np.ndarray[Any, Any]) -> Evidence:
+def evidence(
+    members: list[np.ndarray[Any, Any]], actual: np.ndarray[Any, Any], metric: str = "wql"
+) -> Evidence:
     rows = len(actual)
     return Evidence(
         np.stack(members).astype(np.float32),
+        np.stack([m.mean(-1) for m in members]).astype(np.float32),
         actual.astype(np.float64),
         LEVELS,
+        metric,
         np.ones(rows),
-        np.ones(len(LEVELS), np.bool_),
         np.arange(rows) % 2,
         np.arange(rows) // 4,
+        np.arange(rows) // 4,
+        np.arange(rows) % 4,
     )
 
 
@@ -53,19 +59,17 @@ def test_the_right_member_takes_the_weight_and_complements_share_it() -> None:
     right, wrong = normal(5, 1, 2000), normal(9, 1, 2000)
     one = evidence([wrong, right], actual)
     allowed = np.ones(2, np.bool_)
-    np.testing.assert_allclose(select(one, np.ones(2000, np.bool_), allowed), [0, 1], atol=0.03)
+    np.testing.assert_allclose(select(one, allowed), [0, 1], atol=0.03)
     both = evidence([normal(4, 1, 2000), normal(6, 1, 2000)], actual)
-    weights = select(both, np.ones(2000, np.bool_), allowed)
+    weights = select(both, allowed)
     np.testing.assert_allclose(weights, [0.5, 0.5], atol=0.06)
-    np.testing.assert_array_equal(
-        select(both, np.ones(2000, np.bool_), np.array([True, False])), [1, 0]
-    )
+    np.testing.assert_array_equal(select(both, np.array([True, False])), [1, 0])
 
 
 def test_little_evidence_leaves_the_weights_nearly_even() -> None:
     actual = np.array([5.0, 5.2, 4.8])
     few = evidence([normal(5, 1, 3), normal(6, 1, 3)], actual)
-    weights = select(few, np.ones(3, np.bool_), np.ones(2, np.bool_))
+    weights = select(few, np.ones(2, np.bool_))
     assert 0.5 < weights[0] < 0.53  # three values against a hundred
 
 
@@ -165,6 +169,47 @@ def test_an_interrupt_leaves_a_forecast(
     assert ("interrupted before anything" in model.verdict()) == (when == 1)
 
 
+@pytest.mark.parametrize("after", [0.02, 0.1, 0.3, 0.7, 1.5])
+def test_ctrl_c_at_any_moment_leaves_a_forecast(panel: dc.Panel, after: float) -> None:
+    import signal
+
+    def press(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, press)
+    model = dc.Auto(horizon=7, budget="60s", include=("tsb", "multi_stage", "lightgbm", "tsmixer"))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, after)
+        model.fit(panel, progress=False)
+    except KeyboardInterrupt:  # before the search began: there was nothing to interrupt
+        assert after < 0.1
+        return
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    forecast = model.predict(panel)
+    assert np.isfinite(forecast.quantiles).all()
+    assert (np.diff(forecast.quantiles, axis=-1) >= 0).all()
+
+
+def test_time_left_goes_to_fits_on_the_whole_history_and_with_other_seeds(
+    panel: dc.Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from demandcast.automatic.search import Search
+
+    small = {"rows": 500, "trees": 20, "least": 5}
+    monkeypatch.setattr(Search, "_sized", lambda *_: small)
+    model = dc.Auto(horizon=7, budget="1h", include=("lightgbm",), seed=5)
+    model.fit(panel, progress=False)
+    member = next(m for m in model.members if m.name == "lightgbm")
+    assert member.whole
+    seeds = [m.hyperparameters()["seed"] for m in member.models]
+    assert seeds == [5, 6, 7]
+    single = np.stack([m.predict(panel).quantiles for m in member.models])
+    averaged, _ = member.forecast(panel, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    np.testing.assert_allclose(averaged, single.mean(0), rtol=1e-5)
+
+
 def test_no_time_at_all_leaves_the_naive_forecast(panel: dc.Panel) -> None:
     model = dc.Auto(horizon=7, budget=0.001).fit(panel, progress=False)
     assert {m.name for m in model.members} == {"seasonal_naive"}
@@ -245,7 +290,23 @@ def test_what_is_wrong_is_told(panel: dc.Panel) -> None:
         dc.Auto(horizon=3).predict(panel)
 
 
-@pytest.mark.parametrize("metric", ["sql", "mase"])
+def test_weights_go_by_the_metric() -> None:
+    rng = np.random.default_rng(2)
+    actual = rng.gamma(0.5, 8, 8000)
+    median, mean = np.median(actual), actual.mean()
+    by_median, by_mean = normal(median, 1, 8000), normal(mean, 1, 8000)
+    allowed = np.ones(2, np.bool_)
+    one = np.zeros(8000, np.int64)  # a long horizon of one series
+    for metric, wanted in (("mase", 0), ("rmsse", 1)):
+        found = replace(evidence([by_median, by_mean], actual, metric), cell=one)
+        assert select(found, allowed)[wanted] > 0.8, metric
+    late = np.tile([0.0, 0.0, 0.0, 4.0], 500)  # owed from the last step on, or in stock for three
+    early = normal(np.tile([4.0, 0.0, 0.0, 0.0], 500), 0.01, 2000)
+    never = normal(np.zeros(2000), 0.01, 2000)
+    assert select(evidence([early, never], late, "spec"), allowed)[1] > 0.8
+
+
+@pytest.mark.parametrize("metric", ["sql", "mase", "rmsse", "spec"])
 def test_the_metric_is_the_users(panel: dc.Panel, metric: str) -> None:
     model = dc.Auto(horizon=7, metric=metric, **QUICK).fit(panel, progress=False)
     assert model.blend is not None

@@ -117,3 +117,19 @@ def test_what_is_wrong_is_told(panel: dc.Panel, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'demandcast\[trees\]'"):
         dc.trees.LightGBM(horizon=3).fit(panel)
+
+
+def test_with_little_time_fewer_trees_learn_faster(panel: dc.Panel) -> None:
+    from demandcast.trees.boosting import FEWEST
+
+    hurried = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5).fit(panel, seconds=0.0)
+    assert hurried.grown == FEWEST
+    patient = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5).fit(panel, seconds=1e6)
+    usual = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5).fit(panel)
+    assert patient.grown == usual.grown == 40
+    assert patient.boosters == usual.boosters
+    few = dc.trees.LightGBM(horizon=7, levels=(0.1, 0.5, 0.9), **SMALL).fit(panel)
+    assert list(few.boosters or {}) == ["0.1", "0.5", "0.9", "mean"]
+    assert few.predict(panel.drop_last(7), levels=[0.3, 0.95]).quantiles.shape[-1] == 2
+    with pytest.raises(ConfigError, match="two or more"):
+        dc.trees.LightGBM(horizon=7, levels=(0.5,))

@@ -12,9 +12,7 @@ import inspect
 import json
 import logging
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +22,18 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from demandcast import registry
-from demandcast.automatic.blend import GAIN, Blend, choose
+from demandcast.automatic.blend import DECILES, GAIN, Blend, Evidence, choose
 from demandcast.automatic.budget import Budget
 from demandcast.automatic.calibrate import Adjustment, pays, stretches
-from demandcast.automatic.portfolio import NAIVE, Candidate, candidates
-from demandcast.automatic.validation import (
-    DECILES,
-    LEVELS,
-    METRICS,
-    Validation,
-    codes,
-)
-from demandcast.errors import CheckpointError, DemandcastError, NotFittedError
+from demandcast.automatic.member import Member
+from demandcast.automatic.portfolio import NAIVE, candidates
+from demandcast.automatic.search import Search
+from demandcast.automatic.validation import LEVELS, METRICS, VALUES, Validation, codes
+from demandcast.errors import CheckpointError, NotFittedError
 from demandcast.evaluate.metrics import wql
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import between, shuffled
-from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names, fit
+from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names
 from demandcast.frames.future import extend
 from demandcast.local.base import one_of, whole
 from demandcast.panel.classes import CLASSES
@@ -48,24 +42,9 @@ from demandcast.train.checkpoint import write_atomically
 
 log = logging.getLogger("demandcast")
 Floats = NDArray[np.float32]
-FEWEST_STEPS = 60  # of a network; with time for fewer it is not tried
-FEWEST_ROWS = 20_000  # trees learn from
-RESERVE = 1.3  # times what the rest is thought to take
 SETTINGS: dict[str, Any] = {
     "budget": "5m", "metric": "wql", "folds": 2, "include": None, "exclude": None, "seed": 0,
 }  # fmt: skip
-
-
-@dataclass
-class Member:
-    """A candidate that was fitted, and how it did."""
-
-    name: str
-    kind: str
-    model: Forecaster
-    quantiles: Floats  # in validation, (R, Q)
-    fit_seconds: float
-    predict_seconds: float  # of the validation
 
 
 class Auto(Forecaster):
@@ -139,109 +118,61 @@ class Auto(Forecaster):
         budget = Budget.parse(self.budget)
         rng = np.random.default_rng(self.seed)
         self.members, self.blend, self.adjustment = [], None, None
-        self.rounds, self._board = False, None
-        self.validation = Validation.of(panel, self.horizon, self.folds, self.metric, rng)
-        trying, self.skipped = candidates(panel, self.include, self.exclude or ())
-        bar = tqdm(
-            total=len(trying), desc="auto", disable=not progress, file=sys.stderr, leave=False
-        )
+        self.rounds, self._board, self.skipped = False, None, {}
+        values = VALUES if budget.seconds is None else int(min(VALUES, 2_000 * budget.seconds))
+        self.validation = Validation.of(panel, self.horizon, self.folds, self.metric, rng, values)
+        trying, skipped = candidates(panel, self.include, self.exclude or ())
+        search = Search(panel, self.horizon, self.validation, budget, self.seed, str(self.budget))
+        search.skipped = self.skipped = skipped
+        bar = tqdm(desc="auto", unit="fit", disable=not progress, file=sys.stderr, leave=False)
+
+        def tick(text: str) -> None:
+            bar.set_postfix_str(f"{text}, {max(0.0, budget.spent):.0f} s")
+            bar.update()
+
         try:
             if self.validation.folds:
-                for place, candidate in enumerate(trying):
-                    bar.set_postfix_str(f"{candidate.name}, {max(0.0, budget.spent):.0f} s")
-                    self._try(candidate, trying[place:], panel, budget)
-                    bar.update()
+                search.instant([c for c in trying if c.kind == "local"], tick)
+                search.learn([c for c in trying if c.kind != "local"], tick)
+            search.weigh()
+            search.finish(tick)
         except KeyboardInterrupt:
-            log.warning("auto was interrupted; the best of %d methods is taken", len(self.members))
-        try:
-            self._weigh(panel, budget)
-            self._refit(panel, budget)
-        except KeyboardInterrupt:
-            log.warning("auto was interrupted; members are kept as they were validated")
+            log.warning(
+                "auto was interrupted; the best of %d methods is taken", len(search.members)
+            )
         bar.close()
+        self._conclude(search)
         if self.blend is None:
             self._fall_back(panel)
         return self
 
-    def _try(
-        self, candidate: Candidate, left: list[Candidate], panel: Panel, budget: Budget
-    ) -> None:
-        """Fit and validate one candidate, if it fits the budget; keep it, or say why not."""
-        name, first = candidate.name, self.validation.first
-        share = (budget.left - RESERVE * self._closing(panel)) / (1 + min(2, len(left)))
-        if candidate.name != NAIVE and share <= 0:
-            self.skipped[name] = f"no time left of {self.budget}"
+    def _conclude(self, search: Search) -> None:
+        """Take the best blend of what was tried; if that is interrupted, the best single member."""
+        if not search.members:
             return
         try:
-            hyper: dict[str, Any] = {"seed": self.seed}
-            if candidate.kind != "local":
-                sized = self._sized(candidate, first, share, budget)
-                if sized is None:
-                    self.skipped[name] = f"too little time left of {self.budget}"
-                    return
-                hyper |= sized
-            began = time.perf_counter()
-            model = registry.create(name, horizon=self.horizon, **hyper)
-            if candidate.kind != "local":
-                fit(model, first, progress=False)
-            fitted = time.perf_counter()
-            quantiles = self.validation.forecast(model, refit=candidate.kind == "local")
-        except DemandcastError as error:
-            self.skipped[name] = str(error)
-            return
-        member = Member(
-            name, candidate.kind, model, quantiles, fitted - began, time.perf_counter() - fitted
+            evidence = search.evidence()
+            self._weigh(search.members, evidence, search.allowed(evidence))
+        except KeyboardInterrupt:
+            best = int(np.argmax(search.shares()))
+            self.blend = Blend(np.eye(len(search.members))[best], {}, False)
+            self.adjustment, self.rounds = None, False
+            log.warning("auto was interrupted; %s is taken", search.members[best].name)
+        assert self.blend is not None
+        weight = np.max([self.blend.shared, *self.blend.by_group.values()], axis=0)
+        kept = np.flatnonzero(weight > 0)
+        for member in (search.members[i] for i in kept):
+            if member.kind == "local":
+                member.models[0].fit(search.panel)
+        self.members = [search.members[i] for i in kept]
+        self.blend = Blend(
+            self.blend.shared[kept],
+            {code: own[kept] for code, own in self.blend.by_group.items()},
+            self.blend.mixed,
         )
-        self.members.append(member)
 
-    def _sized(
-        self, candidate: Candidate, panel: Panel, share: float, budget: Budget
-    ) -> dict[str, Any] | None:
-        """Hyper-parameters by which a training fits into its share of the time; None where none do."""
-        kind: Any = registry.get(candidate.name)
-        if candidate.kind == "network":
-            if budget.steps is not None:
-                return {"max_steps": budget.steps}
-            wanted = int(kind.defaults()["max_steps"])
-            trial = kind(horizon=self.horizon, seed=self.seed, max_steps=8)
-            began = time.perf_counter()
-            fit(trial, panel, progress=False)
-            fixed = time.perf_counter() - began - trial.log.seconds
-            steps = int((share - 2 * fixed) / max(trial.log.seconds / 8, 1e-6))
-            return {"max_steps": min(wanted, steps)} if steps >= FEWEST_STEPS else None
-        if budget.seconds is None:
-            return {}
-        defaults = kind.defaults()
-        began = time.perf_counter()
-        kind(horizon=self.horizon, rows=FEWEST_ROWS, trees=5).fit(panel)
-        unit = (time.perf_counter() - began) / (5 * FEWEST_ROWS)  # seconds for a row and a tree
-        rows = int(share / (unit * defaults["trees"]))
-        return {"rows": min(defaults["rows"], rows)} if rows >= FEWEST_ROWS else None
-
-    def _closing(self, panel: Panel) -> float:
-        """Seconds that the members tried so far would take to forecast, the best of them refitted."""
-        rows = max(1, self.validation.n_rows)
-        predict = sum(m.predict_seconds for m in self.members) * panel.n_series / rows
-        learned = [m.fit_seconds for m in self.members if m.kind != "local"]
-        return predict + max(learned, default=0.0)
-
-    def _weigh(self, panel: Panel, budget: Budget) -> None:
-        """Choose weights, calibration and rounding on the validation.
-
-        No weight for what loses to the seasonal naive, nor for what would take half of the time left
-        to forecast all series.
-        """
-        if not self.members:
-            return
-        each = panel.n_series / max(1, self.validation.n_rows)
-        slow = np.array([m.predict_seconds * each > budget.left / 2 for m in self.members])
-        evidence = self.validation.evidence(np.stack([m.quantiles for m in self.members]))
-        losses = np.array([evidence.loss(m.quantiles) for m in self.members])
-        naive = next((i for i, m in enumerate(self.members) if m.name == NAIVE), None)
-        allowed = losses < losses[naive] if naive is not None else np.ones(len(losses), bool)
-        allowed &= ~slow
-        if not allowed.any():
-            allowed = np.arange(len(losses)) == (naive if naive is not None else losses.argmin())
+    def _weigh(self, members: list[Member], evidence: Evidence, allowed: NDArray[np.bool_]) -> None:
+        """Choose weights, calibration and rounding on the validation."""
         self.blend = choose(evidence, allowed)
         weights = self.blend.weights(evidence.group)
         blended = self.blend.combine(evidence.quantiles, weights, LEVELS)
@@ -253,19 +184,26 @@ class Auto(Forecaster):
         counts = self.validation.whole()
         if counts.any():
             rounded = np.where(counts[:, None], np.rint(blended), blended).astype(np.float32)
-            self.rounds = evidence.loss(rounded) < (1 + GAIN) * evidence.loss(blended)
+            lost = [
+                float((evidence.pinball(q) * evidence.weight).sum()) for q in (blended, rounded)
+            ]
+            self.rounds = lost[1] < (1 + GAIN) * lost[0]
             blended = rounded if self.rounds else blended
-        self._board = self._scores(evidence.actual, blended, weights.mean(0))
+        self._board = self._scores(members, evidence.actual, blended, weights.mean(0))
 
     def _scores(
-        self, actual: NDArray[np.float64], blended: Floats, weights: NDArray[np.float64]
+        self,
+        members: list[Member],
+        actual: NDArray[np.float64],
+        blended: Floats,
+        weights: NDArray[np.float64],
     ) -> pl.DataFrame:
         """One row a method, the blend first."""
         low, high = LEVELS.index(0.1), LEVELS.index(0.9)
         some = [LEVELS.index(level) for level in DECILES]
         rows = []
         every = [(self.name, blended, 1.0, None), *(
-            (m.name, m.quantiles, float(w), m) for m, w in zip(self.members, weights, strict=True)
+            (m.name, m.quantiles, float(w), m) for m, w in zip(members, weights, strict=True)
         )]  # fmt: skip
         for name, quantiles, weight, member in every:
             inside = (actual >= quantiles[:, low]) & (actual <= quantiles[:, high])
@@ -288,43 +226,13 @@ class Auto(Forecaster):
         first = ("model", "wql", "vs_seasonal_naive", "coverage_80", "weight")
         return board.select(*first, "fit_seconds", "predict_seconds").sort("wql")
 
-    def _refit(self, panel: Panel, budget: Budget) -> None:
-        """Fit members that learn, and have weight, on the whole history, the heaviest first."""
-        if self.blend is None:
-            return
-        tables = [self.blend.shared, *self.blend.by_group.values()]
-        weight = np.max(tables, axis=0)
-        used = [i for i in np.argsort(-weight) if weight[i] > 0]
-        rows = max(1, self.validation.n_rows)
-        predict = sum(self.members[i].predict_seconds for i in used) * panel.n_series / rows
-        for i in used:
-            member = self.members[i]
-            if member.kind == "local":
-                continue
-            if budget.left < RESERVE * (member.fit_seconds + predict):
-                continue
-            model = registry.create(member.name, **member.model.hyperparameters())
-            fit(model, panel, progress=False)
-            member.model = model
-        for i, member in enumerate(self.members):
-            if member.kind == "local" and weight[i] > 0:
-                member.model.fit(panel)
-        kept = [i for i in range(len(self.members)) if weight[i] > 0]
-        self.members = [self.members[i] for i in kept]
-        self.blend = Blend(
-            self.blend.shared[kept],
-            {code: own[kept] for code, own in self.blend.by_group.items()},
-            self.blend.mixed,
-        )
-
     def _fall_back(self, panel: Panel) -> None:
         """Nothing could be measured: the seasonal naive and the empirical forecast, half and half."""
         made = [
             registry.create(name, horizon=self.horizon, seed=self.seed)
             for name in (NAIVE, "empirical")
         ]
-        empty = np.zeros((0, len(LEVELS)), np.float32)
-        self.members = [Member(m.name, "local", m.fit(panel), empty, 0.0, 0.0) for m in made]
+        self.members = [_member(m.fit(panel), kind="local") for m in made]
         self.blend = Blend(np.array([0.5, 0.5]), {}, False)
         self.skipped["validation"] = (
             "it was interrupted before anything was scored"
@@ -358,9 +266,9 @@ class Auto(Forecaster):
         shape = (panel.n_series, self.horizon)
         parts, means = [], []
         for member in self.members:
-            found = member.model.predict(panel, levels=LEVELS)
-            parts.append(found.quantiles.reshape(-1, len(LEVELS)))
-            means.append(found.mean)
+            found, mean = member.forecast(panel, LEVELS)
+            parts.append(found.reshape(-1, len(LEVELS)))
+            means.append(mean)
         each = np.repeat(weights, self.horizon, 0)
         grid = blend.combine(np.stack(parts), each, LEVELS)
         mean = np.einsum("mnh,nm->nh", np.stack(means), weights.astype(np.float32))
@@ -385,9 +293,9 @@ class Auto(Forecaster):
         """Paths of the heaviest member that draws them, else of the seasonal naive."""
         assert self.blend is not None
         for i in np.argsort(-self.blend.shared):
-            member = self.members[i]
-            if "paths" in member.model.gives:
-                found = member.model.predict(panel, levels=[0.5], n_samples=n_samples).samples
+            model = self.members[i].models[0]
+            if "paths" in model.gives:
+                found = model.predict(panel, levels=[0.5], n_samples=n_samples).samples
                 if found is not None:
                     return np.asarray(found, np.float32)
         naive = registry.create(NAIVE, horizon=self.horizon, seed=self.seed)
@@ -449,13 +357,18 @@ class Auto(Forecaster):
         """Write every member into a folder of its own, and how they are blended."""
         blend = self._fitted()
         folder = Path(path)
-        for i, member in enumerate(self.members):
-            member.model.save(folder / f"member_{i}_{member.name}")
+        places = [
+            [f"member_{i}_{m.name}" + (f"_{k}" if k else "") for k in range(len(m.models))]
+            for i, m in enumerate(self.members)
+        ]
+        for member, own in zip(self.members, places, strict=True):
+            for model, place in zip(member.models, own, strict=True):
+                model.save(folder / place)
         facts = {
             "format": 1,
             "model": self.name,
             "hyperparameters": self.hyperparameters(),
-            "members": [f"member_{i}_{m.name}" for i, m in enumerate(self.members)],
+            "members": places,
             "shared": blend.shared.tolist(),
             "by_group": {str(code): own.tolist() for code, own in blend.by_group.items()},
             "mixed": blend.mixed,
@@ -472,10 +385,9 @@ class Auto(Forecaster):
         """The model of a run folder; see `demandcast.load`."""
         model = cls(**facts["hyperparameters"])
         try:
-            for name in facts["members"]:
-                loaded = registry.load(folder / name)
-                empty = np.zeros((0, len(LEVELS)), np.float32)
-                model.members.append(Member(loaded.name, "", loaded, empty, 0.0, 0.0))
+            for places in facts["members"]:
+                loaded = [registry.load(folder / place) for place in places]
+                model.members.append(_member(*loaded))
             by_group = {int(code): np.array(own) for code, own in facts["by_group"].items()}
             model.blend = Blend(np.array(facts["shared"]), by_group, facts["mixed"])
             if facts["shifts"] is not None:
@@ -517,6 +429,12 @@ def auto(
         (14, 9)
     """
     return Auto(horizon, h=h, **settings).fit(panel, progress=progress)
+
+
+def _member(*models: Forecaster, kind: str = "") -> Member:
+    """A member that nothing is known of but its fits."""
+    none = np.zeros((0, len(LEVELS)), np.float32)
+    return Member(models[0].name, kind, list(models), none, none[:, 0])
 
 
 def _names(value: Any) -> tuple[str, ...]:

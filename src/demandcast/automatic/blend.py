@@ -9,19 +9,25 @@ wider where members disagree. Both are measured, and so are weights by class.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.evaluate.stock import spec
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
+DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 ROUNDS = 25  # members added at most
 SHARED = 200.0  # series' worth of the shared weights in those of a class
 FEWEST = 40  # series from which a class has weights of its own
 EVEN = 100.0  # values' worth of even weights in those chosen
 LEAST = 0.01  # weights below are none
+MOST = 40_000  # rows that weights are chosen on
+SPEC = 400  # series and folds that they are chosen on by a metric that looks at whole horizons
 BLOCK = 20_000  # rows mixed at once
 GAIN = 0.002  # of the loss, cross-fitted, from which a refinement is taken
 
@@ -32,28 +38,60 @@ class Evidence:
 
     Attributes:
         quantiles: (M, R, Q), R rows of series and fold times steps.
+        means: (M, R).
         actual: (R,); all observed.
         levels: (Q,).
+        metric: What weights are chosen by: "wql", "sql", "mase", "rmsse" or "spec".
         weight: What a row's loss counts, (R,); 1 for losses that are summed.
-        scored: Which levels the loss is of, (Q,).
         group: Class of demand of each row, (R,).
         series: A number for the series of each row, (R,).
+        cell: A number for the series and fold of each row, (R,), never decreasing.
+        step: Steps ahead of each row, from 0, (R,).
     """
 
     quantiles: Floats
+    means: Floats
     actual: Doubles
     levels: tuple[float, ...]
+    metric: str
     weight: Doubles
-    scored: NDArray[np.bool_]
     group: Ints
     series: Ints
+    cell: Ints
+    step: Ints
 
-    def loss(self, quantiles: Floats, rows: NDArray[np.bool_] | slice = slice(None)) -> float:
-        """Weighted pinball loss of forecasts (R, Q), over some rows."""
-        levels = np.array(self.levels, np.float32)[self.scored]
-        error = self.actual[rows, None].astype(np.float32) - quantiles[..., self.scored]
-        each = np.maximum(levels * error, (levels - 1) * error).sum(-1)
-        return float((each * self.weight[rows]).sum())
+    def some(self, rows: Any) -> Evidence:
+        """Some of the rows."""
+        cut = {
+            k: getattr(self, k)[rows]
+            for k in ("actual", "weight", "group", "series", "cell", "step")
+        }
+        return replace(self, quantiles=self.quantiles[:, rows], means=self.means[:, rows], **cut)
+
+    def loss(self, quantiles: Floats, means: Floats) -> float:
+        """The metric of forecasts (R, Q) with means (R,), but for a factor that all share."""
+        if self.metric == "rmsse":
+            squares = (self.actual - means) ** 2 * self.weight**2
+            count = np.maximum(np.bincount(self.cell), 1)
+            return float(np.sqrt(np.bincount(self.cell, squares) / count).sum())
+        if self.metric == "spec":
+            _, row = np.unique(self.cell, return_inverse=True)
+            came = np.full(
+                (int(row.max(initial=-1)) + 1, int(self.step.max(initial=-1)) + 1), np.nan
+            )
+            median = np.zeros(came.shape)
+            came[row, self.step] = np.maximum(self.actual, 0)
+            median[row, self.step] = np.maximum(quantiles[:, self.levels.index(0.5)], 0)
+            return float(np.nansum(spec(came, median)))
+        return float((self.pinball(quantiles) * self.weight).sum())
+
+    def pinball(self, quantiles: Floats) -> Doubles:
+        """Pinball loss of each row, (R,), over the deciles; for mase of the median."""
+        wanted = (0.5,) if self.metric == "mase" else DECILES
+        some = [self.levels.index(level) for level in wanted]
+        levels = np.array(wanted, np.float32)
+        error = self.actual[:, None].astype(np.float32) - quantiles[:, some]
+        return np.asarray(np.maximum(levels * error, (levels - 1) * error).sum(-1), np.float64)
 
 
 @dataclass(frozen=True)
@@ -87,42 +125,47 @@ class Blend:
             return np.concatenate([np.zeros((0, len(levels)), np.float32), *parts])
         return np.asarray(np.einsum("mrq,rm->rq", quantiles, weights.astype(np.float32)))
 
+    def mean(self, means: Floats, weights: Doubles) -> Floats:
+        """Means (M, R) of members with weights (R, M) as one, (R,)."""
+        return np.asarray(np.einsum("mr,rm->r", means, weights.astype(np.float32)))
+
 
 def choose(evidence: Evidence, allowed: NDArray[np.bool_]) -> Blend:
     """The blend of least loss among the members allowed; refinements only where they cross-validate."""
-    everywhere = np.ones(len(evidence.actual), np.bool_)
-    shared = select(evidence, everywhere, allowed)
+    shared = select(evidence, allowed)
     groups = {}
     if _gain(evidence, allowed) > GAIN:
-        groups = _by_group(evidence, everywhere, allowed, shared)
+        groups = _by_group(evidence, allowed, shared)
     blends = [Blend(shared, groups, how) for how in (False, True)]  # averaged, mixed
-    weights = blends[0].weights(evidence.group)
-    averaged, mixed = (
-        evidence.loss(blend.combine(evidence.quantiles, weights, evidence.levels))
-        for blend in blends
-    )
+    averaged, mixed = (_loss(evidence, blend) for blend in blends)
     return blends[mixed < (1 - GAIN) * averaged]
 
 
-def select(evidence: Evidence, rows: NDArray[np.bool_], allowed: NDArray[np.bool_]) -> Doubles:
-    """Weights by forward selection on some rows, (M,).
+def select(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
+    """Weights by forward selection, (M,).
 
     Few values tell little of who is best: then they are drawn towards the same for all.
     """
+    count = len(evidence.actual)
+    if evidence.metric == "spec" or count > MOST:  # whole series and folds, spread over the panel
+        cells = np.unique(evidence.cell)
+        room = SPEC if evidence.metric == "spec" else max(1, MOST * len(cells) // max(1, count))
+        evidence = evidence.some(np.isin(evidence.cell, cells[:: max(1, len(cells) // room)]))
     members = np.flatnonzero(allowed)
-    part = evidence.quantiles[:, rows]
     counts = np.zeros(len(allowed))
-    total = np.zeros(part.shape[1:], np.float32)
+    total, mean = np.zeros_like(evidence.quantiles[0]), np.zeros_like(evidence.means[0])
     best, kept = np.inf, counts
     for size in range(1, ROUNDS + 1):
-        losses = [evidence.loss((total + part[m]) / size, rows) for m in members]
+        losses = [
+            evidence.loss((total + evidence.quantiles[m]) / size, (mean + evidence.means[m]) / size)
+            for m in members
+        ]
         chosen = members[int(np.argmin(losses))]
         counts = counts.copy()
         counts[chosen] += 1
-        total = total + part[chosen]
+        total, mean = total + evidence.quantiles[chosen], mean + evidence.means[chosen]
         if min(losses) < best:
             best, kept = min(losses), counts
-    count = int(rows.sum())
     even = allowed / allowed.sum()
     weights = (count * kept / kept.sum() + EVEN * even) / (count + EVEN)
     weights = np.where(weights < LEAST, 0, weights)
@@ -130,18 +173,15 @@ def select(evidence: Evidence, rows: NDArray[np.bool_], allowed: NDArray[np.bool
 
 
 def _by_group(
-    evidence: Evidence,
-    rows: NDArray[np.bool_],
-    allowed: NDArray[np.bool_],
-    shared: Doubles,
+    evidence: Evidence, allowed: NDArray[np.bool_], shared: Doubles
 ) -> dict[int, Doubles]:
     """Weights of each class with series enough, drawn towards the shared ones."""
     found = {}
     for code in np.unique(evidence.group):
-        own = rows & (evidence.group == code)
+        own = evidence.group == code
         count = len(np.unique(evidence.series[own]))
         if count >= FEWEST:
-            weights = select(evidence, own, allowed)
+            weights = select(evidence.some(own), allowed)
             found[int(code)] = (count * weights + SHARED * shared) / (count + SHARED)
     return found
 
@@ -150,22 +190,23 @@ def _gain(evidence: Evidence, allowed: NDArray[np.bool_]) -> float:
     """By how much weights by class lower the loss of series they were not chosen on, as a share."""
     half = evidence.series % 2 == 0
     plain = refined = 0.0
-    for rows, others in ((half, ~half), (~half, half)):
-        if not rows.any() or not others.any():
-            return 0.0
-        shared = select(evidence, rows, allowed)
-        groups = _by_group(evidence, rows, allowed, shared)
+    if half.all() or not half.any():
+        return 0.0
+    for rows in (half, ~half):
+        chosen, judged = evidence.some(rows), evidence.some(~rows)
+        shared = select(chosen, allowed)
+        groups = _by_group(chosen, allowed, shared)
         if not groups:
             return 0.0
-        for blend in (Blend(shared, {}, False), Blend(shared, groups, False)):
-            weights = blend.weights(evidence.group[others])
-            part = evidence.quantiles[:, others]
-            loss = evidence.loss(blend.combine(part, weights, evidence.levels), others)
-            if blend.by_group:
-                refined += loss
-            else:
-                plain += loss
+        plain += _loss(judged, Blend(shared, {}, False))
+        refined += _loss(judged, Blend(shared, groups, False))
     return 1 - refined / plain if plain else 0.0
+
+
+def _loss(evidence: Evidence, blend: Blend) -> float:
+    weights = blend.weights(evidence.group)
+    blended = blend.combine(evidence.quantiles, weights, evidence.levels)
+    return evidence.loss(blended, blend.mean(evidence.means, weights))
 
 
 def mixture(quantiles: Floats, weights: Doubles, levels: Sequence[float]) -> Floats:

@@ -67,8 +67,8 @@ def pays(evidence: Evidence, quantiles: Floats, stretch: Ints, groups: int, gain
     before = after = 0.0
     for rows in (half, ~half):
         found = Adjustment.of(evidence, quantiles, stretch, groups, rows)
-        others = ~rows
-        moved = found.apply(quantiles[others], evidence.group[others], stretch[others])
-        before += evidence.loss(quantiles[others], others)
-        after += evidence.loss(moved, others)
+        judged = evidence.some(~rows)
+        moved = found.apply(quantiles[~rows], judged.group, stretch[~rows])
+        before += float((judged.pinball(quantiles[~rows]) * judged.weight).sum())
+        after += float((judged.pinball(moved) * judged.weight).sum())
     return after < (1 - gain) * before

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
+from typing import Any
 
 from demandcast import registry
 from demandcast.errors import ConfigError
@@ -12,13 +13,13 @@ from demandcast.panel.panel import Panel
 
 NAIVE = "seasonal_naive"
 INSTANT = (
-    NAIVE, "window_average", "empirical", "level_shape", "theta", "ets", "ses", "tsb", "imapa",
-    "analogues", "damped_counts", "multi_stage",
+    NAIVE, "window_average", "empirical", "level_shape", "theta", "ses", "tsb", "imapa",
+    "analogues", "damped_counts", "multi_stage", "ets",
 )  # fmt: skip
 SLOW_MOVERS = ("empirical", "tsb", "imapa", "analogues", "damped_counts", "multi_stage")
 SMOOTH = ("theta", "ets")
 TREES = ("lightgbm",)
-NETWORKS = ("nhits", "tsmixer", "mqrnn", "deepar")
+NETWORKS = ("tsmixer", "nhits", "tide", "deepar", "mqcnn", "tft", "patchtst")
 ZEROS = 0.02  # share of zeros from which methods for slow movers are worth a try
 MOSTLY = 0.5  # share from which those for smooth series are not
 FEW = 2_000  # observed values below which nothing is learned that the instant methods do not know
@@ -30,6 +31,7 @@ class Candidate:
 
     name: str
     kind: str
+    hyper: dict[str, Any] = field(default_factory=dict)
 
 
 def candidates(
@@ -69,7 +71,7 @@ def candidates(
             left_out[name] = "lightgbm is not installed; pip install 'demandcast[trees]'"
         else:
             found.append(Candidate(name, _kind(name)))
-    return sorted(found, key=lambda c: c.name != NAIVE), left_out
+    return sorted(found, key=lambda c: (c.name != NAIVE, c.kind != "local")), left_out
 
 
 def _kind(name: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +19,8 @@ from demandcast.panel.panel import Panel
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-DECILES = LEVELS[2:11]
 VALUES = 120_000  # series x steps looked at over all folds, at most
-METRICS = ("wql", "sql", "mase")
+METRICS = ("wql", "sql", "mase", "rmsse", "spec")
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,24 @@ class Validation:
 
     @classmethod
     def of(
-        cls, panel: Panel, horizon: int, folds: int, metric: str, rng: np.random.Generator
+        cls,
+        panel: Panel,
+        horizon: int,
+        folds: int,
+        metric: str,
+        rng: np.random.Generator,
+        values: int = VALUES,
     ) -> Validation:
-        """The last `folds` horizons, or a quarter of the longest history where that is less."""
+        """The last `folds` horizons, or a quarter of the longest history where that is less.
+
+        Args:
+            panel: The whole history.
+            horizon: Steps to forecast.
+            folds: Cutoffs wanted.
+            metric: One of `METRICS`.
+            rng: Draws the series that are scored, where they are more than `values` allow.
+            values: Series x steps looked at over all folds, at most.
+        """
         longest = int(panel.lengths.max(initial=0))
         ahead = min(horizon, longest // 4)
         count = min(folds, longest // (4 * ahead)) if ahead else 0
@@ -56,7 +72,7 @@ class Validation:
             known = panel.drop_last(steps)
             series = np.flatnonzero(panel.lengths > steps)
             if keep is None:
-                room = max(50, VALUES // (ahead * count))
+                room = max(50, values // (ahead * count))
                 keep = np.sort(rng.permutation(panel.n_series)[:room])
             rows = np.flatnonzero(np.isin(series, keep))
             actual = known.future_target(ahead)[rows]
@@ -71,50 +87,59 @@ class Validation:
         return self.folds[0].known
 
     @property
+    def held_out(self) -> float:
+        """Share of the history, as of the middle series, that is held out."""
+        known = float(np.median(self.first.lengths))
+        steps = self.ahead * len(self.folds)
+        return steps / (known + steps)
+
+    @property
     def n_rows(self) -> int:
         """Series forecast in one pass over the folds."""
         return sum(len(fold.rows) for fold in self.folds)
 
-    def forecast(self, model: Forecaster, *, refit: bool) -> Floats:
-        """Quantiles at `LEVELS` of what was observed, (R, Q).
+    def forecast(self, model: Forecaster, *, refit: bool) -> tuple[Floats, Floats]:
+        """Quantiles at `LEVELS` of what was observed, (R, Q), and means, (R,).
 
         Args:
             model: Fitted, or one whose `fit` is free.
             refit: Whether to fit at each cutoff.
         """
-        parts = []
+        quantiles, means = [], []
         for fold in self.folds:
             known = fold.known.select(fold.rows)
             if refit:
                 model.fit(known)
-            quantiles = model.predict(known, levels=LEVELS).quantiles[:, : self.ahead]
-            parts.append(quantiles[~np.isnan(fold.actual)])
-        return np.concatenate(parts)
+            found = model.predict(known, levels=LEVELS)
+            seen = ~np.isnan(fold.actual)
+            quantiles.append(found.quantiles[:, : self.ahead][seen])
+            means.append(found.mean[:, : self.ahead][seen])
+        return np.concatenate(quantiles), np.concatenate(means)
 
-    def evidence(self, quantiles: Floats) -> Evidence:
-        """Of forecasts (M, R, Q)."""
+    def evidence(self, quantiles: Floats, means: Floats) -> Evidence:
+        """Of forecasts (M, R, Q) with means (M, R)."""
         seen = [~np.isnan(fold.actual) for fold in self.folds]
+        sizes = [s.sum(1) for s in seen]
 
-        def spread(
-            values: list[NDArray[np.int64]] | list[NDArray[np.float64]],
-        ) -> NDArray[np.float64]:
-            return np.concatenate(
-                [np.repeat(v, s.sum(1)) for v, s in zip(values, seen, strict=True)]
-            ).astype(np.float64)
+        def spread(values: list[Any]) -> NDArray[Any]:
+            return np.concatenate([np.repeat(v, n) for v, n in zip(values, sizes, strict=True)])
 
         actual = np.concatenate([f.actual[s] for f, s in zip(self.folds, seen, strict=True)])
         weight = np.ones(len(actual))
-        if self.metric != "wql":
-            weight = spread([_per_series(fold) for fold in self.folds])
-        scored = np.isin(LEVELS, DECILES if self.metric != "mase" else (0.5,))
+        if self.metric in ("sql", "mase", "rmsse"):
+            weight = spread([_per_series(fold, self.metric) for fold in self.folds])
+        firsts = np.cumsum([0, *(len(fold.rows) for fold in self.folds)])
         return Evidence(
             quantiles,
+            means,
             actual.astype(np.float64),
             LEVELS,
+            self.metric,
             weight,
-            scored,
-            spread([fold.group for fold in self.folds]).astype(np.int64),
-            spread([fold.series for fold in self.folds]).astype(np.int64),
+            spread([fold.group for fold in self.folds]),
+            spread([fold.series for fold in self.folds]),
+            spread([np.arange(a, b) for a, b in pairwise(firsts)]),
+            np.concatenate([np.nonzero(s)[1] for s in seen]),
         )
 
     def stretch(self) -> Ints:
@@ -138,10 +163,16 @@ def codes(panel: Panel) -> Ints:
     return np.array([place[kind] for kind in panel.profile()["class"]], np.int64)
 
 
-def _per_series(fold: Fold) -> NDArray[np.float64]:
+def _per_series(fold: Fold, metric: str) -> NDArray[np.float64]:
     """What a row of each series counts in a metric that is averaged over series; 0 without a scale."""
     known = fold.known.select(fold.rows)
     past = known.padded_history(int(known.lengths.max()))
+    if metric == "rmsse":
+        change = np.diff(past.astype(np.float64), axis=1) ** 2
+        seen = ~np.isnan(change)
+        count = seen.sum(1)
+        scale = np.sqrt(np.where(seen, change, 0).sum(1) / np.maximum(count, 1))
+        return np.where(scale > 0, 1 / np.where(scale > 0, scale, 1), 0.0)
     scale = seasonal_error(past, period=known.freq.period)
     steps = np.maximum((~np.isnan(fold.actual)).sum(1), 1)
     return np.where(scale > 0, 1 / np.where(scale > 0, scale, 1) / steps, 0.0)

@@ -11,6 +11,7 @@ squared error.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -42,6 +43,9 @@ from demandcast.trees.table import Table
 from demandcast.windows.features import Features
 
 GRID = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)  # levels with trees of their own
+FEWER = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)  # for hurried fits: six tenths of the time
+FEWEST = 20  # trees of each level, whatever the time
+FASTEST = 0.2  # learning rate of the fewest trees
 RARE = 0.01  # share of zeros up to which the target is counted from the last seasons
 ROWS = 100_000  # of a table made at once in prediction
 
@@ -56,6 +60,7 @@ class LightGBMConfig:
     leaves: int = 31  # of one tree, at most
     least: int = 40  # rows in a leaf, at least
     columns: float = 0.6  # share of the columns that each tree may read
+    levels: tuple[float, ...] = GRID  # quantile levels with trees of their own
     rows: int = 200_000  # learned from, drawn from all series, cutoffs and steps
     rho: float = 0.5  # a row weighs scale^rho: 1 suits errors summed over series, 0 errors averaged
     base: bool | None = (
@@ -74,6 +79,9 @@ class LightGBMConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it is above 0 and at most 1")
         if not 0 <= self.rho <= 1:
             raise ConfigError(f"rho is {self.rho!r}; it is between 0 and 1")
+        object.__setattr__(self, "levels", check_levels(self.levels))
+        if len(self.levels) < 2:
+            raise ConfigError(f"levels are {list(self.levels)}; name two or more")
 
 
 class LightGBM(Forecaster):
@@ -91,6 +99,7 @@ class LightGBM(Forecaster):
         self.horizon = self.config.horizon
         self.based = False
         self.unit = 1.0
+        self.grown = 0  # trees of each level
         self.boosters: dict[str, str] | None = None  # level or "mean" -> LightGBM's own text
         self.features: Features | None = None
         self.periods: tuple[int, ...] = (1,)
@@ -104,14 +113,20 @@ class LightGBM(Forecaster):
     def hyperparameters(self) -> dict[str, Any]:
         return asdict(self.config)
 
-    def fit(self, panel: Panel) -> LightGBM:
+    def fit(self, panel: Panel, *, seconds: float | None = None) -> LightGBM:
         """Learn from rows drawn over the history of every series, always from the start.
+
+        Args:
+            panel: What to learn from.
+            seconds: The time there is: with less than all trees want, fewer are grown at a higher
+                learning rate, as many of each level.
 
         Raises:
             MissingExtraError: LightGBM is not installed.
             DataError: No series has two observed steps.
         """
         lightgbm = _lightgbm()
+        began = time.perf_counter()
         longest = int(panel.lengths.max())
         self.features = Features.of(panel, ())
         self.periods = tuple(p for p in panel.freq.periods if 2 * p <= longest) or (1,)
@@ -134,15 +149,40 @@ class LightGBM(Forecaster):
             params=self._options(),
             free_raw_data=False,
         )
-        self.boosters = {}
-        for level in GRID:
-            options = self._options() | {"objective": "quantile", "alpha": level}
-            grown = lightgbm.train(options, data, num_boost_round=self.config.trees)
-            self.boosters[f"{level:g}"] = grown.model_to_string()
-        options = self._options() | {"objective": "regression"}
-        grown = lightgbm.train(options, data, num_boost_round=self.config.trees)
-        self.boosters["mean"] = grown.model_to_string()
+        left = None if seconds is None else seconds - (time.perf_counter() - began)
+        self.boosters = self._grow(lightgbm, data, left)
         return self
+
+    def _grow(self, lightgbm: Any, data: Any, seconds: float | None) -> dict[str, str]:
+        """Trees for every level and the mean, a round of one each at a time, as LightGBM's own text."""
+        kinds: dict[str, dict[str, Any]] = {
+            f"{level:g}": {"objective": "quantile", "alpha": level} for level in self.config.levels
+        }
+        kinds["mean"] = {"objective": "regression"}
+        data.construct()
+        began, wanted = time.perf_counter(), self.config.trees
+        growing = {
+            name: lightgbm.Booster(self._options() | kind, data) for name, kind in kinds.items()
+        }
+        self.grown = 0
+        while self.grown < wanted:
+            for booster in growing.values():
+                booster.update()
+            self.grown += 1
+            if seconds is not None and self.grown == 2:
+                affordable = int(2 * seconds / (time.perf_counter() - began))
+                wanted = min(wanted, max(FEWEST, affordable))
+                whole = self.config.trees * self.config.learning_rate
+                rate = max(self.config.learning_rate, min(FASTEST, whole / wanted))
+                for booster in growing.values() if wanted < self.config.trees else ():
+                    booster.reset_parameter({"learning_rate": rate})
+            if (
+                seconds is not None
+                and self.grown >= FEWEST
+                and time.perf_counter() > began + seconds
+            ):
+                break
+        return {name: booster.model_to_string() for name, booster in growing.items()}
 
     def _options(self) -> dict[str, Any]:
         c = self.config
@@ -205,7 +245,7 @@ class LightGBM(Forecaster):
             part = (len(some), self.horizon)
             mean[some] = found.pop("mean").reshape(part)
             grid = np.sort(np.stack([*found.values()], -1), -1)  # quantiles never cross
-            quantiles[some] = between(grid, GRID, levels).reshape(*part, -1)
+            quantiles[some] = between(grid, self.config.levels, levels).reshape(*part, -1)
         floors = panel.floors()
         quantiles = np.maximum(quantiles, floors[:, None, None])
         mean = np.maximum(mean, floors[:, None])
@@ -231,7 +271,8 @@ class LightGBM(Forecaster):
     @classmethod
     def restore(cls, folder: Path, facts: dict[str, Any]) -> LightGBM:
         """The model of a run folder; see `demandcast.load`."""
-        model = cls(**facts["hyperparameters"])
+        hyper = facts["hyperparameters"]
+        model = cls(**hyper | {"levels": tuple(hyper.get("levels", GRID))})
         model.features = Features.from_dict(facts["features"])
         model.periods, model.windows = tuple(facts["periods"]), tuple(facts["windows"])
         model.based, model.unit = facts["based"], facts["unit"]

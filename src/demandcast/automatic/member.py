@@ -1,0 +1,55 @@
+"""A method that was tried: its fits, what it forecast in validation, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.forecaster import Forecaster
+from demandcast.panel.panel import Panel
+
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class Member:
+    """A candidate that was fitted, and how it did.
+
+    Attributes:
+        name: As on the leaderboard; the method's, where it is tried once.
+        kind: What its cost depends on: "local", "trees" or "network"; "" once loaded.
+        models: Its fits, whose quantiles are averaged.
+        quantiles: In validation, (R, Q).
+        means: The same, (R,).
+        fit_seconds: Of one fit.
+        predict_seconds: Of the validation.
+        share: How much of its usual training the time allowed, 1 for all of it.
+        whole: Whether it was fitted on the whole history.
+    """
+
+    name: str
+    kind: str
+    models: list[Forecaster]
+    quantiles: Floats
+    means: Floats
+    fit_seconds: float = 0.0
+    predict_seconds: float = 0.0
+    share: float = 1.0
+    whole: bool = False
+    hyper: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def learns(self) -> bool:
+        """Whether fits cost something, and more of them may help."""
+        return self.kind not in ("local", "")
+
+    def forecast(self, panel: Panel, levels: Sequence[float]) -> tuple[Floats, Floats]:
+        """Quantiles (N, H, Q) and means (N, H), averaged over its fits."""
+        found = [model.predict(panel, levels=levels) for model in self.models]
+        quantiles = sum(f.quantiles for f in found) / np.float32(len(found))
+        means = sum(f.mean for f in found) / np.float32(len(found))
+        return np.asarray(quantiles, np.float32), np.asarray(means, np.float32)

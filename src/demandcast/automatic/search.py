@@ -1,0 +1,330 @@
+"""The search: what is tried, how long each fit may take, and what is done with time that is left.
+
+In this order: what is instant; a first fit of each method that learns, all with a like share of the time;
+what was not reached, and more training for what was cut short and has weight; then fits on the whole
+history, and with other seeds, of what has weight, which are averaged. Each part ends where the time that
+the forecast itself will take begins.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast import registry
+from demandcast.automatic.blend import GAIN, Blend, Evidence, select
+from demandcast.automatic.budget import Budget
+from demandcast.automatic.member import Member
+from demandcast.automatic.portfolio import NAIVE, Candidate
+from demandcast.automatic.validation import Validation
+from demandcast.errors import DemandcastError
+from demandcast.forecaster import Forecaster, fit
+from demandcast.panel.panel import Panel
+from demandcast.trees.boosting import FEWER
+
+FEWEST_STEPS = 60  # of a network; with time for fewer it is not tried
+PILOT = 8  # steps that tell how long one takes
+FEWEST_SECONDS = 2.5  # a first fit is given
+USUAL_SECONDS = 6.0  # a first fit should be given
+ROWS_PER_SECOND = 4_000  # that trees read, for each second of their share
+HURRIED = 30.0  # seconds below which trees have fewer levels
+RESERVE = 1.25  # times what the forecast is thought to take
+STALE = 0.05  # share of the history held out from which members are fitted again before all else
+FIRST = 0.45  # share of the time for first fits where all are fitted again
+FIRST_KEPT = 0.7  # and where they need not be
+LONGER = 1.5  # times the training from which it is worth another try
+AGAIN = 3  # fits of a member on the whole history at most
+QUIET = 3  # methods that learn in a row that did not help, after which no more are tried
+
+
+@dataclass
+class Search:
+    """One search over a panel.
+
+    Attributes:
+        members: What was tried and can forecast, in the order it was tried.
+        skipped: What was not, and why.
+        weighing: Seconds that the last choice of weights took.
+    """
+
+    panel: Panel
+    horizon: int
+    validation: Validation
+    budget: Budget
+    seed: int
+    said: str  # the budget in the user's words
+    members: list[Member] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    weighing: float = 0.0
+
+    # The time
+
+    @property
+    def per_row(self) -> float:
+        """Series to forecast for each one forecast in validation."""
+        return self.panel.n_series / max(1, self.validation.n_rows)
+
+    @property
+    def left(self) -> float:
+        """Seconds left for fits: without those to weigh the members and to forecast with them."""
+        used = [m for m, w in zip(self.members, self.shares(), strict=True) if w > 0]
+        predict = sum(m.predict_seconds * self.per_row * max(1, len(m.models)) for m in used)
+        return self.budget.left - RESERVE * (predict + 3 * self.weighing)
+
+    def refits(self) -> float:
+        """Seconds that fits on the whole history take of members with weight that need them."""
+        if self.validation.held_out < STALE:
+            return 0.0
+        weights = self.shares()
+        return sum(
+            m.fit_seconds * m.share
+            for m, w in zip(self.members, weights, strict=True)
+            if w > 0.05 and m.learns and not m.whole
+        )
+
+    # Parts
+
+    def instant(self, trying: list[Candidate], tick: Any) -> None:
+        """Try what has no training, the quick before the slow."""
+        for candidate in trying:
+            tick(candidate.name)
+            if candidate.name != NAIVE and self.budget.left <= 0:
+                self.skipped[candidate.name] = f"no time left of {self.said}"
+                continue
+            if candidate.name != NAIVE and self._slow(candidate):
+                self.skipped[candidate.name] = f"it would take too much of {self.said}"
+                continue
+            self.attempt(candidate, {}, None)
+
+    def learn(self, trying: list[Candidate], tick: Any) -> None:
+        """First fits, each with a like share of the time; then what was not reached, and longer ones."""
+        waiting = list(trying)
+        if self.budget.seconds is None:
+            for candidate in waiting:
+                tick(candidate.name)
+                self.attempt(candidate, self._sized(candidate, self.validation.first, None), None)
+            return
+        self.weigh()
+        part = FIRST if self.validation.held_out >= STALE else FIRST_KEPT
+        stop = self.budget.spent + part * max(0.0, self.left)
+        quiet = 0
+        while waiting and quiet < QUIET:
+            room = stop - self.budget.spent
+            count = min(len(waiting), max(1, int(room / USUAL_SECONDS)))
+            if room / count < FEWEST_SECONDS:
+                break
+            candidate = waiting.pop(0)
+            tick(candidate.name)
+            if self._learned(candidate, room / count):
+                quiet = 0 if self.weigh() > GAIN else quiet + 1
+        for candidate in waiting:
+            self.skipped[candidate.name] = f"too little time left of {self.said}"
+        if quiet >= QUIET:
+            why = f"{QUIET} methods before it had not helped"
+            self.skipped |= {candidate.name: why for candidate in waiting}
+            waiting = []
+        self._further(waiting, tick)
+
+    def _further(self, waiting: list[Candidate], tick: Any) -> None:
+        """With time left: longer training of members that were cut short, or who was not reached."""
+        tried: set[str] = set()
+        while True:
+            room = self.left - self.refits()
+            weights = self.shares()
+            cut = [
+                (w * (1 - m.share), m)
+                for m, w in zip(self.members, weights, strict=True)
+                if m.learns and w > 0.05 and m.share < 1 / LONGER and m.name not in tried
+                and room > (LONGER + 1) * m.fit_seconds
+            ]  # fmt: skip
+            if cut:
+                member = max(cut, key=lambda pair: pair[0])[1]
+                tried.add(member.name)
+                tick(f"{member.name}, longer")
+                candidate = Candidate(member.name, member.kind)
+                self._learned(candidate, min(room / 2, 4 * member.fit_seconds), instead=member)
+            elif waiting and room > 2.5 * FEWEST_SECONDS:
+                candidate = waiting.pop(0)
+                tick(candidate.name)
+                if self._learned(candidate, room / 2.5):
+                    self.skipped.pop(candidate.name, None)
+            else:
+                return
+            self.weigh()
+
+    def finish(self, tick: Any) -> None:
+        """Fit members with weight on the whole history, the heaviest first, and again while time is left."""
+        weights = self.shares()
+        order = [i for i in np.argsort(-weights) if weights[i] > 0 and self.members[i].learns]
+        steps = self.budget.seconds is None
+        for turn in range(1 if steps else AGAIN):
+            for i in order:
+                member = self.members[i]
+                again = member.predict_seconds * self.per_row * (turn > 0)
+                if not steps and self.left < 1.1 * member.fit_seconds + RESERVE * again:
+                    continue
+                if turn > 0 and weights[i] < 0.1:
+                    continue
+                tick(f"{member.name}, whole history")
+                model = self._whole(member, turn)
+                fresh = self.validation.held_out >= STALE and not member.whole
+                member.models = [model] if fresh or steps else [*member.models, model]
+                member.whole = True
+
+    def _whole(self, member: Member, turn: int) -> Forecaster:
+        """A fit on the whole history, as long as the one that was validated took."""
+        hyper = member.models[0].hyperparameters() | {"seed": self.seed + turn}
+        model = registry.create(member.name, **hyper)
+        self._fit(model, member.kind, self.panel, member.fit_seconds)
+        return model
+
+    # One candidate
+
+    def attempt(
+        self, candidate: Candidate, hyper: dict[str, Any] | None, seconds: float | None
+    ) -> Member | None:
+        """Fit and validate one candidate and keep it, or say why not."""
+        name, local = candidate.name, candidate.kind == "local"
+        if hyper is None:
+            self.skipped[name] = f"too little time left of {self.said}"
+            return None
+        try:
+            began = time.perf_counter()
+            model = registry.create(
+                name, horizon=self.horizon, **candidate.hyper, **hyper, seed=self.seed
+            )
+            if not local:
+                self._fit(model, candidate.kind, self.validation.first, seconds)
+            fitted = time.perf_counter()
+            quantiles, means = self.validation.forecast(model, refit=local)
+        except DemandcastError as error:
+            self.skipped[name] = str(error)
+            return None
+        ended = time.perf_counter()
+        share = self._share(model, candidate.kind)
+        found = Member(
+            name, candidate.kind, [model], quantiles, means, fitted - began, ended - fitted, share
+        )
+        self.members.append(found)
+        return found
+
+    def _learned(
+        self, candidate: Candidate, seconds: float, instead: Member | None = None
+    ) -> Member | None:
+        """A candidate fitted in about so many seconds; `instead` of a member if it forecast better."""
+        try:
+            hyper = self._sized(candidate, self.validation.first, seconds)
+        except DemandcastError as error:
+            self.skipped[candidate.name] = str(error)
+            return None
+        found = self.attempt(candidate, hyper, seconds)
+        if found is not None and instead is not None:
+            evidence = self.evidence()
+            new, old = (evidence.loss(m.quantiles, m.means) for m in (found, instead))
+            self.members.remove(found if old <= new else instead)
+            instead.share = max(instead.share, found.share)
+        return found
+
+    def _fit(self, model: Any, kind: str, panel: Panel, seconds: float | None) -> None:
+        if kind == "trees":
+            model.fit(panel, seconds=seconds)
+        else:
+            fit(model, panel, progress=False)
+
+    def _sized(
+        self, candidate: Candidate, panel: Panel, seconds: float | None
+    ) -> dict[str, Any] | None:
+        """Hyper-parameters by which a training fits into so many seconds; None where none do."""
+        kind: Any = registry.get(candidate.name)
+        if candidate.kind == "network":
+            if self.budget.steps is not None or seconds is None:
+                return {"max_steps": self.budget.steps}
+            wanted = int(kind.defaults()["max_steps"])
+            trial = kind(horizon=self.horizon, seed=self.seed, max_steps=PILOT, **candidate.hyper)
+            began = time.perf_counter()
+            fit(trial, panel, progress=False)
+            pilot = time.perf_counter() - began
+            fixed = pilot - trial.log.seconds
+            steps = int((seconds - pilot - fixed) / max(trial.log.seconds / PILOT, 1e-6))
+            return {"max_steps": min(wanted, steps)} if steps >= FEWEST_STEPS else None
+        if seconds is None:
+            return {}
+        rows = int(min(kind.defaults()["rows"], max(20_000, ROWS_PER_SECOND * seconds)))
+        return {"rows": rows, "levels": FEWER} if seconds < HURRIED else {"rows": rows}
+
+    def _share(self, model: Any, kind: str) -> float:
+        """How much of its usual training a fit had."""
+        if kind == "network":
+            return float(model.config.max_steps / model.defaults()["max_steps"])
+        if kind == "trees":
+            usual = model.defaults()
+            return float(model.config.rows / usual["rows"] * model.grown / usual["trees"])
+        return 1.0
+
+    def _slow(self, candidate: Candidate) -> bool:
+        """Whether a method without a training would take more than an eighth of the time."""
+        if self.budget.seconds is None or self.validation.n_rows < 200:
+            return False
+        fold = self.validation.folds[-1]
+        seconds = []
+        for count in (8, 48):
+            part = fold.known.select(fold.rows[:: max(1, len(fold.rows) // count)][:count])
+            began = time.perf_counter()
+            try:
+                registry.create(candidate.name, horizon=self.horizon).fit(part).predict(part)
+            except DemandcastError:
+                return False  # `attempt` says why
+            seconds.append(time.perf_counter() - began)
+        each = max(0.0, seconds[1] - seconds[0]) / 40
+        return each * max(self.validation.n_rows, self.panel.n_series) > self.budget.seconds / 8
+
+    # Weights so far
+
+    def evidence(self) -> Evidence:
+        """Of all members."""
+        return self.validation.evidence(
+            np.stack([m.quantiles for m in self.members]), np.stack([m.means for m in self.members])
+        )
+
+    def allowed(self, evidence: Evidence) -> NDArray[np.bool_]:
+        """Members that beat the seasonal naive, and can forecast all series in half of the time left."""
+        slow = np.array(
+            [m.predict_seconds * self.per_row > self.budget.left / 2 for m in self.members]
+        )
+        losses = np.array([evidence.loss(m.quantiles, m.means) for m in self.members])
+        naive = next((i for i, m in enumerate(self.members) if m.name == NAIVE), None)
+        found = losses < losses[naive] if naive is not None else np.ones(len(losses), bool)
+        found &= ~slow
+        if not found.any():
+            found = np.arange(len(losses)) == (naive if naive is not None else losses.argmin())
+        return np.asarray(found)
+
+    def shares(self) -> NDArray[np.float64]:
+        """Weights of the members as last chosen, 0 for those tried since, (M,)."""
+        return np.array([self._weights.get(id(m), 0.0) for m in self.members])
+
+    _weights: dict[int, float] = field(default_factory=dict)
+    _loss: float = float("inf")
+
+    def weigh(self) -> float:
+        """Choose weights by what was tried so far; returns by how much the loss fell, as a share."""
+        if not self.members:
+            return 0.0
+        began = time.perf_counter()
+        evidence = self.evidence()
+        weights = select(evidence, self.allowed(evidence))
+        self._weights = {id(m): float(w) for m, w in zip(self.members, weights, strict=True)}
+        blend = Blend(weights, {}, False)
+        rows = np.broadcast_to(weights, (len(evidence.actual), len(weights)))
+        loss = evidence.loss(
+            blend.combine(evidence.quantiles, rows, evidence.levels),
+            blend.mean(evidence.means, rows),
+        )
+        gain = 1 - loss / self._loss if np.isfinite(self._loss) and self._loss > 0 else 1.0
+        self._loss = min(loss, self._loss)
+        self.weighing = time.perf_counter() - began
+        return gain
