@@ -1,0 +1,272 @@
+"""Auto beside AutoGluon-TimeSeries, statsforecast and LightGBM through mlforecast: twelve tasks, one budget.
+
+benchmarks/accuracy/auto_peers.sh peers
+python benchmarks/accuracy/auto.py --data ../shared/data --peers peers/bin/python --budget 300
+
+The same history, the same steps held out and the same scorer for all; AutoGluon without pretrained models.
+The budget is AutoGluon's limit for fitting, to which its forecast comes on top; ours has to do both in it.
+statsforecast and mlforecast take the time they want, up to --patience. What was run is kept in --work and
+not run again. Where a task has several cutoffs, models are fitted at the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from run import DECILES, commit, table
+from tasks import TASKS, Task
+
+import demandcast as dc
+from demandcast import registry
+from demandcast.evaluate.metrics import scores
+
+CHOSEN = {  # cutoffs; a task of the issue -> its name here
+    "walmart_weekly": 1, "rossmann_top100": 1, "stallion_monthly": 1, "carparts_monthly": 1,
+    "auto_parts_monthly": 1, "m5_daily_3000": 1, "tourism_monthly": 1, "m3_monthly": 1,
+    "m4_weekly": 1, "m4_hourly": 1, "electricity_10clients_2014": 7, "gefcom2012_load": 7,
+}  # fmt: skip
+SYSTEMS = (
+    "auto",
+    "autogluon_medium_quality",
+    "autogluon_high_quality",
+    "mlforecast",
+    "autotheta",
+    "autoets",
+)
+LEVELS = (0.01, 0.05, *DECILES, 0.95, 0.99)
+MEASURES = ("wql", "mase", "coverage_80", "coverage_90", "coverage_98")
+
+
+def panels(task: Task, data: Path, folds: int) -> tuple[dc.Panel, list[dc.Panel]]:
+    """The whole panel, and what was known at each cutoff."""
+    whole = task.load(data)
+    h = task.horizon
+    return whole, [whole.drop_last(h * (folds - k)) for k in range(folds)]
+
+
+def export(folder: Path, task: Task, known: list[dc.Panel]) -> None:
+    """The task as tables that the peers read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    panel = known[0]
+    freq = panel.schema.freq
+    facts = {
+        "horizon": task.horizon, "folds": len(known), "freq": freq, "period": panel.freq.period,
+        "known": list(panel.known_names),
+    }  # fmt: skip
+    for fold, part in enumerate(known):
+        for name, first, stop in (
+            ("train", np.zeros_like(part.lengths), part.lengths),
+            ("future", part.lengths, part.lengths + task.horizon),
+        ):
+            if name == "future" and not part.known_names:
+                continue
+            steps = stop - first
+            series = np.repeat(np.arange(part.n_series), steps)
+            place = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+            place += np.repeat(first, steps)
+            rows = part.begins[series] + place
+            columns: dict[str, Any] = {
+                "item_id": np.array([part.key(i) for i in range(part.n_series)])[series],
+                "timestamp": part.freq.times(part.starts[series] + place),
+            }
+            if name == "train":
+                columns["target"] = part.target[rows]
+                columns |= {n: part.past[rows, j] for j, n in enumerate(part.past_names)}
+            columns |= {n: part.known[rows, j] for j, n in enumerate(part.known_names)}
+            pl.DataFrame(columns).with_columns(
+                pl.col("timestamp").cast(pl.Datetime("us"))
+            ).write_parquet(folder / f"{name}_{fold}.parquet")
+    if panel.vocabularies or panel.static_real_names:
+        keys = [panel.key(i) for i in range(panel.n_series)]
+        static: dict[str, Any] = {"item_id": keys}
+        for j, (name, words) in enumerate(panel.vocabularies.items()):
+            static[name] = [("", *words)[c] for c in panel.static_codes[:, j]]
+        for j, name in enumerate(panel.static_real_names):
+            static[name] = panel.static_reals[:, j]
+        pl.DataFrame(static).write_parquet(folder / "static.parquet")
+    (folder / "task.json").write_text(json.dumps(facts))
+
+
+def judge(
+    quantiles: list[Any], levels: Any, known: list[dc.Panel], horizon: int
+) -> dict[str, float]:
+    """Scores, averaged over the cutoffs; coverage of what the levels reach."""
+    rows = []
+    for found, panel in zip(quantiles, known, strict=True):
+        actual = panel.future_target(horizon)
+        some = [list(levels).index(level) for level in DECILES]
+        deciles = found[..., some]
+        made = dc.Forecast.of(panel, tuple(DECILES), deciles, deciles.mean(-1), model="judged")
+        row = {k: v for k, v in scores(made, actual, panel).items() if k in MEASURES}
+        seen = ~np.isnan(actual)
+        for name, low, high in (("coverage_90", 0.05, 0.95), ("coverage_98", 0.01, 0.99)):
+            if low in levels and high in levels:
+                a, b = (found[..., list(levels).index(level)] for level in (low, high))
+                row[name] = float(((actual >= a) & (actual <= b))[seen].mean())
+        rows.append(row)
+    return {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
+
+
+def run_ours(
+    name: str, task: Task, data: Path, folds: int, budget: float, model: str
+) -> dict[str, Any]:
+    """`auto`, or a single method by its name, in this process."""
+    _, known = panels(task, data, folds)
+    hyper: dict[str, Any] = {"budget": budget} if model == "auto" else {}
+    began = time.perf_counter()
+    made: Any = registry.create(model, horizon=task.horizon, **hyper)
+    made.fit(known[0], **({"progress": False} if model == "auto" else {}))
+    fitted = time.perf_counter() - began
+    found = [made.predict(part, levels=LEVELS).quantiles for part in known[:1]]
+    seconds = time.perf_counter() - began
+    found += [made.predict(part, levels=LEVELS).quantiles for part in known[1:]]
+    row: dict[str, Any] = judge(found, LEVELS, known, task.horizon)
+    row |= {"seconds": seconds, "fit_seconds": fitted}
+    row["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if model == "auto":
+        row["made_of"] = made.verdict()
+        row["tried"] = made.leaderboard().to_dicts()
+        row["skipped"] = made.skipped
+    return row
+
+
+def run_peer(
+    system: str,
+    folder: Path,
+    task: Task,
+    data: Path,
+    folds: int,
+    budget: float,
+    python: str,
+    patience: float,
+) -> dict[str, Any]:
+    """A peer, in its own environment."""
+    _, known = panels(task, data, folds)
+    if not (folder / "task.json").exists():
+        export(folder, task, known)
+    here = Path(__file__).parent
+    limit = patience + (3 * budget if system.startswith("autogluon") else 0)
+    command = [python, str(here / "auto_peers.py"), str(folder), system, str(budget)]
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    try:
+        subprocess.run(command, check=True, timeout=limit, env=env, capture_output=True, text=True)
+    except subprocess.TimeoutExpired:
+        return {"error": f"not done in {limit:.0f} s"}
+    except subprocess.CalledProcessError as error:
+        return {"error": error.stderr.strip().splitlines()[-1][:200] if error.stderr else "failed"}
+    frame = pl.read_parquet(folder / f"{system}.parquet")
+    found = []
+    for fold, panel in enumerate(known):
+        place = {panel.key(i): i for i in range(panel.n_series)}
+        part = frame.filter(pl.col("fold") == fold)
+        grid = np.full((panel.n_series, task.horizon, len(DECILES)), np.nan, np.float32)
+        rows = np.array([place[key] for key in part["item_id"]])
+        grid[rows, part["step"].to_numpy()] = part.select(map(str, DECILES)).to_numpy()
+        if np.isnan(grid).any():
+            naive = registry.create("seasonal_naive", horizon=task.horizon).fit(panel)
+            fill = naive.predict(panel, levels=DECILES).quantiles
+            grid = np.where(np.isnan(grid), fill, grid)  # series that the peer left out
+        found.append(grid)
+    row: dict[str, Any] = judge(found, tuple(DECILES), known, task.horizon)
+    return row | json.loads((folder / f"{system}.json").read_text())
+
+
+def summary(rows: list[dict[str, Any]], budget: float) -> str:
+    """A table of the wQL ratios, and one of everything."""
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    frame = frame.filter(pl.col("budget") == budget)
+    naive = frame.filter(pl.col("system") == "seasonal_naive").select("task", naive="wql")
+    frame = frame.join(naive, on="task", how="left").with_columns(
+        ratio=pl.col("wql") / pl.col("naive")
+    )
+    wide = frame.filter(pl.col("system") != "seasonal_naive").pivot(
+        on="system", index="task", values="ratio"
+    )
+    means: dict[str, Any] = {"task": "geometric mean, tasks all have done"}
+    both = wide.drop_nulls()
+    for column in wide.columns[1:]:
+        means[column] = (
+            float(np.exp(np.log(both[column].to_numpy()).mean())) if both.height else None
+        )
+    wide = pl.concat([wide, pl.DataFrame([means])], how="vertical_relaxed")
+    columns = [
+        c
+        for c in ("task", "system", *MEASURES, "ratio", "seconds", "peak_gib", "error")
+        if c in frame.columns
+    ]
+    return (
+        f"{table(wide)}\n\n{table(frame.select(columns).sort('task', 'ratio', nulls_last=True))}\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--tasks", default=",".join(CHOSEN))
+    parser.add_argument("--systems", default=",".join(SYSTEMS), help="names of single methods too")
+    parser.add_argument("--budget", type=float, default=300, help="seconds")
+    parser.add_argument(
+        "--peers", default="peers/bin/python", help="python of the peers' environment"
+    )
+    parser.add_argument(
+        "--patience", type=float, default=600, help="seconds at most for the others"
+    )
+    parser.add_argument("--work", type=Path, default=Path("auto_work"), help="kept between runs")
+    parser.add_argument("--again", action="store_true", help="run what was run")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
+    given = parser.parse_args()
+    if not given.data.is_dir():
+        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
+        return
+    given.work.mkdir(parents=True, exist_ok=True)
+    kept = given.work / "results.jsonl"
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    rows: dict[tuple[str, str, float], dict[str, Any]] = {}
+    for line in lines:
+        row = json.loads(line)
+        rows[row["task"], row["system"], row["budget"]] = row
+    for name in given.tasks.split(","):
+        for system in ("seasonal_naive", *given.systems.split(",")):
+            place = (name, system, given.budget)
+            if place in rows and not (given.again and system != "seasonal_naive"):
+                continue
+            task, folds = TASKS[name], CHOSEN.get(name, 1)
+            if system == "auto" or system in registry.names():
+                row = run_ours(name, task, given.data, folds, given.budget, system)
+            else:
+                folder = given.work / name
+                row = run_peer(
+                    system,
+                    folder,
+                    task,
+                    given.data,
+                    folds,
+                    given.budget,
+                    given.peers,
+                    given.patience,
+                )
+            row |= {"task": name, "system": system, "budget": given.budget, "commit": commit()}
+            rows[place] = row
+            with kept.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            told = {k: v for k, v in row.items() if k not in ("tried", "skipped")}
+            print(json.dumps(told), flush=True)
+    if rows:
+        text = summary(list(rows.values()), given.budget)
+        given.out.write_text(f"Commit {commit()}; {' '.join(sys.argv[1:])}\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()
