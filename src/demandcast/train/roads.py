@@ -30,6 +30,9 @@ from demandcast.train.throughput.machine import cores, memory
 LOADERS = ("auto", "resident", "streaming")
 MOST_WORKERS = 8
 PREFETCH = 4  # batches that each worker keeps ready
+AT_ONCE = (
+    256  # samples that resident batches are gathered by; more would not stay in a core's cache
+)
 SHARE = 0.5  # of the free memory of a device, at most, for resident arrays
 
 Draw = Callable[[int, torch.Generator], Any]  # of a step: the indices of its samples
@@ -120,27 +123,44 @@ class Road(ABC):
 
 
 class Resident(Road):
-    """Arrays on the device: a batch is one call of the dataset's `__getitems__`."""
+    """Arrays on the device: batches are a call of the dataset's `__getitems__`.
+
+    Small batches come several to a call, for most of its time does not depend on how much is asked.
+    """
 
     name = "resident"
 
     def start(
         self, step: int, steps: int, draws: torch.Generator, mark: Callable[[str], None] = no_mark
     ) -> None:
-        self.step, self.draws, self.mark = step, draws, mark
+        self.steps, self.draws, self.mark = iter(range(step, steps)), draws, mark
+        self.ready: deque[tuple[Any, Tensor]] = deque()  # batches, and the state behind their draw
+        self.taken = draws.get_state()
 
     def take(self) -> Any:
-        index = self.draw(self.step, self.draws)
-        self.step += 1
-        batch = self.batch(index)
+        if not self.ready:
+            self._gather()
+        batch, self.taken = self.ready.popleft()
         self.mark("wait")
         return batch
+
+    def _gather(self) -> None:
+        drawn, states, count = [], [], 0
+        while count < AT_ONCE and (step := next(self.steps, None)) is not None:
+            drawn.append(self.draw(step, self.draws))
+            states.append(self.draws.get_state())
+            joins = isinstance(drawn[-1], (Tensor, tuple))
+            count += size(drawn[-1]) if joins else AT_ONCE
+        whole, first = self.batch(_joined(drawn)), 0
+        for index, state in zip(drawn, states, strict=True):
+            rows = slice(first, first := first + size(index))
+            self.ready.append((whole if len(drawn) == 1 else part(whole, rows), state))
 
     def batch(self, index: Any) -> Any:
         return self.dataset.__getitems__(index)  # type: ignore[attr-defined]
 
     def state(self) -> Tensor:
-        return self.draws.get_state()
+        return self.taken
 
     def ahead(self) -> None:
         pass  # all of them are near
@@ -253,6 +273,15 @@ class _Drawn:
             index = self.road.draw(step, self.draws)
             self.road.states.append(self.draws.get_state())
             yield _plain(index)
+
+
+def _joined(drawn: list[Any]) -> Any:
+    """The indices of several batches as those of one."""
+    if len(drawn) == 1:
+        return drawn[0]
+    if isinstance(drawn[0], Tensor):
+        return torch.cat(drawn)
+    return tuple(torch.cat(values) for values in zip(*drawn, strict=True))
 
 
 def _plain(index: Any) -> Any:

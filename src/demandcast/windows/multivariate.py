@@ -164,7 +164,7 @@ class MultivariateSource(WindowSource):
             static_reals=none,
             scale=scale,
             level=level if self.scaling == "standard" else torch.zeros_like(level),
-            stamps=steps + context + self.reach,
+            stamp=stamps + self.reach,
             place=place,
             row=row,
             step=torch.arange(self.horizon, device=self.device)
