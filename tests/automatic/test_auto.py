@@ -43,6 +43,7 @@ def evidence(
         np.arange(rows) // 4,
         np.arange(rows) // 4,
         np.arange(rows) % 4,
+        np.arange(rows) // 2 % 2,
     )
 
 
@@ -311,3 +312,122 @@ def test_the_metric_is_the_users(panel: dc.Panel, metric: str) -> None:
     model = dc.Auto(horizon=7, metric=metric, **QUICK).fit(panel, progress=False)
     assert model.blend is not None
     assert model.blend.shared.sum() == pytest.approx(1)
+
+
+def test_series_go_their_own_way_only_where_that_holds_in_other_folds() -> None:
+    rng = np.random.default_rng(4)
+    rows = 12_000
+    series, fold = np.arange(rows) // 40, np.arange(rows) // 20 % 2
+    actual = rng.normal(0, 1, rows)
+    kind = series % 2  # half of the series suit one member, half the other; one class
+    members = [normal(np.where(kind == k, 0, 2), 1, rows) for k in (0, 1)]
+    found = replace(
+        evidence(members, actual), series=series, fold=fold, group=np.zeros(rows, np.int64)
+    )
+    blend = choose(found, np.ones(2, np.bool_))
+    assert blend.tilts is not None
+    weights = blend.weights(np.zeros(4, np.int64), np.array([0, 1, 2, -1]))
+    assert weights[0, 0] > 0.65
+    assert weights[1, 1] > 0.65
+    np.testing.assert_allclose(weights[3], blend.shared)  # a new series takes those of its class
+    np.testing.assert_allclose(weights.sum(1), 1)
+    alike = [normal(shift, 1, rows) for shift in (0.5, -0.5)]
+    noise = choose(
+        replace(found, quantiles=np.stack(alike).astype(np.float32)), np.ones(2, np.bool_)
+    )
+    assert noise.tilts is None
+
+
+@pytest.fixture(scope="module")
+def promoted() -> dc.Panel:
+    """Demand that trebles with a promotion; a second flag and a static number say nothing."""
+    rng = np.random.default_rng(6)
+    items, days = 20, 90
+    promo = rng.random((items, days)) < 0.3
+    frame = pl.DataFrame(
+        {
+            "item": np.repeat([f"i{i:02}" for i in range(items)], days),
+            "date": np.tile(np.arange(days), items),
+            "units": rng.poisson(np.where(promo, 30, 10)).ravel(),
+            "promo": promo.ravel().astype(int),
+            "noise": rng.integers(0, 2, items * days),
+            "size": np.repeat(rng.random(items), days),
+        }
+    )
+    return dc.read_panel(
+        frame, key="item", time="date", target="units", freq="1", known=["promo", "noise"],
+        static=["size"],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def told(promoted: dc.Panel) -> dc.Auto:
+    from demandcast.automatic.search import Search
+
+    small = {"rows": 4000, "trees": 40, "least": 20}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Search, "_sized", lambda *_: small)
+        model = dc.Auto(horizon=7, budget="5 steps", include=("lightgbm", "ses"))
+        return model.fit(promoted.drop_last(7), progress=False)
+
+
+def test_importance_finds_the_covariate_that_counts(told: dc.Auto) -> None:
+    found = told.importance()
+    assert found["covariate"][0] == "promo"
+    assert found["importance"][0] > 20
+    assert set(found["role"]) == {"known", "static"}
+    assert found.filter(pl.col("covariate") != "promo")["importance"].abs().max() < 5
+
+
+def test_every_weight_has_a_reason(told: dc.Auto, promoted: dc.Panel) -> None:
+    why = told.explain()
+    assert set(why["class"]) >= {"all"}
+    weighted = why.filter((pl.col("class") == "all") & (pl.col("weight") > 0))
+    assert "the best alone" in weighted["why"].to_list()
+    assert why.filter(pl.col("model") == "seasonal_naive")["why"][0] == "the yardstick"
+    board = told.leaderboard()
+    naive = board.filter(pl.col("model") == "seasonal_naive").row(0, named=True)
+    best = board.row(0, named=True)
+    assert best["value_added"] == pytest.approx(100 * (1 - best["wql"] / naive["wql"]))
+    cover = told.coverage()
+    assert cover["class"][0] == "all"
+    assert (cover["coverage_98"] >= cover["coverage_80"]).all()
+    assert cover["values"][0] == cover["values"][1:].sum()
+    each = told.item_weights(promoted)
+    assert each.columns[:2] == ["item", "class"]
+    sums = each.select(m.name for m in told.members).sum_horizontal()
+    assert sums.to_list() == pytest.approx([1.0] * promoted.n_series)
+
+
+def test_saved_is_loaded_with_all_it_says(told: dc.Auto, promoted: dc.Panel, tmp_path: Any) -> None:
+    told.save(tmp_path / "run")
+    again: Any = dc.load(tmp_path / "run")
+    known = promoted.drop_last(7)
+    np.testing.assert_array_equal(again.predict(known).quantiles, told.predict(known).quantiles)
+    for what in ("leaderboard", "coverage", "explain", "weights"):
+        assert getattr(again, what)().equals(getattr(told, what)()), what
+    with pytest.raises(NotFittedError, match="not saved"):
+        again.importance()
+
+
+def test_refit_learns_from_the_new_panel_and_update_only_where_much_is_new(
+    told: dc.Auto, promoted: dc.Panel, tmp_path: Any
+) -> None:
+    told.save(tmp_path / "run")
+    model: Any = dc.load(tmp_path / "run")
+    tree = next(m for m in model.members if m.name == "lightgbm")
+    before = tree.models[0]
+    model.update(promoted.drop_last(5), progress=False)  # two days of 90
+    assert tree.models[0] is before
+    triple = dc.Panel(**{**promoted.__dict__, "target": promoted.target * 3})
+    model.refit(triple, progress=False)
+    assert tree.models[0] is not before
+    assert tree.models[0].grown == before.grown == 40
+    model.update(promoted, progress=False)
+    known = promoted.drop_last(7)
+    fresh = type(before)(**before.as_grown()).fit(triple)
+    np.testing.assert_array_equal(
+        tree.models[0].predict(known).quantiles, fresh.predict(known).quantiles
+    )
+    with pytest.raises(NotFittedError):
+        dc.Auto(horizon=7).update(promoted)

@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from demandcast import registry
-from demandcast.automatic.blend import DECILES, GAIN, Blend, Evidence, choose
+from demandcast.automatic.blend import GAIN, Blend, Evidence, choose
 from demandcast.automatic.budget import Budget
 from demandcast.automatic.calibrate import Adjustment, pays, stretches
+from demandcast.automatic.explain import Account, importance
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE, candidates
-from demandcast.automatic.search import Search
+from demandcast.automatic.search import STALE, Search
 from demandcast.automatic.validation import LEVELS, METRICS, VALUES, Validation, codes
 from demandcast.errors import CheckpointError, NotFittedError
-from demandcast.evaluate.metrics import wql
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import between, shuffled
-from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names
+from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names, fit
 from demandcast.frames.future import extend
 from demandcast.local.base import one_of, whole
 from demandcast.panel.classes import CLASSES
@@ -54,8 +54,8 @@ class Auto(Forecaster):
         horizon: Steps to forecast; also `h`.
         budget: Time for `fit` and one `predict`: "30s", "5m", "1h", seconds; or training steps of
             each network, "500 steps", for the same numbers on every run.
-        metric: What members are weighted by: "wql" (pooled over series), "sql" or "mase" (averaged
-            over series).
+        metric: What members are weighted by: "wql" (pooled over series), "sql", "mase" or "rmsse" (of
+            the mean; averaged over series), or "spec" (units owed and in stock; pooled).
         folds: Cutoffs of the validation, one horizon apart.
         include: Names to try instead of the portfolio; the seasonal naive always is.
         exclude: Names to leave out.
@@ -94,7 +94,10 @@ class Auto(Forecaster):
         self.blend: Blend | None = None
         self.adjustment: Adjustment | None = None
         self.rounds = False
-        self._board: pl.DataFrame | None = None
+        self.validation = Validation((), 0, self.horizon, self.metric)
+        self._account: Account | None = None
+        self._places: dict[str, int] = {}  # key of a series -> its row of the blend's tilts
+        self._learned: tuple[int, int] = (0, 0)  # steps and end of what members were fitted on
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -118,7 +121,8 @@ class Auto(Forecaster):
         budget = Budget.parse(self.budget)
         rng = np.random.default_rng(self.seed)
         self.members, self.blend, self.adjustment = [], None, None
-        self.rounds, self._board, self.skipped = False, None, {}
+        self.rounds, self._account, self.skipped = False, None, {}
+        self._places, self._learned = {}, _extent(panel)
         values = VALUES if budget.seconds is None else int(min(VALUES, 2_000 * budget.seconds))
         self.validation = Validation.of(panel, self.horizon, self.folds, self.metric, rng, values)
         trying, skipped = candidates(panel, self.include, self.exclude or ())
@@ -156,7 +160,7 @@ class Auto(Forecaster):
         except KeyboardInterrupt:
             best = int(np.argmax(search.shares()))
             self.blend = Blend(np.eye(len(search.members))[best], {}, False)
-            self.adjustment, self.rounds = None, False
+            self.adjustment, self.rounds, self._account = None, False, None
             log.warning("auto was interrupted; %s is taken", search.members[best].name)
         assert self.blend is not None
         weight = np.max([self.blend.shared, *self.blend.by_group.values()], axis=0)
@@ -165,16 +169,22 @@ class Auto(Forecaster):
             if member.kind == "local":
                 member.models[0].fit(search.panel)
         self.members = [search.members[i] for i in kept]
+        tilts = self.blend.tilts
         self.blend = Blend(
             self.blend.shared[kept],
             {code: own[kept] for code, own in self.blend.by_group.items()},
             self.blend.mixed,
+            None if tilts is None else tilts[:, kept],
         )
+        self._places = {}
+        if tilts is not None:
+            self._places = {search.panel.key(i): i for i in range(len(tilts))}
+        self._learned = _extent(search.panel)
 
     def _weigh(self, members: list[Member], evidence: Evidence, allowed: NDArray[np.bool_]) -> None:
         """Choose weights, calibration and rounding on the validation."""
         self.blend = choose(evidence, allowed)
-        weights = self.blend.weights(evidence.group)
+        weights = self.blend.weights(evidence.group, evidence.series)
         blended = self.blend.combine(evidence.quantiles, weights, LEVELS)
         stretch = self.validation.stretch()
         if pays(evidence, blended, stretch, len(CLASSES), GAIN):
@@ -189,42 +199,7 @@ class Auto(Forecaster):
             ]
             self.rounds = lost[1] < (1 + GAIN) * lost[0]
             blended = rounded if self.rounds else blended
-        self._board = self._scores(members, evidence.actual, blended, weights.mean(0))
-
-    def _scores(
-        self,
-        members: list[Member],
-        actual: NDArray[np.float64],
-        blended: Floats,
-        weights: NDArray[np.float64],
-    ) -> pl.DataFrame:
-        """One row a method, the blend first."""
-        low, high = LEVELS.index(0.1), LEVELS.index(0.9)
-        some = [LEVELS.index(level) for level in DECILES]
-        rows = []
-        every = [(self.name, blended, 1.0, None), *(
-            (m.name, m.quantiles, float(w), m) for m, w in zip(members, weights, strict=True)
-        )]  # fmt: skip
-        for name, quantiles, weight, member in every:
-            inside = (actual >= quantiles[:, low]) & (actual <= quantiles[:, high])
-            rows.append(
-                {
-                    "model": name,
-                    "wql": wql(actual[:, None], quantiles[:, None][..., some], DECILES),
-                    "coverage_80": float(inside.mean()),
-                    "weight": weight,
-                    "fit_seconds": member.fit_seconds if member else None,
-                    "predict_seconds": member.predict_seconds if member else None,
-                }
-            )
-        board = pl.DataFrame(rows, infer_schema_length=None).with_columns(
-            pl.col("fit_seconds", "predict_seconds").cast(pl.Float64)
-        )
-        naive = board.filter(pl.col("model") == NAIVE)["wql"].to_list()
-        ratio = pl.col("wql") / naive[0] if naive and naive[0] else pl.lit(None, pl.Float64)
-        board = board.with_columns(vs_seasonal_naive=ratio)
-        first = ("model", "wql", "vs_seasonal_naive", "coverage_80", "weight")
-        return board.select(*first, "fit_seconds", "predict_seconds").sort("wql")
+        self._account = Account.of(members, evidence, self.blend, blended, allowed, self.name)
 
     def _fall_back(self, panel: Panel) -> None:
         """Nothing could be measured: the seasonal naive and the empirical forecast, half and half."""
@@ -239,6 +214,64 @@ class Auto(Forecaster):
             if self.validation.folds
             else "the history is too short to hold anything out"
         )
+
+    # Fresh rows
+
+    def refit(self, panel: Panel, *, progress: bool = True) -> Auto:
+        """Fit the members that were chosen on another panel, or on this one grown; nothing is searched.
+
+        Weights, calibration and hyper-parameters stay. It takes about as long as their first fits did.
+
+        Args:
+            panel: The history to learn from.
+            progress: Show a bar, on stderr.
+
+        Raises:
+            NotFittedError: Before `fit`.
+        """
+        self._fitted()
+        fits = [(m, k) for m in self.members for k in range(len(m.models))]
+        bar = tqdm(fits, desc="auto", disable=not progress, file=sys.stderr, leave=False)
+        fresh: dict[int, list[Forecaster]] = {id(m): [] for m in self.members}
+        for member, k in bar:
+            bar.set_postfix_str(member.name)
+            before: Any = member.models[k]
+            hyper = before.as_grown() if member.kind == "trees" else before.hyperparameters()
+            model = registry.create(before.name, **hyper)
+            fit(model, panel, progress=False)
+            fresh[id(member)].append(model)
+        for member in self.members:  # all or none: an interrupt leaves what was there
+            member.models, member.whole = fresh[id(member)], True
+        self._learned = _extent(panel)
+        return self
+
+    def update(self, panel: Panel, *, progress: bool = True) -> Auto:
+        """Take in fresh rows, without a new search.
+
+        Forecasts go by the history they are given, so a few rows more need no fit: members are fitted
+        again where it is `outgrown`.
+
+        Args:
+            panel: The whole history, fresh rows and all.
+            progress: Show a bar, on stderr.
+
+        Raises:
+            NotFittedError: Before `fit`.
+        """
+        if self.outgrown(panel):
+            return self.refit(panel, progress=progress)
+        for member in self.members:
+            for model in member.models if member.kind == "local" else ():
+                model.fit(panel)
+        return self
+
+    def outgrown(self, panel: Panel) -> bool:
+        """Whether a panel has grown by 5 % since the members were fitted, in steps or in its end."""
+        self._fitted()
+        steps, end = _extent(panel)
+        before, ended = self._learned
+        span = max(1, int(panel.lengths.max(initial=1)))
+        return steps > (1 + STALE) * before or end - ended > STALE * span
 
     # The forecast
 
@@ -262,7 +295,7 @@ class Auto(Forecaster):
         if future is not None:
             panel = extend(panel, future)
         group = codes(panel)
-        weights = blend.weights(group)
+        weights = blend.weights(group, self._rows(panel))
         shape = (panel.n_series, self.horizon)
         parts, means = [], []
         for member in self.members:
@@ -289,6 +322,12 @@ class Auto(Forecaster):
             samples = _bounded(shuffled(template, grid, LEVELS, rng), floors, counts)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
 
+    def _rows(self, panel: Panel) -> NDArray[np.int64]:
+        """Which row of the blend's tilts each series has, -1 where it is new."""
+        if not self._places:
+            return np.full(panel.n_series, -1)
+        return np.array([self._places.get(panel.key(i), -1) for i in range(panel.n_series)])
+
     def _template(self, panel: Panel, n_samples: int) -> Floats:
         """Paths of the heaviest member that draws them, else of the seasonal naive."""
         assert self.blend is not None
@@ -311,14 +350,52 @@ class Auto(Forecaster):
     # What it says of itself
 
     def leaderboard(self) -> pl.DataFrame:
-        """What was tried: wQL in validation, relative to the seasonal naive, coverage, weight, seconds.
+        """What was tried, on the steps held out, the best first.
 
-        The blend's own row is of the windows its weights were chosen on: a little too good.
+        Returns:
+            `model`; `wql`; `vs_seasonal_naive`, its ratio to that of the seasonal naive; `value_added`,
+            percent of its loss that the method saves; `coverage_80`, `_90`, `_98`, shares of what came
+            inside these intervals; `weight`, averaged over series; seconds. The blend's own row is of the
+            windows its weights were chosen on: a little too good.
         """
         blend = self._fitted()
-        if self._board is None:
+        if self._account is None:
             return pl.DataFrame({"model": [m.name for m in self.members], "weight": blend.shared})
-        return self._board
+        return self._account.board
+
+    def coverage(self) -> pl.DataFrame:
+        """How much of what came the blend's intervals of 80, 90 and 98 % held, a row a class of demand."""
+        return self._told().coverage
+
+    def explain(self) -> pl.DataFrame:
+        """Why each method has its weight, a row for all series and each class of demand.
+
+        Returns:
+            `class`, `model`, `weight`, `wql`, `vs_seasonal_naive`, and `why`. Methods that were not tried
+            stand in `skipped`, with the reason.
+        """
+        return self._told().reasons
+
+    def importance(self) -> pl.DataFrame:
+        """What each covariate is worth: percent by which the loss rises when it is mixed up.
+
+        Measured on the windows held out, with the fits that had not seen them, by the metric that
+        weights were chosen by. About 0, or below, is worth nothing.
+
+        Returns:
+            `covariate`, `role` ("known", "past" or "static") and `importance`, the most first.
+
+        Raises:
+            NotFittedError: Nothing was held out, or the run was loaded: the windows are not saved.
+        """
+        blend = self._fitted()
+        if not self.validation.folds or all(m.judged is None for m in self.members):
+            raise NotFittedError(
+                "importance is measured on the windows that a search held out, which are not saved; "
+                "call it after fit"
+            )
+        rng = np.random.default_rng(self.seed)
+        return importance(self.validation, self.members, blend, rng)
 
     def weights(self) -> pl.DataFrame:
         """Weights of the members, a row for all series and one for each class with its own."""
@@ -330,6 +407,22 @@ class Auto(Forecaster):
         columns = {m.name: [float(w[i]) for _, w in rows] for i, m in enumerate(self.members)}
         return pl.DataFrame({"class": [kind for kind, _ in rows], **columns})
 
+    def item_weights(self, panel: Panel) -> pl.DataFrame:
+        """The weights that each series of a panel is forecast with, beside its keys and class."""
+        group = codes(panel)
+        found = self._fitted().weights(group, self._rows(panel))
+        columns = {m.name: found[:, i] for i, m in enumerate(self.members)}
+        kinds = pl.Series("class", [CLASSES[code] for code in group])
+        return panel.keys.with_columns(kinds, **{k: pl.Series(v) for k, v in columns.items()})
+
+    def _told(self) -> Account:
+        self._fitted()
+        if self._account is None:
+            raise NotFittedError(
+                f"nothing was measured: {self.skipped.get('validation', 'interrupted')}"
+            )
+        return self._account
+
     def verdict(self) -> str:
         """One paragraph: what the forecast is made of, and whether it beats the naive one."""
         blend = self._fitted()
@@ -338,10 +431,12 @@ class Auto(Forecaster):
             for m, w in sorted(zip(self.members, blend.shared, strict=True), key=lambda p: -p[1])
             if w >= 0.005
         )
-        if self._board is None:
-            return f"Nothing was measured: {self.skipped['validation']}. The forecast is {parts}."
-        own = self._board.filter(pl.col("model") == self.name).row(0, named=True)
-        tried = self._board.height - 1
+        if self._account is None:
+            why = self.skipped.get("validation", "the weighing was interrupted")
+            return f"Nothing was measured: {why}. The forecast is {parts}."
+        board = self._account.board
+        own = board.filter(pl.col("model") == self.name).row(0, named=True)
+        tried = board.height - 1
         text = f"The forecast blends {parts}, the best of {tried} methods tried"
         ratio = own["vs_seasonal_naive"]
         if ratio is not None:
@@ -350,6 +445,7 @@ class Auto(Forecaster):
         how = "distributions mixed" if blend.mixed else "quantiles averaged"
         text += f" (wQL {own['wql']:.3g}, {how}"
         text += ", weights by class of demand" if blend.by_group else ""
+        text += ", and by series" if blend.tilts is not None else ""
         text += ", quantiles adjusted to what came" if self.adjustment is not None else ""
         return text + f"). Its 80 % interval held {own['coverage_80']:.0%} of what came."
 
@@ -375,26 +471,41 @@ class Auto(Forecaster):
             "shifts": None if self.adjustment is None else self.adjustment.shifts.tolist(),
             "rounds": self.rounds,
             "skipped": self.skipped,
-            "leaderboard": None if self._board is None else self._board.to_dicts(),
+            "tilts": self._tilts(),
+            "costs": [(m.kind, m.fit_seconds, m.predict_seconds) for m in self.members],
+            "learned": self._learned,
+            "account": None if self._account is None else self._account.to_dict(),
             "ahead": self.validation.ahead,
         }
         write_atomically(folder / "model.json", json.dumps(facts, indent=1).encode())
+
+    def _tilts(self) -> dict[str, list[float]] | None:
+        """Of the series that have any."""
+        if self.blend is None or self.blend.tilts is None:
+            return None
+        rows = self.blend.tilts
+        return {key: rows[i].tolist() for key, i in self._places.items() if (rows[i] != 1).any()}
 
     @classmethod
     def restore(cls, folder: Path, facts: dict[str, Any]) -> Auto:
         """The model of a run folder; see `demandcast.load`."""
         model = cls(**facts["hyperparameters"])
         try:
-            for places in facts["members"]:
-                loaded = [registry.load(folder / place) for place in places]
-                model.members.append(_member(*loaded))
+            for places, costs in zip(facts["members"], facts["costs"], strict=True):
+                member = _member(*(registry.load(folder / place) for place in places))
+                member.kind, member.fit_seconds, member.predict_seconds = costs
+                model.members.append(member)
             by_group = {int(code): np.array(own) for code, own in facts["by_group"].items()}
-            model.blend = Blend(np.array(facts["shared"]), by_group, facts["mixed"])
+            tilts = facts["tilts"]
+            rows = np.array(list(tilts.values())) if tilts else None
+            model.blend = Blend(np.array(facts["shared"]), by_group, facts["mixed"], rows)
+            model._places = {key: i for i, key in enumerate(tilts or ())}
+            model._learned = tuple(facts["learned"])
             if facts["shifts"] is not None:
                 model.adjustment = Adjustment(np.array(facts["shifts"], np.float32))
             model.rounds, model.skipped = facts["rounds"], facts["skipped"]
-            if facts["leaderboard"] is not None:
-                model._board = pl.DataFrame(facts["leaderboard"], infer_schema_length=None)
+            if facts["account"] is not None:
+                model._account = Account.from_dict(facts["account"])
             model.validation = Validation((), facts["ahead"], model.horizon, model.metric)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
@@ -435,6 +546,11 @@ def _member(*models: Forecaster, kind: str = "") -> Member:
     """A member that nothing is known of but its fits."""
     none = np.zeros((0, len(LEVELS)), np.float32)
     return Member(models[0].name, kind, list(models), none, none[:, 0])
+
+
+def _extent(panel: Panel) -> tuple[int, int]:
+    """Steps of history, and the grid step of the newest of them."""
+    return panel.n_steps, int(panel.ends().max(initial=0))
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
-"""Weights of a blend: forward selection on quantile losses, shared or by class of demand.
+"""Weights of a blend: forward selection on quantile losses, shared, by class of demand, by series.
 
 Caruana et al., "Ensemble selection from libraries of models", ICML 2004: members are added one at a
 time, with replacement, whichever lowers the loss of their average most. Quantiles are averaged level by
 level (Vincent), which keeps the shape of the members; or the distributions are mixed, whose quantiles are
-wider where members disagree. Both are measured, and so are weights by class.
+wider where members disagree. Both are measured, and so are weights by class and by series.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 ROUNDS = 25  # members added at most
 SHARED = 200.0  # series' worth of the shared weights in those of a class
 FEWEST = 40  # series from which a class has weights of its own
+OWN = 60.0  # values' worth of the weights of its class in those of a series
+STRENGTHS = (1.0, 3.0)  # by which series may go their own way
 EVEN = 100.0  # values' worth of even weights in those chosen
-LEAST = 0.01  # weights below are none
+LEAST = 0.03  # weights below are none
 MOST = 40_000  # rows that weights are chosen on
 SPEC = 400  # series and folds that they are chosen on by a metric that looks at whole horizons
 BLOCK = 20_000  # rows mixed at once
@@ -47,6 +49,7 @@ class Evidence:
         series: A number for the series of each row, (R,).
         cell: A number for the series and fold of each row, (R,), never decreasing.
         step: Steps ahead of each row, from 0, (R,).
+        fold: Number of the cutoff of each row, (R,).
     """
 
     quantiles: Floats
@@ -59,12 +62,13 @@ class Evidence:
     series: Ints
     cell: Ints
     step: Ints
+    fold: Ints
 
     def some(self, rows: Any) -> Evidence:
         """Some of the rows."""
         cut = {
             k: getattr(self, k)[rows]
-            for k in ("actual", "weight", "group", "series", "cell", "step")
+            for k in ("actual", "weight", "group", "series", "cell", "step", "fold")
         }
         return replace(self, quantiles=self.quantiles[:, rows], means=self.means[:, rows], **cut)
 
@@ -102,18 +106,24 @@ class Blend:
         shared: Weights of all series, (M,), of sum 1.
         by_group: Class of demand -> weights of its own.
         mixed: Whether distributions are mixed rather than quantiles averaged.
+        tilts: What the weights of series 0, 1, ... are multiplied by, (S, M); 1 where nothing is
+            known of a series. None where series have no weights of their own.
     """
 
     shared: Doubles
     by_group: dict[int, Doubles]
     mixed: bool
+    tilts: Doubles | None = None
 
-    def weights(self, group: Ints) -> Doubles:
-        """Of series of these classes, (n, M)."""
+    def weights(self, group: Ints, series: Ints | None = None) -> Doubles:
+        """Of series of these classes, (n, M); with their numbers, those of the series, -1 for new ones."""
         found = np.tile(self.shared, (len(group), 1))
         for code, own in self.by_group.items():
             found[group == code] = own
-        return found
+        if self.tilts is None or series is None:
+            return found
+        tilted = found * np.where((series >= 0)[:, None], self.tilts[np.maximum(series, 0)], 1.0)
+        return np.asarray(tilted / tilted.sum(1, keepdims=True))
 
     def combine(self, quantiles: Floats, weights: Doubles, levels: Sequence[float]) -> Floats:
         """Quantiles (M, R, Q) of members with weights (R, M) as one, (R, Q)."""
@@ -138,7 +148,50 @@ def choose(evidence: Evidence, allowed: NDArray[np.bool_]) -> Blend:
         groups = _by_group(evidence, allowed, shared)
     blends = [Blend(shared, groups, how) for how in (False, True)]  # averaged, mixed
     averaged, mixed = (_loss(evidence, blend) for blend in blends)
-    return blends[mixed < (1 - GAIN) * averaged]
+    best = blends[mixed < (1 - GAIN) * averaged]
+    strength = _strength(evidence, best)
+    return replace(best, tilts=tilts(evidence, best, strength)) if strength else best
+
+
+def tilts(evidence: Evidence, blend: Blend, strength: float) -> Doubles:
+    """By what the weights of each series are multiplied, (S, M), from its own losses.
+
+    exp(-strength * r * n / (n + OWN)), with r by how much a member's loss lies above that of the
+    weighted members, as a share, and n the values of the series that speak for it: few leave the
+    weights of the class as they are.
+    """
+    count = int(evidence.series.max(initial=-1)) + 1
+    values = np.bincount(evidence.series, minlength=count)
+    losses = np.stack(
+        [np.bincount(evidence.series, evidence.pinball(q), count) for q in evidence.quantiles], 1
+    )  # (S, M)
+    group = np.zeros(count, np.int64)
+    group[evidence.series] = evidence.group
+    usual = (losses * blend.weights(group)).sum(1, keepdims=True)
+    above = np.where(usual > 0, losses / np.where(usual > 0, usual, 1) - 1, 0)
+    trust = (values / (values + OWN))[:, None]
+    return np.asarray(np.exp(-strength * trust * np.clip(above, -1, 2)))
+
+
+def _strength(evidence: Evidence, blend: Blend) -> float:
+    """How far series go their own way: what helps most in the folds it was not found in, 0 for not at all."""
+    folds = np.unique(evidence.fold)
+    if len(folds) < 2:
+        return 0.0
+    best, kept = 1 - GAIN, 0.0
+    plain = sum(_loss(evidence.some(evidence.fold == f), blend) for f in folds)
+    for strength in STRENGTHS:
+        total = 0.0
+        for fold in folds:
+            found = tilts(evidence.some(evidence.fold != fold), blend, strength)
+            judged = evidence.some(evidence.fold == fold)
+            missing = int(judged.series.max(initial=-1)) + 1 - len(found)
+            if missing > 0:
+                found = np.concatenate([found, np.ones((missing, found.shape[1]))])
+            total += _loss(judged, replace(blend, tilts=found))
+        if plain and total / plain < best:
+            best, kept = total / plain, strength
+    return kept
 
 
 def select(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
@@ -204,7 +257,7 @@ def _gain(evidence: Evidence, allowed: NDArray[np.bool_]) -> float:
 
 
 def _loss(evidence: Evidence, blend: Blend) -> float:
-    weights = blend.weights(evidence.group)
+    weights = blend.weights(evidence.group, evidence.series)
     blended = blend.combine(evidence.quantiles, weights, evidence.levels)
     return evidence.loss(blended, blend.mean(evidence.means, weights))
 

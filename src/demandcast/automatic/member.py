@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ class Member:
         predict_seconds: Of the validation.
         share: How much of its usual training the time allowed, 1 for all of it.
         whole: Whether it was fitted on the whole history.
+        judged: The fit that was validated; None once loaded.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Member:
     predict_seconds: float = 0.0
     share: float = 1.0
     whole: bool = False
-    hyper: dict[str, Any] = field(default_factory=dict)
+    judged: Forecaster | None = None
 
     @property
     def learns(self) -> bool:

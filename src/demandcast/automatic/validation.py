@@ -140,6 +140,7 @@ class Validation:
             spread([fold.series for fold in self.folds]),
             spread([np.arange(a, b) for a, b in pairwise(firsts)]),
             np.concatenate([np.nonzero(s)[1] for s in seen]),
+            np.repeat(np.arange(len(seen)), [int(s.sum()) for s in seen]),
         )
 
     def stretch(self) -> Ints:

@@ -21,6 +21,12 @@ def predict(
     quantiles: options.Quantiles = options.QUANTILES,
     out: options.Out = None,
     report: options.Report = None,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update", help="Of auto: learn from fresh rows where there are many; kept in RUN."
+        ),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Forecast with a saved model, without training.
@@ -29,6 +35,8 @@ def predict(
     run: its columns, frequency and rules.
     """
     import demandcast
+    from demandcast.automatic.auto import Auto
+    from demandcast.errors import ConfigError
     from demandcast.forecaster import check_levels
     from demandcast.frames.read import read_panel
 
@@ -37,9 +45,17 @@ def predict(
     show.check_place(files=(out, report))
     levels = check_levels(options.levels(quantiles))
     fitted = demandcast.load(run)
+    if update and not isinstance(fitted, Auto):
+        raise ConfigError(f"--update is of auto, and {run} holds {fitted.name}; leave it out")
     chosen = {**table.options, **_as_in(run, table)}
     panel = read_panel(table.source, **chosen)
     show.panel(panel, chosen)
+    if update and isinstance(fitted, Auto):
+        if fitted.outgrown(panel):
+            fitted.update(panel, progress=show.watched()).save(run)
+            show.say(f"learned from the fresh rows; {run} keeps it")
+        else:
+            show.say("few fresh rows: nothing to learn again")
     predicted = fitted.predict(panel, levels=levels)
     if report:
         from demandcast.report.page import write_report

@@ -64,8 +64,11 @@ def search(made: Auto) -> None:
     board = made.leaderboard()
     if "wql" in board.columns:
         board = board.with_columns(pl.col("fit_seconds", "predict_seconds").round(2))
+        board = board.with_columns(pl.col("value_added").round(1))
     with contextlib.redirect_stdout(sys.stderr):
         table(board)
+        if "wql" in board.columns and made.coverage().height > 2:
+            table(made.coverage())
     for name, why in made.skipped.items():
         say(f"not tried: {name}: {as_options(why)}")
     say(made.verdict())

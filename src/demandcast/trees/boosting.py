@@ -99,7 +99,7 @@ class LightGBM(Forecaster):
         self.horizon = self.config.horizon
         self.based = False
         self.unit = 1.0
-        self.grown = 0  # trees of each level
+        self.grown, self.rate = 0, 0.0  # trees of each level, and the learning rate of the last
         self.boosters: dict[str, str] | None = None  # level or "mean" -> LightGBM's own text
         self.features: Features | None = None
         self.periods: tuple[int, ...] = (1,)
@@ -164,7 +164,7 @@ class LightGBM(Forecaster):
         growing = {
             name: lightgbm.Booster(self._options() | kind, data) for name, kind in kinds.items()
         }
-        self.grown = 0
+        self.grown, self.rate = 0, self.config.learning_rate
         while self.grown < wanted:
             for booster in growing.values():
                 booster.update()
@@ -173,9 +173,9 @@ class LightGBM(Forecaster):
                 affordable = int(2 * seconds / (time.perf_counter() - began))
                 wanted = min(wanted, max(FEWEST, affordable))
                 whole = self.config.trees * self.config.learning_rate
-                rate = max(self.config.learning_rate, min(FASTEST, whole / wanted))
+                self.rate = max(self.rate, min(FASTEST, whole / wanted))
                 for booster in growing.values() if wanted < self.config.trees else ():
-                    booster.reset_parameter({"learning_rate": rate})
+                    booster.reset_parameter({"learning_rate": self.rate})
             if (
                 seconds is not None
                 and self.grown >= FEWEST
@@ -183,6 +183,12 @@ class LightGBM(Forecaster):
             ):
                 break
         return {name: booster.model_to_string() for name, booster in growing.items()}
+
+    def as_grown(self) -> dict[str, Any]:
+        """Hyper-parameters by which a fit without a clock grows as many trees as this one had time for."""
+        if not self.grown:
+            return self.hyperparameters()
+        return self.hyperparameters() | {"trees": self.grown, "learning_rate": self.rate}
 
     def _options(self) -> dict[str, Any]:
         c = self.config
@@ -265,6 +271,8 @@ class LightGBM(Forecaster):
             "windows": self.windows,
             "based": self.based,
             "unit": self.unit,
+            "grown": self.grown,
+            "rate": self.rate,
         }
         write_atomically(folder / "model.json", json.dumps(facts, indent=1).encode())
 
@@ -276,6 +284,7 @@ class LightGBM(Forecaster):
         model.features = Features.from_dict(facts["features"])
         model.periods, model.windows = tuple(facts["periods"]), tuple(facts["windows"])
         model.based, model.unit = facts["based"], facts["unit"]
+        model.grown, model.rate = facts.get("grown", 0), facts.get("rate", 0.0)
         try:
             model.boosters = json.loads((folder / "trees.json").read_text())
         except (OSError, ValueError) as error:

@@ -1,0 +1,255 @@
+"""Why the blend is what it is: scores of all that was tried, coverage and weights by class, covariates.
+
+All of it is of the validation windows. The blend's own figures are of the windows its weights were
+chosen on: a little too good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast import registry
+from demandcast.automatic.blend import DECILES, Blend, Evidence
+from demandcast.automatic.member import Member
+from demandcast.automatic.portfolio import NAIVE
+from demandcast.automatic.validation import LEVELS, Validation
+from demandcast.evaluate.metrics import wql
+from demandcast.panel.classes import CLASSES
+from demandcast.panel.panel import Panel
+
+Floats = NDArray[np.float32]
+INTERVALS = {80: (0.1, 0.9), 90: (0.05, 0.95), 98: (0.01, 0.99)}
+ALL = "all"  # the row that stands for every class
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a search says of itself, as frames.
+
+    Attributes:
+        board: A row for each method and the blend; see `Auto.leaderboard`.
+        coverage: A row for each class of demand; see `Auto.coverage`.
+        reasons: A row for each class and method; see `Auto.explain`.
+    """
+
+    board: pl.DataFrame
+    coverage: pl.DataFrame
+    reasons: pl.DataFrame
+
+    @classmethod
+    def of(
+        cls,
+        members: list[Member],
+        evidence: Evidence,
+        blend: Blend,
+        blended: Floats,
+        allowed: NDArray[np.bool_],
+        name: str,
+    ) -> Account:
+        """From members, their weights, and what the blend forecast in validation, (R, Q)."""
+        weights = blend.weights(evidence.group, evidence.series)
+        return cls(
+            _board(members, evidence, weights.mean(0), blended, name),
+            _coverage(evidence, blended),
+            _reasons(members, evidence, blend, allowed),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: getattr(self, k).to_dicts() for k in ("board", "coverage", "reasons")}
+
+    @classmethod
+    def from_dict(cls, rows: dict[str, Any]) -> Account:
+        return cls(**{k: pl.DataFrame(v, infer_schema_length=None) for k, v in rows.items()})
+
+
+def _wql(evidence: Evidence, quantiles: Floats, rows: NDArray[np.bool_] | slice) -> float:
+    some = [LEVELS.index(level) for level in DECILES]
+    return wql(evidence.actual[rows, None], quantiles[rows][:, None][..., some], DECILES)
+
+
+def _reached(evidence: Evidence, quantiles: Floats, rows: Any = slice(None)) -> dict[str, float]:
+    """Share of what came inside each interval."""
+    actual, found = evidence.actual[rows], {}
+    for percent, (low, high) in INTERVALS.items():
+        a, b = (quantiles[rows][:, LEVELS.index(level)] for level in (low, high))
+        found[f"coverage_{percent}"] = float(((actual >= a) & (actual <= b)).mean())
+    return found
+
+
+def _board(
+    members: list[Member],
+    evidence: Evidence,
+    weights: NDArray[np.float64],
+    blended: Floats,
+    name: str,
+) -> pl.DataFrame:
+    every: list[tuple[str, Floats, float, Member | None]] = [(name, blended, 1.0, None)]
+    every += [(m.name, m.quantiles, float(w), m) for m, w in zip(members, weights, strict=True)]
+    naive = next((m for m in members if m.name == NAIVE), None)
+    yardstick = _wql(evidence, naive.quantiles, slice(None)) if naive is not None else 0.0
+    rows = []
+    for label, quantiles, weight, member in every:
+        score = _wql(evidence, quantiles, slice(None))
+        ratio = score / yardstick if yardstick else None
+        rows.append(
+            {
+                "model": label,
+                "wql": score,
+                "vs_seasonal_naive": ratio,
+                "value_added": None if ratio is None else 100 * (1 - ratio),
+                **_reached(evidence, quantiles),
+                "weight": weight,
+                "fit_seconds": member.fit_seconds if member else None,
+                "predict_seconds": member.predict_seconds if member else None,
+            }
+        )
+    board = pl.DataFrame(rows, infer_schema_length=None)
+    kinds = ("vs_seasonal_naive", "value_added", "fit_seconds", "predict_seconds")
+    return board.with_columns(pl.col(kinds).cast(pl.Float64)).sort("wql")
+
+
+def _coverage(evidence: Evidence, blended: Floats) -> pl.DataFrame:
+    rows = []
+    for label, own in _classes(evidence):
+        rows.append(
+            {
+                "class": label,
+                "series": len(np.unique(evidence.series[own])),
+                "values": len(evidence.series[own]),
+                **_reached(evidence, blended, own),
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def _classes(evidence: Evidence) -> list[tuple[str, Any]]:
+    there = [(CLASSES[code], evidence.group == code) for code in np.unique(evidence.group)]
+    return [(ALL, slice(None)), *there]
+
+
+def _reasons(
+    members: list[Member], evidence: Evidence, blend: Blend, allowed: NDArray[np.bool_]
+) -> pl.DataFrame:
+    naive = next((m for m in members if m.name == NAIVE), None)
+    rows = []
+    for label, own in _classes(evidence):
+        code = CLASSES.index(label) if label != ALL else -1
+        weights = blend.by_group.get(code, blend.shared)
+        scores = [_wql(evidence, m.quantiles, own) for m in members]
+        yardstick = _wql(evidence, naive.quantiles, own) if naive is not None else float("nan")
+        best = int(np.nanargmin(np.where(allowed, scores, np.inf)))
+        for i, (member, score) in enumerate(zip(members, scores, strict=True)):
+            rows.append(
+                {
+                    "class": label,
+                    "model": member.name,
+                    "weight": float(weights[i]),
+                    "wql": score,
+                    "vs_seasonal_naive": score / yardstick if yardstick else None,
+                    "why": _why(member, weights[i], i == best, bool(allowed[i]), score, yardstick),
+                }
+            )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _why(
+    member: Member, weight: float, best: bool, allowed: bool, score: float, yardstick: float
+) -> str:
+    if weight > 0:
+        if member.name == NAIVE:
+            return "nothing beats it"
+        return "the best alone" if best else "lowers the loss beside the others"
+    if member.name == NAIVE:
+        return "the yardstick"
+    if not allowed:
+        loses = score >= yardstick
+        return (
+            "does not beat the seasonal naive"
+            if loses
+            else "too slow for all series, or no better by the metric"
+        )
+    return "adds nothing to the others"
+
+
+# What covariates are worth
+
+
+def importance(
+    validation: Validation, members: list[Member], blend: Blend, rng: np.random.Generator
+) -> pl.DataFrame:
+    """By how much the blend's loss rises when a covariate is mixed up, one row a covariate.
+
+    Covariates known ahead and past ones are moved along each series by a random number of steps, ends
+    joined; static ones are dealt out anew among the series. Members that read none are asked once.
+    """
+    used = [i for i, m in enumerate(members) if m.judged is not None]
+    reads = [i for i in used if members[i].models[0].takes != "target"]
+    kept = np.array([float(i in used) for i in range(len(members))])
+
+    def loss(parts: list[tuple[Floats, Floats]]) -> float:
+        evidence = validation.evidence(
+            np.stack([q for q, _ in parts]), np.stack([m for _, m in parts])
+        )
+        weights = blend.weights(evidence.group, evidence.series) * kept
+        weights = weights[:, used] / np.maximum(weights.sum(1, keepdims=True), 1e-12)
+        blended = blend.combine(evidence.quantiles, weights, LEVELS)
+        return evidence.loss(blended, blend.mean(evidence.means, weights))
+
+    plain = [(members[i].quantiles, members[i].means) for i in used]
+    base = loss(plain)
+    rows = []
+    for role, name in covariates(validation.first):
+        mixed = replace(
+            validation,
+            folds=tuple(
+                replace(f, known=mixed_up(f.known, role, name, rng)) for f in validation.folds
+            ),
+        )
+        parts = []
+        for i, known in zip(used, plain, strict=True):
+            if i not in reads:
+                parts.append(known)
+                continue
+            judged: Any = members[i].judged
+            if not members[i].learns:
+                judged = registry.create(members[i].name, **judged.hyperparameters())
+            parts.append(mixed.forecast(judged, refit=not members[i].learns))
+        rows.append({"covariate": name, "role": role, "importance": 100 * (loss(parts) / base - 1)})
+    schema = {"covariate": pl.String, "role": pl.String, "importance": pl.Float64}
+    return pl.DataFrame(rows, schema=schema).sort("importance", descending=True)
+
+
+def covariates(panel: Panel) -> list[tuple[str, str]]:
+    """Role and name of each covariate."""
+    return [
+        *(("known", name) for name in panel.known_names),
+        *(("past", name) for name in panel.past_names),
+        *(("static", name) for name in (*panel.vocabularies, *panel.static_real_names)),
+    ]
+
+
+def mixed_up(panel: Panel, role: str, name: str, rng: np.random.Generator) -> Panel:
+    """The same panel with one covariate that tells nothing any more."""
+    if role == "static":
+        order = rng.permutation(panel.n_series)
+        if name in panel.vocabularies:
+            codes, j = panel.static_codes.copy(), list(panel.vocabularies).index(name)
+            codes[:, j] = codes[order, j]
+            return replace(panel, static_codes=codes)
+        reals, j = panel.static_reals.copy(), panel.static_real_names.index(name)
+        reals[:, j] = reals[order, j]
+        return replace(panel, static_reals=reals)
+    names = panel.known_names if role == "known" else panel.past_names
+    values, j = (panel.known if role == "known" else panel.past).copy(), names.index(name)
+    extents = panel.extents
+    series = np.repeat(np.arange(panel.n_series), extents)
+    place = np.arange(len(series)) - np.repeat(np.cumsum(extents) - extents, extents)
+    moved = (place + rng.integers(1, np.maximum(extents, 2))[series]) % extents[series]
+    begins = panel.begins[series]
+    values[begins + place, j] = values[begins + moved, j]
+    return replace(panel, known=values) if role == "known" else replace(panel, past=values)
