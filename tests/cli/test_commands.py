@@ -360,3 +360,23 @@ def test_doctor_without_a_table_trains_on_the_shop_that_ships(run: Run) -> None:
     assert told["facts"]["steps"] == 22  # of 25; what the first ones warm up is not timed
     assert told["facts"]["windows_per_second"] > 0
     assert isinstance(told["findings"], list)
+
+
+def test_forecast_says_what_the_training_chose_where_asked(run: Run, sales: Path) -> None:
+    words = (
+        "forecast",
+        sales,
+        "--horizon",
+        HORIZON,
+        "--model",
+        "dlinear",
+        *QUICK[:1],
+        "--set",
+        "context=14",
+    )
+    code, _, err = run(*words, "--set", "batch_size=auto", "--set", "threads=1", "--verbose")
+    assert code == 0
+    assert re.search(r"^batch_size=\d+: batches of 256 [\d,]+ windows/s", err, re.M)
+    assert "resident loader: " in err
+    code, _, err = run(*words)
+    assert "resident loader" not in err

@@ -154,7 +154,7 @@ def test_a_gpu_streams_what_it_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ({"loader": "fast"}, "loader is 'fast'; it is one of auto, resident, streaming"),
         ({"workers": -1}, "workers is -1; it is 'auto' or a whole number"),
-        ({"precision": "fp8"}, "precision is 'fp8'; it is 'float32' or 'bf16'"),
+        ({"precision": "fp8"}, "precision is 'fp8'; it is 'float32', 'bf16' or 'auto'"),
     ],
 )
 def test_what_is_no_road_is_refused(hyper: dict[str, Any], said: str) -> None:

@@ -41,6 +41,9 @@ def forecast(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from --checkpoint, as if never cut off.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say what the training chose, and why.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Fit a model to a table and forecast every series.
@@ -83,6 +86,8 @@ def forecast(
         _check_reach(panel, horizon)
     show.say(f"fitting {made}")
     predicted = made.fit(panel, **training).predict(panel, levels=levels)
+    for note in getattr(getattr(made, "log", None), "notes", ()) if verbose else ():
+        show.say(note)
     if isinstance(made, Auto):
         show.search(made)
     if save:

@@ -33,11 +33,12 @@ from demandcast.panel.panel import Panel
 from demandcast.train.allocator import keep_heap
 from demandcast.train.checkpoint import read_tensors, write_atomically, write_tensors
 from demandcast.train.device import usable
-from demandcast.train.fit import examined
+from demandcast.train.fit import examined, manned, settled
 from demandcast.train.loop import Training, TrainingLog, require
 from demandcast.train.roads import Choice, Resident, Road, Streaming, as_it_is, choose
 from demandcast.train.throughput.doctor import Doctor
 from demandcast.train.throughput.report import Diagnosis
+from demandcast.train.throughput.tune import AUTO, usual
 from demandcast.windows.features import Features
 from demandcast.windows.loader import WindowDataset
 from demandcast.windows.multivariate import StampSampler
@@ -88,7 +89,7 @@ class DirectConfig(NeuralConfig):
 
     lags: tuple[int, ...] | None = ()  # not read
     rho: float = 0.0  # every window alike: the more series are learned from, the less they overfit
-    batch_size: int = 128
+    batch_size: int | str = 128
     dropout: float = 0.1
 
 
@@ -228,7 +229,7 @@ class NeuralForecaster(Forecaster):
         if scaling == "auto":
             scaling = self.auto_scaling(likelihood)
         return replace(
-            self.config,
+            usual(self.config),
             context=context,
             likelihood=likelihood.name,
             lags=tuple(lag for lag in lags if lag < longest),
@@ -262,38 +263,47 @@ class NeuralForecaster(Forecaster):
         extra = self._extra(config)
         sampler = self._sampler(panel, config, config.held_out)
         whole = self._sampler(panel, config, config.validation)
-        per_epoch = -(-sampler.n_windows // config.batch_size)
-        if config.epochs is not None:
-            config = replace(config, max_steps=config.epochs * per_epoch)
+        dataset = WindowDataset(source, sampler, extra=extra)
+        device = torch.device(config.device)
+
+        def some(size: int, generator: torch.Generator) -> Window:
+            return dataset.__getitems__(sampler.draw(size, generator)).to(device)
+
+        config, chosen = settled(
+            self.config, config.counted(sampler.n_windows), sampler.n_windows,
+            network=network, loss_of=network.loss, some=some,
+            checkpoint=checkpoint if resume else None,
+        )  # fmt: skip
 
         def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
             holding = self._holds(step / config.max_steps)
-            return (sampler if holding else whole).draw(config.batch_size, generator)
+            return (sampler if holding else whole).draw(config.batch, generator)
 
-        device = torch.device(config.device)
-        dataset = WindowDataset(source, sampler, extra=extra)
         road: Road
         if choice.loader == "resident":
             road = Resident(dataset, draw, device)
         else:
             road = Streaming(dataset, draw, device, workers=choice.workers, collate=as_it_is)
+        road, more = manned(
+            self.config, config, road, network=network, loss_of=network.loss, some=some
+        )
+        config = replace(config, workers=road.workers)
         self.log, self.diagnosis = examined(
             network,
             network.loss,
             road,
             config,
             diagnose=diagnose,
-            some=lambda count, generator: dataset.__getitems__(sampler.draw(count, generator)).to(
-                device
-            ),
+            some=some,
+            free_threads=self.config.threads == AUTO,
             data_bytes=panel.nbytes,
             weight_of=network.weight,
             begin=lambda: self._begin_step(network, source, config),
             validate=self._validation(panel, source, network, config)
             if config.validation
             else None,
-            per_epoch=per_epoch,
-            notes=[str(choice)],
+            per_epoch=config.per_epoch(sampler.n_windows),
+            notes=[str(choice), *chosen, *more],
             checkpoint=None if checkpoint is None else Path(checkpoint),
             resume=resume,
             progress=progress,

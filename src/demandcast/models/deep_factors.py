@@ -56,7 +56,7 @@ class DeepFactorsConfig(NeuralConfig):
     series_embedding: bool = True
     lags: tuple[int, ...] | None = ()  # not read
     rho: float = 0.0
-    batch_size: int = 32
+    batch_size: int | str = 32
     max_steps: int = 400
     learning_rate: float = 1e-2
     weight_decay: float = 0.1  # hundreds of series have vectors of their own

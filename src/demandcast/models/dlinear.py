@@ -27,7 +27,7 @@ from demandcast.windows.window import Sizes, Window
 
 @dataclass(frozen=True, kw_only=True)
 class NLinearConfig(DirectConfig):
-    batch_size: int = 256
+    batch_size: int | str = 256
     max_steps: int = 2000
     learning_rate: float = 3e-3
     dropout: float = 0.0  # of the sizes that the spread is read from

@@ -34,7 +34,7 @@ NEAR = 1e-6  # an indicator's distance from 0 and 1, for the logarithms
 @dataclass(frozen=True, kw_only=True)
 class ExtremeValueMemoryConfig(DirectConfig):
     max_steps: int = 1000
-    batch_size: int = 64
+    batch_size: int | str = 64
     learning_rate: float = 2e-3
     hidden: int = 32  # nodes of the GRU, which reads context and remembered windows alike
     decoded: int = 32  # numbers of each step ahead before the last layer

@@ -31,7 +31,7 @@ class MultivariateConfig(DirectConfig):
     max_steps: int = 700
     learning_rate: float = 2e-3
     dropout: float = 0.2
-    batch_size: int = 32  # windows in a step, each of all series
+    batch_size: int | str = 32  # windows in a step, each of all series
     ar: int | None = None  # last steps that the highway reads: all; 0 for no highway
     last_value: bool = False  # the network sees and learns departures from each series' last value
     calendar: bool = True  # the stamps' calendar is read beside the series

@@ -41,7 +41,7 @@ GAIN = 15.0  # the weights of seasons learn so much faster than the networks'
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralODEConfig(DirectConfig):
-    batch_size: int = 64
+    batch_size: int | str = 64
     method: str = "rk4"  # solver; the fixed ones take one step a gap and one a step ahead
     adjoint: bool = False  # gradients by solving backwards: little memory, more calls, approximate
     rtol: float = 1e-3  # of the adaptive solvers

@@ -132,7 +132,7 @@ def trace(model: NeuralForecaster, panel: Panel) -> Trace:
     window = windows(BATCH)
     with torch.no_grad(), _followed(network, _words(network, window), rows):
         network.loss(window)
-    seconds = _step_seconds(network, windows(config.batch_size))
+    seconds = _step_seconds(network, windows(config.batch))
     network.train(training)
     return Trace(
         model=model.name,
@@ -141,7 +141,7 @@ def trace(model: NeuralForecaster, panel: Panel) -> Trace:
         rows=tuple(rows),
         parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
         seconds=seconds,
-        batch=config.batch_size,
+        batch=config.batch,
         device=config.device,
     )
 

@@ -34,7 +34,7 @@ from demandcast.windows.window import Sizes, Window
 
 @dataclass(frozen=True, kw_only=True)
 class TFTConfig(DirectConfig):
-    batch_size: int = 64
+    batch_size: int | str = 64
     hidden: int = 32  # d_model: the size of every vector within
     heads: int = 4
 

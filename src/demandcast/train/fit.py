@@ -7,10 +7,11 @@ batch_size) iterations, and its last batch what is left.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,15 +21,25 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecaster import check_names
 from demandcast.train.device import usable
-from demandcast.train.loop import LossOf, Training, TrainingLog, train
+from demandcast.train.loop import LossOf, Training, TrainingLog, settings_kept, train
 from demandcast.train.roads import Resident, Road, Streaming, as_it_is, choose, moved, size
-from demandcast.train.throughput.bare import Subject
+from demandcast.train.throughput.bare import Subject, threads_of
 from demandcast.train.throughput.doctor import Doctor, say
 from demandcast.train.throughput.report import Diagnosis
+from demandcast.train.throughput.tune import (
+    AUTO,
+    RESIZED,
+    left_open,
+    tune,
+    tune_workers,
+    usual,
+)
 
 EPOCHS = 10  # where neither epochs nor max_steps are said
+LONG = 200_000  # samples of a run that is worth seconds of trials with workers
 
 Loss = Callable[[Any, Any], Tensor]
+Settled = TypeVar("Settled", bound=Training)
 
 
 def fit(
@@ -85,16 +96,14 @@ def fit(
     """
     check_names("train.fit", hyper, [f.name for f in fields(Training)])
     count = _length(dataset)
-    batch = Training(batch_size=hyper.get("batch_size", Training.batch_size)).batch_size
-    per_epoch = -(-count // batch)
     if hyper.get("max_steps") is None:
         hyper = {"epochs": EPOCHS} | hyper
-    training = Training(**{"validate_every": per_epoch} | hyper)
-    if training.epochs is not None:
-        training = replace(training, max_steps=training.epochs * per_epoch)
+    asked = Training(**hyper)
+    training = usual(asked).counted(count)
+    if "validate_every" not in hyper:
+        training = replace(training, validate_every=training.per_epoch(count))
     place = torch.device(usable(device))
     model.to(place)
-    road, note = _road(dataset, Shuffled(count, training), training, place, collate)
 
     def loss_of(samples: Any) -> Tensor:
         inputs, target = samples
@@ -103,17 +112,23 @@ def fit(
     def validate() -> float:
         assert validation is not None
         total, seen = 0.0, 0
-        for samples in _in_order(validation, training.batch_size, collate):
+        for samples in _in_order(validation, training.batch, collate):
             total += float(loss_of(moved(samples, place))) * size(samples)
             seen += size(samples)
         return total / seen
 
-    def some(count: int, generator: torch.Generator) -> Any:
-        index = torch.randint(len(road.dataset), (count,), generator=generator)  # type: ignore[arg-type]
-        return moved(road.batch(index), place)
+    def some(size: int, generator: torch.Generator) -> Any:
+        return moved(trial.batch(torch.randint(count, (size,), generator=generator)), place)
 
     if validation is not None:
         _length(validation)
+    trial, _ = _road(dataset, Shuffled(count, training), training, place, collate)
+    training, chosen = settled(
+        asked, training, count, network=model, loss_of=loss_of, some=some,
+        checkpoint=checkpoint if resume else None,
+    )  # fmt: skip
+    road, note = _road(dataset, Shuffled(count, training), training, place, collate)
+    road, more = manned(asked, training, road, network=model, loss_of=loss_of, some=some)
     log, diagnosis = examined(
         model,
         loss_of,
@@ -123,9 +138,10 @@ def fit(
         some=some,
         dataset=dataset,
         data_bytes=sum(t.nbytes for t in _held(dataset, collate) or ()) or None,
+        free_threads=asked.threads == AUTO,
         validate=validate if validation is not None else None,
-        per_epoch=per_epoch,
-        notes=[note],
+        per_epoch=training.per_epoch(count),
+        notes=[note, *chosen, *more],
         checkpoint=None if checkpoint is None else Path(checkpoint),
         resume=resume,
         progress=progress,
@@ -163,25 +179,83 @@ def examined(
     doctor = Doctor.asked(diagnose)
     if doctor is None:
         return train(network, loss_of, road, training, **shown, **more), None
-    watch = doctor.watch(road.device, training.max_steps)
+    threads = training.threads if isinstance(training.threads, int) else None
+    watch = doctor.watch(road.device, training.max_steps, threads)
     with watch.watching():
         log = train(network, loss_of, road, training, clock=watch.clock, **shown, **more)
     subject = Subject(
-        network=network, loss_of=loss_of, draw=some, batch=training.batch_size, clip=training.clip,
-        name=label, loader=road.name, workers=road.workers, pinned=road.pinned, dataset=dataset,
+        network=network, loss_of=loss_of, draw=some, batch=training.batch, clip=training.clip,
+        precision=training.precision, name=label, loader=road.name, workers=road.workers, pinned=road.pinned, dataset=dataset,
         data_bytes=data_bytes, seed=training.seed,
     )  # fmt: skip
-    diagnosis = doctor.examine(watch, subject)
+    diagnosis = doctor.examine(watch, subject, log.notes)
     if progress:
         say(diagnosis)
     return log, diagnosis
+
+
+def settled(
+    asked: Training,
+    training: Settled,
+    count: int,
+    *,
+    network: nn.Module,
+    loss_of: LossOf,
+    some: Callable[[int, torch.Generator], Any],
+    checkpoint: str | Path | None = None,
+) -> tuple[Settled, list[str]]:
+    """The settings of a run with every "auto" chosen by trial, and why.
+
+    Args:
+        asked: As the user has them; what is "auto" there is chosen.
+        training: The same with what is usual in its place, and `max_steps` counted.
+        count: Samples there are to learn from.
+        network, loss_of, some: As of `examined`; the network comes out as it went in.
+        checkpoint: Of the run to go on with, whose choices are taken again; None for a new one.
+    """
+    names = left_open(asked)
+    if not names:
+        return training, []
+    kept = None if checkpoint is None else settings_kept(Path(checkpoint))
+    if kept is not None:
+        return replace(training, **{k: kept[k] for k in (*names, *RESIZED)}), []
+    subject = Subject(
+        network=network, loss_of=loss_of, draw=some, batch=training.batch, clip=training.clip,
+        seed=training.seed, windows=count,
+    )  # fmt: skip
+    began = time.perf_counter()
+    training, chosen = tune(subject, training, names)
+    took = f"choosing took {time.perf_counter() - began:.1f} s"
+    return training.counted(count), [*map(str, chosen), took]
+
+
+def manned(
+    asked: Training,
+    training: Training,
+    road: Road,
+    *,
+    network: nn.Module,
+    loss_of: LossOf,
+    some: Callable[[int, torch.Generator], Any],
+) -> tuple[Road, list[str]]:
+    """A streaming road with as many workers as pay, by trial where the run is long, and why."""
+    long = training.max_steps * training.batch >= LONG
+    if asked.workers != AUTO or not isinstance(road, Streaming) or not long:
+        return road, []
+    subject = Subject(
+        network=network, loss_of=loss_of, draw=some, batch=training.batch, clip=training.clip,
+        seed=training.seed, precision=training.precision,
+    )  # fmt: skip
+    with threads_of(training.threads if isinstance(training.threads, int) else None):
+        found = tune_workers(road.with_workers, subject)
+    return road.with_workers(found.value), [str(found)]
 
 
 class Shuffled:
     """The samples of every step: each epoch has all of them once, in an order of its own."""
 
     def __init__(self, count: int, training: Training) -> None:
-        self.count, self.batch, self.seed = count, training.batch_size, training.seed
+        self.count, self.batch, self.seed = count, training.batch, training.seed
         self.per_epoch = -(-count // self.batch)
         self.epoch = -1
 

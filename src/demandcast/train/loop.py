@@ -12,9 +12,9 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,14 +31,17 @@ from demandcast.train.checkpoint import (
 from demandcast.train.clock import Clock, marker
 from demandcast.train.device import out_of_memory
 from demandcast.train.roads import Road, check, part, size
+from demandcast.train.throughput.bare import threads_of
+from demandcast.train.throughput.guard import Guard
 
 log = logging.getLogger("demandcast")
 CHECKPOINT = "checkpoint.safetensors"
 EVERY = 25  # steps between looks at the loss: each look waits for the device
-PRECISIONS = ("float32", "bf16")
+PRECISIONS = ("float32", "bf16", "auto")
 FREE = ("loader", "workers")  # settings that change no number: a run may be resumed with others
 
 LossOf = Callable[[Any], Tensor]  # of a batch: the mean loss, a scalar
+Counted = TypeVar("Counted", bound="Training")
 WeightOf = Callable[[Any], Any]  # of a batch: over how much its loss is the mean
 
 
@@ -48,7 +51,7 @@ class Training:
 
     max_steps: int = 1000
     epochs: int | None = None  # in place of max_steps: passes over as many windows as there are
-    batch_size: int = 64  # windows in a step
+    batch_size: int | str = 64  # windows in a step; auto: the smallest that is nearly the fastest
     learning_rate: float = 1e-3
     warmup: float = 0.05  # share of the steps in which the rate rises; then it falls as a cosine
     weight_decay: float = 1e-2  # decoupled (AdamW)
@@ -58,23 +61,47 @@ class Training:
     validate_every: int = 50  # steps
     seed: int = 0
     checkpoint_every: int = 200  # steps, where a folder for them is given
-    precision: str = "float32"  # or bf16: matrix products in bfloat16, all else in float32
+    precision: str = (
+        "float32"  # bf16: matrix products in bfloat16; auto: where it is faster, as good
+    )
+    threads: int | str | None = (
+        None  # of torch's operators in training; auto: by trial; None: as is
+    )
     loader: str = "auto"  # resident (arrays on the device), streaming (workers gather); by memory
     workers: int | str = "auto"  # processes that gather on the streaming road
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by name."""
-        for name in ("max_steps", "batch_size", "patience", "validate_every", "checkpoint_every"):
-            require(isinstance(getattr(self, name), int) and getattr(self, name) >= 1, self, name,
-                    "a whole number, 1 or more")  # fmt: skip
+        for name in ("max_steps", "patience", "validate_every", "checkpoint_every"):
+            require(_counts(getattr(self, name)), self, name, "a whole number, 1 or more")
+        for name in ("batch_size", "threads"):
+            value = getattr(self, name)
+            left = value == "auto" or (value is None and name == "threads")
+            require(left or _counts(value), self, name, "a whole number, 1 or more, or 'auto'")
         require(self.epochs is None or (isinstance(self.epochs, int) and self.epochs >= 1), self,
                 "epochs", "a whole number, 1 or more")  # fmt: skip
         for name in ("learning_rate", "clip"):
             require(getattr(self, name) > 0, self, name, "above 0")
         for name in ("average", "warmup"):
             require(0 <= getattr(self, name) <= 1, self, name, "between 0 and 1")
-        require(self.precision in PRECISIONS, self, "precision", "'float32' or 'bf16'")
+        require(self.precision in PRECISIONS, self, "precision", "'float32', 'bf16' or 'auto'")
         check(self.loader, self.workers)
+
+    @property
+    def batch(self) -> int:
+        """`batch_size`, once it is settled."""
+        assert isinstance(self.batch_size, int)
+        return self.batch_size
+
+    def per_epoch(self, windows: int) -> int:
+        """Steps in which as many windows are learned from as there are."""
+        return -(-windows // self.batch)
+
+    def counted(self: Counted, windows: int) -> Counted:
+        """The same with `max_steps` as `epochs` mean them, where they are given."""
+        if self.epochs is None:
+            return self
+        return replace(self, max_steps=self.epochs * self.per_epoch(windows))
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -83,6 +110,10 @@ class Training:
             return self.learning_rate * (step + 1) / rise
         done = (step - rise) / max(1, self.max_steps - rise)
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
 
 
 def require(holds: bool, config: Any, name: str, wanted: str) -> None:
@@ -129,6 +160,7 @@ def train(
     label: str = "training",
     unit: str = "windows",
     clock: Clock | None = None,
+    free_threads: bool = False,
 ) -> TrainingLog:
     """Train a network in place; it is left with the best or averaged weights, in eval mode.
 
@@ -147,6 +179,7 @@ def train(
         checkpoint, resume: A folder where the run is kept; whether to go on from there.
         progress, label, unit: Whether to show a bar, on stderr; its title; what samples are called.
         clock: Told where the time of every step goes.
+        free_threads: Whether to go on with one thread where windows/s collapse with more.
 
     Raises:
         ConfigError: Gradients stay infinite, or one sample alone exhausts the memory.
@@ -159,15 +192,24 @@ def train(
         run = _Run(network, training, checkpoint, clock)
         if resume:
             run.restore()
+        run.guard = Guard(free=free_threads)
         run.log.per_epoch = per_epoch
         for note in notes:
             run.note(note)
         try:
-            run.go(loss_of, weight_of, road, begin, validate, (progress, label, unit))
+            with threads_of(training.threads if isinstance(training.threads, int) else None):
+                run.go(loss_of, weight_of, road, begin, validate, (progress, label, unit))
         finally:
             road.stop()
     network.eval()
     return run.log
+
+
+def settings_kept(folder: Path) -> dict[str, Any] | None:
+    """The settings of the run kept in a folder; None where none is."""
+    path = folder / CHECKPOINT
+    settings: dict[str, Any] | None = read_tensors(path)[1]["training"] if path.exists() else None
+    return settings
 
 
 class _Run:
@@ -194,6 +236,8 @@ class _Run:
         self.best = [p.detach().clone() for p in self.weights]
         self.best_score = math.inf
         self.log = TrainingLog()
+        self.looked: tuple[float, int] | None = None  # time and windows at the look before
+        self.guard = Guard(free=False)
 
     def note(self, said: str, level: int = logging.INFO) -> None:
         log.log(level, said)
@@ -335,7 +379,14 @@ class _Run:
         mean = float(total) / EVERY
         total.zero_()
         self.log.losses.append((self.log.steps, mean))
-        self.log.seconds = before + time.perf_counter() - began
+        now = time.perf_counter()
+        self.log.seconds = before + now - began
+        if self.looked is not None and self.device.type == "cpu":
+            since, windows = self.looked
+            said = self.guard.look((self.log.windows - windows) / (now - since))
+            if said is not None:
+                self.note(f"step {self.log.steps}: {said}", logging.WARNING)
+        self.looked = now, self.log.windows
         bar.update(self.log.steps - bar.n)
         place = ""
         if self.log.per_epoch:
@@ -345,6 +396,7 @@ class _Run:
         bar.set_postfix_str(f"{place}loss {mean:.4g}, {self.log.windows_per_second:,.0f} {unit}/s")
 
     def _validate(self, validate: Callable[[], float], misses: int) -> int:
+        began = time.perf_counter()
         raw = [p.detach().clone() for p in self.weights]
         kept = self.averaged if self.training.average else raw
         self._put(kept)
@@ -360,7 +412,13 @@ class _Run:
         else:
             misses += 1
         self._put(raw)
+        self._forgive(time.perf_counter() - began)
         return misses
+
+    def _forgive(self, seconds: float) -> None:
+        """Time that was not spent on steps does not slow them."""
+        if self.looked is not None:
+            self.looked = self.looked[0] + seconds, self.looked[1]
 
     def _put(self, values: list[Tensor]) -> None:
         with torch.no_grad():
@@ -370,6 +428,7 @@ class _Run:
     def write(self, draws: Tensor) -> None:
         """Keep the run; `draws` is the generator's state behind the last batch."""
         assert self.path is not None
+        began = time.perf_counter()
         tensors = {"draws": draws, "dropout": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["dropout_cuda"] = torch.cuda.get_rng_state(self.device)
@@ -380,6 +439,7 @@ class _Run:
             "training": asdict(self.training), "log": asdict(self.log), "best": self.best_score,
         }  # fmt: skip
         write_tensors(self.path, tensors, facts)
+        self._forgive(time.perf_counter() - began)
 
     def restore(self) -> None:
         """Go on from the checkpoint, if there is one."""

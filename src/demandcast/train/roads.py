@@ -255,6 +255,12 @@ class Streaming(Road):
                 self.near = moved(self.near, self.device)
             self.mark("copy")
 
+    def with_workers(self, workers: int) -> Streaming:
+        """The same road with so many workers, to be started anew."""
+        return Streaming(
+            self.dataset, self.draw, self.device, workers=workers, collate=self.collate
+        )
+
     def stop(self) -> None:
         self.batches, self.near = iter(()), None  # workers end with their iterator
 

@@ -42,6 +42,8 @@ class Subject:
     data_bytes: int | None = None
     dataset: Any = None
     seed: int = 0
+    precision: str = "float32"
+    windows: int = 0  # that there are to learn from; 0 where it is not known
 
     @property
     def device(self) -> torch.device:
@@ -87,13 +89,13 @@ def unchanged(network: nn.Module) -> Iterator[None]:
 class Bare:
     """Trial steps of a subject; to be used within `unchanged(subject.network)`."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, *, rate: float = 1e-12) -> None:
         self.subject = subject
         self.weights = [p for p in subject.network.parameters() if p.requires_grad]
         self.draws = torch.Generator().manual_seed(subject.seed)
-        # a rate so small that trials learn nothing: a loss that explodes would be timed otherwise
+        # the usual rate is so small that trials learn nothing: none explodes, all cost the same
         self.optimiser = torch.optim.AdamW(
-            self.weights, lr=1e-12, weight_decay=0.0, fused=subject.device.type in ("cpu", "cuda")
+            self.weights, lr=rate, weight_decay=0.0, fused=subject.device.type in ("cpu", "cuda")
         )
         subject.network.train()
 
@@ -101,16 +103,23 @@ class Bare:
         """A batch as the training draws it, of its own size unless another is asked for."""
         return self.subject.draw(size or self.subject.batch, self.draws)
 
-    def step(self, batch: Any, label: Callable[[str], Any] = nullcontext) -> None:
-        """Forward, backward, clipping and the optimiser's step."""
+    def loss(self, batch: Any) -> Tensor:
+        """The loss in the precision of the training."""
+        bf16 = self.subject.precision == "bf16"
+        with torch.autocast(self.subject.device.type, torch.bfloat16, enabled=bf16):
+            return self.subject.loss_of(batch)
+
+    def step(self, batch: Any, label: Callable[[str], Any] = nullcontext) -> Tensor:
+        """Forward, backward, clipping and the optimiser's step; the loss."""
         self.optimiser.zero_grad(set_to_none=True)
         with label("forward"):
-            loss = self.subject.loss_of(batch)
+            loss = self.loss(batch)
         with label("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
         with label("optimiser"):
             nn.utils.clip_grad_norm_(self.weights, self.subject.clip)
             self.optimiser.step()
+        return loss.detach()
 
     def seconds(
         self,
@@ -159,7 +168,7 @@ class Bare:
         self.optimiser.zero_grad(set_to_none=True)
         seen = Syncs()
         with seen:
-            loss = self.subject.loss_of(batch)
+            loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.zero_grad(set_to_none=True)
         return seen

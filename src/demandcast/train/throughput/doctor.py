@@ -46,9 +46,9 @@ class Doctor:
         """The doctor that a fit's `diagnose` means."""
         return diagnose if isinstance(diagnose, Doctor) else cls() if diagnose else None
 
-    def watch(self, device: torch.device, steps: int) -> Watch:
-        """Eyes on a run that is about to begin."""
-        return Watch(device, steps)
+    def watch(self, device: torch.device, steps: int, threads: int | None = None) -> Watch:
+        """Eyes on a run that is about to begin, with so many threads; None for those there are."""
+        return Watch(device, steps, threads)
 
     def examine(self, watch: Watch, subject: Subject, choices: Sequence[Any] = ()) -> Diagnosis:
         """What the run that was watched shows; the network comes out as it went in."""

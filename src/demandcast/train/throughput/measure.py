@@ -22,7 +22,7 @@ from torch import Tensor
 
 from demandcast.train.clock import Clock
 from demandcast.train.throughput import machine
-from demandcast.train.throughput.bare import Bare, Subject, unchanged
+from demandcast.train.throughput.bare import Bare, Subject, threads_of, unchanged
 from demandcast.train.throughput.facts import Facts
 
 BUDGET = 0.02  # of the run's seconds, for the trials
@@ -33,15 +33,14 @@ FETCHES = 8  # samples that are fetched to see what one costs
 class Watch:
     """Eyes on one run: hand its clock to the loop, and run the loop in `watching()`."""
 
-    def __init__(self, device: torch.device, steps: int) -> None:
+    def __init__(self, device: torch.device, steps: int, threads: int | None = None) -> None:
         self.device = device
         self.clock = Clock(device, skip=WARM if steps > 2 * WARM else 0)
         self.load = machine.Load()
-        self.threads = torch.get_num_threads()
+        self.threads = threads or torch.get_num_threads()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        self.threads = torch.get_num_threads()
         with machine.watching(self.device) as self.load:
             yield
 
@@ -61,7 +60,7 @@ def measure(watch: Watch, subject: Subject, *, budget: float | None = None) -> F
     memory = machine.memory(watch.device)
     phases = {name: spent / steps for name, spent in clock.seconds.items() if spent}
     step = sum(phases.values())
-    with unchanged(subject.network):
+    with unchanged(subject.network), threads_of(watch.threads):
         bare = Bare(subject)
         syncs = bare.syncs()
         batch = bare.batch()

@@ -1,0 +1,65 @@
+"""What larger batches cost in accuracy at an equal number of windows, by the rule of batch_size="auto".
+
+Each model learns from as many windows in batches once, twice and four times its usual size, with steps,
+rate and average changed as `demandcast.train.throughput.tune.resized` does it. wQL, seasonal naive 1.
+
+python benchmarks/accuracy/batch_size.py --data ../shared/data --models nhits --seeds 0,1
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from run import DECILES
+from tasks import TASKS
+
+import demandcast as dc
+from demandcast import registry
+from demandcast.train.throughput.tune import RESIZED, resized
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--tasks", default="tourism_monthly,m4_hourly,walmart_weekly")
+    parser.add_argument("--models", default="nhits")
+    parser.add_argument("--factors", default="1,2,4")
+    parser.add_argument("--seeds", default="0")
+    given = parser.parse_args()
+    if not given.data.is_dir():
+        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
+        return
+    print("| task | model | seed | batch | steps | ratio to seasonal naive | fit seconds |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name in given.tasks.split(","):
+        task = TASKS[name]
+        panel = task.load(given.data)
+        for model in given.models.split(","):
+            for seed in map(int, given.seeds.split(",")):
+                for factor in map(int, given.factors.split(",")):
+                    made = _made(model, task.horizon, seed, factor)
+                    board = dc.backtest(
+                        [made], panel, folds=task.folds, refit=False, levels=DECILES,
+                        progress=False, horizon=task.horizon,
+                    ).leaderboard()  # fmt: skip
+                    row = board.filter(board["model"] == model).row(0, named=True)
+                    cells = [
+                        name, model, seed, made.config.batch_size, made.config.max_steps,
+                        f"{row['vs_seasonal_naive']:.4f}", f"{row['fit_seconds']:.1f}",
+                    ]  # fmt: skip
+                    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def _made(model: str, horizon: int, seed: int, factor: int) -> dc.models.NHITS:
+    usual = registry.create(model, horizon=horizon, seed=seed)
+    config = resized(usual.config, factor * usual.config.batch)
+    changed = {name: getattr(config, name) for name in RESIZED}
+    return registry.create(model, horizon=horizon, seed=seed, **changed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""Settings that a run leaves open, chosen by a few trial steps of its own network.
+
+`threads="auto"`, `batch_size="auto"`, `precision="auto"`: each is tried on the bare loop (`workers` on
+a streaming road of its own), and what is chosen is told with what was measured. Trials leave the network as it was. They go by the clock, so
+another run may choose otherwise: what has to repeat to the bit is pinned to what was chosen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from demandcast.train.device import out_of_memory
+from demandcast.train.roads import Road
+from demandcast.train.throughput import machine
+from demandcast.train.throughput.bare import Bare, Subject, threads_of, unchanged
+
+AUTO = "auto"
+Settings = TypeVar("Settings", bound=Any)  # a frozen dataclass with the fields of `Training`
+OPEN = ("threads", "batch_size", "precision")  # what may be "auto"
+STEPS = ("max_steps", "validate_every", "checkpoint_every")
+RESIZED = ("batch_size", "learning_rate", "average", *STEPS)  # what another batch changes
+SECONDS = 10.0  # for all choices together
+NEAR = 0.93  # of the best windows/s: the smallest batch that reaches it is taken
+WORTH = 1.08  # times: what another thread, or bfloat16, has to gain
+LEAST_STEPS = 250  # that a training keeps, however large its batches
+MEMORY = 0.5  # of what is free, for a batch
+LEARN = 20  # steps that bfloat16 is compared over
+HURT = 0.02  # of the loss in float32 that it may lose by them
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A setting, and the measurement that speaks for it."""
+
+    name: str
+    value: Any
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}: {self.why}"
+
+
+def left_open(settings: Any) -> tuple[str, ...]:
+    """The settings that are to be chosen."""
+    return tuple(name for name in OPEN if getattr(settings, name) == AUTO)
+
+
+def usual(settings: Settings) -> Settings:
+    """The settings with what they have where nobody chooses, in the place of "auto"."""
+    kind = type(settings)
+    return replace(settings, **{name: getattr(kind, name) for name in left_open(settings)})
+
+
+def tune(
+    subject: Subject, settings: Settings, names: Sequence[str], *, seconds: float | None = None
+) -> tuple[Settings, list[Chosen]]:
+    """Choose the settings named.
+
+    Threads go first, for too many of them on a machine that does other work spoil every other trial;
+    then the batch, then threads again where it grew, then precision.
+
+    Args:
+        subject: The parts of the training; its network comes out as it went in.
+        settings: Without "auto": what is chosen takes the place of what is there, and a larger batch
+            is `resized` from it.
+        names: Of `OPEN`.
+        seconds: For all trials together, about; None for the usual ten.
+
+    Returns:
+        The settings, and what was chosen.
+    """
+    seconds = SECONDS if seconds is None else seconds
+    until = time.perf_counter() + seconds
+    chosen: dict[str, Chosen] = {}
+
+    def bare() -> Bare:
+        return Bare(replace(subject, batch=settings.batch, precision=settings.precision))
+
+    def take(found: Chosen) -> None:
+        nonlocal settings
+        chosen[found.name] = found
+        size = found.name == "batch_size"
+        settings = (
+            resized(settings, found.value)
+            if size
+            else replace(settings, **{found.name: found.value})
+        )
+
+    with unchanged(subject.network):
+        if "threads" in names:
+            take(_threads(bare(), 0.25 * seconds))
+        if "batch_size" in names:
+            before = settings.batch
+            with threads_of(settings.threads):
+                take(_batch(bare(), settings.max_steps, 0.4 * seconds))
+            if "threads" in names and settings.batch > before:
+                take(_threads(bare(), 0.5 * max(0.0, until - time.perf_counter())))
+        if "precision" in names:
+            with threads_of(settings.threads):
+                take(_precision(subject, settings, max(0.0, until - time.perf_counter())))
+    return settings, [chosen[name] for name in OPEN if name in chosen]
+
+
+def tune_workers(road: Callable[[int], Road], subject: Subject, *, seconds: float = 4.0) -> Chosen:
+    """The fewest processes that bring batches about as fast as any number does.
+
+    Each number trains for a moment on its own road, for workers and training share the cores.
+
+    Args:
+        road: A streaming road with so many workers.
+        subject: The parts of the training; its network comes out as it went in.
+        seconds: For all trials together, about; workers that start take their time beside it.
+    """
+    most = machine.physical_cores()
+    counts = [0, *(2**k for k in range(10) if 2**k <= most)]
+    rates: dict[int, float] = {}
+    best = 0
+    with unchanged(subject.network):
+        for count in counts:
+            rates[count] = _streamed(road(count), subject, seconds / len(counts))
+            if rates[count] > WORTH * rates[best]:
+                best = count
+            if count >= 4 * max(best, 1):
+                break
+    return Chosen("workers", best, _said(rates, "{} workers"))
+
+
+def _streamed(road: Road, subject: Subject, seconds: float) -> float:
+    """Windows/s of a training that takes its batches from a road, once the first have come."""
+    bare = Bare(subject)
+    road.start(0, 1 << 30, torch.Generator().manual_seed(subject.seed))
+    try:
+        for _ in range(2):
+            bare.step(road.take())
+        bare.wait()
+        began, steps = time.perf_counter(), 0
+        while steps < 3 or time.perf_counter() - began < seconds:
+            bare.step(road.take())
+            road.ahead()
+            steps += 1
+        bare.wait()
+        return steps * subject.batch / (time.perf_counter() - began)
+    finally:
+        road.stop()
+
+
+def resized(settings: Settings, size: int) -> Settings:
+    """The same training in batches of another size.
+
+    As many windows are learned from: steps and intervals shrink by the ratio of the sizes. The rate
+    grows by its root, for Adam's steps do not grow with a gradient that is less noisy (Malladi et al.,
+    "On the SDEs and scaling rules for adaptive gradient algorithms", NeurIPS 2022). The running
+    average of the weights spans as many windows as before.
+    """
+    ratio = size / settings.batch
+    return replace(
+        settings,
+        batch_size=size,
+        learning_rate=settings.learning_rate * ratio**0.5,
+        average=settings.average**ratio,
+        **{name: max(1, round(getattr(settings, name) / ratio)) for name in STEPS},
+    )
+
+
+def _threads(bare: Bare, seconds: float) -> Chosen:
+    """The fewest threads that are nearly the fastest: one, then twice as many, up to the cores."""
+    if bare.subject.device.type != "cpu":
+        return Chosen("threads", None, f"the work is on {bare.subject.device}")
+    cores, size, batch = machine.physical_cores(), bare.subject.batch, bare.batch()
+    counts = sorted({1, cores} | {2**k for k in range(1, 10) if 2**k < cores})
+    rates: dict[int, float] = {}
+    best = 1
+    for count in counts:
+        slow = 3 * size / rates[best] if rates else float("inf")
+        limit = seconds / len(counts)
+        spent = bare.seconds(batch, limit=limit, least=3, threads=count, hopeless=slow)
+        rates[count] = size / spent
+        if rates[count] > WORTH * rates[best]:
+            best = count
+        if rates[count] < 0.8 * rates[best]:
+            break  # more would wait for each other even longer
+    return Chosen("threads", best, _said(rates, "{} threads"))
+
+
+def _batch(bare: Bare, steps: int, seconds: float) -> Chosen:
+    """The smallest batch that is nearly the fastest: from the usual one, twice as large each time."""
+    subject, base, until = bare.subject, bare.subject.batch, time.perf_counter() + 0.6 * seconds
+    limits = {
+        f"a training keeps {LEAST_STEPS} steps": base * max(1, steps // LEAST_STEPS),
+        f"there are {subject.windows:,} windows": max(base, subject.windows // 2 or 1 << 40),
+        "memory is short": _fits(bare),
+    }
+    why = min(limits, key=lambda reason: limits[reason])
+    rates: dict[int, float] = {}
+    size = base
+    while not rates or size <= limits[why]:
+        try:
+            spent = bare.seconds(bare.batch(size), limit=seconds / 8)
+        except (RuntimeError, MemoryError) as error:
+            if not rates or not out_of_memory(error):
+                raise
+            why = "memory was exhausted"
+            break
+        finally:
+            bare.optimiser.zero_grad(set_to_none=True)
+        rates[size] = size / spent
+        if size >= 4 * max(rates, key=lambda n: rates[n]):
+            why = ""  # it has stopped to pay
+            break
+        if time.perf_counter() > until:
+            why = "time was up"
+            break
+        size *= 2
+    for size in [n for n, rate in rates.items() if rate > 0.85 * max(rates.values())]:
+        if time.perf_counter() > until + 0.3 * seconds:
+            break  # a second look, for other programs come and go
+        spent = bare.seconds(bare.batch(size), limit=seconds / 10)
+        rates[size] = max(rates[size], size / spent)
+    if subject.device.type == "cuda":
+        torch.cuda.empty_cache()
+    best = min(n for n, rate in rates.items() if rate >= NEAR * max(rates.values()))
+    told = _said(rates, "batches of {}")
+    return Chosen("batch_size", best, f"{told}; none larger, for {why}" if why else told)
+
+
+def _fits(bare: Bare) -> int:
+    """Windows that fit in free memory, by what the usual batch keeps for its backward pass.
+
+    A CPU's memory is reckoned and not tried: Linux grants what it does not have, and kills the process
+    that comes to use it. A GPU's is tried, and recovered from.
+    """
+    free = machine.memory(bare.subject.device).free
+    if bare.subject.device.type == "cuda" or not free:
+        return 1 << 40
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    batch = bare.batch()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        bare.loss(batch)
+    each = 2 * sum(kept.values()) / bare.subject.batch  # twice: for what comes and goes, too
+    return int(MEMORY * free / max(each, 1.0))
+
+
+def _precision(subject: Subject, settings: Any, seconds: float) -> Chosen:
+    """bfloat16 where it is faster, and learns as well over the same few steps."""
+    trials = {
+        name: replace(subject, batch=settings.batch, precision=name) for name in ("float32", "bf16")
+    }
+    spent = {}
+    for name, trial in trials.items():
+        bare = Bare(trial)
+        spent[name] = bare.seconds(bare.batch(), limit=0.12 * seconds, least=3)
+    gain = spent["float32"] / spent["bf16"]
+    told = f"bf16 steps are {gain:.2f} times as fast"
+    if gain < WORTH:
+        return Chosen("precision", "float32", told)
+    if LEARN * sum(spent.values()) > 0.7 * seconds:
+        return Chosen("precision", "float32", f"{told}; no time to see whether they learn as well")
+    losses = {name: _learned(trial, settings.learning_rate) for name, trial in trials.items()}
+    told += f", loss {losses['bf16']:.4g} beside {losses['float32']:.4g} after {LEARN} steps"
+    worse = losses["bf16"] - losses["float32"] > HURT * abs(losses["float32"])
+    return Chosen("precision", "float32" if worse else "bf16", told)
+
+
+def _learned(subject: Subject, rate: float) -> float:
+    """Mean loss over the last half of a few steps that do learn."""
+    with unchanged(subject.network):
+        torch.manual_seed(subject.seed)
+        bare = Bare(subject, rate=rate)
+        losses = [bare.step(bare.batch()) for _ in range(LEARN)]
+        return float(torch.stack(losses[LEARN // 2 :]).mean())
+
+
+def _said(rates: dict[int, float], what: str) -> str:
+    told = [f"{what.format(n)} {rate:,.0f}" for n, rate in rates.items()]
+    said = ", ".join(told) + " windows/s"
+    return said.replace("1 threads ", "1 thread ").replace("1 workers ", "1 worker ")
