@@ -30,6 +30,7 @@ from torch.nn.functional import softplus
 
 from demandcast import likelihoods
 from demandcast.errors import ConfigError
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.gaussian import condition, density_of, draw, log_density
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
@@ -151,7 +152,7 @@ class DeepFactorsNetwork(Network):
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         calendar = max(self.shared, 1)
         self.lstm = nn.LSTM(calendar, config.hidden, batch_first=True)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.factors = nn.Linear(config.hidden + calendar, config.factors)
         self.loadings = nn.Linear(self.static.width, config.factors + own)
         self.local = nn.LSTM(

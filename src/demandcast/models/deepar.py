@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from demandcast import likelihoods
 from demandcast.errors import ConfigError
 from demandcast.layers.embedding import StaticEmbedding
+from demandcast.layers.lstm import LSTM
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
 from demandcast.panel.panel import Panel
@@ -56,8 +57,7 @@ class DeepARNetwork(Network):
         self.lags = tuple(config.lags)
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         width = sizes.lags + 1 + sizes.features + self.static.width
-        dropout = config.dropout if config.layers > 1 else 0.0
-        self.lstm = nn.LSTM(width, config.hidden, config.layers, batch_first=True, dropout=dropout)
+        self.lstm = LSTM(width, config.hidden, config.layers, config.dropout)
         for name, bias in self.lstm.named_parameters():
             if name.startswith("bias_ih"):
                 bias.data[config.hidden : 2 * config.hidden] = 1.0  # forget gates open, Table 3

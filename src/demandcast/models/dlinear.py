@@ -14,11 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.decomposition import moving_average
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import DirectConfig, Network, NeuralForecaster
@@ -53,7 +54,7 @@ class DLinearNetwork(Network):
         self.trend = SeasonalLinear(config.context, config.horizon, period)
         self.remainder = SeasonalLinear(config.context, config.horizon, period)
         self.spread = ParameterHead(config.context, likelihood, config.horizon)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, window: Window) -> Tensor:
         x = self.scaled(window)  # (batch, context)
@@ -69,7 +70,7 @@ class NLinearNetwork(Network):
         period = season_within(freq, config.context)
         self.linear = SeasonalLinear(config.context, config.horizon, period)
         self.spread = ParameterHead(config.context, likelihood, config.horizon)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, window: Window) -> Tensor:
         x = self.scaled(window)  # (batch, context)

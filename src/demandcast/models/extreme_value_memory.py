@@ -21,6 +21,7 @@ from torch.nn.functional import softplus
 
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead, StepDecoder
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
@@ -102,7 +103,7 @@ class ExtremeValueMemoryNetwork(Network):
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         self.inlet = nn.Linear(2 + sizes.features + sizes.past_features, hidden)
         self.gru = nn.GRU(hidden, hidden, batch_first=True)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.labels = nn.Linear(
             hidden, 2 * horizon
         )  # what a window's end says of the steps after it

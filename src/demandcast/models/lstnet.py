@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.seasonal import season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.multivariate import (
@@ -89,7 +90,7 @@ class LSTNetNetwork(MultivariateNetwork):
             self.skip = SkipGRU(config.channels, config.skip_hidden, period)
         width = config.hidden + (config.skip_hidden * period if self.skip else 0)
         width += config.hidden if config.attention else 0
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.dense = nn.Linear(width, self.steps * sizes.series)
         nn.init.zeros_(self.dense.weight)
         nn.init.zeros_(self.dense.bias)

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from demandcast import likelihoods
 from demandcast.errors import ConfigError
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
+from demandcast.layers.lstm import LSTM
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
 from demandcast.panel.panel import Panel
@@ -53,8 +55,7 @@ class MQCNNConfig(MQRNNConfig):
 class RecurrentEncoder(nn.Module):
     def __init__(self, width: int, config: MQRNNConfig) -> None:
         super().__init__()
-        dropout = config.dropout if config.layers > 1 else 0.0
-        self.lstm = nn.LSTM(width, config.hidden, config.layers, batch_first=True, dropout=dropout)
+        self.lstm = LSTM(width, config.hidden, config.layers, config.dropout)
         self.width = config.hidden
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,7 +134,7 @@ class MQRNNNetwork(Network):
         self.global_mlp = nn.Sequential(
             nn.Linear(self.encoder.width + horizon * config.squeeze, config.mlp),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.mlp, (horizon + 1) * config.width),
         )
         # the local network's first layer, in the parts its inputs come in: each is worked out once

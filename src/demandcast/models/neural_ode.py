@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from demandcast.errors import ConfigError, MissingExtraError
 from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import season_within
 from demandcast.likelihoods.base import Likelihood
@@ -181,7 +182,7 @@ class NeuralODENetwork(Network):
         self.seasons = SeasonalMean(context, horizon, freq)
         self.beside = nn.Linear(sizes.features + self.static.width + 2, config.width)
         self.read_out = nn.Linear(config.latent, config.width, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.head = ParameterHead(config.width, likelihood)
 
     def begin(self, window: Window) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:

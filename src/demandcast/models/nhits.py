@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate, max_pool1d
 
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
@@ -58,7 +59,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(pooled + others, config.hidden),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.hidden, config.hidden),
             nn.ReLU(),
         )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import DirectConfig, Network, NeuralForecaster
@@ -59,8 +60,10 @@ class PatchTSTNetwork(Network):
         layer = nn.TransformerEncoderLayer(
             width, config.heads, config.hidden, config.dropout, activation="gelu", batch_first=True
         )
+        for name in ("dropout", "dropout1", "dropout2"):
+            setattr(layer, name, Dropout(config.dropout))
         self.encoder = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.linear = SeasonalLinear(context, horizon, season_within(freq, context))
         self.head = ParameterHead(patches * width, likelihood, horizon)
 

@@ -23,6 +23,7 @@ from torch.nn.functional import elu, glu, linear
 
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
@@ -73,7 +74,7 @@ class GatedResidual(nn.Module):
         self.context = nn.Linear(context, hidden, bias=False) if context else None
         self.gate = nn.Linear(hidden, 2 * out)
         self.skip = nn.Identity() if width == out else nn.Linear(width, out)
-        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(out)
+        self.dropout, self.norm = Dropout(dropout), nn.LayerNorm(out)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """(batch, ..., width), context (batch, context) -> (batch, ..., out)."""
@@ -92,7 +93,7 @@ class GatedSkip(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.gate, self.norm = nn.Linear(width, 2 * width), nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """(..., width), (..., width) -> (..., width)."""
@@ -144,7 +145,7 @@ class VariableSelection(nn.Module):
         self.choose = GatedResidual(len(columns), hidden, variables, dropout, context)
         self.embed, self.inner = EmbedEach(columns, hidden), EmbedEach(columns, hidden)
         self.gate = LinearEach(variables, hidden, 2 * hidden)
-        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(hidden)
+        self.dropout, self.norm = Dropout(dropout), nn.LayerNorm(hidden)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(batch, ..., columns) -> chosen (batch, ..., hidden) and weights (batch, ..., variables)."""
@@ -162,7 +163,7 @@ class InterpretableAttention(nn.Module):
         self.heads, self.each = heads, width // heads
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         self.value, self.out = nn.Linear(width, self.each), nn.Linear(self.each, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, asking: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Asking (batch, horizon, width), the last of x (batch, steps, width), none sees what is behind it.

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
@@ -40,7 +41,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, hidden: int, out: int, dropout: float) -> None:
         super().__init__()
         self.dense = nn.Sequential(
-            nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out), nn.Dropout(dropout)
+            nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, out), Dropout(dropout)
         )
         self.skip = nn.Linear(width, out)
         self.norm = nn.LayerNorm(out)

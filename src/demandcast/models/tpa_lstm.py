@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.dropout import Dropout
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.multivariate import (
     MultivariateConfig,
@@ -94,7 +95,7 @@ class TPALSTMNetwork(MultivariateNetwork):
         super().__init__(config, sizes, likelihood, freq)
         width, self.window = config.hidden, max(config.context - 1, 1)
         self.enter = nn.Linear(self.inputs, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         if config.per_step:
             self.per_step = PerStep(self.window, width, config.filters)
         else:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
@@ -39,7 +40,7 @@ class TimeMixing(nn.Module):
 
     def __init__(self, steps: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(width), Dropout(dropout)
         self.linear = nn.Linear(steps, steps)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,9 +58,9 @@ class FeatureMixing(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(width + static, hidden),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, out),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
         self.skip = nn.Identity() if width == out else nn.Linear(width, out)
         self.norm = nn.LayerNorm(out)

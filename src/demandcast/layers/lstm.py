@@ -1,0 +1,42 @@
+"""`nn.LSTM`, with the cheap masks of `Dropout` between its layers on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from demandcast.layers.dropout import Dropout
+
+
+class LSTM(nn.LSTM):
+    """The weights and the results of `nn.LSTM(batch_first=True)`, but for where masks are drawn from.
+
+    Args:
+        width: Numbers a step that the first layer reads.
+        hidden: Numbers a step that each layer gives.
+        layers: How many, one upon the other.
+        dropout: Share of a layer's output that the next does not see, in training.
+    """
+
+    def __init__(self, width: int, hidden: int, layers: int = 1, dropout: float = 0.0) -> None:
+        between = dropout if layers > 1 else 0.0  # nothing is behind the last one
+        super().__init__(width, hidden, layers, batch_first=True, dropout=between)
+        self.between = Dropout(between)
+
+    def forward(self, x: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
+        """(batch, steps, width), state -> (batch, steps, hidden), state; see `nn.LSTM`."""
+        if not (self.training and self.dropout and x.device.type == "cpu"):
+            return super().forward(x, hx)  # fused kernels draw masks of their own
+        if hx is None:
+            hx = (x.new_zeros(self.num_layers, len(x), self.hidden_size),) * 2
+        states: list[tuple[Tensor, Tensor]] = []
+        for layer in range(self.num_layers):
+            before = tuple(state[layer : layer + 1] for state in hx)  # (1, batch, hidden)
+            weights = cast(list[Tensor], self._flat_weights[4 * layer : 4 * layer + 4])
+            x, *after = torch.lstm(
+                self.between(x) if layer else x, before, weights, True, 1, 0.0, True, False, True
+            )  # (batch, steps, hidden)
+            states.append((after[0], after[1]))
+        return x, tuple(torch.cat(state) for state in zip(*states, strict=True))
