@@ -235,6 +235,7 @@ class _Run:
         self.averaged = [p.detach().clone() for p in self.weights]
         self.best = [p.detach().clone() for p in self.weights]
         self.best_score = math.inf
+        self.total = torch.zeros((), device=self.device)  # of the losses since the last look
         self.log = TrainingLog()
         self.looked: tuple[float, int] | None = None  # time and windows at the look before
         self.guard = Guard(free=False)
@@ -259,7 +260,6 @@ class _Run:
             total=t.max_steps, initial=self.log.steps, desc=label, unit="iteration",
             disable=not progress, file=sys.stderr, leave=False, mininterval=0.3,
         )  # fmt: skip
-        total = torch.zeros((), device=self.device)
         self.network.train()
         misses = sum(1 for step, _ in self.log.validation if step > self.log.best_step)
         mark = self.mark
@@ -279,7 +279,7 @@ class _Run:
             norm = nn.utils.clip_grad_norm_(self.weights, t.clip)
             if bool(torch.isfinite(norm)):
                 self.optimiser.step()
-                total += loss
+                self.total += loss
             else:
                 self.log.skipped += 1
             self.log.steps += 1
@@ -289,7 +289,7 @@ class _Run:
                 torch._foreach_lerp_(self.averaged, self.weights, 1 - decay)
             mark("optimiser")
             if self.log.steps % EVERY == 0:
-                self._look(bar, unit, total, began, before)
+                self._look(bar, unit, began, before)
                 mark("logging")
             if validate is not None and self.log.steps % t.validate_every == 0:
                 misses = self._validate(validate, misses)
@@ -369,15 +369,15 @@ class _Run:
             logging.WARNING,
         )
 
-    def _look(self, bar: Any, unit: str, total: Tensor, began: float, before: float) -> None:
+    def _look(self, bar: Any, unit: str, began: float, before: float) -> None:
         if self.log.skipped > 0.5 * self.log.steps:
             raise ConfigError(
                 f"{self.log.skipped} of the first {self.log.steps} training steps had no finite "
                 f"gradient at learning_rate={self.training.learning_rate:g}; lower it tenfold, or "
                 "look for extreme values in the target with `demandcast check`"
             )
-        mean = float(total) / EVERY
-        total.zero_()
+        mean = float(self.total) / EVERY
+        self.total.zero_()
         self.log.losses.append((self.log.steps, mean))
         now = time.perf_counter()
         self.log.seconds = before + now - began
@@ -482,5 +482,5 @@ class _Run:
     def _lists(self) -> dict[str, list[Tensor]]:
         return {
             "weights": self.weights, "averaged": self.averaged, "best": self.best,
-            "buffers": list(self.network.buffers()),
+            "buffers": list(self.network.buffers()), "total": [self.total],
         }  # fmt: skip
