@@ -363,7 +363,10 @@ def _sql(actual: Array, quantiles: Array, levels: Sequence[float], scale: Double
 
 
 def _history_error(panel: Panel, lag: int, *, power: int) -> Doubles:
-    return _in_sample(panel.target, panel.begins, panel.lengths, lag, power=power)
+    parts = panel.parts()
+    return np.concatenate(
+        [_in_sample(p.target, p.begins, p.lengths, lag, power=power) for p in parts]
+    )
 
 
 def _in_sample(target: Array, begins: Array, lengths: Array, lag: int, *, power: int) -> Doubles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ from demandcast.frames.roles import Roles, find_roles, melt
 from demandcast.frames.source import open_lazy, open_table
 from demandcast.frames.times import parse_times, reply_dtype, to_instants
 from demandcast.panel.panel import Note, Panel
+from demandcast.panel.store import is_store
 from demandcast.schema import Frequency, Schema, infer_frequency
 
 RULES = {
@@ -61,7 +63,8 @@ def read_panel(
 
     Args:
         source: A path or glob of CSV, TSV or Parquet, a list of paths, or a frame of pandas,
-            polars or pyarrow. Of Parquet only the columns needed are read.
+            polars or pyarrow. Of Parquet only the columns needed are read. Or the folder of a panel
+            that `Panel.to_store` wrote: it knows its roles and rules, and its values stay in the file.
         key: Columns that name a series; guessed if None, [] for a table of one series.
         time: Column of dates, datetimes, text or whole steps; guessed if None.
         target: Column to forecast; guessed if None. Empty cells are not observed.
@@ -93,6 +96,9 @@ def read_panel(
         >>> read_panel(table).history(0)
         array([ 1.,  0., nan,  2.], dtype=float32)
     """
+    given = dict(locals())
+    if is_store(source):
+        return _stored(source, given, future)
     _check_rules(gaps=gaps, duplicates=duplicates, negative=negative, infinite=infinite)
     table = open_lazy(source)
     types = dict(table.collect_schema())
@@ -169,6 +175,25 @@ def read_panel(
         static_real_names=encoded.real_names, notes=tuple(notes), time_zone=zone, time_dtype=dtype,
     )  # fmt: skip
     return panel if future is None else extend(panel, future)
+
+
+def _stored(source: Any, given: dict[str, Any], future: Any) -> Panel:
+    """The panel of a store, which has all roles in it."""
+    defaults = inspect.signature(read_panel).parameters
+    own = [name for name in given if name not in ("source", "future")]
+    said = [name for name in own if not _left_alone(given[name], defaults[name].default)]
+    if said:
+        raise ConfigError(
+            f"{source} is a panel that was read before, with its roles in it; leave {', '.join(said)} "
+            "out, or read the table again"
+        )
+    panel = Panel.from_store(source)
+    return panel if future is None else extend(panel, future)
+
+
+def _left_alone(value: Any, default: Any) -> bool:
+    """Whether an option says nothing: it is as it was, or an empty list of columns."""
+    return value is default or (isinstance(value, (str, list, tuple)) and value in (default, []))
 
 
 def _rows(

@@ -259,7 +259,8 @@ class NeuralForecaster(Forecaster):
         """
         choice = self._choice(panel)
         network, source, config = self._fresh(panel, choice)
-        network.likelihood.check_target(panel.target)
+        for part in panel.parts():
+            network.likelihood.check_target(part.target)
         extra = self._extra(config)
         sampler = self._sampler(panel, config, config.held_out)
         whole = self._sampler(panel, config, config.validation)

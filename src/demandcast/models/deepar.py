@@ -193,10 +193,7 @@ class DeepAR(NeuralForecaster):
     def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
         name = config.likelihood
         if name == "auto" and panel is not None:
-            seen = panel.target[~np.isnan(panel.target)]
-            small = len(seen) and seen.min() >= 0 and np.median(seen) < 100
-            counts = small and bool((seen == np.floor(seen)).all())
-            name = "negative_binomial" if counts else "student_t"
+            name = "negative_binomial" if _small_counts(panel) else "student_t"
         return likelihoods.create(name)
 
     def auto_scaling(self, likelihood: Likelihood) -> str:
@@ -207,3 +204,14 @@ class DeepAR(NeuralForecaster):
     def auto_context(self, panel: Panel) -> int:
         season = max((p for p in panel.freq.periods if p <= 168), default=1)
         return max(2 * self.horizon, season)
+
+
+def _small_counts(panel: Panel) -> bool:
+    """Whether the values are whole numbers, never negative, and more than half of them below 100."""
+    below = total = 0
+    for part in panel.parts():
+        seen = part.target[~np.isnan(part.target)]
+        if len(seen) and (seen.min() < 0 or (seen != np.floor(seen)).any()):
+            return False
+        below, total = below + int((seen < 100).sum()), total + len(seen)
+    return 2 * below > total

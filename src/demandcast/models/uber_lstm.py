@@ -329,8 +329,8 @@ class UberLSTM(NeuralForecaster):
     def _settle(self, panel: Panel) -> NeuralConfig:
         config: Any = super()._settle(panel)
         if config.transform == "auto":
-            lowest = np.nanmin(panel.target, initial=0.0)
-            config = replace(config, transform="log1p" if lowest >= 0 else "none")
+            negative = bool(np.isinf(panel.floors()).any())
+            config = replace(config, transform="none" if negative else "log1p")
         if config.noise is None:
             middle, longest = int(np.median(panel.lengths)), int(panel.lengths.max())
             tenth = min(max(middle // 10, self.horizon), 28 * self.horizon, middle // 4)

@@ -1,5 +1,7 @@
 """Every series on one grid: a few flat arrays, never an object per series.
 
+The arrays lie in memory, or in the files of a store, from where they are read as they are needed.
+
 A series is a run of rows. Its first `length` rows are history; the rows behind them, up to `extent`,
 hold covariates known ahead. So a truncation at a cutoff only shortens `lengths`, a subset only picks
 from the per-series arrays, and neither copies a value of the table.
@@ -8,7 +10,10 @@ from the per-series arrays, and neither copies a value of the table.
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +22,12 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
 from demandcast.panel.classes import profile
+from demandcast.panel.store import read_store, write_store
 from demandcast.schema import Frequency, Schema
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+PART = 1 << 22  # rows of a file that are read into memory at once: 16 MB of the target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +132,65 @@ class Panel:
         """Whether values lie in a file, and not in memory."""
         return any(isinstance(values, np.memmap) for values in self.flat.values())
 
+    def rows(self) -> slice | Ints:
+        """Rows of the flat arrays that hold these series, one series after the other."""
+        ends = self.begins + self.extents
+        if np.array_equal(self.begins[1:], ends[:-1]):
+            return slice(int(self.begins[0]), int(ends[-1])) if len(ends) else slice(0, 0)
+        before = np.cumsum(self.extents) - self.extents
+        return np.repeat(self.begins - before, self.extents) + np.arange(int(self.extents.sum()))
+
+    def parts(self, rows: int | None = None) -> Iterator[Panel]:
+        """The panel, some series at a time, of about `rows` rows together; a series is never cut.
+
+        Without `rows` a panel in memory comes as it is, as one part; of one in a file each part is
+        read into memory.
+        """
+        if rows is None and not self.is_mapped:
+            yield self
+            return
+        group = (np.cumsum(self.extents) - 1) // (rows or PART)
+        edges = np.flatnonzero(np.diff(group, prepend=-1, append=-1))
+        for first, last in pairwise(edges.tolist()):
+            part = self.select(np.arange(first, last))
+            yield part if rows is not None else part.compact()
+
+    def compact(self) -> Panel:
+        """The same series in arrays of their own, in memory."""
+        rows = self.rows()
+        begins = np.cumsum(self.extents) - self.extents
+        flat = {name: np.array(values[rows]) for name, values in self.flat.items()}
+        return replace(self, begins=begins, **flat)  # type: ignore[arg-type]
+
+    def to_store(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the panel as a folder that `read_panel` opens memory-mapped.
+
+        Only these series are written, with all that the table holds of them. The folder appears whole
+        or not at all.
+
+        Args:
+            path: The folder to make.
+            overwrite: Put it in the place of a store that is there.
+
+        Raises:
+            FileError: Something is there already, or the disk refuses.
+        """
+        write_store(self, path, overwrite=overwrite)
+
+    @classmethod
+    def from_store(cls, path: str | Path) -> Panel:
+        """The panel of a folder that `to_store` wrote, its values left where they are.
+
+        Raises:
+            FileError: The folder is damaged, half-written or of another version.
+        """
+        facts = read_store(path)
+        return cls(**facts | {"notes": tuple(Note(**note) for note in facts["notes"])})
+
+    def _of_each(self, of: Callable[[Panel], NDArray[Any]]) -> NDArray[Any]:
+        """One entry a series, of a function that looks at whole arrays; part by part."""
+        return np.concatenate([of(part) for part in self.parts()]) if self.is_mapped else of(self)
+
     def key(self, i: int) -> str:
         """The key of series i as one word for messages and titles."""
         return "/".join(str(v) for v in self.keys.row(i))
@@ -142,22 +208,15 @@ class Panel:
 
     def n_observed(self) -> Ints:
         """Observed values in the history of each series, (N,)."""
-        sums = np.concatenate([[0], np.cumsum(~np.isnan(self.target))])
-        return np.asarray(sums[self.begins + self.lengths] - sums[self.begins], np.int64)
+        return self._of_each(_n_observed)
 
     def floors(self) -> Floats:
         """0 for a series whose history is never negative, minus infinity for others, (N,)."""
-        low = np.minimum.reduceat(
-            np.append(np.nan_to_num(self.target, nan=np.inf), np.inf),
-            np.stack([self.begins, self.begins + self.lengths], 1).ravel(),
-        )[::2]
-        return np.where(low >= 0, 0, -np.inf).astype(np.float32)
+        return self._of_each(_floors)
 
     def whole_numbers(self) -> NDArray[np.bool_]:
         """Series whose observed history is of whole numbers, (N,); also those without a value."""
-        odd = np.nan_to_num(self.target) % 1 != 0
-        sums = np.concatenate([[0], np.cumsum(odd)])
-        return np.asarray(sums[self.begins + self.lengths] == sums[self.begins])
+        return self._of_each(_whole_numbers)
 
     def padded_history(self, steps: int) -> Floats:
         """The last `steps` values of every series, (N, steps), right-aligned, NaN before the start."""
@@ -215,9 +274,14 @@ class Panel:
 
     def summary(self) -> dict[str, Any]:
         """The figures of the panel that a reader wants first."""
-        rows = np.repeat(self.begins - np.cumsum(self.lengths) + self.lengths, self.lengths)
-        values = self.target[rows + np.arange(self.n_steps)]
-        seen = values[~np.isnan(values)]
+        seen, zeros, total = 0, 0, 0.0
+        for part in self.parts():
+            before = np.cumsum(part.lengths) - part.lengths
+            rows = np.repeat(part.begins - before, part.lengths) + np.arange(part.n_steps)
+            values = part.target[rows]
+            values = values[~np.isnan(values)]
+            seen, zeros = seen + len(values), zeros + int((values == 0).sum())
+            total += float(values.sum(dtype=np.float64))
         first, last = self.freq.times(np.array([self.starts.min(), self.ends().max()]))
         return {
             "series": self.n_series,
@@ -227,9 +291,9 @@ class Panel:
             "last": str(last),
             "shortest": int(self.lengths.min()),
             "longest": int(self.lengths.max()),
-            "missing": 1 - len(seen) / max(1, len(values)),
-            "zeros": float((seen == 0).mean()) if len(seen) else 0.0,
-            "mean": float(seen.mean(dtype=np.float64)) if len(seen) else float("nan"),
+            "missing": 1 - seen / max(1, self.n_steps),
+            "zeros": zeros / seen if seen else 0.0,
+            "mean": total / seen if seen else float("nan"),
         }
 
     def profile(self, *, cuts: str = "syntetos_boylan") -> pl.DataFrame:
@@ -245,7 +309,7 @@ class Panel:
         Raises:
             ConfigError: `cuts` is not known.
         """
-        return profile(self, cuts=cuts)
+        return pl.concat([profile(part, cuts=cuts) for part in self.parts()])
 
     def __repr__(self) -> str:
         s = self.summary()
@@ -261,3 +325,22 @@ class Panel:
         )
         notes = "".join(f"<li>{html.escape(str(n))}</li>" for n in self.notes)
         return f"<b>Panel</b><table>{rows}</table><ul>{notes}</ul>"
+
+
+def _n_observed(panel: Panel) -> Ints:
+    sums = np.concatenate([[0], np.cumsum(~np.isnan(panel.target))])
+    return np.asarray(sums[panel.begins + panel.lengths] - sums[panel.begins], np.int64)
+
+
+def _floors(panel: Panel) -> Floats:
+    low = np.minimum.reduceat(
+        np.append(np.nan_to_num(panel.target, nan=np.inf), np.inf),
+        np.stack([panel.begins, panel.begins + panel.lengths], 1).ravel(),
+    )[::2]
+    return np.where(low >= 0, 0, -np.inf).astype(np.float32)
+
+
+def _whole_numbers(panel: Panel) -> NDArray[np.bool_]:
+    odd = np.nan_to_num(panel.target) % 1 != 0
+    sums = np.concatenate([[0], np.cumsum(odd)])
+    return np.asarray(sums[panel.begins + panel.lengths] == sums[panel.begins])

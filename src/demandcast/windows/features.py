@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,9 +54,13 @@ class Features:
         return cls(
             freq=panel.schema.freq,
             lags=lags,
-            known=_footing(panel.known, panel.known_names) if "known" in takes else {},
-            past=_footing(panel.past, panel.past_names) if "past" in takes else {},
-            static_reals=_footing(panel.static_reals, panel.static_real_names) if static else {},
+            known=_footing((p.known for p in panel.parts()), panel.known_names)
+            if "known" in takes
+            else {},
+            past=_footing((p.past for p in panel.parts()), panel.past_names)
+            if "past" in takes
+            else {},
+            static_reals=_footing([panel.static_reals], panel.static_real_names) if static else {},
             vocabularies=vocabularies,
             calendar="known" in takes,
         )
@@ -120,17 +124,31 @@ class Features:
 
 
 def _footing(
-    values: np.ndarray[Any, np.dtype[np.float32]], names: tuple[str, ...]
+    parts: Iterable[np.ndarray[Any, np.dtype[np.float32]]], names: tuple[str, ...]
 ) -> dict[str, tuple[float, float, bool]]:
-    frame = pl.DataFrame(
-        {str(i): pl.Series(values[:, i]).fill_nan(None) for i in range(len(names))}
-    )
+    """Mean, deviation and whether there are gaps, of each column of values that come part by part."""
+    if not names:
+        return {}
+    found = [[_moments(values[:, i]) for i in range(len(names))] for values in parts]
     footing = {}
     for i, name in enumerate(names):
-        column = frame[str(i)]
-        mean = column.mean()
-        deviation = column.cast(pl.Float64).std(ddof=0)
-        mean = float(mean) if isinstance(mean, (int, float)) else 0.0
-        deviation = float(deviation) if isinstance(deviation, (int, float)) else 0.0
-        footing[name] = (mean, deviation if deviation > 1e-8 else 1.0, column.null_count() > 0)
+        count, mean, deviation, gaps = found[0][i]
+        for more, at, spread, missing in (part[i] for part in found[1:]):
+            both = max(count + more, 1)
+            apart = (at - mean) ** 2 * count * more / both**2
+            deviation = ((deviation**2 * count + spread**2 * more) / both + apart) ** 0.5
+            mean += (at - mean) * more / both
+            count, gaps = count + more, gaps + missing
+        footing[name] = (mean, deviation if deviation > 1e-8 else 1.0, gaps > 0)
     return footing
+
+
+def _moments(values: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[int, float, float, int]:
+    """Given values, their mean and deviation, and values that are not given."""
+    column = pl.Series(values).fill_nan(None)
+    mean = column.mean()
+    deviation = column.cast(pl.Float64).std(ddof=0)
+    mean = float(mean) if isinstance(mean, (int, float)) else 0.0
+    deviation = float(deviation) if isinstance(deviation, (int, float)) else 0.0
+    gaps = column.null_count()
+    return len(column) - gaps, mean, deviation, gaps

@@ -41,7 +41,7 @@ class WindowSampler:
             [[0], np.cumsum(counts)]
         )  # windows of the series before, (N + 1,)
         self.n_windows = int(self.before[-1])
-        weights = counts * _sizes(panel, ends) ** rho
+        weights = counts * _sizes(panel, ends) ** rho if rho else counts * 1.0
         self.cumulative = np.cumsum(weights / weights.sum())
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,10 +72,16 @@ def _sizes(
     panel: Panel, ends: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Mean|z| of what may be learned from, kept above a thousandth of its median, (N,)."""
-    sums = np.concatenate([[0.0], np.cumsum(np.abs(np.nan_to_num(panel.target)), dtype=np.float64)])
-    counts = np.concatenate([[0], np.cumsum(~np.isnan(panel.target))])
-    stops = panel.begins + ends
-    size = (sums[stops] - sums[panel.begins]) / np.maximum(counts[stops] - counts[panel.begins], 1)
+    sizes, first = [], 0
+    for part in panel.parts():
+        stops = part.begins + ends[first : first + part.n_series]
+        first += part.n_series
+        values = np.abs(np.nan_to_num(part.target))
+        sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+        counts = np.concatenate([[0], np.cumsum(~np.isnan(part.target))])
+        seen = counts[stops] - counts[part.begins]
+        sizes.append((sums[stops] - sums[part.begins]) / np.maximum(seen, 1))
+    size = np.concatenate(sizes)
     positive = size[size > 0]
     floor = float(np.median(positive)) * 1e-3 if len(positive) else 1.0
     return np.asarray(np.maximum(size, floor))

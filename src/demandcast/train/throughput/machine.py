@@ -68,13 +68,29 @@ def memory(device: torch.device) -> Memory:
         return Memory(torch.cuda.max_memory_reserved(device), free, total)
     facts = _meminfo()
     total, free = facts.get("MemTotal", 0), facts.get("MemAvailable", 0)
-    with suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        taken = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        kinds = Path("/sys/fs/cgroup/memory.stat").read_text().split()
-        taken -= int(kinds[kinds.index("inactive_file") + 1])  # files read before: given back
+    for limit, taken in _limits():
         total, free = min(total, limit), min(free, max(0, limit - taken))
     return Memory(_resident(), free, total)
+
+
+def _limits() -> Iterator[tuple[int, int]]:
+    """Bytes allowed and taken: of the container (cgroup 2 or 1), and of this process (`ulimit -d`)."""
+    for folder, limit, taken, cache in (
+        ("", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        group = Path("/sys/fs/cgroup") / folder
+        with suppress(OSError, ValueError):
+            facts = (group / "memory.stat").read_text().split()
+            given_back = int(facts[facts.index(cache) + 1])  # files read before
+            yield int((group / limit).read_text()), int((group / taken).read_text()) - given_back
+    with suppress(ImportError, OSError, ValueError, IndexError):
+        import resource
+
+        limited, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        if limited != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[5])
+            yield limited, pages * resource.getpagesize()
 
 
 def _meminfo() -> dict[str, int]:
