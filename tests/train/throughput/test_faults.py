@@ -9,52 +9,39 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset, TensorDataset
 
-from demandcast.train.loop import Training, train
-from demandcast.train.roads import Resident
-from demandcast.train.throughput import Diagnosis, Doctor, Subject
+import demandcast as dc
+from demandcast.train.throughput import Diagnosis, Doctor
 from demandcast.train.throughput.bare import threads_of
 
 WIDTH, NAP = 16, 1e-3  # seconds a sample
 MACHINE = {"busy_machine", "few_threads", "many_threads"}  # what other programs here may cause
 
 
-@dataclass
-class Batch:
-    x: Tensor
-    y: Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
-class AsDrawn(Dataset[Batch]):
-    def __getitems__(self, drawn: Batch) -> Batch:
-        return drawn
-
-
 class Rows(Dataset[tuple[Tensor, Tensor]]):
     """Map-style data, with a place for a fault in `__getitem__`."""
 
-    def __init__(self, fault: Callable[[Tensor], Tensor] | None = None) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.x = torch.rand(4096, WIDTH, generator=generator)
+    def __init__(self, fault: Callable[[Tensor], Tensor] = torch.clone) -> None:
+        self.x, self.y = rows().tensors
         self.fault = fault
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        x = self.x[index] if self.fault is None else self.fault(self.x[index])
-        return x, x.sum()
+        return self.fault(self.x[index]), self.y[index]
+
+
+def rows() -> TensorDataset:
+    x = torch.rand(4096, WIDTH, generator=torch.Generator().manual_seed(0))
+    return TensorDataset(x, x.sum(1))
 
 
 def computing(x: Tensor) -> Tensor:
@@ -84,44 +71,20 @@ class Net(nn.Module):
         )  # fmt: skip
         self.item = item
 
-    def loss(self, batch: Batch) -> Tensor:
-        loss: Tensor = (self.layers(batch.x)[:, 0] - batch.y).square().mean()
-        if self.item and loss.item() > 1e9:
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)[:, 0]
+        if self.item and y.max().item() > 1e9:
             raise RuntimeError
-        return loss
+        return y
 
 
-def examined(
-    network: Net, data: Rows | None = None, *, batch: int = 64, steps: int = 30, **facts: Any
-) -> Diagnosis:
-    """Train on samples fetched one by one, or on a batch at hand where there are none."""
-    at_hand = Rows()
-
-    def ready(size: int, generator: torch.Generator) -> Batch:
-        x = at_hand.x[torch.randint(len(at_hand), (size,), generator=generator)]
-        return Batch(x, x.sum(1))
-
-    batches: Iterator[Any] | None = None
-    if data is not None:
-        batches = iter(DataLoader(data, batch_size=batch, num_workers=facts.get("workers", 0)))
-
-    def draw(step: int, generator: torch.Generator) -> Any:
-        return ready(batch, generator) if batches is None else Batch(*next(batches))
-
-    road = Resident(AsDrawn(), draw, torch.device("cpu"))
-
-    doctor = Doctor(budget=1.0)
-    watch = doctor.watch(torch.device("cpu"), steps)
-    with watch.watching():
-        train(
-            network, network.loss, road, Training(max_steps=steps),
-            progress=False, clock=watch.clock,
-        )  # fmt: skip
-    subject = Subject(
-        network=network, loss_of=network.loss, draw=ready, batch=batch, dataset=data,
-        loader="resident" if data is None else "streaming", **facts,
+def examined(network: Net, data: Dataset[Any], *, batch: int = 64, steps: int = 30) -> Diagnosis:
+    log = dc.train.fit(
+        network, data, nn.functional.mse_loss, batch_size=batch, max_steps=steps, device="cpu",
+        progress=False, diagnose=Doctor(budget=1.0),
     )  # fmt: skip
-    return doctor.examine(watch, subject)
+    diagnosis: Diagnosis = log.diagnosis
+    return diagnosis
 
 
 @pytest.mark.parametrize(
@@ -147,28 +110,29 @@ def test_a_slow_fetch_is_found_with_its_cause(
     assert seen.facts.fetch_place.startswith(names)
 
 
-def test_data_that_fit_in_memory_are_told_to_go_there() -> None:
-    seen = examined(Net(), Rows(computing), steps=10, data_bytes=1000)
-    assert "fits_in_memory" in seen.faults
-    assert "loader='resident'" in seen.verdict()
+def test_a_sound_fetch_is_no_fault() -> None:
+    """The step is many times what sixteen small copies cost."""
+    seen = examined(Net(hidden=1024), Rows(), batch=16, steps=10)
+    assert set(seen.faults) <= MACHINE | {"tiny_batches"}, seen
 
 
 def test_an_item_in_the_step_is_found_with_its_line() -> None:
-    seen = examined(Net(item=True))
+    seen = examined(Net(item=True), rows())
     assert "item_in_step" in seen.faults
     assert seen.facts.syncs == 1
     assert "test_faults.py" in seen.facts.sync_place
-    assert "in loss" in seen.facts.sync_place
+    assert "in forward" in seen.facts.sync_place
 
 
 def test_tiny_batches_are_found() -> None:
     """A step of one window costs as much as one of four, almost to the end."""
-    seen = examined(Net(hidden=32), batch=1)
+    seen = examined(Net(hidden=32), rows(), batch=1)
     assert "tiny_batches" in seen.faults
 
 
 def test_a_sound_run_has_no_fault() -> None:
-    seen = examined(Net(hidden=512), batch=512)
+    seen = examined(Net(hidden=512), rows(), batch=512)
+    assert seen.facts.loader == "resident"
     assert set(seen.faults) <= MACHINE, seen
 
 
@@ -183,7 +147,7 @@ def test_a_busy_machine_is_found() -> None:
     try:
         time.sleep(0.3)
         with threads_of(1):
-            seen = examined(Net(hidden=512), batch=512, steps=30)
+            seen = examined(Net(hidden=512), rows(), batch=512)
     finally:
         for other in others:
             other.kill()

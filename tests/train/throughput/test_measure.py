@@ -93,6 +93,38 @@ def test_the_machine_is_told() -> None:
     assert memory(torch.device("cpu")).total >= memory(torch.device("cpu")).used > 0
 
 
+@pytest.mark.parametrize(
+    ("threads", "prices", "fault", "remedy"),
+    [
+        (1, {1: 4e-3, 4: 1e-3}, "few_threads", "threads=4"),
+        (4, {1: 4e-3, 4: 80e-3}, "many_threads", "threads=1"),
+        (4, {1: 4e-3, 4: 1e-3}, None, ""),
+    ],
+)
+def test_trials_tell_of_threads(
+    threads: int,
+    prices: dict[int, float],
+    fault: str | None,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a machine of four idle cores, with a step that costs so much at each number of threads."""
+
+    def seconds(bare: Bare, batch: Tensor, *, threads: int | None = None, **_: object) -> float:
+        return prices[threads or torch.get_num_threads()] * len(batch)
+
+    monkeypatch.setattr(Bare, "seconds", seconds)
+    monkeypatch.setattr("demandcast.train.throughput.machine.physical_cores", lambda: 4)
+    doctor = Doctor(budget=1.0)
+    watch = doctor.watch(torch.device("cpu"), 10, threads)
+    watch.load.cores, watch.load.seconds, watch.load.own = (0.5,) * 4, 1.0, 2.0
+    watch.clock.seen = watch.clock.steps = 10
+    watch.clock.seconds["forward"] = 10 * 8 * prices[threads]
+    found = doctor.examine(watch, subject()).findings
+    assert [f.fault for f in found] == ([fault] if fault else [])
+    assert not fault or remedy in found[0].remedy
+
+
 def test_operators_and_their_trace(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "deep" / "steps.json"
     worst = operators(subject(), path)
