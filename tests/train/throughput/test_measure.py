@@ -110,10 +110,10 @@ def test_trials_tell_of_threads(
 ) -> None:
     """On a machine of four idle cores, with a step that costs so much at each number of threads."""
 
-    def seconds(bare: Bare, batch: Tensor, *, threads: int | None = None, **_: object) -> float:
-        return prices[threads or torch.get_num_threads()] * len(batch)
+    def times(bare: Bare, batch: Tensor, *, threads: int | None = None, **_: object) -> list[float]:
+        return [prices[threads or torch.get_num_threads()] * len(batch)]
 
-    monkeypatch.setattr(Bare, "seconds", seconds)
+    monkeypatch.setattr(Bare, "times", times)
     monkeypatch.setattr("demandcast.train.throughput.machine.physical_cores", lambda: 4)
     doctor = Doctor(budget=1.0)
     watch = doctor.watch(torch.device("cpu"), 10, threads)

@@ -121,7 +121,11 @@ class Bare:
             self.optimiser.step()
         return loss.detach()
 
-    def seconds(
+    def seconds(self, batch: Any, **how: Any) -> float:
+        """Median seconds of a step on a batch at hand; arguments as of `times`."""
+        return statistics.median(self.times(batch, **how))
+
+    def times(
         self,
         batch: Any,
         *,
@@ -130,8 +134,8 @@ class Bare:
         most: int = 50,
         threads: int | None = None,
         hopeless: float = math.inf,
-    ) -> float:
-        """Median seconds of a step on a batch at hand, one to warm up not counted.
+    ) -> list[float]:
+        """Seconds of steps on a batch at hand, one to warm up not counted.
 
         Args:
             batch: As `batch` gives it.
@@ -156,7 +160,7 @@ class Bare:
                     break
                 if len(times) >= least and now - began > limit:
                     break
-        return statistics.median(times)
+        return times
 
     def wait(self) -> None:
         if self.subject.device.type == "cuda":

@@ -15,6 +15,10 @@ NOTABLE = 0.15  # of a step; less is not worth a change
 CLEAR = 1.3  # times: a gain that a trial must show; repeated trials differ by less
 TINY = 2.0  # times: what a batch four times as large must give, for it changes the learning too
 BUSY = 0.25  # of the cores, by other programs
+SLEEPING = (
+    "set OMP_WAIT_POLICY=PASSIVE before Python starts: threads that wait then sleep, and leave their "
+    "core to the one they wait for"
+)
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def threads(facts: Facts) -> Finding | None:
         said = f"{_plural(facts.threads, 'thread')} of {facts.physical} cores used"
         return Finding("few_threads", said, f"use threads={best}", gain)
     said = f"{facts.threads} threads wait for each other"
-    return Finding("many_threads", said, f"use threads={best}", gain)
+    return Finding("many_threads", said, f"use threads={best}, or {SLEEPING}", gain)
 
 
 def busy(facts: Facts) -> Finding | None:
@@ -157,7 +161,7 @@ def busy(facts: Facts) -> Finding | None:
         said += f", and {facts.queued:.1f} of this run's threads stood in the queue for one"
     left = max(1, round(cores - facts.others))
     if facts.threads > left:
-        remedy = f"use threads={left}, for threads that wait for a busy core hold up all others"
+        remedy = f"use threads={left}, or {SLEEPING}"
         here, there = facts.by_threads.get(facts.threads), facts.by_threads.get(left)
         gain = there / here if here and there and there > here else None
         return Finding("busy_machine", said, remedy, gain)

@@ -44,7 +44,7 @@ class Facts:
     # Trials with the bare loop
     syncs: float = 0.0  # values a step reads from the device, and so waits for it
     sync_place: str = ""  # the line that does it
-    by_threads: dict[int, float] = field(default_factory=dict)  # windows/s
+    by_threads: dict[int, float] = field(default_factory=dict)  # windows/s, of median steps
     by_batch: dict[int, float] = field(default_factory=dict)  # windows/s
 
     @property

@@ -42,8 +42,8 @@ class Guard:
         if not self.free:
             self.done = True
             return (
-                f"{fell}; if other programs take the cores, threads=1 or threads='auto' keeps the "
-                "pace, and `demandcast doctor` says who does"
+                f"{fell}; if other programs take the cores, threads=1 keeps the pace, or "
+                "OMP_WAIT_POLICY=PASSIVE in the environment; `demandcast doctor` tells"
             )
         self.before = threads, rate
         torch.set_num_threads(1)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import is_dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -64,16 +65,17 @@ def measure(watch: Watch, subject: Subject, *, budget: float | None = None) -> F
         bare = Bare(subject)
         syncs = bare.syncs()
         batch = bare.batch()
-        ceiling = bare.seconds(batch, limit=0.4 * seconds)
-        by_threads = {watch.threads: subject.batch / ceiling}
+        times = bare.times(batch, limit=0.4 * seconds)
+        middle, ceiling = median(times), fmean(times)  # the run's own steps are averaged, too
+        by_threads = {watch.threads: subject.batch / middle}
         for count in _thread_counts(watch):
-            spent = bare.seconds(batch, limit=0.2 * seconds, threads=count, hopeless=5 * ceiling)
+            spent = bare.seconds(batch, limit=0.2 * seconds, threads=count, hopeless=5 * middle)
             by_threads[count] = subject.batch / spent
-        by_batch = {subject.batch: subject.batch / ceiling}
+        by_batch = {subject.batch: subject.batch / middle}
         # a step four times as large, twice: as much as eight steps where they cost by the window
-        if 8 * ceiling < seconds:
+        if 8 * middle < seconds:
             larger = 4 * subject.batch
-            spent = bare.seconds(bare.batch(larger), limit=0.2 * seconds, least=1)
+            spent = bare.seconds(bare.batch(larger), limit=0.2 * seconds)
             by_batch[larger] = larger / spent
     waits = phases.get("wait", 0.0) > 0.1 * step
     fetched = _fetch(subject.dataset, 0.1 * seconds) if waits else {}
