@@ -170,6 +170,9 @@ def test_an_interrupt_leaves_a_forecast(
     assert ("interrupted before anything" in model.verdict()) == (when == 1)
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # pressed in a callback
 @pytest.mark.parametrize("after", [0.02, 0.1, 0.3, 0.7, 1.5])
 def test_ctrl_c_at_any_moment_leaves_a_forecast(panel: dc.Panel, after: float) -> None:
     import signal
@@ -178,7 +181,7 @@ def test_ctrl_c_at_any_moment_leaves_a_forecast(panel: dc.Panel, after: float) -
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, press)
-    model = dc.Auto(horizon=7, budget="60s", include=("tsb", "multi_stage", "lightgbm", "tsmixer"))
+    model = dc.Auto(horizon=7, budget="10s", include=("tsb", "multi_stage", "lightgbm", "tsmixer"))
     try:
         signal.setitimer(signal.ITIMER_REAL, after)
         model.fit(panel, progress=False)
@@ -431,3 +434,62 @@ def test_refit_learns_from_the_new_panel_and_update_only_where_much_is_new(
     )
     with pytest.raises(NotFittedError):
         dc.Auto(horizon=7).update(promoted)
+
+
+def test_new_items_are_forecast_and_listed(
+    promoted: dc.Panel, told: dc.Auto, tmp_path: Any
+) -> None:
+    from demandcast.automatic.cold import opened
+
+    frame = promoted.keys.join(pl.DataFrame({"step": range(90)}), how="cross")
+    rows = pl.DataFrame({"units": promoted.target.astype(float), "promo": promoted.known[:, 0]})
+    frame = pl.concat([frame, rows], how="horizontal").with_columns(noise=0, size=pl.lit(0.5))
+    ahead = frame.filter(pl.col("step") >= 83)
+    new = ahead.filter(pl.col("item") == "i00").with_columns(item=pl.lit("new"))
+    table = pl.concat([frame.filter(pl.col("step") < 83), ahead, new]).with_columns(
+        units=pl.when(pl.col("step") < 83).then(pl.col("units"))
+    )
+    panel = dc.read_panel(
+        table, key="item", time="step", target="units", freq="1", known=["promo", "noise"],
+        static=["size"],
+    )  # fmt: skip
+    assert int(opened(panel).lengths[-1]) == 0
+    listed = told.new_items(panel)
+    assert listed.rows() == [("new", 0, "trees, by attributes and items alike")]
+    forecast = told.predict(panel, n_samples=50)
+    got = forecast.to_frame().filter(pl.col("item") == "new")
+    assert got["step"].to_list() == list(range(83, 90))
+    promo = new["promo"].to_numpy() > 0
+    assert forecast.median[-1][promo].mean() > 1.8 * forecast.median[-1][~promo].mean()
+    assert forecast.samples is not None
+    assert np.isfinite(forecast.samples).all()
+    told.save(tmp_path / "run")
+    np.testing.assert_array_equal(
+        dc.load(tmp_path / "run").predict(panel).quantiles, forecast.quantiles
+    )
+
+
+def test_without_trees_new_items_take_the_values_of_like_ones() -> None:
+    from demandcast.automatic.cold import like_items, without_history
+
+    days, items = 28, 12
+    frame = pl.DataFrame(
+        {
+            "item": np.repeat([f"i{i:02}" for i in range(items)], days),
+            "day": np.tile(np.arange(days), items),
+            "units": np.repeat(np.where(np.arange(items) % 2, 100.0, 10.0), days)
+            + np.tile(np.arange(days) % 7, items),
+            "kind": np.repeat(np.where(np.arange(items) % 2, "large", "small"), days),
+        }
+    ).with_columns(day=pl.date(2024, 1, 1) + pl.duration(days=pl.col("day")))
+    panel = dc.read_panel(frame, key="item", time="day", target="units", freq="D", static=["kind"])
+    known, new = panel.select(np.arange(2, items)), without_history(panel.select([0, 1]))
+    quantiles, means = like_items(known, new, 7, [0.1, 0.5])
+    np.testing.assert_allclose(means, [10 + np.arange(7), 100 + np.arange(7)])
+    np.testing.assert_allclose(quantiles[..., 1], means)
+    model = dc.Auto(horizon=7, budget="3 steps", include="tsb").fit(known, progress=False)
+    both = dc.Panel(
+        **{**panel.__dict__, "lengths": np.where(np.arange(items) < 2, 0, panel.lengths)}
+    )
+    assert model.new_items(both)["by"][0] == "values of items alike"
+    assert np.isfinite(model.predict(both).quantiles).all()

@@ -12,7 +12,8 @@ import pytest
 import demandcast as dc
 from demandcast.errors import ConfigError, DataError, MissingExtraError
 from demandcast.frames.examples import retail
-from demandcast.trees.table import NEWEST, PHASES, Table
+from demandcast.trees.like import Likeness
+from demandcast.trees.table import LEANING, NEW, NEWEST, PHASES, Table
 from demandcast.windows.features import Features
 
 SMALL: dict[str, Any] = {"trees": 30, "least": 5}
@@ -36,6 +37,9 @@ def test_rows_are_what_a_plain_loop_reads(panel: dc.Panel) -> None:
     for row, i, cutoff, step in zip(found, series, cutoffs, ahead, strict=True):
         history = holed.history(i)[:cutoff].astype(float)
         scale = np.nanmean(np.abs(history[-28:]))
+        seen = int((~np.isnan(history)).sum())
+        if seen < NEW:  # leans on that of items like it
+            scale = (seen * scale + LEANING * table.like[i]) / (seen + LEANING)
         assert table.scale(np.array([i]), np.array([cutoff]))[0] == pytest.approx(scale)
         column = iter(row)
         assert next(column) == pytest.approx(np.log(scale))
@@ -133,3 +137,78 @@ def test_with_little_time_fewer_trees_learn_faster(panel: dc.Panel) -> None:
     assert few.predict(panel.drop_last(7), levels=[0.3, 0.95]).quantiles.shape[-1] == 2
     with pytest.raises(ConfigError, match="two or more"):
         dc.trees.LightGBM(horizon=7, levels=(0.5,))
+
+
+def test_a_row_that_reaches_back_two_steps_is_that_of_a_series_begun_then(panel: dc.Panel) -> None:
+    short = dc.Panel(
+        **{
+            **panel.__dict__,
+            "begins": panel.begins + 58, "extents": panel.extents - 58,
+            "lengths": panel.lengths - 58, "starts": panel.starts + 58,
+        }
+    )  # fmt: skip
+    features, likeness = Features.of(panel, ()), Likeness(1.5, (), {}, np.ones(panel.n_series))
+    told = [Table(p, features, 9, (7,), (3, 7, 28), 1.0, likeness) for p in (panel, short)]
+    some, ahead = np.array([0, 3, 3]), np.array([1, 9, 4])
+    for seen in (0, 2):
+        reach = np.full(3, seen)
+        hidden = told[0].rows(some, np.full(3, 58 + seen), ahead, reach)
+        begun = told[1].rows(some, reach, ahead)
+        known = slice(
+            len(hidden[0]) - 4, None
+        )  # covariates' change since the season before is kept
+        np.testing.assert_allclose(hidden[:, : known.start], begun[:, : known.start], rtol=1e-6)
+        np.testing.assert_allclose(
+            told[0].base(some, np.full(3, 58 + seen), ahead, reach),
+            told[1].base(some, reach, ahead),
+        )
+
+
+def test_likeness_finds_what_categories_do_to_the_scale() -> None:
+    rng = np.random.default_rng(0)
+    codes = np.stack([rng.integers(1, 5, 400), rng.integers(1, 4, 400)], 1)
+    first, second = np.array([0, 0, 1, 2, 3]), np.array([0, 0.5, 0, -1])
+    scale = np.exp(first[codes[:, 0]] + second[codes[:, 1]] + rng.normal(0, 0.1, 400))
+    found = Likeness.of(scale, codes, np.ones(400, np.bool_))
+    np.testing.assert_allclose(found.scale(codes), scale, rtol=0.5)
+    truth = np.exp(first[codes[:, 0]] + second[codes[:, 1]])
+    assert np.abs(np.log(found.scale(codes) / truth)).max() < 0.1
+    new = found.scale(np.array([[0, 0], [99, 1]]))  # unknown categories tell nothing
+    assert new[0] == pytest.approx(np.exp(found.level))
+    alone = Likeness.of(np.array([1.0, 1.0, 50.0]), np.array([[1], [1], [2]]), np.ones(3, np.bool_))
+    assert alone.leaving_out[2] < 25  # not told by itself
+
+
+def test_a_new_item_is_forecast_like_those_of_its_kind() -> None:
+    rng = np.random.default_rng(3)
+    items, days = 40, 120
+    kind = np.arange(items) % 2
+    level = np.where(kind == 0, 4.0, 40.0) * np.exp(rng.normal(0, 0.2, items))
+    week = 1 + 0.5 * np.sin(np.arange(days) * 2 * np.pi / 7)
+    frame = pl.DataFrame(
+        {
+            "item": np.repeat([f"i{i:02}" for i in range(items)], days),
+            "date": np.tile(
+                pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 4, 29), eager=True), items
+            ),
+            "units": rng.poisson(level[:, None] * week).ravel(),
+            "kind": np.repeat(np.where(kind == 0, "small", "large"), days),
+        }
+    )
+    panel = dc.read_panel(frame, key="item", time="date", target="units", freq="D", static=["kind"])
+    model = dc.trees.LightGBM(horizon=7, trees=60, least=20).fit(panel.select(np.arange(4, items)))
+    new = panel.select([0, 1])
+    new = dc.Panel(
+        **{
+            **new.__dict__,
+            "begins": new.begins + new.lengths, "extents": new.extents * 0,
+            "starts": new.starts + new.lengths, "lengths": new.lengths * 0,
+        }
+    )  # fmt: skip
+    forecast = model.predict(new, levels=[0.1, 0.5, 0.9])
+    low, median, high = forecast.quantiles.mean(1).T
+    assert 2.5 < median[0] < 6
+    assert 25 < median[1] < 60
+    assert (high > low).all()
+    usual = model.predict(panel.select([0, 1]), levels=[0.1, 0.5, 0.9]).quantiles.mean(1).T
+    assert high[1] - low[1] > 1.5 * (usual[2] - usual[0])[1]  # it is not known how large it is

@@ -25,9 +25,10 @@ from demandcast import registry
 from demandcast.automatic.blend import GAIN, Blend, Evidence, choose
 from demandcast.automatic.budget import Budget
 from demandcast.automatic.calibrate import Adjustment, pays, stretches
+from demandcast.automatic.cold import like_items, new_items, opened
 from demandcast.automatic.explain import Account, importance
 from demandcast.automatic.member import Member
-from demandcast.automatic.portfolio import NAIVE, candidates
+from demandcast.automatic.portfolio import NAIVE, TREES, candidates
 from demandcast.automatic.search import STALE, Search
 from demandcast.automatic.validation import LEVELS, METRICS, VALUES, Validation, codes
 from demandcast.errors import CheckpointError, NotFittedError
@@ -97,6 +98,7 @@ class Auto(Forecaster):
         self.validation = Validation((), 0, self.horizon, self.metric)
         self._account: Account | None = None
         self._places: dict[str, int] = {}  # key of a series -> its row of the blend's tilts
+        self._cold: Forecaster | None = None  # for new items, where no member is
         self._learned: tuple[int, int] = (0, 0)  # steps and end of what members were fitted on
 
     @classmethod
@@ -120,9 +122,11 @@ class Auto(Forecaster):
         """
         budget = Budget.parse(self.budget)
         rng = np.random.default_rng(self.seed)
+        if (panel.n_observed() > 0).any():  # there is nothing to learn from the others
+            panel = panel.select(panel.n_observed() > 0)
         self.members, self.blend, self.adjustment = [], None, None
         self.rounds, self._account, self.skipped = False, None, {}
-        self._places, self._learned = {}, _extent(panel)
+        self._places, self._learned, self._cold = {}, _extent(panel), None
         values = VALUES if budget.seconds is None else int(min(VALUES, 2_000 * budget.seconds))
         self.validation = Validation.of(panel, self.horizon, self.folds, self.metric, rng, values)
         trying, skipped = candidates(panel, self.include, self.exclude or ())
@@ -176,6 +180,9 @@ class Auto(Forecaster):
             self.blend.mixed,
             None if tilts is None else tilts[:, kept],
         )
+        trained = next((m for m in search.members if m.name in TREES), None)
+        if trained is not None and trained not in self.members:
+            self._cold = trained.models[-1]
         self._places = {}
         if tilts is not None:
             self._places = {search.panel.key(i): i for i in range(len(tilts))}
@@ -240,6 +247,9 @@ class Auto(Forecaster):
             model = registry.create(before.name, **hyper)
             fit(model, panel, progress=False)
             fresh[id(member)].append(model)
+        if self._cold is not None:
+            cold: Any = self._cold
+            self._cold = type(cold)(**cold.as_grown()).fit(panel)
         for member in self.members:  # all or none: an interrupt leaves what was there
             member.models, member.whole = fresh[id(member)], True
         self._learned = _extent(panel)
@@ -285,15 +295,47 @@ class Auto(Forecaster):
     ) -> Forecast:
         """Forecast every series from its last step, each class of demand by its own weights.
 
+        Items with fewer than 3 observed values are forecast by trees that were trained for that, or by
+        the values of like items; `new_items` lists them. Rows of theirs with an empty target that lie
+        behind the other series' last step are steps to forecast.
+
         Paths take the order of the paths of the heaviest member that draws them, and the quantiles of
         the blend (see `demandcast.forecast.levels.shuffled`).
         """
-        blend = self._fitted()
+        self._fitted()
         levels = check_levels(levels)
         if n_samples is not None:
             whole("n_samples", n_samples, least=1)
         if future is not None:
             panel = extend(panel, future)
+        panel = opened(panel)
+        new = new_items(panel)
+        rest = panel.select(~new) if new.any() else panel
+        grid = np.zeros((panel.n_series, self.horizon, len(LEVELS)), np.float32)
+        mean = np.zeros((panel.n_series, self.horizon), np.float32)
+        if rest.n_series:
+            grid[~new], mean[~new] = self._blended(rest)
+        if new.any():
+            grid[new], mean[new] = self._new(rest, panel.select(new))
+        floors = panel.floors()
+        mean = np.maximum(mean, floors[:, None]).astype(np.float32)
+        counts = panel.whole_numbers() if self.rounds else np.zeros(panel.n_series, np.bool_)
+        quantiles = _bounded(between(grid, LEVELS, levels).astype(np.float32), floors, counts)
+        samples = None
+        if n_samples is not None:
+            rng = np.random.default_rng(self.seed)
+            template = np.empty((panel.n_series, n_samples, self.horizon), np.float32)
+            if rest.n_series:
+                template[~new] = self._template(rest, n_samples)
+            # what is not known of a new item is its size: a path keeps its rank, more or less
+            ranks = rng.random((int(new.sum()), n_samples, 1))
+            template[new] = ranks + 0.3 * rng.random((*ranks.shape[:2], self.horizon))
+            samples = _bounded(shuffled(template, grid, LEVELS, rng), floors, counts)
+        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+
+    def _blended(self, panel: Panel) -> tuple[Floats, Floats]:
+        """Quantiles (N, H, Q) and means (N, H) of series that have a history."""
+        blend = self._fitted()
         group = codes(panel)
         weights = blend.weights(group, self._rows(panel))
         shape = (panel.n_series, self.horizon)
@@ -310,17 +352,35 @@ class Auto(Forecaster):
             before = grid
             grid = self.adjustment.apply(grid, np.repeat(group, self.horizon), part)
             mean = mean + (grid - before).mean(-1).reshape(shape)
-        grid = np.sort(grid, -1).reshape(*shape, -1)
-        floors = panel.floors()
-        mean = np.maximum(mean, floors[:, None]).astype(np.float32)
-        counts = panel.whole_numbers() if self.rounds else np.zeros(panel.n_series, np.bool_)
-        quantiles = _bounded(between(grid, LEVELS, levels).astype(np.float32), floors, counts)
-        samples = None
-        if n_samples is not None:
-            rng = np.random.default_rng(self.seed)
-            template = self._template(panel, n_samples)
-            samples = _bounded(shuffled(template, grid, LEVELS, rng), floors, counts)
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+        return np.sort(grid, -1).reshape(*shape, -1), mean
+
+    def _new(self, rest: Panel, new: Panel) -> tuple[Floats, Floats]:
+        """The same of items that have next to none."""
+        trained = self._trained()
+        if trained is not None:
+            found = trained.predict(new, levels=LEVELS)
+            return found.quantiles, found.mean
+        return like_items(rest, new, self.horizon, LEVELS)
+
+    def _trained(self) -> Forecaster | None:
+        """The fit that is trained for new items, if there is one."""
+        return next((m.models[-1] for m in self.members if m.name in TREES), self._cold)
+
+    def new_items(self, panel: Panel) -> pl.DataFrame:
+        """Which series of a panel have too little history to be forecast by it, and what is done.
+
+        Returns:
+            Their key columns, `values` observed, and `by`, what forecasts them.
+        """
+        self._fitted()
+        panel = opened(panel)
+        new = panel.select(new_items(panel))
+        by = (
+            "values of items alike"
+            if self._trained() is None
+            else "trees, by attributes and items alike"
+        )
+        return new.keys.with_columns(pl.Series("values", new.n_observed()), by=pl.lit(by))
 
     def _rows(self, panel: Panel) -> NDArray[np.int64]:
         """Which row of the blend's tilts each series has, -1 where it is new."""
@@ -460,6 +520,8 @@ class Auto(Forecaster):
         for member, own in zip(self.members, places, strict=True):
             for model, place in zip(member.models, own, strict=True):
                 model.save(folder / place)
+        if self._cold is not None:
+            self._cold.save(folder / "cold")
         facts = {
             "format": 1,
             "model": self.name,
@@ -472,6 +534,7 @@ class Auto(Forecaster):
             "rounds": self.rounds,
             "skipped": self.skipped,
             "tilts": self._tilts(),
+            "cold": self._cold is not None,
             "costs": [(m.kind, m.fit_seconds, m.predict_seconds) for m in self.members],
             "learned": self._learned,
             "account": None if self._account is None else self._account.to_dict(),
@@ -500,6 +563,7 @@ class Auto(Forecaster):
             rows = np.array(list(tilts.values())) if tilts else None
             model.blend = Blend(np.array(facts["shared"]), by_group, facts["mixed"], rows)
             model._places = {key: i for i, key in enumerate(tilts or ())}
+            model._cold = registry.load(folder / "cold") if facts["cold"] else None
             model._learned = tuple(facts["learned"])
             if facts["shifts"] is not None:
                 model.adjustment = Adjustment(np.array(facts["shifts"], np.float32))

@@ -35,6 +35,7 @@ HURRIED = 30.0  # seconds below which trees have fewer levels
 RESERVE = 1.25  # times what the forecast is thought to take
 STALE = 0.05  # share of the history held out from which members are fitted again before all else
 INSTANT = 0.25  # share of the time for what has no training
+SLOW = 0.25  # share of the time that one member's forecast may take
 FIRST = 0.45  # share of the time for first fits where all are fitted again
 FIRST_KEPT = 0.7  # and where they need not be
 LONGER = 1.5  # times the training from which it is worth another try
@@ -294,10 +295,9 @@ class Search:
         )
 
     def allowed(self, evidence: Evidence) -> NDArray[np.bool_]:
-        """Members that beat the seasonal naive, and can forecast all series in half of the time left."""
-        slow = np.array(
-            [m.predict_seconds * self.per_row > self.budget.left / 2 for m in self.members]
-        )
+        """Members that beat the seasonal naive, and forecast all series in a quarter of the time."""
+        limit = SLOW * (self.budget.seconds or np.inf)
+        slow = np.array([m.predict_seconds * self.per_row > limit for m in self.members])
         losses = np.array([evidence.loss(m.quantiles, m.means) for m in self.members])
         naive = next((i for i, m in enumerate(self.members) if m.name == NAIVE), None)
         found = losses < losses[naive] if naive is not None else np.ones(len(losses), bool)

@@ -83,13 +83,13 @@ def forecast(
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
     if "known" in made.takes:
-        _check_reach(panel, horizon)
+        _check_reach(panel, horizon, new=isinstance(made, Auto))
     show.say(f"fitting {made}")
     predicted = made.fit(panel, **training).predict(panel, levels=levels)
     for note in getattr(getattr(made, "log", None), "notes", ()) if verbose else ():
         show.say(note)
     if isinstance(made, Auto):
-        show.search(made)
+        show.search(made, panel)
     if save:
         made.save(save)
         asked = {**table.options, "freq": panel.schema.freq}
@@ -105,10 +105,13 @@ def forecast(
     show.forecast(predicted, out, json=json)
 
 
-def _check_reach(panel: Panel, horizon: int) -> None:
+def _check_reach(panel: Panel, horizon: int, *, new: bool) -> None:
     """Refuse covariates that end too early before the training, not after it."""
+    from demandcast.automatic.cold import opened
     from demandcast.errors import DataError
 
+    if new:  # items without a history begin behind the others' last step
+        panel = opened(panel)
     ahead = panel.extents - panel.lengths
     if panel.known_names and ahead.min() < horizon:
         short = int(ahead.argmin())

@@ -57,7 +57,7 @@ def leaderboard(board: pl.DataFrame, *, json: bool = False) -> None:
     table(board, json=json)
 
 
-def search(made: Auto) -> None:
+def search(made: Auto, read: Panel) -> None:
     """What auto tried and took, to stderr: the forecast itself has stdout."""
     import polars as pl
 
@@ -71,6 +71,11 @@ def search(made: Auto) -> None:
             table(made.coverage())
     for name, why in made.skipped.items():
         say(f"not tried: {name}: {as_options(why)}")
+    new = made.new_items(read)
+    if new.height:
+        names = ["/".join(map(str, row)) for row in new.drop("values", "by").head(5).rows()]
+        more = "" if new.height <= 5 else ", ..."
+        say(f"{new.height:,} new items, forecast by {new['by'][0]}: {', '.join(names)}{more}")
     say(made.verdict())
 
 

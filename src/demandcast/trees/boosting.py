@@ -6,6 +6,9 @@ trees forecasts every step from what is known at the cutoff. The target is in un
 and, where zeros are rare, counted from the mean of the last seasons at the same place: trees cannot go on
 with a trend, but they can learn departures from what moves with it. The mean has trees of its own, with
 squared error.
+
+Some rows are learned from with their history hidden, but for a step or four: so items that are new are
+forecast too, by their static attributes and the scale of items like them (see `like`).
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ from demandcast.forecaster import (
 from demandcast.frames.future import extend, require
 from demandcast.panel.panel import Panel
 from demandcast.train.checkpoint import write_atomically
-from demandcast.trees.table import Table
+from demandcast.trees.like import Likeness
+from demandcast.trees.table import NEW, Table
 from demandcast.windows.features import Features
 
 GRID = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)  # levels with trees of their own
@@ -63,6 +67,7 @@ class LightGBMConfig:
     levels: tuple[float, ...] = GRID  # quantile levels with trees of their own
     rows: int = 200_000  # learned from, drawn from all series, cutoffs and steps
     rho: float = 0.5  # a row weighs scale^rho: 1 suits errors summed over series, 0 errors averaged
+    cold: float = 0.1  # share of the rows whose history is hidden, for items that are new
     base: bool | None = (
         None  # count the target from the last seasons' mean; None: where zeros are rare
     )
@@ -77,8 +82,9 @@ class LightGBMConfig:
         for name in ("learning_rate", "columns"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it is above 0 and at most 1")
-        if not 0 <= self.rho <= 1:
-            raise ConfigError(f"rho is {self.rho!r}; it is between 0 and 1")
+        for name in ("rho", "cold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it is between 0 and 1")
         object.__setattr__(self, "levels", check_levels(self.levels))
         if len(self.levels) < 2:
             raise ConfigError(f"levels are {list(self.levels)}; name two or more")
@@ -102,6 +108,7 @@ class LightGBM(Forecaster):
         self.grown, self.rate = 0, 0.0  # trees of each level, and the learning rate of the last
         self.boosters: dict[str, str] | None = None  # level or "mean" -> LightGBM's own text
         self.features: Features | None = None
+        self.likeness: Likeness | None = None
         self.periods: tuple[int, ...] = (1,)
         self.windows: tuple[int, ...] = (1,)
 
@@ -128,21 +135,26 @@ class LightGBM(Forecaster):
         lightgbm = _lightgbm()
         began = time.perf_counter()
         longest = int(panel.lengths.max())
-        self.features = Features.of(panel, ())
+        self.features, self.likeness = Features.of(panel, ()), None
         self.periods = tuple(p for p in panel.freq.periods if 2 * p <= longest) or (1,)
         self.windows = _windows(self.periods, self.horizon, longest)
         table = self._table(panel)
-        series, cutoffs, ahead = _drawn(
-            panel, self.horizon, self.config.rows, np.random.default_rng(self.config.seed)
+        self.likeness = table.likeness
+        rng = np.random.default_rng(self.config.seed)
+        series, cutoffs, ahead = _drawn(panel, self.horizon, self.config.rows, rng)
+        reach = np.where(
+            rng.random(len(series)) < self.config.cold,
+            np.minimum(rng.integers(0, NEW, len(series)), cutoffs),
+            cutoffs,
         )
         came = panel.target[panel.begins[series] + cutoffs + ahead - 1].astype(np.float64)
         rare = bool((came == 0).mean() < RARE)
         self.based = rare if self.config.base is None else self.config.base
-        scale = table.scale(series, cutoffs)
+        scale = table.scale(series, cutoffs, reach)
         self.unit = table.unit = float(np.median(scale))
-        target = came - table.base(series, cutoffs, ahead) if self.based else came
+        target = came - table.base(series, cutoffs, ahead, reach) if self.based else came
         data = lightgbm.Dataset(
-            table.rows(series, cutoffs, ahead),
+            table.rows(series, cutoffs, ahead, reach),
             label=target / scale,
             weight=(scale / scale.mean()) ** self.config.rho,
             categorical_feature=table.categorical or "auto",
@@ -201,7 +213,9 @@ class LightGBM(Forecaster):
 
     def _table(self, panel: Panel) -> Table:
         assert self.features is not None
-        return Table(panel, self.features, self.horizon, self.periods, self.windows, self.unit)
+        return Table(
+            panel, self.features, self.horizon, self.periods, self.windows, self.unit, self.likeness
+        )
 
     def predict(
         self,
@@ -258,7 +272,7 @@ class LightGBM(Forecaster):
         return Forecast.of(panel, levels, quantiles, mean, model=self.name)
 
     def save(self, path: str | Path) -> None:
-        if self.boosters is None or self.features is None:
+        if self.boosters is None or self.features is None or self.likeness is None:
             raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) before save")
         folder = Path(path)
         write_atomically(folder / "trees.json", json.dumps(self.boosters).encode())
@@ -271,6 +285,11 @@ class LightGBM(Forecaster):
             "windows": self.windows,
             "based": self.based,
             "unit": self.unit,
+            "likeness": {
+                "level": self.likeness.level,
+                "effects": [e.tolist() for e in self.likeness.effects],
+                "together": [[*k, v] for k, v in self.likeness.together.items()],
+            },
             "grown": self.grown,
             "rate": self.rate,
         }
@@ -284,6 +303,10 @@ class LightGBM(Forecaster):
         model.features = Features.from_dict(facts["features"])
         model.periods, model.windows = tuple(facts["periods"]), tuple(facts["windows"])
         model.based, model.unit = facts["based"], facts["unit"]
+        told = facts["likeness"]
+        together = {tuple(codes): effect for *codes, effect in told["together"]}
+        effects = tuple(map(np.array, told["effects"]))
+        model.likeness = Likeness(told["level"], effects, together, np.ones(0))
         model.grown, model.rate = facts.get("grown", 0), facts.get("rate", 0.0)
         try:
             model.boosters = json.loads((folder / "trees.json").read_text())

@@ -3,7 +3,8 @@
 All columns of a row are known at its cutoff, but the calendar and the covariates known ahead. Values
 of the target are in units of the series' own scale at the cutoff, so that one tree serves items of
 any size. Sums over any stretch of history are differences of running sums: a row costs the same
-whatever it looks back at.
+whatever it looks back at. A row may be told to reach back a few steps only, or none: that is what a
+new item looks like, whose scale is then that of items like it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.panel.panel import Panel
+from demandcast.trees.like import Likeness
 from demandcast.windows.features import Features
 
 Ints = NDArray[np.int64]
@@ -22,6 +24,8 @@ Singles = NDArray[np.float32]
 NEWEST = 8  # values right before the cutoff that are columns of their own
 YEAR = 12  # steps from which one season tells the scale
 PHASES = 4  # seasons whose value at the step's own place is read
+NEW = 5  # observed values below which a series' scale leans on that of items like it
+LEANING = 2.0  # values' worth of that
 
 
 class Table:
@@ -34,6 +38,7 @@ class Table:
         periods: Seasons to read, in steps.
         windows: Widths of the stretches before the cutoff that are summed up, in steps.
         unit: Scales are told relative to it; the median one of what was learned from.
+        likeness: Tells the scale of items with little history; found on this panel if not given.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Table:
         periods: tuple[int, ...],
         windows: tuple[int, ...],
         unit: float = 1.0,
+        likeness: Likeness | None = None,
     ) -> None:
         self.panel, self.features, self.horizon = panel, features, horizon
         self.periods, self.windows, self.unit = periods, windows, unit
@@ -61,60 +67,85 @@ class Table:
         self.known = _columns(panel.known, panel.known_names, features.known)
         self.past = _columns(panel.past, panel.past_names, features.past)
         self.reals = _columns(panel.static_reals, panel.static_real_names, features.static_reals)
+        if likeness is None:
+            every = np.arange(panel.n_series)
+            seen = self._mean(self.counts, every, panel.lengths, 10**9, panel.lengths)[1] >= NEW
+            self.likeness = Likeness.of(
+                self._own(every, panel.lengths, panel.lengths)[0], self.codes, seen
+            )
+            self.like = self.likeness.leaving_out
+        else:
+            self.likeness, self.like = likeness, likeness.scale(self.codes)
 
     @property
     def categorical(self) -> list[int]:
         """Which columns are codes of categories."""
         return list(range(self.codes.shape[1]))
 
-    def scale(self, series: Ints, cutoffs: Ints) -> Doubles:
-        """Mean |y| of the last season, of four where it is short; else of all history, else 1."""
-        found = np.ones(len(series))
-        period = self.periods[0]
-        for width in (10**9, period if period >= YEAR else 4 * period):
-            size, _ = self._mean(self.sizes, series, cutoffs, width)
-            found = np.where(size > 0, size, found)
-        return found
+    def scale(self, series: Ints, cutoffs: Ints, reach: Ints | None = None) -> Doubles:
+        """Mean |y| of the last season, of four where it is short; else of all history.
 
-    def base(self, series: Ints, cutoffs: Ints, ahead: Ints) -> Doubles:
+        Below `NEW` observed values it leans on the scale of items like it, and without any is that.
+        """
+        reach = cutoffs if reach is None else reach
+        own, count = self._own(series, cutoffs, reach)
+        like = self.like[series]
+        leaning = (count * own + LEANING * like) / (count + LEANING)
+        return np.where(count < NEW, leaning, np.where(own > 0, own, 1.0))
+
+    def _own(self, series: Ints, cutoffs: Ints, reach: Ints) -> tuple[Doubles, Doubles]:
+        """Mean |y| of a series alone, 0 where nothing was wanted, and how many values were observed."""
+        period = self.periods[0]
+        found, count = self._mean(self.sizes, series, cutoffs, 10**9, reach)
+        short, _ = self._mean(
+            self.sizes, series, cutoffs, period if period >= YEAR else 4 * period, reach
+        )
+        return np.where(short > 0, short, np.nan_to_num(found)), count
+
+    def base(self, series: Ints, cutoffs: Ints, ahead: Ints, reach: Ints | None = None) -> Doubles:
         """What trees forecast departures from: the mean of the newest values at the step's own place.
 
         Of up to `PHASES` seasons of the shortest period; the mean of the newest window where none of
-        them was observed, 0 where nothing was.
+        them was observed, the scale where nothing was.
         """
+        reach = cutoffs if reach is None else reach
         period = self.periods[0]
-        places = self._phases(series, cutoffs, ahead, period)
+        places = self._phases(series, cutoffs, ahead, period, reach)
         seen = ~np.isnan(places)
         mean = np.where(seen, places, 0).sum(1) / np.maximum(seen.sum(1), 1)
-        level, _ = self._mean(self.sums, series, cutoffs, max(self.windows))
-        return np.where(seen.any(1), mean, np.nan_to_num(level))
+        level, _ = self._mean(self.sums, series, cutoffs, max(self.windows), reach)
+        level = np.where(np.isnan(level), self.scale(series, cutoffs, reach), level)
+        return np.where(seen.any(1), mean, level)
 
-    def rows(self, series: Ints, cutoffs: Ints, ahead: Ints) -> Singles:
+    def rows(self, series: Ints, cutoffs: Ints, ahead: Ints, reach: Ints | None = None) -> Singles:
         """The columns of rows, (R, F); NaN where there is nothing to read.
 
         Args:
             series: Of each row, (R,).
             cutoffs: Steps of history each row knows, (R,).
             ahead: Steps behind the last known one, from 1, (R,).
+            reach: Steps back from the cutoff that are read, (R,); all of them if not given.
         """
-        scale = self.scale(series, cutoffs)
+        reach = cutoffs if reach is None else reach
+        scale = self.scale(series, cutoffs, reach)
         step = cutoffs + ahead - 1  # in steps from the series' begin
         columns: list[NDArray[Any]] = [*self.codes[series].T]
-        columns += [*self.reals[series].T, np.log(scale / self.unit), ahead, np.log2(1 + cutoffs)]
+        columns += [*self.reals[series].T, np.log(scale / self.unit), ahead, np.log2(1 + reach)]
         for lag in range(1, NEWEST + 1):
-            columns.append(self._value(series, cutoffs - lag, cutoffs) / scale)
+            columns.append(self._value(series, cutoffs - lag, cutoffs, reach) / scale)
         for width in self.windows:
-            mean, count = self._mean(self.sums, series, cutoffs, width)
-            square, _ = self._mean(self.squares, series, cutoffs, width)
+            mean, count = self._mean(self.sums, series, cutoffs, width, reach)
+            square, _ = self._mean(self.squares, series, cutoffs, width, reach)
             spread = np.sqrt(np.maximum(square - mean**2, 0))
-            demands, _ = self._mean(self.demands, series, cutoffs, width)
+            demands, _ = self._mean(self.demands, series, cutoffs, width, reach)
             columns += [mean / scale, spread / scale, demands]
-            before, _ = self._mean(self.sums, series, np.maximum(cutoffs - width, 0), width)
+            earlier = np.minimum(width, reach)
+            before, _ = self._mean(self.sums, series, cutoffs - earlier, width, reach - earlier)
             columns.append((mean - before) / scale)
-        columns.append(self._waited(series, cutoffs))
+        columns.append(self._waited(series, cutoffs, reach))
         for period in self.periods:
             if period > 1:
-                places = self._phases(series, cutoffs, ahead, period) / scale[:, None]
+                places = self._phases(series, cutoffs, ahead, period, reach) / scale[:, None]
                 seen = ~np.isnan(places)
                 count = seen.sum(1)
                 mean = np.where(seen, places, 0).sum(1) / np.where(count > 0, count, np.nan)
@@ -129,36 +160,39 @@ class Table:
                 *ahead_of.T,
                 *(ahead_of - self._covariate(self.known, series, step - seasons)).T,
             ]
-        columns += [*self._covariate(self.past, series, cutoffs - 1).T]
+        past = self._covariate(self.past, series, cutoffs - 1)
+        columns += [*np.where(reach[:, None] > 0, past, np.float32(np.nan)).T]
         return np.stack(columns, 1).astype(np.float32)
 
-    def _value(self, series: Ints, step: Ints, limit: Ints) -> Doubles:
-        """The target at steps from the series' begin; NaN outside [0, limit)."""
-        inside = (step >= 0) & (step < limit)
+    def _value(self, series: Ints, step: Ints, cutoffs: Ints, reach: Ints) -> Doubles:
+        """The target at steps from the series' begin; NaN outside [cutoff - reach, cutoff)."""
+        inside = (step >= cutoffs - reach) & (step < cutoffs)
         rows = np.where(inside, self.panel.begins[series] + step, 0)
         return np.where(inside, self.target[rows], np.nan)
 
     def _mean(
-        self, sums: Doubles, series: Ints, cutoffs: Ints, width: int
+        self, sums: Doubles, series: Ints, cutoffs: Ints, width: int, reach: Ints
     ) -> tuple[Doubles, Doubles]:
         """Mean of what was observed in the `width` steps before each cutoff, NaN for none; the count."""
         begin = self.panel.begins[series]
-        first, stop = begin + np.maximum(cutoffs - width, 0), begin + cutoffs
+        first, stop = begin + cutoffs - np.minimum(width, reach), begin + cutoffs
         count = self.counts[stop] - self.counts[first]
         mean = (sums[stop] - sums[first]) / np.where(count > 0, count, np.nan)
         return mean, count
 
-    def _phases(self, series: Ints, cutoffs: Ints, ahead: Ints, period: int) -> Doubles:
+    def _phases(
+        self, series: Ints, cutoffs: Ints, ahead: Ints, period: int, reach: Ints
+    ) -> Doubles:
         """The newest known values whole seasons before each step, newest first, (R, PHASES)."""
         first = cutoffs + ahead - 1 - -(-ahead // period) * period
-        found = [self._value(series, first - k * period, cutoffs) for k in range(PHASES)]
+        found = [self._value(series, first - k * period, cutoffs, reach) for k in range(PHASES)]
         return np.stack(found, 1)
 
-    def _waited(self, series: Ints, cutoffs: Ints) -> Doubles:
+    def _waited(self, series: Ints, cutoffs: Ints, reach: Ints) -> Doubles:
         """Steps since the last value other than 0; NaN where there was none."""
         begin = self.panel.begins[series]
-        last = self.last_demand[begin + np.maximum(cutoffs, 1) - 1]
-        known = (last >= begin) & (cutoffs > 0)
+        last = self.last_demand[np.maximum(begin + cutoffs, 1) - 1]
+        known = (last >= begin + cutoffs - reach) & (cutoffs > 0)
         return np.where(known, begin + cutoffs - 1 - last, np.nan)
 
     def _covariate(self, values: Singles, series: Ints, step: Ints) -> Singles:

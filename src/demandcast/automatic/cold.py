@@ -1,0 +1,94 @@
+"""Items with little or no history: who they are, and what items like them sold.
+
+Trees that were trained for it forecast them (see `demandcast.trees`); without trees, the values of the
+items that share most of their static attributes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.panel.panel import Panel
+
+Floats = NDArray[np.float32]
+FEW = 3  # observed values below which an item counts as new
+ALIKE = 5  # items that a new one is likened to, at least, before an attribute counts
+SEASONS = 4  # newest seasons of each
+
+
+def new_items(panel: Panel) -> NDArray[np.bool_]:
+    """Which series have too little history to be forecast by it, (N,)."""
+    return np.asarray(panel.n_observed() < FEW)
+
+
+def without_history(panel: Panel) -> Panel:
+    """The same series as they stood before their first step, at the same cutoff."""
+    return replace(
+        panel,
+        begins=panel.begins + panel.lengths,
+        extents=panel.extents - panel.lengths,
+        starts=panel.starts + panel.lengths,
+        lengths=np.zeros_like(panel.lengths),
+    )
+
+
+def opened(panel: Panel) -> Panel:
+    """Steps of a series that were never observed, and lie behind the others' last, are ahead of it.
+
+    A new item stands in a table as rows with an empty target: they are to be forecast, not history.
+    """
+    none = (panel.n_observed() == 0) & (panel.lengths > 0)
+    if not none.any() or none.all():
+        return panel
+    last = int(panel.ends()[~none].max())
+    kept = np.clip(last - panel.starts + 1, 0, panel.lengths)
+    return replace(panel, lengths=np.where(none, kept, panel.lengths))
+
+
+def like_items(
+    known: Panel, new: Panel, horizon: int, levels: Sequence[float]
+) -> tuple[Floats, Floats]:
+    """Quantiles (n, H, Q) and means (n, H) of what like items had at the same place of the season.
+
+    Like are those of `known` that share all static categories; where they are fewer than `ALIKE`, the last
+    attribute is dropped, and so on until all are.
+    """
+    period = known.freq.period
+    past = known.padded_history(SEASONS * period if period > 1 else 8).astype(np.float64)
+    ends = known.ends()
+    quantiles = np.zeros((new.n_series, horizon, len(levels)), np.float32)
+    means = np.zeros((new.n_series, horizon), np.float32)
+    columns = [
+        (list(known.vocabularies).index(name), [("", *known.vocabularies[name]).index(v) if v in known.vocabularies[name] else -1 for v in ("", *words)])
+        for name, words in new.vocabularies.items()
+        if name in known.vocabularies
+    ]  # fmt: skip
+    codes = np.stack(
+        [np.array(place)[new.static_codes[:, k]] for k, (_, place) in enumerate(columns)], 1
+    ) if columns else np.zeros((new.n_series, 0), np.int64)  # fmt: skip
+    own = known.static_codes[:, [j for j, _ in columns]]
+    groups, which = np.unique(codes, axis=0, return_inverse=True)
+    which = np.asarray(which).reshape(-1)
+    for g, wanted in enumerate(groups):
+        for count in range(len(wanted), -1, -1):
+            like = np.flatnonzero((own[:, :count] == wanted[:count]).all(1))
+            if len(like) >= ALIKE or count == 0:
+                break
+        members = np.flatnonzero(which == g)
+        place = ends[like, None] - np.arange(past.shape[1])[::-1]  # grid step of each past value
+        first = new.ends()[members] + 1
+        for start in np.unique(first):
+            rows = members[first == start]
+            for h in range(horizon):
+                same = (place - (start + h)) % period == 0
+                values = past[like][same & ~np.isnan(past[like])]
+                if not len(values):
+                    values = past[like][~np.isnan(past[like])]
+                if len(values):
+                    quantiles[rows, h] = np.quantile(values, levels)
+                    means[rows, h] = values.mean()
+    return quantiles, means

@@ -1,0 +1,98 @@
+"""The scale of an item that has none yet, from items like it.
+
+The logarithm of a series' scale is taken as the sum of an effect for each of its static categories and one for
+all of them together, each drawn towards zero where few series speak for it, as in a random-effects model; Henderson, "Best linear unbiased
+estimation and prediction under a selection model", Biometrics 31 (1975), has the idea. Effects are found by
+going over the categories a few times. What is told to trees in training leaves the series itself out, so
+that they learn how far off such a guess is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+SHRINK = 2.0  # series' worth of no effect
+TURNS = 8  # over all categories
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Effects of static categories on the logarithm of the scale.
+
+    Attributes:
+        level: Of all series.
+        effects: Of each category, by code, one array a static column; code 0, unknown, has none.
+        together: Codes of all columns -> the effect of having just these; empty for fewer than two columns.
+        leaving_out: The scale of each series as told by the others, (N,).
+    """
+
+    level: float
+    effects: tuple[Doubles, ...]
+    together: dict[tuple[int, ...], float]
+    leaving_out: Doubles
+
+    @classmethod
+    def of(cls, scale: Doubles, codes: Ints, seen: NDArray[np.bool_]) -> Likeness:
+        """From the scales of series, (N,), and their codes, (N, K); of those seen often enough."""
+        seen = seen & (scale > 0)
+        columns, rows = codes.shape[1], np.zeros((0, 0), np.int64)
+        if columns > 1:
+            rows, which = np.unique(codes, axis=0, return_inverse=True)
+            codes = np.concatenate([codes, np.reshape(which, (-1, 1)) + 1], 1)
+        logs = np.log(np.where(seen, scale, 1.0))
+        if not seen.any():
+            none = tuple(np.zeros(int(c.max(initial=0)) + 1) for c in codes.T)
+            return cls(0.0, none[:columns], {}, np.ones(len(scale)))
+        level = float(np.log(scale[seen].mean()))  # of sums, in which large items count most
+        rest = np.where(seen, logs - level, 0.0)
+        sizes = [int(column.max(initial=0)) + 1 for column in codes.T]
+        counts = [
+            np.bincount(column[seen], minlength=size)
+            for column, size in zip(codes.T, sizes, strict=True)
+        ]
+        effects = [np.zeros(size) for size in sizes]
+        level_shift = float(rest[seen].mean()) if sizes else 0.0
+        rest = np.where(seen, rest - level_shift, 0.0)
+
+        def told(of: list[Doubles]) -> Doubles:
+            parts = [effect[column] for effect, column in zip(of, codes.T, strict=True)]
+            return np.sum(parts, axis=0) if parts else np.zeros(len(scale))
+
+        for _ in range(TURNS):
+            for k, column in enumerate(codes.T):
+                alone = rest - (told(effects) - effects[k][column])
+                total = np.bincount(column[seen], alone[seen], sizes[k])
+                effects[k] = total / (counts[k] + SHRINK)
+                effects[k][0] = 0.0
+        others = np.zeros(len(scale))
+        for k, column in enumerate(codes.T):
+            alone = rest - (told(effects) - effects[k][column])
+            count = counts[k][column] - seen
+            total = effects[k][column] * (counts[k][column] + SHRINK) - np.where(seen, alone, 0)
+            others += np.where(column > 0, total / (count + SHRINK), 0.0)
+        # the mean of what the logarithms leave over, so that scales are right in the mean
+        miss = np.where(seen, rest - others, 0)[seen]
+        lift = float(np.log(np.exp(np.clip(miss, -4, 4)).mean())) if sizes else 0.0
+        level += level_shift + lift
+        together = (
+            {tuple(map(int, r)): float(e) for r, e in zip(rows, effects[-1][1:], strict=True)}
+            if columns > 1
+            else {}
+        )
+        return cls(level, tuple(effects[:columns]), together, np.exp(level + others))
+
+    def scale(self, codes: Ints) -> Doubles:
+        """Of series by their codes alone, (N,)."""
+        found = np.full(len(codes), self.level)
+        for effect, column in zip(self.effects, codes.T, strict=True):
+            found += np.where(
+                column < len(effect), effect[np.minimum(column, len(effect) - 1)], 0.0
+            )
+        if self.together:
+            found += [self.together.get(tuple(row), 0.0) for row in codes.tolist()]
+        return np.asarray(np.exp(found))
