@@ -27,6 +27,7 @@ _HOMES = {
     "patchtst": ("demandcast.models.patchtst", "PatchTST"),
     "tft": ("demandcast.models.tft", "TFT"),
     "neural_ode": ("demandcast.models.neural_ode", "NeuralODE"),
+    "zero_shot": ("demandcast.models.zero_shot", "ZeroShot"),
     "uber_lstm": ("demandcast.models.uber_lstm", "UberLSTM"),
     "extreme_value_memory": ("demandcast.models.extreme_value_memory", "ExtremeValueMemory"),
     "lightgbm": ("demandcast.trees.boosting", "LightGBM"),

@@ -12,12 +12,12 @@ import pytest
 import demandcast as dc
 from demandcast import registry
 from demandcast.automatic.blend import Evidence, choose, mixture, select
-from demandcast.automatic.budget import Budget
 from demandcast.automatic.calibrate import Adjustment, pays
 from demandcast.automatic.portfolio import candidates
 from demandcast.automatic.validation import LEVELS
 from demandcast.errors import ConfigError, NotFittedError
 from demandcast.frames.examples import retail
+from demandcast.train.budget import Budget
 
 QUICK: dict[str, Any] = {"budget": "5 steps", "include": ("tsb", "ses", "empirical")}
 

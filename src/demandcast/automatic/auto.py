@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from demandcast import registry
 from demandcast.automatic.blend import GAIN, Blend, Evidence, choose
-from demandcast.automatic.budget import Budget
 from demandcast.automatic.calibrate import Adjustment, pays, stretches
 from demandcast.automatic.cold import like_items, new_items, opened
 from demandcast.automatic.explain import Account, importance
@@ -39,6 +38,7 @@ from demandcast.frames.future import extend
 from demandcast.local.base import one_of, whole
 from demandcast.panel.classes import CLASSES
 from demandcast.panel.panel import Panel
+from demandcast.train.budget import Budget
 from demandcast.train.checkpoint import write_atomically
 
 log = logging.getLogger("demandcast")

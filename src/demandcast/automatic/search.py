@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from demandcast import registry
 from demandcast.automatic.blend import GAIN, Blend, Evidence, select
-from demandcast.automatic.budget import Budget
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE, Candidate
 from demandcast.automatic.validation import Validation
 from demandcast.errors import DemandcastError
 from demandcast.forecaster import Forecaster, fit
 from demandcast.panel.panel import Panel
+from demandcast.train.budget import Budget
 from demandcast.trees.boosting import FEWER
 
 FEWEST_STEPS = 60  # of a network; with time for fewer it is not tried

@@ -15,6 +15,7 @@ from demandcast.models.tide import TiDE
 from demandcast.models.tpa_lstm import TPALSTM
 from demandcast.models.tsmixer import TSMixer
 from demandcast.models.uber_lstm import UberLSTM
+from demandcast.models.zero_shot import ZeroShot
 
 __all__ = [
     "MQCNN",
@@ -33,5 +34,6 @@ __all__ = [
     "TSMixer",
     "TiDE",
     "UberLSTM",
+    "ZeroShot",
     "trace",
 ]

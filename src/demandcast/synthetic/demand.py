@@ -28,6 +28,8 @@ from demandcast.synthetic.parts import (
 )  # fmt: skip
 
 COVARIATES = 3
+YEARS = {24: 8766.0, 48: 17532.0, 96: 35064.0, 7: 365.0, 5: 261.0, 52: 52.0, 12: 12.0, 4: 4.0}
+# steps in a year, by those in a short season
 # steps in a short and a long season, share of the series, fewest and most steps of history
 GRIDS = (
     (24, 168, 0.17, 60, 2048),
@@ -79,9 +81,9 @@ def draw(g: Generator, batch: int, steps: int, *, horizon: int, covariates: bool
     known, effect, shut = _covariates(
         g, batch, steps, short.float(), long.float(), begin, covariates
     )
-    target = _observe(
-        g, moved, rate, effect, shut, horizon, (short < 24).squeeze(1) | (short == 52).squeeze(1)
-    )
+    grown = _growth(g, batch, steps, short)
+    daily = ((short < 24) | (short == 52)).squeeze(1)
+    target = _observe(g, moved, rate, effect, shut, grown, horizon, daily)
     target = _damage(g, target, horizon)
     # a calendar tells most periods; some series have none of them
     told = periods * ~chance(g, batch, 0.08)
@@ -125,6 +127,15 @@ def _mean(
     return t + c + w + j + s1 + s2, rate
 
 
+def _growth(g: Generator, batch: int, steps: int, short: Tensor) -> Tensor:
+    """A third of the series grow or shrink by so many percent a year, (batch, steps), 1 in the middle."""
+    years = torch.tensor([YEARS.get(int(p), 12.0) for p in short[:, 0]])[:, None]
+    rate = 0.15 * normal(g, batch, 1) * chance(g, batch, 0.35)
+    t = (torch.arange(steps)[None] - steps / 2) / years
+    straight = chance(g, batch, 0.4)
+    return torch.where(straight, (1 + rate * t).clamp(0.2, 5), (rate * t).clamp(-2, 2).exp())
+
+
 def _covariates(
     g: Generator, batch: int, steps: int, short: Tensor, long: Tensor, begin: Tensor, wanted: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,13 +154,14 @@ def _covariates(
         flag = flags(g, batch, steps, year, begin)
         price = prices(g, batch, steps)
         drift = standard(coloured(g, batch, steps) + season(g, batch, steps, year, begin))
-        column = torch.where(kind < 0.6, flag, torch.where(kind < 0.8, price, drift))
-        matters = chance(g, batch, 0.65)
-        size = log_uniform(g, batch, 0.1, 3)
+        lasting = standard(walk(g, batch, steps))  # of no use but to be taken for a trend
+        column = torch.where(kind < 0.82, price, torch.where(kind < 0.92, drift, lasting))
+        column = torch.where(kind < 0.6, flag, column)
+        matters = chance(g, batch, 0.8) & (kind < 0.6) | chance(g, batch, 0.55) & (kind < 0.92)
+        size = log_uniform(g, batch, 0.15, 4)
         sign = torch.where(chance(g, batch, 0.8), 1.0, -1.0)
-        gain = torch.where(
-            kind < 0.6, size * sign, torch.where(kind < 0.8, -size * 3, normal(g, batch, 1))
-        )
+        gain = torch.where(kind < 0.82, -size * 3, normal(g, batch, 1))
+        gain = torch.where(kind < 0.6, size * sign, gain)
         # each time a little different, and stronger in some seasons
         varied = 1 + 0.25 * normal(g, batch, steps) * chance(g, batch, 0.3)
         part = column * gain * varied
@@ -164,6 +176,9 @@ def _covariates(
         effect = effect + torch.where(closing, 0.0, part * matters)
         there = chance(g, batch, 0.75 - 0.2 * place)
         columns.append(torch.where(there, column, torch.nan))
+    if wanted:  # a price, its discount and what is left of it
+        tied = chance(g, batch, 0.1)
+        columns[2] = torch.where(tied, columns[0] - columns[1], columns[2])
     known = torch.stack(columns, -1) if wanted else torch.zeros(batch, steps, 0)
     return known, effect, shut
 
@@ -174,6 +189,7 @@ def _observe(
     rate: Tensor,
     effect: Tensor,
     shut: Tensor,
+    grown_by: Tensor,
     horizon: int,
     daily: Tensor,
 ) -> Tensor:
@@ -199,6 +215,7 @@ def _observe(
     )  # about 1
     silent = chance(g, batch, 0.85) | ratio
     mean = torch.where(silent, mean.clamp(min=0), mean)
+    mean = mean * grown_by
     # ends and beginnings
     t = torch.arange(steps)[None]
     dies = uniform(g, batch, 0.2, 1.05) * steps

@@ -129,7 +129,7 @@ def season(g: Generator, batch: int, steps: int, period: Tensor, begin: Tensor) 
     index = (phase * TABLE + 1e-3).long().clamp(max=TABLE - 1)
     now, later = table[0].gather(1, index), table[1].gather(1, index)
     turn = uniform(g, batch, 0, 1.2) * chance(g, batch, 0.3) * torch.arange(steps)[None] / steps
-    swell = 1 + 0.3 * coloured(g, batch, steps) * chance(g, batch, 0.15)
+    swell = 1 + 0.3 * coloured(g, batch, steps) * chance(g, batch, 0.25)
     return (now * turn.cos() + later * turn.sin()) * swell * (period > 1)
 
 

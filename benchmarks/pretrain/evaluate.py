@@ -1,0 +1,191 @@
+"""Score weights of the zero-shot network on the twelve public tasks, fracast beside it where it is installed.
+
+python benchmarks/pretrain/evaluate.py --data ../shared/data --weights pretrained/checkpoint.safetensors
+python benchmarks/pretrain/evaluate.py --data ../shared/data --weights shipped --whole --blind --peer-python ../fc/bin/python
+
+Recipes are chosen on the horizon before the one that benchmarks/accuracy/run.py scores, over at most 400 series
+and five folds; `--whole` takes run.py's own cutoffs, all series and all folds. For each forecast: wQL of nine
+deciles, its ratio to the seasonal naive forecast's, and the share of values within the 80, 90, 95 and 99 %
+intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
+from tasks import TASKS, Task
+
+from demandcast import registry
+from demandcast.models.zero_shot import Shape, ZeroShot, ZeroShotNetwork, read_network
+from demandcast.panel.panel import Panel
+from demandcast.train.checkpoint import read_tensors
+
+PUBLIC = (
+    "walmart_weekly", "rossmann_top100", "stallion_monthly", "carparts_monthly", "auto_parts_monthly",
+    "m5_daily_3000", "tourism_monthly", "m3_monthly", "m4_weekly", "m4_hourly", "electricity_10clients_2014",
+    "gefcom2012_load",
+)  # fmt: skip
+DECILES = tuple(round(0.1 * i, 1) for i in range(1, 10))
+EDGES = ((0.1, 0.9), (0.05, 0.95), (0.025, 0.975), (0.005, 0.995))
+LEVELS = tuple(sorted({*DECILES, *(level for pair in EDGES for level in pair)}))
+LONGEST = 2048  # steps that fracast reads
+FEWEST = 8  # values that it wants
+PEER = """
+import sys
+import numpy as np, torch
+from fracast import FracastModel
+torch.set_num_threads(1)
+rows = np.load(sys.argv[1])
+model = FracastModel.from_pretrained(weights="fp32")
+found = [model.forecast_batch(rows[i : i + 64], horizon=int(sys.argv[3])) for i in range(0, len(rows), 64)]
+np.save(sys.argv[2], np.concatenate(found))
+"""
+
+
+def weights(file: Path) -> ZeroShotNetwork:
+    """A network from its weights, or from a checkpoint of its training: the running average there."""
+    tensors, _ = read_tensors(file)
+    if "averaged.0" not in tensors:
+        return read_network(file)
+    network = ZeroShotNetwork(Shape(**json.loads((file.parent / "shape.json").read_text())))
+    with torch.no_grad():
+        for i, parameter in enumerate(network.parameters()):
+            parameter.copy_(tensors[f"averaged.{i}"])
+    return network.eval()
+
+
+class Naive:
+    name = "seasonal_naive"
+
+    def __call__(self, known: Panel, horizon: int) -> np.ndarray:
+        model = registry.create(self.name, horizon=horizon)
+        return model.fit(known).predict(known, levels=LEVELS).quantiles
+
+
+class Ours:
+    def __init__(self, file: str, *, blind: bool) -> None:
+        self.name = f"{file}, blind" if blind else file
+        self.blind = blind  # whether covariates are kept from it
+        self.network = None if file == "shipped" else weights(Path(file))
+
+    def __call__(self, known: Panel, horizon: int) -> np.ndarray:
+        model = ZeroShot(horizon=horizon)
+        if self.network is not None:
+            model.pretrained = self.network
+        if self.blind:
+            known = replace(known, known=known.known[:, :0], known_names=())
+        return model.predict(known, levels=LEVELS).quantiles
+
+
+class Fracast:
+    """The peer, run by a Python of its own. It gives deciles only, and refuses fewer than 8 values: naive there."""
+
+    name = "fracast"
+
+    def __init__(self, python: str) -> None:
+        self.python = python
+
+    def __call__(self, known: Panel, horizon: int) -> np.ndarray:
+        q = np.full((known.n_series, horizon, len(LEVELS)), np.nan, np.float32)
+        at = [LEVELS.index(level) for level in DECILES]
+        q[..., at] = Naive()(known, horizon)[..., at]
+        rows = known.padded_history(min(LONGEST, int(known.lengths.max())))
+        enough = (~np.isnan(rows)).sum(1) >= FEWEST
+        if enough.any():
+            with tempfile.TemporaryDirectory() as folder:
+                source, out = Path(folder) / "in.npy", Path(folder) / "out.npy"
+                np.save(source, rows[enough])
+                words = [self.python, "-c", PEER, str(source), str(out), str(horizon)]
+                subprocess.run(words, check=True)
+                found = np.sort(np.load(out), -1)
+            part = q[enough]
+            part[..., at] = found
+            q[enough] = part
+        return np.maximum(q, known.floors()[:, None, None])
+
+
+def sums(q: np.ndarray, known: Panel, horizon: int) -> np.ndarray:
+    """Twice the pinball losses of the deciles, absolute values, steps, and steps within each interval."""
+    y = known.future_target(horizon)
+    seen = ~np.isnan(y)
+    levels = np.asarray(DECILES)
+    e = np.nan_to_num(y)[..., None] - q[..., [LEVELS.index(level) for level in DECILES]]
+    loss = 2 * np.maximum(levels * e, (levels - 1) * e).mean(-1)
+    within = [
+        ((y >= q[..., LEVELS.index(low)]) & (y <= q[..., LEVELS.index(high)]) & seen).sum()
+        if not np.isnan(q[..., LEVELS.index(low)]).any()
+        else np.nan
+        for low, high in EDGES
+    ]
+    return np.array([loss[seen].sum(), np.abs(y[seen]).sum(), seen.sum(), *within], np.float64)
+
+
+def cuts(task: Task, *, whole: bool) -> list[int]:
+    """Steps that are held out of each fold."""
+    if whole:
+        return [task.horizon * k for k in range(1, task.folds + 1)]
+    if task.folds == 1:
+        return [2 * task.horizon]
+    return [task.horizon * (task.folds + 3 * k) for k in range(1, 6)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--tasks", default=",".join(PUBLIC))
+    parser.add_argument("--weights", nargs="*", default=["shipped"], help="files, or shipped")
+    parser.add_argument("--whole", action="store_true", help="as benchmarks/accuracy/run.py does")
+    parser.add_argument("--blind", action="store_true", help="also without covariates")
+    parser.add_argument("--most", type=int, default=400, help="series of a task, unless --whole")
+    parser.add_argument("--peer-python", help="a Python that has fracast")
+    given = parser.parse_args()
+    if not given.data.is_dir():
+        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
+        return
+    models = [Naive(), *([Fracast(given.peer_python)] if given.peer_python else [])]
+    for file in given.weights:
+        models += [Ours(file, blind=blind) for blind in ([False, True] if given.blind else [False])]
+    print(
+        "| task |", " | ".join(f"{model.name}: wQL, ratio, 80 90 95 99 %" for model in models), "|"
+    )
+    print("| --- |" + " --- |" * len(models))
+    names = given.tasks.split(",")
+    logs = np.zeros(len(models))
+    for name in names:
+        began = time.perf_counter()
+        panel = TASKS[name].load(given.data)
+        if panel.n_series > given.most and not given.whole:
+            rng = np.random.default_rng(1)
+            panel = panel.select(np.sort(rng.choice(panel.n_series, given.most, replace=False)))
+        total = np.zeros((len(models), 3 + len(EDGES)))
+        for cut in cuts(TASKS[name], whole=given.whole):
+            known = panel.drop_last(cut)
+            for i, model in enumerate(models):
+                total[i] += sums(model(known, TASKS[name].horizon), known, TASKS[name].horizon)
+        wql, within = total[:, 0] / total[:, 1], total[:, 3:] / total[:, 2:3]
+        logs += np.log(wql / wql[0]) / len(names)
+        cells = [
+            f"{a:.4f} {a / wql[0]:.3f} {' '.join(f'{c:.2f}' for c in row)}"
+            for a, row in zip(wql, within, strict=True)
+        ]
+        seconds = time.perf_counter() - began
+        print(f"| {name} |", " | ".join(cells), "|", f"{seconds:.0f} s", flush=True)
+    print("| geometric mean |", " | ".join(f"{math.exp(v):.4f}" for v in logs), "|")
+
+
+if __name__ == "__main__":
+    main()
