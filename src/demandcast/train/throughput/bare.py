@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from demandcast.train.throughput.machine import queued
+
 
 @dataclass(kw_only=True)
 class Subject:
@@ -134,6 +136,7 @@ class Bare:
         most: int = 50,
         threads: int | None = None,
         hopeless: float = math.inf,
+        alone: bool = False,
     ) -> list[float]:
         """Seconds of steps on a batch at hand, one to warm up not counted.
 
@@ -143,20 +146,24 @@ class Bare:
             least, most: Steps that count.
             threads: Of torch's operators; None leaves them.
             hopeless: Seconds of the first step at which the trial ends with that.
+            alone: Leave out what one thread stands in the queue for a core, so that other programs,
+                which come and go, do not decide between two trials.
         """
         times: list[float] = []
         with threads_of(threads):
+            queue = queued if alone and torch.get_num_threads() == 1 else float
             began = time.perf_counter()
             for number in range(most + 1):
                 if hasattr(self.subject.network, "done"):
                     self.subject.network.done = number / most  # type: ignore[assignment]
-                started = time.perf_counter()
+                before, started = queue(), time.perf_counter()
                 self.step(batch)
                 self.wait()
                 now = time.perf_counter()
-                if number or now - started > hopeless:
-                    times.append(now - started)
-                if now - started > hopeless:
+                spent = now - started - (queue() - before)
+                if number or spent > hopeless:
+                    times.append(spent)
+                if spent > hopeless:
                     break
                 if len(times) >= least and now - began > limit:
                     break

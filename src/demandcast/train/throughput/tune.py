@@ -201,7 +201,7 @@ def _batch(bare: Bare, steps: int, seconds: float) -> Chosen:
     size = base
     while not rates or size <= limits[why]:
         try:
-            spent = bare.seconds(bare.batch(size), limit=seconds / 8)
+            spent = bare.seconds(bare.batch(size), limit=seconds / 8, alone=True)
         except (RuntimeError, MemoryError) as error:
             if not rates or not out_of_memory(error):
                 raise
@@ -220,7 +220,7 @@ def _batch(bare: Bare, steps: int, seconds: float) -> Chosen:
     for size in [n for n, rate in rates.items() if rate > 0.85 * max(rates.values())]:
         if time.perf_counter() > until + 0.3 * seconds:
             break  # a second look, for other programs come and go
-        spent = bare.seconds(bare.batch(size), limit=seconds / 10)
+        spent = bare.seconds(bare.batch(size), limit=seconds / 10, alone=True)
         rates[size] = max(rates[size], size / spent)
     if subject.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -260,7 +260,7 @@ def _precision(subject: Subject, settings: Any, seconds: float) -> Chosen:
     spent = {}
     for name, trial in trials.items():
         bare = Bare(trial)
-        spent[name] = bare.seconds(bare.batch(), limit=0.12 * seconds, least=3)
+        spent[name] = bare.seconds(bare.batch(), limit=0.12 * seconds, least=3, alone=True)
     gain = spent["float32"] / spent["bf16"]
     told = f"bf16 steps are {gain:.2f} times as fast"
     if gain < WORTH:
