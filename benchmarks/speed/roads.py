@@ -1,0 +1,129 @@
+"""The roads by which windows reach a network, in one run: windows/s of whole trainings, alternated.
+
+Resident (arrays in memory, a gather a batch) and streaming (the same panel in a store, memory-mapped,
+gathered by this process or by workers), beside a bare loop that holds one batch ready. All train the
+same network from the same draws.
+
+python benchmarks/speed/roads.py --models nhits --batches 64,256 --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import tempfile
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import nn
+
+import demandcast as dc
+from demandcast import registry
+from demandcast.train.allocator import keep_heap
+from demandcast.windows import WindowDataset
+
+CONTEXT, HORIZON = 168, 24
+
+
+def hourly_panel(series: int, hours: int) -> dc.Panel:
+    """Simulated customers with a day and a week in them."""
+    rng = np.random.default_rng(0)
+    step = np.arange(hours)
+    shape = 2 + np.sin(step * 2 * np.pi / 24) + 0.5 * np.sin(step * 2 * np.pi / 168)
+    values = shape * rng.lognormal(3, 1, (series, 1)) * rng.lognormal(0, 0.1, (series, hours))
+    times = [datetime(2020, 1, 1) + timedelta(hours=int(h)) for h in step]
+    wide = pl.DataFrame({f"client_{i}": row for i, row in enumerate(values)})
+    wide = wide.with_columns(time=pl.Series(times))
+    return dc.read_panel(wide.unpivot(index="time", variable_name="client", value_name="load"))
+
+
+def made(name: str, batch: int, steps: int, road: dict[str, Any]) -> Any:
+    return registry.create(
+        name, horizon=HORIZON, context=CONTEXT, batch_size=batch, max_steps=steps, device="cpu",
+        **road,
+    )  # fmt: skip
+
+
+def bare(model: Any, panel: dc.Panel, steps: int) -> float:
+    """The same network on one batch that is ready; the model must have been fitted."""
+    network, source, config = model.build(panel)
+    sampler = model._sampler(panel, config, 0)
+    windows = WindowDataset(source, sampler, extra=model._extra(config))
+    window = windows.__getitems__(sampler.draw(config.batch_size, torch.Generator()))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
+    network.train()
+    began = time.perf_counter()
+    for _ in range(steps):
+        optimiser.zero_grad(set_to_none=True)
+        network.loss(window).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        optimiser.step()
+    seconds = time.perf_counter() - began
+    network.eval()
+    return float(config.batch_size * steps / seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", default="nhits")
+    parser.add_argument("--batches", default="64,256")
+    parser.add_argument("--workers", default="0,1,2")
+    parser.add_argument("--series", type=int, default=321)
+    parser.add_argument("--hours", type=int, default=2000)
+    parser.add_argument("--windows", type=int, default=40_000, help="of each training")
+    parser.add_argument("--rounds", type=int, default=3, help="alternations; medians are printed")
+    given = parser.parse_args()
+    keep_heap()
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
+    )
+    print(
+        f"commit {commit.stdout.strip()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    )
+    panel = hourly_panel(given.series, given.hours)
+    print(f"context {CONTEXT}, horizon {HORIZON}, {panel.n_steps:,} rows; windows/s", flush=True)
+    roads: dict[str, dict[str, Any]] = {"resident": {"loader": "resident"}}
+    for workers in map(int, given.workers.split(",")):
+        roads[f"streaming, {workers} workers"] = {"loader": "streaming", "workers": workers}
+    with tempfile.TemporaryDirectory() as folder:
+        panel.to_store(Path(folder) / "store")
+        mapped = dc.read_panel(Path(folder) / "store")
+        for name in given.models.split(","):
+            for batch in map(int, given.batches.split(",")):
+                compare(
+                    name, batch, max(20, given.windows // batch), panel, mapped, roads, given.rounds
+                )
+
+
+def compare(
+    name: str,
+    batch: int,
+    steps: int,
+    panel: dc.Panel,
+    mapped: dc.Panel,
+    roads: dict[str, dict[str, Any]],
+    rounds: int,
+) -> None:
+    rates: dict[str, list[float]] = {"bare loop": [], **{road: [] for road in roads}}
+    for _ in range(rounds):
+        for label, road in roads.items():
+            model = made(name, batch, steps, road)
+            model.fit(panel if road["loader"] == "resident" else mapped, progress=False)
+            rates[label].append(model.log.windows_per_second)
+        rates["bare loop"].append(bare(model, panel, steps))
+    for label, found in rates.items():
+        share = statistics.median(a / b for a, b in zip(found, rates["resident"], strict=True))
+        rate = statistics.median(found)
+        print(f"{name} {batch:4}  {label:22} {rate:9,.0f}   {share:.2f} of resident", flush=True)
+
+
+if __name__ == "__main__":
+    main()
