@@ -41,3 +41,7 @@ class MissingExtraError(DemandcastError, ImportError):
 
 class CheckpointError(DemandcastError, ValueError):
     """A saved run is damaged, of another version, or of another model."""
+
+
+class WorkerError(DemandcastError, RuntimeError):
+    """A process that trained along with others ended before they did."""

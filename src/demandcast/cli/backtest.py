@@ -34,6 +34,7 @@ def backtest(
         bool, typer.Option("--refit/--no-refit", help="Fit at every fold, or at the first only.")
     ] = True,
     seed: options.Seed = 0,
+    devices: options.Devices = None,
     out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Write scores and config into a folder.")
     ] = None,
@@ -54,13 +55,15 @@ def backtest(
     show.check_place(files=(report,), folders=(out,))
     names = [name.strip() for name in models.split(",") if name.strip()]
     names = list(dict.fromkeys([*names, NAIVE]))
-    hyper = options.hyperparameters(names, settings, seed=seed)
+    hyper = options.hyperparameters(names, settings, seed=seed, devices=devices)
     made = [registry.create(name, horizon=horizon, **hyper[name]) for name in names]
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
     result = score(
         made, panel, folds=folds, step=step, refit=refit, horizon=horizon, progress=show.watched()
     )
+    if not options.first_process():
+        return
     show.leaderboard(result.leaderboard(), json=json)
     if out:
         config: dict[str, Any] = {"horizon": horizon, "folds": folds, "step": step or horizon}

@@ -30,6 +30,7 @@ def forecast(
     settings: options.Set = None,
     quantiles: options.Quantiles = options.QUANTILES,
     seed: options.Seed = 0,
+    devices: options.Devices = None,
     out: options.Out = None,
     report: options.Report = None,
     save: Annotated[
@@ -66,7 +67,7 @@ def forecast(
         show.check_ending(out)
     show.check_place(files=(out, report), folders=(save, checkpoint))
     levels = check_levels(options.levels(quantiles))
-    hyper = options.hyperparameters([model], settings, seed=seed)[model]
+    hyper = options.hyperparameters([model], settings, seed=seed, devices=devices)[model]
     if budget is not None:
         if model != DEFAULT_MODEL:
             raise ConfigError(f"--budget is of auto, not of {model}; leave one of the two out")
@@ -88,6 +89,8 @@ def forecast(
     predicted = made.fit(panel, **training).predict(panel, levels=levels)
     for note in getattr(getattr(made, "log", None), "notes", ()) if verbose else ():
         show.say(note)
+    if not options.first_process():
+        return
     if isinstance(made, Auto):
         show.search(made, panel)
     if save:

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import difflib
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -33,6 +34,10 @@ Report = Annotated[
 Seed = Annotated[int, typer.Option(metavar="N", help="Same seed, same numbers.")]
 Quantiles = Annotated[
     str, typer.Option(metavar="LEVELS", help="Between 0 and 1, increasing, by commas.")
+]
+Devices = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Train networks on N GPUs, or in N processes."),
 ]
 Set = Annotated[
     list[str] | None,
@@ -151,10 +156,15 @@ def levels(text: str) -> tuple[float, ...]:
         raise ConfigError(f"--quantiles is {text!r}; write numbers, as in 0.1,0.5,0.9") from error
 
 
+def first_process() -> bool:
+    """Whether this is the process that writes and prints, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def hyperparameters(
-    models: list[str], settings: list[str] | None, *, seed: int
+    models: list[str], settings: list[str] | None, *, seed: int, devices: int | None = None
 ) -> dict[str, dict[str, Any]]:
-    """--seed and --set, for each model what it has, as the type of the default they replace."""
+    """--seed, --devices and --set, for each model what it has, as the type of the default they replace."""
     from demandcast import registry
 
     kinds = {model: registry.get(model) for model in models}
@@ -162,7 +172,8 @@ def hyperparameters(
     chosen: dict[str, dict[str, Any]] = {
         model: {"seed": seed} if "seed" in own else {} for model, own in defaults.items()
     }
-    for setting in settings or []:
+    shared = [] if devices is None else [f"devices={devices}"]
+    for setting in [*(settings or []), *shared]:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set {setting!r} has no value; write --set name=value")

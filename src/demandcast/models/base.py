@@ -32,8 +32,10 @@ from demandcast.likelihoods.base import Likelihood
 from demandcast.panel.panel import Panel
 from demandcast.train.allocator import keep_heap
 from demandcast.train.checkpoint import read_tensors, write_atomically, write_tensors
+from demandcast.train.company import company, shared_forecast
 from demandcast.train.device import usable
 from demandcast.train.fit import examined, manned, settled
+from demandcast.train.group import joined
 from demandcast.train.loop import Training, TrainingLog, require
 from demandcast.train.roads import Choice, Resident, Road, Streaming, as_it_is, choose
 from demandcast.train.throughput.doctor import Doctor
@@ -257,6 +259,18 @@ class NeuralForecaster(Forecaster):
             diagnose: Measure where the time goes, and say how it would train faster: kept as
                 `model.diagnosis`, and shown on stderr with the progress.
         """
+        group = joined(self.config.devices)
+        if group.size == 1 and self.config.devices > 1:
+            place = None if checkpoint is None else str(Path(checkpoint).resolve())
+            told = {"checkpoint": place, "resume": resume}
+            with company(self, panel, self.config.devices, usable(self.config.device), **told):
+                return self.fit(
+                    panel,
+                    checkpoint=checkpoint,
+                    resume=resume,
+                    progress=progress,
+                    diagnose=diagnose,
+                )
         choice = self._choice(panel)
         network, source, config = self._fresh(panel, choice)
         for part in panel.parts():
@@ -273,7 +287,7 @@ class NeuralForecaster(Forecaster):
         config, chosen = settled(
             self.config, config.counted(sampler.n_windows), sampler.n_windows,
             network=network, loss_of=network.loss, some=some,
-            checkpoint=checkpoint if resume else None,
+            checkpoint=checkpoint if resume else None, group=group,
         )  # fmt: skip
 
         def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -281,10 +295,11 @@ class NeuralForecaster(Forecaster):
             return (sampler if holding else whole).draw(config.batch, generator)
 
         road: Road
+        own = group.share(draw)
         if choice.loader == "resident":
-            road = Resident(dataset, draw, device)
+            road = Resident(dataset, own, device)
         else:
-            road = Streaming(dataset, draw, device, workers=choice.workers, collate=as_it_is)
+            road = Streaming(dataset, own, device, workers=choice.workers, collate=as_it_is)
         road, more = manned(
             self.config, config, road, network=network, loss_of=network.loss, some=some
         )
@@ -309,6 +324,7 @@ class NeuralForecaster(Forecaster):
             resume=resume,
             progress=progress,
             label=self.name,
+            group=group,
         )
         self.network, self.features, self.settled = network, source.spec, config
         return self
@@ -412,56 +428,98 @@ class NeuralForecaster(Forecaster):
                 f"{self.name} forecasts quantiles and draws no paths; leave n_samples out, or use "
                 "models.DeepAR for joint paths"
             )
-        source = self._reading(panel, future)
-        assert self.network is not None
-        assert self.settled is not None
-        panel = source.panel
-        keep_heap()
+        panel = self._checked(panel, future)
         paths = n_samples or 200
         keep = n_samples is not None or panel.n_series * paths * self.horizon <= KEPT_PATHS
         # torch.quantile takes 16 million values
         per_batch = min(self.rows, 12_000_000 // self.horizon)
         batch = max(1, per_batch // paths) if self.samples_paths else min(1024, self.rows)
-        quantiles = np.empty((panel.n_series, self.horizon, len(levels)), np.float32)
-        mean = np.empty((panel.n_series, self.horizon), np.float32)
-        kept = (
-            np.empty((panel.n_series, paths, self.horizon), np.float32)
-            if keep and self.samples_paths
-            else None
-        )
-        warned: list[tuple[Tensor, Tensor]] = []
-        generator = torch.Generator(source.to).manual_seed(self.settled.seed)
+        batches = _batches(panel.n_series, batch)
+        asked: dict[str, Any] = {
+            "levels": levels,
+            "paths": paths,
+            "keep": keep and self.samples_paths,
+        }
+        if 1 < self.config.devices <= len(batches) and joined(1).size == 1:
+            shares = shared_forecast(self, panel, batches, self.config.devices, **asked)
+        else:
+            shares = [self.forecast_rows(panel, batches, 0, **asked, progress=progress)]
+        found = {name: _joined([s[name] for s in shares]) for name in shares[0]}
+        floors = panel.floors()
+        for name in ("quantiles", "mean", "samples"):
+            if name in found:
+                values = found[name]
+                np.maximum(values, floors.reshape(-1, *[1] * (values.ndim - 1)), out=values)
+        return Forecast.of(
+            panel, levels, found["quantiles"], found["mean"], samples=found.get("samples"),
+            events=_events(found) if "chances" in found else None, model=self.name,
+        )  # fmt: skip
+
+    def forecast_rows(
+        self,
+        panel: Panel,
+        batches: Sequence[slice],
+        first: int,
+        *,
+        levels: Sequence[float],
+        paths: int,
+        keep: bool,
+        progress: bool = False,
+    ) -> dict[str, Tensor]:
+        """Forecasts of some of the series; what `predict` puts together.
+
+        Args:
+            panel: As `predict` has it, its future extended.
+            batches: Series that are forecast at once.
+            first: Number of the first of these batches among all; each draws from its own seed, so
+                that a series gets the same paths whoever forecasts it.
+            levels, paths, keep: Quantile levels; paths drawn, and whether they are wanted.
+            progress: Show a bar, on stderr.
+
+        Returns:
+            `quantiles` (series, horizon, levels), `mean` (series, horizon); `samples`, `chances`,
+            `thresholds` where there are any.
+        """
+        assert self.network is not None
+        assert self.settled is not None
+        keep_heap()
+        source = self._reading(panel)
+        found: dict[str, Tensor] = {}
+        total, done = sum(rows.stop - rows.start for rows in batches), 0
+        generator = torch.Generator(source.to)
         wanted = torch.tensor(levels, device=source.to)
-        for rows in tqdm(
-            _batches(panel.n_series, batch), desc=f"{self.name} forecasts",
-            disable=not progress, leave=False,
-        ):  # fmt: skip
+        bar = tqdm(batches, desc=f"{self.name} forecasts", disable=not progress, leave=False)
+        for number, rows in enumerate(bar, first):
+            generator.manual_seed(self.settled.seed + number)
             series = torch.arange(rows.start, rows.stop, device=source.device)
             with torch.inference_mode():
                 window = source.latest(series)
                 q, m, s = self.network.predict(window, wanted, paths, generator)
-                found = self.network.events(window)
-            if found is not None:
-                warned.append((found[0].cpu(), found[1].cpu()))
-            quantiles[rows], mean[rows] = q.cpu().numpy(), m.cpu().numpy()
-            if kept is not None and s is not None:
-                kept[rows] = s.cpu().numpy()
-        floors = panel.floors()
-        for values in (quantiles, mean, kept):
-            if values is not None:
-                np.maximum(values, floors.reshape(-1, *[1] * (values.ndim - 1)), out=values)
-        events = _events(warned) if warned else None
-        return Forecast.of(
-            panel, levels, quantiles, mean, samples=kept, events=events, model=self.name
-        )
+                warned = self.network.events(window)
+            made = {"quantiles": q, "mean": m}
+            made |= {"samples": s} if keep and s is not None else {}
+            made |= {} if warned is None else {"chances": warned[0], "thresholds": warned[1]}
+            for name, values in made.items():
+                if name not in found:
+                    found[name] = torch.empty(total, *values.shape[1:])
+                found[name][done : done + len(values)] = values.cpu()
+            done += len(series)
+        return found
 
-    def _reading(self, panel: Panel, future: Any) -> WindowSource:
-        """The windows that forecasts of this panel are made from, with all that they need."""
+    def _checked(self, panel: Panel, future: Any) -> Panel:
+        """A panel that forecasts can be made of, with the covariates that are known ahead."""
         if self.features is None or self.settled is None:
             raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
         if future is not None:
             panel = extend(panel, future)
         self.features.check(panel)
+        return panel
+
+    def _reading(self, panel: Panel, future: Any = None) -> WindowSource:
+        """The windows that forecasts of this panel are made from, with all that they need."""
+        panel = self._checked(panel, future)
+        assert self.features is not None
+        assert self.settled is not None
         config = replace(self.settled, loader=self._choice(panel).loader)  # of this panel
         source = self._source(panel, self.features, config)
         source.require_future()
@@ -514,10 +572,13 @@ def _batches(total: int, batch: int) -> list[slice]:
     return [slice(start, min(start + batch, total)) for start in range(0, total, batch)]
 
 
-def _events(warned: list[tuple[Tensor, Tensor]]) -> Events:
+def _joined(shares: list[Tensor]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.asarray(shares[0] if len(shares) == 1 else torch.cat(shares))
+
+
+def _events(found: dict[str, np.ndarray[Any, np.dtype[np.float32]]]) -> Events:
     """The warnings of all batches, as one."""
-    chances = torch.cat([chance for chance, _ in warned]).numpy()
-    thresholds = torch.cat([threshold for _, threshold in warned]).numpy()
+    chances, thresholds = found["chances"], found["thresholds"]
     return Events(
         p_high=chances[..., 0],
         above=thresholds[:, 0],

@@ -240,7 +240,7 @@ class UberLSTMNetwork(Network):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gaussian on the transformed scale, of variance (passes) + (noise); taken back as a whole."""
         passes = self.config.passes
-        forecast, noise = self.spread(window, passes, generator.initial_seed())
+        forecast, noise = self.spread(window, passes, self.config.seed)
         _, mean, deviation = self.footing(window)
         sigma = (forecast.var(1) + noise.square()).sqrt() * deviation  # (batch, horizon)
         middle = mean + forecast.mean(1) * deviation  # (batch, horizon)

@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecaster import check_names
 from demandcast.train.device import usable
+from demandcast.train.group import ALONE, Group, joined
 from demandcast.train.loop import LossOf, Training, TrainingLog, settings_kept, train
-from demandcast.train.roads import Resident, Road, Streaming, as_it_is, choose, moved, size
+from demandcast.train.roads import Draw, Resident, Road, Streaming, as_it_is, choose, moved, size
 from demandcast.train.throughput.bare import Subject, threads_of
 from demandcast.train.throughput.doctor import Doctor, say
 from demandcast.train.throughput.report import Diagnosis
@@ -102,6 +103,9 @@ def fit(
     training = usual(asked).counted(count)
     if "validate_every" not in hyper:
         training = replace(training, validate_every=training.per_epoch(count))
+    group = joined(training.devices)
+    if group.size < training.devices or 0 < count % training.batch < group.size:
+        raise _alone(training, group, count)
     place = torch.device(usable(device))
     model.to(place)
 
@@ -125,9 +129,9 @@ def fit(
     trial, _ = _road(dataset, Shuffled(count, training), training, place, collate)
     training, chosen = settled(
         asked, training, count, network=model, loss_of=loss_of, some=some,
-        checkpoint=checkpoint if resume else None,
+        checkpoint=checkpoint if resume else None, group=group,
     )  # fmt: skip
-    road, note = _road(dataset, Shuffled(count, training), training, place, collate)
+    road, note = _road(dataset, group.share(Shuffled(count, training)), training, place, collate)
     road, more = manned(asked, training, road, network=model, loss_of=loss_of, some=some)
     log, diagnosis = examined(
         model,
@@ -147,6 +151,7 @@ def fit(
         progress=progress,
         label=type(model).__name__,
         unit="samples",
+        group=group,
     )
     log.diagnosis = diagnosis
     return log
@@ -203,6 +208,7 @@ def settled(
     loss_of: LossOf,
     some: Callable[[int, torch.Generator], Any],
     checkpoint: str | Path | None = None,
+    group: Group = ALONE,
 ) -> tuple[Settled, list[str]]:
     """The settings of a run with every "auto" chosen by trial, and why.
 
@@ -212,13 +218,16 @@ def settled(
         count: Samples there are to learn from.
         network, loss_of, some: As of `examined`; the network comes out as it went in.
         checkpoint: Of the run to go on with, whose choices are taken again; None for a new one.
+        group: Processes that train together, of which the first tries and chooses.
     """
     names = left_open(asked)
     if not names:
         return training, []
+    if group.rank:
+        return replace(training, **group.same(None)), []
     kept = None if checkpoint is None else settings_kept(Path(checkpoint))
     if kept is not None:
-        return replace(training, **{k: kept[k] for k in (*names, *RESIZED)}), []
+        return replace(training, **group.same({k: kept[k] for k in (*names, *RESIZED)})), []
     subject = Subject(
         network=network, loss_of=loss_of, draw=some, batch=training.batch, clip=training.clip,
         seed=training.seed, windows=count,
@@ -226,7 +235,9 @@ def settled(
     began = time.perf_counter()
     training, chosen = tune(subject, training, names)
     took = f"choosing took {time.perf_counter() - began:.1f} s"
-    return training.counted(count), [*map(str, chosen), took]
+    training = training.counted(count)
+    group.same({name: getattr(training, name) for name in (*names, *RESIZED)})
+    return training, [*map(str, chosen), took]
 
 
 def manned(
@@ -284,7 +295,7 @@ class Rows(Dataset[Any]):
 
 def _road(
     dataset: Dataset[Any],
-    draw: Shuffled,
+    draw: Draw,
     training: Training,
     device: torch.device,
     collate: Callable[[list[Any]], Any] | None,
@@ -328,6 +339,19 @@ def _in_order(
     if held is not None:
         return DataLoader(Rows(held), batch_size=batch, collate_fn=as_it_is)
     return DataLoader(dataset, batch_size=batch, collate_fn=collate)
+
+
+def _alone(training: Training, group: Group, count: int) -> ConfigError:
+    if group.size < training.devices:
+        return ConfigError(
+            f"devices={training.devices} wants as many processes, and a network of your own cannot be "
+            f"sent to them; start them yourself: torchrun --nproc-per-node {training.devices} program.py"
+        )
+    left = count % training.batch
+    return ConfigError(
+        f"the last batch of an epoch holds {left} of the {count} samples, fewer than the {group.size} "
+        f"processes; take another batch_size than {training.batch}"
+    )
 
 
 def _length(dataset: Dataset[Any]) -> int:

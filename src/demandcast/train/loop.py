@@ -30,6 +30,7 @@ from demandcast.train.checkpoint import (
 )
 from demandcast.train.clock import Clock, marker
 from demandcast.train.device import out_of_memory
+from demandcast.train.group import ALONE, Group
 from demandcast.train.roads import Road, check, part, size
 from demandcast.train.throughput.bare import threads_of
 from demandcast.train.throughput.guard import Guard
@@ -38,6 +39,7 @@ log = logging.getLogger("demandcast")
 CHECKPOINT = "checkpoint.safetensors"
 EVERY = 25  # steps between looks at the loss: each look waits for the device
 PRECISIONS = ("float32", "bf16", "auto")
+APART = 7919  # between the seeds of processes that train together
 FREE = ("loader", "workers")  # settings that change no number: a run may be resumed with others
 
 LossOf = Callable[[Any], Tensor]  # of a batch: the mean loss, a scalar
@@ -69,10 +71,11 @@ class Training:
     )
     loader: str = "auto"  # resident (arrays on the device), streaming (workers gather); by memory
     workers: int | str = "auto"  # processes that gather on the streaming road
+    devices: int = 1  # that train together, a process each, on shares of every batch
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by name."""
-        for name in ("max_steps", "patience", "validate_every", "checkpoint_every"):
+        for name in ("max_steps", "patience", "validate_every", "checkpoint_every", "devices"):
             require(_counts(getattr(self, name)), self, name, "a whole number, 1 or more")
         for name in ("batch_size", "threads"):
             value = getattr(self, name)
@@ -86,6 +89,8 @@ class Training:
             require(0 <= getattr(self, name) <= 1, self, name, "between 0 and 1")
         require(self.precision in PRECISIONS, self, "precision", "'float32', 'bf16' or 'auto'")
         check(self.loader, self.workers)
+        enough = self.batch_size == "auto" or self.devices <= self.batch
+        require(enough, self, "devices", "no more than the samples of a batch")
 
     @property
     def batch(self) -> int:
@@ -161,6 +166,7 @@ def train(
     unit: str = "windows",
     clock: Clock | None = None,
     free_threads: bool = False,
+    group: Group = ALONE,
 ) -> TrainingLog:
     """Train a network in place; it is left with the best or averaged weights, in eval mode.
 
@@ -180,6 +186,7 @@ def train(
         progress, label, unit: Whether to show a bar, on stderr; its title; what samples are called.
         clock: Told where the time of every step goes.
         free_threads: Whether to go on with one thread where windows/s collapse with more.
+        group: The processes that train together; the first of them shows, keeps and validates.
 
     Raises:
         ConfigError: Gradients stay infinite, or one sample alone exhausts the memory.
@@ -188,17 +195,19 @@ def train(
     keep_heap()
     device = next(network.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(training.seed)
-        run = _Run(network, training, checkpoint, clock)
+        torch.manual_seed(training.seed + APART * group.rank)
+        run = _Run(network, training, checkpoint, clock, group)
         if resume:
             run.restore()
+        group.begin([*network.parameters(), *network.buffers(), *run.averaged, *run.best])
         run.guard = Guard(free=free_threads)
         run.log.per_epoch = per_epoch
         for note in notes:
             run.note(note)
         try:
             with threads_of(training.threads if isinstance(training.threads, int) else None):
-                run.go(loss_of, weight_of, road, begin, validate, (progress, label, unit))
+                shown = progress and group.rank == 0, label, unit
+                run.go(loss_of, weight_of, road, begin, validate, shown)
         finally:
             road.stop()
     network.eval()
@@ -219,8 +228,10 @@ class _Run:
         training: Training,
         folder: Path | None,
         clock: Clock | None = None,
+        group: Group = ALONE,
     ) -> None:
         self.network, self.training, self.clock = network, training, clock
+        self.group = group
         self.mark = marker(clock)
         self.path = None if folder is None else Path(folder) / CHECKPOINT
         self.weights: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
@@ -274,7 +285,7 @@ class _Run:
                 begin()
             mark("rest")
             batch = road.take()
-            loss = self._gradients(batch, loss_of, weight_of)
+            loss, samples = self._gradients(batch, loss_of, weight_of)
             road.ahead()
             norm = nn.utils.clip_grad_norm_(self.weights, t.clip)
             if bool(torch.isfinite(norm)):
@@ -283,7 +294,7 @@ class _Run:
             else:
                 self.log.skipped += 1
             self.log.steps += 1
-            self.log.windows += size(batch)
+            self.log.windows += samples
             if t.average:
                 decay = min(t.average, (1 + self.log.steps) / (10 + self.log.steps))
                 torch._foreach_lerp_(self.averaged, self.weights, 1 - decay)
@@ -313,20 +324,29 @@ class _Run:
         if hasattr(self.network, "done"):
             self.network.done = done  # type: ignore[assignment]
 
-    def _gradients(self, batch: Any, loss_of: LossOf, weight_of: WeightOf) -> Tensor:
-        """Gradients of a batch's mean loss, which is returned; in as many parts as fit the memory."""
-        while True:
+    def _gradients(self, batch: Any, loss_of: LossOf, weight_of: WeightOf) -> tuple[Tensor, int]:
+        """Gradients of a batch's mean loss; the loss, and samples of all processes, are returned."""
+        while True:  # in as many parts as fit the memory
             self.optimiser.zero_grad(set_to_none=True)
             try:
-                if self.log.parts == 1:
-                    return self._backward(batch, loss_of)
-                return self._accumulate(batch, loss_of, weight_of)
+                if self.log.parts == 1 and self.group.size == 1:
+                    return self._backward(batch, loss_of), size(batch)
+                sums = self._accumulate(batch, loss_of, weight_of)
+                break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             # behind the handler, so that the failed pass holds no tensors any more
             self._halve(size(batch), reason)
+        total, counted, samples = self.group.add(self.weights, sums)
+        self.mark("backward")
+        counted = counted.clamp(min=1)  # a batch in which nothing counts
+        for parameter in self.weights:
+            if parameter.grad is not None:
+                parameter.grad /= counted
+        alone = self.group.size == 1
+        return total / counted, size(batch) if alone else round(float(samples))
 
     def _backward(self, batch: Any, loss_of: LossOf, weight: Any = None) -> Tensor:
         bf16 = self.training.precision == "bf16"
@@ -338,20 +358,15 @@ class _Run:
         return loss.detach()
 
     def _accumulate(self, batch: Any, loss_of: LossOf, weight_of: WeightOf) -> Tensor:
-        """Sums over the parts, then the mean: what the whole batch would have given."""
-        total = torch.zeros((), device=self.device)
-        counted = torch.zeros((), device=self.device)
+        """Sums over the parts: of gradients, and returned of losses, weights and samples, (3,)."""
+        sums = torch.zeros(3, device=self.device)
         rows = -(-size(batch) // self.log.parts)
         for first in range(0, size(batch), rows):
             some = part(batch, slice(first, first + rows))
-            weight = torch.as_tensor(weight_of(some), device=self.device, dtype=total.dtype)
-            total += self._backward(some, loss_of, weight) * weight
-            counted += weight
-        counted = counted.clamp(min=1)  # a batch in which nothing counts
-        for parameter in self.weights:
-            if parameter.grad is not None:
-                parameter.grad /= counted
-        return total / counted
+            weight = torch.as_tensor(weight_of(some), device=self.device, dtype=sums.dtype)
+            loss = self._backward(some, loss_of, weight)
+            sums += torch.stack([loss * weight, weight, torch.full_like(weight, size(some))])
+        return sums
 
     def _halve(self, batch: int, reason: str) -> None:
         """Take batches in twice as many parts from here on."""
@@ -402,7 +417,7 @@ class _Run:
         self._put(kept)
         self.network.eval()
         with torch.no_grad():
-            score = validate()
+            score = self.group.same(validate() if self.group.rank == 0 else None)
         self.network.train()
         self.log.validation.append((self.log.steps, score))
         if score < self.best_score:
@@ -429,9 +444,11 @@ class _Run:
         """Keep the run; `draws` is the generator's state behind the last batch."""
         assert self.path is not None
         began = time.perf_counter()
-        tensors = {"draws": draws, "dropout": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            tensors["dropout_cuda"] = torch.cuda.get_rng_state(self.device)
+        tensors = {"draws": draws}
+        for name, state in self._random().items():
+            tensors |= {f"{name}.{i}": own for i, own in enumerate(self.group.gathered(state))}
+        if self.group.rank:
+            return
         for name, values in self._lists().items():
             tensors |= {f"{name}.{i}": value for i, value in enumerate(values)}
         tensors |= optimiser_tensors(self.optimiser)
@@ -471,13 +488,20 @@ class _Run:
                     value.copy_(found)
         restore_optimiser(self.optimiser, tensors)
         self.draws.set_state(tensors["draws"])
-        torch.set_rng_state(tensors["dropout"])
-        if "dropout_cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["dropout_cuda"])
+        torch.set_rng_state(tensors[f"dropout.{self.group.rank}"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors[f"dropout_cuda.{self.group.rank}"], self.device)
         self.best_score = facts["best"]
         past = facts["log"]
         pairs = {k: [(int(s), float(v)) for s, v in past[k]] for k in ("losses", "validation")}
         self.log = TrainingLog(**(past | pairs))
+
+    def _random(self) -> dict[str, Tensor]:
+        """States of the generators that the network draws from."""
+        states = {"dropout": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["dropout_cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
 
     def _lists(self) -> dict[str, list[Tensor]]:
         return {

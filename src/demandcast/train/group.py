@@ -1,0 +1,238 @@
+"""Processes that train one network together: each takes its share of every batch, and all add up.
+
+A group is what `torchrun` started, what the program itself made of `torch.distributed`, or what
+`launched` starts: gloo on CPUs, NCCL on GPUs, a device each. The samples of a step are drawn alike in all
+processes, and gradients are added up weighing what was observed, so that the group learns what one
+process would: the same but for the order of sums, and for random numbers inside the network.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from demandcast.errors import ConfigError, WorkerError
+from demandcast.train.roads import Draw, part, size
+from demandcast.train.throughput.bare import threads_of
+
+HOST, PATIENCE = "127.0.0.1", timedelta(minutes=10)
+
+
+class Group:
+    """This process among those that train together."""
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+        self.device = torch.device("cpu")
+        if size > 1 and dist.get_backend() == "nccl":
+            self.device = torch.device("cuda", torch.cuda.current_device())
+
+    def share(self, draw: Draw) -> Draw:
+        """This process's part of what is drawn for each step."""
+        if self.size == 1:
+            return draw
+
+        def drawn(step: int, generator: torch.Generator) -> Any:
+            index = draw(step, generator)
+            count = size(index)
+            edges = [count * rank // self.size for rank in (self.rank, self.rank + 1)]
+            return part(index, slice(*edges))
+
+        return drawn
+
+    def begin(self, tensors: Sequence[Tensor]) -> None:
+        """Those of the first process, in all."""
+        if self.size > 1:
+            with torch.no_grad():
+                for tensor in tensors:
+                    told = tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
+                    told = told.contiguous()
+                    dist.broadcast(told, 0)
+                    tensor.copy_(told)
+
+    def add(self, parameters: Sequence[Tensor], numbers: Tensor) -> Tensor:
+        """Gradients, in place, and numbers (n,), added up over all processes."""
+        if self.size == 1:
+            return numbers
+        have = [parameter.grad is not None for parameter in parameters]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        told = numbers.new_tensor(have)
+        flat = torch.cat([*(g.flatten().to(numbers) for g in gradients), told, numbers])
+        dist.all_reduce(flat)
+        lengths = [*(p.numel() for p in parameters), len(have), len(numbers)]
+        *sums, told, numbers = flat.tensor_split(np.cumsum(lengths)[:-1].tolist())
+        some = have if all(have) else told.tolist()  # where no process has one, there is none
+        for parameter, total, there in zip(parameters, sums, some, strict=True):
+            parameter.grad = total.view_as(parameter).to(parameter) if there else None
+        return numbers
+
+    def same(self, value: Any) -> Any:
+        """What the first process holds, in all; anything that JSON can say."""
+        if self.size == 1:
+            return value
+        words = json.dumps(value if self.rank == 0 else None).encode()
+        length = torch.tensor([len(words)], device=self.device)
+        dist.broadcast(length, 0)
+        text = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
+        if self.rank == 0:
+            text = torch.frombuffer(bytearray(words), dtype=torch.uint8).to(self.device)
+        dist.broadcast(text, 0)
+        return json.loads(bytes(text.cpu().tolist()))
+
+    def gathered(self, tensor: Tensor) -> list[Tensor]:
+        """A tensor of every process, alike in shape, on the CPU."""
+        if self.size == 1:
+            return [tensor]
+        parts = [torch.zeros_like(tensor, device=self.device) for _ in range(self.size)]
+        dist.all_gather(parts, tensor.to(self.device))
+        return [found.cpu() for found in parts]
+
+
+ALONE = Group()
+
+
+def joined(devices: int) -> Group:
+    """The group that this process is in, if it is in one.
+
+    Raises:
+        ConfigError: `devices` asks for another number of processes.
+    """
+    if not dist.is_available():
+        return ALONE
+    if not dist.is_initialized():
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+            return ALONE
+        own = int(os.environ.get("LOCAL_RANK", "0"))
+        dist.init_process_group(_backend("auto", own), timeout=PATIENCE)  # as torchrun has set it
+        atexit.register(_leave)
+    group = Group(dist.get_rank(), dist.get_world_size())
+    if devices not in (1, group.size):
+        raise ConfigError(
+            f"devices={devices}, but {group.size} processes were started together; leave devices out, "
+            f"or start torchrun with --nproc-per-node {devices}"
+        )
+    return group
+
+
+@contextmanager
+def started(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Programs that run beside this one until the block ends, with an equal share of its threads.
+
+    The end of the block waits for them; an error in it ends them.
+
+    Raises:
+        WorkerError: One of them ended with an error; what it said last is in the message.
+    """
+    threads = max(1, torch.get_num_threads() // (1 + len(programs)))
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+    said = [tempfile.TemporaryFile() for _ in programs]  # noqa: SIM115  closed below
+    others = [
+        subprocess.Popen(
+            program, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words
+        )
+        for program, words in zip(programs, said, strict=True)
+    ]
+    try:
+        with threads_of(threads):
+            yield others
+        for other in others:
+            other.wait(PATIENCE.total_seconds())
+        if any(other.returncode for other in others):
+            raise RuntimeError("a process ended with an error")
+    except RuntimeError as error:
+        for other, words in zip(others, said, strict=True):
+            if _code(other):
+                words.seek(0)
+                last = words.read().decode(errors="replace").strip().splitlines()[-1:]
+                raise WorkerError(
+                    f"a process that worked along ended early ({''.join(last) or other.returncode}); "
+                    "mend that, or use devices=1"
+                ) from error
+        raise
+    finally:
+        for other, words in zip(others, said, strict=True):
+            other.kill()
+            other.wait()
+            words.close()
+
+
+@contextmanager
+def launched(count: int, program: Sequence[str], device: str) -> Iterator[Group]:
+    """A group of this process and `count` - 1 more, which are gone when the block ends.
+
+    Args:
+        count: Processes, this one included.
+        program: Command line of the others, to which rank, count and port are added; see `enrol`.
+        device: "cpu" or "cuda".
+
+    Raises:
+        ConfigError: There are fewer GPUs than that.
+        WorkerError: One of them ended early.
+    """
+    if device.startswith("cuda") and torch.cuda.device_count() < count:
+        raise ConfigError(
+            f"devices={count}, but there are {torch.cuda.device_count()} GPUs; use devices="
+            f"{torch.cuda.device_count()}, or device='cpu'"
+        )
+    store = TCPStore(HOST, 0, count, True, PATIENCE, wait_for_workers=False)
+    ranks = range(1, count)
+    with started([[*program, str(r), str(count), str(store.port)] for r in ranks]) as others:
+        try:
+            while not store.check([f"here.{rank}" for rank in ranks]):
+                if any(other.poll() is not None for other in others):
+                    raise RuntimeError("a process ended before it joined")
+                time.sleep(0.02)
+            _form(store, 0, count, device)
+            yield Group(0, count)
+        finally:
+            _leave()
+
+
+def enrol(rank: int, count: int, port: int, device: str) -> None:
+    """Join the group that `launched` waits for."""
+    store = TCPStore(HOST, port, count, False, PATIENCE)
+    store.set(f"here.{rank}", "")
+    _form(store, rank, count, device)
+    atexit.register(_leave)
+
+
+def _form(store: Any, rank: int, count: int, device: str) -> None:
+    backend = _backend(device, rank)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
+
+
+def _backend(device: str, rank: int) -> str:
+    """gloo for what lies on the CPU, and NCCL with a GPU for each process where there are GPUs."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return "gloo"
+    torch.cuda.set_device(rank)
+    return "cpu:gloo,cuda:nccl"
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _code(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a process that has ended, or is about to."""
+    try:
+        return process.wait(2)
+    except subprocess.TimeoutExpired:
+        return 0

@@ -1,0 +1,173 @@
+"""Two processes learn what one does, forecast what one does, and say what went wrong in either."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+import demandcast as dc
+from demandcast import registry
+from demandcast.cli.main import main
+from demandcast.errors import ConfigError, WorkerError
+from demandcast.frames import examples, read_panel
+from demandcast.models.base import NeuralForecaster
+from demandcast.panel.panel import Panel
+from demandcast.train.company import shared_forecast
+from demandcast.train.group import launched
+
+pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
+SMALL: dict[str, Any] = {"horizon": 7, "context": 14, "batch_size": 9, "seed": 3, "dropout": 0.0}
+
+TOGETHER = """
+import os, sys, torch, demandcast as dc
+from torch import nn
+from torch.utils.data import TensorDataset
+
+torch.manual_seed(int(os.environ.get("RANK", 0)))  # they begin apart
+net = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 1))
+x = torch.linspace(-1, 1, 150).view(50, 3)
+log = dc.train.fit(
+    net, TensorDataset(x, x.sum(1, keepdim=True)), nn.functional.mse_loss, epochs=20,
+    batch_size=16, device="cpu", progress=False, devices=int(sys.argv[1]),
+    validation=TensorDataset(x[:7], x[:7, :1]),
+)
+print(log.steps, log.windows, *(p.double().sum().item() for p in net.parameters()))
+"""
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
+    frame = examples.retail(n_items=12, n_days=60, seed=1).frame
+    panel = read_panel(frame, key="item", known=["price", "promo"])
+    panel.target[np.random.default_rng(0).random(len(panel.target)) < 0.3] = np.nan
+    return panel.drop_last(7)
+
+
+def test_two_processes_learn_what_one_does(panel: Panel, tmp_path: Path) -> None:
+    hyper = SMALL | {"max_steps": 50, "validation": 7, "validate_every": 20, "own_draws": 0.0}
+    alone: Any = registry.create("deepar", **hyper)
+    alone.fit(panel, progress=False)
+    both: Any = registry.create("deepar", **hyper, devices=2, checkpoint_every=20)
+    both.fit(panel, progress=False, checkpoint=tmp_path)
+    assert both.log.steps == 50
+    assert both.log.windows == 50 * 9
+    # sums in another order, grown over 50 steps of Adam
+    for one, other in zip(alone.network.parameters(), both.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-4)
+    scores = [[score for _, score in model.log.validation] for model in (alone, both)]
+    assert scores[1] == pytest.approx(scores[0], rel=1e-4)
+    again: Any = registry.create("deepar", **hyper, devices=2, checkpoint_every=20)
+    again.fit(panel, progress=False, checkpoint=tmp_path, resume=True)  # from step 40
+    for one, other in zip(again.network.parameters(), both.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert not dist.is_initialized()
+
+
+def test_two_processes_forecast_what_one_does(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = registry.create("deepar", **SMALL, max_steps=2)
+    model.fit(panel, progress=False)
+    monkeypatch.setattr(type(model), "rows", 1000)  # series x paths at once: 5 of 12 series
+    one = model.predict(panel, n_samples=200)
+    calls = []
+
+    def watched(*words: Any, **more: Any) -> Any:
+        calls.append(words[2])
+        return shared_forecast(*words, **more)
+
+    monkeypatch.setattr("demandcast.models.base.shared_forecast", watched)
+    model.config = dc.models.DeepAR(**SMALL, devices=2).config
+    two = model.predict(panel, n_samples=200)
+    assert calls == [[slice(0, 5), slice(5, 10), slice(10, 12)]]
+    assert two.keys.equals(one.keys)
+    np.testing.assert_allclose(two.samples, one.samples, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(two.quantiles, one.quantiles, rtol=1e-5, atol=1e-5)
+
+
+def test_a_series_has_the_same_paths_whatever_is_forecast_before_it(panel: Panel) -> None:
+    model: Any = registry.create("deepar", **SMALL, max_steps=2)
+    model.fit(panel, progress=False)
+    asked: dict[str, Any] = {"levels": (0.1, 0.5), "paths": 20, "keep": True}
+    whole = model.forecast_rows(panel, [slice(0, 5), slice(5, 12)], 0, **asked)
+    rest = model.forecast_rows(panel, [slice(5, 12)], 1, **asked)
+    assert torch.equal(whole["samples"][5:], rest["samples"])
+
+
+def test_torchrun_starts_them_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["program", "1"])
+    exec(TOGETHER, {})
+    alone = [float(word) for word in capsys.readouterr().out.split()]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", TOGETHER, devices], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank, devices in enumerate(("1", "2"))  # the flag need not be given
+    ]  # fmt: skip
+    told = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], told
+    numbers = [[float(word) for word in out.split()] for out, _ in told]
+    assert numbers[0] == numbers[1]
+    np.testing.assert_allclose(numbers[0], alone, rtol=1e-4)
+
+
+def test_what_cannot_be_shared_is_refused(panel: Panel) -> None:
+    with pytest.raises(ConfigError, match="devices is 0"):
+        registry.create("nhits", horizon=7, devices=0)
+    with pytest.raises(
+        ConfigError, match="devices is 4; it is no more than the samples of a batch"
+    ):
+        registry.create("nhits", horizon=7, batch_size=3, devices=4)
+    data = torch.utils.data.TensorDataset(torch.zeros(8, 1), torch.zeros(8, 1))
+    with pytest.raises(ConfigError, match=r"torchrun --nproc-per-node 2"):
+        dc.train.fit(torch.nn.Linear(1, 1), data, torch.nn.functional.mse_loss, devices=2)
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="there are 0 GPUs"), launched(2, ["true"], "cuda"):
+            pass
+
+
+def test_the_end_of_a_process_is_said_with_its_last_words() -> None:
+    program = [sys.executable, "-c", "raise ValueError('no such disk')"]
+    with pytest.raises(WorkerError, match=r"no such disk.*devices=1"), launched(2, program, "cpu"):
+        pass
+
+
+def test_the_command_line_hands_it_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def fit(self: Any, *_: Any, **__: Any) -> None:
+        asked.append(self.config.devices)
+        raise ConfigError("enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(NeuralForecaster, "fit", fit)
+    examples.retail(n_items=4, n_days=60, seed=1).frame.write_csv("sales.csv")
+    words = ["sales.csv", "--horizon", "7", "--devices", "2"]
+    for command in (
+        ["forecast", "--model", "nlinear"],
+        ["backtest", "--models", "nlinear,croston"],
+    ):
+        assert main([*command, *words]) == 2
+        assert "enough" in capsys.readouterr().err
+    assert asked == [2, 2]
+    assert main(["forecast", "--model", "croston", *words]) == 2
+    assert "no hyper-parameter 'devices' of croston" in capsys.readouterr().err
