@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from run import DECILES
 from tasks import TASKS
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--models", default="nhits")
     parser.add_argument("--factors", default="1,2,4")
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--power", type=float, default=0.5, help="of the ratio, for the rate")
     given = parser.parse_args()
     if not given.data.is_dir():
         print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
@@ -41,7 +43,7 @@ def main() -> None:
         for model in given.models.split(","):
             for seed in map(int, given.seeds.split(",")):
                 for factor in map(int, given.factors.split(",")):
-                    made = _made(model, task.horizon, seed, factor)
+                    made = _made(model, task.horizon, seed, factor, given.power)
                     board = dc.backtest(
                         [made], panel, folds=task.folds, refit=False, levels=DECILES,
                         progress=False, horizon=task.horizon,
@@ -54,10 +56,11 @@ def main() -> None:
                     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def _made(model: str, horizon: int, seed: int, factor: int) -> dc.models.NHITS:
-    usual = registry.create(model, horizon=horizon, seed=seed)
+def _made(model: str, horizon: int, seed: int, factor: int, power: float) -> Any:
+    usual: Any = registry.create(model, horizon=horizon, seed=seed)
     config = resized(usual.config, factor * usual.config.batch)
     changed = {name: getattr(config, name) for name in RESIZED}
+    changed["learning_rate"] = usual.config.learning_rate * factor**power
     return registry.create(model, horizon=horizon, seed=seed, **changed)
 
 

@@ -101,7 +101,7 @@ def test_copies_from_pageable_memory_want_pinning() -> None:
     (found,) = explain(replace(slow, pinned=False))
     assert (found.fault, "pin_memory=True" in found.remedy) == ("unpinned_memory", True)
     (found,) = explain(replace(slow, pinned=True))
-    assert (found.fault, "prefetch" in found.remedy) == ("copies", True)
+    assert (found.fault, "workers=2" in found.remedy) == ("copies", True)
     (found,) = explain(replace(slow, pinned=True, data_bytes=1 << 20))
     assert "loader='resident'" in found.remedy
     quick = replace(slow, pinned=False, phases=HEALTHY.phases | {"copy": 0.0001})

@@ -125,6 +125,21 @@ def test_trials_tell_of_threads(
     assert not fault or remedy in found[0].remedy
 
 
+def test_a_memory_too_small_for_a_larger_batch_is_no_fault() -> None:
+    seen = subject()
+    whole = seen.loss_of
+
+    def loss(batch: Tensor) -> Tensor:
+        if len(batch) > seen.batch:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(batch)
+
+    seen.loss_of = loss
+    doctor = Doctor(budget=1.0)
+    facts = doctor.examine(doctor.watch(torch.device("cpu"), 10), seen).facts
+    assert set(facts.by_batch) == {8}
+
+
 def test_operators_and_their_trace(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "deep" / "steps.json"
     worst = operators(subject(), path)

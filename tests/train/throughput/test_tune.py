@@ -112,7 +112,7 @@ def test_a_batch_is_bounded_by_steps_and_data(
 def test_a_batch_is_bounded_by_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """A window of 4 numbers is kept for the backward pass with its one output."""
     memory = SimpleNamespace(free=8000, used=0, total=0)
-    monkeypatch.setattr(module.machine, "memory", lambda device: memory)
+    monkeypatch.setattr("demandcast.train.throughput.bare.memory", lambda device: memory)
     _, found = chosen(Priced(), "batch_size")
     assert found.value in (16, 32, 64)
     assert "memory is short" in found.why

@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from demandcast.train.throughput.machine import queued
+from demandcast.train.throughput.machine import memory, queued
+
+MEMORY = 0.5  # of what is free, for a batch
 
 
 @dataclass(kw_only=True)
@@ -168,6 +170,28 @@ class Bare:
                 if len(times) >= least and now - began > limit:
                     break
         return times
+
+    def fits(self) -> int:
+        """Windows that fit in free memory, by what the usual batch keeps for its backward pass.
+
+        A CPU's memory is reckoned and not tried: Linux grants what it does not have, and kills the
+        process that comes to use it. A GPU's may be tried, and is recovered from.
+        """
+        free = memory(self.subject.device).free
+        if self.subject.device.type == "cuda" or not free:
+            return 1 << 40
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        batch = self.batch()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            self.loss(batch)
+        each = 2 * sum(kept.values()) / self.subject.batch  # twice: for what comes and goes, too
+        return int(MEMORY * free / max(each, 1.0))
 
     def wait(self) -> None:
         if self.subject.device.type == "cuda":

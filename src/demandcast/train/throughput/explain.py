@@ -77,7 +77,8 @@ def fetch(facts: Facts) -> Finding | None:
         return Finding("augmentation", said, remedy, gain)
     said = f"{_waits(facts)}, which computes ({each})"
     remedy = (
-        f"prepare the samples once, give the dataset a batched __getitems__, or {_workers(facts)}"
+        "prepare the samples once and train on a TensorDataset of them, give the dataset a batched "
+        f"__getitems__, or {_workers(facts)}"
     )
     return Finding("slow_getitem", said, remedy, gain)
 
@@ -109,13 +110,17 @@ def copy(facts: Facts) -> Finding | None:
     said = f"{facts.share('copy'):.0%} of the step copies batches to the device"
     if facts.pinned is False:
         said += " from memory that is not pinned"
-        return Finding("unpinned_memory", said, "use pin_memory=True", _without(facts, "copy", 0.3))
+        remedy = "pin it: DataLoader(pin_memory=True), as loader='streaming' does"
+        return Finding("unpinned_memory", said, remedy, _without(facts, "copy", 0.3))
     if facts.share("copy") < NOTABLE:
         return None
     if facts.data_bytes is not None and 2 * facts.data_bytes < facts.memory_free:
         remedy = "the data fit on the device, use loader='resident'"
         return Finding("copies", said, remedy, _without(facts, "copy"))
-    return Finding("copies", said, "prefetch=4, so that copies overlap with steps")
+    remedy = (
+        f"more workers (workers={facts.workers + 2}), so that batches are ready to be copied ahead"
+    )
+    return Finding("copies", said, remedy)
 
 
 def sync(facts: Facts) -> Finding | None:
@@ -194,7 +199,7 @@ def launches(facts: Facts) -> Finding | None:
     if facts.share("wait") + facts.share("copy") > 0.5 or batch(facts) is not None:
         return None  # said by another rule
     said = f"the device is busy for {facts.device_busy:.0%} of the step, waiting for launches"
-    return Finding("launch_bound", said, "use a larger batch_size, or compile=True")
+    return Finding("launch_bound", said, "use a larger batch_size, or batch_size='auto'")
 
 
 def upkeep(facts: Facts) -> Finding | None:

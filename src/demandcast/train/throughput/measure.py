@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from demandcast.train.clock import Clock
+from demandcast.train.device import out_of_memory
 from demandcast.train.throughput import machine
 from demandcast.train.throughput.bare import Bare, Subject, threads_of, unchanged
 from demandcast.train.throughput.facts import Facts
@@ -73,10 +74,14 @@ def measure(watch: Watch, subject: Subject, *, budget: float | None = None) -> F
             by_threads[count] = subject.batch / spent
         by_batch = {subject.batch: subject.batch / middle}
         # a step four times as large, twice: as much as eight steps where they cost by the window
-        if 8 * middle < seconds:
-            larger = 4 * subject.batch
-            spent = bare.seconds(bare.batch(larger), limit=0.2 * seconds)
-            by_batch[larger] = larger / spent
+        larger = 4 * subject.batch
+        if 8 * middle < seconds and larger <= bare.fits():
+            try:
+                spent = bare.seconds(bare.batch(larger), limit=0.2 * seconds)
+                by_batch[larger] = larger / spent
+            except (RuntimeError, MemoryError) as error:  # a full GPU: there is nothing to gain
+                if not out_of_memory(error):
+                    raise
     waits = phases.get("wait", 0.0) > 0.1 * step
     fetched = _fetch(subject.dataset, 0.1 * seconds) if waits else {}
     return Facts(

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from demandcast.train.device import out_of_memory
 from demandcast.train.roads import Road
@@ -29,7 +28,6 @@ SECONDS = 10.0  # for all choices together
 NEAR = 0.93  # of the best windows/s: the smallest batch that reaches it is taken
 WORTH = 1.08  # times: what another thread, or bfloat16, has to gain
 LEAST_STEPS = 250  # that a training keeps, however large its batches
-MEMORY = 0.5  # of what is free, for a batch
 LEARN = 20  # steps that bfloat16 is compared over
 HURT = 0.02  # of the loss in float32 that it may lose by them
 
@@ -85,12 +83,10 @@ def tune(
     def take(found: Chosen) -> None:
         nonlocal settings
         chosen[found.name] = found
-        size = found.name == "batch_size"
-        settings = (
-            resized(settings, found.value)
-            if size
-            else replace(settings, **{found.name: found.value})
-        )
+        if found.name == "batch_size":
+            settings = resized(settings, found.value)
+        else:
+            settings = replace(settings, **{found.name: found.value})
 
     with unchanged(subject.network):
         if "threads" in names:
@@ -194,7 +190,7 @@ def _batch(bare: Bare, steps: int, seconds: float) -> Chosen:
     limits = {
         f"a training keeps {LEAST_STEPS} steps": base * max(1, steps // LEAST_STEPS),
         f"there are {subject.windows:,} windows": max(base, subject.windows // 2 or 1 << 40),
-        "memory is short": _fits(bare),
+        "memory is short": bare.fits(),
     }
     why = min(limits, key=lambda reason: limits[reason])
     rates: dict[int, float] = {}
@@ -227,29 +223,6 @@ def _batch(bare: Bare, steps: int, seconds: float) -> Chosen:
     best = min(n for n, rate in rates.items() if rate >= NEAR * max(rates.values()))
     told = _said(rates, "batches of {}")
     return Chosen("batch_size", best, f"{told}; none larger, for {why}" if why else told)
-
-
-def _fits(bare: Bare) -> int:
-    """Windows that fit in free memory, by what the usual batch keeps for its backward pass.
-
-    A CPU's memory is reckoned and not tried: Linux grants what it does not have, and kills the process
-    that comes to use it. A GPU's is tried, and recovered from.
-    """
-    free = machine.memory(bare.subject.device).free
-    if bare.subject.device.type == "cuda" or not free:
-        return 1 << 40
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    batch = bare.batch()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        bare.loss(batch)
-    each = 2 * sum(kept.values()) / bare.subject.batch  # twice: for what comes and goes, too
-    return int(MEMORY * free / max(each, 1.0))
 
 
 def _precision(subject: Subject, settings: Any, seconds: float) -> Chosen:
