@@ -32,6 +32,7 @@ EXTRAS = (
     "scipy",
     "torchdiffeq",
     "lightgbm",
+    "optuna",
     "pynvml",
 )
 FILES = sorted(SOURCE.rglob("*.py"))

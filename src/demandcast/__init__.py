@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from demandcast import errors, frames, local, models, train, trees
     from demandcast.automatic.auto import Auto, auto
+    from demandcast.automatic.tune import tune
     from demandcast.evaluate.backtest import BacktestResult, backtest
     from demandcast.forecast.forecast import Forecast
     from demandcast.frames.read import read_panel
@@ -31,6 +32,7 @@ _HOMES = {
     "backtest": "demandcast.evaluate.backtest",
     "load": "demandcast.registry",
     "load_ipython_extension": "demandcast.notebook",
+    "tune": "demandcast.automatic.tune",
     "read_panel": "demandcast.frames.read",
 }
 _ROOMS = ("errors", "frames", "local", "models", "train", "trees")
@@ -52,6 +54,7 @@ __all__ = [
     "read_panel",
     "train",
     "trees",
+    "tune",
 ]
 
 

@@ -252,6 +252,8 @@ def test_what_is_tried_depends_on_the_panel(panel: dc.Panel) -> None:
     assert tried[0].name == "seasonal_naive"
     assert left_out["nhits"] == "excluded"
     assert "too few to learn from" in left_out["deepar"]
+    quick = {c.kind for c in candidates(panel.select([0] * 20), None, (), "fast")[0]}
+    assert quick == {"local", "trees"}
     steady = dc.Panel(**{**panel.__dict__, "target": panel.target + 5})
     _, left_out = candidates(steady, None, ())
     assert "not a panel of slow movers" in left_out["tsb"]

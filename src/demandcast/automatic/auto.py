@@ -27,7 +27,7 @@ from demandcast.automatic.calibrate import Adjustment, pays, stretches
 from demandcast.automatic.cold import like_items, new_items, opened
 from demandcast.automatic.explain import Account, importance
 from demandcast.automatic.member import Member
-from demandcast.automatic.portfolio import NAIVE, TREES, candidates
+from demandcast.automatic.portfolio import NAIVE, PRESETS, TREES, candidates
 from demandcast.automatic.search import STALE, Search
 from demandcast.automatic.validation import LEVELS, METRICS, VALUES, Validation, codes
 from demandcast.errors import CheckpointError, NotFittedError
@@ -44,7 +44,7 @@ from demandcast.train.checkpoint import write_atomically
 log = logging.getLogger("demandcast")
 Floats = NDArray[np.float32]
 SETTINGS: dict[str, Any] = {
-    "budget": "5m", "metric": "wql", "folds": 2, "include": None, "exclude": None, "seed": 0,
+    "budget": "5m", "preset": "best", "metric": "wql", "folds": 2, "include": None, "exclude": None, "seed": 0,
 }  # fmt: skip
 
 
@@ -55,6 +55,7 @@ class Auto(Forecaster):
         horizon: Steps to forecast; also `h`.
         budget: Time for `fit` and one `predict`: "30s", "5m", "1h", seconds; or training steps of
             each network, "500 steps", for the same numbers on every run.
+        preset: "best" tries all of the portfolio, "fast" no networks.
         metric: What members are weighted by: "wql" (pooled over series), "sql", "mase" or "rmsse" (of
             the mean; averaged over series), or "spec" (units owed and in stock; pooled).
         folds: Cutoffs of the validation, one horizon apart.
@@ -71,6 +72,7 @@ class Auto(Forecaster):
     takes = "target, known, past, static"
     gives = "paths and quantiles"
     budget: str | float
+    preset: str
     metric: str
     folds: int
     include: tuple[str, ...] | None
@@ -84,6 +86,7 @@ class Auto(Forecaster):
             setattr(self, name, hyper.get(name, default))
         Budget.parse(self.budget)
         one_of("metric", self.metric, METRICS)
+        one_of("preset", self.preset, tuple(PRESETS))
         whole("folds", self.folds, least=1)
         whole("seed", self.seed, least=0)
         self.include = None if self.include is None else _names(self.include)
@@ -127,32 +130,42 @@ class Auto(Forecaster):
         self.members, self.blend, self.adjustment = [], None, None
         self.rounds, self._account, self.skipped = False, None, {}
         self._places, self._learned, self._cold = {}, _extent(panel), None
-        values = VALUES if budget.seconds is None else int(min(VALUES, 2_000 * budget.seconds))
-        self.validation = Validation.of(panel, self.horizon, self.folds, self.metric, rng, values)
-        trying, skipped = candidates(panel, self.include, self.exclude or ())
+        self.validation = Validation((), 0, self.horizon, self.metric)
         search = Search(panel, self.horizon, self.validation, budget, self.seed, str(self.budget))
-        search.skipped = self.skipped = skipped
         bar = tqdm(desc="auto", unit="fit", disable=not progress, file=sys.stderr, leave=False)
 
         def tick(text: str) -> None:
             bar.set_postfix_str(f"{text}, {max(0.0, budget.spent):.0f} s")
             bar.update()
 
+        interrupted = False
         try:
-            if self.validation.folds:
-                search.instant([c for c in trying if c.kind == "local"], tick)
-                search.learn([c for c in trying if c.kind != "local"], tick)
-            search.weigh()
-            search.finish(tick)
+            self._search(search, rng, tick)
         except KeyboardInterrupt:
+            interrupted = True
             log.warning(
                 "auto was interrupted; the best of %d methods is taken", len(search.members)
             )
         bar.close()
+        self.skipped = search.skipped
         self._conclude(search)
         if self.blend is None:
-            self._fall_back(panel)
+            self._fall_back(panel, interrupted)
         return self
+
+    def _search(self, search: Search, rng: np.random.Generator, tick: Any) -> None:
+        """Hold out windows, try the portfolio on them, and fit what has weight again."""
+        panel, seconds = search.panel, search.budget.seconds
+        values = VALUES if seconds is None else int(min(VALUES, 2_000 * seconds))
+        self.validation = search.validation = Validation.of(
+            panel, self.horizon, self.folds, self.metric, rng, values
+        )
+        trying, search.skipped = candidates(panel, self.include, self.exclude or (), self.preset)
+        if self.validation.folds:
+            search.instant([c for c in trying if c.kind == "local"], tick)
+            search.learn([c for c in trying if c.kind != "local"], tick)
+        search.weigh()
+        search.finish(tick)
 
     def _conclude(self, search: Search) -> None:
         """Take the best blend of what was tried; if that is interrupted, the best single member."""
@@ -208,7 +221,7 @@ class Auto(Forecaster):
             blended = rounded if self.rounds else blended
         self._account = Account.of(members, evidence, self.blend, blended, allowed, self.name)
 
-    def _fall_back(self, panel: Panel) -> None:
+    def _fall_back(self, panel: Panel, interrupted: bool) -> None:
         """Nothing could be measured: the seasonal naive and the empirical forecast, half and half."""
         made = [
             registry.create(name, horizon=self.horizon, seed=self.seed)
@@ -218,7 +231,7 @@ class Auto(Forecaster):
         self.blend = Blend(np.array([0.5, 0.5]), {}, False)
         self.skipped["validation"] = (
             "it was interrupted before anything was scored"
-            if self.validation.folds
+            if interrupted
             else "the history is too short to hold anything out"
         )
 
@@ -593,7 +606,7 @@ def auto(
         horizon: Steps to forecast; also `h`.
         h: The same.
         progress: Show a bar, on stderr.
-        **settings: Of `Auto`: budget, metric, folds, include, exclude, seed.
+        **settings: Of `Auto`: budget, preset, metric, folds, include, exclude, seed.
 
     Example:
         >>> import demandcast as dc
@@ -634,7 +647,7 @@ def _bounded(values: Floats, floors: Floats, counts: NDArray[np.bool_]) -> Float
 def _sign() -> inspect.Signature:
     parameters = [inspect.Parameter("horizon", inspect.Parameter.KEYWORD_ONLY, annotation=int)]
     kinds: dict[str, Any] = {
-        "budget": str, "metric": str, "folds": int, "include": str | None, "exclude": str | None, "seed": int,
+        "budget": str, "preset": str, "metric": str, "folds": int, "include": str | None, "exclude": str | None, "seed": int,
     }  # fmt: skip
     for name, default in SETTINGS.items():
         parameters.append(

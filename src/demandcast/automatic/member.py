@@ -14,7 +14,7 @@ from demandcast.panel.panel import Panel
 Floats = NDArray[np.float32]
 
 
-@dataclass
+@dataclass(eq=False)  # told apart by what they are, not by their arrays
 class Member:
     """A candidate that was fitted, and how it did.
 

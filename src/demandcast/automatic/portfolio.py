@@ -20,6 +20,7 @@ SLOW_MOVERS = ("empirical", "tsb", "imapa", "analogues", "damped_counts", "multi
 SMOOTH = ("theta", "ets")
 TREES = ("lightgbm",)
 NETWORKS = ("tsmixer", "nhits", "tide", "deepar", "mqcnn", "tft", "patchtst")
+PRESETS = {"best": (*INSTANT, *TREES, *NETWORKS), "fast": (*INSTANT, *TREES)}
 ZEROS = 0.02  # share of zeros from which methods for slow movers are worth a try
 MOSTLY = 0.5  # share from which those for smooth series are not
 FEW = 2_000  # observed values below which nothing is learned that the instant methods do not know
@@ -35,7 +36,10 @@ class Candidate:
 
 
 def candidates(
-    panel: Panel, include: Sequence[str] | None, exclude: Sequence[str]
+    panel: Panel,
+    include: Sequence[str] | None,
+    exclude: Sequence[str],
+    preset: str = "best",
 ) -> tuple[list[Candidate], dict[str, str]]:
     """What to try on this panel, in order, and what not, with the reason.
 
@@ -46,7 +50,7 @@ def candidates(
         registry.get(name)
     if include is not None and not include:
         raise ConfigError("include names no method; leave it out, or name one: include=['tsb']")
-    wanted = list(include) if include is not None else [*INSTANT, *TREES, *NETWORKS]
+    wanted = list(include) if include is not None else [*PRESETS[preset]]
     if NAIVE not in wanted:
         wanted.insert(0, NAIVE)
     zeros = float(panel.summary()["zeros"])

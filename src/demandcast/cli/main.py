@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from demandcast.cli import backtest, check, demo, doctor, forecast, models, predict, show
+from demandcast.cli import backtest, check, demo, doctor, forecast, models, predict, show, tune
 from demandcast.errors import DemandcastError
 
 app = typer.Typer(
@@ -44,7 +44,7 @@ def _root(
     """Typer hangs the options of `demandcast` itself on a function."""
 
 
-for module in (demo, check, forecast, backtest, predict, models, doctor):
+for module in (demo, check, forecast, backtest, predict, models, doctor, tune):
     name = module.__name__.rsplit(".", 1)[-1]
     app.command(name, epilog=module.EXAMPLES)(getattr(module, name))
 

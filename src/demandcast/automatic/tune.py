@@ -1,0 +1,286 @@
+"""Hyper-parameters found by trial: any method's, on windows inside the history; needs the `tune` extra.
+
+Akiba, Sano, Yanase, Ohta, Koyama, "Optuna: a next-generation hyperparameter optimization framework", KDD 2019,
+draws the trials (a tree-structured Parzen estimator) and stops poor ones early (the median rule). A trial of
+a method that learns is first given a quarter of its training, and only what does well there gets all of it.
+The defaults are judged too, and kept where no trial is better.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from tqdm import tqdm
+
+from demandcast import registry
+from demandcast.automatic.validation import METRICS, Validation
+from demandcast.errors import ConfigError, DataError, DemandcastError, MissingExtraError
+from demandcast.forecaster import Forecaster, check_horizon, check_names, fit
+from demandcast.local.base import one_of, whole
+from demandcast.panel.panel import Panel
+from demandcast.train.budget import Budget
+
+EARLY = 4  # the first part of a training is one of so many
+TIMES: dict[str, tuple[float, float]] = {  # of the default, for numbers with a usual size
+    "learning_rate": (0.2, 5.0), "max_steps": (0.25, 2.0), "weight_decay": (0.1, 100.0), "trees": (0.5, 2.0),
+    "leaves": (0.25, 4.0), "least": (0.25, 4.0), "hidden": (0.5, 2.0), "batch_size": (0.5, 2.0),
+}  # fmt: skip
+BETWEEN: dict[str, tuple[float, float]] = {
+    "dropout": (0.0, 0.4), "columns": (0.3, 1.0), "rho": (0.0, 1.0), "average": (0.9, 0.999),
+    "alpha": (0.01, 0.5), "beta": (0.01, 0.5),
+}  # fmt: skip
+Space = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was found.
+
+    Attributes:
+        model: The best forecaster, fitted on the whole history.
+        best: Its hyper-parameters that were searched; none where the defaults were best.
+        loss: Its loss in validation, relative to that of the defaults.
+        trials: A row a trial, the best first: `trial`, `loss` (relative to the defaults), `state`
+            ("complete", "pruned" or "fail"), `seconds`, and a column a hyper-parameter.
+    """
+
+    model: Forecaster
+    best: dict[str, Any]
+    loss: float
+    trials: pl.DataFrame
+
+
+def tune(
+    name: str,
+    panel: Panel,
+    horizon: int | None = None,
+    *,
+    h: int | None = None,
+    trials: int = 30,
+    budget: str | float | None = None,
+    space: Space | None = None,
+    metric: str = "wql",
+    folds: int = 2,
+    storage: str | Path | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    **hyper: Any,
+) -> Tuning:
+    """Search the hyper-parameters of a method on windows inside the history.
+
+    Args:
+        name: Of the method, as in `demandcast models`.
+        panel: The history.
+        horizon: Steps to forecast; also `h`.
+        h: The same.
+        trials: In all; those already in `storage` count.
+        budget: Time after which no trial is begun: "10m"; None for none.
+        space: Hyper-parameter -> what to try: two numbers in a tuple are a range (by orders of magnitude
+            where the larger is ten times the smaller or more), a list is a choice. By default the
+            usual suspects of the method, around their defaults.
+        metric: "wql", "sql", "mase", "rmsse" or "spec".
+        folds: Cutoffs of the validation, one horizon apart.
+        storage: A file that keeps the trials; the same call goes on from it.
+        seed: Of the draws and of the method.
+        progress: Show a bar, on stderr.
+        **hyper: Hyper-parameters that stay as given.
+
+    Raises:
+        MissingExtraError: Optuna is not installed.
+        ConfigError: A hyper-parameter is not known, or nothing is left to search.
+        DataError: The history is too short to hold anything out.
+
+    Example:
+        >>> import demandcast as dc
+        >>> table = dc.frames.examples.retail(n_items=10, n_days=120).frame
+        >>> panel = dc.read_panel(table, key="item", time="date", target="units")
+        >>> found = dc.tune("tsb", panel, horizon=7, trials=3, space={"alpha": (0.05, 0.5)}, progress=False)
+        >>> found.loss <= 1
+        True
+    """
+    optuna = _optuna()
+    horizon = check_horizon(horizon, h)
+    kind: Any = registry.get(name)
+    defaults = kind.defaults()
+    check_names(name, [*hyper, *(space or {})], defaults)
+    one_of("metric", metric, METRICS)
+    whole("trials", trials, least=1)
+    base = {"horizon": horizon, **({"seed": seed} if "seed" in defaults else {}), **hyper}
+    chosen = dict(space) if space is not None else usual(defaults, hyper, panel, horizon)
+    if not chosen:
+        raise ConfigError(
+            f"{name} has no hyper-parameters that are searched by default; name some: "
+            "space={'alpha': (0.05, 0.5)}"
+        )
+    validation = Validation.of(panel, horizon, folds, metric, np.random.default_rng(seed))
+    if not validation.folds:
+        raise DataError(
+            "the history is too short to hold anything out; tuning wants two horizons more"
+        )
+    limit = None if budget is None else Budget.parse(budget)
+    study = optuna.create_study(
+        study_name=name,
+        storage=_storage(optuna, storage),
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+    )
+    if "defaults" not in study.user_attrs:
+        usual_loss = _judged(name, base, validation)
+        study.set_user_attr("defaults", usual_loss)
+        if all(_inside(defaults[k], chosen[k]) for k in chosen):
+            study.enqueue_trial({k: defaults[k] for k in chosen})
+    default = float(study.user_attrs["defaults"])
+    bar = tqdm(
+        total=trials, initial=len(study.get_trials(states=_done(optuna))), desc=f"tune {name}", unit="trial",
+        disable=not progress, file=sys.stderr, leave=False,
+    )  # fmt: skip
+
+    def objective(trial: Any) -> float:
+        picked = {key: _suggest(trial, key, values) for key, values in chosen.items()}
+        return _trial(optuna, trial, name, base | picked, validation)
+
+    def stop(study: Any, _: Any) -> None:
+        bar.update()
+        if limit is not None and limit.left <= 0:
+            study.stop()
+
+    left = trials - len(study.get_trials(states=_done(optuna)))
+    try:
+        if left > 0:
+            study.optimize(objective, n_trials=left, callbacks=[stop], catch=(DemandcastError,))
+    except KeyboardInterrupt:
+        pass  # the best so far
+    bar.close()
+    done = [t for t in study.trials if t.value is not None and t.state.name == "COMPLETE"]
+    if not done:
+        raise ConfigError(f"no trial of {name} came to an end; see study {storage or 'in memory'}")
+    best = min(done, key=lambda t: t.value)
+    taken = dict(best.params) if best.value < default else {}
+    model = registry.create(name, **base | taken)
+    fit(model, panel, progress=progress)
+    return Tuning(model, taken, min(1.0, best.value / default), _table(study, default))
+
+
+def usual(
+    defaults: dict[str, Any], given: Mapping[str, Any], panel: Panel, horizon: int
+) -> dict[str, Any]:
+    """What is searched where the user does not say: the usual suspects, around their defaults."""
+    found: dict[str, Any] = {}
+    for key, value in defaults.items():
+        if key in given:
+            continue
+        if key in BETWEEN and (value is None or isinstance(value, float)):
+            found[key] = BETWEEN[key]
+        elif key in TIMES and isinstance(value, (int, float)) and value:
+            low, high = (factor * value for factor in TIMES[key])
+            found[key] = (round(low), round(high)) if isinstance(value, int) else (low, high)
+        elif key == "context" and value is None:
+            longest = int(panel.lengths.max())
+            steps = (horizon, 2 * horizon, 4 * horizon, panel.freq.period, 2 * panel.freq.period)
+            choices = [None, *sorted({s for s in steps if 1 < s <= longest // 2})]
+            found[key] = choices if len(choices) > 1 else [None]
+    return found
+
+
+def _trial(
+    optuna: Any, trial: Any, name: str, hyper: dict[str, Any], validation: Validation
+) -> float:
+    """Loss in validation; a quarter of the training is judged first, where there is one."""
+    length = _length(name)
+    if length is not None:
+        steps = int(hyper.get(length, registry.get(name).defaults()[length]))
+        early = hyper | {length: max(1, steps // EARLY)}
+        trial.report(_judged(name, early, validation), 0)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    loss = _judged(name, hyper, validation)
+    trial.report(loss, 1)
+    return loss
+
+
+def _length(name: str) -> str | None:
+    """The hyper-parameter that says how long a method is trained."""
+    defaults = registry.get(name).defaults()
+    return next((key for key in ("max_steps", "trees") if key in defaults), None)
+
+
+def _judged(name: str, hyper: dict[str, Any], validation: Validation) -> float:
+    """Loss in validation of a method with these hyper-parameters."""
+    model = registry.create(name, **hyper)
+    learns = _length(name) is not None
+    if learns:
+        fit(model, validation.first, progress=False)
+    quantiles, means = validation.forecast(model, refit=not learns)
+    return validation.evidence(quantiles[None], means[None]).loss(quantiles, means)
+
+
+def _suggest(trial: Any, key: str, values: Any) -> Any:
+    """A value from a range or a choice."""
+    if isinstance(values, tuple):
+        low, high = values
+        log = low > 0 and high >= 10 * low
+        if isinstance(low, int) and isinstance(high, int):
+            return trial.suggest_int(key, low, high, log=log)
+        return trial.suggest_float(key, low, high, log=log)
+    return trial.suggest_categorical(key, list(values))
+
+
+def _inside(value: Any, values: Any) -> bool:
+    """Whether a default can be the first trial."""
+    if isinstance(values, tuple):
+        return isinstance(value, (int, float)) and values[0] <= value <= values[1]
+    return value in values
+
+
+def _done(optuna: Any) -> Sequence[Any]:
+    states = optuna.trial.TrialState
+    return (states.COMPLETE, states.PRUNED, states.FAIL)
+
+
+def _storage(optuna: Any, place: str | Path | None) -> Any:
+    """A journal in a file; None keeps trials in memory."""
+    if place is None:
+        return None
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    backend = optuna.storages.journal.JournalFileBackend(str(place))
+    return optuna.storages.JournalStorage(backend)
+
+
+def _table(study: Any, default: float) -> pl.DataFrame:
+    rows = []
+    for trial in study.trials:
+        last = trial.value
+        if last is None and trial.intermediate_values:
+            last = trial.intermediate_values[max(trial.intermediate_values)]
+        rows.append(
+            {
+                "trial": trial.number,
+                "loss": None if last is None else last / default,
+                "state": trial.state.name.lower(),
+                "seconds": trial.duration.total_seconds() if trial.duration else None,
+                **trial.params,
+            }
+        )
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    order = frame.with_columns(late=pl.col("state") != "complete").sort(
+        "late", "loss", nulls_last=True
+    )
+    return order.drop("late")
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtraError(
+            "optuna is not installed; pip install 'demandcast[tune]'"
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna

@@ -1,0 +1,95 @@
+"""`demandcast tune`: hyper-parameters of a model by trial."""
+
+from __future__ import annotations
+
+import ast
+from typing import Annotated, Any
+
+import typer
+
+from demandcast.cli import options, show
+
+EXAMPLES = "Example: demandcast tune sales.csv --horizon 28 --model lightgbm --trials 40 --save run"
+
+
+@options.takes_table
+def tune(
+    table: options.Table,
+    horizon: options.Horizon,
+    model: Annotated[str, typer.Option(metavar="NAME", help="One that demandcast models lists.")],
+    trials: Annotated[int, typer.Option(min=1, metavar="N", help="Trials in all.")] = 30,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="After it no trial is begun: 10m, 1h.")
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=RANGE",
+            help="What to try: leaves=7..63 is a range, dropout=[0,0.1] a choice; repeat for more.",
+        ),
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(metavar="NAME", help="wql, sql, mase, rmsse or spec.")
+    ] = "wql",
+    storage: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Keep the trials; the same call goes on.")
+    ] = None,
+    settings: options.Set = None,
+    seed: options.Seed = 0,
+    save: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Keep the best model, for predict.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Search the hyper-parameters of a model on windows inside the history.
+
+    The best, or the defaults where no trial is better, is fitted on the whole history. Trials that do poorly after
+    a quarter of their training are stopped. Needs the tune extra.
+    """
+    from demandcast.automatic.tune import tune as search
+    from demandcast.frames.read import read_panel
+
+    show.check_place(files=(storage,), folders=(save,))
+    hyper = options.hyperparameters([model], settings, seed=seed)[model]
+    hyper.pop("seed", None)
+    panel = read_panel(table.source, **table.options)
+    show.panel(panel, table.options)
+    found = search(
+        model, panel, horizon, trials=trials, budget=budget, space=_space(space), metric=metric,
+        storage=storage, seed=seed, progress=show.watched(), **hyper,
+    )  # fmt: skip
+    show.table(found.trials if json else found.trials.head(show.ROWS), json=json)
+    better = f"{1 - found.loss:.1%} below" if found.loss < 1 else "no better than"
+    show.say(f"best of {found.trials.height} trials: loss {better} the defaults")
+    if found.best:
+        show.say("forecast with it: " + " ".join(f"--set {k}={v}" for k, v in found.best.items()))
+    if save:
+        found.model.save(save)
+        asked = {**table.options, "freq": panel.schema.freq}
+        config = {"model": model, "hyperparameters": found.model.hyperparameters()}
+        show.write_config(save, {**config, "table": {"source": table.source, "options": asked}})
+        show.say(f"saved {save}")
+
+
+def _space(given: list[str] | None) -> dict[str, Any] | None:
+    """Ranges `a..b` as tuples, lists as choices."""
+    from demandcast.errors import ConfigError
+
+    if not given:
+        return None
+    found: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            low, dots, high = value.partition("..")
+            read = tuple(map(ast.literal_eval, (low, high))) if dots else ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            read = None
+        ranged = isinstance(read, tuple) and len(read) == 2 and read[0] < read[1]
+        if not name or not (ranged or (isinstance(read, list) and read)):
+            raise ConfigError(
+                f"--space {text} is not understood; say NAME=LOW..HIGH, as in learning_rate=0.01..0.2, or "
+                "NAME=[...], as in 'leaves=[15,31,63]'"
+            )
+        found[name] = read
+    return found
