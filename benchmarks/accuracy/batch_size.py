@@ -1,9 +1,10 @@
 """What larger batches cost in accuracy at an equal number of windows, by the rule of batch_size="auto".
 
-Each model learns from as many windows in batches once, twice and four times its usual size, with steps,
-rate and average changed as `demandcast.train.throughput.tune.resized` does it. wQL, seasonal naive 1.
+Each model trains `--times` as many steps as usual; then learns from as many windows in batches twice and
+four times its usual size, with steps, rate and average changed as `tune.resized` does it. wQL, seasonal
+naive 1.
 
-python benchmarks/accuracy/batch_size.py --data ../shared/data --models nhits --seeds 0,1
+python benchmarks/accuracy/batch_size.py --data ../shared/data --models dlinear --times 4 --seeds 0,1
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--models", default="nhits")
     parser.add_argument("--factors", default="1,2,4")
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--times", type=int, default=4, help="the usual steps, all of them")
     parser.add_argument("--power", type=float, default=0.5, help="of the ratio, for the rate")
     given = parser.parse_args()
     if not given.data.is_dir():
@@ -43,7 +45,7 @@ def main() -> None:
         for model in given.models.split(","):
             for seed in map(int, given.seeds.split(",")):
                 for factor in map(int, given.factors.split(",")):
-                    made = _made(model, task.horizon, seed, factor, given.power)
+                    made = _made(model, task.horizon, seed, given.times, factor, given.power)
                     board = dc.backtest(
                         [made], panel, folds=task.folds, refit=False, levels=DECILES,
                         progress=False, horizon=task.horizon,
@@ -56,8 +58,9 @@ def main() -> None:
                     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def _made(model: str, horizon: int, seed: int, factor: int, power: float) -> Any:
-    usual: Any = registry.create(model, horizon=horizon, seed=seed)
+def _made(model: str, horizon: int, seed: int, times: int, factor: int, power: float) -> Any:
+    steps = times * registry.get(model).defaults()["max_steps"]
+    usual: Any = registry.create(model, horizon=horizon, seed=seed, max_steps=steps)
     config = resized(usual.config, factor * usual.config.batch)
     changed = {name: getattr(config, name) for name in RESIZED}
     changed["learning_rate"] = usual.config.learning_rate * factor**power

@@ -66,7 +66,7 @@ def subject(network: Any, **facts: Any) -> Subject:
 
 
 def chosen(network: Any, name: str, settings: Training | None = None, **facts: Any) -> Any:
-    settings = settings or Training(batch_size=8, max_steps=100_000)
+    settings = settings or Training(batch_size=8, max_steps=1_000_000)
     settled, (found,) = tune(subject(network, **facts), settings, [name], seconds=2.0)
     assert found.name == name
     return settled, found
@@ -91,7 +91,8 @@ def test_a_batch_stays_where_it_does_not_pay() -> None:
 @pytest.mark.parametrize(
     ("settings", "facts", "most", "why"),
     [
-        ({"max_steps": 1000}, {}, 32, "250 steps"),
+        ({"max_steps": 4000}, {}, 32, "the usual number of steps is kept"),  # 1000
+        ({"max_steps": 500}, {}, 8, "the usual number of steps is kept"),
         ({}, {"windows": 50}, 16, "50 windows"),  # 25, in powers of two
     ],
 )
@@ -101,7 +102,7 @@ def test_a_batch_is_bounded_by_steps_and_data(
     _, found = chosen(
         Priced(),
         "batch_size",
-        Training(**{"batch_size": 8, "max_steps": 100_000} | settings),
+        Training(**{"batch_size": 8, "max_steps": 1_000_000} | settings),
         **facts,
     )
     assert found.value == most
@@ -299,7 +300,9 @@ def panel() -> dc.Panel:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SECONDS", 0.3)
-    monkeypatch.setattr(module, "LEAST_STEPS", 2)
+    monkeypatch.setattr(Training, "max_steps", 10)  # the usual steps
+    monkeypatch.setattr(dc.models.NHITS.Config, "max_steps", 10)
+    monkeypatch.setattr(dc.models.DLinear.Config, "max_steps", 10)
 
 
 OPEN = {"batch_size": "auto", "threads": "auto", "precision": "auto"}

@@ -27,7 +27,6 @@ RESIZED = ("batch_size", "learning_rate", "average", *STEPS)  # what another bat
 SECONDS = 10.0  # for all choices together
 NEAR = 0.93  # of the best windows/s: the smallest batch that reaches it is taken
 WORTH = 1.08  # times: what another thread, or bfloat16, has to gain
-LEAST_STEPS = 250  # that a training keeps, however large its batches
 LEARN = 20  # steps that bfloat16 is compared over
 HURT = 0.02  # of the loss in float32 that it may lose by them
 
@@ -94,7 +93,7 @@ def tune(
         if "batch_size" in names:
             before = settings.batch
             with threads_of(settings.threads):
-                take(_batch(bare(), settings.max_steps, 0.4 * seconds))
+                take(_batch(bare(), settings.max_steps / type(settings).max_steps, 0.4 * seconds))
             if "threads" in names and settings.batch > before:
                 take(_threads(bare(), 0.5 * max(0.0, until - time.perf_counter())))
         if "precision" in names:
@@ -184,11 +183,20 @@ def _threads(bare: Bare, seconds: float) -> Chosen:
     return Chosen("threads", best, _said(rates, "{} threads"))
 
 
-def _batch(bare: Bare, steps: int, seconds: float) -> Chosen:
-    """The smallest batch that is nearly the fastest: from the usual one, twice as large each time."""
+def _batch(bare: Bare, times: float, seconds: float) -> Chosen:
+    """The smallest batch that is nearly the fastest: from the usual one, twice as large each time.
+
+    No larger than leaves the steps that the model usually takes: in half of them NHITS learned hourly M4
+    13 % worse with the root of the ratio for the rate, 5 % with the ratio itself.
+
+    Args:
+        bare: The trials.
+        times: Steps of this training over the usual ones.
+        seconds: For all trials, about.
+    """
     subject, base, until = bare.subject, bare.subject.batch, time.perf_counter() + 0.6 * seconds
     limits = {
-        f"a training keeps {LEAST_STEPS} steps": base * max(1, steps // LEAST_STEPS),
+        "the usual number of steps is kept": int(base * max(1.0, times)),
         f"there are {subject.windows:,} windows": max(base, subject.windows // 2 or 1 << 40),
         "memory is short": bare.fits(),
     }
