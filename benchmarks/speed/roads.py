@@ -2,7 +2,8 @@
 
 Resident (arrays in memory, a gather a batch) and streaming (the same panel in a store, memory-mapped,
 gathered by this process or by workers), beside a bare loop that holds one batch ready. All train the
-same network from the same draws.
+same network from the same draws. Beside windows/s stand windows per CPU second of the process that
+trains: what it would do with a core to itself, on a machine that does other work.
 
 python benchmarks/speed/roads.py --models nhits --batches 64,256 --rounds 3
 """
@@ -50,7 +51,14 @@ def made(name: str, batch: int, steps: int, road: dict[str, Any]) -> Any:
     )  # fmt: skip
 
 
-def bare(model: Any, panel: dc.Panel, steps: int) -> float:
+def fitted(model: Any, panel: dc.Panel) -> tuple[Any, float]:
+    """The model, and the CPU seconds that this process took for it."""
+    began = time.process_time()
+    model.fit(panel, progress=False)
+    return model, time.process_time() - began
+
+
+def bare(model: Any, panel: dc.Panel, steps: int) -> tuple[float, float]:
     """The same network on one batch that is ready; the model must have been fitted."""
     network, source, config = model.build(panel)
     sampler = model._sampler(panel, config, 0)
@@ -58,15 +66,16 @@ def bare(model: Any, panel: dc.Panel, steps: int) -> float:
     window = windows.__getitems__(sampler.draw(config.batch_size, torch.Generator()))
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
     network.train()
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     for _ in range(steps):
         optimiser.zero_grad(set_to_none=True)
         network.loss(window).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimiser.step()
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     network.eval()
-    return float(config.batch_size * steps / seconds)
+    windows = config.batch_size * steps
+    return windows / seconds, windows / cpu
 
 
 def main() -> None:
@@ -112,17 +121,24 @@ def compare(
     roads: dict[str, dict[str, Any]],
     rounds: int,
 ) -> None:
-    rates: dict[str, list[float]] = {"bare loop": [], **{road: [] for road in roads}}
+    rates: dict[str, list[tuple[float, float]]] = {"bare loop": [], **{road: [] for road in roads}}
+    fitted(made(name, batch, 2, {}), panel)  # warm
     for _ in range(rounds):
         for label, road in roads.items():
-            model = made(name, batch, steps, road)
-            model.fit(panel if road["loader"] == "resident" else mapped, progress=False)
-            rates[label].append(model.log.windows_per_second)
+            of = panel if road["loader"] == "resident" else mapped
+            _, setup = fitted(made(name, batch, 1, road), of)
+            model, cpu = fitted(made(name, batch, steps + 1, road), of)
+            rate = float(model.log.windows_per_second)
+            rates[label].append((rate, batch * steps / (cpu - setup)))
         rates["bare loop"].append(bare(model, panel, steps))
     for label, found in rates.items():
-        share = statistics.median(a / b for a, b in zip(found, rates["resident"], strict=True))
-        rate = statistics.median(found)
-        print(f"{name} {batch:4}  {label:22} {rate:9,.0f}   {share:.2f} of resident", flush=True)
+        said = ""
+        for i, unit in enumerate(("windows/s", "windows per CPU second")):
+            share = statistics.median(
+                a[i] / b[i] for a, b in zip(found, rates["resident"], strict=True)
+            )
+            said += f"   {statistics.median(f[i] for f in found):9,.0f} {unit} ({share:.2f})"
+        print(f"{name} {batch:4}  {label:22} {said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,19 @@ def test_a_part_of_a_batch_is_those_windows(name: str, panel: Panel) -> None:
         assert torch.equal(getattr(some, field.name), getattr(half, field.name)), field.name
 
 
+@pytest.mark.parametrize("name", ["nhits", "lstnet"])
+def test_a_packed_batch_is_that_batch(name: str, panel: Panel) -> None:
+    window = dataset(name, panel).__getitems__(range(5))
+    batch = {"windows": (window, torch.ones(3, dtype=torch.bool)), "more": [torch.zeros(0, 2)]}
+    back = roads.packed(batch).to(torch.device("cpu")).whole()
+    for field in fields(window):
+        one, other = getattr(window, field.name), getattr(back["windows"][0], field.name)
+        assert torch.equal(one, other), field.name
+        assert one.dtype == other.dtype
+    assert torch.equal(back["windows"][1], torch.ones(3, dtype=torch.bool))
+    assert back["more"][0].shape == (0, 2)
+
+
 def test_auto_goes_by_where_the_values_are_and_what_is_free(
     panel: Panel, mapped: Panel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -33,6 +33,7 @@ PREFETCH = 4  # batches that each worker keeps ready
 AT_ONCE = (
     256  # samples that resident batches are gathered by; more would not stay in a core's cache
 )
+ALIGNED = 16  # bytes: where tensors of a packed batch may begin
 SHARE = 0.5  # of the free memory of a device, at most, for resident arrays
 
 Draw = Callable[[int, torch.Generator], Any]  # of a step: the indices of its samples
@@ -77,6 +78,71 @@ def _each(batch: Any, tensor: Callable[[Tensor], Any], other: Callable[[Any], An
         values = [_each(value, tensor, other) for value in batch]
         return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
     return other(batch)
+
+
+# A batch of many tensors as one: for each of them a worker would open a file, and a GPU start a copy
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor lies in a packed batch."""
+
+    first: int
+    stop: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A batch whose tensors lie in one run of bytes."""
+
+    flat: Tensor  # uint8
+    batch: Any  # with a `Place` for each tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Packed:
+        return Packed(self.flat.to(device, non_blocking=non_blocking), self.batch)
+
+    def pin_memory(self) -> Packed:
+        return Packed(self.flat.pin_memory(), self.batch)
+
+    def whole(self) -> Any:
+        """The batch; its tensors are views of the bytes."""
+        return _placed(self.batch, self.flat)
+
+
+def packed(batch: Any) -> Packed:
+    """A batch of tensors, containers, and objects whose attributes are such."""
+    pieces: list[Tensor] = []
+    length = 0
+
+    def place(tensor: Tensor) -> Place:
+        nonlocal length
+        bytes_ = tensor.contiguous().flatten().view(torch.uint8)
+        first, length = length, -(-(length + len(bytes_)) // ALIGNED) * ALIGNED
+        pieces.append(bytes_)
+        return Place(first, first + len(bytes_), tuple(tensor.shape), tensor.dtype)
+
+    def places(value: Any) -> Any:
+        return type(value)(**{n: _each(v, place, places) for n, v in vars(value).items()})
+
+    found = _each(batch, place, places)
+    flat, first = torch.empty(length, dtype=torch.uint8), 0
+    for bytes_ in pieces:
+        flat[first : first + len(bytes_)] = bytes_
+        first = -(-(first + len(bytes_)) // ALIGNED) * ALIGNED
+    return Packed(flat, found)
+
+
+def _placed(batch: Any, flat: Tensor) -> Any:
+    if isinstance(batch, Place):
+        return flat[batch.first : batch.stop].view(batch.dtype).view(batch.shape)
+    if isinstance(batch, dict):
+        return {name: _placed(value, flat) for name, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        values = [_placed(value, flat) for value in batch]
+        return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
+    return type(batch)(**{name: _placed(value, flat) for name, value in vars(batch).items()})
 
 
 # Roads
@@ -197,6 +263,8 @@ class Streaming(Road):
         self.states: deque[Tensor] = deque()  # of the generator, behind each draw not taken yet
         self.taken = torch.empty(0)  # the state behind the batch taken last
         self.near: Any = None  # the next batch, on its way to the device
+        # batches that the dataset makes itself travel as one piece, where they travel at all
+        self._packs = collate is as_it_is and (workers > 0 or device.type != "cpu")
         self.side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def start(
@@ -207,7 +275,7 @@ class Streaming(Road):
             self.dataset,
             batch_sampler=_Drawn(self, step, steps, draws),
             num_workers=self.workers,
-            collate_fn=self.collate,
+            collate_fn=packed if self._packs else self.collate,
             pin_memory=self.side is not None,
             prefetch_factor=PREFETCH if self.workers else None,
             multiprocessing_context=_context() if self.workers else None,
@@ -224,10 +292,8 @@ class Streaming(Road):
         if self.side is not None:
             here = torch.cuda.current_stream(self.device)
             here.wait_stream(self.side)
-            for tensor in _tensors(
-                batch
-            ):  # their memory is the side stream's: not to be reused yet
-                tensor.record_stream(here)
+            for tensor in _tensors(batch):
+                tensor.record_stream(here)  # its memory is the side stream's: not to be reused yet
         return batch
 
     def batch(self, index: Any) -> Any:
@@ -254,6 +320,8 @@ class Streaming(Road):
             with torch.cuda.stream(self.side):
                 self.near = moved(self.near, self.device)
             self.mark("copy")
+        if isinstance(self.near, Packed):
+            self.near = self.near.whole()
 
     def with_workers(self, workers: int) -> Streaming:
         """The same road with so many workers, to be started anew."""
