@@ -1,10 +1,10 @@
 """Score weights of the zero-shot network on the twelve public tasks, fracast beside it where it is installed.
 
 python benchmarks/pretrain/evaluate.py --data ../shared/data --weights pretrained/checkpoint.safetensors
-python benchmarks/pretrain/evaluate.py --data ../shared/data --weights shipped --whole --blind --peer-python ../fc/bin/python
+python benchmarks/pretrain/evaluate.py --data ../shared/data --last --blind --peer-python ../fc/bin/python
 
-Recipes are chosen on the horizon before the one that benchmarks/accuracy/run.py scores, over at most 400 series
-and five folds; `--whole` takes run.py's own cutoffs, all series and all folds. For each forecast: wQL of nine
+Recipes are chosen on the horizon before the one that benchmarks/accuracy/run.py scores; `--last` takes run.py's
+own cutoffs. At most `--most` series of each task are read, always the same ones. For each forecast: wQL of nine
 deciles, its ratio to the seasonal naive forecast's, and the share of values within the 80, 90, 95 and 99 %
 intervals.
 """
@@ -132,9 +132,9 @@ def sums(q: np.ndarray, known: Panel, horizon: int) -> np.ndarray:
     return np.array([loss[seen].sum(), np.abs(y[seen]).sum(), seen.sum(), *within], np.float64)
 
 
-def cuts(task: Task, *, whole: bool) -> list[int]:
+def cuts(task: Task, *, last: bool) -> list[int]:
     """Steps that are held out of each fold."""
-    if whole:
+    if last:
         return [task.horizon * k for k in range(1, task.folds + 1)]
     if task.folds == 1:
         return [2 * task.horizon]
@@ -148,9 +148,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--tasks", default=",".join(PUBLIC))
     parser.add_argument("--weights", nargs="*", default=["shipped"], help="files, or shipped")
-    parser.add_argument("--whole", action="store_true", help="as benchmarks/accuracy/run.py does")
+    parser.add_argument("--last", action="store_true", help="as benchmarks/accuracy/run.py does")
     parser.add_argument("--blind", action="store_true", help="also without covariates")
-    parser.add_argument("--most", type=int, default=400, help="series of a task, unless --whole")
+    parser.add_argument("--most", type=int, default=400, help="series of a task")
     parser.add_argument("--peer-python", help="a Python that has fracast")
     given = parser.parse_args()
     if not given.data.is_dir():
@@ -168,11 +168,11 @@ def main() -> None:
     for name in names:
         began = time.perf_counter()
         panel = TASKS[name].load(given.data)
-        if panel.n_series > given.most and not given.whole:
+        if panel.n_series > given.most:
             rng = np.random.default_rng(1)
             panel = panel.select(np.sort(rng.choice(panel.n_series, given.most, replace=False)))
         total = np.zeros((len(models), 3 + len(EDGES)))
-        for cut in cuts(TASKS[name], whole=given.whole):
+        for cut in cuts(TASKS[name], last=given.last):
             known = panel.drop_last(cut)
             for i, model in enumerate(models):
                 total[i] += sums(model(known, TASKS[name].horizon), known, TASKS[name].horizon)

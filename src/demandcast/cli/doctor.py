@@ -65,8 +65,7 @@ def doctor(
             known=["price", "promo"], static=["category"],
         )  # fmt: skip
         show.say("training on a simulated shop: 200 items, 730 days")
-    plain = {name: value for name, value in hyper.items() if value != "auto"}  # chosen once, below
-    first = registry.create(model, horizon=horizon, **plain, max_steps=FIRST)
+    first = registry.create(model, horizon=horizon, **hyper, max_steps=FIRST)
     assert isinstance(first, NeuralForecaster)
     first.fit(panel, progress=False)
     assert first.log is not None

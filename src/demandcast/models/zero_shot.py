@@ -861,11 +861,14 @@ class ZeroShot(Forecaster):
         floors = panel.floors()[:, None, None]
         grid = np.maximum(self.grid(panel), floors)
         quantiles = np.maximum(between(grid, LEVELS, levels), floors).astype(np.float32)
+        whole = panel.whole_numbers()[:, None, None]
+        quantiles = np.where(whole, np.rint(quantiles), quantiles)
         samples = None
         if n_samples is not None:
             if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
                 raise ConfigError(f"n_samples is {n_samples!r}; it is a whole number, 1 or more")
             samples = np.maximum(self._paths(panel, grid, n_samples), floors)
+            samples = np.where(whole, np.rint(samples), samples)
         mean = (grid @ MEAN).astype(np.float32)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
 

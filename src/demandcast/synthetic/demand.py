@@ -25,6 +25,7 @@ from demandcast.synthetic.parts import (
     trend,
     uniform,
     walk,
+    weather,
 )  # fmt: skip
 
 COVARIATES = 3
@@ -122,8 +123,11 @@ def _mean(
     days = season(g, batch, steps, long, begin) > 0.6
     other = log_uniform(g, batch, 0.2, 3) * season(g, batch, steps, short, begin)
     s1 = torch.where(days & chance(g, batch, 0.4) & (long > 0), other, s1)
+    lasting = short.clamp(min=4) * log_uniform(g, batch, 0.2, 5)
+    days_apart = chance(g, batch, 0.5) * log_uniform(g, batch, 0.05, 1.2)
+    c = c + days_apart * weather(g, batch, steps, lasting)
     clear = torch.where(short >= 24, chance(g, batch, 0.7), chance(g, batch, 0.3))
-    rate = torch.where(clear, log_uniform(g, batch, 0.01, 0.3), log_uniform(g, batch, 0.05, 1.2))
+    rate = torch.where(clear, log_uniform(g, batch, 0.02, 0.4), log_uniform(g, batch, 0.05, 1.2))
     return t + c + w + j + s1 + s2, rate
 
 
@@ -243,8 +247,9 @@ def _observe(
     if len(index):
         n = len(index)
         part = mean[index].clamp(min=0, max=60)
-        part = part / part.mean(1, keepdim=True).clamp(min=1e-3)
-        part = part * log_uniform(g, n, 0.03, 200)
+        part = _calm(g, part / part.mean(1, keepdim=True).clamp(min=1e-3))
+        slow = chance(g, n, 0.4)
+        part = part * torch.where(slow, log_uniform(g, n, 0.05, 4), log_uniform(g, n, 0.03, 200))
         shape = log_uniform(g, n, 0.25, 60).expand(-1, steps)
         over = torch.where(chance(g, n, 0.75), gamma(g, shape) / shape, torch.ones_like(part))
         counts = poisson(g, part * over)
@@ -255,10 +260,11 @@ def _observe(
         n = len(index)
         hits = occurrences(g, n, steps, log_uniform(g, n, 1.05, 30))
         part = mean[index].clamp(min=0, max=30)
-        part = part / part.mean(1, keepdim=True).clamp(min=1e-3)
+        part = _calm(g, part / part.mean(1, keepdim=True).clamp(min=1e-3))
         thin = torch.rand(n, steps, generator=g) < part.clamp(max=1)
         spread = log_uniform(g, n, 0.05, 1.2)
-        sizes = (normal(g, n, steps) * spread).exp() * log_uniform(g, n, 0.8, 100)
+        usual = torch.where(chance(g, n, 0.6), log_uniform(g, n, 0.7, 5), log_uniform(g, n, 1, 100))
+        sizes = (normal(g, n, steps) * spread).exp() * usual
         sizes = torch.where(chance(g, n, 0.3), torch.ones_like(sizes), sizes)
         sizes = torch.where(chance(g, n, 0.8), sizes.round().clamp(min=1), sizes)
         out = out.index_copy(0, index, sizes * (hits & thin))
@@ -274,6 +280,14 @@ def _observe(
     unit = torch.where(unit < size * 0.5, unit, digits)
     whole = (unit > 0) & ~(counted | lumpy)[:, None]
     return torch.where(whole, (out / unit.clamp(min=1e-12)).round() * unit, out)
+
+
+def _calm(g: Generator, part: Tensor) -> Tensor:
+    """What is sold seldom moves less than what is sold often, for half of the series."""
+    power = torch.where(
+        chance(g, len(part), 0.5), uniform(g, len(part), 0, 1), torch.ones(len(part), 1)
+    )
+    return torch.where(part > 0, part.clamp(min=1e-6) ** power, 0.0)
 
 
 def _damage(g: Generator, target: Tensor, horizon: int) -> Tensor:

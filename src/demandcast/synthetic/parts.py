@@ -60,6 +60,15 @@ def coloured(g: Generator, batch: int, steps: int) -> Tensor:
     return standard(torch.fft.irfft(noise * size, n=n)[:, :steps])
 
 
+def weather(g: Generator, batch: int, steps: int, lasting: Tensor) -> Tensor:
+    """Rough noise that is forgotten over about `lasting` steps (Ornstein-Uhlenbeck), of unit deviation."""
+    n = 2 ** math.ceil(math.log2(2 * steps))
+    f = torch.fft.rfftfreq(n)[None]
+    corner = 1 / (2 * math.pi * lasting.clamp(min=0.2, max=steps))
+    size = (f.square() + corner.square()) ** -0.5
+    return standard(torch.fft.irfft(torch.fft.rfft(normal(g, batch, n)) * size, n=n)[:, :steps])
+
+
 def walk(g: Generator, batch: int, steps: int) -> Tensor:
     """Local levels and local trends: running sums of shocks, some rare and large. Unit shocks."""
     rare = torch.where(
@@ -129,7 +138,8 @@ def season(g: Generator, batch: int, steps: int, period: Tensor, begin: Tensor) 
     index = (phase * TABLE + 1e-3).long().clamp(max=TABLE - 1)
     now, later = table[0].gather(1, index), table[1].gather(1, index)
     turn = uniform(g, batch, 0, 1.2) * chance(g, batch, 0.3) * torch.arange(steps)[None] / steps
-    swell = 1 + 0.3 * coloured(g, batch, steps) * chance(g, batch, 0.25)
+    often = weather(g, batch, steps, period.clamp(min=4) * log_uniform(g, batch, 0.3, 8))
+    swell = 1 + chance(g, batch, 0.4) * log_uniform(g, batch, 0.03, 0.5) * often
     return (now * turn.cos() + later * turn.sin()) * swell * (period > 1)
 
 
