@@ -214,6 +214,21 @@ def test_time_left_goes_to_fits_on_the_whole_history_and_with_other_seeds(
     np.testing.assert_allclose(averaged, single.mean(0), rtol=1e-5)
 
 
+def test_a_small_table_is_not_given_all_the_time_there_is(
+    panel: dc.Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from demandcast.automatic.auto import ENOUGH, PER_SECOND
+    from demandcast.automatic.search import Search
+
+    given: list[float | None] = []
+    monkeypatch.setattr(Search, "finish", lambda self, _: given.append(self.budget.seconds))
+    for budget in ("2s", "5m", "1h"):
+        dc.Auto(horizon=7, budget=budget, include=("tsb",)).fit(panel, progress=False)
+    values = int(panel.n_observed().sum())
+    enough = ENOUGH + values / PER_SECOND
+    assert given == [2, pytest.approx(enough), pytest.approx(12 * enough)]
+
+
 def test_no_time_at_all_leaves_the_naive_forecast(panel: dc.Panel) -> None:
     model = dc.Auto(horizon=7, budget=0.001).fit(panel, progress=False)
     assert {m.name for m in model.members} == {"seasonal_naive"}

@@ -48,6 +48,10 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
+ENOUGH, PER_SECOND = 10.0, 300.0  # seconds that any table is given, and values for each one more
+USUAL = 300.0  # seconds of a budget from which small tables get more too
+
+
 class Auto(Forecaster):
     """The best blend of forecasts for a budget.
 
@@ -156,6 +160,9 @@ class Auto(Forecaster):
     def _search(self, search: Search, rng: np.random.Generator, tick: Any) -> None:
         """Hold out windows, try the portfolio on them, and fit what has weight again."""
         panel, seconds = search.panel, search.budget.seconds
+        if seconds is not None:  # a small table is soon known
+            enough = ENOUGH + int(panel.n_observed().sum()) / PER_SECOND
+            search.budget.seconds = seconds = min(seconds, enough * max(1.0, seconds / USUAL))
         values = VALUES if seconds is None else int(min(VALUES, 2_000 * seconds))
         self.validation = search.validation = Validation.of(
             panel, self.horizon, self.folds, self.metric, rng, values

@@ -94,8 +94,8 @@ class Search:
         """Try what has no training, the quick before the slow, in a quarter of the time."""
         for candidate in trying:
             tick(candidate.name)
-            limit = INSTANT * (self.budget.seconds or np.inf)
-            if candidate.name != NAIVE and self.budget.spent > limit:
+            limit = max(5.0, INSTANT * (self.budget.seconds or np.inf))
+            if candidate.name != NAIVE and (self.budget.spent > limit or self.budget.left <= 0):
                 self.skipped[candidate.name] = f"no time left of {self.said}"
             elif candidate.name != NAIVE and self._slow(candidate):
                 self.skipped[candidate.name] = f"it would take too much of {self.said}"

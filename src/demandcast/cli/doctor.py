@@ -65,7 +65,8 @@ def doctor(
             known=["price", "promo"], static=["category"],
         )  # fmt: skip
         show.say("training on a simulated shop: 200 items, 730 days")
-    first = registry.create(model, horizon=horizon, **hyper, max_steps=FIRST)
+    plain = {name: value for name, value in hyper.items() if value != "auto"}  # chosen once, below
+    first = registry.create(model, horizon=horizon, **plain, max_steps=FIRST)
     assert isinstance(first, NeuralForecaster)
     first.fit(panel, progress=False)
     assert first.log is not None

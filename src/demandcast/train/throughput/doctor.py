@@ -26,7 +26,7 @@ class Doctor:
     """How closely to look; `diagnose=True` is `diagnose=Doctor()`.
 
     Attributes:
-        budget: Seconds for trials beside the run; None for a fiftieth of the run.
+        budget: Seconds for trials beside the run; None for 1.5 % of the run.
         operators: Name the five operators that cost most; takes a second or two.
         trace: A file for the course of five steps, as https://ui.perfetto.dev opens it.
     """
