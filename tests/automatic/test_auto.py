@@ -510,3 +510,12 @@ def test_without_trees_new_items_take_the_values_of_like_ones() -> None:
     )
     assert model.new_items(both)["by"][0] == "values of items alike"
     assert np.isfinite(model.predict(both).quantiles).all()
+
+
+def test_two_values_are_better_than_none(panel: dc.Panel) -> None:
+    model = dc.Auto(horizon=3, budget="3 steps", include="tsb").fit(panel, progress=False)
+    frame = pl.DataFrame({"item": ["x", "x"], "date": [1, 2], "units": [70.0, 74.0]})
+    frame = frame.with_columns(date=pl.date(2024, 1, 1) + pl.duration(days=pl.col("date")))
+    alone = dc.read_panel(frame, key="item", time="date", target="units", freq="D")
+    assert model.new_items(alone).height == 0
+    assert (model.predict(alone).median > 50).all()

@@ -315,8 +315,8 @@ class Auto(Forecaster):
     ) -> Forecast:
         """Forecast every series from its last step, each class of demand by its own weights.
 
-        Items with fewer than 3 observed values are forecast by trees that were trained for that, or by
-        the values of like items; `new_items` lists them. Rows of theirs with an empty target that lie
+        Items with fewer than 3 observed values are forecast by trees that were trained for that; without
+        trees, items with none by the values of like items. `new_items` lists them. Rows of theirs with an empty target that lie
         behind the other series' last step are steps to forecast.
 
         Paths take the order of the paths of the heaviest member that draws them, and the quantiles of
@@ -329,7 +329,7 @@ class Auto(Forecaster):
         if future is not None:
             panel = extend(panel, future)
         panel = opened(panel)
-        new = new_items(panel)
+        new = new_items(panel, trained=self._trained() is not None)
         rest = panel.select(~new) if new.any() else panel
         grid = np.zeros((panel.n_series, self.horizon, len(LEVELS)), np.float32)
         mean = np.zeros((panel.n_series, self.horizon), np.float32)
@@ -394,7 +394,7 @@ class Auto(Forecaster):
         """
         self._fitted()
         panel = opened(panel)
-        new = panel.select(new_items(panel))
+        new = panel.select(new_items(panel, trained=self._trained() is not None))
         by = (
             "values of items alike"
             if self._trained() is None

@@ -20,9 +20,13 @@ ALIKE = 5  # items that a new one is likened to, at least, before an attribute c
 SEASONS = 4  # newest seasons of each
 
 
-def new_items(panel: Panel) -> NDArray[np.bool_]:
-    """Which series have too little history to be forecast by it, (N,)."""
-    return np.asarray(panel.n_observed() < FEW)
+def new_items(panel: Panel, *, trained: bool) -> NDArray[np.bool_]:
+    """Which series are forecast as new, (N,): of few values where a model is trained for that, else of none.
+
+    Where no other series is there to liken them to, and no model is trained, none is.
+    """
+    new = panel.n_observed() < (FEW if trained else 1)
+    return np.asarray(new & (trained or not new.all()))
 
 
 def without_history(panel: Panel) -> Panel:
