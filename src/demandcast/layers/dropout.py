@@ -9,27 +9,30 @@ from torch.nn.functional import dropout
 GRAIN = 1 << 16  # values of a random number of 16 bits
 
 
-class Dropout(nn.Dropout):
-    """`nn.Dropout` whose masks on a CPU are cut from whole words of random bits, four to a word.
+def thin(x: Tensor, p: float) -> Tensor:
+    """A share p of the entries of x (...) becomes 0, the others 1 / (1 - p) times as large.
 
-    PyTorch draws a random number for each entry there, one after the other: measured, 600 us for 133,000
-    entries against 150, and a tenth to a sixth of a step of TSMixer, TFT and DeepAR. The share left out
-    is rounded to 1 / 65,536 there.
+    On a CPU the mask is cut from whole words of random bits, four entries to a word, and p rounded to 1 /
+    65,536. PyTorch draws a random number for each entry there, one after the other: measured, 600 us for
+    133,000 entries against 150, and a tenth to a sixth of a step of TSMixer, TFT and DeepAR.
     """
+    if x.device.type != "cpu":
+        return dropout(x, p)
+    left_out = round(p * GRAIN)
+    if left_out in (0, GRAIN):
+        return x * 0.0 if left_out else x
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    drawn = words.view(torch.int16)[: x.numel()].view(x.shape)
+    kept = (drawn >= left_out - GRAIN // 2).to(x.dtype)  # (...), 0 or 1
+    return x * kept.mul_(GRAIN / (GRAIN - left_out))
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout`, by the masks of `thin`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(...) -> (...): some entries 0, the others 1 / (1 - p) times as large; in training only."""
-        if x.device.type != "cpu":
-            return dropout(x, self.p, self.training)
-        left_out = round(self.p * GRAIN)
-        if not self.training or not left_out:
-            return x
-        if left_out == GRAIN:
-            return x * 0.0
-        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        drawn = words.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = (drawn >= left_out - GRAIN // 2).to(x.dtype)  # (...), 0 or 1
-        return x * kept.mul_(GRAIN / (GRAIN - left_out))
+        """(...) -> (...), thinned in training only."""
+        return thin(x, self.p) if self.training else x
 
 
 class SequenceDropout(nn.Module):

@@ -1,4 +1,4 @@
-"""`nn.LSTM`, with the cheap masks of `Dropout` between its layers on a CPU."""
+"""`nn.LSTM`, with the cheap masks of `thin` between its layers on a CPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from demandcast.layers.dropout import Dropout
+from demandcast.layers.dropout import thin
 
 
 class LSTM(nn.LSTM):
@@ -23,7 +23,6 @@ class LSTM(nn.LSTM):
     def __init__(self, width: int, hidden: int, layers: int = 1, dropout: float = 0.0) -> None:
         between = dropout if layers > 1 else 0.0  # nothing is behind the last one
         super().__init__(width, hidden, layers, batch_first=True, dropout=between)
-        self.between = Dropout(between)
 
     def forward(self, x: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
         """(batch, steps, width), state -> (batch, steps, hidden), state; see `nn.LSTM`."""
@@ -36,7 +35,15 @@ class LSTM(nn.LSTM):
             before = tuple(state[layer : layer + 1] for state in hx)  # (1, batch, hidden)
             weights = cast(list[Tensor], self._flat_weights[4 * layer : 4 * layer + 4])
             x, *after = torch.lstm(
-                self.between(x) if layer else x, before, weights, True, 1, 0.0, True, False, True
+                thin(x, self.dropout) if layer else x,
+                before,
+                weights,
+                True,
+                1,
+                0.0,
+                True,
+                False,
+                True,
             )  # (batch, steps, hidden)
             states.append((after[0], after[1]))
         return x, tuple(torch.cat(state) for state in zip(*states, strict=True))
