@@ -357,7 +357,8 @@ def test_doctor_without_a_table_trains_on_the_shop_that_ships(run: Run) -> None:
     assert code == 0
     assert "simulated shop" in err
     told = json.loads(out)
-    assert told["facts"]["steps"] == 22  # of 25; what the first ones warm up is not timed
+    # 20 to 25 steps, by how many half a second holds; the first three warm up and are not timed
+    assert 17 <= told["facts"]["steps"] <= 22
     assert told["facts"]["windows_per_second"] > 0
     assert isinstance(told["findings"], list)
 

@@ -94,4 +94,6 @@ def test_paths_are_drawn_from_it(likelihood: str, panel: Panel) -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert forecast.samples is not None
     assert np.isfinite(forecast.samples).all()
-    assert (forecast.samples.std(1) > 0).mean() > 0.8  # a step or two may lie at the floor of 0
+    above = forecast.mean > 0  # a few steps may lie at the floor of 0 in every path
+    assert above.mean() > 0.5
+    assert (forecast.samples.std(1)[above] > 0).all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 import signal
 import time
@@ -29,8 +28,8 @@ FORECASTER = """
 from demandcast import registry
 from demandcast.frames import read_panel
 hyper = dict(
-    horizon=7, context=14, batch_size=4, max_steps=60, checkpoint_every=5, dropout=0.2,
-    validation=7, validate_every=20, hidden=8, loader=loader, workers=workers,
+    horizon=7, context=14, batch_size=4, max_steps=400, checkpoint_every=10, dropout=0.2,
+    validation=7, validate_every=100, hidden=8, loader=loader, workers=workers,
 )
 panel = read_panel(table, key="item", known=["price", "promo"]).drop_last(7)
 model = registry.create(name, **hyper)
@@ -53,8 +52,8 @@ class Items(torch.utils.data.Dataset):
 torch.manual_seed(0)
 net = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.2), nn.Linear(8, 1))
 fit(
-    net, Items(), nn.functional.mse_loss, epochs=30, batch_size=16, workers=1, device="cpu",
-    checkpoint=checkpoint, resume=True, checkpoint_every=3, progress=False,
+    net, Items(), nn.functional.mse_loss, epochs=120, batch_size=16, workers=1, device="cpu",
+    checkpoint=checkpoint, resume=True, checkpoint_every=9, progress=False,
 )
 save_file(net.state_dict(), end)
 """
@@ -72,13 +71,12 @@ def run(
     kept = checkpoint / CHECKPOINT
     before = kept.stat().st_mtime_ns if kept.exists() else 0
     child.start()
-    assert child.pid is not None
     until = time.monotonic() + PATIENCE
     while kill is not None and child.is_alive():
         assert time.monotonic() < until
         if kept.exists() and kept.stat().st_mtime_ns != before:
             time.sleep(kill)
-            os.kill(child.pid, signal.SIGKILL)
+            child.kill()
             break
         time.sleep(0.002)
     child.join(PATIENCE)
