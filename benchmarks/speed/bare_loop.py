@@ -41,12 +41,12 @@ MODELS = (
 )
 
 
-def hourly_panel() -> dc.Panel:
-    """321 simulated customers with a day and a week in them."""
+def hourly_panel(series: int = SERIES, hours: int = HOURS) -> dc.Panel:
+    """Simulated customers with a day and a week in them."""
     rng = np.random.default_rng(0)
-    step = np.arange(HOURS)
+    step = np.arange(hours)
     shape = 2 + np.sin(step * 2 * np.pi / 24) + 0.5 * np.sin(step * 2 * np.pi / 168)
-    values = shape * rng.lognormal(3, 1, (SERIES, 1)) * rng.lognormal(0, 0.1, (SERIES, HOURS))
+    values = shape * rng.lognormal(3, 1, (series, 1)) * rng.lognormal(0, 0.1, (series, hours))
     times = [datetime(2024, 1, 1) + timedelta(hours=int(h)) for h in step]
     frame = pl.DataFrame({f"client_{i}": row for i, row in enumerate(values)})
     wide = frame.with_columns(time=pl.Series(times))
@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="alternations; medians are printed")
     parser.add_argument("--steps", type=int, default=60, help="training steps a round")
     parser.add_argument("--models", default=",".join(MODELS), help="by commas")
+    parser.add_argument("--devices", type=int, default=1, help="processes that ours trains in")
     parser.add_argument("--batches", default="64,256", help="batch sizes, by commas")
     given = parser.parse_args()
     keep_heap()
@@ -134,6 +135,7 @@ def main() -> None:
     print(f"context {CONTEXT}, horizon {HORIZON}, {SERIES} series; windows/s, paths/s")
     for batch in map(int, given.batches.split(",")):
         common = {"context": CONTEXT, "batch_size": batch, "max_steps": given.steps, "seed": 0}
+        common["devices"] = given.devices
         for name in given.models.split(","):
             model = registry.create(name, horizon=HORIZON, **common)
             train_ours(model, panel)  # warm, and fitted for the bare loop

@@ -15,33 +15,17 @@ import statistics
 import subprocess
 import tempfile
 import time
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import torch
+from bare_loop import CONTEXT, HORIZON, hourly_panel
 from torch import nn
 
 import demandcast as dc
 from demandcast import registry
 from demandcast.train.allocator import keep_heap
 from demandcast.windows import WindowDataset
-
-CONTEXT, HORIZON = 168, 24
-
-
-def hourly_panel(series: int, hours: int) -> dc.Panel:
-    """Simulated customers with a day and a week in them."""
-    rng = np.random.default_rng(0)
-    step = np.arange(hours)
-    shape = 2 + np.sin(step * 2 * np.pi / 24) + 0.5 * np.sin(step * 2 * np.pi / 168)
-    values = shape * rng.lognormal(3, 1, (series, 1)) * rng.lognormal(0, 0.1, (series, hours))
-    times = [datetime(2020, 1, 1) + timedelta(hours=int(h)) for h in step]
-    wide = pl.DataFrame({f"client_{i}": row for i, row in enumerate(values)})
-    wide = wide.with_columns(time=pl.Series(times))
-    return dc.read_panel(wide.unpivot(index="time", variable_name="client", value_name="load"))
 
 
 def made(name: str, batch: int, steps: int, road: dict[str, Any]) -> Any:
