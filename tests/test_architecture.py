@@ -17,7 +17,7 @@ import demandcast
 SOURCE = Path(demandcast.__file__).parent
 ORDER = (
     "errors", "schema", "panel", "forecast", "forecaster", "frames", "synthetic", "windows", "layers",
-    "likelihoods", "train", "models", "trees", "local", "registry", "evaluate", "automatic", "report", "cli", "notebook",
+    "likelihoods", "train", "pretrained", "models", "trees", "local", "registry", "evaluate", "automatic", "report", "cli", "notebook",
     "__main__",
 )  # fmt: skip
 EXCEPTIONS = {("forecast/forecast.py", "demandcast.report.figures")}  # Forecast.plot, where used

@@ -28,8 +28,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
 from tasks import TASKS, Task
 
 from demandcast import registry
-from demandcast.models.zero_shot import Shape, ZeroShot, ZeroShotNetwork, read_network
+from demandcast.models.zero_shot import ZeroShot
 from demandcast.panel.panel import Panel
+from demandcast.pretrained.network import Shape, ZeroShotNetwork
+from demandcast.pretrained.weights import read_network
 from demandcast.train.checkpoint import read_tensors
 
 PUBLIC = (

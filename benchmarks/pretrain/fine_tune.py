@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from demandcast.models.zero_shot import ZeroShot, ZeroShotNetwork
+from demandcast.models.zero_shot import ZeroShot
+from demandcast.pretrained.network import ZeroShotNetwork
 from evaluate import LEVELS, TASKS, sums
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from demandcast.models import zero_shot
+from demandcast.pretrained import weights as shipped
 from demandcast.train.checkpoint import write_tensors
 from evaluate import weights
 
@@ -26,7 +26,7 @@ def main() -> None:
         name: torch.stack([network.state_dict()[name] for network in read]).mean(0).half()
         for name in read[0].state_dict()
     }
-    path = Path(zero_shot.__file__).parent / zero_shot.WEIGHTS
+    path = Path(shipped.__file__).parent / shipped.WEIGHTS
     write_tensors(path, mean, {"shape": shapes[0]})
     print(
         f"{path}: {path.stat().st_size / 2**10:.0f} KiB, {sum(t.numel() for t in mean.values()):,} weights"

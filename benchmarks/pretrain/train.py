@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from demandcast.models.zero_shot import Histories, Shape, ZeroShotNetwork
+from demandcast.pretrained.histories import Histories
+from demandcast.pretrained.network import Shape, ZeroShotNetwork
 from demandcast.synthetic import draw as draw_demand
 from demandcast.train.checkpoint import write_tensors
 from demandcast.train.loop import Training, train

@@ -17,7 +17,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
 from tasks import TASKS
 
-from demandcast.models.zero_shot import Histories, ZeroShot
+from demandcast.models.zero_shot import ZeroShot
+from demandcast.pretrained.histories import Histories
 
 
 def main() -> None:

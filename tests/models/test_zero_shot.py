@@ -12,8 +12,12 @@ import torch
 
 import demandcast as dc
 from demandcast.errors import CheckpointError, ConfigError, DataError
-from demandcast.models.zero_shot import LEVELS, WEIGHTS, ZeroShot, ZeroShotNetwork, read_network
+from demandcast.models.zero_shot import ZeroShot
 from demandcast.panel.panel import Panel
+from demandcast.pretrained.histories import Histories
+from demandcast.pretrained.network import LEVELS, ZeroShotNetwork
+from demandcast.pretrained.tune import held_out
+from demandcast.pretrained.weights import WEIGHTS, read_network
 from demandcast.train.checkpoint import write_tensors
 
 
@@ -116,7 +120,7 @@ def test_paths_follow_the_quantiles_and_hang_together() -> None:
 
 def test_a_longer_budget_of_fine_tuning_is_kept_only_where_it_helps(noisy: Panel) -> None:
     model = ZeroShot(horizon=7)
-    held = model._held_out(noisy)
+    held = held_out(noisy, context=1024, horizon=7)
     before = held(model.pretrained)
     model.fine_tune(noisy, "30 steps", progress=False)
     assert held(model.pretrained) <= before
@@ -136,8 +140,6 @@ def test_fine_tuned_weights_are_saved(noisy: Panel, tmp_path: Path) -> None:
 
 
 def test_every_parameter_gets_a_gradient() -> None:
-    from demandcast.models.zero_shot import Histories
-
     g = torch.Generator().manual_seed(0)
     network = ZeroShotNetwork()
     with torch.no_grad():
@@ -170,6 +172,6 @@ def test_what_is_wrong_is_said(tmp_path: Path, noisy: Panel) -> None:
 def test_the_wheel_carries_few_bytes() -> None:
     from importlib.resources import files
 
-    assert len((files("demandcast.models") / WEIGHTS).read_bytes()) < 16 * 2**20
+    assert len((files("demandcast.pretrained") / WEIGHTS).read_bytes()) < 16 * 2**20
     assert tuple(sorted(LEVELS)) == LEVELS
     assert len(LEVELS) >= 21

@@ -1,0 +1,91 @@
+"""Attention over the steps of the past by keys that can be read: age, phase in two seasons, covariates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from demandcast.layers.readings import knots, quantiles_of, window_means
+from demandcast.pretrained.reading import Reading
+
+MASK = -1e4  # logit of a step that is not there
+
+
+def by_age(
+    r: Reading, rates: Tensor, clear: Tensor, clearer: Tensor
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Attention by age alone: levels and slopes of each head, and the weights themselves.
+
+    Returns:
+        Means without the short season, without both, (batch, heads) each; the line at the cutoff and
+        its slope a step, without the quickest head; weights (batch, heads, context).
+    """
+    absent = torch.where(r.observed, 0.0, MASK)[:, None]  # (batch, 1, context)
+    weights = torch.softmax(absent - rates[:, :, None] * r.age, -1)  # (batch, heads, context)
+    t, o = -r.age / 32, r.observed
+    powers = torch.stack([clear, t * o, t.square() * o, t * clear, clearer], -1)
+    mean, mt, mtt, mxt, without = (weights @ powers).unbind(-1)
+    slope = ((mxt - mean * mt) / (mtt - mt.square() + 0.02))[:, 1:]  # 0.02: few steps have none
+    line = mean[:, 1:] - slope * mt[:, 1:]
+    return (mean, without, line, slope / 32), weights
+
+
+def errors_of(r: Reading, rates: Tensor, clear: Tensor, levels: Tensor) -> Tensor:
+    """Distributions of past errors around their median, (batch, errors, levels).
+
+    Of the mean of the last short season as a forecast, and of its repetition; by the two slow rates.
+    """
+    trailing = window_means(clear, r.observed, r.width, trailing=True)
+    found = []
+    for error, there in (
+        ((clear - trailing) * r.observed, r.observed),
+        ((r.x - r.last_season) * r.paired, r.paired),
+    ):
+        at_knots = knots(error, there, levels)
+        under = (error[..., None] <= at_knots[:, None] + 1e-6).to(error.dtype)
+        absent = torch.where(there, 0.0, MASK)[:, None]
+        weights = torch.softmax(absent - rates[:, 2:, None] * r.age, -1)
+        ramp = torch.ones_like(at_knots[:, None, :1])
+        found.append(quantiles_of(weights @ under, at_knots[:, None], levels, ramp))
+    errors = torch.cat(found, 1)
+    return errors - errors[..., levels.numel() // 2, None]
+
+
+def alike(r: Reading, steps: Tensor, sharp: Tensor, reach: Tensor, below: Tensor) -> Tensor:
+    """Attention of each step ahead to the steps of the past that are like it.
+
+    The logits are kappa (cos - 1) of the angle between their phases in each season, less a rate times the
+    age, less the distance of their covariates: products of vectors all of them.
+
+    Returns:
+        Means of the values, their distances from near and far levels, their squares, the two distances
+        in parts of the level, and of `below`; (batch, s, heads, 6 + levels).
+    """
+    turn = 2 * torch.pi / r.seasons.clamp(min=1)  # (batch, 2)
+    mine, theirs = turn[..., None] * steps, -turn[..., None] * r.age
+    kappa = sharp[..., :2].clamp(max=9).exp() * (r.seasons > 1)[:, None]  # (batch, heads, 2)
+    mine = torch.cat([mine.cos(), mine.sin()], 1)  # (batch, 4, s)
+    theirs = torch.cat([theirs.cos(), theirs.sin()], 1)  # (batch, 4, context)
+    weighed = mine[:, None] * kappa.repeat(1, 1, 2)[..., None]  # (batch, heads, 4, s)
+    logits = weighed.transpose(2, 3) @ theirs[:, None]  # (batch, heads, s, context)
+    faded = torch.where(r.observed, 0.0, MASK)[:, None] - sharp[..., 2:].exp() * r.age
+    logits = logits - kappa.sum(-1)[..., None, None] + faded[:, :, None]
+    if r.covariates.shape[-1]:
+        weigh = r.relevance[:, None] * softplus(reach)[..., None]  # (batch, heads, covariates)
+        ours = r.covariates[:, r.x.shape[1] + steps - 1]
+        other = r.covariates[:, : r.x.shape[1]]
+        logits = logits - (
+            torch.einsum("bsf,bkf->bks", ours.square(), weigh)[..., None]
+            + torch.einsum("btf,bkf->bkt", other.square(), weigh)[:, :, None]
+            - 2 * torch.einsum("bsf,bkf,btf->bkst", ours, weigh, other)
+        )
+    weights = torch.softmax(logits, -1).flatten(1, 2)  # (batch, heads * s, context)
+    o = r.observed
+    carried = [
+        r.x, (r.x - r.near) * o, (r.x - r.far) * o, r.x.square(),
+        ((r.x - r.near) / r.over).clamp(-3, 3) * o,
+        ((r.x - r.far) / (r.far - r.zero).maximum(r.floor)).clamp(-3, 5) * o,
+    ]  # fmt: skip
+    found = weights @ torch.cat([torch.stack(carried, -1), below], -1)
+    return found.view(len(r.x), kappa.shape[1], len(steps), -1).transpose(1, 2)

@@ -1,0 +1,66 @@
+"""Joint paths of quantiles, in the order of stretches of each series' own past (Schaake shuffle)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.forecast.levels import shuffled
+from demandcast.panel.panel import Panel
+from demandcast.pretrained.network import LEVELS
+
+KEPT = 1 << 22  # numbers of histories that paths are taken from, at once
+
+
+def paths(
+    panel: Panel, grid: NDArray[np.float32], n: int, context: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Paths that follow the quantiles of a grid, (N, n, H).
+
+    Args:
+        panel: Whose past they are ordered by.
+        grid: Quantiles at `LEVELS`, (N, H, levels).
+        n: Paths of each series.
+        context: Steps of history read at most.
+        rng: Where all chance comes from.
+    """
+    horizon, period = grid.shape[1], max(1, panel.freq.period)
+    found = np.empty((panel.n_series, n, horizon), np.float32)
+    count = -(-panel.n_series * n * horizon // KEPT)
+    for rows in np.array_split(np.arange(panel.n_series), count):
+        stretches = _stretches(panel.select(rows), n, horizon, period, context, rng)
+        found[rows] = shuffled(stretches, grid[rows], LEVELS, rng)
+    return found
+
+
+def _stretches(
+    panel: Panel, n: int, horizon: int, period: int, context: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Stretches of the past less the mean of the season before, at the cutoff's phase where there are
+    eight seasons or more, (N, n, H)."""
+    lengths = np.minimum(panel.lengths, context)
+    past = panel.padded_history(int(lengths.max()))
+    past = past[:, -context:]
+    middle = np.nan_to_num(np.nanmean(np.where(np.isnan(past).all(1, keepdims=True), 0, past), 1))
+    past = np.where(np.isnan(past), middle[:, None], past)
+    room = np.maximum(lengths - horizon - period, 0)  # starts there are
+    seasons = room // period
+    whole = seasons >= 8  # enough of them at the season's own phase
+    pick = rng.random((len(past), n))
+    back = np.where(
+        whole[:, None],
+        period * (pick * seasons[:, None]).astype(int),
+        (pick * (room[:, None] + 1)).astype(int),
+    )
+    ahead = -(-horizon // period) * period if whole.any() else horizon
+    back = np.where(whole[:, None], back + ahead, back + horizon)
+    begin = past.shape[1] - np.minimum(back, past.shape[1])  # (N, n)
+    index = np.minimum(begin[..., None] + np.arange(horizon), past.shape[1] - 1)
+    stretch = np.take_along_axis(past[:, None], index.reshape(len(past), 1, -1), 2)
+    before = np.maximum(begin[..., None] - 1 - np.arange(period), 0)
+    level = np.take_along_axis(past, before.reshape(len(past), -1), 1)
+    stretch = stretch.reshape(len(past), n, horizon)
+    found: NDArray[np.float32] = stretch - level.reshape(len(past), n, period).mean(
+        -1, keepdims=True
+    )
+    return found

@@ -1,0 +1,103 @@
+"""Going on from pretrained weights on a panel of the user's own; what does not help is not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from demandcast.panel.panel import Panel
+from demandcast.pretrained.histories import Histories, histories
+from demandcast.pretrained.network import ZeroShotNetwork
+from demandcast.train.budget import Budget
+from demandcast.train.loop import Training, TrainingLog, train
+from demandcast.train.roads import Resident
+from demandcast.windows.sampler import WindowSampler
+
+
+def tune(
+    network: ZeroShotNetwork,
+    panel: Panel,
+    budget: Budget,
+    *,
+    context: int,
+    horizon: int,
+    learning_rate: float,
+    batch_size: int,
+    seed: int,
+    progress: bool,
+) -> tuple[ZeroShotNetwork, TrainingLog]:
+    """A network trained further and the log of it; the network itself where that forecasts no better.
+
+    The last horizon is held out. `ZeroShot.fine_tune` says what the arguments are.
+    """
+    tuned = deepcopy(network)
+    sampler = WindowSampler(panel, horizon=horizon, held_out=horizon, rho=0.5)
+    held = held_out(panel, context, horizon)
+    before = held(tuned)
+    road = Resident(
+        Windows(panel, context, horizon),
+        lambda _, g: sampler.draw(batch_size, g),
+        torch.device("cpu"),
+    )
+
+    def loss(batch: Histories) -> Tensor:
+        return tuned.loss(batch, torch.randperm(horizon)[:16].sort().values + 1)
+
+    steps = budget.steps
+    if steps is None:
+        g = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng([]):
+            for _ in range(3):
+                began = budget.spent
+                loss(road.batch(sampler.draw(batch_size, g))).backward()  # type: ignore[no-untyped-call]
+        tuned.zero_grad()
+        steps = max(20, int(0.8 * budget.left / (budget.spent - began)))
+    training = Training(
+        max_steps=steps, batch_size=batch_size, learning_rate=learning_rate, clip=1.0,
+        average=0.98, seed=seed, validate_every=max(10, steps // 8), patience=4,
+    )  # fmt: skip
+    log = train(
+        tuned, loss, road, training, validate=lambda: held(tuned), progress=progress, label="zero_shot"
+    )  # fmt: skip
+    better = min((score for _, score in log.validation), default=np.inf) < before
+    return (tuned.eval() if better else network), log
+
+
+def held_out(panel: Panel, context: int, horizon: int) -> Callable[[ZeroShotNetwork], float]:
+    """The loss of a network on the last horizon, weighed as wQL does; at most 512 series."""
+    rows = np.flatnonzero(panel.lengths > horizon)
+    rows = rows[:: max(1, len(rows) // 512)]
+    ends = panel.lengths[rows]
+    batch = histories(panel, rows, ends - horizon, ends, context, horizon)
+    ahead = torch.arange(1, horizon + 1)
+    target = batch.future
+    seen = ~target.isnan()
+
+    def held(network: ZeroShotNetwork) -> float:
+        total = 0.0
+        network.eval()
+        with torch.no_grad():
+            for part in torch.split(torch.arange(len(batch)), 64):
+                few = batch.part(part)
+                e = torch.where(seen[part], few.future, 0.0)[..., None] - network(few, ahead)[0]
+                loss = torch.maximum(network.levels * e, (network.levels - 1) * e).mean(-1)
+                total += float((loss * seen[part]).sum())
+        return total / max(float(target.nan_to_num().abs().sum()), 1e-9)
+
+    return held
+
+
+class Windows(Dataset[Histories]):
+    """A panel as the data of a training: indices are (series, cutoffs, limits)."""
+
+    def __init__(self, panel: Panel, context: int, horizon: int) -> None:
+        self.panel, self.context, self.horizon = panel, context, horizon
+
+    def __getitems__(self, drawn: tuple[Tensor, Tensor, Tensor]) -> Histories:
+        series, cutoffs, limits = (part.numpy() for part in drawn)
+        return histories(self.panel, series, cutoffs, limits, self.context, self.horizon)
