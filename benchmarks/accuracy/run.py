@@ -57,6 +57,12 @@ def score(name: str, models: list[str], data: Path, seed: int, settings: list[st
     )
 
 
+def means(rows: pl.DataFrame) -> pl.DataFrame:
+    """Geometric mean over tasks and seeds of wQL relative to seasonal naive, the least first."""
+    ratio = pl.col("vs_seasonal_naive").log().mean().exp()
+    return rows.group_by("model").agg(geometric_mean=ratio).sort("geometric_mean")
+
+
 def table(rows: pl.DataFrame) -> str:
     """Markdown, figures to four digits."""
     lines = ["| " + " | ".join(rows.columns) + " |", "|" + " --- |" * rows.width]
@@ -94,7 +100,11 @@ def main() -> None:
         for seed in map(int, given.seeds.split(",")):
             tables.append(score(name, given.models.split(","), given.data, seed, given.set))
             print(table(tables[-1]), flush=True)
-    text = f"Commit {commit()}; {' '.join(sys.argv[1:])}\n\n{table(pl.concat(tables))}\n"
+    rows = pl.concat(tables)
+    text = f"Commit {commit()}; {' '.join(sys.argv[1:])}\n\n{table(rows)}\n"
+    if len(tables) > 1:
+        print(table(means(rows)))
+        text += f"\n{table(means(rows))}\n"
     if given.out:
         given.out.write_text(text)
 
