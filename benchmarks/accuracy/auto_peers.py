@@ -98,10 +98,11 @@ def statsforecast(folder: Path, task: dict[str, Any], name: str) -> list[pd.Data
 
 
 def mlforecast(folder: Path, task: dict[str, Any]) -> list[pd.DataFrame]:
-    """LightGBM with nine quantile objectives; lags from the horizon on, so that no step feeds the next."""
+    """LightGBM with nine quantile objectives on series that are standardised; lags from the horizon on."""
     from lightgbm import LGBMRegressor
     from mlforecast import MLForecast
     from mlforecast.lag_transforms import RollingMean, RollingStd
+    from mlforecast.target_transforms import LocalStandardScaler
 
     h, period = task["horizon"], task["period"]
     static_file = folder / "static.parquet"
@@ -142,8 +143,10 @@ def mlforecast(folder: Path, task: dict[str, Any]) -> list[pd.DataFrame]:
         )
         for q in DECILES
     }  # fmt: skip
-    made = MLForecast(models=models, freq=task["freq"], lags=lags, lag_transforms=transforms,
-                      date_features=dates, num_threads=1)  # fmt: skip
+    made = MLForecast(
+        models=models, freq=task["freq"], lags=lags, lag_transforms=transforms, date_features=dates,
+        num_threads=1, target_transforms=[LocalStandardScaler()],
+    )  # fmt: skip
     names = [] if static is None else list(static.columns[1:])
     found = []
     for fold in range(task["folds"]):

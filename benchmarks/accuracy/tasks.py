@@ -96,6 +96,7 @@ TASKS = {
     "m3_monthly": Task(18, _nominal("m3_monthly", "mo")),
     "m4_weekly": Task(13, _nominal("m4_weekly", "w")),
     "m4_hourly": Task(48, _nominal("m4_hourly", "h")),
+    "m4_hourly_24h": Task(24, _nominal("m4_hourly", "h"), folds=7),
     "electricity_10clients_2014": Task(
         24, _wide("electricity_10clients_2014", "^client.*$"), folds=28
     ),
@@ -128,5 +129,5 @@ TASKS = {
     "auto_parts_monthly": Task(6, _long("auto_parts_monthly")),
     "m5_daily": Task(28, _m5),
     "m5_daily_3000": Task(28, _m5_sample),
-    "montevideo_bus": Task(24, _wide("montevideo_bus", "^stop_.*$")),
+    "montevideo_bus": Task(24, _wide("montevideo_bus", "^stop_.*$"), folds=7),
 }
