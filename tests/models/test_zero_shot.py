@@ -130,6 +130,14 @@ def test_a_longer_budget_of_fine_tuning_is_kept_only_where_it_helps(noisy: Panel
     np.testing.assert_array_equal(model.fit(noisy).predict(noisy).quantiles, fresh.quantiles)
 
 
+def test_fit_goes_on_learning_where_it_is_told_to(noisy: Panel) -> None:
+    by_hand = ZeroShot(horizon=7).fine_tune(noisy, "30 steps", progress=False)
+    fitted = ZeroShot(horizon=7, tune="30 steps").fit(noisy, progress=False)
+    assert fitted.tuned is not None
+    assert fitted.improved == by_hand.improved
+    np.testing.assert_array_equal(fitted.predict(noisy).quantiles, by_hand.predict(noisy).quantiles)
+
+
 def test_fine_tuned_weights_are_saved(noisy: Panel, tmp_path: Path) -> None:
     model = ZeroShot(horizon=7).fine_tune(noisy, "30 steps", progress=False)
     with torch.no_grad():

@@ -55,6 +55,7 @@ class ZeroShot(Forecaster):
         *,
         h: int | None = None,
         context: int = 1024,
+        tune: str | float | None = None,
         seed: int = 0,
     ) -> None:
         """Choose how far to forecast; the weights that ship with the package are read at once.
@@ -63,33 +64,42 @@ class ZeroShot(Forecaster):
             horizon: Steps to forecast, as many as wanted.
             h: The same.
             context: Steps of history read at most, up to 2,048.
+            tune: How long `fit` goes on learning from its panel, as the budget of `fine_tune`: "2m",
+                "30s", "500 steps"; None for not at all.
             seed: Of paths and of fine-tuning.
         """
         self.horizon = check_horizon(horizon, h)
         for label, value, least, most in (("context", context, 1, 2048), ("seed", seed, 0, 2**62)):
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise ConfigError(f"{label} is {value!r}; it is a whole number, {least} to {most}")
-        self.context, self.seed = context, seed
+        if tune is not None:
+            Budget.parse(tune)
+        self.context, self.tune, self.seed = context, tune, seed
         self.tuned: TrainingLog | None = None  # of fine-tuning, if there was one
+        self.improved = False  # whether what it learned was kept
         self.pretrained = shipped()
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """Every hyper-parameter but the horizon, with its default."""
-        return {"context": 1024, "seed": 0}
+        return {"context": 1024, "tune": None, "seed": 0}
 
     def hyperparameters(self) -> dict[str, Any]:
-        return {"horizon": self.horizon, "context": self.context, "seed": self.seed}
+        return {"horizon": self.horizon, **{name: getattr(self, name) for name in self.defaults()}}
 
-    def fit(self, panel: Panel) -> ZeroShot:
-        """Nothing to learn: back to the weights that ship with the package.
+    def fit(self, panel: Panel, *, progress: bool = True) -> ZeroShot:
+        """Back to the weights that ship with the package, and on from there where `tune` says so.
+
+        Args:
+            panel: What to learn from, if anything is learned.
+            progress: Show a bar of the learning, on stderr.
 
         Raises:
             DataError: `panel` is not a Panel.
         """
         _check_panel(panel)
-        self.pretrained, self.tuned = shipped(), None
-        return self
+        self.pretrained, self.tuned, self.improved = shipped(), None, False
+        return self if self.tune is None else self.fine_tune(panel, self.tune, progress=progress)
 
     def fine_tune(
         self,
@@ -115,10 +125,11 @@ class ZeroShot(Forecaster):
             DataError: No series is longer than the horizon and one step more.
         """
         _check_panel(panel)
-        self.pretrained, self.tuned = tune(
+        network, self.tuned = tune(
             self.pretrained, panel, Budget.parse(budget), context=self.context, horizon=self.horizon,
             learning_rate=learning_rate, batch_size=batch_size, seed=self.seed, progress=progress,
         )  # fmt: skip
+        self.pretrained, self.improved = network, network is not self.pretrained
         return self
 
     def grid(self, panel: Panel) -> NDArray[np.float32]:
