@@ -11,8 +11,8 @@ import pytest
 
 import demandcast as dc
 from demandcast import registry
-from demandcast.automatic.blend import Evidence, choose, mixture, select
-from demandcast.automatic.calibrate import Adjustment, pays
+from demandcast.automatic.blend import Evidence, better_rule, choose, exponential, mixture, select
+from demandcast.automatic.calibrate import Adjustment, calibration, pays
 from demandcast.automatic.portfolio import candidates
 from demandcast.automatic.validation import LEVELS
 from demandcast.errors import ConfigError, NotFittedError
@@ -74,6 +74,22 @@ def test_little_evidence_leaves_the_weights_nearly_even() -> None:
     assert 0.5 < weights[0] < 0.53  # three values against a hundred
 
 
+def test_forward_selection_wants_windows_that_agree_and_more_than_one() -> None:
+    rng = np.random.default_rng(5)
+    actual = rng.normal(5, 1, 4000)
+    low, high = normal(4, 1, 4000), normal(6.2, 1, 4000)  # whose average is right in every window
+    found = evidence([low, high, normal(5.3, 4, 4000)], actual)
+    every = np.ones(3, np.bool_)
+    assert better_rule(found, every) is select
+    assert better_rule(replace(found, fold=np.zeros_like(found.fold)), every) is exponential
+    alone = evidence([normal(5, 1, 4000), low, high], actual)  # nothing is added to what is right
+    assert better_rule(alone, every) is exponential
+    weights = exponential(alone, every)
+    losses = [alone.loss(q, m) for q, m in zip(alone.quantiles, alone.means, strict=True)]
+    assert weights.sum() == pytest.approx(1)
+    assert weights[np.argmin(losses)] == weights.max() > 0.95
+
+
 def test_classes_get_weights_of_their_own_only_where_that_helps_series_not_chosen_on() -> None:
     rng = np.random.default_rng(1)
     actual = rng.normal(0, 1, 4000)
@@ -112,14 +128,29 @@ def test_adjustment_mends_quantiles_that_are_too_narrow_or_off_and_leaves_right_
     narrow = (truth - truth[:, 6:7]) * 0.4 + truth[:, 6:7] + 2
     part = np.zeros(6000, np.int64)
     found = evidence([narrow], actual)
-    assert pays(found, narrow.astype(np.float32), part, 2, 0.002)
+    assert pays(found, narrow.astype(np.float32), part, 2)
     moved = Adjustment.of(found, narrow.astype(np.float32), part, 2, np.ones(6000, np.bool_)).apply(
         narrow.astype(np.float32), found.group, part
     )
     reached = (actual[:, None] <= moved).mean(0)
     # 3,000 values a class are shrunk by a twentieth towards forecasts that are far off
     np.testing.assert_allclose(reached, LEVELS, atol=0.03)
-    assert not pays(found, truth.astype(np.float32), part, 2, 0.002)
+    assert not pays(found, truth.astype(np.float32), part, 2)
+
+
+def test_what_does_not_hold_from_window_to_window_moves_the_tails_alone_and_outwards() -> None:
+    rng = np.random.default_rng(4)
+    actual = rng.normal(5, 1, 4000)
+    narrow = normal(5, 0.5, 4000).astype(np.float32)
+    found = evidence([narrow], actual)
+    shifted = replace(found, actual=actual + np.where(found.fold == 0, 3.0, -3.0))
+    moved = calibration(shifted, narrow, np.zeros(4000, np.int64), 2).apply(
+        narrow, found.group, np.zeros(4000, np.int64)
+    )
+    inner = slice(2, -2)
+    np.testing.assert_allclose(moved[:, inner], narrow[:, inner], atol=1e-5)
+    assert (moved[:, :2] < narrow[:, :2]).all()
+    assert (moved[:, -2:] > narrow[:, -2:]).all()
 
 
 def test_nothing_that_loses_to_the_seasonal_naive_gets_weight(panel: dc.Panel) -> None:
@@ -279,6 +310,22 @@ def test_what_is_tried_depends_on_the_panel(panel: dc.Panel) -> None:
         "nhits": "network",
         "tsb": "local",
     }
+
+
+def test_the_pretrained_network_is_tried_as_it_is_and_trained_on(
+    panel: dc.Panel, tmp_path: Any
+) -> None:
+    names = ("zero_shot", "zero_shot_tuned")
+    model = dc.Auto(horizon=7, budget="20 steps", include=names).fit(panel, progress=False)
+    tried = {*model.leaderboard()["model"], *model.skipped}
+    assert set(names) < tried
+    if "zero_shot_tuned" in model.skipped:  # weights that are no better are not kept
+        assert "learned" in model.skipped["zero_shot_tuned"]
+    model.save(tmp_path / "run")
+    again = dc.load(tmp_path / "run")
+    assert isinstance(again, dc.Auto)
+    assert [m.name for m in again.members] == [m.name for m in model.members]
+    np.testing.assert_array_equal(again.predict(panel).quantiles, model.predict(panel).quantiles)
 
 
 def test_every_candidate_is_a_method() -> None:

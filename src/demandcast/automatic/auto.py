@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from demandcast import registry
-from demandcast.automatic.blend import GAIN, Blend, Evidence, choose
-from demandcast.automatic.calibrate import Adjustment, pays, stretches
+from demandcast.automatic.blend import GAIN, Blend, Evidence, choose, masses
+from demandcast.automatic.calibrate import Adjustment, calibration, stretches
 from demandcast.automatic.cold import like_items, new_items, opened
 from demandcast.automatic.explain import Account, importance
 from demandcast.automatic.member import Member
-from demandcast.automatic.portfolio import NAIVE, PRESETS, TREES, candidates
+from demandcast.automatic.portfolio import NAIVE, PRESETS, TREES, candidates, method
 from demandcast.automatic.search import STALE, Search
 from demandcast.automatic.validation import LEVELS, METRICS, VALUES, Validation, codes
 from demandcast.errors import CheckpointError, NotFittedError
@@ -96,7 +96,7 @@ class Auto(Forecaster):
         self.include = None if self.include is None else _names(self.include)
         self.exclude = None if self.exclude is None else _names(self.exclude)
         for name in (*(self.include or ()), *(self.exclude or ())):
-            registry.get(name)
+            method(name)
         self.members: list[Member] = []
         self.skipped: dict[str, str] = {}
         self.blend: Blend | None = None
@@ -214,10 +214,8 @@ class Auto(Forecaster):
         weights = self.blend.weights(evidence.group, evidence.series)
         blended = self.blend.combine(evidence.quantiles, weights, LEVELS)
         stretch = self.validation.stretch()
-        if pays(evidence, blended, stretch, len(CLASSES), GAIN):
-            every = np.ones(len(blended), np.bool_)
-            self.adjustment = Adjustment.of(evidence, blended, stretch, len(CLASSES), every)
-            blended = self.adjustment.apply(blended, evidence.group, stretch)
+        self.adjustment = calibration(evidence, blended, stretch, len(CLASSES))
+        blended = self.adjustment.apply(blended, evidence.group, stretch)
         counts = self.validation.whole()
         if counts.any():
             rounded = np.where(counts[:, None], np.rint(blended), blended).astype(np.float32)
@@ -371,7 +369,7 @@ class Auto(Forecaster):
             part = np.tile(stretches(self.horizon), panel.n_series)
             before = grid
             grid = self.adjustment.apply(grid, np.repeat(group, self.horizon), part)
-            mean = mean + (grid - before).mean(-1).reshape(shape)
+            mean = mean + ((grid - before) @ masses(LEVELS)).reshape(shape)
         return np.sort(grid, -1).reshape(*shape, -1), mean
 
     def _new(self, rest: Panel, new: Panel) -> tuple[Floats, Floats]:
@@ -526,7 +524,7 @@ class Auto(Forecaster):
         text += f" (wQL {own['wql']:.3g}, {how}"
         text += ", weights by class of demand" if blend.by_group else ""
         text += ", and by series" if blend.tilts is not None else ""
-        text += ", quantiles adjusted to what came" if self.adjustment is not None else ""
+        text += self.adjustment.told() if self.adjustment is not None else ""
         return text + f"). Its 80 % interval held {own['coverage_80']:.0%} of what came."
 
     def save(self, path: str | Path) -> None:
@@ -546,6 +544,7 @@ class Auto(Forecaster):
             "format": 1,
             "model": self.name,
             "hyperparameters": self.hyperparameters(),
+            "names": [m.name for m in self.members],
             "members": places,
             "shared": blend.shared.tolist(),
             "by_group": {str(code): own.tolist() for code, own in blend.by_group.items()},
@@ -574,8 +573,10 @@ class Auto(Forecaster):
         """The model of a run folder; see `demandcast.load`."""
         model = cls(**facts["hyperparameters"])
         try:
-            for places, costs in zip(facts["members"], facts["costs"], strict=True):
+            saved = zip(facts["names"], facts["members"], facts["costs"], strict=True)
+            for name, places, costs in saved:
                 member = _member(*(registry.load(folder / place) for place in places))
+                member.name = name
                 member.kind, member.fit_seconds, member.predict_seconds = costs
                 model.members.append(member)
             by_group = {int(code): np.array(own) for code, own in facts["by_group"].items()}

@@ -1,14 +1,16 @@
-"""Weights of a blend: forward selection on quantile losses, shared, by class of demand, by series.
+"""Weights of a blend, from losses in validation: shared, by class of demand, by series.
 
-Caruana et al., "Ensemble selection from libraries of models", ICML 2004: members are added one at a
-time, with replacement, whichever lowers the loss of their average most. Quantiles are averaged level by
-level (Vincent), which keeps the shape of the members; or the distributions are mixed, whose quantiles are
-wider where members disagree. Both are measured, and so are weights by class and by series.
+Two rules. Forward selection (Caruana et al., "Ensemble selection from libraries of models", ICML 2004): members
+are added one at a time, with replacement, whichever lowers the loss of their average most. Exponential
+weights (Littlestone and Warmuth, "The weighted majority algorithm", 1994): each member by its own loss, which
+trusts the windows less. Quantiles are averaged level by level (Vincent), which keeps the shape of the
+members; or the distributions are mixed, whose quantiles are wider where members disagree. What is taken is
+what forecasts windows best that it was not chosen on: series of one window share its fortunes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +24,7 @@ Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 ROUNDS = 25  # members added at most
+SHARP = 20.0  # a member that loses 5 % more than the best has 1/e of its weight
 SHARED = 200.0  # series' worth of the shared weights in those of a class
 FEWEST = 40  # series from which a class has weights of its own
 OWN = 60.0  # values' worth of the weights of its class in those of a series
@@ -32,6 +35,8 @@ MOST = 40_000  # rows that weights are chosen on
 SPEC = 400  # series and folds that they are chosen on by a metric that looks at whole horizons
 BLOCK = 20_000  # rows mixed at once
 GAIN = 0.002  # of the loss, cross-fitted, from which a refinement is taken
+SURE = 0.02  # from which forward selection is taken
+MIXED = 0.01  # from which distributions are mixed
 
 
 @dataclass(frozen=True)
@@ -142,13 +147,14 @@ class Blend:
 
 def choose(evidence: Evidence, allowed: NDArray[np.bool_]) -> Blend:
     """The blend of least loss among the members allowed; refinements only where they cross-validate."""
-    shared = select(evidence, allowed)
+    rule = better_rule(evidence, allowed)
+    shared = rule(evidence, allowed)
     groups = {}
-    if _gain(evidence, allowed) > GAIN:
-        groups = _by_group(evidence, allowed, shared)
+    if _gain(evidence, allowed, rule) > GAIN:
+        groups = _by_group(evidence, allowed, shared, rule)
     blends = [Blend(shared, groups, how) for how in (False, True)]  # averaged, mixed
     averaged, mixed = (_loss(evidence, blend) for blend in blends)
-    best = blends[mixed < (1 - GAIN) * averaged]
+    best = blends[mixed < (1 - MIXED) * averaged]
     strength = _strength(evidence, best)
     return replace(best, tilts=tilts(evidence, best, strength)) if strength else best
 
@@ -200,10 +206,7 @@ def select(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
     Few values tell little of who is best: then they are drawn towards the same for all.
     """
     count = len(evidence.actual)
-    if evidence.metric == "spec" or count > MOST:  # whole series and folds, spread over the panel
-        cells = np.unique(evidence.cell)
-        room = SPEC if evidence.metric == "spec" else max(1, MOST * len(cells) // max(1, count))
-        evidence = evidence.some(np.isin(evidence.cell, cells[:: max(1, len(cells) // room)]))
+    evidence = _sample(evidence)
     members = np.flatnonzero(allowed)
     counts = np.zeros(len(allowed))
     total, mean = np.zeros_like(evidence.quantiles[0]), np.zeros_like(evidence.means[0])
@@ -219,14 +222,69 @@ def select(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
         total, mean = total + evidence.quantiles[chosen], mean + evidence.means[chosen]
         if min(losses) < best:
             best, kept = min(losses), counts
+    return _tempered(kept / kept.sum(), allowed, count)
+
+
+def exponential(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
+    """Weights by each member's own loss, (M,): exp(-SHARP * loss / least loss)."""
+    losses = np.array(
+        [evidence.loss(q, m) for q, m in zip(evidence.quantiles, evidence.means, strict=True)]
+    )
+    least = losses[allowed].min()
+    above = losses / least - 1 if least > 0 else (losses > least).astype(float)
+    weights = np.where(allowed, np.exp(-SHARP * np.maximum(above, 0)), 0)
+    return _tempered(weights / weights.sum(), allowed, len(evidence.actual))
+
+
+Rule = Callable[[Evidence, NDArray[np.bool_]], Doubles]
+
+
+def better_rule(evidence: Evidence, allowed: NDArray[np.bool_]) -> Rule:
+    """Forward selection where its weights forecast other windows better, by `SURE`, than exponential ones.
+
+    Exponential weights trust a window less; they are taken too where there is one only.
+    """
+    if len(np.unique(evidence.fold)) < 2:
+        return exponential
+    evidence = _sample(evidence)
+    losses = []
+    for rule in (select, exponential):
+        losses.append(
+            sum(
+                _loss(evidence.some(own), Blend(rule(evidence.some(~own), allowed), {}, False))
+                for own in parts(evidence)
+            )
+        )
+    return select if losses[0] < (1 - SURE) * losses[1] else exponential
+
+
+def parts(evidence: Evidence) -> list[NDArray[np.bool_]]:
+    """Rows to judge by on what was chosen on the others: a window each, or half of the series of one."""
+    number = evidence.fold if len(np.unique(evidence.fold)) > 1 else evidence.series % 2
+    kinds = np.unique(number)
+    return [number == kind for kind in kinds] if len(kinds) > 1 else []
+
+
+def _sample(evidence: Evidence) -> Evidence:
+    """Whole series and folds, spread over the panel, where all would take long."""
+    count = len(evidence.actual)
+    if evidence.metric != "spec" and count <= MOST:
+        return evidence
+    cells = np.unique(evidence.cell)
+    room = SPEC if evidence.metric == "spec" else max(1, MOST * len(cells) // max(1, count))
+    return evidence.some(np.isin(evidence.cell, cells[:: max(1, len(cells) // room)]))
+
+
+def _tempered(weights: Doubles, allowed: NDArray[np.bool_], count: int) -> Doubles:
+    """Drawn towards the same for all where `count` values are few; the smallest are none."""
     even = allowed / allowed.sum()
-    weights = (count * kept / kept.sum() + EVEN * even) / (count + EVEN)
+    weights = (count * weights + EVEN * even) / (count + EVEN)
     weights = np.where(weights < LEAST, 0, weights)
     return np.asarray(weights / weights.sum())
 
 
 def _by_group(
-    evidence: Evidence, allowed: NDArray[np.bool_], shared: Doubles
+    evidence: Evidence, allowed: NDArray[np.bool_], shared: Doubles, rule: Rule
 ) -> dict[int, Doubles]:
     """Weights of each class with series enough, drawn towards the shared ones."""
     found = {}
@@ -234,21 +292,18 @@ def _by_group(
         own = evidence.group == code
         count = len(np.unique(evidence.series[own]))
         if count >= FEWEST:
-            weights = select(evidence.some(own), allowed)
+            weights = rule(evidence.some(own), allowed)
             found[int(code)] = (count * weights + SHARED * shared) / (count + SHARED)
     return found
 
 
-def _gain(evidence: Evidence, allowed: NDArray[np.bool_]) -> float:
-    """By how much weights by class lower the loss of series they were not chosen on, as a share."""
-    half = evidence.series % 2 == 0
+def _gain(evidence: Evidence, allowed: NDArray[np.bool_], rule: Rule) -> float:
+    """By how much weights by class lower the loss of what they were not chosen on, as a share."""
     plain = refined = 0.0
-    if half.all() or not half.any():
-        return 0.0
-    for rows in (half, ~half):
-        chosen, judged = evidence.some(rows), evidence.some(~rows)
-        shared = select(chosen, allowed)
-        groups = _by_group(chosen, allowed, shared)
+    for own in parts(evidence):
+        chosen, judged = evidence.some(~own), evidence.some(own)
+        shared = rule(chosen, allowed)
+        groups = _by_group(chosen, allowed, shared, rule)
         if not groups:
             return 0.0
         plain += _loss(judged, Blend(shared, {}, False))
@@ -269,9 +324,8 @@ def mixture(quantiles: Floats, weights: Doubles, levels: Sequence[float]) -> Flo
     distribution is linear.
     """
     at = np.array(levels)
-    edges = np.concatenate([[0.0], (at[1:] + at[:-1]) / 2, [1.0]])
     points = quantiles.transpose(1, 0, 2).reshape(quantiles.shape[1], -1)  # (R, M Q)
-    mass = (weights[:, :, None] * np.diff(edges)).reshape(points.shape)
+    mass = (weights[:, :, None] * masses(levels)).reshape(points.shape)
     order = np.argsort(points, axis=1, kind="stable")
     points = np.take_along_axis(points, order, 1)
     mass = np.take_along_axis(mass, order, 1)
@@ -284,3 +338,9 @@ def mixture(quantiles: Floats, weights: Doubles, levels: Sequence[float]) -> Flo
         share = np.clip((level - low) / np.maximum(high - low, 1e-12), 0, 1)
         found[:, q] = (left_value + share * (right_value - left_value))[:, 0]
     return found
+
+
+def masses(levels: Sequence[float]) -> Doubles:
+    """The probability nearest each level, (Q,), 1 in sum."""
+    at = np.array(levels)
+    return np.diff(np.concatenate([[0.0], (at[1:] + at[:-1]) / 2, [1.0]]))

@@ -3,7 +3,8 @@
 Romano et al., "Conformalized quantile regression", NeurIPS 2019, one level at a time so that skewed
 demand keeps its skew: the level's quantile of how far validation values lay above the forecast, in units
 of the forecast's own width, is added to it. The adjustment of a cell is shrunk towards none where few
-values speak for it.
+values speak for it. What helps within a window need not help in the next: deciles are adjusted where
+that holds from window to window. The tails beyond them, of which few windows tell, only ever move outwards.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.automatic.blend import Evidence
+from demandcast.automatic.blend import DECILES, GAIN, Evidence, parts
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -43,6 +44,12 @@ class Adjustment:
                     shifts[group, part] = np.array(found) * count / (count + PRIOR)
         return cls(shifts)
 
+    def told(self) -> str:
+        """What it does, for a verdict."""
+        if self.shifts[..., self.shifts.shape[-1] // 2].any():
+            return ", quantiles adjusted to what came"
+        return ", outer quantiles widened to what came" if self.shifts.any() else ""
+
     def apply(self, quantiles: Floats, group: Ints, stretch: Ints) -> Floats:
         """Quantiles (R, Q) adjusted, in order."""
         moved = quantiles + self.shifts[group, stretch] * width(quantiles)[:, None]
@@ -61,14 +68,25 @@ def stretches(horizon: int) -> Ints:
     return np.arange(horizon) * STRETCHES // horizon
 
 
-def pays(evidence: Evidence, quantiles: Floats, stretch: Ints, groups: int, gain: float) -> bool:
-    """Whether adjustments found on one half of the series lower the loss of the other by `gain`."""
-    half = evidence.series % 2 == 0
+def calibration(evidence: Evidence, quantiles: Floats, stretch: Ints, groups: int) -> Adjustment:
+    """The adjustment of a blend's quantiles (R, Q) in validation that can be expected to hold."""
+    every = np.ones(len(quantiles), np.bool_)
+    found = Adjustment.of(evidence, quantiles, stretch, groups, every)
+    if pays(evidence, quantiles, stretch, groups):
+        return found
+    levels = np.array(evidence.levels)
+    tail = (levels < DECILES[0]) | (levels > DECILES[-1])
+    outwards = np.where(levels < 0.5, np.minimum(found.shifts, 0), np.maximum(found.shifts, 0))
+    return Adjustment(np.where(tail, outwards, 0).astype(np.float32))
+
+
+def pays(evidence: Evidence, quantiles: Floats, stretch: Ints, groups: int) -> bool:
+    """Whether adjustments lower the loss of windows they were not found in, by `GAIN`."""
     before = after = 0.0
-    for rows in (half, ~half):
-        found = Adjustment.of(evidence, quantiles, stretch, groups, rows)
-        judged = evidence.some(~rows)
-        moved = found.apply(quantiles[~rows], judged.group, stretch[~rows])
-        before += float((judged.pinball(quantiles[~rows]) * judged.weight).sum())
+    for own in parts(evidence):
+        found = Adjustment.of(evidence, quantiles, stretch, groups, ~own)
+        judged = evidence.some(own)
+        moved = found.apply(quantiles[own], judged.group, stretch[own])
+        before += float((judged.pinball(quantiles[own]) * judged.weight).sum())
         after += float((judged.pinball(moved) * judged.weight).sum())
-    return after < (1 - gain) * before
+    return after < (1 - GAIN) * before

@@ -20,7 +20,7 @@ class Member:
 
     Attributes:
         name: As on the leaderboard; the method's, where it is tried once.
-        kind: What its cost depends on: "local", "trees" or "network"; "" once loaded.
+        kind: As of its candidate; "" once loaded.
         models: Its fits, whose quantiles are averaged.
         quantiles: In validation, (R, Q).
         means: The same, (R,).
@@ -41,6 +41,11 @@ class Member:
     share: float = 1.0
     whole: bool = False
     judged: Forecaster | None = None
+
+    @property
+    def method(self) -> str:
+        """Its name in the registry."""
+        return self.models[0].name
 
     @property
     def learns(self) -> bool:

@@ -19,8 +19,9 @@ INSTANT = (
 SLOW_MOVERS = ("empirical", "tsb", "imapa", "analogues", "damped_counts", "multi_stage")
 SMOOTH = ("theta", "ets")
 TREES = ("lightgbm",)
+TUNED = "zero_shot_tuned"  # the pretrained network, trained on with the panel
 NETWORKS = ("tsmixer", "nhits", "tide", "deepar", "mqcnn", "tft", "patchtst")
-PRESETS = {"best": (*INSTANT, *TREES, *NETWORKS), "fast": (*INSTANT, *TREES)}
+PRESETS = {"best": (*INSTANT, *TREES, TUNED, *NETWORKS), "fast": (*INSTANT, *TREES)}
 ZEROS = 0.02  # share of zeros from which methods for slow movers are worth a try
 MOSTLY = 0.5  # share from which those for smooth series are not
 FEW = 2_000  # observed values below which nothing is learned that the instant methods do not know
@@ -28,10 +29,18 @@ FEW = 2_000  # observed values below which nothing is learned that the instant m
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method to try; `kind` says what its cost depends on: "local", "trees" or "network"."""
+    """A method to try.
+
+    Attributes:
+        name: On the leaderboard.
+        kind: What its cost depends on: "local", "trees", "tuned" or "network".
+        method: In the registry; the name, but for what is tried in two ways.
+        hyper: Its hyper-parameters, where they are not the defaults.
+    """
 
     name: str
     kind: str
+    method: str
     hyper: dict[str, Any] = field(default_factory=dict)
 
 
@@ -47,7 +56,7 @@ def candidates(
         ConfigError: A name in `include` or `exclude` is not known.
     """
     for name in (*(include or ()), *exclude):
-        registry.get(name)
+        method(name)
     if include is not None and not include:
         raise ConfigError("include names no method; leave it out, or name one: include=['tsb']")
     wanted = list(include) if include is not None else [*PRESETS[preset]]
@@ -67,18 +76,31 @@ def candidates(
             left_out[name] = f"{zeros:.1%} of the values are 0: not a panel of slow movers"
         elif include is None and name in SMOOTH and zeros > MOSTLY:
             left_out[name] = f"{zeros:.0%} of the values are 0: not a panel of smooth series"
-        elif include is None and name in (*TREES, *NETWORKS) and observed < FEW:
+        elif include is None and name in (*TREES, TUNED, *NETWORKS) and observed < FEW:
             left_out[name] = (
                 f"{observed:,} values are too few to learn from; include=[{name!r}] tries it"
             )
         elif name in TREES and find_spec("lightgbm") is None:
             left_out[name] = "lightgbm is not installed; pip install 'demandcast[trees]'"
         else:
-            found.append(Candidate(name, _kind(name)))
+            found.append(Candidate(name, _kind(name), method(name)))
     return sorted(found, key=lambda c: (c.name != NAIVE, c.kind != "local")), left_out
+
+
+def method(name: str) -> str:
+    """What a name in `include` or `exclude` is called in the registry.
+
+    Raises:
+        ConfigError: It is not known.
+    """
+    found = "zero_shot" if name == TUNED else name
+    registry.get(found)
+    return found
 
 
 def _kind(name: str) -> str:
     if name in TREES:
         return "trees"
+    if name == TUNED:
+        return "tuned"
     return "network" if hasattr(registry.get(name), "Net") else "local"

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast import registry
-from demandcast.automatic.blend import GAIN, Blend, Evidence, select
+from demandcast.automatic.blend import GAIN, Blend, Evidence, better_rule, select
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE, Candidate
 from demandcast.automatic.validation import Validation
 from demandcast.errors import DemandcastError
-from demandcast.forecaster import Forecaster, fit
+from demandcast.forecaster import fit
 from demandcast.panel.panel import Panel
 from demandcast.train.budget import Budget
 from demandcast.trees.boosting import FEWER
@@ -30,6 +30,7 @@ FEWEST_STEPS = 60  # of a network; with time for fewer it is not tried
 PILOT = 8  # steps that tell how long one takes
 FEWEST_SECONDS = 2.5  # a first fit is given
 USUAL_SECONDS = 6.0  # a first fit should be given
+FEWEST_TUNED, TUNED_SECONDS = 5.0, 120.0  # that the pretrained network goes on learning
 ROWS_PER_SECOND = 4_000  # that trees read, for each second of their share
 HURRIED = 30.0  # seconds below which trees have fewer levels
 RESERVE = 1.25  # times what the forecast is thought to take
@@ -147,7 +148,7 @@ class Search:
                 member = max(cut, key=lambda pair: pair[0])[1]
                 tried.add(member.name)
                 tick(f"{member.name}, longer")
-                candidate = Candidate(member.name, member.kind)
+                candidate = Candidate(member.name, member.kind, member.method)
                 self._learned(candidate, min(room / 2, 4 * member.fit_seconds), instead=member)
             elif waiting and room > 2.5 * FEWEST_SECONDS:
                 candidate = waiting.pop(0)
@@ -173,14 +174,16 @@ class Search:
                     continue
                 tick(f"{member.name}, whole history")
                 model = self._whole(member, turn)
+                if member.kind == "tuned" and not model.improved:
+                    continue
                 fresh = self.validation.held_out >= STALE and not member.whole
                 member.models = [model] if fresh or steps else [*member.models, model]
                 member.whole = True
 
-    def _whole(self, member: Member, turn: int) -> Forecaster:
+    def _whole(self, member: Member, turn: int) -> Any:
         """A fit on the whole history, as long as the one that was validated took."""
         hyper = member.models[0].hyperparameters() | {"seed": self.seed + turn}
-        model = registry.create(member.name, **hyper)
+        model = registry.create(member.method, **hyper)
         seconds = None if self.budget.seconds is None else member.fit_seconds
         self._fit(model, member.kind, self.panel, seconds)
         return model
@@ -197,11 +200,14 @@ class Search:
             return None
         try:
             began = time.perf_counter()
-            model = registry.create(
-                name, horizon=self.horizon, **candidate.hyper, **hyper, seed=self.seed
+            model: Any = registry.create(
+                candidate.method, horizon=self.horizon, **candidate.hyper, **hyper, seed=self.seed
             )
             if not local:
                 self._fit(model, candidate.kind, self.validation.first, seconds)
+            if candidate.kind == "tuned" and not model.improved:
+                self.skipped[name] = "nothing that it learned from this panel was better"
+                return None
             fitted = time.perf_counter()
             quantiles, means = self.validation.forecast(model, refit=local)
         except DemandcastError as error:
@@ -243,7 +249,11 @@ class Search:
         self, candidate: Candidate, panel: Panel, seconds: float | None
     ) -> dict[str, Any] | None:
         """Hyper-parameters by which a training fits into so many seconds; None where none do."""
-        kind: Any = registry.get(candidate.name)
+        kind: Any = registry.get(candidate.method)
+        if candidate.kind == "tuned":
+            if seconds is None:
+                return {"tune": f"{self.budget.steps} steps"}
+            return {"tune": min(seconds, TUNED_SECONDS)} if seconds >= FEWEST_TUNED else None
         if candidate.kind == "network":
             if self.budget.steps is not None or seconds is None:
                 return {"max_steps": self.budget.steps}
@@ -267,6 +277,8 @@ class Search:
         if kind == "trees":
             usual = model.defaults()
             return float(model.config.rows / usual["rows"] * model.grown / usual["trees"])
+        if kind == "tuned" and self.budget.steps is None:
+            return float(model.tune / TUNED_SECONDS)
         return 1.0
 
     def _slow(self, candidate: Candidate) -> bool:
@@ -279,7 +291,7 @@ class Search:
             part = fold.known.select(fold.rows[:: max(1, len(fold.rows) // count)][:count])
             began = time.perf_counter()
             try:
-                registry.create(candidate.name, horizon=self.horizon).fit(part).predict(part)
+                registry.create(candidate.method, horizon=self.horizon).fit(part).predict(part)
             except DemandcastError:
                 return False  # `attempt` says why
             seconds.append(time.perf_counter() - began)
@@ -319,10 +331,13 @@ class Search:
             return 0.0
         began = time.perf_counter()
         evidence = self.evidence()
-        weights = select(evidence, self.allowed(evidence))
+        allowed = self.allowed(evidence)
+        selected = select(evidence, allowed)  # its loss falls with every member that helps
+        rule = better_rule(evidence, allowed)
+        weights = selected if rule is select else rule(evidence, allowed)
         self._weights = {id(m): float(w) for m, w in zip(self.members, weights, strict=True)}
-        blend = Blend(weights, {}, False)
-        rows = np.broadcast_to(weights, (len(evidence.actual), len(weights)))
+        blend = Blend(selected, {}, False)
+        rows = np.broadcast_to(selected, (len(evidence.actual), len(selected)))
         loss = evidence.loss(
             blend.combine(evidence.quantiles, rows, evidence.levels),
             blend.mean(evidence.means, rows),
