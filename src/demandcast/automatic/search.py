@@ -31,6 +31,7 @@ PILOT = 8  # steps that tell how long one takes
 FEWEST_SECONDS = 2.5  # a first fit is given
 USUAL_SECONDS = 6.0  # a first fit should be given
 FEWEST_TUNED, TUNED_SECONDS = 5.0, 120.0  # that the pretrained network goes on learning
+TUNED_SHARES = 3  # of those that first fits have; in ten seconds it learns too little to be kept
 ROWS_PER_SECOND = 4_000  # that trees read, for each second of their share
 HURRIED = 30.0  # seconds below which trees have fewer levels
 RESERVE = 1.25  # times what the forecast is thought to take
@@ -122,7 +123,8 @@ class Search:
                 break
             candidate = waiting.pop(0)
             tick(candidate.name)
-            if self._learned(candidate, room / count):
+            shares = TUNED_SHARES if candidate.kind == "tuned" else 1
+            if self._learned(candidate, min(shares * room / count, room)):
                 quiet = 0 if self.weigh() > GAIN else quiet + 1
         for candidate in waiting:
             self.skipped[candidate.name] = f"too little time left of {self.said}"
