@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from demandcast import registry
 from demandcast.automatic.blend import Evidence, better_rule, choose, exponential, mixture, select
 from demandcast.automatic.calibrate import Adjustment, calibration, pays
 from demandcast.automatic.portfolio import candidates
-from demandcast.automatic.validation import LEVELS
+from demandcast.automatic.validation import LEVELS, Validation
 from demandcast.errors import ConfigError, NotFittedError
 from demandcast.frames.examples import retail
 from demandcast.train.budget import Budget
@@ -258,6 +259,39 @@ def test_a_small_table_is_not_given_all_the_time_there_is(
     values = int(panel.n_observed().sum())
     enough = ENOUGH + values / PER_SECOND
     assert given == [2, pytest.approx(enough), pytest.approx(12 * enough)]
+
+
+def test_few_and_long_series_are_judged_on_more_windows() -> None:
+    def judged(n_items: int, n_days: int, folds: int | None = None) -> int:
+        frame = retail(n_items=n_items, n_days=n_days, seed=1).frame
+        table = dc.read_panel(frame, key="item", time="date", target="units", freq="D")
+        rng = np.random.default_rng(0)
+        return len(Validation.of(table, 7, folds, "wql", rng).folds)
+
+    assert judged(2, 1200) == 7
+    assert judged(2, 500) == 3  # a twentieth of the history holds three of them
+    assert judged(2, 120) == 2
+    assert judged(2, 1200, folds=2) == 2
+
+
+def test_a_method_that_would_take_all_the_time_is_left_out_by_a_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ses: Any = registry.get("ses")
+    frame = retail(n_items=2, n_days=1500, seed=1).frame
+    long = dc.read_panel(frame, key="item", time="date", target="units", freq="D")
+    quick, seen = ses.predict, []
+
+    def slow(self: Any, panel: dc.Panel, **how: Any) -> Any:
+        seen.append(panel.n_steps)
+        time.sleep(panel.n_steps / 5_000)
+        return quick(self, panel, **how)
+
+    monkeypatch.setattr(ses, "predict", slow)
+    model = dc.Auto(horizon=7, budget="8s", include=("ses", "empirical"))
+    model.fit(long, progress=False)
+    assert "take too much" in model.skipped["ses"]
+    assert max(seen) < long.n_steps  # only parts of the panel were tried
 
 
 def test_no_time_at_all_leaves_the_naive_forecast(panel: dc.Panel) -> None:

@@ -44,7 +44,7 @@ from demandcast.train.checkpoint import write_atomically
 log = logging.getLogger("demandcast")
 Floats = NDArray[np.float32]
 SETTINGS: dict[str, Any] = {
-    "budget": "5m", "preset": "best", "metric": "wql", "folds": 2, "include": None, "exclude": None, "seed": 0,
+    "budget": "5m", "preset": "best", "metric": "wql", "folds": None, "include": None, "exclude": None, "seed": 0,
 }  # fmt: skip
 
 
@@ -62,7 +62,8 @@ class Auto(Forecaster):
         preset: "best" tries all of the portfolio, "fast" no networks.
         metric: What members are weighted by: "wql" (pooled over series), "sql", "mase" or "rmsse" (of
             the mean; averaged over series), or "spec" (units owed and in stock; pooled).
-        folds: Cutoffs of the validation, one horizon apart.
+        folds: Cutoffs of the validation, one horizon apart; None for 2, and for up to 7 where series
+            are few and long, so that a horizon tells little.
         include: Names to try instead of the portfolio; the seasonal naive always is.
         exclude: Names to leave out.
         seed: Of every member and draw.
@@ -78,7 +79,7 @@ class Auto(Forecaster):
     budget: str | float
     preset: str
     metric: str
-    folds: int
+    folds: int | None
     include: tuple[str, ...] | None
     exclude: tuple[str, ...] | None
     seed: int
@@ -91,7 +92,8 @@ class Auto(Forecaster):
         Budget.parse(self.budget)
         one_of("metric", self.metric, METRICS)
         one_of("preset", self.preset, tuple(PRESETS))
-        whole("folds", self.folds, least=1)
+        if self.folds is not None:
+            whole("folds", self.folds, least=1)
         whole("seed", self.seed, least=0)
         self.include = None if self.include is None else _names(self.include)
         self.exclude = None if self.exclude is None else _names(self.exclude)
@@ -655,7 +657,7 @@ def _bounded(values: Floats, floors: Floats, counts: NDArray[np.bool_]) -> Float
 def _sign() -> inspect.Signature:
     parameters = [inspect.Parameter("horizon", inspect.Parameter.KEYWORD_ONLY, annotation=int)]
     kinds: dict[str, Any] = {
-        "budget": str, "preset": str, "metric": str, "folds": int, "include": str | None, "exclude": str | None, "seed": int,
+        "budget": str, "preset": str, "metric": str, "folds": int | None, "include": str | None, "exclude": str | None, "seed": int,
     }  # fmt: skip
     for name, default in SETTINGS.items():
         parameters.append(

@@ -32,6 +32,7 @@ FEWEST_SECONDS = 2.5  # a first fit is given
 USUAL_SECONDS = 6.0  # a first fit should be given
 FEWEST_TUNED, TUNED_SECONDS = 5.0, 120.0  # that the pretrained network goes on learning
 TUNED_SHARES = 3  # of those that first fits have; in ten seconds it learns too little to be kept
+TRIALS = ((8, 500), (48, 2_000))  # series and steps that tell how long a method takes
 ROWS_PER_SECOND = 4_000  # that trees read, for each second of their share
 HURRIED = 30.0  # seconds below which trees have fewer levels
 RESERVE = 1.25  # times what the forecast is thought to take
@@ -284,21 +285,28 @@ class Search:
         return 1.0
 
     def _slow(self, candidate: Candidate) -> bool:
-        """Whether a method without a training would take more than an eighth of the time."""
-        if self.budget.seconds is None or self.validation.n_rows < 200:
+        """Whether a method without a training would take more than an eighth of the time.
+
+        Told from two small parts of the panel, the second of more series and steps.
+        """
+        if self.budget.seconds is None:
             return False
         fold = self.validation.folds[-1]
-        seconds = []
-        for count in (8, 48):
+        seconds, values = [], []
+        for count, steps in TRIALS:
             part = fold.known.select(fold.rows[:: max(1, len(fold.rows) // count)][:count])
+            part = part.drop_last(max(0, int(np.median(part.lengths)) - steps))
+            part = part.select(part.lengths > self.horizon)
             began = time.perf_counter()
             try:
                 registry.create(candidate.method, horizon=self.horizon).fit(part).predict(part)
             except DemandcastError:
                 return False  # `attempt` says why
             seconds.append(time.perf_counter() - began)
-        each = max(0.0, seconds[1] - seconds[0]) / 40
-        return each * max(self.validation.n_rows, self.panel.n_series) > self.budget.seconds / 8
+            values.append(part.n_steps)
+        each = max(0.0, seconds[1] - seconds[0]) / max(1, values[1] - values[0])
+        scored = sum(int(f.known.lengths[f.rows].sum()) for f in self.validation.folds)
+        return each * max(scored, self.panel.n_steps) > self.budget.seconds / 8
 
     # Weights so far
 

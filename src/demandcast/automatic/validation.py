@@ -20,6 +20,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 VALUES = 120_000  # series x steps looked at over all folds, at most
+FEW, FOLDS = 5_000, 7  # values of the folds below which there are more of them; folds at most then
+BRIEF = 0.05  # share of the history that more of them may hold out
 METRICS = ("wql", "sql", "mase", "rmsse", "spec")
 
 
@@ -48,7 +50,7 @@ class Validation:
         cls,
         panel: Panel,
         horizon: int,
-        folds: int,
+        folds: int | None,
         metric: str,
         rng: np.random.Generator,
         values: int = VALUES,
@@ -58,13 +60,17 @@ class Validation:
         Args:
             panel: The whole history.
             horizon: Steps to forecast.
-            folds: Cutoffs wanted.
+            folds: Cutoffs wanted; None for 2, and for up to 7 where series are few and long.
             metric: One of `METRICS`.
             rng: Draws the series that are scored, where they are more than `values` allow.
             values: Series x steps looked at over all folds, at most.
         """
         longest = int(panel.lengths.max(initial=0))
         ahead = min(horizon, longest // 4)
+        if folds is None:
+            room = int(BRIEF * float(np.median(panel.lengths))) // max(1, ahead)
+            wanted = -(-FEW // max(1, panel.n_series * ahead))
+            folds = max(2, min(FOLDS, wanted, room))
         count = min(folds, longest // (4 * ahead)) if ahead else 0
         found = []
         keep = None
