@@ -19,6 +19,17 @@ def test_begins_as_the_seasonal_naive(horizon: int, period: int) -> None:
     assert torch.equal(SeasonalLinear(21, horizon, period)(x), naive)
 
 
+def test_weight_decay_draws_back_to_the_season() -> None:
+    layer, x = SeasonalLinear(21, 7, 7), torch.randn(4, 21)
+    optimiser = torch.optim.AdamW(layer.parameters(), lr=0.1, weight_decay=2.0)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)  # far from where it began
+        parameter.grad = torch.zeros_like(parameter)
+    for _ in range(100):
+        optimiser.step()
+    torch.testing.assert_close(layer(x), x[:, -7:])
+
+
 def test_the_season_is_the_shortest_that_fits() -> None:
     assert season_within("h", 336) == 24
     assert season_within("D", 28) == 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from demandcast.schema import Frequency
 
@@ -21,7 +22,8 @@ class SeasonalLinear(nn.Linear):
 
     The weight of the value one season before each step, or two or more where the horizon is longer,
     begins at 1 and all others at 0. So few steps of training start from a forecast that is no
-    worse than naive, and every mix of seasons, levels and trends can be learned from there. The
+    worse than naive, and every mix of seasons, levels and trends can be learned from there. What is
+    learned is kept beside the start, so that weight decay draws back to the season, not to nothing. The
     steps before `first` are left out, where they are not wanted.
     """
 
@@ -30,11 +32,12 @@ class SeasonalLinear(nn.Linear):
     ) -> None:
         super().__init__(context, horizon - first)
         step = torch.arange(first, horizon)
-        with torch.no_grad():
-            self.weight.zero_()
-            self.bias.zero_()
-            self.weight[step - first, context - period + step % period] = weight
+        start = torch.zeros(horizon - first, context)
+        start[step - first, context - period + step % period] = weight
+        self.register_buffer("start", start, persistent=False)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., context) -> (..., horizon - first)."""
-        return super().forward(x)
+        return linear(x, self.get_buffer("start") + self.weight, self.bias)

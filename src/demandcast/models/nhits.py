@@ -31,6 +31,7 @@ from demandcast.windows.window import Sizes, Window
 class NHITSConfig(DirectConfig):
     max_steps: int = 2000
     learning_rate: float = 2e-3
+    weight_decay: float = 1.0  # its million weights learn a short calendar by heart otherwise
     pools: tuple[int, ...] = (4, 2, 1)  # steps that each block's max-pool joins
     strides: tuple[int, ...] = (8, 4, 1)  # steps between the knots of each block's forecast
     hidden: int = 128  # nodes of the two layers of each block
