@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -49,6 +50,18 @@ def test_the_first_forecast_is_the_season_repeated(kind: type[dc.models.DLinear]
     median, _, _ = network.predict(window, levels, 0, torch.Generator())
     season = window.past_target[:, -7:].repeat(1, 2)[:, :10]
     torch.testing.assert_close(median[..., 0], season, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [dc.models.DLinear, dc.models.NLinear])
+def test_a_horizon_of_whole_seasons_is_read_from_four(kind: type[dc.models.DLinear]) -> None:
+    """Of the longest season that the horizon holds; a third of the history at most."""
+    hours = pl.datetime_range(datetime(2024, 1, 1), datetime(2024, 12, 31, 23), "1h", eager=True)
+    panel = dc.read_panel(pl.DataFrame({"ds": hours, "y": np.arange(len(hours)) % 24 * 1.0}))
+    assert len(hours) == 8784
+    contexts = {h: kind(horizon=h).build(panel)[2].context for h in (24, 48, 167, 168, 200)}
+    assert contexts == {24: 168, 48: 168, 167: 334, 168: 672, 200: 672}
+    short = panel.drop_last(8784 - 1500)
+    assert kind(horizon=168).build(short)[2].context == 500
 
 
 def test_nlinear_moves_with_the_last_value() -> None:

@@ -165,6 +165,7 @@ class NeuralForecaster(Forecaster):
     samples_paths: ClassVar[bool] = False
     rows: ClassVar[int] = ROWS
     context_floor: ClassVar[int] = 0  # steps read where the histories are three times as long
+    seasons_floor: ClassVar[int] = 0  # the same, in seasons: the longest that the horizon holds
     forks: ClassVar[bool] = False  # forecasts from several cutoffs of one window in training
     scaling: ClassVar[str] = "mean_abs"  # where the user does not say; counts have their own
 
@@ -214,8 +215,10 @@ class NeuralForecaster(Forecaster):
     def auto_context(self, panel: Panel) -> int:
         """Steps to read where the user does not say: two horizons, or the longest season up to 168."""
         season = max((p for p in panel.freq.periods if p <= 168), default=1)
+        held = max((p for p in panel.freq.periods if p <= self.horizon), default=0)
         third = int(np.median(panel.lengths)) // 3
-        return max(2 * self.horizon, season, min(self.context_floor, third))
+        floor = max(self.context_floor, self.seasons_floor * held)
+        return max(2 * self.horizon, season, min(floor, third))
 
     def auto_scaling(self, likelihood: Likelihood) -> str:
         """How contexts are scaled where the user does not say."""

@@ -90,6 +90,7 @@ class DLinear(NeuralForecaster):
     Config = DLinearConfig
     Net = DLinearNetwork
     scaling = "standard"
+    seasons_floor = 4  # two weeks tell a linear map too little of the week ahead
 
 
 class NLinear(NeuralForecaster):
@@ -102,3 +103,4 @@ class NLinear(NeuralForecaster):
     Config = NLinearConfig
     Net = NLinearNetwork
     scaling = "standard"
+    seasons_floor = 4
