@@ -6,7 +6,9 @@ python benchmarks/pretrain/evaluate.py --data ../shared/data --last --blind --pe
 Recipes are chosen on the horizon before the one that benchmarks/accuracy/run.py scores; `--last` takes run.py's
 own cutoffs. At most `--most` series of each task are read, always the same ones. For each forecast: wQL of nine
 deciles, its ratio to the seasonal naive forecast's, and the share of values within the 80, 90, 95 and 99 %
-intervals.
+intervals. Ours are followed by the share of values up to the quantiles at 90, 95 and 99 %, and within those
+intervals, ties broken by lot: intervals of whole numbers hold more than they say, for their ends are values that
+come, and only so is what was said to be compared with what came (`demandcast.evaluate.counts.randomised_pit`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
 from tasks import TASKS, Task
 
 from demandcast import registry
+from demandcast.evaluate.counts import randomised_pit
 from demandcast.models.zero_shot import ZeroShot
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.network import Shape, ZeroShotNetwork
@@ -42,6 +45,8 @@ PUBLIC = (
 DECILES = tuple(round(0.1 * i, 1) for i in range(1, 10))
 EDGES = ((0.1, 0.9), (0.05, 0.95), (0.025, 0.975), (0.005, 0.995))
 LEVELS = tuple(sorted({*DECILES, *(level for pair in EDGES for level in pair)}))
+FINE = tuple((i + 0.5) / 200 for i in range(200))  # what a distribution is read from
+REACHED = (0.9, 0.95, 0.99)
 LONGEST = 2048  # steps that fracast reads
 FEWEST = 8  # values that it wants
 PEER = """
@@ -80,6 +85,7 @@ class Ours:
     def __init__(self, file: str, *, blind: bool) -> None:
         self.name = f"{file}, blind" if blind else file
         self.blind = blind  # whether covariates are kept from it
+        self.fine = np.empty(0)  # quantiles of the last forecast at FINE
         self.network = None if file == "shipped" else weights(Path(file))
 
     def __call__(self, known: Panel, horizon: int) -> np.ndarray:
@@ -88,7 +94,10 @@ class Ours:
             model.pretrained = self.network
         if self.blind:
             known = replace(known, known=known.known[:, :0], known_names=())
-        return model.predict(known, levels=LEVELS).quantiles
+        levels = sorted({*LEVELS, *FINE})
+        q = model.predict(known, levels=levels).quantiles
+        self.fine = q[..., [levels.index(level) for level in FINE]]
+        return q[..., [levels.index(level) for level in LEVELS]]
 
 
 class Fracast:
@@ -134,6 +143,13 @@ def sums(q: np.ndarray, known: Panel, horizon: int) -> np.ndarray:
     return np.array([loss[seen].sum(), np.abs(y[seen]).sum(), seen.sum(), *within], np.float64)
 
 
+def lots(fine: np.ndarray, known: Panel, horizon: int) -> np.ndarray:
+    """Steps up to each of REACHED, and within each interval, ties broken by lot."""
+    pit = randomised_pit(known.future_target(horizon), fine.transpose(0, 2, 1))
+    within = [((pit > low) & (pit <= high)).sum() for low, high in EDGES]
+    return np.array([*[(pit <= level).sum() for level in REACHED], *within], np.float64)
+
+
 def cuts(task: Task, *, last: bool) -> list[int]:
     """Steps that are held out of each fold."""
     if last:
@@ -174,15 +190,19 @@ def main() -> None:
             rng = np.random.default_rng(1)
             panel = panel.select(np.sort(rng.choice(panel.n_series, given.most, replace=False)))
         total = np.zeros((len(models), 3 + len(EDGES)))
+        even = np.zeros((len(models), len(REACHED) + len(EDGES)))
         for cut in cuts(TASKS[name], last=given.last):
             known = panel.drop_last(cut)
             for i, model in enumerate(models):
                 total[i] += sums(model(known, TASKS[name].horizon), known, TASKS[name].horizon)
+                if isinstance(model, Ours):
+                    even[i] += lots(model.fine, known, TASKS[name].horizon)
         wql, within = total[:, 0] / total[:, 1], total[:, 3:] / total[:, 2:3]
         logs += np.log(wql / wql[0]) / len(names)
         cells = [
             f"{a:.4f} {a / wql[0]:.3f} {' '.join(f'{c:.2f}' for c in row)}"
-            for a, row in zip(wql, within, strict=True)
+            + (f" / {' '.join(f'{c:.3f}' for c in lot)}" if lot.any() else "")
+            for a, row, lot in zip(wql, within, even / total[:, 2:3], strict=True)
         ]
         seconds = time.perf_counter() - began
         print(f"| {name} |", " | ".join(cells), "|", f"{seconds:.0f} s", flush=True)

@@ -27,7 +27,7 @@ from demandcast.train.roads import Resident
 from evaluate import weights
 
 # steps of context, share of the batches, windows in a batch
-BUCKETS = ((64, 0.12, 512), (128, 0.2, 384), (256, 0.3, 256), (512, 0.26, 144), (1024, 0.12, 80))
+BUCKETS = ((64, 0.14, 512), (128, 0.2, 384), (256, 0.25, 256), (512, 0.24, 144), (1024, 0.17, 80))
 HORIZONS = ((8, 0.2), (16, 0.2), (28, 0.2), (64, 0.3), (168, 0.1))  # longest step ahead, share
 ASKED = 12  # steps of the horizon that a batch learns from
 

@@ -177,14 +177,14 @@ class ZeroShot(Forecaster):
         grid = np.maximum(self.grid(panel), floors)
         quantiles = np.maximum(between(grid, LEVELS, levels), floors).astype(np.float32)
         whole = panel.whole_numbers()[:, None, None]
-        quantiles = np.where(whole, np.rint(quantiles), quantiles)
+        quantiles = np.where(whole, counted(quantiles), quantiles)
         samples = None
         if n_samples is not None:
             if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
                 raise ConfigError(f"n_samples is {n_samples!r}; it is a whole number, 1 or more")
             rng = np.random.default_rng(self.seed)
             samples = np.maximum(paths(panel, grid, n_samples, self.context, rng), floors)
-            samples = np.where(whole, np.rint(samples), samples)
+            samples = np.where(whole, counted(samples), samples)
         mean = (grid @ SHARES).astype(np.float32)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
 
@@ -211,6 +211,11 @@ class ZeroShot(Forecaster):
             pairs = {k: [tuple(v) for v in facts["training"][k]] for k in ("losses", "validation")}
             model.tuned = TrainingLog(**(facts["training"] | pairs))
         return model
+
+
+def counted(values: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers: the next one from six tenths of the way on, for means of counts' quantiles lie high."""
+    return np.floor(values + 0.4)
 
 
 def _check_panel(panel: Any) -> None:

@@ -20,7 +20,8 @@ from demandcast.layers.readings import knots, mean_of, quantiles_of
 from demandcast.pretrained.candidates import moved, places_of
 from demandcast.pretrained.facts import CHANGES, facts_of, growth, moves_of, naive_error
 from demandcast.pretrained.histories import Histories
-from demandcast.pretrained.past import alike, by_age, errors_of
+from demandcast.pretrained.laws import laws
+from demandcast.pretrained.past import MASK, alike, by_age, errors_of
 from demandcast.pretrained.reading import Reading, read
 from demandcast.pretrained.tower import Block, mlp, patches, turns
 
@@ -28,6 +29,9 @@ LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
 LOW, MIDDLE, HIGH = (LEVELS.index(level) for level in (0.1, 0.5, 0.9))
 RATES = (0.7, 0.2, 0.06, 0.015)  # of forgetting, a step, at which the levels begin
 SHARP = ((6.0, -3.0, 0.01), (5.0, 3.0, 0.003), (3.0, 7.0, 0.001))  # log kappa of two seasons; rate
+HEADS, PHASES = len(RATES), len(SHARP)
+LAWFUL = HEADS * (0,) + HEADS * (1,) + PHASES * (0,) + PHASES * (1,)  # which shapes are laws
+BELIEF = HEADS * (0.0,) + (7.0, 7.0) + (HEADS - 2 + 2 * PHASES) * (0.0,)  # in laws, by zeros
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,7 @@ class ZeroShotNetwork(nn.Module):
         self.keys = mlp(2 * width, hidden, sum(self.key_sizes), last=0.1)
         self.relevance = mlp(7, 16, 2)
         places = 4 * levels + 2 * (levels - 1) + 8 * seasons + 8 + 4 * levels
-        shapes, errors = levels + seasons, 4
+        shapes, errors = 2 * (levels + seasons), 4
         self.query = nn.Linear(8, width)
         self.look = nn.MultiheadAttention(width, 4, batch_first=True)
         self.step = nn.Linear(places + 2 * shapes + errors + seasons + 12, hidden)
@@ -111,14 +115,16 @@ class ZeroShotNetwork(nn.Module):
         levels, weights = by_age(r, rates, clear, clearer)
         aged = quantiles_of(weights @ below, past_levels[:, None], self.levels, ramp)
         errors = errors_of(r, rates, clear, self.levels)  # (batch, errors, levels)
-        found = alike(r, steps, sharp, reach, below)  # (batch, s, season heads, 6 + levels)
+        found, count = alike(r, steps, sharp, reach, below)  # (batch, s, season heads, 6 + levels)
         phased = quantiles_of(
             found[..., 6:], past_levels[:, None, None], self.levels, ramp[:, None]
         )
+        lawful, lawful_phased = laws(r, weights, found, count, self.levels)
         drifted = moved(r, steps, weights, effect, levels[0][:, 2:3] + season[0].squeeze(-1))
         places = torch.cat([places_of(r, steps, levels, found, season), drifted], -1)
         s = len(steps)
-        shapes = torch.cat([aged[:, None].expand(-1, s, -1, -1), phased], 2)
+        fixed = torch.cat([aged, lawful], 1)[:, None].expand(-1, s, -1, -1)
+        shapes = torch.cat([fixed, phased, lawful_phased], 2)  # (batch, s, shapes, levels)
         errors = errors[:, None].expand(-1, s, -1, -1)  # (batch, s, errors, levels)
         grow = growth(moves_of(r), steps)[..., None]  # (batch, s, 1)
         deviation = (found[..., 3] - found[..., 0].square()).clamp(min=1e-6).sqrt()
@@ -169,13 +175,19 @@ class ZeroShotNetwork(nn.Module):
         place, blend, shape, error, move, stretch, more, chance = torch.split(
             out, self.out_sizes, -1
         )
+        everything = mean_of(
+            ((r.x - r.zero).abs() <= 1e-6 * (1 + r.zero.abs())) * r.observed, r.observed
+        )
+        # laws are of counts; where most are 0 and a step is long, a month or more, what came lately tells
+        # more than all that came, and its laws are believed
+        long = (r.seasons.amax(1, keepdim=True) <= 12).to(shape.dtype)
+        believed = shape.new_tensor(BELIEF) * everything * long  # (batch, shapes)
+        believed = torch.where(r.counted | (believed.new_tensor(LAWFUL) == 0), believed, MASK)
+        shape = shape + believed[:, None]
         centre = (torch.softmax(place, -1) * places).sum(-1, keepdim=True)  # (batch, s, 1)
         around = (torch.softmax(error, -1)[..., None] * errors).sum(2)  # (batch, s, levels)
         width = (move[..., :1] + (0.3 + move[..., 1:2]) * grow).clamp(-4, 4).exp()
         as_it_was = (torch.softmax(shape, -1)[..., None] * shapes).sum(2)  # (batch, s, levels)
-        everything = mean_of(
-            ((r.x - r.zero).abs() <= 1e-6 * (1 + r.zero.abs())) * r.observed, r.observed
-        )
         u = torch.sigmoid(blend - 1 + 2 * everything[:, None])
         draft = (1 - u) * (centre + width * around) + u * as_it_was
         spread = mean_of(r.residual.abs() * r.observed, r.observed)

@@ -52,7 +52,9 @@ def errors_of(r: Reading, rates: Tensor, clear: Tensor, levels: Tensor) -> Tenso
     return errors - errors[..., levels.numel() // 2, None]
 
 
-def alike(r: Reading, steps: Tensor, sharp: Tensor, reach: Tensor, below: Tensor) -> Tensor:
+def alike(
+    r: Reading, steps: Tensor, sharp: Tensor, reach: Tensor, below: Tensor
+) -> tuple[Tensor, Tensor]:
     """Attention of each step ahead to the steps of the past that are like it.
 
     The logits are kappa (cos - 1) of the angle between their phases in each season, less a rate times the
@@ -60,26 +62,25 @@ def alike(r: Reading, steps: Tensor, sharp: Tensor, reach: Tensor, below: Tensor
 
     Returns:
         Means of the values, their distances from near and far levels, their squares, the two distances
-        in parts of the level, and of `below`; (batch, s, heads, 6 + levels).
+        in parts of the level, and of `below`, (batch, s, heads, 6 + levels); and how many steps they rest
+        on, as good as, (batch, s, heads).
     """
     turn = 2 * torch.pi / r.seasons.clamp(min=1)  # (batch, 2)
     mine, theirs = turn[..., None] * steps, -turn[..., None] * r.age
     kappa = sharp[..., :2].clamp(max=9).exp() * (r.seasons > 1)[:, None]  # (batch, heads, 2)
-    mine = torch.cat([mine.cos(), mine.sin()], 1)  # (batch, 4, s)
-    theirs = torch.cat([theirs.cos(), theirs.sin()], 1)  # (batch, 4, context)
-    weighed = mine[:, None] * kappa.repeat(1, 1, 2)[..., None]  # (batch, heads, 4, s)
-    logits = weighed.transpose(2, 3) @ theirs[:, None]  # (batch, heads, s, context)
+    mine = torch.cat([mine.cos(), mine.sin(), torch.ones_like(mine)], 1)  # (batch, 6, s)
+    asks = torch.cat([kappa.repeat(1, 1, 2), -kappa], 2)[..., None] * mine[:, None]
+    keys = [theirs.cos(), theirs.sin(), torch.ones_like(theirs)]  # (batch, 2, context) each
+    if r.covariates.shape[-1]:  # -w (a - b)^2 = 2 w a b - w a^2 - w b^2
+        weigh = (r.relevance[:, None] * softplus(reach)[..., None])[..., None]
+        ours = r.covariates[:, r.x.shape[1] + steps - 1].transpose(1, 2)[:, None]
+        other = r.covariates[:, : r.x.shape[1]].transpose(1, 2)  # (batch, covariates, context)
+        alone = (weigh * ours.square()).sum(2, keepdim=True)  # (batch, heads, 1, s)
+        asks = torch.cat([asks, 2 * weigh * ours, -weigh.expand(-1, -1, -1, len(steps)), -alone], 2)
+        keys += [other, other.square(), torch.ones_like(theirs[:, :1])]
+    logits = asks.transpose(2, 3) @ torch.cat(keys, 1)[:, None]  # (batch, heads, s, context)
     faded = torch.where(r.observed, 0.0, MASK)[:, None] - sharp[..., 2:].exp() * r.age
-    logits = logits - kappa.sum(-1)[..., None, None] + faded[:, :, None]
-    if r.covariates.shape[-1]:
-        weigh = r.relevance[:, None] * softplus(reach)[..., None]  # (batch, heads, covariates)
-        ours = r.covariates[:, r.x.shape[1] + steps - 1]
-        other = r.covariates[:, : r.x.shape[1]]
-        logits = logits - (
-            torch.einsum("bsf,bkf->bks", ours.square(), weigh)[..., None]
-            + torch.einsum("btf,bkf->bkt", other.square(), weigh)[:, :, None]
-            - 2 * torch.einsum("bsf,bkf,btf->bkst", ours, weigh, other)
-        )
+    logits = logits + faded[:, :, None]
     weights = torch.softmax(logits, -1).flatten(1, 2)  # (batch, heads * s, context)
     o = r.observed
     carried = [
@@ -88,4 +89,6 @@ def alike(r: Reading, steps: Tensor, sharp: Tensor, reach: Tensor, below: Tensor
         ((r.x - r.far) / (r.far - r.zero).maximum(r.floor)).clamp(-3, 5) * o,
     ]  # fmt: skip
     found = weights @ torch.cat([torch.stack(carried, -1), below], -1)
-    return found.view(len(r.x), kappa.shape[1], len(steps), -1).transpose(1, 2)
+    count = 1 / torch.linalg.vector_norm(weights.detach(), dim=-1).square().clamp(min=1e-6)
+    shape = (len(r.x), kappa.shape[1], len(steps))
+    return found.view(*shape, -1).transpose(1, 2), count.view(shape).transpose(1, 2)

@@ -11,6 +11,8 @@ from demandcast.layers.readings import at, main_period, mean_of, phase_means, wi
 from demandcast.pretrained.covariates import effects
 from demandcast.pretrained.histories import Histories
 
+COUNTED = 40.0  # whole numbers that vary by less are counts
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -27,6 +29,7 @@ class Reading:
     zero: Tensor  # where 0 lies, (batch, 1)
     floor: Tensor  # the least level that ratios are taken of, (batch, 1)
     whole: Tensor  # 1 where all values are whole numbers, (batch, 1)
+    counted: Tensor  # whether they are whole and few enough to be told apart, (batch, 1), bool
     seasons: Tensor  # steps in a short and a long one, (batch, 2), int64
     seen: Tensor  # steps since the first value, (batch, 1)
     near: Tensor  # mean of a short season around each step
@@ -82,9 +85,10 @@ def read(h: Histories, horizon: int, listen: nn.Module) -> Reading:
     place = torch.arange(context, device=x.device)[None]
     last_year, then = at(x, observed, place - long.clamp(min=1), torch.zeros_like(x))
     last_season, there = at(x, observed, place - short.clamp(min=1), torch.zeros_like(x))
+    whole = (raw % 1 == 0).all(1, keepdim=True)
     return Reading(
         x=x, observed=observed, age=age, level=level, scale=scale, zero=zero, floor=floor,
-        whole=(raw % 1 == 0).all(1, keepdim=True).to(x.dtype),
+        whole=whole.to(x.dtype), counted=whole & (scale < COUNTED),
         seasons=torch.cat([short, long], 1), seen=seen, near=near, far=far, over=over, width=width,
         first=first, second=second, parted=parted, covariates=covariates, relevance=relevance,
         effect=effect, ratio=ratio, rest=rest,

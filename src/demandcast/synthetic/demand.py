@@ -84,7 +84,8 @@ def draw(g: Generator, batch: int, steps: int, *, horizon: int, covariates: bool
     )
     grown = _growth(g, batch, steps, short)
     daily = ((short < 24) | (short == 52)).squeeze(1)
-    target = _observe(g, moved, rate, effect, shut, grown, horizon, daily)
+    year = torch.tensor([YEARS.get(int(p), 12.0) for p in short[:, 0]])[:, None]
+    target = _observe(g, moved, rate, effect, shut, grown, horizon, daily, year)
     target = _damage(g, target, horizon)
     # a calendar tells most periods; some series have none of them
     told = periods * ~chance(g, batch, 0.08)
@@ -126,9 +127,37 @@ def _mean(
     lasting = short.clamp(min=4) * log_uniform(g, batch, 0.2, 5)
     days_apart = chance(g, batch, 0.5) * log_uniform(g, batch, 0.05, 1.2)
     c = c + days_apart * weather(g, batch, steps, lasting)
-    clear = torch.where(short >= 24, chance(g, batch, 0.7), chance(g, batch, 0.3))
+    c = c + chance(g, batch, 0.5) * log_uniform(g, batch, 0.2, 2) * _warmth(
+        g, batch, steps, short, begin
+    )
+    # hours are alike from day to day: what wanders is small beside them
+    fine = short >= 24
+    beside = torch.where(fine, log_uniform(g, batch, 0.1, 1), torch.ones(batch, 1))
+    s1 = torch.where(fine & (s1.abs().amax(1, keepdim=True) == 0), other, s1)
+    clear = torch.where(fine, chance(g, batch, 0.85), chance(g, batch, 0.3))
     rate = torch.where(clear, log_uniform(g, batch, 0.02, 0.4), log_uniform(g, batch, 0.05, 1.2))
-    return t + c + w + j + s1 + s2, rate
+    rate = rate * torch.where(fine, 0.6, 1.0)
+    return beside * (t + c + w + j + s2) + s1, rate
+
+
+def _warmth(g: Generator, batch: int, steps: int, short: Tensor, begin: Tensor) -> Tensor:
+    """What heating and cooling ask of the hour, (batch, steps): bent in a warmth that no column tells.
+
+    The year, the hour and a weather of some days add up; below one point and above another, demand rises.
+    0 where a season is shorter than a day of hours.
+    """
+    year = torch.tensor([YEARS.get(int(p), 12.0) for p in short[:, 0]])[:, None]
+    t = torch.arange(steps)[None] + begin
+
+    def turn(period: Tensor) -> Tensor:
+        return torch.cos(2 * torch.pi * (t / period + uniform(g, batch, 0, 1)))
+
+    lasting = short.clamp(min=4) * log_uniform(g, batch, 0.7, 6)
+    warmth = turn(year) + uniform(g, batch, 0.2, 0.9) * turn(short.clamp(min=4))
+    warmth = warmth + uniform(g, batch, 0.2, 1) * weather(g, batch, steps, lasting)
+    above = (warmth - uniform(g, batch, -0.5, 1.5)).clamp(min=0) * chance(g, batch, 0.7)
+    below = (uniform(g, batch, -1.5, 0.5) - warmth).clamp(min=0) * chance(g, batch, 0.7)
+    return (above + below) * (short >= 24)
 
 
 def _growth(g: Generator, batch: int, steps: int, short: Tensor) -> Tensor:
@@ -196,6 +225,7 @@ def _observe(
     grown_by: Tensor,
     horizon: int,
     daily: Tensor,
+    year: Tensor,
 ) -> Tensor:
     """Demand around the mean: measured, counted, or far apart; in whatever unit."""
     batch, steps = moved.shape
@@ -248,6 +278,7 @@ def _observe(
         n = len(index)
         part = mean[index].clamp(min=0, max=60)
         part = _calm(g, part / part.mean(1, keepdim=True).clamp(min=1e-3))
+        part = part * _life(g, steps, year[index])
         slow = chance(g, n, 0.4)
         part = part * torch.where(slow, log_uniform(g, n, 0.05, 4), log_uniform(g, n, 0.03, 200))
         shape = log_uniform(g, n, 0.25, 60).expand(-1, steps)
@@ -261,6 +292,7 @@ def _observe(
         hits = occurrences(g, n, steps, log_uniform(g, n, 1.05, 30))
         part = mean[index].clamp(min=0, max=30)
         part = _calm(g, part / part.mean(1, keepdim=True).clamp(min=1e-3))
+        part = part * _life(g, steps, year[index])
         thin = torch.rand(n, steps, generator=g) < part.clamp(max=1)
         spread = log_uniform(g, n, 0.05, 1.2)
         usual = torch.where(chance(g, n, 0.6), log_uniform(g, n, 0.7, 5), log_uniform(g, n, 1, 100))
@@ -283,11 +315,35 @@ def _observe(
 
 
 def _calm(g: Generator, part: Tensor) -> Tensor:
-    """What is sold seldom moves less than what is sold often, for half of the series."""
+    """What is sold seldom moves less than what is sold often, for two of three series."""
     power = torch.where(
-        chance(g, len(part), 0.5), uniform(g, len(part), 0, 1), torch.ones(len(part), 1)
+        chance(g, len(part), 0.65), uniform(g, len(part), 0, 1), torch.ones(len(part), 1)
     )
     return torch.where(part > 0, part.clamp(min=1e-6) ** power, 0.0)
+
+
+def _life(g: Generator, steps: int, year: Tensor) -> Tensor:
+    """How much an item is asked for in the course of its life, about 1 in the mean, (n, steps).
+
+    Lives run by the calendar, not by the grid: what is wanted wanders over months or years by its logarithm
+    (seven of ten), or rises to a peak and falls from it (one in seven).
+
+    Args:
+        g: Where all chance comes from.
+        steps: Of each series.
+        year: Steps in a year, (n, 1).
+    """
+    n = len(year)
+    spread = chance(g, n, 0.7) * log_uniform(g, n, 0.1, 1)
+    wander = weather(g, n, steps, (log_uniform(g, n, 0.12, 2) * year).clamp(min=1.5))
+    life = (spread * wander - spread.square() / 2).exp()
+    t = torch.arange(steps)[None]
+    peak = uniform(g, n, -0.3, 1.2) * steps
+    rise = (log_uniform(g, n, 0.1, 2) * year).clamp(min=1)
+    fall = (log_uniform(g, n, 0.3, 4) * year).clamp(min=2)
+    bump = torch.exp(-(peak - t).clamp(min=0) / rise - (t - peak).clamp(min=0) / fall)
+    life = torch.where(chance(g, n, 0.15), life * bump.clamp(min=1e-3), life)
+    return life / life.mean(1, keepdim=True).clamp(min=1e-6)
 
 
 def _damage(g: Generator, target: Tensor, horizon: int) -> Tensor:

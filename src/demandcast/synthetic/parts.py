@@ -137,7 +137,7 @@ def season(g: Generator, batch: int, steps: int, period: Tensor, begin: Tensor) 
     phase = ((torch.arange(steps)[None] + begin) / period.clamp(min=1)) % 1  # (batch, steps)
     index = (phase * TABLE + 1e-3).long().clamp(max=TABLE - 1)
     now, later = table[0].gather(1, index), table[1].gather(1, index)
-    turn = uniform(g, batch, 0, 1.2) * chance(g, batch, 0.3) * torch.arange(steps)[None] / steps
+    turn = uniform(g, batch, 0, 2) * chance(g, batch, 0.3) * torch.arange(steps)[None] / steps
     often = weather(g, batch, steps, period.clamp(min=4) * log_uniform(g, batch, 0.3, 8))
     swell = 1 + chance(g, batch, 0.4) * log_uniform(g, batch, 0.03, 0.5) * often
     return (now * turn.cos() + later * turn.sin()) * swell * (period > 1)
