@@ -139,6 +139,18 @@ def test_adjustment_mends_quantiles_that_are_too_narrow_or_off_and_leaves_right_
     assert not pays(found, truth.astype(np.float32), part, 2)
 
 
+def test_adjustment_moves_and_widens_and_never_narrows() -> None:
+    rng = np.random.default_rng(6)
+    wide = normal(5, 4, 6000).astype(np.float32)
+    found = evidence([wide], rng.normal(7, 1, 6000))
+    part = np.zeros(6000, np.int64)
+    moved = calibration(found, wide, part, 2).apply(wide, found.group, part)
+    middle = LEVELS.index(0.5)
+    assert moved[:, middle].mean() == pytest.approx(7, abs=0.3)
+    spread = np.diff(moved[:, [0, 2, middle, -3, -1]])
+    assert (spread >= np.diff(wide[:, [0, 2, middle, -3, -1]]) - 1e-4).all()
+
+
 def test_what_does_not_hold_from_window_to_window_moves_the_tails_alone_and_outwards() -> None:
     rng = np.random.default_rng(4)
     actual = rng.normal(5, 1, 4000)
@@ -272,6 +284,14 @@ def test_few_and_long_series_are_judged_on_more_windows() -> None:
     assert judged(2, 500) == 3  # a twentieth of the history holds three of them
     assert judged(2, 120) == 2
     assert judged(2, 1200, folds=2) == 2
+
+
+def test_a_method_is_stopped_where_its_first_window_tells_that_all_take_too_long(
+    panel: dc.Panel,
+) -> None:
+    held = Validation.of(panel, 7, 2, "wql", np.random.default_rng(0))
+    with pytest.raises(TimeoutError):
+        held.forecast(registry.create("ses", horizon=7), refit=True, limit=0.0)
 
 
 def test_a_method_that_would_take_all_the_time_is_left_out_by_a_trial(

@@ -4,7 +4,8 @@ Romano et al., "Conformalized quantile regression", NeurIPS 2019, one level at a
 demand keeps its skew: the level's quantile of how far validation values lay above the forecast, in units
 of the forecast's own width, is added to it. The adjustment of a cell is shrunk towards none where few
 values speak for it. What helps within a window need not help in the next: deciles are adjusted where
-that holds from window to window. The tails beyond them, of which few windows tell, only ever move outwards.
+that holds from window to window, and the tails beyond them, of which few windows tell, always. Both may move a
+forecast or widen it and never make it narrower: a calm week is no promise of the next.
 """
 
 from __future__ import annotations
@@ -42,7 +43,14 @@ class Adjustment:
                 if count:
                     found = [np.quantile(off[cell, q], v) for q, v in enumerate(evidence.levels)]
                     shifts[group, part] = np.array(found) * count / (count + PRIOR)
-        return cls(shifts)
+        middle = quantiles.shape[1] // 2
+        low, mid, high = (
+            shifts[..., :middle],
+            shifts[..., middle : middle + 1],
+            shifts[..., middle:],
+        )
+        wider = np.concatenate([np.minimum(low, mid), np.maximum(high, mid)], -1)
+        return cls(wider.astype(np.float32))
 
     def told(self) -> str:
         """What it does, for a verdict."""

@@ -13,8 +13,8 @@ from demandcast.panel.panel import Panel
 
 NAIVE = "seasonal_naive"
 INSTANT = (
-    NAIVE, "window_average", "empirical", "level_shape", "theta", "ses", "tsb", "imapa", "analogues",
-    "zero_shot", "damped_counts", "multi_stage", "ets",
+    NAIVE, "zero_shot", "window_average", "empirical", "level_shape", "ses", "tsb", "imapa", "analogues",
+    "theta", "damped_counts", "multi_stage", "ets",
 )  # fmt: skip
 SLOW_MOVERS = ("empirical", "tsb", "imapa", "analogues", "damped_counts", "multi_stage")
 SMOOTH = ("theta", "ets")

@@ -212,7 +212,11 @@ class Search:
                 self.skipped[name] = "nothing that it learned from this panel was better"
                 return None
             fitted = time.perf_counter()
-            quantiles, means = self.validation.forecast(model, refit=local)
+            limit = self._limit if local and name != NAIVE else np.inf
+            quantiles, means = self.validation.forecast(model, refit=local, limit=limit)
+        except TimeoutError:
+            self.skipped[name] = f"it would take too much of {self.said}"
+            return None
         except DemandcastError as error:
             self.skipped[name] = str(error)
             return None
@@ -306,7 +310,12 @@ class Search:
             values.append(part.n_steps)
         each = max(0.0, seconds[1] - seconds[0]) / max(1, values[1] - values[0])
         scored = sum(int(f.known.lengths[f.rows].sum()) for f in self.validation.folds)
-        return each * max(scored, self.panel.n_steps) > self.budget.seconds / 8
+        return each * max(scored, self.panel.n_steps) > self._limit
+
+    @property
+    def _limit(self) -> float:
+        """Seconds that a method without a training may take."""
+        return (self.budget.seconds or np.inf) / 8
 
     # Weights so far
 

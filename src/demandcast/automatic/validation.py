@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -104,15 +105,24 @@ class Validation:
         """Series forecast in one pass over the folds."""
         return sum(len(fold.rows) for fold in self.folds)
 
-    def forecast(self, model: Forecaster, *, refit: bool) -> tuple[Floats, Floats]:
+    def forecast(
+        self, model: Forecaster, *, refit: bool, limit: float = np.inf
+    ) -> tuple[Floats, Floats]:
         """Quantiles at `LEVELS` of what was observed, (R, Q), and means, (R,).
 
         Args:
             model: Fitted, or one whose `fit` is free.
             refit: Whether to fit at each cutoff.
+            limit: Seconds for all cutoffs.
+
+        Raises:
+            TimeoutError: The cutoffs done so far tell that all would take longer.
         """
         quantiles, means = [], []
-        for fold in self.folds:
+        began = time.perf_counter()
+        for done, fold in enumerate(self.folds):
+            if done and (time.perf_counter() - began) / done * len(self.folds) > limit:
+                raise TimeoutError
             known = fold.known.select(fold.rows)
             if refit:
                 model.fit(known)
