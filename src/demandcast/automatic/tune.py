@@ -28,7 +28,7 @@ from demandcast.train.budget import Budget
 
 EARLY = 4  # the first part of a training is one of so many
 TIMES: dict[str, tuple[float, float]] = {  # of the default, for numbers with a usual size
-    "learning_rate": (0.2, 5.0), "max_steps": (0.25, 2.0), "weight_decay": (0.1, 100.0), "trees": (0.5, 2.0),
+    "learning_rate": (0.2, 5.0), "max_steps": (0.25, 2.0), "weight_decay": (0.1, 10.0), "trees": (0.5, 2.0),
     "leaves": (0.25, 4.0), "least": (0.25, 4.0), "hidden": (0.5, 2.0), "batch_size": (0.5, 2.0),
 }  # fmt: skip
 BETWEEN: dict[str, tuple[float, float]] = {
