@@ -125,8 +125,10 @@ class Search:
             candidate = waiting.pop(0)
             tick(candidate.name)
             shares = TUNED_SHARES if candidate.kind == "tuned" else 1
-            if self._learned(candidate, min(shares * room / count, room)):
-                quiet = 0 if self.weigh() > GAIN else quiet + 1
+            found = self._learned(candidate, min(shares * room / count, room))
+            if found is not None:
+                helped = self.weigh() > GAIN or self._weights[id(found)] > 0
+                quiet = 0 if helped else quiet + 1
         for candidate in waiting:
             self.skipped[candidate.name] = f"too little time left of {self.said}"
         if quiet >= QUIET:
