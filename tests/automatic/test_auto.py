@@ -12,7 +12,15 @@ import pytest
 
 import demandcast as dc
 from demandcast import registry
-from demandcast.automatic.blend import Evidence, better_rule, choose, exponential, mixture, select
+from demandcast.automatic.blend import (
+    Evidence,
+    better_rule,
+    both,
+    choose,
+    exponential,
+    mixture,
+    select,
+)
 from demandcast.automatic.calibrate import Adjustment, calibration, pays
 from demandcast.automatic.portfolio import candidates
 from demandcast.automatic.validation import LEVELS, Validation
@@ -81,7 +89,7 @@ def test_forward_selection_wants_windows_that_agree_and_more_than_one() -> None:
     low, high = normal(4, 1, 4000), normal(6.2, 1, 4000)  # whose average is right in every window
     found = evidence([low, high, normal(5.3, 4, 4000)], actual)
     every = np.ones(3, np.bool_)
-    assert better_rule(found, every) is select
+    assert better_rule(found, every) is both
     assert better_rule(replace(found, fold=np.zeros_like(found.fold)), every) is exponential
     alone = evidence([normal(5, 1, 4000), low, high], actual)  # nothing is added to what is right
     assert better_rule(alone, every) is exponential

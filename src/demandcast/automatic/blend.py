@@ -35,7 +35,6 @@ MOST = 40_000  # rows that weights are chosen on
 SPEC = 400  # series and folds that they are chosen on by a metric that looks at whole horizons
 BLOCK = 20_000  # rows mixed at once
 GAIN = 0.002  # of the loss, cross-fitted, from which a refinement is taken
-SURE = 0.02  # from which forward selection is taken
 MIXED = 0.01  # from which distributions are mixed
 
 
@@ -239,23 +238,27 @@ def exponential(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
 Rule = Callable[[Evidence, NDArray[np.bool_]], Doubles]
 
 
+def both(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
+    """Weights half by forward selection and half by each member's own loss, (M,)."""
+    return (select(evidence, allowed) + exponential(evidence, allowed)) / 2
+
+
 def better_rule(evidence: Evidence, allowed: NDArray[np.bool_]) -> Rule:
-    """Forward selection where its weights forecast other windows better, by `SURE`, than exponential ones.
+    """`both` where forward selection, chosen on the other windows, wins each of them; else `exponential`.
 
     Exponential weights trust a window less; they are taken too where there is one only.
     """
     if len(np.unique(evidence.fold)) < 2:
         return exponential
     evidence = _sample(evidence)
-    losses = []
-    for rule in (select, exponential):
-        losses.append(
-            sum(
-                _loss(evidence.some(own), Blend(rule(evidence.some(~own), allowed), {}, False))
-                for own in parts(evidence)
-            )
+    for own in parts(evidence):
+        chosen, judged = evidence.some(~own), evidence.some(own)
+        selected, plain = (
+            _loss(judged, Blend(rule(chosen, allowed), {}, False)) for rule in (select, exponential)
         )
-    return select if losses[0] < (1 - SURE) * losses[1] else exponential
+        if selected > (1 - GAIN) * plain:
+            return exponential
+    return both
 
 
 def parts(evidence: Evidence) -> list[NDArray[np.bool_]]:

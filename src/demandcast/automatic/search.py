@@ -354,8 +354,7 @@ class Search:
         evidence = self.evidence()
         allowed = self.allowed(evidence)
         selected = select(evidence, allowed)  # its loss falls with every member that helps
-        rule = better_rule(evidence, allowed)
-        weights = selected if rule is select else rule(evidence, allowed)
+        weights = better_rule(evidence, allowed)(evidence, allowed)
         self._weights = {id(m): float(w) for m, w in zip(self.members, weights, strict=True)}
         blend = Blend(selected, {}, False)
         rows = np.broadcast_to(selected, (len(evidence.actual), len(selected)))
