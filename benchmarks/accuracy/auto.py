@@ -207,16 +207,24 @@ def summary(rows: list[dict[str, Any]], budgets: set[float]) -> str:
     wide = frame.filter(pl.col("system") != "seasonal_naive").pivot(
         on="system", index="task", values="ratio"
     )
-    means: dict[str, Any] = {"task": "geometric mean, tasks all have done"}
-    both = wide.drop_nulls()
+    means: dict[str, Any] = {"task": "geometric mean, of who has done them all"}
     for column in wide.columns[1:]:
-        means[column] = (
-            float(np.exp(np.log(both[column].to_numpy()).mean())) if both.height else None
-        )
+        whole = not wide[column].null_count()
+        means[column] = float(np.exp(np.log(wide[column].to_numpy()).mean())) if whole else None
     wide = pl.concat([wide, pl.DataFrame([means])], how="vertical_relaxed")
     columns = [
         c
-        for c in ("task", "system", "budget", *MEASURES, "ratio", "seconds", "peak_gib", "error")
+        for c in (
+            "task",
+            "system",
+            "budget",
+            *MEASURES,
+            "ratio",
+            "seconds",
+            "peak_gib",
+            "commit",
+            "error",
+        )
         if c in frame.columns
     ]
     return (
