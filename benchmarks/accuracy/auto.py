@@ -34,8 +34,8 @@ from tasks import TASKS, Task
 
 import demandcast as dc
 from demandcast import registry
-from demandcast.evaluate.counts import randomised_pit
-from demandcast.evaluate.metrics import scores
+from demandcast.evaluate.counts import pit_coverage, randomised_pit
+from demandcast.evaluate.metrics import coverage, scores
 
 CHOSEN = {  # task -> its cutoffs; other tasks of tasks.py, by --tasks, have those that are told there
     "walmart_weekly": 1, "rossmann_top100": 1, "stallion_monthly": 1, "carparts_monthly": 1,
@@ -52,6 +52,7 @@ SYSTEMS = (
 )
 LEVELS = tuple(round(0.005 * i, 3) for i in range(1, 200))  # of ours; the peers give deciles
 INTERVALS = {80: (0.1, 0.9), 90: (0.05, 0.95), 98: (0.01, 0.99)}
+LAST = ("peak_gib", "commit", "error")
 MEASURES = ("wql", "mase", *(f"{kind}_{p}" for kind in ("coverage", "lot") for p in INTERVALS))
 
 
@@ -121,12 +122,11 @@ def judge(
         made = dc.Forecast.of(panel, tuple(DECILES), deciles, deciles.mean(-1), model="judged")
         row = {k: v for k, v in scores(made, actual, panel).items() if k in MEASURES}
         if len(levels) > len(DECILES):
-            seen = ~np.isnan(actual)
             pit = randomised_pit(actual, found.transpose(0, 2, 1))
-            for percent, (low, high) in INTERVALS.items():
-                a, b = (found[..., list(levels).index(level)] for level in (low, high))
-                row[f"coverage_{percent}"] = float(((actual >= a) & (actual <= b))[seen].mean())
-                row[f"lot_{percent}"] = float(((pit > low) & (pit <= high))[seen].mean())
+            for percent, ends in INTERVALS.items():
+                low, high = (found[..., list(levels).index(level)] for level in ends)
+                row[f"coverage_{percent}"] = coverage(actual, low, high)
+                row[f"lot_{percent}"] = float(np.diff(pit_coverage(pit, ends))[0])
         rows.append(row)
     return {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
 
@@ -214,17 +214,7 @@ def summary(rows: list[dict[str, Any]], budgets: set[float]) -> str:
     wide = pl.concat([wide, pl.DataFrame([means])], how="vertical_relaxed")
     columns = [
         c
-        for c in (
-            "task",
-            "system",
-            "budget",
-            *MEASURES,
-            "ratio",
-            "seconds",
-            "peak_gib",
-            "commit",
-            "error",
-        )
+        for c in ("task", "system", "budget", *MEASURES, "ratio", "seconds", *LAST)
         if c in frame.columns
     ]
     return (

@@ -145,6 +145,8 @@ def test_fine_tuned_weights_are_saved(noisy: Panel, tmp_path: Path) -> None:
     model.save(tmp_path)
     back = dc.load(tmp_path)
     np.testing.assert_array_equal(model.predict(noisy).quantiles, back.predict(noisy).quantiles)
+    assert isinstance(back, ZeroShot)
+    assert back.improved == model.improved
 
 
 def test_every_parameter_gets_a_gradient() -> None:

@@ -315,9 +315,9 @@ class Auto(Forecaster):
     ) -> Forecast:
         """Forecast every series from its last step, each class of demand by its own weights.
 
-        Items with fewer than 3 observed values are forecast by trees that were trained for that; without
-        trees, items with none by the values of like items. `new_items` lists them. Rows of theirs with an empty target that lie
-        behind the other series' last step are steps to forecast.
+        Items with fewer than 3 observed values are forecast by trees that were trained for that; without trees,
+        items with none by the values of like items. `new_items` lists them. Rows of theirs with an empty target
+        that lie behind the other series' last step are steps to forecast.
 
         Paths take the order of the paths of the heaviest member that draws them, and the quantiles of
         the blend (see `demandcast.forecast.levels.shuffled`).

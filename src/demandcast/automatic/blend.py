@@ -180,16 +180,16 @@ def tilts(evidence: Evidence, blend: Blend, strength: float) -> Doubles:
 
 def _strength(evidence: Evidence, blend: Blend) -> float:
     """How far series go their own way: what helps most in the folds it was not found in, 0 for not at all."""
-    folds = np.unique(evidence.fold)
-    if len(folds) < 2:
+    if len(np.unique(evidence.fold)) < 2:
         return 0.0
     best, kept = 1 - GAIN, 0.0
-    plain = sum(_loss(evidence.some(evidence.fold == f), blend) for f in folds)
+    folds = parts(evidence)
+    plain = sum(_loss(evidence.some(own), blend) for own in folds)
     for strength in STRENGTHS:
         total = 0.0
-        for fold in folds:
-            found = tilts(evidence.some(evidence.fold != fold), blend, strength)
-            judged = evidence.some(evidence.fold == fold)
+        for own in folds:
+            found = tilts(evidence.some(~own), blend, strength)
+            judged = evidence.some(own)
             missing = int(judged.series.max(initial=-1)) + 1 - len(found)
             if missing > 0:
                 found = np.concatenate([found, np.ones((missing, found.shape[1]))])

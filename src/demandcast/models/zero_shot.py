@@ -195,6 +195,7 @@ class ZeroShot(Forecaster):
             "model": self.name,
             "hyperparameters": self.hyperparameters(),
             "training": None if self.tuned is None else asdict(self.tuned),
+            "improved": self.improved,
         }
         if self.tuned is not None:
             tensors = self.pretrained.state_dict()
@@ -210,6 +211,7 @@ class ZeroShot(Forecaster):
             model.pretrained = read_network(folder / "weights.safetensors")
             pairs = {k: [tuple(v) for v in facts["training"][k]] for k in ("losses", "validation")}
             model.tuned = TrainingLog(**(facts["training"] | pairs))
+            model.improved = facts["improved"]
         return model
 
 

@@ -22,10 +22,19 @@ def naive_error(r: Reading) -> Tensor:
     return torch.where(naive > 0, naive, change(r.x, r.observed, 1))
 
 
-def facts_of(r: Reading, levels: Tensor) -> tuple[Tensor, Tensor]:
-    """The share of zeros of late, (batch, 1), and all that tells what kind of history it is."""
+def empty(r: Reading) -> Tensor:
+    """Observed steps at which the value is 0, (batch, context), bool."""
+    return ((r.x - r.zero).abs() <= 1e-6 * (1 + r.zero.abs())) & r.observed
+
+
+def facts_of(
+    r: Reading, levels: Tensor, none: Tensor, moves: Tensor, naive: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The share of zeros of late, (batch, 1), and all that tells what kind of history it is.
+
+    `none`, `moves` and `naive` are of `empty`, `moves_of` and `naive_error`, which others read too.
+    """
     o, context = r.observed, r.x.shape[1]
-    none = ((r.x - r.zero).abs() <= 1e-6 * (1 + r.zero.abs())) & o
     demanded = o & ~none
     zeros = mean_of(none.to(r.x.dtype), o)
     late = (none * recent(r.age, o)).sum(1, keepdim=True)
@@ -33,7 +42,6 @@ def facts_of(r: Reading, levels: Tensor) -> tuple[Tensor, Tensor]:
     uneven = mean_of(((r.x - r.zero).abs() - size).square() * demanded, demanded)
     spread = mean_of(r.residual.abs() * o, o)
     units = (mean_of((r.x - r.zero).abs() * o, o) * r.scale).log1p()  # in the user's units
-    moves = moves_of(r)
     short, long = r.seasons.chunk(2, 1)
 
     def share(part: Tensor) -> Tensor:
@@ -51,7 +59,7 @@ def facts_of(r: Reading, levels: Tensor) -> tuple[Tensor, Tensor]:
             long.clamp(min=1).log() / 3, share(r.first) / firm, share(r.second) / firm,
             share(r.effect) / firm,
             (share(r.x - r.near - r.over * r.parted[:, :context]) / share(r.rest).clamp(min=1e-2)).log(),
-            share(r.ratio) * 2, naive_error(r).log1p(), spread.log1p(),
+            share(r.ratio) * 2, naive.log1p(), spread.log1p(),
             r.relevance.amax(1, keepdim=True),
             ((r.x < r.zero - 1e-6 * (1 + r.zero.abs())) & o).any(1, keepdim=True).to(r.x.dtype),
             r.near[:, -1:].asinh(),

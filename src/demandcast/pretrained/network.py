@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from demandcast.layers.readings import knots, mean_of, quantiles_of
 from demandcast.pretrained.candidates import moved, places_of
-from demandcast.pretrained.facts import CHANGES, facts_of, growth, moves_of, naive_error
+from demandcast.pretrained.facts import CHANGES, empty, facts_of, growth, moves_of, naive_error
 from demandcast.pretrained.histories import Histories
 from demandcast.pretrained.laws import laws
 from demandcast.pretrained.past import MASK, alike, by_age, errors_of
@@ -90,7 +90,8 @@ class ZeroShotNetwork(nn.Module):
             steps); and the size of an error that the loss is measured in, (batch, 1).
         """
         r = read(h, int(steps.max()), self.relevance)
-        zeros, facts = facts_of(r, self.levels)
+        none, moves, naive = empty(r), moves_of(r), naive_error(r)
+        zeros, facts = facts_of(r, self.levels, none, moves, naive)
         tokens, absent, pooled = self._tower(r)
         kind = self.join(torch.cat([self.facts(facts), pooled], 1))  # (batch, 2 width)
         rates, sharp, reach, gates = torch.split(self.keys(kind), self.key_sizes, 1)
@@ -126,7 +127,7 @@ class ZeroShotNetwork(nn.Module):
         fixed = torch.cat([aged, lawful], 1)[:, None].expand(-1, s, -1, -1)
         shapes = torch.cat([fixed, phased, lawful_phased], 2)  # (batch, s, shapes, levels)
         errors = errors[:, None].expand(-1, s, -1, -1)  # (batch, s, errors, levels)
-        grow = growth(moves_of(r), steps)[..., None]  # (batch, s, 1)
+        grow = growth(moves, steps)[..., None]  # (batch, s, 1)
         deviation = (found[..., 3] - found[..., 0].square()).clamp(min=1e-6).sqrt()
         n = steps.to(r.x.dtype)[None, :, None].expand(len(kind), -1, -1)  # (batch, s, 1)
         short, long = r.seasons.clamp(min=1).chunk(2, 1)
@@ -150,7 +151,9 @@ class ZeroShotNetwork(nn.Module):
             torch.cat([kind[:, None].expand(-1, s, -1), heard], -1)
         )
         y = y + self.inner(self.norms[0](y))  # (batch, s, hidden)
-        return self._mix(r, self.out(self.norms[1](y)), places, shapes, errors, grow, zeros)
+        return self._mix(
+            r, self.out(self.norms[1](y)), places, shapes, errors, grow, zeros, none, naive
+        )
 
     def _tower(self, r: Reading) -> tuple[Tensor, Tensor, Tensor]:
         """A vector for each patch, which patches hold nothing, and the mean of those that do."""
@@ -170,14 +173,14 @@ class ZeroShotNetwork(nn.Module):
         errors: Tensor,
         grow: Tensor,
         zeros: Tensor,
+        none: Tensor,
+        naive: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One set of quantiles from all candidates: weighed by their levels, then moved and stretched."""
         place, blend, shape, error, move, stretch, more, chance = torch.split(
             out, self.out_sizes, -1
         )
-        everything = mean_of(
-            ((r.x - r.zero).abs() <= 1e-6 * (1 + r.zero.abs())) * r.observed, r.observed
-        )
+        everything = mean_of(none.to(r.x.dtype), r.observed)  # share of zeros, (batch, 1)
         # laws are of counts; where most are 0 and a step is long, a month or more, what came lately tells
         # more than all that came, and its laws are believed
         long = (r.seasons.amax(1, keepdim=True) <= 12).to(shape.dtype)
@@ -191,7 +194,6 @@ class ZeroShotNetwork(nn.Module):
         u = torch.sigmoid(blend - 1 + 2 * everything[:, None])
         draft = (1 - u) * (centre + width * around) + u * as_it_was
         spread = mean_of(r.residual.abs() * r.observed, r.observed)
-        naive = naive_error(r)
         unit = (0.3 * naive + 0.3 * spread + 0.1)[..., None]
         rises = draft.diff(dim=-1).clamp(min=0) * stretch[..., 1:].clamp(-4, 4).exp()
         rises = rises + softplus(more[..., 1:] - 5) * unit  # (batch, s, levels - 1)

@@ -84,7 +84,7 @@ def draw(g: Generator, batch: int, steps: int, *, horizon: int, covariates: bool
     )
     grown = _growth(g, batch, steps, short)
     daily = ((short < 24) | (short == 52)).squeeze(1)
-    year = torch.tensor([YEARS.get(int(p), 12.0) for p in short[:, 0]])[:, None]
+    year = _year(short)
     target = _observe(g, moved, rate, effect, shut, grown, horizon, daily, year)
     target = _damage(g, target, horizon)
     # a calendar tells most periods; some series have none of them
@@ -140,13 +140,18 @@ def _mean(
     return beside * (t + c + w + j + s2) + s1, rate
 
 
+def _year(short: Tensor) -> Tensor:
+    """Steps in a year, (batch, 1), by those in a short season, (batch, 1)."""
+    return torch.tensor([YEARS.get(int(p), 12.0) for p in short[:, 0]])[:, None]
+
+
 def _warmth(g: Generator, batch: int, steps: int, short: Tensor, begin: Tensor) -> Tensor:
     """What heating and cooling ask of the hour, (batch, steps): bent in a warmth that no column tells.
 
     The year, the hour and a weather of some days add up; below one point and above another, demand rises.
     0 where a season is shorter than a day of hours.
     """
-    year = torch.tensor([YEARS.get(int(p), 12.0) for p in short[:, 0]])[:, None]
+    year = _year(short)
     t = torch.arange(steps)[None] + begin
 
     def turn(period: Tensor) -> Tensor:
@@ -162,7 +167,7 @@ def _warmth(g: Generator, batch: int, steps: int, short: Tensor, begin: Tensor) 
 
 def _growth(g: Generator, batch: int, steps: int, short: Tensor) -> Tensor:
     """A third of the series grow or shrink by so many percent a year, (batch, steps), 1 in the middle."""
-    years = torch.tensor([YEARS.get(int(p), 12.0) for p in short[:, 0]])[:, None]
+    years = _year(short)
     rate = 0.15 * normal(g, batch, 1) * chance(g, batch, 0.35)
     t = (torch.arange(steps)[None] - steps / 2) / years
     straight = chance(g, batch, 0.4)

@@ -113,24 +113,23 @@ class Packed:
 
 def packed(batch: Any) -> Packed:
     """A batch of tensors, containers, and objects whose attributes are such."""
-    pieces: list[Tensor] = []
+    pieces: list[tuple[int, Tensor]] = []  # where each begins
     length = 0
 
     def place(tensor: Tensor) -> Place:
         nonlocal length
         bytes_ = tensor.contiguous().flatten().view(torch.uint8)
         first, length = length, -(-(length + len(bytes_)) // ALIGNED) * ALIGNED
-        pieces.append(bytes_)
+        pieces.append((first, bytes_))
         return Place(first, first + len(bytes_), tuple(tensor.shape), tensor.dtype)
 
     def places(value: Any) -> Any:
         return type(value)(**{n: _each(v, place, places) for n, v in vars(value).items()})
 
     found = _each(batch, place, places)
-    flat, first = torch.empty(length, dtype=torch.uint8), 0
-    for bytes_ in pieces:
+    flat = torch.empty(length, dtype=torch.uint8)
+    for first, bytes_ in pieces:
         flat[first : first + len(bytes_)] = bytes_
-        first = -(-(first + len(bytes_)) // ALIGNED) * ALIGNED
     return Packed(flat, found)
 
 
