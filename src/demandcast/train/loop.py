@@ -12,7 +12,9 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -194,7 +196,8 @@ def train(
     """
     keep_heap()
     device = next(network.parameters()).device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with forked, torch.autocast(device.type, enabled=False):  # the caller's is not the run's
         torch.manual_seed(training.seed + APART * group.rank)
         run = _Run(network, training, checkpoint, clock, group)
         if resume:
@@ -243,6 +246,9 @@ class _Run:
             fused=self.device.type in ("cpu", "cuda"),
         )
         self.draws = torch.Generator().manual_seed(training.seed)
+        bf16 = partial(torch.autocast, self.device.type, torch.bfloat16)
+        # in every step: autocast takes its time even where it is not enabled
+        self.precision = bf16 if training.precision == "bf16" else nullcontext
         self.averaged = [p.detach().clone() for p in self.weights]
         self.best = [p.detach().clone() for p in self.weights]
         self.best_score = math.inf
@@ -297,7 +303,8 @@ class _Run:
             self.log.windows += samples
             if t.average:
                 decay = min(t.average, (1 + self.log.steps) / (10 + self.log.steps))
-                torch._foreach_lerp_(self.averaged, self.weights, 1 - decay)
+                with torch.no_grad():  # else a graph of all steps would grow behind the averages
+                    torch._foreach_lerp_(self.averaged, self.weights, 1 - decay)
             mark("optimiser")
             if self.log.steps % EVERY == 0:
                 self._look(bar, unit, began, before)
@@ -349,8 +356,7 @@ class _Run:
         return total / counted, size(batch) if alone else round(float(samples))
 
     def _backward(self, batch: Any, loss_of: LossOf, weight: Any = None) -> Tensor:
-        bf16 = self.training.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with self.precision():
             loss = loss_of(batch)
         self.mark("forward")
         (loss if weight is None else loss * weight).backward()

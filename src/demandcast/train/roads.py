@@ -30,9 +30,8 @@ from demandcast.train.throughput.machine import cores, memory
 LOADERS = ("auto", "resident", "streaming")
 MOST_WORKERS = 8
 PREFETCH = 4  # batches that each worker keeps ready
-AT_ONCE = (
-    256  # samples that resident batches are gathered by; more would not stay in a core's cache
-)
+AT_ONCE = 256, 1024  # samples that resident batches are gathered by, at first and at most
+GATHERED = 32 << 20  # bytes of them beyond which it stays at the first number
 ALIGNED = 16  # bytes: where tensors of a packed batch may begin
 SHARE = 0.5  # of the free memory of a device, at most, for resident arrays
 
@@ -201,6 +200,7 @@ class Resident(Road):
         self.steps, self.draws, self.mark = iter(range(step, steps)), draws, mark
         self.ready: deque[tuple[Any, Tensor]] = deque()  # batches, and the state behind their draw
         self.taken = draws.get_state()
+        self.at_once = AT_ONCE[0]
 
     def take(self) -> Any:
         if not self.ready:
@@ -211,12 +211,14 @@ class Resident(Road):
 
     def _gather(self) -> None:
         drawn, states, count = [], [], 0
-        while count < AT_ONCE and (step := next(self.steps, None)) is not None:
+        while count < self.at_once and (step := next(self.steps, None)) is not None:
             drawn.append(self.draw(step, self.draws))
             states.append(self.draws.get_state())
             joins = isinstance(drawn[-1], (Tensor, tuple))
-            count += size(drawn[-1]) if joins else AT_ONCE
+            count += size(drawn[-1]) if joins else self.at_once
         whole, first = self.batch(_joined(drawn)), 0
+        each = max(1, sum(tensor.nbytes for tensor in _tensors(whole)) // max(1, size(whole)))
+        self.at_once = max(AT_ONCE[0], min(AT_ONCE[1], GATHERED // each))
         for index, state in zip(drawn, states, strict=True):
             rows = slice(first, first := first + size(index))
             self.ready.append((whole if len(drawn) == 1 else part(whole, rows), state))

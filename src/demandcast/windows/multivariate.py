@@ -134,7 +134,8 @@ class MultivariateSource(WindowSource):
         self, stamps: Tensor, limits: Tensor, place: Tensor, row: Tensor, extra: int
     ) -> MultivariateWindow:
         context = self.context
-        steps = stamps[:, None] + self.span  # (batch, context + horizon)
+        span = torch.arange(-context, self.horizon, device=self.device)
+        steps = stamps[:, None] + span  # (batch, context + horizon)
         inside = (steps >= 0) & (steps < limits[:, None]) & (steps < len(self.grid))
         rows = steps.clamp(0, len(self.grid) - 1)
         values = self.grid[rows]  # (batch, context + horizon, series)

@@ -89,6 +89,8 @@ class Sizes:
 def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tensor]:
     """Scale and level of each context, (batch, 1) each; 1 and 0 where nothing is observed.
 
+    `observed` (batch, steps) is 1 or True where a value counts; a value elsewhere is any but NaN.
+
     `mean_abs` is mean|z|, 1 where that is 0; `one_plus_mean` is 1 + mean|z|, which keeps slow movers
     near 1 (Salinas et al. 2020, section 3.3); `standard` is the deviation from the mean (Kim et al.,
     "Reversible instance normalization", ICLR 2022), at least mean|z| / n of n observed values, for few
@@ -104,7 +106,7 @@ def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tens
         return mean_abs, level
     if scaling == "standard":
         # in units of mean|z|, so that squares of huge or tiny values stay within float32
-        error = torch.where(observed, (past - level) / mean_abs, 0.0)  # (batch, context)
+        error = (past - level) / mean_abs * observed  # (batch, context)
         deviation = (error.square().sum(-1, keepdim=True) / count).sqrt()
         return torch.maximum(deviation, 1 / count) * mean_abs, level
     if scaling == "none":
@@ -126,13 +128,15 @@ def runs(values: Tensor, first: Tensor, length: int) -> Tensor:
         (batch, length, ...); the array's nearest row where a run reaches over its ends.
     """
     room, width = len(values) - length, values[:1].numel()
-    if values.device.type != "cpu" or room < 0 or not width:
+    if not width:
+        return values.new_empty(len(first), length, *values.shape[1:])
+    if values.device.type != "cpu" or room < 0:
         return _rows(values, first, length)
     blocks = values.as_strided((room + 1, length * width), (width, 1))
     within = first.clamp(0, room)
     found = blocks.index_select(0, within).view(len(first), length, *values.shape[1:])
-    over = (within != first).nonzero()[:, 0]  # runs that reach over the ends
-    if len(over):
+    if not within.equal(first):
+        over = (within != first).nonzero()[:, 0]  # runs that reach over the ends
         found[over] = _rows(values, first[over], length)
     return found
 
@@ -206,10 +210,10 @@ class WindowSource:
         self.lag_columns = torch.tensor(places, dtype=torch.int64, device=self.device).view(
             context + horizon, len(features.lags)
         )
-        # of a window, from its cutoff on; half as wide as an index, for masks are most of the work
-        self.span = torch.arange(
-            -context - self.lag_reach, horizon, dtype=torch.int32, device=self.device
-        )
+        # what masks are cut from; see `_from` and `_until`
+        self.before, self.span = self.lag_reach + context, self.lag_reach + context + horizon
+        ends = torch.zeros(self.before), torch.ones(self.span), torch.zeros(self.span)
+        self.visible = torch.cat(ends).to(self.device)
 
     def _put(self, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Tensor:
         if self.resident and isinstance(values, np.memmap):
@@ -254,47 +258,42 @@ class WindowSource:
                 forecast from several cutoffs inside one window ask for it, so that the first of them
                 does not learn the level from its own future.
         """
-        batch, context = len(series), self.context
+        batch, context, lagged = len(series), self.context, self.lag_reach
         first = self.begins[series] + cutoffs - context  # row of the context's first step, (batch,)
         length = context + self.horizon
-        known_to, read_to = -cutoffs.to(torch.int32), (limits - cutoffs).to(torch.int32)
-        seen = (self.span >= known_to[:, None]) & (self.span < read_to[:, None])
-        values = runs(self.target, first - self.lag_reach, self.lag_reach + length)
-        seen &= ~values.isnan()
-        values = torch.where(seen, values, 0.0)
-        past = values[:, self.lag_reach : self.lag_reach + context]
-        past_seen = seen[:, self.lag_reach : self.lag_reach + context]
-        scale, level = scale_of(
-            past[:, : context - extra], past_seen[:, : context - extra], self.scaling
-        )
-        filled = torch.where(seen, values, level)
+        values = runs(self.target, first - lagged, self.span)  # (batch, span)
+        begun = self._from(cutoffs)  # (batch, span)
+        weight = begun * self._until(limits - cutoffs) * given(values)  # (batch, span)
+        values = values.nan_to_num_(0.0).mul_(weight)
+        past = slice(lagged, self.before)
+        counts = slice(lagged, self.before - extra)
+        scale, level = scale_of(values[:, counts], weight[:, counts], self.scaling)
+        filled = torch.lerp(level, values, weight)  # the level where nothing is seen
+        seen = weight.to(torch.bool)
         if self.available is None:
             censored = torch.zeros(batch, length, dtype=torch.bool, device=self.device)
         else:
-            censored = ~runs(self.available, first, length) & seen[:, self.lag_reach :]
+            censored = ~runs(self.available, first, length) & seen[:, lagged:]
         stamp = self.starts[series] + cutoffs - context  # (batch,)
         times = runs(self.table, stamp - self.reach, length)  # (batch, length, features)
         if self.spec.calendar:
             times[..., -1] = runs(self.ages, cutoffs, length)
         parts = [times]
-        if self.spec.known or self.spec.past:
-            here = self.span[self.lag_reach :] - known_to[:, None]  # (batch, length): steps
-            inside = ((here >= 0) & (here < self.extents[series][:, None]))[..., None]
+        extents = self.extents[series]
         if self.spec.known:
+            inside = (begun * self._until(extents - cutoffs))[:, lagged:, None]
             parts.append(_standardise(runs(self.known, first, length), self.spec.known, inside))
-        past_parts = [past.new_zeros(batch, context, 0)]
+        past_parts = [values.new_zeros(batch, context, 0)]
         if self.spec.past:
-            visible = inside[:, :context] & (here[:, :context] < limits[:, None])[..., None]
-            past_parts.append(
-                _standardise(runs(self.past, first, context), self.spec.past, visible)
-            )
+            inside = (begun * self._until(torch.minimum(extents, limits) - cutoffs))[:, past, None]
+            past_parts.append(_standardise(runs(self.past, first, context), self.spec.past, inside))
         if self.available is not None:
-            past_parts.append(censored[:, :context, None].to(past.dtype))
+            past_parts.append(censored[:, :context, None].to(values.dtype))
         return Window(
-            past_target=filled[:, self.lag_reach : self.lag_reach + context],
-            past_observed=past_seen,
-            future_target=values[:, self.lag_reach + context :],
-            future_observed=seen[:, self.lag_reach + context :],
+            past_target=filled[:, past],
+            past_observed=seen[:, past],
+            future_target=values[:, self.before :],
+            future_observed=seen[:, self.before :],
             past_censored=censored[:, :context],
             future_censored=censored[:, context:],
             lags=filled[:, self.lag_columns],
@@ -307,6 +306,15 @@ class WindowSource:
             stamp=stamp,
         )
 
+    def _from(self, cutoffs: Tensor) -> Tensor:
+        """1 from the begin of its series on in each window, 0 before, (batch, span)."""
+        return runs(self.visible, cutoffs.clamp(0, self.before), self.span)
+
+    def _until(self, ahead: Tensor) -> Tensor:
+        """1 for the steps less than `ahead` (batch,) behind the cutoff, 0 from there on, (batch, span)."""
+        hidden = (self.horizon - ahead).clamp(0, self.span)  # last steps of the window
+        return runs(self.visible, hidden + self.before, self.span)
+
     def latest(self, series: Tensor) -> Window:
         """Windows whose horizon begins behind the last step of these series, (batch,)."""
         cutoffs = self.lengths[series]
@@ -315,6 +323,11 @@ class WindowSource:
     def require_future(self) -> None:
         """Known covariates must reach over the horizon of every series."""
         require(self.panel, tuple(self.spec.known), self.horizon)
+
+
+def given(values: Tensor) -> Tensor:
+    """1 for values and 0 for NaN, as floats: on a CPU comparisons and masks of bools take five times as long."""
+    return torch.eq(values, values, out=torch.empty_like(values))
 
 
 def _width(footing: dict[str, tuple[float, float, bool]]) -> int:
@@ -329,7 +342,7 @@ def _standardise(
         return values
     mean = values.new_tensor([m for m, _, _ in footing.values()])
     deviation = values.new_tensor([d for _, d, _ in footing.values()])
-    given = ~values.isnan() if inside is None else ~values.isnan() & inside
-    scaled = torch.where(given, (values - mean) / deviation, 0.0)
+    weight = given(values) if inside is None else given(values) * inside
+    scaled = ((values - mean) / deviation).nan_to_num_(0.0) * weight
     gaps = [i for i, (_, _, gap) in enumerate(footing.values()) if gap]
-    return torch.cat([scaled, given[..., gaps].to(scaled.dtype)], -1) if gaps else scaled
+    return torch.cat([scaled, weight[..., gaps]], -1) if gaps else scaled
