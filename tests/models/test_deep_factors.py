@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import scipy.linalg
 import scipy.stats
 import torch
 
@@ -51,33 +52,48 @@ def model(effect: str, **hyper: Any) -> dc.models.DeepFactors:
     return dc.models.DeepFactors(horizon=12, random_effect=effect, **hyper)
 
 
+def level(deviation: float, memory: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a level's state becomes in a step, its stationary covariance, and how it is read."""
+    return np.array([[math.exp(-1 / memory)]]), np.array([[deviation**2]]), np.ones(1)
+
+
+def smooth(deviation: float, memory: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of a Matern 3/2: a state and its slope."""
+    rate = 1 / memory
+    step = math.exp(-rate) * np.array([[1 + rate, 1.0], [-(rate**2), 1 - rate]])
+    return step, deviation**2 * np.diag([1.0, rate**2]), np.array([1.0, 0.0])
+
+
+def course(
+    period: int, deviation: float, memory: float, near: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of a season: a state for each place, the one that is read last; all fade together."""
+    places = np.arange(period)
+    turn = 2 * np.pi / period
+    apart = (np.cos(turn * (places[:, None] - places)) - 1) / (1 - np.cos(turn)) / near**2
+    fade = math.exp(-1 / period / memory)
+    return (
+        fade * np.roll(np.eye(period), 1, axis=0),
+        deviation**2 * np.exp(apart),
+        np.eye(period)[-1],
+    )
+
+
 def kalman(
     values: np.ndarray,
     noise: np.ndarray,
     slope: np.ndarray,
-    parts: list[tuple[int, float, float]],
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
 ) -> float:
     """Log likelihood of one window by the filter's recursion; nan is not observed.
 
-    `parts` holds period, deviation and memory of each component: a state for each place in its period.
-    One more state of variance 1 does not change, and is read as often as `slope` says at each step.
+    Each of the parts starts in its stationary covariance and keeps it. One more state of variance 1
+    does not change, and is read as often as `slope` says at each step.
     """
-    parts = [*parts, (1, 1.0, math.inf)]
-    blocks = [np.roll(np.eye(period), 1, axis=0) for period, _, _ in parts]
-    sizes = [len(b) for b in blocks]
-    starts = np.cumsum([0, *sizes])
-    step, added = np.zeros((starts[-1], starts[-1])), np.zeros((starts[-1], starts[-1]))
-    read, state = np.zeros(starts[-1]), np.zeros(starts[-1])
-    spread = np.zeros((starts[-1], starts[-1]))
-    for (period, deviation, memory), block, at in zip(parts, blocks, starts, strict=False):
-        where = slice(at, at + period)
-        fade = math.exp(-1 / memory)
-        turned = block.copy()
-        turned[0] *= fade  # the state that was read last is renewed as it goes to the back
-        step[where, where] = turned
-        added[at, at] = deviation**2 * (1 - fade**2)
-        spread[where, where] = np.eye(period) * deviation**2
-        read[at + period - 1] = 1.0
+    step = scipy.linalg.block_diag(*[s for s, _, _ in parts], 1.0)
+    spread = scipy.linalg.block_diag(*[c for _, c, _ in parts], 1.0)
+    read = np.concatenate([*[r for _, _, r in parts], [0.0]])
+    state, added = np.zeros(len(read)), spread - step @ spread @ step.T
     total = 0.0
     for y, sigma, read[-1] in zip(values, noise, slope, strict=True):
         if not np.isnan(y):
@@ -93,7 +109,8 @@ def kalman(
 
 def test_the_marginal_likelihood_is_kalmans() -> None:
     """The dense covariance and the recursion agree to the last digits, gaps and all."""
-    rng, effect = np.random.default_rng(0), StateSpace(3, (4, 6), horizon=5)
+    rng, periods = np.random.default_rng(0), (4, 6)
+    effect = StateSpace(3, periods, horizon=5)
     with torch.no_grad():
         effect.parts.weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
     static, steps = torch.randn(2, 3, generator=torch.Generator().manual_seed(1)), 30
@@ -106,24 +123,31 @@ def test_the_marginal_likelihood_is_kalmans() -> None:
     ).detach()
     numbers = effect.parts(static).exp().detach().double().numpy()  # (2, parts)
     for i in range(2):
-        slope = (
-            numbers[i, 0] * (np.arange(steps) - 25) / 5
-        )  # 0 at the cutoff, 5 steps before the end
-        parts = list(zip(effect.periods, numbers[i, 1:5], numbers[i, 5:], strict=True))
-        # 1e-4: the covariance was made in float32
+        size, deviation, memory, near = np.split(numbers[i], [1, 8, 15])
+        slope = size * (np.arange(steps) - 25) / 5  # 0 at the cutoff, 5 steps before the end
+        parts = [level(deviation[0], memory[0]), level(deviation[1], memory[1])]
+        parts.append(smooth(deviation[2], memory[2]))
+        for period, *own in zip(2 * periods, deviation[3:], memory[3:], near, strict=True):
+            parts.append(course(period, *own))
+        # 1e-4: the numbers were made in float32
         wanted = kalman(values[i], noise[i], slope, parts)
         assert float(dense[i]) == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.parametrize("transform", ["log1p", "none"])
 @pytest.mark.parametrize("effect", ["lds", "gp"])
-def test_the_loss_is_the_density_of_the_whole_window(effect: str, panel: Panel) -> None:
-    network, source, config = model(effect, likelihood="normal").build(panel)
+def test_the_loss_is_the_density_of_the_whole_window(
+    effect: str, transform: str, panel: Panel
+) -> None:
+    hyper: dict[str, Any] = {"likelihood": "normal", "transform": transform}
+    network, source, config = model(effect, **hyper).build(panel)
     network.eval()
     series = torch.arange(3)
     ends = source.lengths[series]
     window = source.windows(series, ends - 12, ends)
     fixed, noise, covariance = network(window)
     target = torch.cat([window.past_target, window.future_target], 1) / window.scale
+    target = target.log1p() if transform == "log1p" else target
     oracle = torch.distributions.MultivariateNormal(
         fixed.double(), covariance.double() + noise.double().square().diag_embed()
     )
@@ -136,7 +160,7 @@ def test_the_loss_is_the_density_of_the_whole_window(effect: str, panel: Panel) 
 @pytest.mark.parametrize("effect", ["lds", "gp"])
 def test_forecasts_are_the_exact_conditional(effect: str, likelihood: str, panel: Panel) -> None:
     """Of the normal by the textbook's formula; of the Student-t process wider by what was seen."""
-    network, source, _ = model(effect, likelihood=likelihood).build(panel)
+    network, source, _ = model(effect, likelihood=likelihood, transform="none").build(panel)
     network.eval()
     window = source.latest(torch.arange(3))
     levels, generator = torch.tensor([0.1, 0.5, 0.9]), torch.Generator().manual_seed(0)
@@ -167,6 +191,58 @@ def test_forecasts_are_the_exact_conditional(effect: str, likelihood: str, panel
     np.testing.assert_allclose(quantiles[..., 2] - mean, spread, rtol=1e-3)
 
 
+def test_the_logarithm_is_the_same_model_of_other_values(panel: Panel) -> None:
+    """Quantiles are those of log(1 + y / scale) taken back, and the mean is that of the paths."""
+    network, source, config = model("lds", likelihood="normal").build(panel)
+    assert config.transform == "log1p"
+    network.eval()
+    window = source.latest(torch.arange(8))
+    levels = torch.tensor([0.1, 0.5, 0.9])
+
+    def forecast(given: Any) -> Any:
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            return network.predict(given, levels, 40_000, generator)
+
+    quantiles, mean, paths = forecast(window)
+    logs = replace(
+        window,
+        past_target=(window.past_target / window.scale).log1p(),
+        scale=torch.ones_like(window.scale),
+    )
+    network.config = replace(config, transform="none")
+    as_they_are = forecast(logs)
+    most = 3 * window.past_target.amax(1)[:, None, None]  # above it a path in 200,000 is cut
+    for found, wanted in ((quantiles, as_they_are[0]), (paths, as_they_are[2])):
+        taken_back = wanted.expm1() * window.scale[..., None]
+        torch.testing.assert_close(found, torch.minimum(taken_back, most))
+    torch.testing.assert_close(mean, paths.mean(1), rtol=0.03, atol=0.0)
+
+
+def test_no_forecast_lies_far_above_the_context(panel: Panel) -> None:
+    """A context that jumps about leaves wide logarithms, which taken back would reach any height."""
+    network, source, _ = model("lds").build(panel)
+    network.eval()
+    window = source.latest(torch.arange(8))
+    wild = window.past_target * torch.rand(8, 48, generator=torch.Generator().manual_seed(0)) ** 9
+    window = replace(window, past_target=wild)
+    with torch.no_grad():
+        found, _, paths = network.predict(window, torch.tensor([0.999999]), 50, torch.Generator())
+    highest = torch.maximum(wild.amax(1, keepdim=True), window.scale)
+    assert (found[..., 0] <= 3.001 * highest).all()
+    assert (found[..., 0] > 2.999 * highest).any()
+    assert (paths.amax(1) <= 3.001 * highest).all()
+
+
+def test_negative_values_have_no_logarithm(panel: Panel) -> None:
+    below = replace(panel, target=panel.target - 30)
+    assert model("lds").build(below)[2].transform == "none"
+    with pytest.raises(
+        dc.errors.ConfigError, match="transform is 'log'; it is auto, log1p or none"
+    ):
+        model("lds", transform="log")
+
+
 def test_paths_hang_together_but_for_noise_alone(panel: Panel) -> None:
     """Neighbouring steps of a path move together under a state space; under DF-RNN they do not."""
     moved = {}
@@ -184,7 +260,7 @@ def test_a_rough_context_widens_the_forecast(panel: Panel) -> None:
     """Errors twice as large in the context: a Student-t process says wider bands, the normal does not."""
     widths = {}
     for likelihood in ("normal", "student_t"):
-        network, source, _ = model("lds", likelihood=likelihood).build(panel)
+        network, source, _ = model("lds", likelihood=likelihood, transform="none").build(panel)
         network.eval()
         window = source.latest(torch.arange(8))
         rough = window.past_target + 5 * torch.randn(
@@ -221,7 +297,8 @@ def test_shared_courses_are_found(effect: str, panel: Panel) -> None:
     """Loadings times factors explain what eight series mix of two courses; nothing is told of them."""
     known = panel.drop_last(12)
     steps = 400 if effect == "rnn" else 200  # the others lean on what they have seen
-    made = model(effect, max_steps=steps, batch_size=16, seed=1).fit(known, progress=False)
+    made = model(effect, max_steps=steps, batch_size=16, seed=1, transform="none")
+    made.fit(known, progress=False)
     median = made.predict(known, levels=[0.5]).quantiles[..., 0]
     error = np.abs(median - known.future_target(12)).mean()
     assert error < 0.45  # the noise alone errs by .24 in the mean; without any course it is 2.5

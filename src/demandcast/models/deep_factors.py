@@ -4,13 +4,15 @@ Wang, Smola, Maddix, Gasthaus, Foster, Januschowski, "Deep Factors for Forecasti
 arXiv:1905.12417; the Gaussian process of Maddix, Wang, Smola, "Deep Factors with Gaussian Processes
 for Forecasting", 2018, arXiv:1812.00098.
 
-    z[i,t] / scale = link(w[i] . g[t] + v[i] . x[i,t]) + r[i,t] + noise[i,t],   g = LSTM(calendar)
+    log(1 + z[i,t] / scale) = link(w[i] . g[t] + v[i] . x[i,t]) + r[i,t] + noise[i,t],   g = LSTM(calendar)
 
-Departs from the papers: the LSTM reads the calendar in stretches that begin at fixed stamps, each
+Departs from the papers: the logarithm, which `transform="none"` leaves out and negative demand cannot
+have; the LSTM reads the calendar in stretches that begin at fixed stamps, each
 after a run-up, so that g is a function of the stamp alone and is computed once for each; covariates
 that a series has of its own are factors too, with loadings v; states of the linear state space lose
 their memory at a learned rate (a random walk is the limit), and the marginal likelihood that Kalman's
-filter gives is computed from the window's covariance matrix at once; to the process's kernel two of
+filter gives is computed from the window's covariance matrix at once; beside its levels there is a smooth
+one, beside its seasons quick ones, for a hot day is more like yesterday than like the month; to the process's kernel two of
 time alone are added; the noise of all three comes from the local LSTM. Unless `likelihood="normal"` is
 said, steps are jointly Student-t, not normal, so that the size of a window's errors is learned from its
 context (Shah, Wilson, Ghahramani, "Student-t processes as alternatives to Gaussian processes", AISTATS
@@ -19,7 +21,7 @@ context (Shah, Wilson, Ghahramani, "Student-t processes as alternatives to Gauss
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +35,7 @@ from demandcast.errors import ConfigError
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.gaussian import condition, density_of, draw, log_density
+from demandcast.layers.transform import check_transform, settled_transform
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 from demandcast.likelihoods.tails import student_t_quantile
 from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
@@ -45,6 +48,8 @@ STRETCH, RUN_UP = 168, 24  # stamps whose factors are computed in one go, and th
 LARGEST = 30.0  # deviation in units of the scale; larger ones leave no digits for the noise
 EFFECTS = ("lds", "gp", "rnn")
 LINKS = ("identity", "exp", "softplus")
+CEILING = 3.0  # times the largest value of the context: no forecast on the log scale lies above
+EVEN = 64  # quantiles that the mean is taken over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,7 @@ class DeepFactorsConfig(NeuralConfig):
     hidden: int = 50  # nodes of the global LSTM
     local_hidden: int = 5  # nodes of the local LSTM, whose output is the noise
     link: str = "identity"  # of the fixed effect: identity, exp, softplus
+    transform: str = "auto"  # log1p, none; auto is log1p where no value is below 0
     series_embedding: bool = True
     lags: tuple[int, ...] | None = ()  # not read
     rho: float = 0.0
@@ -66,6 +72,7 @@ class DeepFactorsConfig(NeuralConfig):
     def __post_init__(self) -> None:
         """Refuse effects and links that there are not."""
         super().__post_init__()
+        check_transform(self.transform)
         for name, known in (("random_effect", EFFECTS), ("link", LINKS)):
             if getattr(self, name) not in known:
                 raise ConfigError(
@@ -82,19 +89,34 @@ def _stretch(freq: str, number: int) -> Tensor:
 
 
 class StateSpace(nn.Module):
-    """A slope, a slow and a quick level, and a state for each place in each season, linear and normal.
+    """A slope, three levels, and two courses of each season, linear and normal.
 
-    Levels and seasons are x[t] = phi x[t - period] + noise, started in their stationary distribution,
-    so their covariance at steps s and t is a function of |s - t|. The slope does not change within a
-    window. Deviations and memories are the series' own.
+    Levels are slow, quick and smooth: the first two are x[t] = phi x[t - 1] + noise, the smooth one is so
+    in its increments too (Matern 3/2). A season has a state for each of its places, alike where places
+    are near each other; all of them fade together, slowly in one course and quickly in the other. All
+    start in their stationary distribution, so their covariance at steps s and t is a function of
+    |s - t|. The slope does not change within a window. Deviations, memories and widths are the series'
+    own.
     """
 
     def __init__(self, width: int, periods: tuple[int, ...], horizon: int) -> None:
         super().__init__()
-        self.periods, self.horizon = (1, 1, *periods), horizon
-        deviation = [0.05, 0.2, 0.1, *[0.1] * len(periods)]  # of the slope, over a horizon, first
-        memory = [10.0 * horizon, 4.0, *[6.0] * len(periods)]  # in steps, then in seasons
-        start = torch.tensor([*deviation, *memory]).log()
+        self.periods, self.horizon = periods, horizon
+        seasons = len(periods)
+        deviation = [
+            0.05,
+            0.2,
+            0.1,
+            0.1,
+            *[0.1] * 2 * seasons,
+        ]  # of the slope, over a horizon, first
+        memory = [10.0 * horizon, 4.0, 4.0]  # in steps, of the levels
+        memory += [
+            *[6.0] * seasons,
+            *[1.0] * seasons,
+        ]  # in seasons, of the slow and the quick courses
+        near = [*[1.0] * seasons, *[2.0] * seasons]  # places over which a course is alike
+        start = torch.tensor([*deviation, *memory, *near]).log()
         self.parts = nn.Linear(width, len(start))
         nn.init.zeros_(self.parts.weight)
         with torch.no_grad():
@@ -102,16 +124,25 @@ class StateSpace(nn.Module):
 
     def forward(self, static: Tensor, times: Tensor) -> Tensor:
         """Covariance of a window's steps, (batch, steps, steps), float64."""
-        lag = torch.arange(times.shape[1], device=static.device)
-        period = torch.tensor(self.periods, device=static.device)[:, None]
+        step = torch.arange(times.shape[1], device=static.device)
+        lag, courses = step.double(), 2 * len(self.periods)
         parts = self.parts(static).double().clamp(-9.0, 9.0).exp()[..., None]  # (batch, parts, 1)
-        slope, deviation, memory = torch.split(parts, [1, len(period), len(period)], 1)
+        slope, deviation, memory, near = torch.split(
+            parts, [1, 3 + courses, 3 + courses, courses], 1
+        )
         slope, deviation = slope.clamp(max=LARGEST), deviation.clamp(max=LARGEST)
-        fading = (-(lag / period) / memory).exp() * (lag % period == 0)
-        covariance = (deviation.square() * fading).sum(1)  # (batch, steps)
+        age = lag / memory[:, :3]  # (batch, 3, steps)
+        smooth = torch.log1p(age[:, 2:])
+        period = torch.tensor(2 * self.periods, device=static.device).double()[:, None]
+        turn = 2 * torch.pi / period  # (courses, 1)
+        apart = ((lag * turn).cos() - 1) / (1 - turn.cos()) / near.square()  # -1 a width next door
+        fading = torch.cat(
+            [-age[:, :2], smooth - age[:, 2:], apart - lag / period / memory[:, 3:]], 1
+        )
+        covariance = (deviation.square() * fading.exp()).sum(1)  # (batch, steps)
         ahead = lag - (len(lag) - self.horizon)  # steps from the cutoff
         ramp = slope * ahead / self.horizon  # (batch, 1, steps)
-        whole: Tensor = covariance[:, (lag[:, None] - lag).abs()] + ramp.mT * ramp
+        whole: Tensor = covariance[:, (step[:, None] - step).abs()] + ramp.mT * ramp
         return whole
 
 
@@ -209,11 +240,26 @@ class DeepFactorsNetwork(Network):
         observed = observed & ~torch.cat([window.past_censored, window.future_censored], 1)
         return observed & window.past_observed.any(1, keepdim=True)
 
+    def placed(self, values: Tensor, window: Window) -> Tensor:
+        """Values (batch, steps) on the scale of the model."""
+        if self.config.transform == "log1p":
+            return (values / window.scale).clamp(min=0).log1p()
+        return (values - window.level) / window.scale
+
+    def restored(self, x: Tensor, window: Window) -> Tensor:
+        """From the scale of the model to the user's units; x is (batch, ..., ...)."""
+        scale, level = window.scale[..., None], window.level[..., None]
+        if self.config.transform != "log1p":
+            return (x * scale + level).float()
+        highest = window.past_target.amax(1)[:, None, None] / scale  # (batch, 1, 1)
+        most = CEILING * highest.clamp(min=1.0)
+        return (torch.minimum(x.expm1(), most) * scale).float()
+
     def loss(self, window: Window) -> Tensor:
         """Negative log marginal likelihood of context and horizon together, for each step."""
         fixed, noise, covariance = self(window)
-        future = (window.future_target - window.level) / window.scale
-        target = torch.cat([self.scaled(window), future], 1)  # (batch, context + horizon)
+        whole = torch.cat([window.past_target, window.future_target], 1)
+        target = self.placed(whole, window)  # (batch, context + horizon)
         observed = self.judged(window)  # (batch, context + horizon)
         if covariance is None:
             square = torch.where(observed, (target - fixed) / noise, 0.0).square()
@@ -221,8 +267,8 @@ class DeepFactorsNetwork(Network):
             each = density_of(square, 2 * noise.log(), one, self.df)  # (batch, context + horizon)
             total = torch.where(observed, each, 0.0).sum()
         else:
-            whole = noisy(covariance, noise)
-            total = log_density(target - fixed, whole, observed, self.df).sum().to(fixed)
+            joint = noisy(covariance, noise)
+            total = log_density(target - fixed, joint, observed, self.df).sum().to(fixed)
         return -total / observed.sum().clamp(min=1)
 
     def predict(
@@ -237,28 +283,29 @@ class DeepFactorsNetwork(Network):
         if df is not None:
             df = df.double().expand(len(mean))  # (batch,)
         if covariance is not None:
-            error = self.scaled(window) - fixed[:, :context]
+            error = self.placed(window.past_target, window) - fixed[:, :context]
             observed = window.past_observed & ~window.past_censored
             move, joint, square = condition(error, noisy(covariance, noise), observed)
             mean = mean + move
             if df is not None:  # large errors in the context widen what follows; Shah et al., eq. 6
                 joint = joint * ((df - 2 + square) / (df - 2 + observed.sum(1)))[:, None, None]
                 df = df + observed.sum(1)
-        scores = torch.special.ndtri(levels.double())
+        even = (torch.arange(EVEN, device=mean.device).double() + 0.5) / EVEN
+        wanted = torch.cat([levels.double(), even])
+        scores = torch.special.ndtri(wanted)
         if df is not None:
-            wide = (len(mean), len(levels))
-            scores = student_t_quantile(levels.double().expand(wide), df[:, None].expand(wide))
-            scores = (scores * ((df - 2) / df).sqrt()[:, None])[:, None]  # (batch, 1, levels)
+            wide = (len(mean), len(wanted))
+            scores = student_t_quantile(wanted.expand(wide), df[:, None].expand(wide))
+            scores = (scores * ((df - 2) / df).sqrt()[:, None])[:, None]  # (batch, 1, wanted)
             half = (df / 2)[:, None, None].expand_as(shared).contiguous()
             gamma = torch._standard_gamma(half, generator=generator)
             shared = ((half - 1) / gamma).sqrt()  # of a path's size, (batch, paths, 1)
         deviation = joint.diagonal(dim1=-2, dim2=-1).clamp(min=1e-12).sqrt()
-        quantiles = mean[..., None] + deviation[..., None] * scores  # (batch, horizon, levels)
+        quantiles = self.restored(mean[..., None] + deviation[..., None] * scores, window)
         drawn = draw(torch.zeros_like(mean), joint, n_samples, generator)
-        paths = mean[:, None] + shared * drawn  # (batch, paths, horizon)
-        scale, level = window.scale[..., None], window.level[..., None]
-        restored = [x * scale + level for x in (quantiles, mean[..., None], paths)]
-        return restored[0].float(), restored[1][..., 0].float(), restored[2].float()
+        paths = self.restored(mean[:, None] + shared * drawn, window)  # (batch, paths, horizon)
+        asked = len(levels)
+        return quantiles[..., :asked], quantiles[..., asked:].mean(-1), paths
 
 
 def noisy(covariance: Tensor, noise: Tensor) -> Tensor:
@@ -290,7 +337,16 @@ class DeepFactors(NeuralForecaster):
         )
 
     def auto_context(self, panel: Panel) -> int:
-        return max(3 * self.horizon, super().auto_context(panel))
+        """Short, for a level that was left days ago holds forecasts back: it is part of the scale."""
+        season = min((p for p in panel.freq.periods if p > 1), default=1)
+        return max(min(3 * self.horizon, 168), self.horizon, 4 * season)
+
+    def _settle(self, panel: Panel) -> NeuralConfig:
+        config: Any = super()._settle(panel)
+        settled: NeuralConfig = replace(
+            config, transform=settled_transform(config.transform, panel)
+        )
+        return settled
 
     def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
         if config.likelihood not in ("auto", "normal", "student_t"):

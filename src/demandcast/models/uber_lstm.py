@@ -31,6 +31,7 @@ from demandcast.layers.decoder import StepDecoder
 from demandcast.layers.dropout import SequenceDropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
+from demandcast.layers.transform import check_transform, settled_transform
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
 from demandcast.panel.panel import Panel
@@ -62,8 +63,7 @@ class UberLSTMConfig(NeuralConfig):
     def __post_init__(self) -> None:
         """Refuse shares and transforms that are none."""
         super().__post_init__()
-        if self.transform not in ("auto", "log1p", "none"):
-            raise ConfigError(f"transform is {self.transform!r}; it is auto, log1p or none")
+        check_transform(self.transform)
         if not (0 <= self.pretrain < 1 and 0 <= self.finetune <= 1 and 0 <= self.dropout < 1):
             raise ConfigError(
                 f"pretrain={self.pretrain}, finetune={self.finetune} and dropout={self.dropout} are "
@@ -328,9 +328,7 @@ class UberLSTM(NeuralForecaster):
 
     def _settle(self, panel: Panel) -> NeuralConfig:
         config: Any = super()._settle(panel)
-        if config.transform == "auto":
-            negative = bool(np.isinf(panel.floors()).any())
-            config = replace(config, transform="none" if negative else "log1p")
+        config = replace(config, transform=settled_transform(config.transform, panel))
         if config.noise is None:
             middle, longest = int(np.median(panel.lengths)), int(panel.lengths.max())
             tenth = min(max(middle // 10, self.horizon), 28 * self.horizon, middle // 4)

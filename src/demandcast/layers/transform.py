@@ -1,0 +1,23 @@
+"""A logarithmic scale for networks whose errors grow with the level: log(1 + y / scale)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from demandcast.errors import ConfigError
+from demandcast.panel.panel import Panel
+
+TRANSFORMS = ("auto", "log1p", "none")
+
+
+def check_transform(name: str) -> None:
+    """Refuse a scale that there is not."""
+    if name not in TRANSFORMS:
+        raise ConfigError(f"transform is {name!r}; it is auto, log1p or none")
+
+
+def settled_transform(name: str, panel: Panel) -> str:
+    """What "auto" stands for: log1p where no value of the panel is below 0."""
+    if name != "auto":
+        return name
+    return "none" if bool(np.isinf(panel.floors()).any()) else "log1p"
