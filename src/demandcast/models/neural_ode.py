@@ -32,6 +32,7 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import DirectConfig, Network, NeuralForecaster
+from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window
 
@@ -43,6 +44,7 @@ GAIN = 15.0  # the weights of seasons learn so much faster than the networks'
 @dataclass(frozen=True, kw_only=True)
 class NeuralODEConfig(DirectConfig):
     batch_size: int | str = 64
+    learning_rate: float = 4e-3
     method: str = "rk4"  # solver; the fixed ones take one step a gap and one a step ahead
     adjoint: bool = False  # gradients by solving backwards: little memory, more calls, approximate
     rtol: float = 1e-3  # of the adaptive solvers
@@ -301,3 +303,9 @@ class NeuralODE(NeuralForecaster):
     samples_paths = True
     scaling = "standard"
     aliases: ClassVar[dict[str, str]] = {"rate": "learning_rate"}
+
+    def auto_context(self, panel: Panel) -> int:
+        """Three weeks of hours where less than one is forecast: for the seasons' mean, which reads all."""
+        season = max((p for p in panel.freq.periods if p <= 168), default=1)
+        floor = 3 * season if self.horizon < season else 0
+        return max(floor, super().auto_context(panel))
