@@ -36,10 +36,15 @@ def _long(
     return load
 
 
-def _wide(name: str, columns: str) -> Callable[[Path], dc.Panel]:
+def _wide(name: str, columns: str, known: str | None = None) -> Callable[[Path], dc.Panel]:
+    """A table of one column a series; other columns, known ahead, are shared by all of them."""
+
     def load(data: Path) -> dc.Panel:
-        frame = pl.read_parquet(data / f"{name}.parquet").select("ds", pl.col(columns))
-        return dc.read_panel(frame.unpivot(index="ds", variable_name="unique_id", value_name="y"))
+        frame = pl.read_parquet(data / f"{name}.parquet")
+        shared = frame.select(pl.col(known)).columns if known else []
+        frame = frame.select("ds", *shared, pl.col(columns))
+        long = frame.unpivot(index=["ds", *shared], variable_name="unique_id", value_name="y")
+        return dc.read_panel(long, known=shared)
 
     return load
 
@@ -103,6 +108,14 @@ TASKS = {
     "gefcom2012_load": Task(24, _wide("gefcom2012_load", "^zone.*$"), folds=28),
     "electricity_168h": Task(168, _wide("electricity_10clients_2014", "^client.*$"), folds=4),
     "gefcom2012_168h": Task(168, _wide("gefcom2012_load", "^zone.*$"), folds=4),
+    # the temperatures that came, as the competition gives them for its backcasts: forecasts of
+    # the weather that are never wrong
+    "gefcom2012_weather": Task(
+        24, _wide("gefcom2012_load", "^zone.*$", known="^temp.*$"), folds=28
+    ),
+    "gefcom2012_weather_168h": Task(
+        168, _wide("gefcom2012_load", "^zone.*$", known="^temp.*$"), folds=4
+    ),
     "rossmann_top100": Task(
         48,
         _long(
