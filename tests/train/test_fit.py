@@ -48,6 +48,20 @@ def fit(model: nn.Module, dataset: Dataset[Any], **hyper: Any) -> Any:
     return dc.train.fit(model, dataset, nn.functional.mse_loss, **hyper)
 
 
+def test_no_graph_outlives_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The running average is a number, not a sum that remembers all steps: that would fill the memory."""
+    averaged, lerp = list[Tensor](), torch._foreach_lerp_
+
+    def noting(own: list[Tensor], weights: list[Tensor], share: float) -> None:
+        lerp(own, weights, share)
+        averaged.extend(own)
+
+    monkeypatch.setattr(torch, "_foreach_lerp_", noting)
+    fit(net(), TensorDataset(*data()))
+    assert averaged
+    assert all(average.grad_fn is None for average in averaged)
+
+
 def test_an_epoch_is_one_pass_over_all_samples_in_an_order_of_its_own() -> None:
     items = Items(*data())
     log = fit(net(), items)
