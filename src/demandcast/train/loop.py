@@ -246,7 +246,8 @@ class _Run:
             fused=self.device.type in ("cpu", "cuda"),
         )
         self.draws = torch.Generator().manual_seed(training.seed)
-        bf16 = partial(torch.autocast, self.device.type, torch.bfloat16)
+        # no cache: weights cast once would stay as they were until the outermost autocast ends
+        bf16 = partial(torch.autocast, self.device.type, torch.bfloat16, cache_enabled=False)
         # in every step: autocast takes its time even where it is not enabled
         self.precision = bf16 if training.precision == "bf16" else nullcontext
         self.averaged = [p.detach().clone() for p in self.weights]
