@@ -214,7 +214,7 @@ class NeuralForecaster(Forecaster):
 
     def auto_context(self, panel: Panel) -> int:
         """Steps to read where the user does not say: two horizons, or the longest season up to 168."""
-        season = max((p for p in panel.freq.periods if p <= 168), default=1)
+        season = longest_season(panel)
         held = max((p for p in panel.freq.periods if p <= self.horizon), default=0)
         third = int(np.median(panel.lengths)) // 3
         floor = max(self.context_floor, self.seasons_floor * held)
@@ -565,6 +565,11 @@ class NeuralForecaster(Forecaster):
         if facts.get("training"):
             model.log = TrainingLog(**facts["training"])
         return model
+
+
+def longest_season(panel: Panel) -> int:
+    """Steps in the longest season that contexts are made for: a week of hours at most, 1 for none."""
+    return max((p for p in panel.freq.periods if p <= 168), default=1)
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,15 +4,16 @@ Wang, Smola, Maddix, Gasthaus, Foster, Januschowski, "Deep Factors for Forecasti
 arXiv:1905.12417; the Gaussian process of Maddix, Wang, Smola, "Deep Factors with Gaussian Processes
 for Forecasting", 2018, arXiv:1812.00098.
 
-    log(1 + z[i,t] / scale) = link(w[i] . g[t] + v[i] . x[i,t]) + r[i,t] + noise[i,t],   g = LSTM(calendar)
+    log(1 + z[i,t] / scale) = link(w[i] . g[t] + v[i] . x[i,t]) + r[i,t] + noise[i,t]
+    g = LSTM(calendar)
 
 Departs from the papers: the logarithm, which `transform="none"` leaves out and negative demand cannot
-have; the LSTM reads the calendar in stretches that begin at fixed stamps, each
-after a run-up, so that g is a function of the stamp alone and is computed once for each; covariates
-that a series has of its own are factors too, with loadings v; states of the linear state space lose
-their memory at a learned rate (a random walk is the limit), and the marginal likelihood that Kalman's
-filter gives is computed from the window's covariance matrix at once; beside its levels there is a smooth
-one, beside its seasons quick ones, for a hot day is more like yesterday than like the month; to the process's kernel two of
+have; the LSTM reads the calendar in stretches that begin at fixed stamps, each after a run-up, so that
+g is a function of the stamp alone and is computed once for each; covariates that a series has of its
+own are factors too, with loadings v; states of the linear state space lose their memory at a learned
+rate (a random walk is the limit), and the marginal likelihood that Kalman's filter gives is computed
+from the window's covariance matrix at once; beside its levels there is a smooth one, beside its seasons
+quick ones, for a hot day is more like yesterday than like the month; to the process's kernel two of
 time alone are added; the noise of all three comes from the local LSTM. Unless `likelihood="normal"` is
 said, steps are jointly Student-t, not normal, so that the size of a window's errors is learned from its
 context (Shah, Wilson, Ghahramani, "Student-t processes as alternatives to Gaussian processes", AISTATS

@@ -27,7 +27,7 @@ from demandcast.errors import ConfigError
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.lstm import LSTM
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
+from demandcast.models.base import Network, NeuralConfig, NeuralForecaster, longest_season
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window
@@ -202,7 +202,7 @@ class DeepAR(NeuralForecaster):
         return "mean_abs"
 
     def auto_context(self, panel: Panel) -> int:
-        season = max((p for p in panel.freq.periods if p <= 168), default=1)
+        season = longest_season(panel)
         return max(2 * self.horizon, season)
 
 

@@ -25,7 +25,7 @@ from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.lstm import LSTM
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
+from demandcast.models.base import Network, NeuralConfig, NeuralForecaster, longest_season
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window
@@ -303,7 +303,7 @@ class MQRNN(NeuralForecaster):
         return likelihoods.create("quantile")
 
     def auto_context(self, panel: Panel) -> int:
-        season = max((p for p in panel.freq.periods if p <= 168), default=1)
+        season = longest_season(panel)
         return max(2 * self.horizon, season)
 
 

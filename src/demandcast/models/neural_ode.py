@@ -31,7 +31,7 @@ from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import season_within
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import DirectConfig, Network, NeuralForecaster
+from demandcast.models.base import DirectConfig, Network, NeuralForecaster, longest_season
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window
@@ -306,6 +306,6 @@ class NeuralODE(NeuralForecaster):
 
     def auto_context(self, panel: Panel) -> int:
         """Three weeks of hours where less than one is forecast: for the seasons' mean, which reads all."""
-        season = max((p for p in panel.freq.periods if p <= 168), default=1)
+        season = longest_season(panel)
         floor = 3 * season if self.horizon < season else 0
         return max(floor, super().auto_context(panel))

@@ -31,7 +31,7 @@ LOADERS = ("auto", "resident", "streaming")
 MOST_WORKERS = 8
 PREFETCH = 4  # batches that each worker keeps ready
 AT_ONCE = 256, 1024  # samples that resident batches are gathered by, at first and at most
-GATHERED = 32 << 20  # bytes of them beyond which it stays at the first number
+GATHERED = 32 << 20  # bytes that more of them than the first number may take together
 ALIGNED = 16  # bytes: where tensors of a packed batch may begin
 SHARE = 0.5  # of the free memory of a device, at most, for resident arrays
 
