@@ -14,7 +14,6 @@ not run again. Where a task has several cutoffs, models are fitted at the first.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -29,7 +28,7 @@ if "cpu" in sys.argv:  # before anything takes hold of the clock
 
 import numpy as np
 import polars as pl
-from run import DECILES, commit, table
+from script import DECILES, arguments, commit, parse, publish
 from tasks import TASKS, Task
 
 import demandcast as dc
@@ -196,7 +195,7 @@ def run_peer(
     return row | json.loads((folder / f"{system}.json").read_text())
 
 
-def summary(rows: list[dict[str, Any]], budgets: set[float]) -> str:
+def summary(rows: list[dict[str, Any]], budgets: set[float]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """A table of the wQL ratios, and one of everything."""
     frame = pl.DataFrame(rows, infer_schema_length=None)
     frame = frame.filter(pl.col("budget").is_in(list(budgets)))
@@ -217,16 +216,11 @@ def summary(rows: list[dict[str, Any]], budgets: set[float]) -> str:
         for c in ("task", "system", "budget", *MEASURES, "ratio", "seconds", *LAST)
         if c in frame.columns
     ]
-    return (
-        f"{table(wide)}\n\n{table(frame.select(columns).sort('task', 'ratio', nulls_last=True))}\n"
-    )
+    return wide, frame.select(columns).sort("task", "ratio", nulls_last=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = arguments(__doc__)
     parser.add_argument("--tasks", default=",".join(CHOSEN))
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="names of single methods too")
     parser.add_argument("--budget", type=float, default=300, help="seconds")
@@ -242,11 +236,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--work", type=Path, default=Path("auto_work"), help="kept between runs")
     parser.add_argument("--again", action="store_true", help="run what was run")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    given = parse(parser)
     given.work.mkdir(parents=True, exist_ok=True)
     kept = given.work / "results.jsonl"
     lines = kept.read_text().splitlines() if kept.exists() else []
@@ -285,10 +275,10 @@ def main() -> None:
             with kept.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             told = {k: v for k, v in row.items() if k not in ("tried", "skipped")}
-            print(json.dumps(told), flush=True)
+            print(json.dumps(told), file=sys.stderr, flush=True)
     if rows:
-        text = summary([*rows.values()], {0.0, given.budget, given.limit or given.budget})
-        given.out.write_text(f"Commit {commit()}; {' '.join(sys.argv[1:])}\n\n{text}")
+        budgets = {0.0, given.budget, given.limit or given.budget}
+        publish(given, *summary([*rows.values()], budgets))
 
 
 if __name__ == "__main__":

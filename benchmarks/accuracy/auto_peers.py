@@ -10,6 +10,7 @@ fitted series by series, on every one.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -164,7 +165,15 @@ def mlforecast(folder: Path, task: dict[str, Any]) -> list[pd.DataFrame]:
 
 
 def main() -> None:
-    folder, system, budget = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("system")
+    parser.add_argument("budget", type=float, help="seconds")
+    parser.add_argument("clock", choices=("wall", "cpu"))
+    given = parser.parse_args()
+    folder, system, budget = given.folder, given.system, given.budget
     task = json.loads((folder / "task.json").read_text())
     began = time.perf_counter()
     if system.startswith("autogluon_"):

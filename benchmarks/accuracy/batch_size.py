@@ -9,12 +9,9 @@ python benchmarks/accuracy/batch_size.py --data ../shared/data --models dlinear 
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
 from typing import Any
 
-from run import DECILES
+from script import DECILES, arguments, integers, parse
 from tasks import TASKS
 
 import demandcast as dc
@@ -23,27 +20,20 @@ from demandcast.train.throughput.tune import RESIZED, resized
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = arguments(__doc__, seeds="0")
     parser.add_argument("--tasks", default="tourism_monthly,m4_hourly,walmart_weekly")
     parser.add_argument("--models", default="nhits")
     parser.add_argument("--factors", default="1,2,4")
-    parser.add_argument("--seeds", default="0")
     parser.add_argument("--times", type=int, default=4, help="the usual steps, all of them")
     parser.add_argument("--power", type=float, default=0.5, help="of the ratio, for the rate")
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    given = parse(parser)
     print("| task | model | seed | batch | steps | ratio to seasonal naive | fit seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in given.tasks.split(","):
         task = TASKS[name]
         panel = task.load(given.data)
         for model in given.models.split(","):
-            for seed in map(int, given.seeds.split(",")):
+            for seed in integers(given.seeds):
                 for factor in map(int, given.factors.split(",")):
                     made = _made(model, task.horizon, seed, given.times, factor, given.power)
                     board = dc.backtest(

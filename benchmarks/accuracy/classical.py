@@ -9,7 +9,6 @@ python benchmarks/accuracy/classical.py --data ../shared/data --peer-python ../p
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from run import DECILES, commit, table
+from script import DECILES, arguments, parse, publish
 from tasks import TASKS
 
 import demandcast as dc
@@ -105,18 +104,11 @@ def measure(task: str, data: Path, models: list[str], python: str | None) -> lis
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = arguments(__doc__)
     parser.add_argument("--tasks", default=",".join(PERIODS))
     parser.add_argument("--models", default="seasonal_naive,theta,optimised_theta,auto_theta,ets")
     parser.add_argument("--peer-python", default=sys.executable, help="a Python with statsforecast")
-    parser.add_argument("--out", type=Path, help="a Markdown file to write the table to")
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    given = parse(parser)
     python: str | None = given.peer_python
     if subprocess.run([python, "-c", "import statsforecast"], capture_output=True).returncode:
         print(
@@ -127,10 +119,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for task in given.tasks.split(","):
         rows += measure(task, given.data, given.models.split(","), python)
-    found = table(pl.DataFrame(rows))
-    print(found)
-    if given.out:
-        given.out.write_text(f"Commit {commit()}; {' '.join(sys.argv[1:])}\n\n{found}\n")
+    publish(given, pl.DataFrame(rows))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,8 @@ same place of the season lately, and the forecast of the same items with their h
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
-
 import numpy as np
-from run import DECILES, commit
+from script import DECILES, arguments, commit, parse
 from tasks import TASKS
 
 from demandcast import registry
@@ -24,17 +20,11 @@ CHOSEN = ("rossmann_top100", "stallion_monthly", "m5_daily_3000", "walmart_weekl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = arguments(__doc__)
     parser.add_argument("--tasks", default=",".join(CHOSEN))
     parser.add_argument("--rows", type=int, default=60_000, help="that trees learn from")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    given = parse(parser)
     print(f"Commit {commit()}; wQL of items without history, and their 80 % interval's share\n")
     print("| task | items | class mean | trees | both averaged | trees with the history |")
     print("| --- | --- | --- | --- | --- | --- |")

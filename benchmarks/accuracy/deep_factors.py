@@ -8,15 +8,13 @@ python benchmarks/accuracy/deep_factors.py --data ../shared/data --folds 12
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from run import DECILES, commit, table
+from script import DECILES, arguments, integers, parse, publish
 from tasks import TASKS
 
 import demandcast as dc
@@ -62,21 +60,10 @@ def last(panel: dc.Panel, steps: int) -> dc.Panel:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = arguments(__doc__, seeds="0", settings=True)
     parser.add_argument("--folds", type=int, default=12)
     parser.add_argument("--models", default=",".join(MODELS), help="of the table, by commas")
-    parser.add_argument("--seeds", default="0", help="by commas")
-    parser.add_argument(
-        "--set", action="append", default=[], help="name=value, for the models that have it"
-    )
-    parser.add_argument("--out", type=Path, help="a Markdown file to write the table to")
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    given = parse(parser)
     panel = TASKS["electricity_10clients_2014"].load(given.data)
     known = parts(panel, given.folds)
     truth = [panel.truncate(part.history_times(0)[-1]).future_target(HORIZON) for part in known]
@@ -86,7 +73,7 @@ def main() -> None:
     names = [MODELS[label][0] for label in chosen]
     for label in chosen:
         name, options = MODELS[label]
-        for seed in map(int, given.seeds.split(",")):
+        for seed in integers(given.seeds):
             hyper = hyperparameters(names, given.set, seed=seed)[name] | options
             began = time.perf_counter()
             found = []
@@ -107,10 +94,7 @@ def main() -> None:
                 }
             )
             print(rows[-1], file=sys.stderr, flush=True)
-    text = f"Commit {commit()}; {given.folds} folds {' '.join(given.set)}\n\n{table(pl.DataFrame(rows))}\n"
-    print(text)
-    if given.out:
-        given.out.write_text(text)
+    publish(given, pl.DataFrame(rows))
 
 
 if __name__ == "__main__":

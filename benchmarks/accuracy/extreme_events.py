@@ -13,18 +13,17 @@ python benchmarks/accuracy/extreme_events.py --seeds 0,1,2,3,4 --out benchmarks/
 
 from __future__ import annotations
 
-import argparse
+import sys
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from run import commit, table
+from script import arguments, integers, publish, table
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -218,32 +217,23 @@ def score(kind: str, seed: int, settings: dict[str, Any]) -> pl.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="by commas")
+    parser = arguments(__doc__, seeds="0,1,2,3,4")
     parser.add_argument("--kinds", default="shared,own", help="by commas")
     parser.add_argument("--set", action="append", default=[], help="name=number, of the memory")
-    parser.add_argument("--out", type=Path, help="a Markdown file to write the tables to")
     given = parser.parse_args()
     settings = {
         name: float(v) if "." in v else int(v) for name, v in (s.split("=") for s in given.set)
     }
     parts = []
     for kind in given.kinds.split(","):
-        for seed in map(int, given.seeds.split(",")):
+        for seed in integers(given.seeds):
             parts.append(score(kind, seed, settings))
-            print(table(parts[-1]), flush=True)
+            print(table(parts[-1]), file=sys.stderr, flush=True)
     rows = pl.concat(parts)
     means = rows.group_by("spikes", "model", maintain_order=True).agg(
         pl.col("f1").mean(), f1_deviation=pl.col("f1").std(), auc=pl.col("auc").mean()
     )
-    print(table(means))
-    if given.out:
-        given.out.write_text(
-            f"# Alarms of spikes\n\nCommit {commit()}, seeds {given.seeds}; written by `python "
-            f"benchmarks/accuracy/extreme_events.py`.\n\n{table(means)}\n\n{table(rows)}\n"
-        )
+    publish(given, means, rows)
 
 
 if __name__ == "__main__":

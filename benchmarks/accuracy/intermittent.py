@@ -1,6 +1,6 @@
 """Every local method on panels of slow movers, over all series and by class of demand.
 
-python benchmarks/accuracy/intermittent.py --data ../shared/data --out benchmarks/accuracy/intermittent.md
+python benchmarks/accuracy/intermittent.py --data ../shared/data
 
 One cutoff, the horizon of each task held out. `wql` is the mean over nine deciles; `q50` to `q99` the
 weighted quantile loss at one level; `reach_90` to `reach_99` the share of values up to that quantile,
@@ -10,7 +10,6 @@ cost of the mean, averaged over series. The all-zero forecast has wQL 1.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from run import commit, table
+from script import DECILES, arguments, parse, publish, table
 from tasks import TASKS
 
 import demandcast as dc
@@ -28,7 +27,6 @@ from demandcast.evaluate import counts, stock
 from demandcast.evaluate.metrics import mase, rmsse, wql
 from demandcast.panel.classes import CLASSES
 
-DECILES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 TAILS = [0.95, 0.99]
 LEVELS = [*DECILES, *TAILS]
 SINGLE = [0.5, 0.8, 0.9, 0.95, 0.99]
@@ -95,32 +93,21 @@ def score(name: str, models: list[str], data: Path) -> tuple[pl.DataFrame, pl.Da
                 else None
             )
         by_class.append(each)
-        print(table(pl.DataFrame(rows[-1:])).splitlines()[-1], flush=True)
+        print(table(pl.DataFrame(rows[-1:])).splitlines()[-1], file=sys.stderr, flush=True)
     return pl.DataFrame(rows).sort("wql"), pl.DataFrame(by_class).sort(
         pl.Series([r["wql"] for r in rows])
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = arguments(__doc__)
     parser.add_argument("--panels", default=",".join(PANELS))
     parser.add_argument("--models", default=",".join(local.names()))
-    parser.add_argument("--out", type=Path, help="a Markdown file to write the tables to")
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
-    parts = []
+    given = parse(parser)
+    parts: list[pl.DataFrame] = []
     for name in given.panels.split(","):
-        for part in score(name, given.models.split(","), given.data):
-            parts.append(table(part))
-            print(parts[-1], flush=True)
-    text = f"Commit {commit()}; {' '.join(sys.argv[1:])}\n\n" + "\n\n".join(parts) + "\n"
-    if given.out:
-        given.out.write_text(text)
+        parts += score(name, given.models.split(","), given.data)
+    publish(given, *parts)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ python benchmarks/accuracy/likelihoods.py --data ../shared/data --out benchmarks
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from run import DECILES, commit, table
+from script import DECILES, arguments, parse, publish, table
 from tasks import TASKS
 
 import demandcast as dc
@@ -43,30 +42,20 @@ def score(task: str, model: str, likelihood: str, data: Path, seed: int) -> pl.D
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = arguments(__doc__)
     parser.add_argument("--tasks", default="carparts_monthly,m5_daily,tourism_monthly")
     parser.add_argument("--likelihoods", default=",".join(likelihoods.names()))
     parser.add_argument("--model", default="nhits")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="a Markdown file to write the table to")
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    given = parse(parser)
     rows = []
     for task in given.tasks.split(","):
         for likelihood in given.likelihoods.split(","):
             row = score(task, given.model, likelihood, given.data, given.seed)
             if row is not None:
                 rows.append(row)
-                print(table(row).splitlines()[-1], flush=True)
-    text = f"Commit {commit()}; {given.model}, seed {given.seed}\n\n{table(pl.concat(rows))}\n"
-    print(text)
-    if given.out:
-        given.out.write_text(text)
+                print(table(row).splitlines()[-1], file=sys.stderr, flush=True)
+    publish(given, pl.concat(rows))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ python benchmarks/accuracy/lstnet_protocol.py --data ../shared/data --seeds 0,1,
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from run import commit, table
+from script import arguments, integers, parse, publish
 
 import demandcast as dc
 from demandcast import registry
@@ -123,35 +122,18 @@ def summary(found: pl.DataFrame) -> pl.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="by commas")
+    parser = arguments(__doc__, seeds="0,1,2,3,4", settings=True)
     parser.add_argument("--models", default=";".join(CONFIGS), help="of the table, by semicolons")
     parser.add_argument("--horizons", default="3,6,12,24", help="by commas")
     parser.add_argument("--part", choices=("test", "validation"), default="test")
-    parser.add_argument("--set", action="append", default=[], help="name=value, for every model")
-    parser.add_argument("--out", type=Path, help="a Markdown file to write the table to")
-    given = parser.parse_args()
-    if not (given.data / "exchange_rate.parquet").exists():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    given = parse(parser, "exchange_rate.parquet")
     panel, rows = load(given.data), []
     for label in ("last value", *filter(None, given.models.split(";"))):
         for horizon in map(int, given.horizons.split(",")):
-            for seed in map(int, given.seeds.split(",")) if label != "last value" else (0,):
+            for seed in integers(given.seeds) if label != "last value" else (0,):
                 rows.append(measure(label, horizon, seed, panel, given.part, given.set))
-                print(rows[-1], flush=True)
-    found = pl.DataFrame(rows)
-    text = (
-        f"# LSTNet's protocol on exchange rates\n\nCommit {commit()}, seeds {given.seeds}, "
-        f"{given.part} rows; written by `python benchmarks/accuracy/lstnet_protocol.py`. Means over "
-        f"seeds, in brackets the least and most.\n\n{table(summary(found))}\n"
-    )
-    print(text)
-    if given.out:
-        given.out.write_text(text)
+                print(rows[-1], file=sys.stderr, flush=True)
+    publish(given, summary(pl.DataFrame(rows)))
 
 
 if __name__ == "__main__":

@@ -9,16 +9,14 @@ python benchmarks/accuracy/neural_ode.py --data ../shared/data --seeds 0,1,2
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from run import DECILES, commit, table
+from script import DECILES, arguments, integers, parse, publish
 
 import demandcast as dc
 from demandcast import registry
@@ -66,36 +64,22 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--seeds", default="0,1,2", help="by commas")
+    parser = arguments(__doc__, seeds="0,1,2", settings=True)
     parser.add_argument("--runs", default=",".join(f"{m}:{g}" for m, g in RUNS), help="model:panel")
-    parser.add_argument(
-        "--set", action="append", default=[], help="name=value, of all models that are run"
-    )
-    parser.add_argument("--out", type=Path, help="a Markdown file to write the table to")
-    given = parser.parse_args()
-    source = given.data / "ld_mt200_hourly.parquet"
-    if not source.exists():
-        print(f"skipped: no {source}; name its folder with --data", file=sys.stderr)
-        return
-    whole = dc.read_panel(pl.read_parquet(source))
+    given = parse(parser, "ld_mt200_hourly.parquet")
+    whole = dc.read_panel(pl.read_parquet(given.data / "ld_mt200_hourly.parquet"))
     panels = gaps(whole)
     rows = []
     for run in given.runs.split(","):
         name, history = run.split(":")
-        for seed in map(int, given.seeds.split(",")):
+        for seed in integers(given.seeds):
             settings = hyperparameters([name], given.set, seed=seed)[name]
             found = measure(name, panels[history], whole, settings)
             rows.append({"model": name, "history": history, "seed": seed} | found)
-            print(table(pl.DataFrame(rows[-1:])), flush=True)
+            print(rows[-1], file=sys.stderr, flush=True)
             if name == "seasonal_naive":
                 break
-    text = f"Commit {commit()}; {' '.join(sys.argv[1:])}\n\n{table(pl.DataFrame(rows))}\n"
-    if given.out:
-        given.out.write_text(text)
+    publish(given, pl.DataFrame(rows))
 
 
 if __name__ == "__main__":

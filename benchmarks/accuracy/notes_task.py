@@ -10,16 +10,13 @@ python benchmarks/accuracy/notes_task.py --data ../shared/data --seeds 0,1,2
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from run import commit, table
+from script import arguments, integers, parse, publish
 
 import demandcast as dc
 from demandcast import registry
@@ -77,28 +74,19 @@ def _medians(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--seeds", default="0,1,2", help="by commas")
-    parser.add_argument("--out", type=Path, help="a Markdown file to write the table to")
-    given = parser.parse_args()
+    parser = arguments(__doc__, seeds="0,1,2")
+    parser.add_argument("--models", default="seasonal_naive,deepar,mqrnn", help="by commas")
+    given = parse(parser, "ld_mt200_hourly.parquet")
     source = given.data / "ld_mt200_hourly.parquet"
-    if not source.exists():
-        print(f"skipped: no {source}; name its folder with --data", file=sys.stderr)
-        return
     span = pl.col("ds").is_between(datetime(2014, 1, 1), datetime(2014, 3, 1, 23))
     panel = dc.read_panel(pl.read_parquet(source).filter(span))
-    rows = [measure(m, panel, seed) for m in MODELS for seed in map(int, given.seeds.split(","))]
+    chosen = [m for m in MODELS if m.strip() in given.models.split(",")]
+    rows = [measure(m, panel, seed) for m in chosen for seed in integers(given.seeds)]
     found = pl.DataFrame(rows)
     means = found.group_by("model", "horizon", maintain_order=True).agg(
         pl.col("mape", "rolling_nd", "fit_seconds").mean()
     )
-    text = f"Commit {commit()}; seeds {given.seeds}\n\n{table(means)}\n\n{table(found)}\n"
-    print(text)
-    if given.out:
-        given.out.write_text(text)
+    publish(given, means, found)
 
 
 if __name__ == "__main__":

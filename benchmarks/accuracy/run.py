@@ -5,20 +5,18 @@ python benchmarks/accuracy/run.py --data ../shared/data --tasks tourism_monthly,
 
 from __future__ import annotations
 
-import argparse
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
+from script import DECILES, arguments, integers, parse, publish, table
 from tasks import TASKS
 
 import demandcast as dc
 from demandcast import registry
 from demandcast.cli.options import hyperparameters
 
-DECILES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 COLUMNS = [
     "wql",
     "vs_seasonal_naive",
@@ -63,50 +61,18 @@ def means(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.group_by("model").agg(geometric_mean=ratio).sort("geometric_mean")
 
 
-def table(rows: pl.DataFrame) -> str:
-    """Markdown, figures to four digits."""
-    lines = ["| " + " | ".join(rows.columns) + " |", "|" + " --- |" * rows.width]
-    for row in rows.iter_rows():
-        cells = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in row]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def commit() -> str:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
-    return found.stdout.strip() or "no commit"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = arguments(__doc__, seeds="0", settings=True)
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--models", default="deepar,mqrnn,mqcnn,last_value")
-    parser.add_argument("--seeds", default="0", help="by commas")
-    parser.add_argument(
-        "--set", action="append", default=[], help="name=value, for the models that have it"
-    )
-    parser.add_argument("--out", type=Path, help="a Markdown file to write the table to")
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    given = parse(parser)
     tables = []
     for name in given.tasks.split(","):
-        for seed in map(int, given.seeds.split(",")):
+        for seed in integers(given.seeds):
             tables.append(score(name, given.models.split(","), given.data, seed, given.set))
-            print(table(tables[-1]), flush=True)
+            print(table(tables[-1]), file=sys.stderr, flush=True)
     rows = pl.concat(tables)
-    text = f"Commit {commit()}; {' '.join(sys.argv[1:])}\n\n{table(rows)}\n"
-    if len(tables) > 1:
-        print(table(means(rows)))
-        text += f"\n{table(means(rows))}\n"
-    if given.out:
-        given.out.write_text(text)
+    publish(given, rows, *([means(rows)] if len(tables) > 1 else []))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ the held-out stretch, for each customer and step.
 The interval score is its width, and 2 / .1 times how far outside the truth lies, in units of each
 customer's mean; lower is better.
 
-python benchmarks/accuracy/uber.py --data ../shared/data --seeds 0,1,2 --out benchmarks/accuracy/uber.md
+python benchmarks/accuracy/uber.py --data ../shared/data --seeds 0,1,2
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from run import commit, table
+from script import arguments, integers, parse, publish, table
 
 import demandcast as dc
 from demandcast.models.uber_lstm import UberLSTM, UberLSTMNetwork
@@ -119,32 +118,19 @@ def score(panel: dc.Panel, horizon: int, label: str, seed: int) -> list[tuple[An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--seeds", default="0", help="by commas")
-    parser.add_argument("--out", type=Path, help="a Markdown file to write the table to")
-    given = parser.parse_args()
-    if not (given.data / f"{NAME}.parquet").exists():
-        print(f"skipped: no {NAME} in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    parser = arguments(__doc__, seeds="0")
+    given = parse(parser, f"{NAME}.parquet")
     rows: list[tuple[Any, ...]] = []
     columns = ["forecast", "seed", "interval", "coverage_90", "interval_score", "width"]
-    for seed in map(int, given.seeds.split(",")):
+    for seed in integers(given.seeds):
         rows += score(load(given.data, "1h"), 24, "hours", seed)
         rows += score(load(given.data, "1d"), 1, "days", seed)
-        print(table(pl.DataFrame(rows, schema=columns, orient="row")), flush=True)
+        print(table(pl.DataFrame(rows, schema=columns, orient="row")), file=sys.stderr, flush=True)
     frame = pl.DataFrame(rows, schema=columns, orient="row")
     means = frame.group_by("forecast", "interval", maintain_order=True).agg(
         pl.col("coverage_90", "interval_score", "width").mean()
     )
-    print(table(means))
-    if given.out:
-        given.out.write_text(
-            f"# Intervals of uber_lstm\n\nCommit {commit()}, seeds {given.seeds}, {FOLDS} cutoffs; written by "
-            f"`python benchmarks/accuracy/uber.py`.\n\n{table(means)}\n\n{table(frame)}\n"
-        )
+    publish(given, means, frame)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python benchmarks/pretrain/ship.py pretrained/weights.safetensors
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +17,11 @@ from evaluate import weights
 
 
 def main() -> None:
-    read = [weights(Path(file)) for file in sys.argv[1:]]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("files", type=Path, nargs="+", help="that train.py wrote")
+    read = [weights(file) for file in parser.parse_args().files]
     shapes = [asdict(network.shape) for network in read]
     assert all(shape == shapes[0] for shape in shapes), (
         "the files are of networks of several shapes"

@@ -22,10 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from bare_loop import BATCH, CONTEXT, HORIZON, PATHS, SERIES, hourly_panel
+from bare_loop import CONTEXT, HORIZON, PATHS, SERIES, hourly_panel
 
 import demandcast as dc
 from demandcast.train.allocator import keep_heap
+
+BATCH = 64  # windows
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
