@@ -85,9 +85,10 @@ def measure(task: str, data: Path, models: list[str], python: str | None) -> lis
     actual = known.future_target(horizon)
     rows: list[dict[str, Any]] = []
 
-    def add(label: str, period: int, forecast: Forecast, seconds: float) -> None:
+    def add(by: str, name: str, period: int, forecast: Forecast, seconds: float) -> None:
         found = scores(forecast, actual, known)
-        row = {"task": task, "period": period, "model": label, **{c: found[c] for c in COLUMNS}}
+        row = {"task": task, "period": period, "model": name, "by": by}
+        row |= {c: found[c] for c in COLUMNS}
         rows.append(row | {"series_per_second": known.n_series / seconds})
         print(rows[-1], file=sys.stderr, flush=True)
 
@@ -96,10 +97,14 @@ def measure(task: str, data: Path, models: list[str], python: str | None) -> lis
             ours = registry.create(name, horizon=horizon, period=period)
             began = time.perf_counter()
             forecast = ours.fit(known).predict(known, levels=DECILES)
-            add(name, period, forecast, time.perf_counter() - began)
+            add("ours", name, period, forecast, time.perf_counter() - began)
             if python and name in PEERS:
-                label = f"statsforecast {PEERS[name]}"
-                add(label, period, *peer(python, known, PEERS[name], period, horizon))
+                add(
+                    "statsforecast",
+                    name,
+                    period,
+                    *peer(python, known, PEERS[name], period, horizon),
+                )
     return rows
 
 

@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("test", "validation"), default="test")
     given = parse(parser, "exchange_rate.parquet")
     panel, rows = load(given.data), []
-    for label in ("last value", *filter(None, given.models.split(";"))):
+    for label in ("last value", *(m for m in given.models.split(";") if m in CONFIGS)):
         for horizon in map(int, given.horizons.split(",")):
             for seed in integers(given.seeds) if label != "last value" else (0,):
                 rows.append(measure(label, horizon, seed, panel, given.part, given.set))

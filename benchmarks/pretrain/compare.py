@@ -9,7 +9,6 @@ distance from the median over its mean).
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
+from script import arguments, parse
 from tasks import TASKS
 
 from demandcast.synthetic import draw
@@ -65,11 +65,7 @@ def show(name: str, y: np.ndarray, period: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    given = parser.parse_args()
+    given = parse(arguments(__doc__))
     g = torch.Generator().manual_seed(5)
     drawn = [draw(g, 1000, 256 + 32, horizon=32, covariates=c) for c in (True, False)]
     for period in (24, 7, 52, 12):

@@ -13,20 +13,20 @@ come, and only so is what was said to be compared with what came (`demandcast.ev
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
+from script import DECILES, arguments, parse, publish
 from tasks import TASKS, Task
 
 from demandcast import registry
@@ -42,10 +42,10 @@ PUBLIC = (
     "m5_daily_3000", "tourism_monthly", "m3_monthly", "m4_weekly", "m4_hourly", "electricity_10clients_2014",
     "gefcom2012_load",
 )  # fmt: skip
-DECILES = tuple(round(0.1 * i, 1) for i in range(1, 10))
 EDGES = ((0.1, 0.9), (0.05, 0.95), (0.025, 0.975), (0.005, 0.995))
 LEVELS = tuple(sorted({*DECILES, *(level for pair in EDGES for level in pair)}))
 FINE = tuple((i + 0.5) / 200 for i in range(200))  # what a distribution is read from
+HELD = (80, 90, 95, 99)  # percent of values within EDGES
 REACHED = (0.9, 0.95, 0.99)
 LONGEST = 2048  # steps that fracast reads
 FEWEST = 8  # values that it wants
@@ -160,31 +160,19 @@ def cuts(task: Task, *, last: bool) -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = arguments(__doc__)
     parser.add_argument("--tasks", default=",".join(PUBLIC))
     parser.add_argument("--weights", nargs="*", default=["shipped"], help="files, or shipped")
     parser.add_argument("--last", action="store_true", help="as benchmarks/accuracy/run.py does")
     parser.add_argument("--blind", action="store_true", help="also without covariates")
     parser.add_argument("--most", type=int, default=400, help="series of a task")
     parser.add_argument("--peer-python", help="a Python that has fracast")
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    given = parse(parser)
     models = [Naive(), *([Fracast(given.peer_python)] if given.peer_python else [])]
     for file in given.weights:
         models += [Ours(file, blind=blind) for blind in ([False, True] if given.blind else [False])]
-    print(
-        "| task |", " | ".join(f"{model.name}: wQL, ratio, 80 90 95 99 %" for model in models), "|"
-    )
-    print("| --- |" + " --- |" * len(models))
-    names = given.tasks.split(",")
-    logs = np.zeros(len(models))
-    for name in names:
-        began = time.perf_counter()
+    rows: list[dict[str, Any]] = []
+    for name in given.tasks.split(","):
         panel = TASKS[name].load(given.data)
         if panel.n_series > given.most:
             rng = np.random.default_rng(1)
@@ -198,15 +186,23 @@ def main() -> None:
                 if isinstance(model, Ours):
                     even[i] += lots(model.fine, known, TASKS[name].horizon)
         wql, within = total[:, 0] / total[:, 1], total[:, 3:] / total[:, 2:3]
-        logs += np.log(wql / wql[0]) / len(names)
-        cells = [
-            f"{a:.4f} {a / wql[0]:.3f} {' '.join(f'{c:.2f}' for c in row)}"
-            + (f" / {' '.join(f'{c:.3f}' for c in lot)}" if lot.any() else "")
-            for a, row, lot in zip(wql, within, even / total[:, 2:3], strict=True)
-        ]
-        seconds = time.perf_counter() - began
-        print(f"| {name} |", " | ".join(cells), "|", f"{seconds:.0f} s", flush=True)
-    print("| geometric mean |", " | ".join(f"{math.exp(v):.4f}" for v in logs), "|")
+        reached = even / total[:, 2:3]  # the share up to each of REACHED, and within each interval
+        for i, model in enumerate(models):
+            row = {
+                "task": name,
+                "model": model.name,
+                "wql": wql[i],
+                "vs_seasonal_naive": wql[i] / wql[0],
+            }
+            row |= {f"within_{held}": share for held, share in zip(HELD, within[i], strict=True)}
+            shares = reached[i] if reached[i].any() else [None] * reached.shape[1]
+            labels = [*(f"reach_{held}" for held in HELD[1:]), *(f"lot_{held}" for held in HELD)]
+            rows.append(row | dict(zip(labels, shares, strict=True)))
+            print(rows[-1], file=sys.stderr, flush=True)
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    ratio = pl.col("vs_seasonal_naive").log().mean().exp()
+    means = frame.group_by("model", maintain_order=True).agg(geometric_mean=ratio)
+    publish(given, frame, means)
 
 
 if __name__ == "__main__":

@@ -5,29 +5,19 @@ python benchmarks/pretrain/fine_tune.py --data ../shared/data --tasks walmart_we
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
-
 import torch
 
 from demandcast.models.zero_shot import ZeroShot
 from demandcast.pretrained.network import ZeroShotNetwork
-from evaluate import LEVELS, TASKS, sums
+from evaluate import LEVELS, TASKS, arguments, parse, sums
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = arguments(__doc__)
     parser.add_argument("--tasks", default="walmart_weekly,m5_daily_3000")
     parser.add_argument("--budget", default="2m")
     parser.add_argument("--rate", type=float, default=5e-4)
-    given = parser.parse_args()
-    if not given.data.is_dir():
-        print(f"skipped: no data in {given.data}; name its folder with --data", file=sys.stderr)
-        return
+    given = parse(parser)
     for name in given.tasks.split(","):
         task = TASKS[name]
         known = task.load(given.data).drop_last(task.horizon)

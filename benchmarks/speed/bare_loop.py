@@ -132,7 +132,8 @@ def main() -> None:
     print(
         f"commit {commit.stdout.strip()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
     )
-    print(f"context {CONTEXT}, horizon {HORIZON}, {SERIES} series; windows/s, paths/s")
+    print(f"context {CONTEXT}, horizon {HORIZON}, {SERIES} series; windows/s, paths/s\n")
+    print("| network | batch | ours | bare | ratio |\n| --- | --- | --- | --- | --- |")
     for batch in map(int, given.batches.split(",")):
         common = {"context": CONTEXT, "batch_size": batch, "max_steps": given.steps, "seed": 0}
         common["devices"] = given.devices
@@ -143,22 +144,21 @@ def main() -> None:
                 (train_ours(model, panel), train_bare(model, panel, given.steps))
                 for _ in range(given.rounds)
             ]
-            _say(f"{name} training, batch {batch}", pairs)
+            _say(name, batch, pairs)
     if "deepar" not in given.models.split(","):
         return
     model = registry.create("deepar", horizon=HORIZON, **common)
     train_ours(model, panel)
     sample_ours(model, panel), sample_bare(model, panel)
-    _say(
-        "deepar sampling",
-        [(sample_ours(model, panel), sample_bare(model, panel)) for _ in range(given.rounds)],
-    )
+    pairs = [(sample_ours(model, panel), sample_bare(model, panel)) for _ in range(given.rounds)]
+    _say("deepar sampling", batch, pairs)
 
 
-def _say(what: str, pairs: list[tuple[float, float]]) -> None:
+def _say(network: str, batch: int, pairs: list[tuple[float, float]]) -> None:
+    """Print a row: medians of both, and of their ratio within an alternation."""
     ours, bare = (statistics.median(p[i] for p in pairs) for i in (0, 1))
     ratio = statistics.median(a / b for a, b in pairs)
-    print(f"{what:30} ours {ours:9,.0f}   bare {bare:9,.0f}   ratio {ratio:.2f}", flush=True)
+    print(f"| {network} | {batch} | {ours:,.0f} | {bare:,.0f} | {ratio:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
