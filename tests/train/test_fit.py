@@ -239,3 +239,41 @@ def test_digits_are_read() -> None:
     with torch.no_grad():
         found = mlp(x_test.flatten(1).float() / 255).argmax(1)
     assert (found == y_test).float().mean() > 0.93
+
+
+class NoBf16(nn.Linear):
+    """A network that runs in float32 only, as an LSTM does on a CPU without AVX-512."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("could not create a primitive descriptor. Run with ONEDNN_VERBOSE")
+        return super().forward(x)
+
+
+def test_bf16_where_it_does_not_run() -> None:
+    points = TensorDataset(torch.ones(16, 1), torch.ones(16, 1))
+    how: dict[str, Any] = {"epochs": 2, "device": "cpu", "progress": False}
+    net = NoBf16(1, 1)
+    before = net.weight.clone()
+    with pytest.raises(ConfigError, match=r"could not create a primitive descriptor.*float32"):
+        dc.train.fit(net, points, nn.functional.mse_loss, precision="bf16", **how)
+    assert torch.equal(net.weight, before)
+    log = dc.train.fit(net, points, nn.functional.mse_loss, precision="auto", **how)
+    assert any(
+        note
+        == "precision=float32: bf16 does not run here (could not create a primitive descriptor)"
+        for note in log.notes
+    )
+
+
+def test_an_error_in_any_precision_is_the_networks_own() -> None:
+    points = TensorDataset(torch.ones(16, 2), torch.ones(16, 1))
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        dc.train.fit(
+            nn.Linear(1, 1),
+            points,
+            nn.functional.mse_loss,
+            precision="bf16",
+            device="cpu",
+            progress=False,
+        )

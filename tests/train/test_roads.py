@@ -175,10 +175,37 @@ def test_what_is_no_road_is_refused(hyper: dict[str, Any], said: str) -> None:
         registry.create("nlinear", **SMALL, **hyper)
 
 
-@pytest.mark.parametrize("name", ["nhits", "deepar", "tft"])
-def test_bf16_learns_what_float32_learns(name: str, panel: Panel) -> None:
+def lstm_takes_bf16() -> bool:
+    """Whether this CPU has bfloat16 LSTM kernels; oneDNN's need AVX-512."""
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.nn.LSTM(2, 2)(torch.ones(1, 1, 2))[0].sum().backward()
+    except RuntimeError:
+        return False
+    return True
+
+
+LSTMS = ("deepar", "mqrnn", "deep_factors", "uber_lstm")  # whose LSTM reads float32
+
+
+@pytest.mark.parametrize("name", ["nhits", "tft", *LSTMS])
+def test_bf16_learns_what_float32_learns_or_is_refused(name: str, panel: Panel) -> None:
     hyper: dict[str, Any] = {"max_steps": 40, "dropout": 0.0, "average": 0.0}
+    if name in LSTMS and not lstm_takes_bf16():
+        with pytest.raises(ConfigError, match=r"precision='bf16' does not run .* cpu .*'auto'"):
+            fitted(name, panel, precision="bf16", **hyper)
+        return
     exact, rough = (fitted(name, panel, precision=p, **hyper) for p in ("float32", "bf16"))
     assert not alike(exact, rough)
     assert all(value.dtype != torch.bfloat16 for value in numbers(rough))
     assert rough.log.losses[-1][1] == pytest.approx(exact.log.losses[-1][1], rel=0.05)
+
+
+@pytest.mark.parametrize("name", LSTMS)
+def test_auto_precision_trains_on_every_cpu(name: str, panel: Panel) -> None:
+    chosen = fitted(name, panel, precision="auto")
+    if lstm_takes_bf16():
+        return
+    assert chosen.settled.precision == "float32"
+    assert any("bf16 does not run here" in note for note in chosen.log.notes)
+    assert alike(chosen, fitted(name, panel, precision="float32"))

@@ -31,6 +31,7 @@ from demandcast.train.throughput.tune import (
     AUTO,
     RESIZED,
     left_open,
+    require_bf16,
     tune,
     tune_workers,
     usual,
@@ -219,19 +220,26 @@ def settled(
         network, loss_of, some: As of `examined`; the network comes out as it went in.
         checkpoint: Of the run to go on with, whose choices are taken again; None for a new one.
         group: Processes that train together, of which the first tries and chooses.
+
+    Raises:
+        ConfigError: The network does not train in the precision asked for on its device.
     """
     names = left_open(asked)
+    subject = Subject(
+        network=network, loss_of=loss_of, draw=some, batch=training.batch, clip=training.clip,
+        seed=training.seed, windows=count,
+    )  # fmt: skip
+    if training.precision == "bf16":
+        require_bf16(subject)
     if not names:
         return training, []
     if group.rank:
         return replace(training, **group.same(None)), []
     kept = None if checkpoint is None else settings_kept(Path(checkpoint))
     if kept is not None:
+        if kept["precision"] == "bf16":  # chosen on a machine where it ran
+            require_bf16(subject)
         return replace(training, **group.same({k: kept[k] for k in (*names, *RESIZED)})), []
-    subject = Subject(
-        network=network, loss_of=loss_of, draw=some, batch=training.batch, clip=training.clip,
-        seed=training.seed, windows=count,
-    )  # fmt: skip
     began = time.perf_counter()
     training, chosen = tune(subject, training, names)
     took = f"choosing took {time.perf_counter() - began:.1f} s"

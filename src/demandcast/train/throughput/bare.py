@@ -125,6 +125,11 @@ class Bare:
             self.optimiser.step()
         return loss.detach()
 
+    def probe(self) -> None:
+        """Run a step on a fresh batch to its end."""
+        self.step(self.batch())
+        self.wait()
+
     def seconds(self, batch: Any, **how: Any) -> float:
         """Median seconds of a step on a batch at hand; arguments as of `times`."""
         return statistics.median(self.times(batch, **how))

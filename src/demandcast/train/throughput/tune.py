@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from demandcast.errors import ConfigError
 from demandcast.train.device import out_of_memory
 from demandcast.train.roads import Road
 from demandcast.train.throughput import machine
@@ -29,6 +30,7 @@ NEAR = 0.93  # of the best windows/s: the smallest batch that reaches it is take
 WORTH = 1.08  # times: what another thread, or bfloat16, has to gain
 LEARN = 20  # steps that bfloat16 is compared over
 HURT = 0.02  # of the loss in float32 that it may lose by them
+PROBE = 8  # samples of the step that shows whether bfloat16 runs at all
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,9 @@ def _precision(subject: Subject, settings: Any, seconds: float) -> Chosen:
     trials = {
         name: replace(subject, batch=settings.batch, precision=name) for name in ("float32", "bf16")
     }
+    reason = bf16_failure(trials["bf16"])
+    if reason is not None:
+        return Chosen("precision", "float32", f"bf16 does not run here ({reason})")
     spent = {}
     for name, trial in trials.items():
         bare = Bare(trial)
@@ -252,6 +257,39 @@ def _precision(subject: Subject, settings: Any, seconds: float) -> Chosen:
     told += f", loss {losses['bf16']:.4g} beside {losses['float32']:.4g} after {LEARN} steps"
     worse = losses["bf16"] - losses["float32"] > HURT * abs(losses["float32"])
     return Chosen("precision", "float32" if worse else "bf16", told)
+
+
+def bf16_failure(subject: Subject) -> str | None:
+    """Return the error of a small bfloat16 step; None if it runs.
+
+    oneDNN has no bfloat16 LSTM for CPUs without AVX-512, so this depends on the network and the device.
+    An error that float32 raises as well is not about the precision, and is raised.
+    """
+    with unchanged(subject.network):
+        try:
+            Bare(replace(subject, batch=min(subject.batch, PROBE), precision="bf16")).probe()
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            reason = str(error).partition("\n")[0].partition(". ")[0]
+        else:
+            return None
+        Bare(replace(subject, batch=min(subject.batch, PROBE), precision="float32")).probe()
+    return reason
+
+
+def require_bf16(subject: Subject) -> None:
+    """Check that the network trains in bfloat16 on its device.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    reason = bf16_failure(subject)
+    if reason is not None:
+        raise ConfigError(
+            f"precision='bf16' does not run for this network on this {subject.device.type} ({reason}); "
+            "use precision='float32', or 'auto', which takes bf16 only where it runs and is faster"
+        )
 
 
 def _learned(subject: Subject, rate: float) -> float:
