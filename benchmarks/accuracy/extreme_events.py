@@ -8,7 +8,7 @@ has to be remembered from the item's past.
 All learn from the same windows with the same GRU, steps and rate, in one run. An alarm is raised
 above the odds that give the best F1 on cutoffs before those that are scored.
 
-python benchmarks/accuracy/extreme_events.py --seeds 0,1,2,3,4 --out benchmarks/accuracy/extreme_events.md
+python benchmarks/accuracy/extreme_events.py --seeds 0,1,2,3,4
 """
 
 from __future__ import annotations
