@@ -33,7 +33,7 @@ MODELS: dict[str, tuple[int, dict[str, Any]]] = {
             **BOTH,
             "max_steps": 400,
             "lags": LAGS,
-            "season": 168,
+            "season": (168, 336),
             "own_draws": 0.0,
             "scaling": "mean_abs",
         },

@@ -29,8 +29,17 @@ def test_it_begins_as_the_season_it_is_told(promotions: Panel) -> None:
     network, _, config = dc.models.DeepAR(horizon=7, context=28, season=14).build(promotions)
     middle = network.skip.weight[1].detach()  # of the location
     assert [lag for lag, w in zip(config.lags, middle, strict=True) if float(w)] == [14]
+    network, _, _ = dc.models.DeepAR(horizon=7, context=28, season=[7, 14]).build(promotions)
+    middle = network.skip.weight[1].detach()
+    assert {lag: float(w) for lag, w in zip(config.lags, middle, strict=True) if float(w)} == {
+        7: 0.5,
+        14: 0.5,
+    }
     with pytest.raises(dc.errors.ConfigError, match="season is 12 steps, which none of the lags"):
-        dc.models.DeepAR(horizon=7, context=28, season=12).build(promotions)
+        dc.models.DeepAR(horizon=7, context=28, season=(7, 12)).build(promotions)
+    for wrong in (0, 7.0, (7, 0), True):
+        with pytest.raises(dc.errors.ConfigError, match=r"season .*whole numbers of steps"):
+            dc.models.DeepAR(horizon=7, season=wrong)
 
 
 def test_a_level_added_is_a_level_added_to_the_forecast(promotions: Panel) -> None:

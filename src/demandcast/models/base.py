@@ -177,8 +177,7 @@ class NeuralForecaster(Forecaster):
             if alias in hyper:
                 hyper[name] = hyper.pop(alias)
         check_names(self.name, hyper, known)
-        if isinstance(hyper.get("lags"), list):
-            hyper["lags"] = tuple(hyper["lags"])
+        hyper = {k: tuple(v) if isinstance(v, list) else v for k, v in hyper.items()}
         self.config = self.Config(horizon=check_horizon(horizon, h), **hyper)
         self.horizon = self.config.horizon
         self.network: Network | None = None

@@ -30,6 +30,7 @@ from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import Network, NeuralConfig, NeuralForecaster, longest_season
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
+from demandcast.train.loop import require
 from demandcast.windows.window import Sizes, Window
 
 PASSES = 4  # over the horizon, to come from true values to own draws
@@ -41,7 +42,8 @@ class DeepARConfig(NeuralConfig):
     layers: int = 2
     dropout: float = 0.1  # between layers
     own_draws: float = 0.5  # share of windows whose horizon is learned from the network's own draws
-    season: int | None = None  # steps in the season that it begins as; None: the shortest
+    # steps in the season that it begins as, or several for their mean; None: the shortest, (): none
+    season: int | tuple[int, ...] | None = None
     rho: float = 0.0  # every window alike: two large series of two hundred would fill the batches
 
     def __post_init__(self) -> None:
@@ -49,6 +51,9 @@ class DeepARConfig(NeuralConfig):
         super().__post_init__()
         if not 0 <= self.own_draws <= 1:
             raise ConfigError(f"own_draws is {self.own_draws!r}; it is between 0 and 1")
+        seasons = self.season if isinstance(self.season, tuple) else (self.season,)
+        whole = self.season is None or all(type(s) is int and s >= 1 for s in seasons)
+        require(whole, self, "season", "whole numbers of steps, 1 or more")
 
 
 class DeepARNetwork(Network):
@@ -64,17 +69,14 @@ class DeepARNetwork(Network):
         self.head = nn.Linear(config.hidden, likelihood.n_params)
         self.skip = nn.Linear(sizes.lags, likelihood.n_params, bias=False)
         nn.init.zeros_(self.skip.weight)
-        periods = Frequency.parse(freq).periods if config.season is None else (config.season,)
-        seasons = [p for p in periods if p in self.lags]
-        if config.season is not None and not seasons:
-            raise ConfigError(
-                f"season is {config.season} steps, which none of the lags reads ({self.lags} fit the "
-                "histories); add it to lags, or leave season out"
-            )
-        if likelihood.located and seasons:  # at first, one season before, and little else
+        seasons = _first_seasons(config.season, self.lags, freq)
+        if (
+            likelihood.located and seasons
+        ):  # at first, the mean of those steps before, and little else
             place = likelihood.lift(torch.zeros(likelihood.n_params), torch.ones(()))
             with torch.no_grad():
-                self.skip.weight[:, self.lags.index(seasons[0])] = place
+                for season in seasons:
+                    self.skip.weight[:, self.lags.index(season)] = place / len(seasons)
                 self.head.weight.mul_(0.1)
                 self.head.bias.zero_()
 
@@ -204,6 +206,22 @@ class DeepAR(NeuralForecaster):
     def auto_context(self, panel: Panel) -> int:
         season = longest_season(panel)
         return max(2 * self.horizon, season)
+
+
+def _first_seasons(
+    season: int | tuple[int, ...] | None, lags: tuple[int, ...], freq: str
+) -> tuple[int, ...]:
+    """Return the lags whose mean is the first forecast: those asked for, else the shortest season."""
+    if season is None:
+        return tuple(p for p in Frequency.parse(freq).periods if p in lags)[:1]
+    seasons = (season,) if isinstance(season, int) else tuple(dict.fromkeys(season))
+    for steps in seasons:
+        if steps not in lags:
+            raise ConfigError(
+                f"season is {steps} steps, which none of the lags reads ({lags} fit the "
+                "histories); add it to lags, or leave season out"
+            )
+    return seasons
 
 
 def _small_counts(panel: Panel) -> bool:
