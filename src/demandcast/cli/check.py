@@ -23,7 +23,7 @@ def check(table: options.Table, json: options.Json = False) -> None:
         show.panel(report.panel, table.options, notes=False)
         show.demand(report.panel)
     if json:
-        print(report.to_json())
+        show.machine(report.to_json())
     elif report.findings:
         show.findings(report)
     if not report.ok:

@@ -77,6 +77,9 @@ def doctor(
     show.say(f"training {made} for {steps} steps")
     made.fit(panel, progress=False, diagnose=examiner)
     assert made.diagnosis is not None
-    print(made.diagnosis.to_json() if json else made.diagnosis)
+    if json:
+        show.machine(made.diagnosis.to_json())
+    else:
+        show.lines(made.diagnosis)
     if trace:
         show.say(f"wrote {trace}; open it at https://ui.perfetto.dev")

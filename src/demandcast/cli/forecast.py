@@ -57,6 +57,7 @@ def forecast(
     target is empty, or with --future FILE. Whether a model named beats the naive forecast on this
     table is for demandcast backtest to say.
     """
+    show.check_stdout(out, report, save)
     from demandcast import registry
     from demandcast.automatic.auto import Auto
     from demandcast.errors import ConfigError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
@@ -10,7 +9,18 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from demandcast.cli import backtest, check, demo, doctor, forecast, models, predict, show, tune
+from demandcast.cli import (
+    backtest,
+    check,
+    demo,
+    doctor,
+    forecast,
+    models,
+    predict,
+    show,
+    terminal,
+    tune,
+)
 from demandcast.errors import DemandcastError
 
 app = typer.Typer(
@@ -26,11 +36,11 @@ app = typer.Typer(
 def _print_version(wanted: bool) -> None:
     if wanted:
         try:
-            print(f"demandcast {version('demandcast')}")
+            show.lines(f"demandcast {version('demandcast')}")
         except PackageNotFoundError:  # run from a source folder that was never installed
             from demandcast import __version__
 
-            print(f"demandcast {__version__}")
+            show.lines(f"demandcast {__version__}")
         raise typer.Exit
 
 
@@ -56,24 +66,22 @@ def main(argv: list[str] | None = None) -> int:
         argv: The words behind `demandcast`. None or no words show the help.
 
     Returns:
-        0 done; 1 the reader of a pipe went away; 2 something the caller can mend, told on
-        stderr; 130 interrupted.
+        0 done, also where the reader of a pipe went away; 2 something the caller can mend, told
+        on stderr; 130 interrupted.
     """
     try:
         words = list(argv) if argv else ["--help"]
-        code = get_command(app).main(args=words, prog_name="demandcast", standalone_mode=False)
-        sys.stdout.flush()
+        with terminal.log_lines():
+            code = get_command(app).main(args=words, prog_name="demandcast", standalone_mode=False)
+        terminal.flush()
     except DemandcastError as error:
-        print(f"error: {show.as_options(error)}", file=sys.stderr)
+        show.say(f"error: {show.as_options(error)}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; with --checkpoint, go on by adding --resume", file=sys.stderr)
+        show.say("interrupted; with --checkpoint, go on by adding --resume")
         return 130
-    except BrokenPipeError:  # `demandcast models | head`: the reader has what it wanted
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the exit must not flush into the pipe
-        return 1
     except OSError as error:  # a folder that cannot be written to, a full disk
-        print(f"error: {error}", file=sys.stderr)
+        show.say(f"error: {error}")
         return 2
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's usage errors, of any release, have it
@@ -81,11 +89,12 @@ def main(argv: list[str] | None = None) -> int:
         context: Any = getattr(error, "ctx", None)
         asked = context.command_path if context is not None else "demandcast"
         told = error.format_message().rstrip(".")
-        print(f"error: {told}; see {asked} --help", file=sys.stderr)
+        show.say(f"error: {told}; see {asked} --help")
         return 2
     return code if isinstance(code, int) else 0
 
 
 def run() -> None:
     """The console script."""
+    terminal.open_streams()
     sys.exit(main(sys.argv[1:]))

@@ -34,6 +34,7 @@ def predict(
     The table may be a newer one, or hold other series. What is not said of it is taken from the
     run: its columns, frequency and rules.
     """
+    show.check_stdout(out, report)
     import demandcast
     from demandcast.automatic.auto import Auto
     from demandcast.errors import ConfigError

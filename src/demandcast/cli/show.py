@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demandcast.cli import options
+from demandcast.cli import options, terminal
 from demandcast.errors import ConfigError, FileError
 
 if TYPE_CHECKING:
@@ -41,7 +41,28 @@ FIRST = (
 
 def say(text: object) -> None:
     """A line of progress, to stderr."""
-    print(text, file=sys.stderr)
+    terminal.write(terminal.printable(text), sys.stderr)
+
+
+def lines(text: object) -> None:
+    """A text of several lines, to stdout."""
+    for line in str(text).split("\n"):
+        terminal.write(terminal.printable(line), sys.stdout)
+
+
+def machine(text: str) -> None:
+    """A JSON text to stdout."""
+    terminal.write(terminal.printable_json(text), sys.stdout)
+
+
+def check_stdout(*files: str | None) -> None:
+    """Refuse a closed stdout where the result would go nowhere else.
+
+    Raises:
+        FileError: stdout is closed and no file is named.
+    """
+    if sys.stdout is None and not any(files):
+        raise FileError("stdout is closed, so the result has no place; name a file with --out FILE")
 
 
 def watched() -> bool:
@@ -82,30 +103,31 @@ def search(made: Auto, read: Panel) -> None:
 def table(frame: pl.DataFrame, *, json: bool = False) -> None:
     """A frame to stdout: JSON, a ruled table on a terminal, or aligned plain text."""
     if json:
-        print(frame.write_json())
+        machine(frame.write_json())
         return
-    columns = [_cells(column.to_list()) for column in frame]
+    names = list(map(terminal.printable, frame.columns))
+    columns = [list(map(terminal.printable, _cells(column.to_list()))) for column in frame]
     right = [column.dtype.is_numeric() for column in frame]
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         from rich import box
         from rich.console import Console
         from rich.table import Table
 
         ruled = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name, is_right in zip(frame.columns, right, strict=True):
+        for name, is_right in zip(names, right, strict=True):
             ruled.add_column(name, justify="right" if is_right else "left", no_wrap=is_right)
         for row in zip(*columns, strict=True):
             ruled.add_row(*row)
         Console(markup=False, highlight=False, emoji=False).print(ruled)
         return
-    columns = [[name, *cells] for name, cells in zip(frame.columns, columns, strict=True)]
+    columns = [[name, *cells] for name, cells in zip(names, columns, strict=True)]
     widths = [max(map(len, column)) for column in columns]
     for row in zip(*columns, strict=True):
         padded = (
             cell.rjust(width) if is_right else cell.ljust(width)
             for cell, width, is_right in zip(row, widths, right, strict=True)
         )
-        print("  ".join(padded).rstrip())
+        terminal.write("  ".join(padded).rstrip(), sys.stdout)
 
 
 def findings(report: Report) -> None:

@@ -150,7 +150,9 @@ def _read(path: Path) -> pl.DataFrame:
 
 def _read_text(path: Path, packed: str) -> pl.DataFrame:
     data: Any = bz2.decompress(path.read_bytes()) if packed == ".bz2" else path
-    head = pl.read_csv(data, has_header=False, separator="\x01", quote_char=None, n_rows=5)
+    head = pl.read_csv(
+        data, has_header=False, separator="\x01", quote_char=None, n_rows=5, glob=False
+    )
     lines: list[str] = head.to_series().cast(pl.String).drop_nulls().to_list()
     if any("\x00" in line for line in lines):
         raise FileError(
@@ -167,6 +169,7 @@ def _read_text(path: Path, packed: str) -> pl.DataFrame:
         ),
         null_values=MISSING,
         infer_schema_length=10_000,
+        glob=False,
     )
     for name in table.columns:
         first, again, _ = name.rpartition("_duplicated_")
