@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tables as markdown
 from tables import FOLDER, ROOT, Figure, MarkerError, Table
 
+HEAD = ["place", "row", "measure", "stated", "rerun", "allowed", "verdict"]
 SCRATCH = "EMPTY_FOLDER"  # in a command, until it is run
 
 
@@ -147,9 +148,8 @@ def write(comparisons: list[Comparison]) -> None:
         path.write_text("\n".join(lines), "utf-8")
 
 
-def table_of(rows: list[list[str]]) -> str:
-    head = ["place", "row", "measure", "stated", "rerun", "allowed", "verdict"]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+def line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -182,6 +182,21 @@ def check(given: argparse.Namespace) -> int:
             )
         return 0
     done: list[Comparison] = []
+    print(line(HEAD), line(["---"] * len(HEAD)), sep="\n", flush=True)
+    for comparison in comparisons(chosen, known, given):
+        done.append(comparison)
+        print(line(comparison.row()), flush=True)
+    differ = [c for c in done if not c.agrees]
+    print(f"\n{len(done) - len(differ)} agree, {len(differ)} differ")
+    if given.write:
+        write(differ)
+    return 1 if differ else 0
+
+
+def comparisons(
+    chosen: list[Table], known: list[Table], given: argparse.Namespace
+) -> Iterator[Comparison]:
+    """Yield a comparison for each figure that was asked for, as it is known."""
     for table in chosen:
         means = table.mean_lines()
         figures = [
@@ -190,16 +205,10 @@ def check(given: argparse.Namespace) -> int:
             if f.line not in means and markdown.matches(f.keys, given.where)
         ]
         if table.kind == "run":
-            figures = [f for f in figures if not given.quick or table.quick(f)]
-            done += rerun(table, figures, given.data)
+            quick = [f for f in figures if not given.quick or table.quick(f)]
+            yield from rerun(table, quick, given.data)
         elif table.kind == "quoted":
-            done += looked_up(table, figures, known)
-    print(table_of([c.row() for c in done]))
-    differ = [c for c in done if not c.agrees]
-    print(f"{len(done) - len(differ)} agree, {len(differ)} differ")
-    if given.write:
-        write(differ)
-    return 1 if differ else 0
+            yield from looked_up(table, figures, known)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Auto beside AutoGluon-TimeSeries, statsforecast and LightGBM through mlforecast: twelve tasks, one budget.
+"""Compare auto with AutoGluon-TimeSeries, statsforecast and LightGBM (mlforecast) on twelve tasks, one budget.
 
 benchmarks/accuracy/auto_peers.sh peers
 python benchmarks/accuracy/auto.py --data ../shared/data --peers peers/bin/python --budget 300
 
-With --clock cpu seconds are those of the processor, in this process and in AutoGluon's: on a machine that has
-other work to do the clock on the wall says little. Everything runs on one thread if OMP_NUM_THREADS=1.
+All systems get the same history, the same held-out steps and the same scorer; AutoGluon runs without
+pretrained models. The budget limits AutoGluon's fit, and the fit and forecast of auto. statsforecast and
+mlforecast take the time they need, up to --patience. Where a task has several cutoffs, models are fitted at
+the first. Results are kept in --work and not computed again.
 
-The same history, the same steps held out and the same scorer for all; AutoGluon without pretrained models.
-The budget is AutoGluon's limit for fitting, to which its forecast comes on top; ours has to do both in it.
-statsforecast and mlforecast take the time they want, up to --patience. What was run is kept in --work and
-not run again. Where a task has several cutoffs, models are fitted at the first.
+--clock cpu counts processor time, in this process and in AutoGluon's, for a machine that does other work.
+Set OMP_NUM_THREADS=1 to run everything on one thread.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def judge(
     """Scores, averaged over the cutoffs, and coverage of what the levels reach.
 
     The ends of intervals of whole numbers are values that come often, so that they hold more than they
-    say: `lot` is the coverage with such ties broken by lot (Czado, Gneiting and Held 2009).
+    say: `lot` is the coverage with such ties broken at random (Czado, Gneiting and Held 2009).
     """
     rows = []
     for found, panel in zip(quantiles, known, strict=True):

@@ -4,7 +4,7 @@ python benchmarks/accuracy/intermittent.py --data ../shared/data
 
 One cutoff, the horizon of each task held out. `wql` is the mean over nine deciles; `q50` to `q99` the
 weighted quantile loss at one level; `reach_90` to `reach_99` the share of values up to that quantile,
-ties broken by lot, which is the level where counts are calibrated; `spec` the stock-keeping-oriented
+ties broken at random, which is the level where counts are calibrated; `spec` the stock-keeping-oriented
 cost of the mean, averaged over series. The all-zero forecast has wQL 1.
 """
 

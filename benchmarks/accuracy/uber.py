@@ -1,12 +1,11 @@
-"""Does the 90 % interval of `uber_lstm` hold? Rolling days of ten customers' electricity, by three yardsticks.
+"""Measure the coverage of `uber_lstm`'s 90 % intervals on rolling days of ten customers' electricity.
 
-Hourly, 24 hours ahead from 28 midnights; the sums of those days, by the joint paths; and daily sums as a
-table of their own, one day ahead. Beside it the same network's forecast with the two intervals that cost
-nothing: normal, from its residuals in training, for each customer; and the same from the residuals on
-the held-out stretch, for each customer and step.
+Three forecasts: hourly, 24 hours ahead from 28 midnights; the sums of those days, by joint paths; and daily sums
+as a table of their own, one day ahead. Two baselines put a normal interval around the same network's
+forecast: from each customer's residuals in training, and from held-out residuals by customer and step.
 
-The interval score is its width, and 2 / .1 times how far outside the truth lies, in units of each
-customer's mean; lower is better.
+The interval score is the width plus 2 / .1 times the distance of values outside, in units of each customer's
+mean; lower is better.
 
 python benchmarks/accuracy/uber.py --data ../shared/data --seeds 0,1,2
 """

@@ -1,4 +1,4 @@
-"""Score weights of the zero-shot network on the twelve public tasks, fracast beside it where it is installed.
+"""Score weights of the zero-shot network on the twelve public tasks, and fracast where it is installed.
 
 python benchmarks/pretrain/evaluate.py --data ../shared/data --weights pretrained/checkpoint.safetensors
 python benchmarks/pretrain/evaluate.py --data ../shared/data --last --blind --peer-python ../fc/bin/python
@@ -6,9 +6,9 @@ python benchmarks/pretrain/evaluate.py --data ../shared/data --last --blind --pe
 Recipes are chosen on the horizon before the one that benchmarks/accuracy/run.py scores; `--last` takes run.py's
 own cutoffs. At most `--most` series of each task are read, always the same ones. For each forecast: wQL of nine
 deciles, its ratio to the seasonal naive forecast's, and the share of values within the 80, 90, 95 and 99 %
-intervals. Ours are followed by the share of values up to the quantiles at 90, 95 and 99 %, and within those
-intervals, ties broken by lot: intervals of whole numbers hold more than they say, for their ends are values that
-come, and only so is what was said to be compared with what came (`demandcast.evaluate.counts.randomised_pit`).
+intervals (`within_`). For ours also the share of values up to the quantiles at 90, 95 and 99 % (`reach_`) and within
+those intervals (`lot_`) with ties broken at random: the ends of an interval of counts are values that occur, so
+`within_` is above the level even for a calibrated forecast (`demandcast.evaluate.counts.randomised_pit`).
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def sums(q: np.ndarray, known: Panel, horizon: int) -> np.ndarray:
 
 
 def lots(fine: np.ndarray, known: Panel, horizon: int) -> np.ndarray:
-    """Steps up to each of REACHED, and within each interval, ties broken by lot."""
+    """Count the steps up to each of REACHED and within each interval, ties broken at random."""
     pit = randomised_pit(known.future_target(horizon), fine.transpose(0, 2, 1))
     within = [((pit > low) & (pit <= high)).sum() for low, high in EDGES]
     return np.array([*[(pit <= level).sum() for level in REACHED], *within], np.float64)
