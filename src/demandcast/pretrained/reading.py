@@ -11,6 +11,7 @@ from demandcast.layers.readings import at, main_period, mean_of, phase_means, wi
 from demandcast.pretrained.covariates import effects
 from demandcast.pretrained.histories import Histories
 
+RESOLVED = 2.0**23
 COUNTED = 40.0  # whole numbers that vary by less are counts
 
 
@@ -85,7 +86,8 @@ def read(h: Histories, horizon: int, listen: nn.Module) -> Reading:
     place = torch.arange(context, device=x.device)[None]
     last_year, then = at(x, observed, place - long.clamp(min=1), torch.zeros_like(x))
     last_season, there = at(x, observed, place - short.clamp(min=1), torch.zeros_like(x))
-    whole = (raw % 1 == 0).all(1, keepdim=True)
+    # float32 has no fractions from `RESOLVED` on: there whole numbers tell nothing
+    whole = (raw % 1 == 0).all(1, keepdim=True) & (raw.abs() < RESOLVED).all(1, keepdim=True)
     return Reading(
         x=x, observed=observed, age=age, level=level, scale=scale, zero=zero, floor=floor,
         whole=whole.to(x.dtype), counted=whole & (scale < COUNTED),

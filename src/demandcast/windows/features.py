@@ -22,6 +22,8 @@ class Features:
     Attributes:
         lags: Steps back at which the target is an input of its own, increasing.
         known, past, static_reals: name -> (mean, standard deviation, has gaps).
+        scale: Mean and deviation of the logarithm of the series' mean|z|, by which the logarithm of a
+            window's scale becomes an input that does not depend on the target's unit.
         vocabularies: Static column -> its values; `SERIES` -> the keys, if series have embeddings.
         calendar: Whether the calendar and the age of the series are inputs.
     """
@@ -33,6 +35,7 @@ class Features:
     static_reals: dict[str, tuple[float, float, bool]]
     vocabularies: dict[str, tuple[str, ...]]
     calendar: bool = True
+    scale: tuple[float, float] = (0.0, 1.0)
 
     @classmethod
     def of(
@@ -63,6 +66,7 @@ class Features:
             static_reals=_footing([panel.static_reals], panel.static_real_names) if static else {},
             vocabularies=vocabularies,
             calendar="known" in takes,
+            scale=_spread(mean_sizes(panel, panel.lengths)),
         )
 
     def check(self, panel: Panel) -> None:
@@ -112,6 +116,7 @@ class Features:
         def footing(name: str) -> dict[str, tuple[float, float, bool]]:
             return {k: (float(v[0]), float(v[1]), bool(v[2])) for k, v in values[name].items()}
 
+        mean, deviation = values.get("scale", (0.0, 1.0))  # none in older runs
         return cls(
             freq=values["freq"],
             lags=tuple(values["lags"]),
@@ -120,7 +125,35 @@ class Features:
             static_reals=footing("static_reals"),
             vocabularies={k: tuple(v) for k, v in values["vocabularies"].items()},
             calendar=values.get("calendar", True),
+            scale=(float(mean), float(deviation)),
         )
+
+
+def mean_sizes(
+    panel: Panel, ends: np.ndarray[Any, np.dtype[np.int64]]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Mean|z| of what was observed of each series before a step, (N,); 0 where nothing was."""
+    sizes, first = [], 0
+    for part in panel.parts():
+        stops = part.begins + ends[first : first + part.n_series]
+        first += part.n_series
+        order = np.argsort(part.begins, kind="stable")
+        edges = np.stack([part.begins, stops], 1)[order].ravel()
+        values = np.append(np.abs(np.nan_to_num(part.target)), np.float32(0.0))
+        seen = np.append(~np.isnan(part.target), False)
+        # series by series: in running sums over the whole table small values drown in large ones
+        sums = np.add.reduceat(values, edges, dtype=np.float64)[::2]
+        counts = np.add.reduceat(seen, edges, dtype=np.int64)[::2]
+        size = np.zeros(part.n_series)
+        size[order] = np.where(edges[1::2] > edges[::2], sums / np.maximum(counts, 1), 0.0)
+        sizes.append(size)
+    return np.concatenate(sizes)
+
+
+def _spread(sizes: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float]:
+    """Mean and deviation of the logarithm of sizes above 0; the deviation is 1 at least."""
+    logs = np.log(sizes[sizes > 0])
+    return (float(logs.mean()), max(float(logs.std()), 1.0)) if len(logs) else (0.0, 1.0)
 
 
 def _footing(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from demandcast.errors import DataError
 from demandcast.panel.panel import Panel
+from demandcast.windows.features import mean_sizes
 
 
 class WindowSampler:
@@ -72,16 +73,7 @@ def _sizes(
     panel: Panel, ends: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Mean|z| of what may be learned from, kept above a thousandth of its median, (N,)."""
-    sizes, first = [], 0
-    for part in panel.parts():
-        stops = part.begins + ends[first : first + part.n_series]
-        first += part.n_series
-        values = np.abs(np.nan_to_num(part.target))
-        sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
-        counts = np.concatenate([[0], np.cumsum(~np.isnan(part.target))])
-        seen = counts[stops] - counts[part.begins]
-        sizes.append((sums[stops] - sums[part.begins]) / np.maximum(seen, 1))
-    size = np.concatenate(sizes)
+    size = mean_sizes(panel, ends)
     positive = size[size > 0]
     floor = float(np.median(positive)) * 1e-3 if len(positive) else 1.0
     return np.asarray(np.maximum(size, floor))
