@@ -216,7 +216,7 @@ def test_the_logarithm_is_the_same_model_of_other_values(panel: Panel) -> None:
     for found, wanted in ((quantiles, as_they_are[0]), (paths, as_they_are[2])):
         taken_back = wanted.expm1() * window.scale[..., None]
         torch.testing.assert_close(found, torch.minimum(taken_back, most))
-    torch.testing.assert_close(mean, paths.mean(1), rtol=0.03, atol=0.0)
+    torch.testing.assert_close(mean, paths.mean(1), rtol=0.03, atol=0.01)
 
 
 def test_no_forecast_lies_far_above_the_context(panel: Panel) -> None:

@@ -9,8 +9,9 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ from demandcast.windows.features import Features
 from demandcast.windows.loader import WindowDataset
 from demandcast.windows.multivariate import StampSampler
 from demandcast.windows.sampler import WindowSampler
-from demandcast.windows.window import Sizes, Window, WindowSource
+from demandcast.windows.window import FEW, Sizes, Window, WindowSource
 
 log = logging.getLogger("demandcast")
 FORMAT = 1
@@ -116,21 +117,29 @@ class Network(nn.Module):
         """Parameters around a base forecast (batch, horizon), scaled as the context is."""
         return self.likelihood.lift(params, base + window.level / window.scale)
 
-    def judged(self, window: Window) -> Tensor:
-        """Which values the loss is a mean over: a bool for each.
+    def targets(self, window: Window) -> Tensor:
+        """Mask of the values that the network is trained on: those of the horizon that were observed."""
+        return window.future_observed
 
-        Windows without one observed value in their context have no scale, and do not count.
+    @final
+    def loss_mask(self, window: Window) -> Tensor:
+        """Mask of the values that enter the loss: `targets` of the windows that have a scale.
+
+        Models narrow or widen `targets`. This is not theirs to change: an error in units of a scale that
+        is not known would outweigh all others.
         """
-        return window.future_observed & window.past_observed.any(1, keepdim=True)
+        targets = self.targets(window)  # (batch, ...)
+        known = window.has_scale  # (batch, 1), or (batch, 1, series)
+        return targets & known.view(*known.shape, *[1] * (targets.ndim - known.ndim))
 
     def weight(self, window: Window) -> Tensor:
-        """Over how many values the loss of these windows is the mean, a scalar."""
-        return self.judged(window).sum()
+        """Count the values that the loss of these windows is the mean over, a scalar."""
+        return self.loss_mask(window).sum()
 
     def loss(self, window: Window) -> Tensor:
         """Mean loss of the observed steps of a batch of windows, a scalar."""
         params = self(window)  # (batch, horizon, params)
-        observed = self.judged(window)  # (batch, horizon)
+        observed = self.loss_mask(window)  # (batch, horizon)
         loss = self.likelihood.loss(
             params,
             window.future_target,
@@ -431,6 +440,7 @@ class NeuralForecaster(Forecaster):
                 "models.DeepAR for joint paths"
             )
         panel = self._checked(panel, future)
+        self._tell_gaps(panel)
         paths = n_samples or 200
         keep = n_samples is not None or panel.n_series * paths * self.horizon <= KEPT_PATHS
         # torch.quantile takes 16 million values
@@ -505,8 +515,24 @@ class NeuralForecaster(Forecaster):
                 if name not in found:
                     found[name] = torch.empty(total, *values.shape[1:])
                 found[name][done : done + len(values)] = values.cpu()
+                if name not in ("chances", "thresholds"):  # 0 where nothing tells the scale
+                    found[name][done : done + len(values)][~window.answerable.cpu()] = 0.0
             done += len(series)
         return found
+
+    def _tell_gaps(self, panel: Panel) -> None:
+        """Log which series end in a gap that the context does not reach over."""
+        assert self.settled is not None
+        assert self.settled.context is not None
+        reach = self.settled.context + self._extra(self.settled)
+        seen = panel.n_observed(reach)
+        gone = np.flatnonzero((seen < FEW) & (seen < panel.n_observed()))
+        if len(gone):
+            _warn_once(
+                f"{self.name}: {len(gone):,} series hold fewer than {FEW} values in the last {reach} "
+                f"steps (e.g. {panel.key(int(gone[0]))}); they are forecast from the same places of "
+                "earlier seasons, before the gap"
+            )
 
     def _checked(self, panel: Panel, future: Any) -> Panel:
         """A panel that forecasts can be made of, with the covariates that are known ahead."""
@@ -564,6 +590,12 @@ class NeuralForecaster(Forecaster):
         if facts.get("training"):
             model.log = TrainingLog(**facts["training"])
         return model
+
+
+@lru_cache(maxsize=256)
+def _warn_once(message: str) -> None:
+    """Log a warning the first time only: backtests and `auto` forecast the same series many times."""
+    log.warning("%s", message)
 
 
 def longest_season(panel: Panel) -> int:

@@ -236,10 +236,9 @@ class DeepFactorsNetwork(Network):
         """Degrees of freedom of the Student-t process; None where all is normal."""
         return None if self.tail is None else 2 + self.tail.clamp(-5.0, 9.0).exp()
 
-    def judged(self, window: Window) -> Tensor:
+    def targets(self, window: Window) -> Tensor:
         observed = torch.cat([window.past_observed, window.future_observed], 1)
-        observed = observed & ~torch.cat([window.past_censored, window.future_censored], 1)
-        return observed & window.past_observed.any(1, keepdim=True)
+        return observed & ~torch.cat([window.past_censored, window.future_censored], 1)
 
     def placed(self, values: Tensor, window: Window) -> Tensor:
         """Values (batch, steps) on the scale of the model."""
@@ -261,7 +260,7 @@ class DeepFactorsNetwork(Network):
         fixed, noise, covariance = self(window)
         whole = torch.cat([window.past_target, window.future_target], 1)
         target = self.placed(whole, window)  # (batch, context + horizon)
-        observed = self.judged(window)  # (batch, context + horizon)
+        observed = self.loss_mask(window)  # (batch, context + horizon)
         if covariance is None:
             square = torch.where(observed, (target - fixed) / noise, 0.0).square()
             one = torch.ones_like(square)

@@ -101,7 +101,7 @@ class DeepARNetwork(Network):
             return params
         return self.likelihood.lift(params, level.expand(params.shape[:-1]))
 
-    def judged(self, window: Window) -> Tensor:
+    def targets(self, window: Window) -> Tensor:
         return torch.cat([window.past_observed, window.future_observed], 1)
 
     def loss(self, window: Window) -> Tensor:
@@ -120,7 +120,7 @@ class DeepARNetwork(Network):
             torch.cat([before, ahead], 1), torch.cat([past, future], 1), window.level / window.scale
         )  # (batch, steps, params)
         target = torch.cat([window.past_target, window.future_target], 1)
-        observed = self.judged(window)
+        observed = self.loss_mask(window)
         censored = torch.cat([window.past_censored, window.future_censored], 1)
         loss = self.likelihood.loss(
             params, target, window.scale, observed=observed, censored=censored

@@ -189,6 +189,7 @@ class ExtremeValueMemoryNetwork(Network):
         base = self.linear(x) + softplus(self.lifting) * (u[..., 0] - u[..., 1])
         params = self.lifted(window, self.head(ahead) + self.spread(u), base)
         own = torch.sigmoid(self.labels(embedded)).view(labels.shape)
+        filled = filled & window.has_scale
         memory = self.extreme(own, labels, certain & filled[:, :, None, None])
         return params, u, memory
 
@@ -201,7 +202,7 @@ class ExtremeValueMemoryNetwork(Network):
     def loss(self, window: Window) -> Tensor:
         """The likelihood's loss, and the extreme value losses of the forecast and of the memory."""
         params, u, memory = self(window)
-        observed = self.judged(window)  # (batch, horizon)
+        observed = self.loss_mask(window)  # (batch, horizon)
         target, scale = window.future_target, window.scale.expand(observed.shape)
         cost = self.likelihood.loss(
             params, target, scale, observed=observed, censored=window.future_censored

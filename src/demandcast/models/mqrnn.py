@@ -253,7 +253,7 @@ class MQRNNNetwork(Network):
         cutoffs = torch.arange(self.config.context, context + 1, device=device)
         return cutoffs, cutoffs[:, None] + torch.arange(self.config.horizon, device=device)
 
-    def judged(self, window: Window) -> Tensor:
+    def targets(self, window: Window) -> Tensor:
         place = self.forks(window)[1]
         return torch.cat([window.past_observed, window.future_observed], 1)[:, place]
 
@@ -262,7 +262,7 @@ class MQRNNNetwork(Network):
         cutoffs, place = self.forks(window)
         params = self(window, cutoffs)  # (batch, forks, horizon, params)
         target = torch.cat([window.past_target, window.future_target], 1)[:, place]
-        observed = self.judged(window)  # (batch, forks, horizon)
+        observed = self.loss_mask(window)  # (batch, forks, horizon)
         censored = torch.cat([window.past_censored, window.future_censored], 1)[:, place]
         scale = window.scale[..., None].expand(observed.shape)
         loss = self.likelihood.loss(params, target, scale, observed=observed, censored=censored)

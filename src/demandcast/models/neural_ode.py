@@ -254,7 +254,7 @@ class NeuralODENetwork(Network):
         mean, deviation, decode = self.begin(window)
         z = mean + deviation.exp() * torch.randn_like(mean) if self.training else mean
         params = decode(z[:, None])[:, 0]  # (batch, horizon, params)
-        observed = self.judged(window)  # (batch, horizon)
+        observed = self.loss_mask(window)  # (batch, horizon)
         scale = window.scale.expand(observed.shape)
         loss = self.likelihood.loss(
             params, window.future_target, scale, observed=observed, censored=window.future_censored
@@ -262,7 +262,9 @@ class NeuralODENetwork(Network):
         spread = (2 * deviation).exp() - 1 - 2 * deviation  # (batch, latent)
         apart = 0.5 * (mean.square() + spread).sum(-1)  # (batch,), KL(z0 || N(0, 1))
         total: Tensor = loss.sum() / observed.sum().clamp(min=1)
-        divergence: Tensor = self.config.divergence * apart.mean() / self.config.horizon
+        known = window.has_scale[:, 0]  # (batch,)
+        mean_apart = (apart * known).sum() / known.sum().clamp(min=1)
+        divergence: Tensor = self.config.divergence * mean_apart / self.config.horizon
         return total + divergence
 
     def predict(

@@ -208,10 +208,10 @@ class UberLSTMNetwork(Network):
         total = x.new_zeros(())
         if not begun or config.finetune:  # else the autoencoder rests
             written = self.autoencoder.decode(embedding, window.features[:, : config.context])
-            seen = window.past_observed
+            seen = window.past_observed & window.has_scale
             total = total + ((written - x).square() * seen).sum() / seen.sum().clamp(min=1)
         if begun:
-            observed = self.judged(window)  # (batch, horizon)
+            observed = self.loss_mask(window)  # (batch, horizon)
             error = self.error(window, forecast, mean, deviation)  # (batch, horizon)
             cost = huber_loss(error, torch.zeros_like(error), reduction="none") * observed
             total = total + cost.sum() / observed.sum().clamp(min=1)
@@ -276,8 +276,7 @@ class UberLSTMNetwork(Network):
         x, mean, deviation = self.footing(window)
         forecast, _ = self.spread(window, MEASURING, seed)
         rough = self.roughness(x, window)
-        observed = window.future_observed & ~window.future_censored
-        observed = observed & window.past_observed.any(1, keepdim=True)
+        observed = self.loss_mask(window) & ~window.future_censored
         error = self.error(window, forecast.mean(1), mean, deviation) / rough
         return error, forecast.var(1) / rough.square(), observed
 

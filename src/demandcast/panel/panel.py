@@ -12,6 +12,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -206,9 +207,9 @@ class Panel:
         """Grid step of the last row of history of each series, (N,)."""
         return self.starts + self.lengths - 1
 
-    def n_observed(self) -> Ints:
-        """Observed values in the history of each series, (N,)."""
-        return self._of_each(_n_observed)
+    def n_observed(self, last: int | None = None) -> Ints:
+        """Observed values in the history of each series, or in its last steps, (N,)."""
+        return self._of_each(partial(_n_observed, last=last))
 
     def floors(self) -> Floats:
         """0 for a series whose history is never negative, minus infinity for others, (N,)."""
@@ -327,9 +328,11 @@ class Panel:
         return f"<b>Panel</b><table>{rows}</table><ul>{notes}</ul>"
 
 
-def _n_observed(panel: Panel) -> Ints:
+def _n_observed(panel: Panel, last: int | None = None) -> Ints:
     sums = np.concatenate([[0], np.cumsum(~np.isnan(panel.target))])
-    return np.asarray(sums[panel.begins + panel.lengths] - sums[panel.begins], np.int64)
+    ends = panel.begins + panel.lengths
+    first = panel.begins if last is None else np.maximum(panel.begins, ends - last)
+    return np.asarray(sums[ends] - sums[first], np.int64)
 
 
 def _floors(panel: Panel) -> Floats:

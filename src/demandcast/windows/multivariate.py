@@ -8,6 +8,7 @@ keys: their place in the block is the one they had at fit, in whatever order a p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from demandcast.errors import DataError
 from demandcast.panel.panel import Panel
 from demandcast.windows.features import SERIES, Features
-from demandcast.windows.window import Sizes, Window, WindowSource, scale_of
+from demandcast.windows.window import FEW, Sizes, Window, WindowSource, scale_of, season_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,6 +36,10 @@ class MultivariateWindow(Window):
     place: Tensor  # (asked,): of the series asked for, among all of them
     row: Tensor  # (asked, horizon): the window that forecasts each step of it
     step: Tensor  # (horizon,): the step of that window
+
+    @property
+    def answerable(self) -> Tensor:
+        return self.has_scale[self.row[:, -1], 0, self.place]
 
     def part(self, rows: slice) -> Self:
         """Some of the windows, where each is asked for one series, as in training."""
@@ -94,6 +99,7 @@ class MultivariateSource(WindowSource):
         grid = np.full((int(panel.ends().max()) + 1 - first, self.n_series), np.nan, np.float32)
         grid[cells] = panel.target[rows]
         self.grid = self._put(grid)  # (stamps, series); NaN where there is no history
+        self.has_blanks = not bool(self._tells(self.grid).all())
         if panel.available is not None:
             missed = np.zeros(grid.shape, np.bool_)
             missed[cells] = ~panel.available[rows]
@@ -103,6 +109,16 @@ class MultivariateSource(WindowSource):
     def sizes(self) -> Sizes:
         width = self.calendar.shape[1]
         return Sizes(0, width, 0, categories=(), reals=0, series=self.n_series)
+
+    @cached_property
+    def latest_known(self) -> Tensor:
+        """Last stamp up to each where a series was observed, (stamps, series), int32; -1 for none."""
+        return _latest(~self.grid.isnan())
+
+    @cached_property
+    def latest_telling(self) -> Tensor:
+        """The same of values that tell the scale."""
+        return _latest(self._tells(self.grid))
 
     def gather(
         self, series: Tensor, cutoffs: Tensor, limits: Tensor, *, extra: int = 0
@@ -141,14 +157,19 @@ class MultivariateSource(WindowSource):
         values = self.grid[rows]  # (batch, context + horizon, series)
         seen = inside[..., None] & ~values.isnan()
         values = torch.where(seen, values, 0.0)
-        past, past_seen = values[:, :context], seen[:, :context]
+        censored = torch.zeros_like(seen) if self.available is None else seen & self.missed[rows]
+        ends, counts = stamps - extra, slice(0, context - extra)
+        if self.has_blanks:
+            self._fill_grid(ends, values[:, counts], seen[:, counts], censored[:, counts])
         scale, level = scale_of(
-            past[:, : context - extra].transpose(1, 2),
-            past_seen[:, : context - extra].transpose(1, 2),
-            self.scaling,
+            values[:, counts].transpose(1, 2), seen[:, counts].transpose(1, 2), self.scaling
         )  # (batch, series, 1)
         scale, level = scale.transpose(1, 2), level.transpose(1, 2)
-        censored = torch.zeros_like(seen) if self.available is None else seen & self.missed[rows]
+        if self.has_blanks and not bool(scale.all()):
+            self._look_back_on_grid(ends, context - extra, scale)
+        has_scale = scale > 0
+        scale = torch.where(has_scale, scale, 1.0)
+        past, past_seen = values[:, :context], seen[:, :context]
         stamp = (steps + context).clamp(0, len(self.calendar) - 1)  # the calendar begins so early
         none = past.new_zeros(len(stamps), 0)
         return MultivariateWindow(
@@ -164,6 +185,7 @@ class MultivariateSource(WindowSource):
             static_codes=none.to(torch.int64),
             static_reals=none,
             scale=scale,
+            has_scale=has_scale,
             level=level if self.scaling == "standard" else torch.zeros_like(level),
             stamp=stamps + self.reach,
             place=place,
@@ -172,6 +194,58 @@ class MultivariateSource(WindowSource):
             if not self.single_step
             else torch.zeros(self.horizon, dtype=torch.int64, device=self.device),
         )
+
+    # As `WindowSource` does it for single series; cells are pairs of a window and a series
+
+    def _fill_grid(self, ends: Tensor, values: Tensor, seen: Tensor, censored: Tensor) -> None:
+        """Fill contexts (batch, context, series) that hold hardly a value with earlier ones, in place."""
+        few = seen.sum(1) < FEW  # (batch, series)
+        if not bool(few.any()):
+            return
+        context = values.shape[1]
+        stamps, window, series = self._earlier_on_grid(ends, context, few, self.latest_known)
+        rows = stamps.clamp(min=0), series[:, None]
+        earlier = self.grid[rows]  # (cells, context)
+        filled = (stamps >= 0) & ~earlier.isnan() & ~seen[window, :, series]
+        values[window, :, series] = torch.where(filled, earlier, values[window, :, series])
+        if self.available is not None:
+            own = censored[window, :, series]
+            censored[window, :, series] = torch.where(filled, self.missed[rows], own)
+        seen[window, :, series] |= filled
+
+    def _look_back_on_grid(self, ends: Tensor, context: int, scale: Tensor) -> None:
+        """Take scales (batch, 1, series) that are 0 from earlier steps that tell them, in place."""
+        lacking = scale[:, 0] == 0
+        stamps, window, series = self._earlier_on_grid(ends, context, lacking, self.latest_telling)
+        earlier = self.grid[stamps.clamp(min=0), series[:, None]]  # (cells, context)
+        known = (stamps >= 0) & ~earlier.isnan()
+        found, _ = scale_of(torch.where(known, earlier, 0.0), known, self.scaling)
+        scale[window, 0, series] = found[:, 0]
+
+    def _earlier_on_grid(
+        self, ends: Tensor, context: int, cells: Tensor, latest: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Stamps of an earlier context of cells, (cells, context), and their windows and series.
+
+        Args:
+            ends: End of each window's context, (batch,).
+            context: Steps in it.
+            cells: Which to look for, (batch, series), bool.
+            latest: Last wanted stamp up to each, (stamps, series).
+        """
+        before = (ends - context - 1)[:, None]  # last stamp that is looked at
+        last = torch.where(before >= 0, latest[before[:, 0].clamp(min=0)], -1)  # (batch, series)
+        window, series = (cells & (last >= 0)).nonzero(as_tuple=True)
+        season = season_of(self.panel.freq, context)
+        back = (ends[window] - 1 - last[window, series]) // season * season
+        first = ends[window] - back - context
+        return first[:, None] + torch.arange(context, device=self.device), window, series
+
+
+def _latest(wanted: Tensor) -> Tensor:
+    """Last row up to each that is wanted, (rows, series), int32; -1 for none."""
+    row = torch.arange(len(wanted), device=wanted.device, dtype=torch.int32)[:, None]
+    return torch.where(wanted, row, -1).cummax(0).values
 
 
 class StampSampler:

@@ -4,6 +4,12 @@ Windows are drawn by index arithmetic from the panel's flat arrays, on the devic
 One rule guards against looking ahead: a row is read only where `0 <= step < limit`. In training the
 limit is the end of what may be learned from, in prediction it is the cutoff itself, so that nothing
 behind it, lags included, can reach a model.
+
+A context may hold hardly a value, as after weeks in which a store was closed. Its empty steps are then
+filled with the values of whole seasons earlier, as few as reach the last observed value before it, so
+that a network sees values on the right weekdays and forecasts as if the gap had not been. A context of
+zeros keeps its zeros and takes its scale from the last values that are none. Nothing after the cutoff
+is read for it.
 """
 
 from __future__ import annotations
@@ -20,12 +26,15 @@ from torch import Tensor
 from demandcast.errors import ConfigError
 from demandcast.frames.future import require
 from demandcast.panel.panel import Panel
+from demandcast.schema import Frequency
 from demandcast.windows.features import Features
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 SCALINGS = ("mean_abs", "one_plus_mean", "standard", "none")
+FEW = 4  # observed values; contexts with fewer are filled with earlier ones
+CONSTANT = ("one_plus_mean", "none")  # scalings of which a context of zeros has one
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,8 @@ class Window:
     past_features: Tensor  # (batch, context, past), standardised: known to the cutoff only
     static_codes: Tensor  # (batch, categories)
     static_reals: Tensor  # (batch, reals), standardised; the last is log(scale)
-    scale: Tensor  # (batch, 1), from the context only
+    scale: Tensor  # (batch, 1), from the context or what the series held before it; 1 where unknown
+    has_scale: Tensor  # (batch, 1), bool: False where no value up to the cutoff tells the scale
     level: Tensor  # (batch, 1): what `standard` scaling takes off first; 0 for the others
     stamp: Tensor  # (batch,), int64: where on the calendar the context begins; `Frequency.ordinal`
 
@@ -55,6 +65,11 @@ class Window:
         """Where on the calendar each step is, (batch, context + horizon)."""
         steps = self.past_target.shape[1] + self.future_target.shape[1]
         return self.stamp[:, None] + torch.arange(steps, device=self.stamp.device)
+
+    @property
+    def answerable(self) -> Tensor:
+        """Whether each series asked for has a scale, and so a forecast: a bool for each."""
+        return self.has_scale[:, 0]
 
     def part(self, rows: slice) -> Self:
         """Some of the windows; views, not copies."""
@@ -87,31 +102,40 @@ class Sizes:
 
 
 def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tensor]:
-    """Scale and level of each context, (batch, 1) each; 1 and 0 where nothing is observed.
+    """Return scale and level of each context, (batch, 1) each.
+
+    The scale is 0 where the context does not tell it: nothing is observed, or, for scalings without a
+    constant of their own, nothing but zeros. The level is 0 where nothing is observed.
 
     `observed` (batch, steps) is 1 or True where a value counts; a value elsewhere is any but NaN.
 
-    `mean_abs` is mean|z|, 1 where that is 0; `one_plus_mean` is 1 + mean|z|, which keeps slow movers
-    near 1 (Salinas et al. 2020, section 3.3); `standard` is the deviation from the mean (Kim et al.,
-    "Reversible instance normalization", ICLR 2022), at least mean|z| / n of n observed values, for few
-    of them tell little of their spread; `none` is 1.
+    `mean_abs` is mean|z|; `one_plus_mean` is 1 + mean|z|, which keeps slow movers near 1 (Salinas et al.
+    2020, section 3.3); `standard` is the deviation from the mean (Kim et al., "Reversible instance
+    normalization", ICLR 2022), at least mean|z| / n of n observed values, for few of them tell little of
+    their spread; `none` is 1.
     """
-    count = observed.sum(-1, keepdim=True).clamp(min=1)
+    if scaling not in SCALINGS:
+        raise ConfigError(f"scaling is {scaling!r}; it is one of {', '.join(SCALINGS)}")
+    total = observed.sum(-1, keepdim=True)
+    count = total.clamp(min=1)
     size = (past.abs() * observed).sum(-1, keepdim=True) / count  # (batch, 1)
     level = (past * observed).sum(-1, keepdim=True) / count
     if scaling == "one_plus_mean":
-        return 1 + size, level
-    mean_abs = torch.where(size > 0, size, torch.ones_like(size))
-    if scaling == "mean_abs":
-        return mean_abs, level
-    if scaling == "standard":
-        # in units of mean|z|, so that squares of huge or tiny values stay within float32
-        error = (past - level) / mean_abs * observed  # (batch, context)
-        deviation = (error.square().sum(-1, keepdim=True) / count).sqrt()
-        return torch.maximum(deviation, 1 / count) * mean_abs, level
+        return (1 + size) * (total > 0), level
     if scaling == "none":
-        return torch.ones_like(size), level
-    raise ConfigError(f"scaling is {scaling!r}; it is one of {', '.join(SCALINGS)}")
+        return (total > 0).to(size.dtype), level
+    if scaling == "mean_abs":
+        return size, level
+    # in units of mean|z|, so that squares of huge or tiny values stay within float32
+    unit = torch.where(size > 0, size, 1.0)
+    error = (past - level) / unit * observed  # (batch, context)
+    deviation = (error.square().sum(-1, keepdim=True) / count).sqrt()
+    return torch.maximum(deviation, 1 / count) * size, level
+
+
+def season_of(freq: Frequency, context: int) -> int:
+    """Steps in the longest season that fits a context; 1 where none does."""
+    return max((p for p in freq.periods if p <= context), default=1)
 
 
 def runs(values: Tensor, first: Tensor, length: int) -> Tensor:
@@ -187,6 +211,8 @@ class WindowSource:
         self.codes = self._put(features.codes(panel))  # (N, categories)
         reals = self._pick(panel.static_reals, panel.static_real_names, features.static_reals)
         self.reals = _standardise(reals, features.static_reals)  # (N, reals)
+        # whether a window may need to look back; files are not read for it, windows then always ask
+        self.has_blanks = panel.is_mapped or not bool(self._tells(self.target).all())
         self.lag_reach = max(features.lags, default=0)
         first = int(panel.starts.min())
         last = int((panel.starts + panel.extents).max()) + horizon
@@ -267,13 +293,20 @@ class WindowSource:
         values = values.nan_to_num_(0.0).mul_(weight)
         past = slice(lagged, self.before)
         counts = slice(lagged, self.before - extra)
+        available = None if self.available is None else runs(self.available, first, length)
+        if self.has_blanks:
+            self._fill_up(series, cutoffs - extra, extra, values, weight, available)
         scale, level = scale_of(values[:, counts], weight[:, counts], self.scaling)
+        if self.has_blanks and not bool(scale.all()):
+            self._look_back(series, cutoffs - extra, context - extra, scale)
+        has_scale = scale > 0
+        scale = torch.where(has_scale, scale, 1.0)
         filled = torch.lerp(level, values, weight)  # the level where nothing is seen
         seen = weight.to(torch.bool)
-        if self.available is None:
+        if available is None:
             censored = torch.zeros(batch, length, dtype=torch.bool, device=self.device)
         else:
-            censored = ~runs(self.available, first, length) & seen[:, lagged:]
+            censored = ~available & seen[:, lagged:]
         stamp = self.starts[series] + cutoffs - context  # (batch,)
         times = runs(self.table, stamp - self.reach, length)  # (batch, length, features)
         if self.spec.calendar:
@@ -300,11 +333,100 @@ class WindowSource:
             features=torch.cat(parts, -1) if len(parts) > 1 else times,
             past_features=torch.cat(past_parts, -1) if len(past_parts) > 1 else past_parts[0],
             static_codes=self.codes[series],
-            static_reals=torch.cat([self.reals[series], scale.log()], -1),
+            static_reals=torch.cat([self.reals[series], self._log(scale) * has_scale], -1),
             scale=scale,
+            has_scale=has_scale,
             level=level if self.scaling == "standard" else torch.zeros_like(level),
             stamp=stamp,
         )
+
+    def _fill_up(
+        self,
+        series: Tensor,
+        ends: Tensor,
+        extra: int,
+        values: Tensor,
+        weight: Tensor,
+        available: Tensor | None,
+    ) -> None:
+        """Fill contexts that hold hardly a value with those of whole seasons earlier, in place.
+
+        Args:
+            series, ends: Series, and the first step that is not filled, (batch,).
+            extra: As of `gather`.
+            values, weight: Targets, and 1 where they are known, (batch, span).
+            available: (batch, context + horizon), or None.
+        """
+        context, width = self.context - extra, self.before - extra
+        few = weight[:, width - context : width].sum(1) < FEW  # (batch,)
+        if not bool(few.any()):
+            return
+        rows = few.nonzero()[:, 0]
+        first, rows = self._earlier(series, ends, context, rows, lambda found: ~found.isnan())
+        begins = self.begins[series[rows]]
+        steps = (first - self.lag_reach)[:, None] + torch.arange(width, device=self.device)
+        earlier = runs(self.target, begins + steps[:, 0], width)  # (rows, width)
+        filled = (steps >= 0) & ~earlier.isnan() & (weight[rows, :width] == 0)
+        values[rows, :width] = torch.where(filled, earlier, values[rows, :width])
+        weight[rows, :width] = torch.where(filled, 1.0, weight[rows, :width])
+        if self.available is not None and available is not None:
+            bound = runs(self.available, begins + first, context)
+            own = available[rows, :context]
+            available[rows, :context] = torch.where(filled[:, -context:], bound, own)
+
+    def _look_back(self, series: Tensor, ends: Tensor, context: int, scale: Tensor) -> None:
+        """Take scales (batch, 1) that are 0 from earlier steps that tell them, in place."""
+        rows = (scale[:, 0] == 0).nonzero()[:, 0]
+        first, rows = self._earlier(series, ends, context, rows, self._tells)
+        earlier = runs(self.target, self.begins[series[rows]] + first, context)
+        inside = first[:, None] + torch.arange(context, device=self.device) >= 0
+        known = given(earlier) * inside
+        scale[rows] = scale_of(earlier.nan_to_num_(0.0).mul_(known), known, self.scaling)[0]
+
+    def _earlier(
+        self,
+        series: Tensor,
+        ends: Tensor,
+        context: int,
+        rows: Tensor,
+        wanted: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Find the context, as many whole seasons earlier as needed, that holds the last wanted value.
+
+        Args:
+            series, ends: Series and end of each window's context, (batch,).
+            context: Steps in it.
+            rows: Windows to look for; nothing in their own context is looked at.
+            wanted: Which values, a bool for each.
+
+        Returns:
+            First step of that context, and the windows that have one, (found,) each.
+        """
+        begins, stop = self.begins[series[rows]], ends[rows] - context
+        last = torch.full_like(stop, -1)
+        open_, reach = torch.arange(len(rows), device=self.device), context
+        while len(open_):  # twice as far back each time
+            first = stop[open_] - reach
+            step = first[:, None] + torch.arange(reach, device=self.device)
+            found = (step >= 0) & wanted(runs(self.target, begins[open_] + first, reach))
+            last[open_] = torch.where(found, step, -1).amax(1)
+            stop[open_] = first
+            open_ = open_[(last[open_] < 0) & (first > 0)]
+            reach *= 2
+        rows, last = rows[last >= 0], last[last >= 0]
+        season = season_of(self.panel.freq, context)
+        back = (ends[rows] - 1 - last) // season * season
+        return ends[rows] - back - context, rows
+
+    def _tells(self, values: Tensor) -> Tensor:
+        """Which values tell of the scale: those observed, and not 0 unless the scaling has a constant."""
+        observed = ~values.isnan()
+        return observed if self.scaling in CONSTANT else observed & (values != 0)
+
+    def _log(self, scale: Tensor) -> Tensor:
+        """Logarithm of scales, from that of the panel that was fitted on and by its spread."""
+        mean, deviation = self.spec.scale
+        return (scale.log() - mean) / deviation
 
     def _from(self, cutoffs: Tensor) -> Tensor:
         """1 from the begin of its series on in each window, 0 before, (batch, span)."""

@@ -1,0 +1,184 @@
+"""Contexts that say nothing: where their values and their scale come from, and what they never see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import demandcast as dc
+from demandcast.panel.panel import Panel
+from demandcast.windows.features import Features, mean_sizes
+from demandcast.windows.multivariate import MultivariateSource
+from demandcast.windows.window import FEW, Window, WindowSource
+
+CONTEXT, HORIZON, LENGTH, LAGS = 14, 7, 120, (1, 7)
+SCALINGS = ("mean_abs", "one_plus_mean", "standard", "none")
+
+
+def panel_of(*histories: np.ndarray) -> Panel:
+    rows = [
+        (f"s{i}", datetime(2024, 1, 1) + timedelta(days=d), None if np.isnan(v) else float(v))
+        for i, values in enumerate(histories)
+        for d, v in enumerate(values)
+    ]
+    schema = {"key": pl.String, "time": pl.Datetime, "y": pl.Float64}
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    return dc.read_panel(frame, key="key", time="time", target="y", freq="D", gaps="missing")
+
+
+def history(level: float = 128.0) -> np.ndarray:
+    week = 1 + 0.3 * np.sin(np.arange(LENGTH) * 2 * np.pi / 7)
+    values: np.ndarray = (level * week * np.random.default_rng(1).lognormal(0, 0.1, LENGTH)).round()
+    return values
+
+
+def closed(first: int, last: int, value: float = np.nan) -> np.ndarray:
+    values = history()
+    values[first:last] = value
+    return values
+
+
+def source_of(panel: Panel, scaling: str = "standard", context: int = CONTEXT) -> WindowSource:
+    features = Features.of(panel, LAGS, takes=())
+    return WindowSource(panel, features, context=context, horizon=HORIZON, scaling=scaling)
+
+
+def window_of(panel: Panel, cutoff: int, limit: int | None = None, **options: int) -> Window:
+    """The window of every series at a cutoff."""
+    series = torch.arange(panel.n_series)
+    at = torch.full_like(series, cutoff)
+    return source_of(panel).windows(
+        series, at, at if limit is None else torch.full_like(series, limit), **options
+    )
+
+
+@pytest.mark.parametrize("gap", [14, 20, 21, 60, 100])
+def test_an_empty_context_is_read_whole_weeks_earlier(gap: int) -> None:
+    values = closed(LENGTH - gap, LENGTH)
+    window = window_of(panel_of(values), LENGTH)
+    back = gap // 7 * 7
+    earlier = values[LENGTH - CONTEXT - back : LENGTH - back]
+    seen = ~np.isnan(earlier)
+    assert seen.sum() == CONTEXT - gap % 7
+    assert window.past_observed[0].tolist() == seen.tolist()
+    np.testing.assert_array_equal(window.past_target[0, seen], earlier[seen])
+    assert float(window.level) == pytest.approx(earlier[seen].mean())
+    assert float(window.scale) == pytest.approx(earlier[seen].std(), rel=1e-5)
+    week_ago = window.lags[0, CONTEXT, 1]  # of the first step ahead
+    expected = earlier[CONTEXT - 7] if seen[CONTEXT - 7] else float(window.level)
+    assert float(week_ago) == pytest.approx(expected)
+
+
+def test_a_context_shorter_than_a_week_ends_at_the_last_value() -> None:
+    values = closed(LENGTH - 20, LENGTH)
+    panel = panel_of(values)
+    window = source_of(panel, context=3).latest(torch.arange(1))
+    np.testing.assert_array_equal(window.past_target[0], values[LENGTH - 23 : LENGTH - 20])
+
+
+@pytest.mark.parametrize("own", [1, FEW - 1, FEW])
+def test_few_values_keep_their_place_and_get_company(own: int) -> None:
+    values = closed(LENGTH - 20, LENGTH)
+    values[LENGTH - own :] = 100.0
+    window = window_of(panel_of(values), LENGTH)
+    assert window.past_target[0, -own:].tolist() == [100.0] * own
+    if own == FEW:  # enough: left as it is
+        assert window.past_observed.sum() == own
+        return
+    earlier = values[LENGTH - CONTEXT - 14 : LENGTH - 20]  # up to the last one before the context
+    np.testing.assert_array_equal(window.past_target[0, : len(earlier)], earlier)
+    assert window.past_observed.sum() == own + len(earlier)
+    assert float(window.level) == pytest.approx(np.mean([*earlier, *[100.0] * own]))
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_zeros_keep_their_place_and_take_an_earlier_scale(scaling: str) -> None:
+    zeros = closed(LENGTH - 20, LENGTH, 0.0)
+    window = source_of(panel_of(zeros), scaling).latest(torch.arange(1))
+    assert not window.past_target.any()
+    assert window.past_observed.all()
+    earlier = zeros[LENGTH - CONTEXT - 14 : LENGTH - 14]  # its first eight values are not 0
+    expected = {
+        "mean_abs": np.abs(earlier).mean(),
+        "standard": earlier.std(),
+        "one_plus_mean": 1.0,
+        "none": 1.0,
+    }
+    assert float(window.scale) == pytest.approx(expected[scaling], rel=1e-5)
+    assert bool(window.has_scale)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_a_series_without_a_value_has_no_scale(scaling: str) -> None:
+    panel = panel_of(np.full(LENGTH, np.nan), history(), np.zeros(LENGTH))
+    source = source_of(panel, scaling)
+    window = source.latest(torch.arange(3))
+    constant = scaling in ("one_plus_mean", "none")
+    assert window.answerable.tolist() == [False, True, constant]
+    assert window.scale[~window.has_scale].tolist() == [1.0] * (2 - constant)
+    assert window.static_reals[0].tolist() == [0.0]  # its log(scale) is like any other's
+
+
+def test_nothing_from_the_cutoff_on_tells_the_scale() -> None:
+    values, cutoff = closed(40, 70), 65
+    clean = window_of(panel_of(values, values), cutoff)
+    spoiled = values.copy()
+    spoiled[cutoff:] = 1e6
+    after = window_of(panel_of(spoiled, spoiled), cutoff)
+    for name in ("past_target", "past_observed", "scale", "level", "lags"):
+        assert torch.equal(getattr(clean, name), getattr(after, name)), name
+    np.testing.assert_array_equal(clean.past_target[0, :10], values[30:40])
+
+
+def test_steps_of_later_forks_do_not_count_and_stay_in_their_place() -> None:
+    values, extra = closed(40, 70), 4
+    window = window_of(panel_of(values), 73, limit=80, extra=extra)  # the first fork knows up to 69
+    first = CONTEXT - extra
+    np.testing.assert_array_equal(window.past_target[0, first + 1 :], values[70:73])
+    spoiled = values.copy()
+    spoiled[70:] *= 1000
+    other = window_of(panel_of(spoiled), 73, limit=80, extra=extra)
+    assert torch.equal(window.scale, other.scale)
+    assert torch.equal(window.past_target[:, :first], other.past_target[:, :first])
+    assert window.past_observed[0, :first].any()
+
+
+def test_stock_outs_move_with_the_values_they_bound() -> None:
+    values = closed(LENGTH - 14, LENGTH)
+    panel = panel_of(values)
+    available = np.ones(LENGTH, np.bool_)
+    available[LENGTH - 20] = False
+    available[LENGTH - 3] = False  # in the gap: bounds nothing
+    window = window_of(replace(panel, available=available), LENGTH)
+    assert window.past_censored[0].nonzero().tolist() == [[14 - 6]]
+
+
+def test_all_series_at_once_are_read_as_each_alone() -> None:
+    panel = panel_of(
+        closed(LENGTH - 20, LENGTH), history(3.0), closed(50, LENGTH), closed(90, LENGTH, 0.0)
+    )
+    features = Features.of(panel, (), series=True)
+    sizes = {"context": CONTEXT, "horizon": HORIZON, "scaling": "standard"}
+    for end in (LENGTH, 100, 72):
+        cutoffs = torch.full((4,), end)
+        alone = source_of(panel).windows(torch.arange(4), cutoffs, cutoffs)
+        joint = MultivariateSource(
+            panel, features, **sizes
+        ).windows(  # type: ignore[arg-type]
+            torch.tensor([1]), cutoffs[:1], cutoffs[:1]
+        )
+        for name in ("past_target", "past_observed", "scale", "level", "has_scale"):
+            found = getattr(joint, name)[0].T  # (series, steps)
+            torch.testing.assert_close(getattr(alone, name), found, msg=f"{name} at {end}")
+
+
+def test_sizes_of_small_series_survive_huge_ones_before_them() -> None:
+    panel = panel_of(np.full(50, 1e15), np.full(50, 1e-9), np.full(50, np.nan))
+    mixed = panel.select([2, 1, 0])
+    np.testing.assert_allclose(mean_sizes(mixed, mixed.lengths), [0, 1e-9, 1e15], rtol=1e-6)
+    assert Features.of(panel, ()).scale[0] == pytest.approx(np.log(1e3), rel=1e-6)
