@@ -82,3 +82,61 @@ def test_without_own_draws_training_is_teacher_forcing(promotions: Panel) -> Non
 def test_a_share_of_own_draws_lies_between_none_and_all() -> None:
     with pytest.raises(dc.errors.ConfigError, match=r"own_draws is 1\.5; it is between 0 and 1"):
         dc.models.DeepAR(horizon=7, own_draws=1.5)
+
+
+def _repeats(network: torch.nn.Module, lags: tuple[int, ...], lag: int) -> None:
+    """Let a network forecast the value so many steps back plus a quarter of the scale, almost surely."""
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(torch.tensor([0.25, -30.0]))  # of the normal: location, width
+        network.skip.weight.zero_()
+        network.skip.weight[0, lags.index(lag)] = 1.0
+
+
+@pytest.mark.parametrize("lag", [1, 3])
+def test_a_draw_is_fed_back_after_exactly_its_lag(promotions: Panel, lag: int) -> None:
+    """In forecasts and in training alike: a draw that comes a step late is another's lag."""
+    lags, horizon, context = (1, 3), 4, 28
+    model = dc.models.DeepAR(
+        horizon=horizon, context=context, lags=lags, likelihood="normal", own_draws=1.0
+    )
+    network, source, _ = model.build(promotions)
+    _repeats(network.eval(), lags, lag)
+    ends = source.lengths[:3]
+    window = source.windows(torch.arange(3), ends - horizon, ends)
+    values = network.scaled(window)  # (3, context), grows step by step
+    for _ in range(horizon):
+        values = torch.cat([values, values[:, -lag, None] + 0.25], 1)
+    with torch.no_grad():
+        paths = network.sample(window, 2, torch.Generator().manual_seed(0))
+        inputs = network.inputs(window)
+        _, state = network.lstm(inputs[:, :context])
+        fed = network.fed(window, inputs[:, context:], state)
+    drawn = (paths - window.level[..., None]) / window.scale[..., None]  # (3, 2, horizon)
+    expected = values[:, None, context:].expand_as(drawn)
+    torch.testing.assert_close(drawn, expected, rtol=0, atol=2e-3)  # the width's floor is 1e-4
+    for place, back in enumerate(lags):  # four passes reach all of four steps
+        own = values[:, context - back : context - back + horizon]
+        torch.testing.assert_close(fed[:, back:, place], own[:, back:], rtol=0, atol=2e-3)
+
+
+def test_every_step_of_the_window_is_learned_from(promotions: Panel) -> None:
+    """The context's steps as the horizon's: the loss is their mean, worked out one after the other."""
+    model = dc.models.DeepAR(horizon=10, context=28, likelihood="normal")
+    network, source, _ = model.build(promotions)
+    network.eval()
+    ends = source.lengths[:3]
+    window = source.windows(torch.arange(3), ends - 10, ends)
+    target = torch.cat([window.past_target, window.future_target], 1)  # (3, 38)
+    inputs, state, losses = network.inputs(window), None, []
+    with torch.no_grad():
+        for step in range(target.shape[1]):
+            hidden, state = network.lstm(inputs[:, step : step + 1], state)
+            location, width = network.params(
+                inputs[:, step], hidden[:, 0], (window.level / window.scale)[:, 0]
+            ).unbind(-1)
+            width = (torch.nn.functional.softplus(width) + 1e-4) * window.scale[:, 0]
+            normal = torch.distributions.Normal(location * window.scale[:, 0], width)
+            losses.append(-normal.log_prob(target[:, step]))
+        torch.testing.assert_close(network.loss(window), torch.stack(losses).mean())
+    assert int(network.weight(window)) == target.numel()

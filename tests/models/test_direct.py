@@ -97,3 +97,18 @@ def test_patches_leave_no_step_out() -> None:
         dc.models.PatchTST(horizon=7, stride=20)
     with pytest.raises(dc.errors.ConfigError, match="5 heads cannot share"):
         dc.models.PatchTST(horizon=7, heads=5)
+
+
+def test_tide_decodes_each_step_with_its_own_covariates(promotions: Panel) -> None:
+    """Section 4.2: the temporal decoder reads the projected covariates of the step it decodes."""
+    network, source, config = dc.models.TiDE(horizon=7, context=28).build(promotions)
+    network.eval()
+    window = source.latest(torch.arange(3))
+    features = window.features.clone()
+    features[:, config.context + 4] += 1.0
+    with torch.no_grad():
+        network.dense[-1].weight.zero_()  # what the encoder says is the same now at all times
+        network.head.weight.normal_(generator=torch.Generator().manual_seed(0))
+        before, after = network(window), network(replace(window, features=features))
+    changed = (before - after).abs().amax((0, 2)) > 1e-4  # (horizon,)
+    assert changed.tolist() == [step == 4 for step in range(7)]

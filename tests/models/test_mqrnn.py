@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 import demandcast as dc
 from demandcast.models.mqrnn import LegacyDecoder
 from demandcast.panel.panel import Panel
+from demandcast.windows.window import Window
 
 KINDS = (dc.models.MQRNN, dc.models.MQCNN)
 
@@ -92,3 +94,29 @@ def test_the_default_decoder_is_another(kind: type[dc.models.MQRNN], promotions:
     assert not [
         n for n, _ in legacy.named_parameters() if n.startswith(("global_mlp", "local_", "ahead"))
     ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_fork_is_scaled_by_its_own_future(
+    kind: type[dc.models.MQRNN], promotions: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training a window's scale is that of the steps before its first fork."""
+    seen = []
+    loss = kind.Net.loss
+
+    def watched(self: Any, window: Window) -> Tensor:
+        seen.append(window)
+        return loss(self, window)
+
+    monkeypatch.setattr(kind.Net, "loss", watched)
+    kind(horizon=7, context=28, forks=8, max_steps=4, batch_size=16, scaling="mean_abs").fit(
+        promotions, progress=False
+    )
+    compared = 0
+    for window in seen:
+        assert window.past_target.shape[1] == 28 + 7
+        known = window.past_observed[:, :28]
+        size = (window.past_target[:, :28].abs() * known).sum(1) / known.sum(1)
+        torch.testing.assert_close(window.scale[:, 0], size)
+        compared += len(window)
+    assert compared >= 4 * 16

@@ -143,3 +143,22 @@ def test_logarithms_are_for_what_is_never_negative(sales: Panel) -> None:
         dc.models.UberLSTM(horizon=3, passes=1)
     with pytest.raises(dc.errors.ConfigError, match=r"models\.DeepAR"):
         dc.models.UberLSTM(horizon=3, likelihood="poisson").build(signed)
+
+
+def test_quantiles_hold_the_variance_of_the_passes(sales: Panel) -> None:
+    """[B], section 3.3: that of the thinned networks and that of the noise, added."""
+    model, network = fitted(sales, max_steps=40, learning_rate=5e-3)
+    source, config = model.build(sales)[1:]
+    window = source.latest(torch.arange(12))
+    levels = torch.tensor([0.1, 0.5, 0.9])
+    own = network.noise.clone()
+    for noise in (torch.zeros_like(own), own):
+        network.noise.copy_(noise)
+        with torch.no_grad():
+            quantiles, _, _ = network.predict(window, levels, 2, torch.Generator().manual_seed(0))
+            passes, added = network.spread(window, network.config.passes, config.seed)
+            deviation = network.footing(window)[2]
+        z = (quantiles / window.scale[..., None]).log1p()  # (12, horizon, 3)
+        sigma = (z[..., 2] - z[..., 0]) / (2 * 1.2815516) / deviation
+        torch.testing.assert_close(sigma, (passes.var(1) + added**2).sqrt(), rtol=1e-3, atol=1e-5)
+        assert (sigma > 1e-3).all()
