@@ -34,6 +34,8 @@ EXTRAS = (
     "lightgbm",
     "optuna",
     "pynvml",
+    "fastexcel",
+    "charset_normalizer",
 )
 FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = [path for path in FILES if path != SOURCE / "__init__.py"]

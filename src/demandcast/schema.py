@@ -37,6 +37,7 @@ KNOWN = (
 )  # fmt: skip
 MONDAY = 4 * DAY  # 1970-01-05, in seconds
 DAY_US = DAY * 1_000_000
+FEWEST_WEEKS = 4  # without a row on a weekday, before it is taken as closed
 OUT_OF_PHASE = 6  # a joint grid may be this many times finer than that of each series
 LAGS = (  # seconds in a season, how many of them back, and how many steps around each
     (HOUR, (1, 2, 3), 2),
@@ -65,12 +66,15 @@ class Schema:
     past: tuple[str, ...] = ()  # covariates known to the cutoff only
     static: tuple[str, ...] = ()
     available: str | None = None  # false where the item could not be bought
+    time_parts: tuple[
+        str, ...
+    ] = ()  # the columns that make the time together, where it has several
 
     def __post_init__(self) -> None:
         roles: dict[str, str] = {}  # column -> its role
-        for role in ("key", "time", "target", "known", "past", "static", "available"):
+        for role in ("key", "time", "target", "known", "past", "static", "available", "time_parts"):
             value = getattr(self, role)
-            if role in ("key", "known", "past", "static"):
+            if role in ("key", "known", "past", "static", "time_parts"):
                 value = (value,) if isinstance(value, str) else tuple(value)
                 object.__setattr__(self, role, value)
             for column in value if isinstance(value, tuple) else (value,):
@@ -105,13 +109,17 @@ class Schema:
 
 @dataclass(frozen=True)
 class Frequency:
-    """A time grid, by its name: "15min", "h", "D", "B", "W-FRI", "MS", "QE-DEC", "YS-JUL", "1"."""
+    """A time grid, by its name: "15min", "h", "D", "B", "D-exSUN", "W-FRI", "MS", "QE-DEC", "YS-JUL", "1".
+
+    "D-exSUN" has every day but Sundays, "D-exFRI.SAT" neither Fridays nor Saturdays; "B" is "D-exSAT.SUN".
+    """
 
     name: str
     unit: str  # "s" (fixed steps, in seconds), "B", "M" (months) or "int"
     step: int  # seconds, months or whole numbers in one step
     phase: int  # where step 0 lies: seconds since 1970, months since 1970-01, or whole numbers
     end: bool = False  # month grids: stamped at the last day
+    week: str = "1111100"  # unit "B": which weekdays have steps, from Monday on
 
     @staticmethod
     @lru_cache(maxsize=256)
@@ -127,6 +135,11 @@ class Frequency:
             if int(step) < 1:
                 raise _unknown(name)
             return _integer(int(step), int(phase or 0))
+        if closed := re.fullmatch(r"D-ex([A-Z]{3}(?:[.,][A-Z]{3})*)", text, re.IGNORECASE):
+            days = re.split("[.,]", closed[1].upper())
+            if not set(days) <= set(DAYS) or len(set(days)) > 5:
+                raise _unknown(name)
+            return _open_days("".join("01"[day not in days] for day in DAYS))
         match = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-([A-Za-z]{3}))?(?:\+(\d+)([a-zA-Z]*))?", text)
         if match is None:
             raise _unknown(name)
@@ -137,7 +150,7 @@ class Frequency:
         if count < 1:
             raise _unknown(name)
         if unit == "B" and count == 1 and anchor is None:
-            return Frequency("B", "B", 1, 0)
+            return _open_days("1111100")
         if unit == "W" and (anchor is None or anchor in DAYS):
             day = anchor or "SUN"
             label = f"{_count(count)}W-{day}" + (f"+{shift % count}" if shift % count else "")
@@ -166,7 +179,8 @@ class Frequency:
         if self.unit == "int":
             return (1,)
         if self.unit == "B":
-            return (5, 260)
+            days = self.week.count("1")
+            return (days, 52 * days)
         if self.unit == "M":
             return (12 // self.step,) if self.step <= 12 and 12 % self.step == 0 else (1,)
         if self.step % WEEK == 0:
@@ -202,8 +216,9 @@ class Frequency:
             return self._on_grid(found, micros == found * (self.step * 1_000_000), stamps)
         days = stamps.astype("datetime64[D]")
         if self.unit == "B":
-            found = np.asarray(np.busday_count(np.datetime64("1970-01-01"), days), np.int64)
-            return self._on_grid(found, np.is_busday(days) & (days == stamps), stamps)
+            counted = np.busday_count(np.datetime64("1970-01-01"), days, weekmask=self.week)
+            found = np.asarray(counted, np.int64)
+            return self._on_grid(found, self.is_open(days) & (days == stamps), stamps)
         months = days.astype("datetime64[M]")
         number = months.astype(np.int64) - self.phase
         found = number // self.step
@@ -211,6 +226,41 @@ class Frequency:
             (months + 1).astype("datetime64[D]") - 1 if self.end else months.astype("datetime64[D]")
         )
         return self._on_grid(found, (number % self.step == 0) & (stamp == stamps), stamps)
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Weekdays without a step, as "SUN"."""
+        return tuple(
+            d for d, o in zip(DAYS, self.week, strict=True) if self.unit == "B" and o == "0"
+        )
+
+    def is_open(self, days: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether each day has a step, where weekdays are closed; same shape."""
+        return np.asarray(np.is_busday(days.astype("datetime64[D]"), weekmask=self.week), np.bool_)
+
+    def floor(self, times: NDArray[Any]) -> NDArray[Any]:
+        """The step that each time lies in, as its timestamp.
+
+        Raises:
+            FrequencyError: The grid has closed weekdays or whole-number steps.
+        """
+        if self.unit in ("B", "int"):
+            raise FrequencyError(
+                f"times cannot be rounded to steps of {self.name!r}; name another frequency"
+            )
+        stamps = np.asarray(times, "datetime64[us]")
+        if self.unit == "s":
+            micros = stamps.astype(np.int64) - self.phase * 1_000_000
+            return self.times(micros // (self.step * 1_000_000))
+        months = stamps.astype("datetime64[M]").astype(np.int64) - self.phase
+        return self.times(-(-months // self.step) if self.end else months // self.step)
+
+    def begin(self, ordinal: int) -> Any:
+        """The moment at which a step begins: its timestamp, or for month ends the first day of its months."""
+        if self.end:
+            first = np.array([(ordinal - 1) * self.step + self.phase + 1])
+            return first.astype("datetime64[M]").astype("datetime64[us]")[0]
+        return self.times(np.array([ordinal]))[0]
 
     def _on_grid(self, found: Ints, fits: NDArray[np.bool_], times: NDArray[Any]) -> Ints:
         if not fits.all():
@@ -233,7 +283,9 @@ class Frequency:
         if self.unit == "s":
             return ((steps * self.step + self.phase) * 1_000_000).astype("datetime64[us]")
         if self.unit == "B":
-            days = np.busday_offset(np.datetime64("1970-01-01"), steps, roll="forward")
+            days = np.busday_offset(
+                np.datetime64("1970-01-01"), steps, roll="forward", weekmask=self.week
+            )
             return np.asarray(days).astype("datetime64[us]")
         months = (steps * self.step + self.phase).astype("datetime64[M]")
         stamp = (months + 1).astype("datetime64[D]") - 1 if self.end else months
@@ -249,7 +301,10 @@ class Frequency:
         if self.unit == "int":
             return tuple(range(1, 8))
         if self.unit == "B":
-            return _around(range(1, 7), [10, 15, 20, 65, 130, 260, 520])
+            days = self.week.count("1")
+            return _around(
+                range(1, days + 2), [days * weeks for weeks in (2, 3, 4, 13, 26, 52, 104)]
+            )
         if self.unit == "M":
             years = [12 * k // self.step for k in (1, 2, 3)] if self.step < 12 else []
             return _around(range(1, 8), years)
@@ -410,11 +465,23 @@ def _dated(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
         weekday = (int(firsts[0]) + 3) % 7
         shift = (int(firsts[0]) - 4 - weekday) // 7 % weeks
         return Frequency.parse(f"{weeks}W-{DAYS[weekday]}+{shift}")
-    if step == 1 and np.isin(gaps, [1, 3]).any():
-        days = runs.days()
-        if len(days) >= 10 and np.is_busday(days).all():
-            return Frequency.parse("B")
-    return None
+    return _weekdays(runs.days()) if step == 1 else None
+
+
+def _weekdays(days: NDArray[Any]) -> Frequency | None:
+    """The grid of the weekdays that days have, where the others are plainly closed; else None.
+
+    Saturday and Sunday are closed where ten days have neither; any other weekday where four weeks have none of
+    it, and each of the others in at least half of the weeks.
+    """
+    counts = np.bincount((days.astype(np.int64) + 3) % 7, minlength=7)
+    is_open = counts > 0
+    if len(days) < 10 or is_open.all() or is_open.sum() < 2:
+        return None
+    found = _open_days("".join("01"[int(o)] for o in is_open))
+    weeks = (int(days[-1].astype(np.int64)) - int(days[0].astype(np.int64)) + 1) / 7
+    plain = weeks >= FEWEST_WEEKS and counts[is_open].min() >= weeks / 2
+    return found if plain or found.name == "B" else None
 
 
 def _months(runs: _Runs, gaps: Ints, *, end: bool) -> Frequency:
@@ -498,6 +565,12 @@ def _span(micros: int) -> str:
             count = micros // (seconds * 1_000_000)
             return f"{count} {unit}{'s' * (count != 1)}"
     return f"{micros / 1e6:g} seconds"
+
+
+def _open_days(week: str) -> Frequency:
+    closed = [day for day, is_open in zip(DAYS, week, strict=True) if is_open == "0"]
+    name = "B" if week == "1111100" else f"D-ex{'.'.join(closed)}"
+    return Frequency(name, "B", 1, 0, week=week)
 
 
 def _integer(step: int, phase: int) -> Frequency:

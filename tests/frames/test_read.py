@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demandcast.frames import check, extend, read_panel
-from demandcast.frames.source import open_lazy
+from demandcast.frames.source import open_table
 from demandcast.panel.panel import Note, Panel
 
 NAN = float("nan")
@@ -114,7 +114,7 @@ def test_every_source_gives_the_same_panel(tmp_path: Path) -> None:
 
 def test_of_parquet_only_the_columns_needed_are_read(tmp_path: Path) -> None:
     LONG.with_columns(other=1).write_parquet(tmp_path / "a.parquet")
-    plan = open_lazy(tmp_path / "a.parquet").select("units").explain()
+    plan = open_table(tmp_path / "a.parquet").frame.select("units").explain()
     assert "1/5" in plan
     assert "'other'" in note(read_panel(tmp_path / "a.parquet"), "unused").action
 
@@ -234,8 +234,8 @@ def test_negative_values_follow_their_rule(rule: str, value: float) -> None:
 
 
 def test_infinite_values_can_be_missing_and_text_can_be_numbers() -> None:
-    panel = read_panel(daily(["1", " 2.5", "inf"]), infinite="missing")
-    np.testing.assert_array_equal(panel.history(0), [1, 2.5, NAN])
+    panel = read_panel(daily(["1", "inf", " 2.5"]), infinite="missing")
+    np.testing.assert_array_equal(panel.history(0), [1, NAN, 2.5])
     assert note(panel, "infinite").count == 1
     assert note(panel, "text").count == 3
 
@@ -264,7 +264,17 @@ def test_rows_behind_the_last_target_are_the_future_where_covariates_are_known()
     assert panel.extents.tolist() == [5]
     assert panel.known[:, 0].tolist() == [5, 6, 7, 8, 9]
     assert note(panel, "future").count == 2
-    assert read_panel(PRICED).lengths.tolist() == [5]
+
+
+def test_rows_at_the_end_without_a_target_in_any_series_are_steps_to_forecast() -> None:
+    assert read_panel(PRICED).lengths.tolist() == [3]
+    late = PRICED.with_columns(item=pl.lit("late"), y=pl.Series([1.0, 2.0, 3.0, 4.0, None]))
+    panel = read_panel(pl.concat([PRICED.with_columns(item=pl.lit("early")), late], how="diagonal"))
+    assert panel.lengths.tolist() == [
+        4,
+        4,
+    ]  # where another series has its value, one is not observed
+    assert panel.extents.tolist() == [5, 5]
 
 
 def test_a_future_table_is_like_rows_of_the_main_one() -> None:

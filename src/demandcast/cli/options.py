@@ -59,17 +59,26 @@ class Table:
 
 def table_options(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="CSV, TSV or Parquet: a path, or a quoted glob.")
+        str,
+        typer.Argument(
+            metavar="DATA", help="CSV, Excel or Parquet: a path, folder, or quoted glob."
+        ),
     ],
     key: Annotated[
         Text, typer.Option(metavar="COLUMNS", help="Name a series: store,item. Guessed.")
     ] = None,
-    time: Annotated[Text, typer.Option(metavar="COLUMN", help="The time. Guessed.")] = None,
+    time: Annotated[
+        Text, typer.Option(metavar="COLUMNS", help="The time, or its parts: year,month. Guessed.")
+    ] = None,
     target: Annotated[
         Text, typer.Option(metavar="COLUMN", help="What to forecast. Guessed.")
     ] = None,
     freq: Annotated[
-        Text, typer.Option(metavar="STEP", help="5min h D B W-SUN MS QS YS, or 1. Inferred.")
+        Text,
+        typer.Option(metavar="STEP", help="5min h D B D-exSUN W-SUN MS QS YS, or 1. Inferred."),
+    ] = None,
+    to: Annotated[
+        Text, typer.Option(metavar="STEP", help="Add rows up to a coarser step: W-MON, MS.")
     ] = None,
     known: Annotated[
         Text, typer.Option(metavar="COLUMNS", help="Covariates known ahead: price,promo.")
@@ -95,6 +104,17 @@ def table_options(
     infinite: Annotated[
         str, typer.Option(metavar="RULE", help="Infinite values: error or missing.")
     ] = "error",
+    text: Annotated[
+        str, typer.Option(metavar="RULE", help="Targets that are no number: error, missing, zero.")
+    ] = "error",
+    ended: Annotated[
+        str,
+        typer.Option(metavar="RULE", help="Series that ended before the others: skip, forecast."),
+    ] = "skip",
+    totals: Annotated[
+        str,
+        typer.Option(metavar="RULE", help="Series that are the sum of others: leave_out, keep."),
+    ] = "leave_out",
     future: Annotated[
         Text, typer.Option(metavar="FILE", help="The known covariates of the steps ahead.")
     ] = None,
@@ -107,13 +127,24 @@ def table_options(
     wide: Annotated[
         bool | None, typer.Option("--wide/--long", help="A column a series, or a row a value.")
     ] = None,
+    encoding: Annotated[
+        Text, typer.Option(metavar="NAME", help="Of a text file: cp1252, gb18030. Found.")
+    ] = None,
+    sheet: Annotated[Text, typer.Option(metavar="NAME", help="Of a workbook. Found.")] = None,
+    decimal: Annotated[
+        Text, typer.Option(metavar="SIGN", help="The decimal sign of numbers, . or a comma. Found.")
+    ] = None,
+    day_first: Annotated[
+        bool | None,
+        typer.Option("--day-first/--month-first", help="How 01/02/2024 is meant. Found."),
+    ] = None,
 ) -> Table:
     options = dict(locals())
     source = options.pop("data")
-    for name in ("key", "known", "past", "static"):
+    for name in ("key", "time", "known", "past", "static"):
         value = options[name]
         listed = [word.strip() for word in value.split(",") if word.strip()] if value else []
-        options[name] = listed or (None if name == "key" else [])
+        options[name] = listed or (None if name in ("key", "time") else [])
     return Table(source, options)
 
 

@@ -258,4 +258,11 @@ def time_column(
         return time if dtype is None else time.cast(dtype)
     if grid.is_subdaily:
         return time.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
-    return time.dt.replace_time_zone(zone)
+    if dtype == pl.Date:
+        return time.cast(pl.Date)
+    # a day whose midnight the clock skips begins at 1 o'clock
+    at, later = (
+        t.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+        for t in (time, time.dt.offset_by("1h"))
+    )
+    return at.fill_null(later)

@@ -11,8 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, SchemaError
-from demandcast.frames.regularise import Floats, Grid, Ints, numbers, series_name
+from demandcast.frames.numerals import MISSING, Hints, parse_numbers
+from demandcast.frames.regularise import Floats, Grid, Ints, holds_flags, numbers, series_name
 from demandcast.frames.roles import nearest
+from demandcast.frames.source import Table
 from demandcast.panel.panel import Note
 
 MOST_WORDS = 50  # a text covariate with more distinct values is refused: one column each
@@ -30,7 +32,12 @@ class Statics:
 
 
 def by_step(
-    table: pl.DataFrame, columns: Sequence[str], grid: Grid, role: str, infinite: str
+    table: pl.DataFrame,
+    columns: Sequence[str],
+    grid: Grid,
+    role: str,
+    infinite: str,
+    hints: Hints | None = None,
 ) -> tuple[Floats, tuple[str, ...], list[Note]]:
     """Covariates on the grid, (T_total, features), their names, and what was done.
 
@@ -40,7 +47,7 @@ def by_step(
     names: list[str] = []
     notes: list[Note] = []
     for column in columns:
-        found, labels, told = features(table[column], role, infinite, None)
+        found, labels, told = features(table[column], role, infinite, None, hints)
         parts += found
         names += labels
         notes += told
@@ -59,12 +66,16 @@ def by_step(
 
 
 def features(
-    column: pl.Series, role: str, infinite: str, words: Sequence[str] | None
+    column: pl.Series,
+    role: str,
+    infinite: str,
+    words: Sequence[str] | None,
+    hints: Hints | None = None,
 ) -> tuple[list[NDArray[Any]], list[str], list[Note]]:
     """One column as features; `words` are the values of a text column seen before."""
     name = column.name
     if words is None and not _is_text(column):
-        values, notes = numbers(column, role, infinite)
+        values, notes = numbers(column, role, infinite, hints=hints)
         return [values], [name], notes
     text = column.cast(pl.String)
     known = sorted(text.drop_nulls().unique()) if words is None else list(words)
@@ -83,7 +94,15 @@ def _is_text(column: pl.Series) -> bool:
     if column.dtype != pl.String:
         return column.dtype == pl.Categorical or column.dtype == pl.Enum
     some = column.drop_nulls()
-    return bool(some.cast(pl.Float64, strict=False).null_count()) and len(some) > 0
+    if not some.cast(pl.Float64, strict=False).null_count():
+        return False
+    if holds_flags(some):
+        return False  # yes and no are one covariate
+    words = some.unique().str.strip_chars().str.to_lowercase()
+    signed = words.str.contains(r"^[^\p{L}]*\d[^\p{L}]*$") | words.is_in(
+        pl.Series([w.lower() for w in MISSING]).implode()
+    )
+    return not signed.all()  # 1,5 and $2 are numbers, decided when they are read
 
 
 def availability(column: pl.Series, grid: Grid) -> NDArray[np.bool_]:
@@ -144,13 +163,14 @@ def static_from_rows(
 
 
 def static_from_table(
-    table: pl.DataFrame, columns: Sequence[str], keys: pl.DataFrame
+    opened: Table, columns: Sequence[str], keys: pl.DataFrame
 ) -> tuple[pl.DataFrame, list[Note]]:
     """The static columns of a table of their own, a row a series of the panel.
 
     Raises:
         SchemaError: A column is absent, no key column is there, or a key has two rows.
     """
+    table = opened.collect()
     on = [c for c in keys.columns if c in table.columns]
     if not on:
         raise SchemaError(
@@ -195,7 +215,29 @@ def static_from_table(
             action="series without a row in the static table: their static values are unknown",
         )  # fmt: skip
         notes.append(note)
-    return joined.select(wanted), notes
+    return _typed(joined.select(wanted), opened), notes
+
+
+def _typed(table: pl.DataFrame, opened: Table) -> pl.DataFrame:
+    """Static columns of a text file with the types that all of their rows have."""
+    if not opened.is_text:
+        return table
+    return table.with_columns(static_type(table[c], opened.hints) for c in table.columns)
+
+
+def static_type(column: pl.Series, hints: Hints) -> pl.Series:
+    """A static column of text as whole numbers or numbers, where every cell is one; else as it is."""
+    cells = column.drop_nulls()
+    if column.dtype != pl.String or not len(cells) or cells.str.contains(r"^0\d").any():
+        return column
+    whole = cells.cast(pl.Int64, strict=False)
+    if not whole.null_count():
+        return column.cast(pl.Int64)
+    try:
+        values, _ = parse_numbers(column, "static", hints=hints)
+    except DataError:
+        return column
+    return values
 
 
 def encode_statics(table: pl.DataFrame) -> tuple[Statics, list[Note]]:

@@ -108,7 +108,9 @@ def tourism() -> Panel:
             "visitors": np.concatenate([part for s in series for part in (s["x"], s["xx"])]),
         }
     )
-    panel = read_panel(table, key="series", time="month", target="visitors", freq="MS")
+    panel = read_panel(
+        table, key="series", time="month", target="visitors", freq="MS", ended="forecast"
+    )
     note = Note(
         kind="nominal calendar",
         count=panel.n_steps,

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, FrequencyError, SchemaError
 from demandcast.frames.covariates import features
+from demandcast.frames.numerals import Hints
 from demandcast.frames.regularise import Ints, number_series, show
 from demandcast.frames.roles import nearest
 from demandcast.frames.source import open_table
-from demandcast.frames.times import parse_times, to_instants
+from demandcast.frames.times import join_times, parse_times, to_instants
 from demandcast.panel.panel import Note, Panel
 
 
@@ -60,7 +61,10 @@ def extend(panel: Panel, future: Any) -> Panel:
             "the panel has no covariates known ahead, so a future table has no use; "
             "name them when reading: read_panel(..., known=[...])"
         )
-    table = open_table(future)
+    opened = open_table(future)
+    table, hints = opened.collect(), opened.hints
+    if schema.time_parts and schema.time not in table.columns:
+        table = table.with_columns(join_times(table, schema.time_parts, schema.time))
     own = [c for c in schema.key if c in table.columns]
     calendar = not own
     for column in (*(() if calendar else schema.key), schema.time, *schema.known):
@@ -82,7 +86,7 @@ def extend(panel: Panel, future: Any) -> Panel:
     extents = panel.extents.copy()
     np.maximum.at(extents, codes, panel.lengths[codes] + ahead + 1)
     grown = _grow(panel, extents)
-    values, names, told = _values(panel, table)
+    values, names, told = _values(panel, table, hints)
     notes += told
     at = grown.begins[codes] + panel.lengths[codes] + ahead
     for j, name in enumerate(panel.known_names):
@@ -237,7 +241,9 @@ def _grow(panel: Panel, extents: Ints) -> Panel:
     )  # fmt: skip
 
 
-def _values(panel: Panel, table: pl.DataFrame) -> tuple[list[NDArray[Any]], list[str], list[Note]]:
+def _values(
+    panel: Panel, table: pl.DataFrame, hints: Hints
+) -> tuple[list[NDArray[Any]], list[str], list[Note]]:
     """The known covariates of the future table as the panel has them."""
     values: list[NDArray[Any]] = []
     names: list[str] = []
@@ -247,7 +253,7 @@ def _values(panel: Panel, table: pl.DataFrame) -> tuple[list[NDArray[Any]], list
         words = None if own else [
             name[len(column) + 1 :] for name in panel.known_names if name.startswith(f"{column}=")
         ]  # fmt: skip
-        found, labels, _ = features(table[column], "known covariate", "error", words)
+        found, labels, _ = features(table[column], "known covariate", "error", words, hints)
         values += found
         names += labels
         if words is not None:

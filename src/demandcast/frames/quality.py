@@ -2,13 +2,145 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError
 from demandcast.frames.regularise import Floats, Grid, Ints, Rows, series_name, show
+from demandcast.frames.vocabulary import TOTALS, is_word
 from demandcast.panel.panel import Note
 from demandcast.schema import Frequency
+
+TOTALS_RULES = ("leave_out", "keep")
+
+
+def set_aside(
+    table: pl.DataFrame, key: Sequence[str], times: Sequence[str], target: str
+) -> tuple[pl.DataFrame, list[Note]]:
+    """A table without its empty rows and without rows of totals, which have no time.
+
+    A row of totals has an empty time, or a word like "Total" in its place, and a word like "Total" or nothing
+    in its key columns.
+    """
+
+    def blank(column: str) -> pl.Expr:
+        cell = pl.col(column)
+        return cell.is_null() | (
+            cell.cast(pl.String).str.strip_chars() == "" if text[column] else pl.lit(False)
+        )
+
+    text = {c: table.schema[c] in (pl.String, pl.Categorical) for c in (*key, *times, target)}
+    if not any(_odd_times(table[c]) for c in times):
+        return table, []
+    suspect = table.select(pl.any_horizontal(blank(c) for c in times)).to_series()
+    words = [c for c in times if text[c]]
+    named = _totals_in(table, words) if words else None
+    if named is not None:
+        suspect |= named
+    if not suspect.any():
+        return table, []
+    rows = table.filter(suspect)
+    empty = rows.select(pl.all_horizontal(blank(c) for c in (*key, *times, target))).to_series()
+    keyless = rows.select(pl.all_horizontal(blank(c) for c in key)) if key else None
+    total = _totals_in(rows, [*[c for c in key if text[c]], *words])
+    if keyless is not None:
+        total |= (
+            keyless.to_series()
+            & rows.select(pl.all_horizontal(blank(c) for c in times)).to_series()
+        )
+    total &= ~empty
+    notes = []
+    if empty.any():
+        action = "rows without anything in them are left out"
+        notes.append(
+            Note(kind="empty rows", count=int(empty.sum()), series=0, example="", action=action)
+        )
+    if total.any():
+        first = rows.filter(total).select([*key, *times, target]).row(0)
+        action = f"rows of totals, which have no time, are left out, first {' '.join(str(v) for v in first if v is not None)!r}"
+        notes.append(
+            Note(kind="total", count=int(total.sum()), series=0, example="", action=action)
+        )
+    gone = suspect.arg_true().filter(empty | total)
+    kept = pl.Series([True] * table.height).scatter(gone, False) if len(gone) else None
+    return (table if kept is None else table.filter(kept)), notes
+
+
+def _odd_times(column: pl.Series) -> bool:
+    """Whether some cell of a time column is empty, or a word for a total."""
+    if column.null_count():
+        return True
+    if column.dtype not in (pl.String, pl.Categorical):
+        return False
+    words = column.unique().cast(pl.String)
+    return bool((words.str.strip_chars() == "").any()) or bool(
+        _totals_in(words.to_frame(), [column.name]).any()
+    )
+
+
+def _totals_in(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
+    """Which rows have a word for a total in one of the columns."""
+    found = pl.Series([False] * table.height, dtype=pl.Boolean)
+    for column in columns:
+        cells = table[column].cast(pl.String)
+        words = (
+            [w for w in cells.drop_nulls().unique() if is_word(w, TOTALS)] if _worded(cells) else []
+        )
+        if words:
+            found |= cells.is_in(pl.Series(words).implode()).fill_null(False)
+    return found
+
+
+def _worded(cells: pl.Series) -> bool:
+    """Whether it is worth looking at each word: few letters of a total's in any cell at all."""
+    return bool(
+        cells.str.to_lowercase()
+        .str.contains(r"tot|sum|som|gesamt|ergebnis|overall|insgesamt|合计|总|小计")
+        .any()
+    )
+
+
+def leave_out_totals(rows: Rows, rule: str) -> tuple[Rows, list[Note]]:
+    """Series that are named as totals and are the sum of the others of their kind, at nearly every time.
+
+    One that has such a name but is no such sum stays, with a warning.
+    """
+    keys = rows.keys
+    notes: list[Note] = []
+    gone = np.zeros(keys.height, bool)
+    for column in keys.columns:
+        if keys.schema[column] != pl.String:
+            continue
+        total = _totals_in(keys, [column]).to_numpy()
+        if not total.any() or total.all():
+            continue
+        others = [c for c in keys.columns if c != column]
+        frame = pl.DataFrame({
+            "time": rows.times, "value": rows.target.astype(np.float64), "total": total[rows.codes],
+            **{c: keys[c].gather(rows.codes) for c in others},
+        }).filter(pl.col("value").is_not_nan())  # fmt: skip
+        on = ["time", *others]
+        sums = frame.filter(~pl.col("total")).group_by(on).agg(pl.col("value").sum().alias("sum"))
+        both = frame.filter("total").join(sums, on=on)
+        alike = (both["value"] - both["sum"]).abs() <= 0.005 * both["sum"].abs() + 0.01
+        is_sum = both.height > 0 and float(alike.mean() or 0) > 0.9  # type: ignore[arg-type]
+        name = series_name(keys, int(np.argmax(total)))
+        if is_sum and rule == "leave_out":
+            gone |= total
+            action = "named as a total and the sum of the others: left out; totals='keep' takes it as a series"
+        elif is_sum:
+            action = "named as a total and the sum of the others: kept by totals='keep'"
+        else:
+            action = "named as a total, but not the sum of the others: kept as a series"
+        count = int(total.sum())
+        notes.append(
+            Note(kind="total", count=count, series=count, example=f"series {name}", action=action,
+                 severity="warning")
+        )  # fmt: skip
+    return (rows.take(np.flatnonzero(~gone[rows.codes])) if gone.any() else rows), notes
 
 
 def treat_negative(rows: Rows, rule: str) -> list[Note]:

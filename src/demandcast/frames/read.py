@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from demandcast.errors import ConfigError, DataError, FileError, FrequencyError, SchemaError
-from demandcast.frames import covariates, quality
+from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+from demandcast.frames import covariates, quality, rhythm
 from demandcast.frames.future import extend
+from demandcast.frames.numerals import DECIMALS, JUNK_RULES, row_number
 from demandcast.frames.regularise import (
     Grid,
     Ints,
@@ -22,20 +24,30 @@ from demandcast.frames.regularise import (
     number_series,
     numbers,
     series_name,
+    show,
     sort,
 )
 from demandcast.frames.roles import Roles, find_roles, melt
-from demandcast.frames.source import open_lazy, open_table
-from demandcast.frames.times import parse_times, reply_dtype, to_instants
+from demandcast.frames.source import Table, open_table
+from demandcast.frames.times import (
+    join_times,
+    parse_times,
+    reply_dtype,
+    to_instants,
+    zone_of_midnights,
+)
 from demandcast.panel.panel import Note, Panel
 from demandcast.panel.store import is_store
-from demandcast.schema import Frequency, Schema, infer_frequency
+from demandcast.schema import DAY, HOUR, Frequency, Schema, infer_frequency
 
 RULES = {
     "gaps": ("missing", "zero", "error"),
     "duplicates": ("error", "sum", "mean", "first", "last"),
     "negative": ("keep", "zero", "missing", "error"),
     "infinite": ("error", "missing"),
+    "text": JUNK_RULES,
+    "ended": rhythm.ENDED_RULES,
+    "totals": quality.TOTALS_RULES,
 }
 
 
@@ -43,9 +55,10 @@ def read_panel(
     source: Any,
     *,
     key: str | Sequence[str] | None = None,
-    time: str | None = None,
+    time: str | Sequence[str] | None = None,
     target: str | None = None,
     freq: str | None = None,
+    to: str | None = None,
     known: str | Sequence[str] = (),
     past: str | Sequence[str] = (),
     static: str | Sequence[str] = (),
@@ -54,21 +67,30 @@ def read_panel(
     duplicates: str = "error",
     negative: str = "keep",
     infinite: str = "error",
+    text: str = "error",
+    ended: str = "skip",
+    totals: str = "leave_out",
     future: Any = None,
     static_table: Any = None,
     time_zone: str | None = None,
     wide: bool | None = None,
+    encoding: str | None = None,
+    sheet: str | None = None,
+    decimal: str | None = None,
+    day_first: bool | None = None,
 ) -> Panel:
     """Read a table of demand; what was guessed, found and done stands in the panel's `notes`.
 
     Args:
-        source: A path or glob of CSV, TSV or Parquet, a list of paths, or a frame of pandas,
-            polars or pyarrow. Of Parquet only the columns needed are read. Or the folder of a panel
+        source: A path, glob, folder or web address of CSV, TSV, Excel, ODS or Parquet, a list of paths, or a
+            frame of pandas, polars or pyarrow. Only the columns needed are read. Or the folder of a panel
             that `Panel.to_store` wrote: it knows its roles and rules, and its values stay in the file.
         key: Columns that name a series; guessed if None, [] for a table of one series.
-        time: Column of dates, datetimes, text or whole steps; guessed if None.
+        time: Column of dates, datetimes, text or whole steps, or the columns that make a time together, as
+            ["year", "month"]; guessed if None.
         target: Column to forecast; guessed if None. Empty cells are not observed.
-        freq: The step: "15min", "h", "D", "B", "W-MON", "MS", "QS", "YS", "1"; inferred if None.
+        freq: The step: "15min", "h", "D", "B", "D-exSUN", "W-MON", "MS", "QS", "YS", "1"; inferred if None.
+        to: A coarser step, to which rows are added up: "W-MON" for weeks that begin on Monday, "MS".
         known: Covariates known ahead. Rows behind the last observed target of a series that have
             only these are the future, not history.
         past: Covariates known to the cutoff only.
@@ -78,10 +100,17 @@ def read_panel(
         duplicates: Rows of one series and time: "error", "sum", "mean", "first" or "last".
         negative: Negative targets: "keep", "zero", "missing" or "error".
         infinite: Infinite numbers: "error" or "missing".
+        text: Cells of the target that are no number, as "-": "error", "missing" or "zero".
+        ended: Series that ended long before the others: "skip" leaves them out, "forecast" keeps them.
+        totals: Series that are named as a total and are the sum of others: "leave_out" or "keep".
         future: A table of known covariates behind the last step; see `extend`.
         static_table: A table with one row a series.
         time_zone: Where the clock stood that wrote the times. Steps below a day then count in UTC.
         wide: True for a table with a column a series, False for a long one; None tells by itself.
+        encoding: Of a text file: "cp1252", "gb18030"; told by itself if None.
+        sheet: Of a workbook; found if None.
+        decimal: The decimal sign of numbers in text, "." or ","; told by the column if None.
+        day_first: Whether 01/02/2024 is the first of February; told by the column if None.
 
     Raises:
         SchemaError: A column is absent, ambiguous, or of a type its role cannot have.
@@ -99,16 +128,20 @@ def read_panel(
     given = dict(locals())
     if is_store(source):
         return _stored(source, given, future)
-    _check_rules(gaps=gaps, duplicates=duplicates, negative=negative, infinite=infinite)
-    table = open_lazy(source)
-    types = dict(table.collect_schema())
+    _check_rules(
+        gaps=gaps, duplicates=duplicates, negative=negative, infinite=infinite, text=text, ended=ended,
+        totals=totals,
+    )  # fmt: skip
+    if decimal is not None and decimal not in DECIMALS:
+        raise ConfigError(f"decimal is {decimal!r}; it is '.' or ','")
+    table = open_table(source, encoding=encoding, sheet=sheet, decimal=decimal)
     extra = None if static_table is None else open_table(static_table)
     fixed = _listed("static", static)
-    elsewhere = [c for c in fixed if c not in types] if extra is not None else []
-    roles, notes = find_roles(
-        types,
+    elsewhere = [c for c in fixed if c not in table.columns] if extra is not None else []
+    roles, told = find_roles(
+        table,
         key=None if key is None else _listed("key", key),
-        time=_one("time", time),
+        time=None if time is None else _listed("time", time),
         target=_one("target", target),
         known=_listed("known", known),
         past=_listed("past", past),
@@ -116,34 +149,63 @@ def read_panel(
         available=_one("available", available),
         wide=wide,
     )
-    unused = [c for c in types if c not in roles.columns]
+    notes = [*table.notes, *told]
+    unused = [c for c in table.columns if c not in roles.columns]
     if unused:
         listed = ", ".join(map(repr, unused[:12])) + ", ..." * (len(unused) > 12)
         action = f"columns not read: {listed}; known=..., past=... or static=... takes them"
         notes.append(Note(kind="unused", count=len(unused), series=0, example="", action=action))
-    rows, zone, dtype, told = _rows(table, roles, time_zone, freq, infinite)
+    rules = {"infinite": infinite, "text": text}
+    rows, clock, told = _rows(table, roles, time_zone, freq, rules, day_first=day_first)
     notes += told
+    hints, is_text = table.hints, table.is_text
     del table
     rows, told = sort(rows)
     notes += told
-    rows, told = merge_duplicates(rows, duplicates, zone)
+    rows, told = quality.leave_out_totals(rows, totals)
+    notes += told
+    if to is not None:
+        rows, told = rhythm.aggregate(rows, to, _used(rows))
+        freq, duplicates = to, "sum"
+        notes += told
+    elif duplicates != "error" and freq is not None and rows.times.dtype.kind == "M":
+        rows, told = rhythm.to_day(rows, Frequency.parse(freq))
+        notes += told
+    try:
+        rows, told = merge_duplicates(rows, duplicates, clock.zone, summed=to is not None)
+    except DataError as error:
+        for note in notes:
+            if note.kind == "row numbers":
+                raise DataError(f"{error}. {note.action}") from None
+        raise
     notes += told
     notes += quality.treat_negative(rows, negative)
-    grid_freq = _frequency(rows, freq, roles.time, notes)
+    grid_freq = _frequency(rows, freq, roles.time, clock, notes)
+    notes += rhythm.describe_closed(rows, grid_freq)
     grid, steps = lay_out(rows, grid_freq)
+    kept, told = rhythm.drop_ended(rows, steps, grid, grid_freq, ended)
+    notes += told
+    if kept is not rows:
+        rows = kept
+        grid, steps = lay_out(rows, grid_freq)
+    notes += rhythm.check_steps(rows, steps, grid, grid_freq, given=freq is not None)
     lengths = _lengths(rows, grid, steps, roles.known, notes)
     flat = grid.spread(rows.target, np.float32(np.nan))
     notes += quality.fill_gaps(flat, rows, steps, grid, lengths, gaps)
     notes += quality.describe(flat, grid, lengths, rows, grid_freq)
     known_flat, known_names, told = covariates.by_step(
-        rows.rest, roles.known, grid, "known covariate", infinite
+        rows.rest, roles.known, grid, "known covariate", infinite, hints
     )
     notes += told
     past_flat, past_names, told = covariates.by_step(
-        rows.rest, roles.past, grid, "past covariate", infinite
+        rows.rest, roles.past, grid, "past covariate", infinite, hints
     )
     notes += told
     statics = covariates.static_from_rows(rows.rest, roles.static, rows.codes, rows.keys)
+    if is_text:
+        statics = statics.with_columns(
+            covariates.static_type(c, hints) for c in statics.iter_columns()
+        )
     if extra is not None:
         if set(roles.static) & set(extra.columns):
             both = sorted(set(roles.static) & set(extra.columns))
@@ -164,7 +226,7 @@ def read_panel(
     panel = Panel(
         schema=Schema(
             key=tuple(rows.keys.columns), time=roles.time, target=roles.target,
-            freq=grid_freq.name, known=roles.known, past=roles.past,
+            freq=grid_freq.name, time_parts=roles.parts, known=roles.known, past=roles.past,
             static=tuple(statics.columns), available=roles.available,
         ),
         keys=rows.keys, target=flat, begins=grid.begins, extents=grid.extents, lengths=lengths,
@@ -172,7 +234,8 @@ def read_panel(
         past_names=past_names,
         available=covariates.availability(rows.rest[roles.available], grid) if roles.available else None,
         static_codes=encoded.codes, vocabularies=encoded.vocabularies, static_reals=encoded.reals,
-        static_real_names=encoded.real_names, notes=tuple(notes), time_zone=zone, time_dtype=dtype,
+        static_real_names=encoded.real_names, notes=tuple(notes), time_zone=clock.zone,
+        time_dtype=clock.dtype,
     )  # fmt: skip
     return panel if future is None else extend(panel, future)
 
@@ -196,20 +259,51 @@ def _left_alone(value: Any, default: Any) -> bool:
     return value is default or (isinstance(value, (str, list, tuple)) and value in (default, []))
 
 
+@dataclass(frozen=True)
+class _Clock:
+    """What the times of a table were: their zone, the type to give back, whether they stated an offset."""
+
+    zone: str | None
+    dtype: pl.DataType
+    stated: bool
+
+
 def _rows(
-    source: pl.LazyFrame, roles: Roles, time_zone: str | None, freq: str | None, infinite: str
-) -> tuple[Rows, str | None, pl.DataType, list[Note]]:
+    source: Table,
+    roles: Roles,
+    time_zone: str | None,
+    freq: str | None,
+    rules: Mapping[str, str],
+    *,
+    day_first: bool | None,
+) -> tuple[Rows, _Clock, list[Note]]:
     """The columns needed, with series numbered, times parsed and the target as numbers."""
-    try:
-        table = source.select(roles.columns).collect()
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        raise FileError(f"the table cannot be read ({reason}); write its file anew") from error
+    clocks = [] if roles.melt_names_times else list(roles.parts or [roles.time])
+    table = source.select(roles.columns, coded=clocks if roles.melt else [*roles.key, *clocks])
+    width = table.height
     table = melt(table, roles)
+
+    def where(row: int) -> str:
+        place = row_number(row % width if roles.melt else row)
+        return f"{place} of column {roles.melt[row // width]!r}" if roles.melt else place
+
+    if roles.parts:
+        table, notes = quality.set_aside(table, roles.key, roles.parts, roles.target)
+        table = table.with_columns(join_times(table, roles.parts, roles.time))
+    else:
+        table, notes = quality.set_aside(table, roles.key, [roles.time], roles.target)
     if not table.height:
         raise DataError("the table holds no rows; give at least one row of key, time and target")
-    target, notes = numbers(table[roles.target], "target", infinite)
-    times, told = parse_times(table[roles.time], time_zone)
+    target, told = numbers(
+        table[roles.target],
+        "target",
+        rules["infinite"],
+        text=rules["text"],
+        hints=source.hints,
+        where=where,
+    )
+    notes += told
+    times, told = parse_times(table[roles.time], time_zone, day_first=day_first, freq=freq)
     notes += told
     dtype = reply_dtype(table.schema[roles.time], times.values)
     if roles.key:
@@ -229,18 +323,57 @@ def _rows(
         if freq
         else bool((values != values.astype("datetime64[D]")).any())
     )
-    keep = None
-    if below_a_day and times.instants is not None:
+    keep, zone = None, times.zone
+    if below_a_day and zone is not None and _by_the_clock(values, codes, freq):
+        action = (
+            f"steps of hours are counted on the clock of {zone}, on which they are regular all year"
+        )
+        notes.append(Note(kind="clock", count=len(values), series=0, example="", action=action))
+        zone, dtype = None, pl.Datetime("us")
+    elif below_a_day and times.instants is not None:
         values = times.instants
-    elif below_a_day and times.zone is not None:
-        values, kept, told = to_instants(values, codes, times.zone)
+    elif below_a_day and zone is not None:
+        values, kept, told = to_instants(values, codes, zone)
         notes += told
         keep = None if kept.all() else np.flatnonzero(kept)
+    elif times.instants is not None and time_zone is None and table.schema[roles.time] == pl.String:
+        zone = None  # days of the clock that wrote them
     rows = Rows(keys=keys, codes=codes, times=values, target=target, rest=rest)
-    return (rows if keep is None else rows.take(keep)), times.zone, dtype, notes
+    clock = _Clock(zone, dtype, times.instants is not None and time_zone is None)
+    return (rows if keep is None else rows.take(keep)), clock, notes
 
 
-def _frequency(rows: Rows, freq: str | None, time: str, notes: list[Note]) -> Frequency:
+def _by_the_clock(walls: NDArray[Any], codes: NDArray[Any], freq: str | None) -> bool:
+    """Whether times lie on a grid of two hours or more as the clock shows them, clock changes or not."""
+    if freq is not None:
+        grid = Frequency.parse(freq)
+    else:
+        order = np.lexsort((walls, codes))
+        try:
+            grid = infer_frequency(walls[order], codes[order])
+        except FrequencyError:
+            return False
+    return grid.unit == "s" and grid.step >= 2 * HOUR and DAY % grid.step == 0
+
+
+def _used(rows: Rows) -> Frequency | None:
+    """The grid of the rows as they are, None where they are on none."""
+    try:
+        return infer_frequency(*_distinct(rows))
+    except FrequencyError:
+        return None
+
+
+def _distinct(rows: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Times and series without repeats, for sorted rows."""
+    fresh = np.ones(len(rows.codes), bool)
+    fresh[1:] = (rows.codes[1:] != rows.codes[:-1]) | (rows.times[1:] != rows.times[:-1])
+    return rows.times[fresh], rows.codes[fresh]
+
+
+def _frequency(
+    rows: Rows, freq: str | None, time: str, clock: _Clock, notes: list[Note]
+) -> Frequency:
     if freq is not None:
         grid = Frequency.parse(freq)
         if grid.is_integer != (rows.times.dtype.kind == "i"):
@@ -251,36 +384,53 @@ def _frequency(rows: Rows, freq: str | None, time: str, notes: list[Note]) -> Fr
                 "or leave freq out"
             )
         return grid
-    grid = infer_frequency(
-        rows.times, rows.codes, name=lambda code: series_name(rows.keys, int(code))
-    )
+    try:
+        grid = infer_frequency(
+            rows.times, rows.codes, name=lambda code: series_name(rows.keys, int(code))
+        )
+    except FrequencyError as error:
+        zone = zone_of_midnights(rows.times) if clock.stated else None
+        if zone is None:
+            raise
+        raise FrequencyError(
+            f"the times are midnights of another clock than theirs ({show(rows.times[0])}): days of "
+            f"{zone}; pass time_zone={zone!r}"
+        ) from error
     action = f"the steps of the times give frequency {grid.name!r}; freq=... changes it"
     notes.append(Note(kind="guess", count=1, series=0, example="", action=action))
     return grid
 
 
 def _lengths(rows: Rows, grid: Grid, steps: Ints, known: Sequence[str], notes: list[Note]) -> Ints:
-    """Steps of history: all, or to the last observed target where covariates are known ahead."""
-    if not known:
-        return grid.extents.copy()
+    """Steps of history; rows at the end that have no target are steps to forecast.
+
+    With covariates known ahead, those after the last value of their own series; without, only those after the
+    last value of any series: a series that lacks its last values while others have theirs is not observed there.
+    """
     lengths = grid.extents.copy()
     seen = np.flatnonzero(~np.isnan(rows.target))
+    if not len(seen):
+        return lengths
     codes = rows.codes[seen]
     last = np.flatnonzero(np.append(codes[1:] != codes[:-1], len(codes) > 0))
     for_series = codes[last]
-    lengths[for_series] = steps[seen[last]] - grid.starts[for_series] + 1
+    if known:
+        lengths[for_series] = steps[seen[last]] - grid.starts[for_series] + 1
+    else:
+        within = int(steps[seen].max()) - grid.starts[for_series] + 1
+        lengths[for_series] = np.minimum(lengths[for_series], within)
     ahead = grid.extents - lengths
     first = int(np.argmax(ahead > 0))
     if ahead.any():
         name = series_name(rows.keys, first)
+        what = "hold covariates known ahead" if known else "have no target in any series"
         notes.append(
             Note(
                 kind="future",
                 count=int(ahead.sum()),
                 series=int((ahead > 0).sum()),
                 example=f"series {name}, its last {ahead[first]:,} steps",
-                action="rows behind the last observed target hold covariates known ahead: "
-                "taken as the future, not as history",
+                action=f"rows at the end {what}: taken as the steps to forecast, not as history",
             )
         )
     return lengths

@@ -5,6 +5,7 @@ All of it works on flat arrays; nothing here visits series one by one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +14,23 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, FrequencyError, SchemaError
+from demandcast.frames.numerals import Hints, parse_numbers, row_number
 from demandcast.panel.panel import Note
 from demandcast.schema import Frequency
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+EXACT = 1 << 24  # whole numbers up to here are exact in 32 bits
+FLAGS = {
+    "true": 1.0,
+    "false": 0.0,
+    "yes": 1.0,
+    "no": 0.0,
+    "1": 1.0,
+    "0": 0.0,
+    "ja": 1.0,
+    "nein": 0.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +117,7 @@ def number_series(columns: pl.DataFrame) -> tuple[NDArray[np.int32], pl.DataFram
     begun = columns.select(pl.any_horizontal(turns).alias("begun"))["begun"]
     run = begun.cum_sum().cast(pl.Int32).to_numpy() - 1
     heads = columns.filter(begun)
+    heads = heads.with_columns(pl.col(pl.Categorical).cast(pl.String))
     keys = heads.unique(maintain_order=True)
     if keys.height == heads.height:
         return run.astype(np.int32), keys
@@ -112,8 +126,23 @@ def number_series(columns: pl.DataFrame) -> tuple[NDArray[np.int32], pl.DataFram
     return codes.to_numpy().astype(np.int32)[run], keys
 
 
-def numbers(column: pl.Series, role: str, infinite: str) -> tuple[NDArray[np.float32], list[Note]]:
+def numbers(
+    column: pl.Series,
+    role: str,
+    infinite: str,
+    *,
+    text: str = "error",
+    hints: Hints | None = None,
+    where: Callable[[int], str] = row_number,
+) -> tuple[NDArray[np.float32], list[Note]]:
     """A column as float32, NaN where absent; a fresh array.
+
+    Args:
+        column: Numbers, booleans, or text that `parse_numbers` reads.
+        role: What the column is for, as messages name it.
+        infinite, text: Rules for infinite numbers and for text that is no number.
+        hints: What the file tells of the numbers in it.
+        where: Says the place of a row, for messages.
 
     Raises:
         SchemaError: The column holds no numbers.
@@ -123,17 +152,20 @@ def numbers(column: pl.Series, role: str, infinite: str) -> tuple[NDArray[np.flo
     if kind == pl.Categorical or kind == pl.Enum:
         column = column.cast(pl.String)
     if column.dtype == pl.String:
-        text = column.str.strip_chars()
-        parsed = text.cast(pl.Float64, strict=False)
-        bad = (parsed.is_null() & column.is_not_null() & (text != "")).arg_true()
-        if len(bad):
-            raise DataError(
-                f"{role} {column.name!r} holds text that is no number in {len(bad):,} rows, first "
-                f"{column[bad[0]]!r} in row {bad[0] + 1:,}; mend the cells, or name another column"
-            )
-        action = f"{role} {column.name!r} holds numbers as text: read as numbers"
-        notes.append(Note(kind="text", count=len(column), series=0, example="", action=action))
-        column = parsed
+        if holds_flags(column):
+            flags = column.str.strip_chars().str.to_lowercase()
+            column = flags.replace_strict(FLAGS, default=None, return_dtype=pl.Float64)
+            action = f"{role} {column.name!r} holds yes and no: read as 1 and 0"
+            notes.append(Note(kind="flags", count=len(column), series=0, example="", action=action))
+        else:
+            column, notes = parse_numbers(column, role, junk=text, hints=hints, where=where)
+            if hints is None or (hints.separator is None and not hints.typed):
+                action = f"{role} {column.name!r} holds numbers as text: read as numbers"
+                notes.append(
+                    Note(kind="text", count=len(column), series=0, example="", action=action)
+                )
+    if column.dtype.is_decimal():
+        column = column.cast(pl.Float64)
     if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
         raise SchemaError(
             f"{role} {column.name!r} holds {kind}; it must hold numbers: name another column"
@@ -145,7 +177,7 @@ def numbers(column: pl.Series, role: str, infinite: str) -> tuple[NDArray[np.flo
         if infinite == "error":
             raise DataError(
                 f"{role} {column.name!r} is infinite (or above 3.4e38) in {count:,} rows, the first "
-                f"of them row {row + 1:,}; mend them, or pass infinite='missing'"
+                f"of them {where(row)}; mend them, or pass infinite='missing'"
             )
         values[endless] = np.nan
         action = (
@@ -154,7 +186,39 @@ def numbers(column: pl.Series, role: str, infinite: str) -> tuple[NDArray[np.flo
         notes.append(
             Note(kind="infinite", count=count, series=0, example=f"row {row + 1:,}", action=action)
         )
-    return values, notes
+    return values, [*notes, *_rounded(column, values, role)]
+
+
+def holds_flags(column: pl.Series) -> bool:
+    """Whether a text column says yes and no, in one language or another, and nothing else."""
+    for cells in (column.head(100), column):  # most columns are told from their first rows
+        words = cells.drop_nulls().unique().str.strip_chars().str.to_lowercase().unique().to_list()
+        if not set(words) <= set(FLAGS):
+            return False
+    return not set(words) <= {"0", "1"}
+
+
+def _rounded(column: pl.Series, values: NDArray[np.float32], role: str) -> list[Note]:
+    """That whole numbers too long for 32 bits lose their last figures."""
+    if (
+        column.dtype == pl.Boolean
+        or not len(values)
+        or not np.nanmax(np.abs(values), initial=0) > EXACT
+    ):
+        return []
+    lost = (column.cast(pl.Float64) != pl.Series(values).cast(pl.Float64)).fill_null(False)
+    lost &= (column.cast(pl.Float64) % 1 == 0) & (column.cast(pl.Float64).abs() > EXACT)
+    if not lost.any():
+        return []
+    row = int(lost.arg_true()[0])
+    action = (
+        f"{role} {column.name!r} holds whole numbers above {EXACT:,}, kept to seven figures: "
+        f"{column[row]:,.0f} becomes {values[row]:,.0f}; forecast the difference to a base, or in larger units"
+    )
+    return [
+        Note(kind="rounded", count=int(lost.sum()), series=0, example=f"row {row + 1:,}", action=action,
+             severity="warning")
+    ]  # fmt: skip
 
 
 def sort(rows: Rows) -> tuple[Rows, list[Note]]:
@@ -181,8 +245,16 @@ def _order(**columns: NDArray[Any]) -> NDArray[Any]:
     return order.to_series().to_numpy()
 
 
-def merge_duplicates(rows: Rows, rule: str, zone: str | None) -> tuple[Rows, list[Note]]:
+def merge_duplicates(
+    rows: Rows, rule: str, zone: str | None, *, summed: bool = False
+) -> tuple[Rows, list[Note]]:
     """One row a series and time; sorted rows in, sorted rows out.
+
+    Args:
+        rows: Sorted rows.
+        rule: "error", "sum", "mean", "first" or "last".
+        zone: Where the clock stood, if it was said.
+        summed: The rows are parts of one step, as the caller asked: nothing to warn of.
 
     Raises:
         DataError: Rows share series and time, and `rule` is "error".
@@ -194,13 +266,18 @@ def merge_duplicates(rows: Rows, rule: str, zone: str | None) -> tuple[Rows, lis
     again = np.flatnonzero(~fresh)
     where, series = rows.place(int(again[0])), len(np.unique(rows.codes[again]))
     if rule == "error":
-        clock = np.issubdtype(rows.times.dtype, np.datetime64) and zone is None
+        clock = np.issubdtype(rows.times.dtype, np.datetime64)
         midnight = clock and bool((rows.times[again] == rows.times[again].astype("M8[D]")).all())
+        if clock and not midnight and _many_a_day(rows):
+            raise DataError(
+                f"the table holds single sales with their time of day: {len(again):,} rows repeat a series and "
+                f"time, first {where}; add them up by day: freq='D', duplicates='sum'"
+            )
         hint = "; a clock change doubles an hour: time_zone='...' tells them apart"
         raise DataError(
             f"{len(again):,} rows repeat a series and time in {series:,} series, first {where}; name "
             "every key column with key=[...], or pass duplicates='sum', 'mean', 'first' or 'last'"
-            + (hint if clock and not midnight else "")
+            + (hint if clock and zone is None and not midnight else "")
         )
     heads = np.flatnonzero(fresh)
     tails = np.append(heads[1:], len(fresh)) - 1
@@ -212,11 +289,19 @@ def merge_duplicates(rows: Rows, rule: str, zone: str | None) -> tuple[Rows, lis
         value = total / np.maximum(count, 1) if rule == "mean" else total
         merged = replace(merged, target=np.where(count > 0, value, np.nan).astype(np.float32))
     others = "" if rule in ("first", "last") else "; of other columns the last row counts"
+    if summed:
+        return merged, []
     note = Note(
         kind="duplicates", count=len(again), series=series, example=where,
         action=f"rows of the same time are merged by duplicates={rule!r}{others}", severity="warning",
     )  # fmt: skip
     return merged, [note]
+
+
+def _many_a_day(rows: Rows) -> bool:
+    """Whether the clock of the rows is that of single sales: on no grid of a minute or more."""
+    seconds = rows.times.astype("datetime64[s]").astype(np.int64)
+    return len(np.unique(seconds % 3600)) > 12
 
 
 def lay_out(rows: Rows, freq: Frequency) -> tuple[Grid, Ints]:

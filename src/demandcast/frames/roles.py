@@ -1,90 +1,28 @@
-"""Which column is what: as the user says, else by the usual words, and each guess is told."""
+"""Which column is what: as the user says, else by the usual words and what the cells look like, and told."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
-from demandcast.errors import SchemaError
+from demandcast.errors import DemandcastError, SchemaError
+from demandcast.frames import vocabulary
+from demandcast.frames.dates import looks_like_times, read_dates, read_whole
+from demandcast.frames.numerals import parse_numbers
+from demandcast.frames.source import Table
+from demandcast.frames.vocabulary import bearing, is_word, plain
 from demandcast.panel.panel import Note
 
-TIME = [
-    "ds",
-    "timestamp",
-    "date",
-    "datetime",
-    "time",
-    "day",
-    "week",
-    "month",
-    "quarter",
-    "year",
-    "hour",
-    "period",
-    "step",
-    "t",
-    "order_date",
-    "sales_date",
-    "sale_date",
-    "transaction_date",
-    "datum",
-    "fecha",
-]
-TARGET = [
-    "y",
-    "target",
-    "demand",
-    "sales",
-    "units",
-    "units_sold",
-    "unit_sales",
-    "quantity",
-    "quantity_sold",
-    "qty",
-    "sold",
-    "sales_quantity",
-    "value",
-    "volume",
-    "count",
-    "amount",
-    "orders",
-    "revenue",
-    "turnover",
-    "load",
-    "consumption",
-]
-WHOLE_KEY = ("unique_id", "series_id", "ts_id", "time_series_id", "key", "series")
-KEY = [
-    "id",
-    "item",
-    "product",
-    "sku",
-    "article",
-    "material",
-    "part",
-    "store",
-    "shop",
-    "outlet",
-    "location",
-    "site",
-    "warehouse",
-    "depot",
-    "region",
-    "customer",
-    "client",
-    "channel",
-    "market",
-    "meter",
-    "sensor",
-    "zone",
-]
-KEY_ENDINGS = ("", "_id", "_code", "_no", "_nr", "_nbr", "_number", "_name", "_key")
-DATE_NAME = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\d{2}:\d{2}(:\d{2})?)?")
+FEW = 200  # words by which a column is judged to hold times
+UNIQUE = 20  # rows from which on a column that never repeats is no key
+PARTS = (  # columns that are a time together: what each holds, by its name
+    ("month", vocabulary.MONTH), ("week", vocabulary.WEEK), ("quarter", vocabulary.QUARTER),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +32,7 @@ class Roles:
     key: tuple[str, ...]
     time: str
     target: str
+    parts: tuple[str, ...] = ()  # the columns that make the time together, where it has several
     known: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
@@ -106,18 +45,29 @@ class Roles:
         """The columns to read from the table, each once."""
         own = [*self.key, *self.known, *self.past, *self.static]
         own += [self.available] if self.available else []
+        times = list(self.parts or (self.time,))
         if self.melt_names_times:
             return [*own, *self.melt]
         if self.melt:
-            return [self.time, *(c for c in own if c not in self.key), *self.melt]
-        return [*own, self.time, self.target]
+            return [*times, *(c for c in own if c not in self.key), *self.melt]
+        return [*own, *times, self.target]
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """What the first rows of the columns look like."""
+
+    numbers: frozenset[str]
+    times: frozenset[str]
+    steps: frozenset[str]  # numbers all different from row to row: row numbers, or ids of orders
+    rows: int
 
 
 def find_roles(
-    types: Mapping[str, pl.DataType],
+    table: Table,
     *,
     key: Sequence[str] | None,
-    time: str | None,
+    time: Sequence[str] | None,
     target: str | None,
     known: Sequence[str],
     past: Sequence[str],
@@ -125,91 +75,110 @@ def find_roles(
     available: str | None,
     wide: bool | None,
 ) -> tuple[Roles, list[Note]]:
-    """Settle every role; what is guessed is a Note of kind "guess".
+    """Decide every role; what is guessed is a Note of kind "guess".
 
     Raises:
         SchemaError: A column does not exist, has two roles, or a role cannot be guessed.
     """
-    given = [*(key or ()), *known, *past, *static, *(c for c in (time, available) if c)]
+    columns = table.columns
+    given = [
+        *(key or ()),
+        *known,
+        *past,
+        *static,
+        *(time or ()),
+        *([available] if available else []),
+    ]
     named = [*given, *([target] if target and not wide else [])]
     for column in named:
-        if column not in types:
-            raise SchemaError(f"there is no column {column!r}{nearest(column, types)}")
+        if column not in columns:
+            raise SchemaError(f"there is no column {column!r}{nearest(column, columns)}")
     twice = sorted({c for c in named if named.count(c) > 1})
     if twice:
         raise SchemaError(
             f"column {twice[0]!r} is given two roles; name it in only one of key, time, target, "
             "known, past, static and available"
         )
-    free = [c for c in types if c not in named]
-    dated = [c for c in free if DATE_NAME.fullmatch(c)]
+    free = [c for c in columns if c not in named and not re.fullmatch(r"|Unnamed: \d+", c)]
+    looks = _look(table, list(free))
     shared: dict[str, Any] = {
         "known": tuple(known), "past": tuple(past), "static": tuple(static),
         "available": available,
     }  # fmt: skip
+    dated = _dated_names(free)
     if wide is not False and time is None and len(dated) >= 2:
-        keys = tuple(key) if key is not None else tuple(c for c in free if c not in dated)
-        for made in ("time", target or "value"):
-            if made in types:
-                raise SchemaError(
-                    f"column {made!r} of a wide table has the name that its times or values get; "
-                    "rename it, pass another target=..., or give wide=False"
-                )
-        roles = Roles(
-            key=keys, time="time", target=target or "value", melt=tuple(dated),
-            melt_names_times=True, **shared,
-        )  # fmt: skip
-        action = f"the names of {len(dated):,} columns are times: read as a wide table, a row a series of key {list(keys)}"
-        return roles, [_guess(len(dated), action, "wide=False")]
+        return _wide_by_time(table, free, dated, key, target, shared)
     notes: list[Note] = []
     if time is None:
-        time = _guess_time(types, free)
-        free.remove(time)
-        notes.append(_guess(1, f"column {time!r} is taken as the time", "time=..."))
-    numeric = [c for c in free if types[c].is_numeric()]
+        time, told = _guess_time(table, free, looks)
+        free = [c for c in free if c not in time]
+        notes += told
+    name, parts = (time[0], ()) if len(time) == 1 else (_joint_name(columns), tuple(time))
+    numeric = [c for c in free if c in looks.numbers]
     if wide is None and key is None and target is None and len(numeric) >= 2:
-        plain = not _words(free, TARGET) and not _guess_key(free)
-        wide = plain and len(numeric) == len(free)
+        worded = bearing(free, vocabulary.TARGET)
+        plain_series = not worded and not _guess_key(free, looks)
+        wide = plain_series and len(numeric) == len(free)
         if wide:
             action = f"{len(free):,} columns of numbers beside the time: read as a wide table, a column a series"
             notes.append(_guess(len(free), action, "wide=False, or name key=... and target=..."))
+        elif (
+            worded
+            and not _exact(worded[0])
+            and len(numeric) == len(free)
+            and not _guess_key(free, looks)
+        ):
+            raise SchemaError(
+                f"columns {free[:8]} hold numbers, and it cannot be told whether each is a series or "
+                f"{worded[0]!r} is the target; pass target={worded[0]!r}, or wide=True"
+            )
     if wide:
-        return _wide(types, free, time, target, key, shared), notes
+        roles, told = _wide(table, free, name, target, key, looks, shared)
+        return replace(roles, parts=parts), [*notes, *told]
     if target is None:
-        target = _guess_target(types, free, numeric)
+        target = _guess_target(free, numeric, looks)
         free.remove(target)
         notes.append(_guess(1, f"column {target!r} is taken as the target", "target=..."))
     if key is None:
-        key = _guess_key(free)
+        key = _guess_key(free, looks)
+        left = [c for c in free if c in looks.steps and _key_word(c)]
+        if left:
+            action = f"column {left[0]!r} is different in every row, so it is not taken as the key; key=[...] changes it"
+            notes.append(
+                Note(kind="row numbers", count=len(left), series=0, example="", action=action)
+            )
         if key:
             notes.append(_guess(len(key), f"columns {list(key)} are taken as the key", "key=[...]"))
     if not key:
         action = 'no key column: the table is read as one series, key "series" = "all"'
         notes.append(_guess(0, action, "key=[...]"))
-    roles = Roles(key=tuple(key), time=time, target=target, **shared)
-    return roles, notes
+    return Roles(key=tuple(key), time=name, parts=parts, target=target, **shared), notes
 
 
 def melt(table: pl.DataFrame, roles: Roles) -> pl.DataFrame:
     """A wide table as a long one: one row a series and step.
 
     Raises:
-        SchemaError: A cell is no number.
+        SchemaError: A column holds neither numbers nor text.
     """
     if not roles.melt:
         return table
-    for column in roles.melt:
-        parsed = table[column].cast(pl.Float64, strict=False)
-        bad = (parsed.is_null() & table[column].is_not_null()).arg_true()
-        if len(bad):
-            raise SchemaError(
-                f"column {column!r} of a wide table holds {table[column][bad[0]]!r} in row "
-                f"{bad[0] + 1:,}, which is no number; mend it, or give wide=False"
-            )
-    numbers = table.with_columns(pl.col(c).cast(pl.Float64) for c in roles.melt)
+    kinds = {table.schema[c] for c in roles.melt}
+    odd = [
+        c
+        for c in roles.melt
+        if not (table.schema[c].is_numeric() or table.schema[c] in (pl.String, pl.Null))
+    ]
+    if odd:
+        raise SchemaError(
+            f"column {odd[0]!r} of a wide table holds {table.schema[odd[0]]}, which is no number; "
+            "leave it out, or give wide=False"
+        )
+    one = pl.String() if pl.String in kinds else pl.Float64()
+    cells = table.with_columns(pl.col(c).cast(one) for c in roles.melt)
     names = roles.time if roles.melt_names_times else roles.key[0]
     index = [c for c in table.columns if c not in roles.melt]
-    return numbers.unpivot(
+    return cells.unpivot(
         on=list(roles.melt), index=index, variable_name=names, value_name=roles.target
     )
 
@@ -224,69 +193,161 @@ def nearest(word: str, known: Collection[str]) -> str:
     return (f"; did you mean {folded[near[0]]!r}?" if near else ";") + f" There are: {listed}"
 
 
-def _wide(
-    types: Mapping[str, pl.DataType],
-    free: list[str],
-    time: str,
-    target: str | None,
-    key: Sequence[str] | None,
-    shared: dict[str, Any],
-) -> Roles:
-    if key:
-        raise SchemaError(
-            f"a wide table has no key column, but key={list(key)}; its columns are the series: "
-            "leave key out, or give wide=False"
-        )
-    for column in free:
-        if not types[column].is_numeric():
-            raise SchemaError(
-                f"column {column!r} of a wide table holds {types[column]}, but each column beside "
-                f"the time {time!r} is a series of numbers; drop it, or give wide=False"
-            )
-    for made in ("series", target or "value"):
-        if made in types and (made not in free or made == target):
-            raise SchemaError(
-                f"column {made!r} of a wide table has the name that the gathered series get; "
-                "rename it, pass another target=..., or give wide=False"
-            )
-    if not free:
-        raise SchemaError(f"a wide table needs a column of numbers beside the time {time!r}")
-    return Roles(
-        key=("series",),
-        time=time,
-        target=target or "value",
-        melt=tuple(free),
-        **shared,
-    )
+# What columns look like
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()).strip("_")
+def _look(table: Table, columns: Sequence[str]) -> _Looks:
+    numbers, times, steps = set(), set(), set()
+    sample = table.sample
+    for column in columns:
+        cells = sample[column].drop_nulls()
+        kind = cells.dtype
+        if kind == pl.Categorical or kind == pl.Enum:
+            cells, kind = cells.cast(pl.String), pl.String()
+        if kind.is_temporal() and kind != pl.Time and kind != pl.Duration:
+            times.add(column)
+        elif kind.is_numeric():
+            numbers.add(column)
+        elif kind == pl.String and len(cells):
+            if _reads_as_numbers(cells, table):
+                numbers.add(column)
+            if _reads_as_times(cells):
+                times.add(column)
+        if len(cells) >= UNIQUE and (kind == pl.String or kind.is_integer()):
+            distinct = cells.n_unique() == len(cells)
+            if distinct and (column not in times or column in numbers):
+                steps.add(column)
+    return _Looks(frozenset(numbers), frozenset(times), frozenset(steps), sample.height)
 
 
-def _words(columns: Sequence[str], words: Sequence[str]) -> list[str]:
-    """The columns that bear one of the words, in the order of the words."""
-    return [c for word in words for c in columns if _plain(c) == word]
+def _reads_as_numbers(cells: pl.Series, table: Table) -> bool:
+    try:
+        values, _ = parse_numbers(cells, "column", junk="missing", hints=table.hints)
+    except DemandcastError:  # numbers, in signs that nothing decides
+        return bool(cells.str.contains(r"^[^\p{L}]*\d[^\p{L}]*$").all())
+    return len(cells) - values.null_count() > len(cells) // 2
 
 
-def _guess_time(types: Mapping[str, pl.DataType], free: Sequence[str]) -> str:
-    dates = [c for c in free if types[c] == pl.Date or types[c] == pl.Datetime]
-    endings = [c for c in free if _plain(c).endswith(("_date", "_time", "_timestamp"))]
-    if len(dates) > 1 and not _words(dates, TIME):
+def _reads_as_times(cells: pl.Series) -> bool:
+    words = cells.unique(maintain_order=True).head(FEW)
+    if any(not re.search(r"\d", w) or re.fullmatch(r"\s*[-+]?\d+(\.\d*)?\s*", w) for w in words):
+        return False
+    try:
+        return not read_dates(words, "column").values.null_count()
+    except DemandcastError:  # dates, in an order that nothing decides
+        return True
+
+
+def _dated_names(columns: Sequence[str]) -> list[str]:
+    """The columns whose names are times: 2024-01-31, Jan-24, 202401, KW 5/2024, 2024."""
+    dated = set(looks_like_times([c for c in columns if not c.isdigit()]))
+    figures = [c for c in columns if c.isdigit()]
+    if figures and not dated:
+        values = pl.Series([int(c) for c in figures])
+        years = values.is_between(1900, 2100).all()
+        if len(figures) >= 2 and (years or read_whole(values, "time")[0].dtype.is_temporal()):
+            dated = set(figures)
+    return [c for c in columns if c in dated]
+
+
+# Guesses
+
+
+def _exact(column: str) -> bool:
+    return is_word(column, vocabulary.TARGET)
+
+
+def _guess_time(table: Table, free: Sequence[str], looks: _Looks) -> tuple[list[str], list[Note]]:
+    """The column of times, or the columns that are a time together."""
+    dates = [c for c in free if c in looks.times]
+    worded = bearing(dates, vocabulary.TIME)
+    whole = [c for c in free if c in looks.numbers and c not in dates]
+    together = _together(table, free, dates)
+    if together:
+        action = f"columns {together} are taken as the time, together"
+        return together, [_guess(len(together), action, "time=...")]
+    best = [c for c in worded if is_word(c, vocabulary.TIME)] or worded
+    if not best and len(dates) == 1:
+        best = dates
+    if len(dates) > 1 and not (best and (is_word(best[0], vocabulary.TIME) or len(best) == 1)):
         raise SchemaError(f"columns {dates} all hold times; name one: time={dates[0]!r}")
-    found = _words(dates, TIME) or dates or _words(free, TIME) or endings
-    if not found:
+    if not best:  # steps, or text that is no time yet: what reads it says so
+        best = [
+            c for c in bearing(free, vocabulary.TIME) if c in whole or is_word(c, vocabulary.TIME)
+        ]
+        best = [c for c in best if is_word(c, vocabulary.TIME)] or best
+    if not best:
         raise SchemaError(
             f"no column is plainly the time among {list(free)[:12]}; name it: time='...'"
         )
-    return found[0]
+    _refuse_part(table, best[0])
+    return [best[0]], [_guess(1, f"column {best[0]!r} is taken as the time", "time=...")]
 
 
-def _guess_target(
-    types: Mapping[str, pl.DataType], free: Sequence[str], numeric: Sequence[str]
-) -> str:
-    found = _words(free, TARGET)
-    left = [c for c in numeric if c not in _guess_key(free)]
+def _together(table: Table, free: Sequence[str], dates: Sequence[str]) -> list[str]:
+    """Year and month, week or quarter in columns of their own; or a date and its hour."""
+    years = [c for c in free if is_word(c, vocabulary.YEAR) and c not in dates]
+    if years and not dates:
+        for _, words in PARTS:
+            for part in (c for c in free if is_word(c, words) and c not in years):
+                days = [c for c in free if is_word(c, vocabulary.DAY) and c not in (part, *years)]
+                return [years[0], part, *days[:1]]
+    hours = [c for c in free if is_word(c, vocabulary.HOUR) and c not in dates[:1]]
+    if dates and hours and hours[0] != dates[0]:
+        day = [c for c in dates if c not in hours][:1]
+        if day and _is_clock(table.sample[hours[0]]) and _are_days(table.sample[day[0]]):
+            return [day[0], hours[0]]
+    return []
+
+
+def _is_clock(cells: pl.Series) -> bool:
+    """Whether cells are hours of a day, 0 to 24, or times like 13:30."""
+    if cells.dtype == pl.Time:
+        return True
+    text = cells.drop_nulls().cast(pl.String).str.strip_chars()
+    return len(text) > 0 and bool(
+        text.str.contains(r"^(\d{1,2}|\d{1,2}\.0|\d{1,2}:\d{2}(:\d{2})?( ?[AaPp][Mm])?)$").all()
+    )
+
+
+def _are_days(cells: pl.Series) -> bool:
+    if cells.dtype == pl.Date:
+        return True
+    if cells.dtype.is_temporal():
+        return bool((cells.dt.truncate("1d") == cells).all())
+    return not cells.drop_nulls().cast(pl.String).str.contains(":").any()
+
+
+def _refuse_part(table: Table, column: str) -> None:
+    """Refuse a month, week or quarter without its year."""
+    for what, words, most in (
+        ("months", vocabulary.MONTH, 12), ("weeks", vocabulary.WEEK, 53), ("quarters", vocabulary.QUARTER, 4),
+    ):  # fmt: skip
+        cells = table.sample[column].drop_nulls()
+        if not is_word(column, words) or not len(cells):
+            continue
+        numbers = cells.cast(pl.Int64, strict=False)
+        if (
+            not numbers.null_count()
+            and numbers.is_between(1, most).all()
+            and (numbers.diff() < 0).any()
+        ):
+            raise SchemaError(
+                f"column {column!r} holds {what} from 1 to {most} without their year; name both columns, as "
+                f"in time=['year', {column!r}]"
+            )
+
+
+def _guess_target(free: Sequence[str], numeric: Sequence[str], looks: _Looks) -> str:
+    candidates = [c for c in free if c not in looks.times or c in looks.numbers]
+    found = bearing(candidates, vocabulary.TARGET)
+    exact = [c for c in found if _exact(c)]
+    found = exact or [c for c in found if c in looks.numbers] or found
+    if not exact and len(found) > 1:
+        raise SchemaError(
+            f"columns {found[:6]} may each be the target; name it: target={found[0]!r}"
+        )
+    left = [c for c in numeric if c not in _guess_key(free, looks)]
     if not found and len(left) == 1:
         found = left
     if not found:
@@ -296,12 +357,95 @@ def _guess_target(
     return found[0]
 
 
-def _guess_key(free: Sequence[str]) -> tuple[str, ...]:
-    whole = _words(free, WHOLE_KEY)
+def _guess_key(free: Sequence[str], looks: _Looks) -> tuple[str, ...]:
+    """Columns whose names are words of a key; not those that differ in every row."""
+    whole = [c for c in bearing(free, vocabulary.WHOLE_KEY) if is_word(c, vocabulary.WHOLE_KEY)]
     if whole:
         return (whole[0],)
-    words = {word + ending for word in KEY for ending in KEY_ENDINGS}
-    return tuple(c for c in free if _plain(c) in words)
+    return tuple(c for c in free if _key_word(c) and c not in looks.steps)
+
+
+def _key_word(column: str) -> bool:
+    name = plain(column)
+    return any(
+        name in (word, f"{word} {ending}", f"{word}{ending}")
+        for word in vocabulary.KEY
+        for ending in vocabulary.KEY_ENDINGS
+    )
+
+
+def _joint_name(columns: Sequence[str]) -> str:
+    """A name for a time that several columns make, which none of them has."""
+    return next(n for n in ("date", "time", "timestamp", "date_of_step") if n not in columns)
+
+
+def _wide_by_time(
+    table: Table, free: list[str], dated: list[str], key: Sequence[str] | None, target: str | None,
+    shared: dict[str, Any],
+) -> tuple[Roles, list[Note]]:  # fmt: skip
+    keys = tuple(key) if key is not None else tuple(c for c in free if c not in dated)
+    notes: list[Note] = []
+    if key is None:
+        totals = [c for c in keys if is_word(c, vocabulary.TOTALS)]
+        keys = tuple(c for c in keys if c not in totals)
+        if totals:
+            action = f"column {totals[0]!r} is named like a total of the others: left out"
+            notes.append(Note(kind="total", count=len(totals), series=0, example="", action=action))
+    for made in ("time", target or "value"):
+        if made in table.columns:
+            raise SchemaError(
+                f"column {made!r} of a wide table has the name that its times or values get; "
+                "rename it, pass another target=..., or give wide=False"
+            )
+    roles = Roles(
+        key=keys, time="time", target=target or "value", melt=tuple(dated),
+        melt_names_times=True, **shared,
+    )  # fmt: skip
+    action = f"the names of {len(dated):,} columns are times: read as a wide table, a row a series of key {list(keys)}"
+    return roles, [*notes, _guess(len(dated), action, "wide=False")]
+
+
+def _wide(
+    table: Table, free: list[str], time: str, target: str | None, key: Sequence[str] | None,
+    looks: _Looks, shared: dict[str, Any],
+) -> tuple[Roles, list[Note]]:  # fmt: skip
+    notes: list[Note] = []
+    if key:
+        raise SchemaError(
+            f"a wide table has no key column, but key={list(key)}; its columns are the series: "
+            "leave key out, or give wide=False"
+        )
+    totals = [c for c in free if is_word(c, vocabulary.TOTALS)]
+    if totals and len(totals) < len(free):
+        free = [c for c in free if c not in totals]
+        action = f"column {totals[0]!r} is named like a total of the others: left out"
+        notes.append(
+            Note(
+                kind="total",
+                count=len(totals),
+                series=0,
+                example="",
+                action=action,
+                severity="warning",
+            )
+        )
+    for column in free:
+        if column not in looks.numbers and table.sample[column].null_count() < table.sample.height:
+            kind = "text" if table.is_text else table.sample.schema[column]
+            raise SchemaError(
+                f"column {column!r} of a wide table holds {kind}, but each column beside "
+                f"the time {time!r} is a series of numbers; drop it, or give wide=False"
+            )
+    for made in ("series", target or "value"):
+        if made in table.columns and (made not in free or made == target):
+            raise SchemaError(
+                f"column {made!r} of a wide table has the name that the gathered series get; "
+                "rename it, pass another target=..., or give wide=False"
+            )
+    if not free:
+        raise SchemaError(f"a wide table needs a column of numbers beside the time {time!r}")
+    roles = Roles(key=("series",), time=time, target=target or "value", melt=tuple(free), **shared)
+    return roles, notes
 
 
 def _guess(count: int, action: str, option: str) -> Note:

@@ -1,8 +1,9 @@
-"""The time column, of whatever type, as plain timestamps or whole steps."""
+"""The time column, of whatever type, as plain timestamps or whole steps; clocks of zones as instants."""
 
 from __future__ import annotations
 
 import zoneinfo
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +12,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, SchemaError
+from demandcast.frames import vocabulary
+from demandcast.frames.dates import excel_days, is_date_word, read_dates, read_whole
+from demandcast.frames.vocabulary import is_word
 from demandcast.panel.panel import Note
 
-CLOCKS = ("", " %H:%M", " %H:%M:%S%.f")
-PLAIN = [
-    day + clock
-    for day in ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y")
-    for clock in CLOCKS
-]
-DAY_FIRST = ["%d/%m/%Y" + clock for clock in CLOCKS]
-MONTH_FIRST = ["%m/%d/%Y" + clock for clock in CLOCKS]
+FIRST_YEAR, LAST_YEAR = 1800, 2200  # beyond them a date is a slip, not a date
+USUAL_YEARS = (1900, 2100)
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,20 @@ class Times:
     zone: str | None
 
 
-def parse_times(column: pl.Series, zone: str | None) -> tuple[Times, list[Note]]:
+def parse_times(
+    column: pl.Series,
+    zone: str | None,
+    *,
+    day_first: bool | None = None,
+    freq: str | None = None,
+) -> tuple[Times, list[Note]]:
     """Dates, datetimes, whole numbers or text as times.
+
+    Args:
+        column: The time column.
+        zone: Where the clock stood that wrote it.
+        day_first: Whether 01/02/2024 is the first of February; told by the column if None.
+        freq: The step that the user names; "W-MON" says that 202405 is a week.
 
     Raises:
         SchemaError: The column holds something else, or `zone` is no time zone.
@@ -49,23 +59,17 @@ def parse_times(column: pl.Series, zone: str | None) -> tuple[Times, list[Note]]
     name, notes = column.name, list[Note]()
     if column.null_count():
         raise _absent(column)
-    if column.dtype == pl.Categorical or column.dtype == pl.Enum:
-        column = column.cast(pl.String)
-    if column.dtype == pl.String:
-        column, notes = _read_text(column, zone)
-    if column.dtype.is_float():
-        whole = column.cast(pl.Int64, strict=False)
-        bad = (whole.is_null() | (whole.cast(pl.Float64) != column.cast(pl.Float64))).arg_true()
-        if len(bad):
-            raise SchemaError(
-                f"time column {name!r} holds {column[bad[0]]} in row {bad[0] + 1:,}; a time is a "
-                "date, a datetime or a whole number: convert the column first"
-            )
-        column = whole
+    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+        column, instants, notes = _read_text(column, zone, day_first, freq)
+        if instants is not None:
+            return _stated(column, instants, zone), _sane(column, notes)
+    elif column.dtype.is_float():
+        column = _whole_floats(column, notes)
+        column = _whole(column, notes, freq)
+    elif column.dtype.is_integer():
+        column = _whole(column, notes, freq)
     if column.dtype.is_integer():
-        column = _whole(column, notes)
-        if column.dtype.is_integer():
-            return Times(column.cast(pl.Int64).to_numpy(), None, zone), notes
+        return Times(column.cast(pl.Int64).to_numpy(), None, zone), notes
     if isinstance(column.dtype, pl.Datetime):
         stated = column.dtype.time_zone
         column = column.cast(pl.Datetime("us", stated))
@@ -73,7 +77,7 @@ def parse_times(column: pl.Series, zone: str | None) -> tuple[Times, list[Note]]
             zone = zone or stated
             instants = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
             wall = column.dt.convert_time_zone(zone).dt.replace_time_zone(None)
-            return Times(wall.to_numpy(), instants.to_numpy(), zone), notes
+            return Times(wall.to_numpy(), instants.to_numpy(), zone), _sane(wall, notes)
     elif column.dtype == pl.Date:
         column = column.cast(pl.Datetime("us"))
     else:
@@ -82,7 +86,44 @@ def parse_times(column: pl.Series, zone: str | None) -> tuple[Times, list[Note]]
             "2024-01-31 or a whole number: name another column with time=..., or convert this one "
             "(pandas periods: .dt.to_timestamp())"
         )
-    return Times(column.to_numpy(), None, zone), notes
+    return Times(column.to_numpy(), None, zone), _sane(column, notes)
+
+
+def join_times(table: pl.DataFrame, parts: Sequence[str], name: str) -> pl.Series:
+    """One time of several columns, as text: year and month, week or quarter and day, or a date and its hour.
+
+    Raises:
+        SchemaError: The columns are none of these.
+        DataError: A cell is empty.
+    """
+    for part in parts:
+        if table[part].null_count():
+            raise _absent(table[part])
+    years = [c for c in parts if is_word(c, vocabulary.YEAR)]
+    cells = {c: table[c].cast(pl.String).str.strip_chars().str.replace(r"\.0$", "") for c in parts}
+    if years:
+        year = cells[years[0]]
+        rest = [c for c in parts if c not in years]
+        marks = (("-W", vocabulary.WEEK), ("-Q", vocabulary.QUARTER), ("-", vocabulary.MONTH))
+        for mark, words in marks:
+            found = [c for c in rest if is_word(c, words)]
+            if not found:
+                continue
+            digits = cells[found[0]].str.replace(r"^\D+(\d{1,2})$", "$1")  # W05, KW 5, Q3, M01
+            text = pl.select(pl.format("{}{}{}", year, pl.lit(mark), digits)).to_series()
+            days = [c for c in rest if c != found[0]]
+            if days:
+                day = cells[days[0]].str.zfill(2)
+                text = pl.select(pl.format("{}-{}", text, day)).to_series()
+            return text.rename(name)
+    elif len(parts) == 2:
+        clock = cells[parts[1]].str.replace(r"^(\d{1,2})$", "$1:00").str.to_lowercase()
+        day = cells[parts[0]].str.replace(r"[ T]00:00(:00(\.0+)?)?$", "")
+        return pl.select(pl.format("{} {}", day, clock)).to_series().rename(name)
+    raise SchemaError(
+        f"the columns {list(parts)} are no time together; give one column, a year and a month, week or "
+        "quarter, or a date and an hour"
+    )
 
 
 def reply_dtype(given: pl.DataType, values: NDArray[Any]) -> pl.DataType:
@@ -145,6 +186,24 @@ def to_instants(
     return early.to_numpy(), ~lost.to_numpy(), notes
 
 
+def zone_of_midnights(instants: NDArray[Any]) -> str | None:
+    """A time zone in which all of the instants are midnight, the best known of them; None where none is."""
+    stamps = pl.Series("t", instants[:: max(1, len(instants) // 2000)]).dt.replace_time_zone("UTC")
+    usual = (
+        "Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Denver",
+        "America/Los_Angeles", "America/Sao_Paulo", "Asia/Shanghai", "Asia/Tokyo", "Asia/Kolkata",
+        "Australia/Sydney", "Europe/Athens", "Europe/Moscow",
+    )  # fmt: skip
+    for zone in (*usual, *sorted(zoneinfo.available_timezones())):
+        try:
+            local = stamps.dt.convert_time_zone(zone)
+        except pl.exceptions.PolarsError:
+            continue  # a name that polars does not know
+        if (local.dt.hour() + local.dt.minute() == 0).all():
+            return zone
+    return None
+
+
 def _clock(
     kind: str, times: pl.Series, codes: pl.Series, action: str, severity: str = "info"
 ) -> Note:
@@ -162,108 +221,121 @@ def _absent(column: pl.Series) -> DataError:
     )
 
 
-def _whole(column: pl.Series, notes: list[Note]) -> pl.Series:
-    """Whole numbers as steps, or as dates where they read 20240131 or 202401."""
-    low, high = (int(v) for v in (column.min(), column.max()))  # type: ignore[arg-type]
-    if low >= 19000101 and high <= 22001231:
-        dates = column.cast(pl.String).str.to_date("%Y%m%d", strict=False)
-        if not dates.null_count():
-            action = f"whole numbers like {low} are read as dates, year month day"
-            notes.append(Note(kind="guess", count=len(column), series=0, example="", action=action))
-            return dates
-    if low >= 10**9:
-        raise SchemaError(
-            f"time column {column.name!r} holds whole numbers like {low}; seconds since 1970 must "
-            f"be turned into datetimes first: pl.from_epoch({column.name!r}, time_unit='s')"
-        )
-    if low >= 190001 and high <= 220012 and bool((column % 100).is_between(1, 12).all()):
-        action = f"whole numbers like {low} are read as months, year month"
-        notes.append(Note(kind="guess", count=len(column), series=0, example="", action=action))
-        return (column.cast(pl.Int64) * 100 + 1).cast(pl.String).str.to_date("%Y%m%d")
-    return column
-
-
-def _read_text(column: pl.Series, zone: str | None) -> tuple[pl.Series, list[Note]]:
-    """Text as times; each distinct text is read once."""
-    words = column.unique(maintain_order=True)
-    text = words.str.strip_chars().str.replace(r"^(\d{4})/(\d{1,2})/(\d{1,2})", "$1-$2-$3")
-    text = text.str.replace(r"(\d)T(\d)", "$1 $2").str.replace(r"^(\d{4})-(\d{2})$", "$1-$2-01")
-    text = _quarters(text)
-    notes = list[Note]()
-    if (text.str.contains(r"^-?\d{1,6}$")).all():
-        return _spread(column, words, text.cast(pl.Int64)), notes
-    zoned = text.str.contains(r"\d:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})$")
-    if zoned.any():
-        action = (
-            "times with a UTC offset are read in UTC; time_zone='...' counts days where they were"
-        )
-        if zone is None:
-            notes.append(Note(kind="guess", count=len(column), series=0, example="", action=action))
-        return _spread(column, words, _zoned(column, words, text, zoned)), notes
-    parsed = _first_fit(text, PLAIN)
-    left = text.filter(parsed.is_null())
-    if len(left):
-        days, months = _first_fit(left, DAY_FIRST), _first_fit(left, MONTH_FIRST)
-        neither = (days.is_null() & months.is_null()).arg_true()
-        if len(neither):
-            raise _unreadable(column, words.filter(parsed.is_null())[int(neither[0])])
-        if days.null_count() and months.null_count():
-            raise DataError(
-                f"time column {column.name!r} writes the day first in {left.filter(months.is_null())[0]!r} "
-                f"and the month first in {left.filter(days.is_null())[0]!r}; write ISO dates, year-month-day"
-            )
-        if not days.null_count() and not months.null_count() and (days != months).any():
-            raise DataError(
-                f"time column {column.name!r} holds {left[0]!r}, where day and month cannot be told "
-                "apart; write ISO dates, year-month-day, or parse the column before reading it"
-            )
-        chosen, order = (days, "day") if not days.null_count() else (months, "month")
-        parsed = parsed.scatter(parsed.is_null().arg_true(), chosen)
-        action = f"dates like {left[0]!r} are read with the {order} first, the only way that fits all; write ISO dates to be sure"
-        notes.append(Note(kind="guess", count=len(left), series=0, example="", action=action))
-    return _spread(column, words, parsed), notes
-
-
-def _first_fit(text: pl.Series, formats: list[str]) -> pl.Series:
-    parsed = pl.Series(text.name, [None] * len(text), dtype=pl.Datetime("us"))
-    for fmt in formats:
-        if not parsed.null_count():
-            break
-        at = parsed.is_null().arg_true()
-        parsed = parsed.scatter(at, text[at].str.to_datetime(fmt, strict=False, time_unit="us"))
-    return parsed
-
-
-def _zoned(column: pl.Series, words: pl.Series, text: pl.Series, zoned: pl.Series) -> pl.Series:
-    if not zoned.all():
+def _sane(column: pl.Series, notes: list[Note]) -> list[Note]:
+    """Refuse years that no table of demand has, and question odd ones."""
+    first, last = column.min().year, column.max().year  # type: ignore[union-attr]
+    if first >= USUAL_YEARS[0] and last <= USUAL_YEARS[1]:
+        return notes
+    years = column.dt.year()
+    odd = (years < USUAL_YEARS[0]) | (years > USUAL_YEARS[1])
+    row = int(odd.arg_true()[0])
+    place = f"{column[row].date()} in row {row + 1:,}"
+    if first < FIRST_YEAR or last > LAST_YEAR:
         raise DataError(
-            f"time column {column.name!r} states a UTC offset in {words.filter(zoned)[0]!r} but none "
-            f"in {words.filter(~zoned)[0]!r}; write all times with an offset, or none"
+            f"time column {column.name!r} holds {place}, a stray time ({int(odd.sum()):,} rows lie outside "
+            f"the years {USUAL_YEARS[0]} to {USUAL_YEARS[1]}); mend the dates, or drop those rows"
         )
-    full = text.str.replace(r"\s*Z$", "+0000").str.replace(r"\s*([+-]\d{2}):?(\d{2})$", "$1$2")
-    full = full.str.replace(r"( \d{1,2}:\d{2})([+-]\d{4})$", "$1:00$2")
-    parsed = full.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", strict=False, time_unit="us")
-    if parsed.null_count():
-        raise _unreadable(column, words.filter(parsed.is_null())[0])
-    return parsed
+    action = f"years outside {USUAL_YEARS[0]} to {USUAL_YEARS[1]}: are the dates right?"
+    return [
+        *notes,
+        Note(kind="odd years", count=int(odd.sum()), series=0, example=place, action=action, severity="warning"),
+    ]  # fmt: skip
 
 
-def _quarters(text: pl.Series) -> pl.Series:
-    """2024Q3 or 2024-Q3 as the first day of the quarter."""
-    for quarter, month in (("1", "01"), ("2", "04"), ("3", "07"), ("4", "10")):
-        text = text.str.replace(rf"^(\d{{4}})[- ]?[Qq]{quarter}$", f"${{1}}-{month}-01")
-    return text
+def _told(said: Sequence[str], column: pl.Series) -> list[Note]:
+    return [
+        Note(kind="guess", count=len(column), series=0, example="", action=action)
+        for action in said
+    ]
 
 
-def _unreadable(column: pl.Series, word: str) -> DataError:
-    row = int((column == word).arg_true()[0]) + 1
+def _whole_floats(column: pl.Series, notes: list[Note]) -> pl.Series:
+    whole = column.cast(pl.Int64, strict=False)
+    bad = (whole.is_null() | (whole.cast(pl.Float64) != column.cast(pl.Float64))).arg_true()
+    if not len(bad):
+        return whole
+    if is_date_word(column.name) and column.is_between(20000, 80000).all():
+        notes += _told([f"numbers like {column[0]} are read as dates and times of Excel"], column)
+        return excel_days(column).rename(column.name)
+    raise SchemaError(
+        f"time column {column.name!r} holds {column[bad[0]]} in row {bad[0] + 1:,}; a time is a "
+        "date, a datetime or a whole number: convert the column first"
+    )
+
+
+def _whole(column: pl.Series, notes: list[Note], freq: str | None) -> pl.Series:
+    """Whole numbers as steps, or as dates where they are dates in figures."""
+    if column.dtype.is_temporal():
+        return column
+    words = column.unique()
+    dates, said = read_whole(words, column.name, freq)
+    if dates.dtype.is_integer():
+        return column
+    notes += _told(said, column)
+    return _spread(column, words, dates)
+
+
+def _read_text(
+    column: pl.Series, zone: str | None, day_first: bool | None, freq: str | None
+) -> tuple[pl.Series, pl.Series | None, list[Note]]:
+    """Text as times, each distinct text read once: the clock's, the instants where stated, and notes."""
+    words = column.unique(maintain_order=True).cast(pl.String)
+    text = words.str.strip_chars()
+    stamps = text.str.contains(r"^(19|20)\d{2}[01]\d[0-3]\d([0-2]\d([0-5]\d){0,2})$").all()
+    whole = text.str.contains(r"^-?\d{1,19}$").all() and not text.str.contains(r"^0\d{3,}$").any()
+    if whole and not stamps:  # 2024013113 is an hour of a day, 1706659200 seconds
+        notes = list[Note]()
+        numbers = _spread(column, words, text.cast(pl.Int64))
+        return _whole(numbers, notes, freq), None, notes
+    if text.str.contains(r"^\d+\.\d+$").all() and not text.str.contains(r"^\d\d?\.\d{4}$").all():
+        notes = list[Note]()
+        numbers = _whole_floats(_spread(column, words, text.cast(pl.Float64)), notes)
+        return _whole(numbers, notes, freq), None, notes
+    dates = read_dates(words, column.name, day_first=day_first)
+    if dates.values.null_count():
+        raise _unreadable(column, words.filter(dates.values.is_null()))
+    notes = _told(dates.said, column)
+    stated = dates.offsets.is_not_null()
+    if not stated.any():
+        return _spread(column, words, dates.values), None, notes
+    if not stated.all():
+        raise DataError(
+            f"time column {column.name!r} states a UTC offset in {words.filter(stated)[0]!r} but none "
+            f"in {words.filter(~stated)[0]!r}; write all times with an offset, or none"
+        )
+    instants = dates.values - (dates.offsets * 60_000_000).cast(pl.Duration("us"))
+    if zone is None:
+        action = "times with a UTC offset: days are those of the clock that wrote them, hours count in UTC; time_zone='...' names the place"
+        notes += _told([action], column)
+    return _spread(column, words, dates.values), _spread(column, words, instants), notes
+
+
+def _stated(wall: pl.Series, instants: pl.Series, zone: str | None) -> Times:
+    """Times that came with their offsets: by the clock of `zone`, or as they are written."""
+    if zone is not None:
+        local = instants.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+        wall = local.dt.replace_time_zone(None)
+    return Times(wall.to_numpy(), instants.to_numpy(), zone or "UTC")
+
+
+def _unreadable(column: pl.Series, words: pl.Series) -> DataError:
+    column = column.cast(pl.String)
+    rows = column.is_in(words.implode()).arg_true()
+    row = int(rows[0]) + 1
+    more = f" ({len(rows):,} such rows)" if len(rows) > 1 else ""
     return DataError(
-        f"time column {column.name!r} holds {word!r} in row {row:,}, which is no time; "
+        f"time column {column.name!r} holds {column[row - 1]!r} in row {row:,}, which is no time{more}; "
         "write ISO dates like 2024-01-31 or 2024-01-31 13:00"
     )
 
 
 def _spread(column: pl.Series, words: pl.Series, values: pl.Series) -> pl.Series:
+    """A value for each row of a column, from one for each of its distinct words."""
+    if column.dtype == pl.Categorical:
+        codes = words.cast(pl.Categorical).to_physical().to_numpy()
+        place = np.zeros(int(codes.max()) + 1, np.int64)
+        place[codes] = np.arange(len(codes))
+        return values.gather(place[column.to_physical().to_numpy()]).rename(column.name)
     table = pl.DataFrame({"word": words, "time": values})
     rows = (
         column.rename("word").to_frame().join(table, on="word", how="left", maintain_order="left")

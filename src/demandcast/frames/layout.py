@@ -1,0 +1,88 @@
+"""Where the table begins in a file or a sheet: titles above the header, the header itself, empty columns."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from demandcast.errors import FileError
+from demandcast.frames import vocabulary
+from demandcast.frames.dates import looks_like_times
+
+Cells = Sequence[str | None]
+DEEPEST = 50  # rows above the header, at most
+NUMBER = re.compile(r"^[\s(]*[-+]?[^\w\s]?\s*[\d.,'\u00a0 ]*\d[\d.,'\u00a0 ]*\s*[%€$]?[)-]?\s*$")
+
+
+def find_header(rows: Sequence[Cells], place: str) -> int:
+    """The row that names the columns: the first that is about as wide as the table.
+
+    Args:
+        rows: The first rows of a file, empty cells as "" or None.
+        place: The file or sheet, for messages.
+
+    Raises:
+        FileError: No row is wide enough, or the first one is data already.
+    """
+    wide = [sum(_full(cell) for cell in row) for row in rows]
+    usual = Counter(w for w in wide if w > 1).most_common()
+    if not usual:
+        return next((i for i, w in enumerate(wide) if w), 0)
+    most = max(count for _, count in usual)
+    width = max(w for w, count in usual if 2 * count >= most)
+    fitting = [i for i in range(min(len(rows), DEEPEST)) if wide[i] > 1 and wide[i] >= width - 1]
+    if not fitting:
+        return next(i for i, w in enumerate(wide) if w > 1)
+    for i in fitting:
+        if _is_wordy(rows[i]):
+            return i
+    for i in range(fitting[0]):
+        if (
+            wide[i] > 1
+            and _is_wordy(rows[i])
+            and vocabulary.bearing(list(filter(None, rows[i])), vocabulary.TIME)
+        ):
+            return i  # its rows are wider than it, as whoever reads them will find
+    _refuse_data(rows, fitting[0], place)
+    return fitting[0]
+
+
+def _full(cell: str | None) -> bool:
+    return cell is not None and cell.strip() != ""
+
+
+def _is_wordy(row: Cells) -> bool:
+    """Whether the cells are names: all different, none a number or a date."""
+    cells = [cell.strip() for cell in row if cell is not None and cell.strip()]
+    if len(set(cells)) < len(cells) or any(NUMBER.match(cell) for cell in cells):
+        return False
+    return not looks_like_times(cells)
+
+
+def _refuse_data(rows: Sequence[Cells], header: int, place: str) -> None:
+    """Refuse a first row whose dates stand above dates: it is no header."""
+    head = [cell or "" for cell in rows[header]]
+    times = looks_like_times(head)
+    if len(times) != 1 or any(vocabulary.bearing([cell], vocabulary.TIME) for cell in head if cell):
+        return
+    column = head.index(times[0])
+    below = [row[column] or "" for row in rows[header + 1 : header + 6] if column < len(row)]
+    if below and len(looks_like_times(below)) == len(below):
+        raise FileError(
+            f"{place} has no header line: its first row holds {times[0]!r}, a date like those below; "
+            "write the names of the columns, as in item,date,units, above the rows"
+        )
+
+
+def column_names(header: Cells, place: str) -> list[str]:
+    """The names of the columns as the file has them; an absent name is "".
+
+    Raises:
+        FileError: Two columns have one name.
+    """
+    names = [(cell or "").strip() for cell in header]
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise FileError(f"{place} has two columns named {twice[0]!r}; rename one in its header")
+    return names

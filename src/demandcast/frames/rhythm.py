@@ -1,0 +1,226 @@
+"""How series keep time beside each other: steps of their own, an end long before the others', a coarser grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.errors import DataError, FrequencyError
+from demandcast.frames.regularise import Grid, Ints, Rows, series_name, show
+from demandcast.panel.panel import Note
+from demandcast.schema import DAY, Frequency
+
+ENDED_RULES = ("skip", "forecast")
+OWN_ROWS = 6  # rows by which a series shows a rhythm of its own
+WEEKDAYS = {
+    "MON": "Monday", "TUE": "Tuesday", "WED": "Wednesday", "THU": "Thursday", "FRI": "Friday",
+    "SAT": "Saturday", "SUN": "Sunday",
+}  # fmt: skip
+
+
+def check_steps(rows: Rows, steps: Ints, grid: Grid, freq: Frequency, *, given: bool) -> list[Note]:
+    """Compare the rhythm of every series with the grid of all.
+
+    Args:
+        rows: Sorted, without duplicates.
+        steps: The grid step of each row.
+        grid: Where each series lies.
+        freq: The grid.
+        given: Whether the user named the grid, and so means it.
+
+    Returns:
+        A warning where some series step more coarsely than the others.
+
+    Raises:
+        FrequencyError: The grid is far finer than the steps of any series, or some series have one value a
+            month among others with one a day.
+    """
+    if freq.is_integer or len(steps) < 3:
+        return []
+    inside = rows.codes[1:] == rows.codes[:-1]
+    gaps = np.diff(steps)
+    if not inside.any():
+        return []
+    least = int(gaps[inside].min())
+    if least >= 4 and not given:
+        raise _too_fine(rows, gaps[inside], freq)
+    narrow = np.full(rows.keys.height, np.iinfo(np.int64).max)
+    wide = np.zeros(rows.keys.height, np.int64)
+    np.minimum.at(narrow, rows.codes[1:][inside], gaps[inside])
+    np.maximum.at(wide, rows.codes[1:][inside], gaps[inside])
+    counts = np.bincount(rows.codes, minlength=rows.keys.height)
+    regular = (narrow > 1) & (counts >= OWN_ROWS)
+    if freq.unit == "s" and freq.step == DAY:
+        monthly = regular & (narrow >= 28) & (wide <= 31)
+        weekly = regular & (narrow == 7) & (wide == 7)
+        kinds = [(monthly, "months"), (weekly, "weeks")]
+    else:
+        kinds = [(regular & (narrow == wide), "steps of its own")]
+    if least > 1 and not any(kind.all() for kind, _ in kinds):
+        return []
+    notes = []
+    for which, what in kinds:
+        found = np.flatnonzero(which)
+        if not len(found) or len(found) == rows.keys.height:
+            continue
+        first = series_name(rows.keys, int(found[0]))
+        if what == "months" and not given:
+            raise FrequencyError(
+                f"series {first} steps by months, the others by {freq.name!r} ({len(found):,} of "
+                f"{rows.keys.height:,} series do): a month's total would be taken for a day's; read the two "
+                "kinds apart, pass to='MS' to add the others up, or freq='D' if it is meant so"
+            )
+        action = (
+            f"these series have a row every {narrow[found[0]]} steps of {freq.name!r} only, unlike the others: "
+            "if each is a total of these steps, read them apart"
+        )
+        notes.append(
+            Note(kind="mixed steps", count=len(found), series=len(found), example=f"series {first}",
+                 action=action, severity="warning")
+        )  # fmt: skip
+    return notes
+
+
+def _too_fine(rows: Rows, gaps: Ints, freq: Frequency) -> FrequencyError:
+    """Why a grid cannot be that of the table: no two rows are near each other on it."""
+    sizes = sorted({int(g) for g in np.unique(gaps)})
+    listed = " and ".join(map(str, sizes[:3])) + (" ..." if len(sizes) > 3 else "")
+    days = freq.step // DAY if freq.unit == "s" and freq.step % DAY == 0 else 0
+    retail = {28, 35} >= {s * days for s in sizes} if days else False
+    likely = (
+        "; periods of 4 and 5 weeks, as of a 4-4-5 calendar, are on no regular grid: number them 1, 2, 3 ... "
+        "in a column of whole numbers"
+        if retail
+        else f"; if each row is one step, number them 1, 2, 3 ...; if most steps have no row, pass freq={freq.name!r}"
+    )
+    return FrequencyError(
+        f"the times fit a grid of {freq.name!r}, but no series has two rows closer than {sizes[0]} of its steps "
+        f"(there are {listed}), first {rows.place(0)}{likely}"
+    )
+
+
+def describe_closed(rows: Rows, freq: Frequency) -> list[Note]:
+    """That weekdays without a row are taken as closed, where the table has them."""
+    if not freq.closed:
+        return []
+    names = " or ".join(WEEKDAYS[day] for day in freq.closed)
+    days = rows.times.astype("datetime64[D]").astype(np.int64)
+    weeks = max(1, int(days.max() - days.min() + 1) // 7)
+    action = (
+        f"no row on any {names} in {weeks} weeks: taken as closed, without a step or a forecast; freq='D' "
+        "takes them as days like others"
+    )
+    return [Note(kind="closed", count=len(freq.closed), series=0, example="", action=action)]
+
+
+def drop_ended(
+    rows: Rows, steps: Ints, grid: Grid, freq: Frequency, rule: str
+) -> tuple[Rows, list[Note]]:
+    """Series that ended long before the others: left out by "skip", kept by "forecast".
+
+    A series has ended where it lacks the last two seasons of the table (28 days and the like), and more than
+    three times its own longest gap. Where fewer than half of the series reach the end of the table, they have
+    no common end, and none is left out.
+    """
+    if rows.keys.height < 2:
+        return rows, []
+    last = grid.starts + grid.extents - 1
+    longest = np.zeros(rows.keys.height, np.int64)
+    inside = rows.codes[1:] == rows.codes[:-1]
+    np.maximum.at(longest, rows.codes[1:][inside], np.diff(steps)[inside])
+    end = int(last.max())
+    season = max(freq.period, 14 if freq.unit in ("s", "B") and freq.step <= DAY else 3)
+    far = 2 * min(season, 60)
+    behind = end - last
+    ended = behind > np.maximum(far, 3 * longest)
+    if not ended.any() or 2 * int((behind <= far).sum()) < len(last):
+        return rows, []
+    first = int(np.flatnonzero(ended)[0])
+    at = show(freq.times(last[first : first + 1])[0])
+    example = f"series {series_name(rows.keys, first)} ends {behind[first]:,} steps before the others, at {at}"
+    count = int(ended.sum())
+    if rule == "forecast":
+        action = "these series ended before the others: forecast from their own ends, in the past"
+        return rows, [
+            Note(
+                kind="ended",
+                count=count,
+                series=count,
+                example=example,
+                action=action,
+                severity="warning",
+            )
+        ]
+    action = "these series ended before the others: left out; ended='forecast' keeps them"
+    note = Note(
+        kind="ended", count=count, series=count, example=example, action=action, severity="warning"
+    )
+    return rows.take(np.flatnonzero(~ended[rows.codes])), [note]
+
+
+def aggregate(rows: Rows, to: str, used: Frequency | None) -> tuple[Rows, list[Note]]:
+    """Move every row to the step of a coarser grid that it lies in; steps that are not whole are left out.
+
+    The rows of a step are added up later, as rows of one time. The first and the last step of the table are
+    left out where the table does not cover them.
+
+    Args:
+        rows: Rows with their own times.
+        to: The coarser grid.
+        used: The grid of the rows, where it is known: it tells whether a step is covered.
+
+    Raises:
+        FrequencyError: `to` is no grid that times can be rounded to.
+        DataError: No whole step is left.
+    """
+    grid = Frequency.parse(to)
+    if rows.times.dtype.kind == "i":
+        raise FrequencyError(
+            f"to is {to!r}, but the times are whole numbers; aggregate the table first"
+        )
+    floored = grid.floor(rows.times)
+    first, last = rows.times.min(), rows.times.max()
+    width = (
+        np.timedelta64(1, "D")
+        if used is None
+        else used.times(np.array([1]))[0] - used.times(np.array([0]))[0]
+    )
+    steps = grid.ordinal(floored)
+    begin = grid.begin(int(steps.min()))
+    finish = grid.begin(int(steps.max()) + 1)
+    keep = np.ones(len(steps), bool)
+    notes = [
+        Note(kind="aggregated", count=len(steps), series=rows.keys.height, example="",
+             action=f"rows are added up to steps of {grid.name!r}, as to={to!r} asks")
+    ]  # fmt: skip
+    for odd, step, side in (
+        (first - begin >= width, steps.min(), "first"), (finish - last > width, steps.max(), "last"),
+    ):  # fmt: skip
+        if odd:
+            keep &= steps != step
+            at = show(grid.times(np.array([step]))[0])
+            notes.append(
+                Note(kind="incomplete", count=int((steps == step).sum()), series=0, example=at,
+                     action=f"the table covers only a part of the {side} step of {grid.name!r}, {at}: left out",
+                     severity="warning")
+            )  # fmt: skip
+    if not keep.any():
+        raise DataError(f"the table covers no whole step of {grid.name!r}; pass a finer to=...")
+    moved = replace(rows, times=floored.astype("datetime64[us]"))
+    return (moved if keep.all() else moved.take(np.flatnonzero(keep))), notes
+
+
+def to_day(rows: Rows, freq: Frequency) -> tuple[Rows, list[Note]]:
+    """Times of day moved to the step of `freq` that they lie in, for tables of single sales."""
+    floored: NDArray[Any] = freq.floor(rows.times)
+    off = floored != rows.times
+    if not off.any():
+        return rows, []
+    example = rows.place(int(np.argmax(off)))
+    action = f"times are moved to the step of {freq.name!r} that they lie in"
+    note = Note(kind="rounded times", count=int(off.sum()), series=len(np.unique(rows.codes[off])),
+                example=example, action=action)  # fmt: skip
+    return replace(rows, times=floored.astype("datetime64[us]")), [note]
