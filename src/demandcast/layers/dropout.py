@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
+from demandcast.layers import draws
+
 GRAIN = 1 << 16  # values of a random number of 16 bits
 
 
@@ -21,7 +23,9 @@ def thin(x: Tensor, p: float) -> Tensor:
     left_out = round(p * GRAIN)
     if left_out in (0, GRAIN):
         return x * 0.0 if left_out else x
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(
+        -(2**63), None, generator=draws.generator(x.device)
+    )
     drawn = words.view(torch.int16)[: x.numel()].view(x.shape)
     kept = (drawn >= left_out - GRAIN // 2).to(x.dtype)  # (...), 0 or 1
     return x * kept.mul_(GRAIN / (GRAIN - left_out))
@@ -61,11 +65,12 @@ class SequenceDropout(nn.Module):
             passes: Where above 0, rows are windows x passes, and pass k of every window meets the
                 same mask: it is a thinned network of its own. Else each row has a mask of its own,
                 in training only.
-            generator: Where the masks of passes are drawn from.
+            generator: Where the masks are drawn from; None for the run's own.
         """
         if not self.p or not (passes or self.training):
             return x
         rows, width = passes or len(x), x.shape[-1]
+        generator = generator or draws.generator(x.device)
         uniform = torch.rand(rows, 1, width, generator=generator, device=x.device)
         mask = (uniform >= self.p).to(x.dtype) / (1 - self.p)
         return x * (mask.repeat(len(x) // rows, 1, 1) if passes else mask)

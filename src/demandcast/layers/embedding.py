@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from demandcast.layers.draws import generator
+
 
 class StaticEmbedding(nn.Module):
     """One table a category, min(50, (values + 1) // 2) wide, beside the static numbers.
@@ -26,6 +28,8 @@ class StaticEmbedding(nn.Module):
     def forward(self, codes: Tensor, reals: Tensor) -> Tensor:
         """Codes (batch, categories) and reals (batch, reals) -> (batch, width)."""
         if self.training and len(self.tables):
-            codes = torch.where(torch.rand(codes.shape, device=codes.device) < self.drop, 0, codes)
+            own = generator(codes.device)
+            uniform = torch.rand(codes.shape, generator=own, device=codes.device)
+            codes = torch.where(uniform < self.drop, 0, codes)
         parts = [table(codes[:, i]) for i, table in enumerate(self.tables)]
         return torch.cat([*parts, reals], -1)

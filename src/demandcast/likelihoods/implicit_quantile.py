@@ -22,6 +22,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from demandcast.layers import draws
 from demandcast.likelihoods.base import Likelihood
 
 COSINES = 64
@@ -62,7 +63,8 @@ class ImplicitQuantile(Likelihood, nn.Module):
         """Errors in units of the scale, and the levels they belong to, (..., levels) both."""
         centre, hidden = params[..., :1], params[..., 1:]
         if self.training:
-            tau = torch.rand((*hidden.shape[:-1], DRAWS), device=params.device)
+            own = draws.generator(params.device)
+            tau = torch.rand((*hidden.shape[:-1], DRAWS), generator=own, device=params.device)
             values = (self.basis(tau) @ hidden[..., None])[..., 0]  # (..., DRAWS)
         else:
             tau = self.grid(params.device)

@@ -29,6 +29,7 @@ from demandcast.forecaster import (
     signature_of,
 )
 from demandcast.frames.future import extend
+from demandcast.layers.draws import draws_of, supplied_where_needed
 from demandcast.likelihoods.base import Likelihood
 from demandcast.panel.panel import Panel
 from demandcast.train.allocator import keep_heap
@@ -233,7 +234,7 @@ class NeuralForecaster(Forecaster):
         return "one_plus_mean" if likelihood.counts else self.scaling
 
     def _settle(self, panel: Panel) -> NeuralConfig:
-        with torch.random.fork_rng([]):  # weights a likelihood may have are not kept
+        with draws_of(torch.Generator(), everything=True):  # its weights are not kept
             likelihood = self.make_likelihood(self.config, panel)
         longest = int(panel.lengths.max()) - self.config.held_out
         context = self.config.context or max(1, min(self.auto_context(panel), longest - 1))
@@ -291,13 +292,14 @@ class NeuralForecaster(Forecaster):
         whole = self._sampler(panel, config, config.validation)
         dataset = WindowDataset(source, sampler, extra=extra)
         device = torch.device(config.device)
+        loss_of = supplied_where_needed(network.loss)
 
         def some(size: int, generator: torch.Generator) -> Window:
             return dataset.__getitems__(sampler.draw(size, generator)).to(device)
 
         config, chosen = settled(
             self.config, config.counted(sampler.n_windows), sampler.n_windows,
-            network=network, loss_of=network.loss, some=some,
+            network=network, loss_of=loss_of, some=some,
             checkpoint=checkpoint if resume else None, group=group,
         )  # fmt: skip
 
@@ -311,13 +313,11 @@ class NeuralForecaster(Forecaster):
             road = Resident(dataset, own, device)
         else:
             road = Streaming(dataset, own, device, workers=choice.workers, collate=as_it_is)
-        road, more = manned(
-            self.config, config, road, network=network, loss_of=network.loss, some=some
-        )
+        road, more = manned(self.config, config, road, network=network, loss_of=loss_of, some=some)
         config = replace(config, workers=road.workers)
         self.log, self.diagnosis = examined(
             network,
-            network.loss,
+            loss_of,
             road,
             config,
             diagnose=diagnose,
@@ -375,8 +375,7 @@ class NeuralForecaster(Forecaster):
             panel, config.lags or (), series=config.series_embedding, takes=self.takes.split(", ")
         )
         source = self._source(panel, features, config)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(config.seed)
+        with draws_of(torch.Generator().manual_seed(config.seed), everything=True):
             likelihood = self.make_likelihood(config, None)  # may have weights of its own
             likelihood.censors = panel.available is not None
             network = self.Net(config, source.sizes, likelihood, panel.schema.freq)
@@ -577,8 +576,9 @@ class NeuralForecaster(Forecaster):
         model.settled = replace(settled, device=usable(model.config.device))
         model.features = Features.from_dict(facts["features"])
         sizes = Sizes(**(facts["sizes"] | {"categories": tuple(facts["sizes"]["categories"])}))
-        likelihood = model.make_likelihood(model.settled, None)
-        network = cls.Net(model.settled, sizes, likelihood, model.features.freq)
+        with draws_of(torch.Generator(), everything=True):  # the weights are read below
+            likelihood = model.make_likelihood(model.settled, None)
+            network = cls.Net(model.settled, sizes, likelihood, model.features.freq)
         tensors, _ = read_tensors(folder / "weights.safetensors")
         try:
             network.load_state_dict(tensors)

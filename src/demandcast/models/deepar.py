@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from demandcast import likelihoods
 from demandcast.errors import ConfigError
+from demandcast.layers.draws import generator
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.lstm import LSTM
 from demandcast.likelihoods.base import Likelihood
@@ -138,11 +139,13 @@ class DeepARNetwork(Network):
         horizon = ahead.shape[1]
         level = window.level / window.scale  # (batch, 1)
         share = self.config.own_draws
-        chosen = torch.rand(len(ahead), 1, device=ahead.device) < share  # (batch, 1)
+        own = generator(ahead.device)
+        uniform = torch.rand(len(ahead), 1, generator=own, device=ahead.device)
+        chosen = uniform < share  # (batch, 1)
         fed = ahead
         for _ in range(PASSES):
             hidden, _ = self.lstm(fed, state)  # (batch, horizon, hidden)
-            drawn = self.likelihood.sample(self.params(fed, hidden, level), window.scale)
+            drawn = self.likelihood.sample(self.params(fed, hidden, level), window.scale, own)
             drawn = drawn / window.scale - level  # (batch, horizon)
             fed = ahead.clone()
             for place, lag in enumerate(self.lags):

@@ -21,6 +21,7 @@ from torch.nn.functional import softplus
 
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead, StepDecoder
+from demandcast.layers.draws import generator
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
@@ -146,7 +147,9 @@ class ExtremeValueMemoryNetwork(Network):
         places = context - span - horizon + 1  # below 1 where the context is too short to remember
         begins = torch.arange(max(places, 1), device=inputs.device)
         if self.training and places > self.config.memory:
-            begins = torch.randperm(places, device=inputs.device)[: self.config.memory]
+            own = generator(inputs.device)
+            shuffled = torch.randperm(places, generator=own, device=inputs.device)
+            begins = shuffled[: self.config.memory]
         steps = begins[:, None] + torch.arange(span, device=inputs.device)
         after = begins[:, None] + span + torch.arange(horizon, device=inputs.device)
         after = after.clamp(max=context - 1)

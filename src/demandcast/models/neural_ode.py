@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from demandcast.errors import ConfigError, MissingExtraError
 from demandcast.layers.decoder import ParameterHead
+from demandcast.layers.draws import generator
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import season_within
@@ -252,7 +253,11 @@ class NeuralODENetwork(Network):
     def loss(self, window: Window) -> Tensor:
         """The negative evidence lower bound a step, with one draw of the state at the cutoff."""
         mean, deviation, decode = self.begin(window)
-        z = mean + deviation.exp() * torch.randn_like(mean) if self.training else mean
+        z = mean
+        if self.training:
+            own = generator(mean.device)
+            normal = torch.randn(mean.shape, generator=own, device=mean.device, dtype=mean.dtype)
+            z = mean + deviation.exp() * normal
         params = decode(z[:, None])[:, 0]  # (batch, horizon, params)
         observed = self.loss_mask(window)  # (batch, horizon)
         scale = window.scale.expand(observed.shape)

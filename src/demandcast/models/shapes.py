@@ -21,6 +21,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
+from demandcast.layers.draws import draws_of
 from demandcast.models.base import Network, NeuralForecaster
 from demandcast.panel.panel import Panel
 from demandcast.windows.window import Window
@@ -222,7 +223,7 @@ def _step_seconds(network: Network, window: Window) -> float:
     """The shortest of a few forward and backward passes, in seconds."""
     network.train()
     times = []
-    with torch.random.fork_rng([]):
+    with draws_of(torch.Generator(), network):
         for _ in range(REPEATS):
             began = time.perf_counter()
             network.loss(window).backward()  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from demandcast.layers.draws import draws_of, generator
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.histories import Histories, histories
 from demandcast.pretrained.network import ZeroShotNetwork
@@ -46,12 +47,14 @@ def tune(
     )
 
     def loss(batch: Histories) -> Tensor:
-        return tuned.loss(batch, torch.randperm(horizon)[:16].sort().values + 1)
+        own = generator(torch.device("cpu"))
+        ahead = torch.randperm(horizon, generator=own)[:16].sort().values + 1
+        return tuned.loss(batch, ahead)
 
     steps = budget.steps
     if steps is None:
         g = torch.Generator().manual_seed(seed)
-        with torch.random.fork_rng([]):
+        with draws_of(g):
             for _ in range(3):
                 began = budget.spent
                 loss(road.batch(sampler.draw(batch_size, g))).backward()  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from demandcast.errors import CheckpointError
+from demandcast.layers.draws import draws_of
 from demandcast.pretrained.network import Shape, ZeroShotNetwork
 from demandcast.train.checkpoint import read_tensors
 
@@ -28,7 +29,7 @@ def read_network(path: Path) -> ZeroShotNetwork:
     """
     tensors, facts = read_tensors(path)
     try:
-        with torch.random.fork_rng([]):  # weights that are not kept
+        with draws_of(torch.Generator(), everything=True):  # weights that are not kept
             network = ZeroShotNetwork(Shape(**facts["shape"]))
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (KeyError, TypeError, RuntimeError) as error:

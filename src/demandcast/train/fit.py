@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecaster import check_names
+from demandcast.layers.draws import supplied_where_needed
 from demandcast.train.device import usable
 from demandcast.train.group import ALONE, Group, joined
 from demandcast.train.loop import LossOf, Training, TrainingLog, settings_kept, train
@@ -110,6 +111,7 @@ def fit(
     place = torch.device(usable(device))
     model.to(place)
 
+    @supplied_where_needed
     def loss_of(samples: Any) -> Tensor:
         inputs, target = samples
         return loss(model(inputs), target)

@@ -1,7 +1,7 @@
 """The one training loop: take a batch, step, average, watch what is held out, keep the best.
 
-Random numbers come from generators of the run's own and the caller's are put back, so a run repeats
-to the bit and a resumed one goes on as if it had not been cut.
+Random numbers come from generators of the run's own, so a run repeats to the bit beside others in other
+threads, leaves the caller's alone, and goes on after a kill as if it had not been cut.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from demandcast.errors import CheckpointError, ConfigError
+from demandcast.layers.draws import draws_of, gpu_state, set_gpu_state
 from demandcast.train.allocator import keep_heap
 from demandcast.train.checkpoint import (
     optimiser_tensors,
@@ -196,10 +197,10 @@ def train(
     """
     keep_heap()
     device = next(network.parameters()).device
-    forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
-    with forked, torch.autocast(device.type, enabled=False):  # the caller's is not the run's
-        torch.manual_seed(training.seed + APART * group.rank)
-        run = _Run(network, training, checkpoint, clock, group)
+    own = torch.Generator().manual_seed(training.seed + APART * group.rank)
+    # the caller's autocast is not the run's
+    with draws_of(own, network), torch.autocast(device.type, enabled=False):
+        run = _Run(network, training, own, checkpoint, clock, group)
         if resume:
             run.restore()
         group.begin([*network.parameters(), *network.buffers(), *run.averaged, *run.best])
@@ -229,12 +230,13 @@ class _Run:
         self,
         network: nn.Module,
         training: Training,
+        own: torch.Generator,
         folder: Path | None,
         clock: Clock | None = None,
         group: Group = ALONE,
     ) -> None:
         self.network, self.training, self.clock = network, training, clock
-        self.group = group
+        self.own, self.group = own, group
         self.mark = marker(clock)
         self.path = None if folder is None else Path(folder) / CHECKPOINT
         self.weights: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
@@ -495,9 +497,9 @@ class _Run:
                     value.copy_(found)
         restore_optimiser(self.optimiser, tensors)
         self.draws.set_state(tensors["draws"])
-        torch.set_rng_state(tensors[f"dropout.{self.group.rank}"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors[f"dropout_cuda.{self.group.rank}"], self.device)
+        self.own.set_state(tensors[f"dropout.{self.group.rank}"])
+        if self.device.type != "cpu":
+            set_gpu_state(self.device, tensors[f"dropout_cuda.{self.group.rank}"])
         self.best_score = facts["best"]
         past = facts["log"]
         pairs = {k: [(int(s), float(v)) for s, v in past[k]] for k in ("losses", "validation")}
@@ -505,10 +507,9 @@ class _Run:
 
     def _random(self) -> dict[str, Tensor]:
         """States of the generators that the network draws from."""
-        states = {"dropout": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            states["dropout_cuda"] = torch.cuda.get_rng_state(self.device)
-        return states
+        states = {"dropout": self.own.get_state()}
+        gpu = gpu_state(self.device)
+        return states if gpu is None else states | {"dropout_cuda": gpu}
 
     def _lists(self) -> dict[str, list[Tensor]]:
         return {

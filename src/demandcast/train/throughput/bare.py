@@ -1,7 +1,8 @@
 """The bare loop: a network's own step on a batch that is at hand, and nothing else.
 
 It is the ceiling of what a loader and a loop can reach, and the ruler for threads and batch sizes.
-The network comes out as it went in: weights, buffers and random numbers are put back to the bit.
+The network comes out as it went in: weights and buffers are put back to the bit, and random numbers come
+from a generator of the trials.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from demandcast.layers.draws import draws_of
 from demandcast.train.throughput.machine import memory, queued
 
 MEMORY = 0.5  # of what is free, for a batch
@@ -70,14 +72,13 @@ def threads_of(count: int | None) -> Iterator[None]:
 
 @contextmanager
 def unchanged(network: nn.Module) -> Iterator[None]:
-    """Put weights, buffers, gradients, mode and random numbers back as they were, whatever happens."""
+    """Put weights, buffers, gradients and mode back as they were; random numbers are the block's own."""
     tensors = [*network.parameters(), *network.buffers()]
     kept = [t.detach().clone() for t in tensors]
     gradients = [(p, p.grad) for p in network.parameters()]
     training, done = network.training, getattr(network, "done", None)
-    device = tensors[0].device
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with draws_of(torch.Generator(), network):
             yield
     finally:
         with torch.no_grad():

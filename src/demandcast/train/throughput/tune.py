@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from demandcast.errors import ConfigError
+from demandcast.layers.draws import draws_of
 from demandcast.train.device import out_of_memory
 from demandcast.train.roads import Road
 from demandcast.train.throughput import machine
@@ -294,8 +295,8 @@ def require_bf16(subject: Subject) -> None:
 
 def _learned(subject: Subject, rate: float) -> float:
     """Mean loss over the last half of a few steps that do learn."""
-    with unchanged(subject.network):
-        torch.manual_seed(subject.seed)
+    own = torch.Generator().manual_seed(subject.seed)
+    with unchanged(subject.network), draws_of(own, subject.network):
         bare = Bare(subject, rate=rate)
         losses = [bare.step(bare.batch()) for _ in range(LEARN)]
         return float(torch.stack(losses[LEARN // 2 :]).mean())
