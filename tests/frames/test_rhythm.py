@@ -1,0 +1,319 @@
+"""Series against the grid and against each other: closed days, ends, totals, coarser steps, times in several columns."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from demandcast.errors import DataError, DemandcastError, FrequencyError, SchemaError
+from demandcast.frames import extend, read_panel
+from demandcast.local.naive import SeasonalNaive
+from demandcast.panel.panel import Note, Panel
+from demandcast.schema import Frequency
+
+START = date(2024, 1, 1)  # a Monday
+
+
+def days(count: int, start: date = START) -> list[date]:
+    return [start + timedelta(days=i) for i in range(count)]
+
+
+def table(**series: list[tuple[Any, float]]) -> pl.DataFrame:
+    rows = [(k, t, float(v)) for k, pairs in series.items() for t, v in pairs]
+    return pl.DataFrame(rows, schema=["item", "date", "units"], orient="row")
+
+
+def note(panel: Panel, kind: str) -> Note:
+    (found,) = [n for n in panel.notes if n.kind == kind]
+    return found
+
+
+# Closed weekdays
+
+
+@pytest.mark.parametrize(
+    ("closed", "name"),
+    [((6,), "D-exSUN"), ((5, 6), "B"), ((4, 5), "D-exFRI.SAT"), ((0,), "D-exMON"), ((1, 3, 5, 6), "D-exTUE.THU.SAT.SUN")],
+)  # fmt: skip
+def test_weekdays_without_a_row_are_closed(closed: tuple[int, ...], name: str) -> None:
+    open_days = [d for d in days(70) if d.weekday() not in closed]
+    panel = read_panel(table(a=[(d, d.weekday()) for d in open_days]))
+    assert panel.schema.freq == name
+    assert panel.freq.period == 7 - len(closed)
+    forecast = SeasonalNaive(horizon=14).fit(panel).predict(panel).to_frame()
+    assert all(d.weekday() not in closed for d in forecast["date"])
+    assert forecast["0.5"].to_list() == [d.weekday() for d in forecast["date"]]
+    assert note(panel, "closed").count == len(closed)
+
+
+def test_a_frequency_says_that_no_day_is_closed() -> None:
+    open_days = [d for d in days(70) if d.weekday() != 6]
+    assert read_panel(table(a=[(d, 1) for d in open_days]), freq="D").schema.freq == "D"
+
+
+def test_few_weeks_or_rare_rows_close_no_day() -> None:
+    short = [d for d in days(20) if d.weekday() != 6]
+    assert read_panel(table(a=[(d, 1) for d in short])).schema.freq == "D"
+    rare = [d for i, d in enumerate(d for d in days(140) if d.weekday() != 6) if i % 11 in (0, 1)]
+    assert read_panel(table(a=[(d, 1) for d in rare])).schema.freq == "D"
+
+
+def test_grids_of_open_days_count_and_come_back() -> None:
+    for name in ("D-exSUN", "D-exFRI.SAT", "D-exMON", "B"):
+        grid = Frequency.parse(name)
+        steps = np.arange(-50, 20_000)
+        assert np.array_equal(grid.ordinal(grid.times(steps)), steps)
+    assert Frequency.parse("D-exSAT.SUN") == Frequency.parse("B")
+    with pytest.raises(FrequencyError):
+        Frequency.parse("D-exSUX")
+
+
+# Ends
+
+
+def test_series_that_ended_long_before_the_others_are_left_out_and_said() -> None:
+    alive = [(d, 1) for d in days(200)]
+    frame = table(a=alive, b=alive, old=alive[:80])
+    panel = read_panel(frame)
+    assert panel.keys["item"].to_list() == ["a", "b"]
+    assert "series old ends 120 steps before" in note(panel, "ended").example
+    kept = read_panel(frame, ended="forecast")
+    assert kept.keys["item"].to_list() == ["a", "b", "old"]
+    assert note(kept, "ended").severity == "warning"
+
+
+def test_series_without_a_common_end_are_all_kept() -> None:
+    alive = [(d, 1) for d in days(200)]
+    panel = read_panel(table(a=alive, b=alive[:150], c=alive[:100]))
+    assert panel.n_series == 3
+
+
+def test_a_rare_item_has_not_ended_within_its_usual_gap() -> None:
+    alive = [(d, 1) for d in days(200)]
+    panel = read_panel(table(a=alive, b=alive, rare=[(d, 1) for d in days(200)[::50]]))
+    assert panel.n_series == 3
+
+
+# Steps
+
+
+def test_a_monthly_series_among_daily_ones_is_refused() -> None:
+    months = [(date(2024, m, 1), 3000) for m in range(1, 8)]
+    frame = table(daily=[(d, 100) for d in days(212)], monthly=months)
+    with pytest.raises(FrequencyError, match=r"series monthly steps by months.*to='MS'"):
+        read_panel(frame)
+    assert read_panel(frame, freq="D").n_series == 2
+    summed = read_panel(frame, to="MS")
+    assert summed.history(1).tolist() == [3000] * len(summed.history(1))
+
+
+def test_a_weekly_series_among_daily_ones_is_questioned() -> None:
+    panel = read_panel(table(a=[(d, 1) for d in days(84)], b=[(d, 7) for d in days(84)[::7]]))
+    assert "series b" in note(panel, "mixed steps").example
+
+
+def test_retail_periods_are_refused() -> None:
+    ends, end = [], date(2024, 1, 27)
+    for weeks in (4, 4, 5) * 4:
+        ends.append((end, 1000))
+        end += timedelta(weeks=weeks)
+    with pytest.raises(FrequencyError, match=r"4 and 5.*4-4-5"):
+        read_panel(table(a=ends))
+
+
+# Coarser steps
+
+
+def test_rows_are_added_up_to_whole_weeks() -> None:
+    frame = table(a=[(d, 1) for d in days(25, date(2024, 1, 3))])  # Wednesday to Saturday
+    panel = read_panel(frame, to="W-MON")
+    assert panel.history(0).tolist() == [7, 7]
+    assert panel.history_times(0)[0] == np.datetime64("2024-01-08")
+    said = [n for n in panel.notes if n.kind == "incomplete"]
+    assert [n.example for n in said] == ["2024-01-01", "2024-01-22"]
+    assert all(n.severity == "warning" for n in said)
+
+
+@pytest.mark.parametrize(
+    ("to", "values"), [("MS", [31, 29, 31]), ("ME", [31, 29, 31]), ("QS", [91])]
+)
+def test_rows_are_added_up_to_months_and_quarters(to: str, values: list[float]) -> None:
+    assert read_panel(table(a=[(d, 1) for d in days(91)]), to=to).history(0).tolist() == values
+
+
+def test_hours_are_added_up_to_days() -> None:
+    hours = [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(72)]
+    assert (
+        read_panel(pl.DataFrame({"ds": hours, "y": [1.0] * 72}), to="D").history(0).tolist()
+        == [24] * 3
+    )
+
+
+def test_single_sales_are_added_up_by_day() -> None:
+    rng = np.random.default_rng(0)
+    sales = [
+        (datetime(2024, 1, 1) + timedelta(days=i, minutes=int(m)), 2)
+        for i in range(30)
+        for m in rng.integers(480, 1200, 20)
+    ]
+    with pytest.raises(DataError, match=r"single sales.*freq='D', duplicates='sum'"):
+        read_panel(table(a=[*sales, *sales]))
+    panel = read_panel(table(a=sales), freq="D", duplicates="sum")
+    assert panel.history(0).tolist() == [40] * 30
+
+
+# Totals
+
+
+def test_a_total_of_the_others_is_left_out_by_name_and_sum() -> None:
+    a, b = [(d, i) for i, d in enumerate(days(20))], [(d, 5) for d in days(20)]
+    total = [(d, i + 5) for i, d in enumerate(days(20))]
+    for word in ("Grand Total", "Gesamt", "Summe", "total"):
+        panel = read_panel(table(a=a, b=b, **{word: total}))
+        assert panel.keys["item"].to_list() == ["a", "b"]
+        assert note(panel, "total").severity == "warning"
+    assert read_panel(table(a=a, b=b, Total=total), totals="keep").n_series == 3
+    brand = read_panel(table(a=a, b=b, Total=b))  # an oil company, not a sum
+    assert brand.n_series == 3
+    assert "not the sum" in note(brand, "total").action
+
+
+# Times in several columns
+
+
+@pytest.mark.parametrize(
+    ("columns", "freq", "first"),
+    [
+        ({"Year": [2023] * 12 + [2024] * 2, "Month": [*range(1, 13), 1, 2]}, "MS", "2023-01-01"),
+        ({"Jahr": [2023] * 12 + [2024] * 2, "Monat": ["Jan", "Feb", "Mär", "Apr", "Mai", "Jun", "Jul", "Aug", "Sep",
+                                                      "Okt", "Nov", "Dez", "Jan", "Feb"]}, "MS", "2023-01-01"),
+        ({"year": [2023] * 4 + [2024] * 4, "quarter": [1, 2, 3, 4] * 2}, "QS-JAN", "2023-01-01"),
+        ({"year": [2023] * 4 + [2024] * 2, "week": [49, 50, 51, 52, 1, 2]}, "W-MON", "2023-12-04"),
+        ({"year": [2024] * 4, "month": [1, 1, 1, 2], "day": [29, 30, 31, 1]}, "D", "2024-01-29"),
+        ({"date": ["2024-01-01"] * 3 + ["2024-01-02"], "hour": [21, 22, 23, 0]}, "h", "2024-01-01T21"),
+        ({"date": ["2024-01-01"] * 3, "time": ["08:00", "08:30", "09:00"]}, "30min", "2024-01-01T08"),
+    ],
+)  # fmt: skip
+def test_a_time_in_several_columns_is_one_clock(
+    columns: dict[str, list[Any]], freq: str, first: str, tmp_path: Any
+) -> None:
+    frame = pl.DataFrame(columns)
+    frame = frame.with_columns(item=pl.lit("x"), units=pl.int_range(frame.height) * 1.0)
+    frame.write_csv(tmp_path / "a.csv")
+    for source in (frame, tmp_path / "a.csv"):
+        panel = read_panel(source)
+        assert panel.schema.freq == freq
+        assert panel.history_times(0)[0] == np.datetime64(first)
+        assert panel.history(0).tolist() == list(range(frame.height))
+        assert panel.schema.time_parts == tuple(columns)
+
+
+def test_a_future_table_has_its_time_in_the_same_columns() -> None:
+    frame = pl.DataFrame(
+        {"year": [2023] * 12, "month": range(1, 13), "units": [1.0] * 12, "promo": [0.0] * 12}
+    )
+    panel = read_panel(frame, known="promo")
+    longer = extend(
+        panel, pl.DataFrame({"year": [2024, 2024], "month": [1, 2], "promo": [1.0, 2.0]})
+    )
+    assert longer.known[12:, 0].tolist() == [1, 2]
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("hours", [2, 6, 12])
+def test_steps_of_hours_are_regular_on_the_clock_of_a_zone(zone: str, hours: int) -> None:
+    times = [datetime(2024, 3, 1) + timedelta(hours=hours * i) for i in range(60 * 24 // hours)]
+    panel = read_panel(
+        pl.DataFrame({"ds": times, "y": np.arange(float(len(times)))}), time_zone=zone
+    )
+    assert panel.schema.freq == f"{hours}h"
+    assert not np.isnan(panel.history(0)).any()
+    forecast = SeasonalNaive(horizon=2).fit(panel).predict(panel).to_frame()
+    assert forecast["ds"].to_list() == [times[-1] + timedelta(hours=hours * i) for i in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("zone", "last"),
+    [("America/Santiago", date(2024, 9, 6)), ("America/Havana", date(2024, 11, 1))],
+)
+def test_days_are_days_where_the_clock_has_no_midnight_or_two(zone: str, last: date) -> None:
+    whole = days(30, last - timedelta(days=29))
+    ahead = [last + timedelta(days=i) for i in (1, 2, 3, 4)]
+    text = pl.DataFrame({"ds": [str(d) for d in whole], "y": [1.0] * 30})
+    panel = read_panel(text, time_zone=zone)
+    assert SeasonalNaive(horizon=4).fit(panel).predict(panel).to_frame()["ds"].to_list() == ahead
+    noon = pl.Series("ds", [datetime(d.year, d.month, d.day) for d in whole]).dt.replace_time_zone(
+        zone
+    )
+    panel = read_panel(pl.DataFrame({"ds": noon, "y": [1.0] * 30}))
+    found = SeasonalNaive(horizon=4).fit(panel).predict(panel).to_frame()["ds"]
+    assert found.dt.date().to_list() == ahead
+
+
+def test_midnights_of_another_clock_name_their_zone() -> None:
+    local = pl.Series([datetime(2024, 3, 10) + timedelta(days=i) for i in range(42)])
+    utc = local.dt.replace_time_zone("Europe/Berlin").dt.convert_time_zone("UTC")
+    text = utc.dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    with pytest.raises(FrequencyError, match="time_zone='Europe/Berlin'"):
+        read_panel(pl.DataFrame({"ds": text, "y": [1.0] * 42}))
+    panel = read_panel(pl.DataFrame({"ds": text, "y": [1.0] * 42}), time_zone="Europe/Berlin")
+    assert panel.schema.freq == "D"
+
+
+def test_days_with_offsets_are_those_of_the_clock_that_wrote_them() -> None:
+    text = ["2024-03-30T00:00:00+01:00", "2024-03-31T00:00:00+01:00", "2024-04-01T00:00:00+02:00"]
+    panel = read_panel(pl.DataFrame({"ds": text, "y": [1.0, 2.0, 3.0]}))
+    assert panel.schema.freq == "D"
+    assert str(panel.history_times(0)[0])[:10] == "2024-03-30"
+
+
+# What cannot be told is asked
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (pl.DataFrame({"date": days(3), "Sales (EUR)": [1.0, 2, 3], "Temperature": [4.0, 5, 6]}),
+         ["'Sales (EUR)'", "wide=True"]),
+        (pl.DataFrame({"item": ["a"] * 3, "date": days(3), "sold quantity": [1, 2, 3], "ordered quantity": [1, 2, 3]}),
+         ["may each be the target"]),
+        (pl.DataFrame({"item": ["a"] * 30, "Month": [*range(1, 13), *range(1, 13), *range(1, 7)], "units": range(30)}),
+         ["without their year"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_told_is_asked(frame: pl.DataFrame, words: list[str]) -> None:
+    with pytest.raises(SchemaError) as caught:
+        read_panel(frame)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Artikel", "Datum", "Menge"), ("Artikel-Nr.", "Buchungsdatum", "Absatz (Stk)"),
+        ("商品名称", "日期", "销量"), ("Produit", "Date de vente", "Quantité"), ("Producto", "Fecha", "Cantidad"),
+        ("Material", "Posting Date", "Quantity"), ("Lineitem name", "Created at", "Lineitem quantity"),
+        ("SKU", "Order Date", "Qty Sold"), ("Prodotto", "Data", "Vendite"), ("Store_Nbr", "week_ending_date", "UnitSales"),
+        ("item_id", "timestamp", "target"),
+    ],
+)  # fmt: skip
+def test_columns_are_known_by_the_words_of_several_languages(names: tuple[str, str, str]) -> None:
+    frame = table(a=[(d, 1) for d in days(20)], b=[(d, 2) for d in days(20)])
+    panel = read_panel(frame.rename(dict(zip(frame.columns, names, strict=True))))
+    assert (*panel.schema.key, panel.schema.time, panel.schema.target) == names
+
+
+def test_a_column_of_text_with_the_word_of_a_target_is_not_replaced_by_another() -> None:
+    frame = pl.DataFrame(
+        {"item": ["a"] * 3, "date": days(3), "sales": ["1", "many", "3"], "stock": [7, 8, 9]}
+    )
+    with pytest.raises(DemandcastError, match="'sales'"):
+        read_panel(frame)
