@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
@@ -105,15 +106,28 @@ def check_horizon(horizon: int | None, h: int | None) -> int:
     """The horizon under either of its names, checked."""
     if (horizon is None) == (h is None):
         raise ConfigError("give the horizon once, as horizon=28 (or h=28): steps to forecast")
-    value = horizon if horizon is not None else h
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    value: Any = horizon if horizon is not None else h
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ConfigError(f"horizon is {value!r}; it is a whole number of steps, 1 or more")
-    return value
+    return int(value)
 
 
-def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    """Quantile levels, increasing and inside (0, 1)."""
-    values = tuple(float(level) for level in levels)
+def as_python(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters with numpy's numbers as Python's own, as JSON and type checks need them."""
+    return {
+        k: v.item() if hasattr(v, "item") and not getattr(v, "ndim", 1) else v
+        for k, v in values.items()
+    }
+
+
+def check_levels(levels: Sequence[float] | float) -> tuple[float, ...]:
+    """Quantile levels, increasing and inside (0, 1); one level may stand by itself."""
+    try:
+        values = tuple(float(v) for v in (levels if isinstance(levels, Iterable) else [levels]))
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"quantile levels are {levels!r}; give numbers, as in levels=[0.1, 0.5, 0.9]"
+        ) from None
     if not values or any(not 0 < v < 1 for v in values) or list(values) != sorted(set(values)):
         raise ConfigError(
             f"quantile levels are {list(values)}; they increase and lie between 0 and 1, "

@@ -33,7 +33,14 @@ from demandcast.automatic.validation import LEVELS, METRICS, VALUES, Validation,
 from demandcast.errors import CheckpointError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import between, shuffled
-from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names, fit
+from demandcast.forecaster import (
+    Forecaster,
+    as_python,
+    check_horizon,
+    check_levels,
+    check_names,
+    fit,
+)
 from demandcast.frames.future import extend
 from demandcast.local.base import one_of, whole
 from demandcast.panel.classes import CLASSES
@@ -87,6 +94,7 @@ class Auto(Forecaster):
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
         self.horizon = check_horizon(horizon, h)
         check_names(self.name, hyper, SETTINGS)
+        hyper = as_python(hyper)
         for name, default in SETTINGS.items():
             setattr(self, name, hyper.get(name, default))
         Budget.parse(self.budget)

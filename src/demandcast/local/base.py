@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
-from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names
+from demandcast.forecaster import Forecaster, as_python, check_horizon, check_levels, check_names
 from demandcast.panel.panel import Panel
 
 Array = NDArray[np.float64]
@@ -67,6 +68,7 @@ class LocalForecaster(Forecaster):
         self.horizon = check_horizon(horizon, h)
         known = self.defaults()
         check_names(self.name, hyper, known)
+        hyper = as_python(hyper)
         for name, default in known.items():
             setattr(self, name, hyper.get(name, default))
         whole("seed", self.seed, least=0)
@@ -155,9 +157,9 @@ def check_panel(panel: object) -> None:
 
 def whole(name: str, value: object, *, least: int) -> int:
     """A whole number of at least `least`, or a named error."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ConfigError(f"{name} is {value!r}; it is a whole number, {least} or more")
-    return value
+    return int(value)
 
 
 def share(name: str, value: object, *, optional: bool = False) -> float | None:

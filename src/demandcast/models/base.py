@@ -23,6 +23,7 @@ from demandcast.errors import CheckpointError, ConfigError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Events, Forecast
 from demandcast.forecaster import (
     Forecaster,
+    as_python,
     check_horizon,
     check_levels,
     check_names,
@@ -187,6 +188,7 @@ class NeuralForecaster(Forecaster):
             if alias in hyper:
                 hyper[name] = hyper.pop(alias)
         check_names(self.name, hyper, known)
+        hyper = as_python(hyper)
         hyper = {k: tuple(v) if isinstance(v, list) else v for k, v in hyper.items()}
         self.config = self.Config(horizon=check_horizon(horizon, h), **hyper)
         self.horizon = self.config.horizon

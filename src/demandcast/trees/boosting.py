@@ -34,6 +34,7 @@ from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import between
 from demandcast.forecaster import (
     Forecaster,
+    as_python,
     check_horizon,
     check_levels,
     check_names,
@@ -101,6 +102,7 @@ class LightGBM(Forecaster):
 
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
         check_names(self.name, hyper, [f.name for f in fields(LightGBMConfig)])
+        hyper = as_python(hyper)
         self.config = LightGBMConfig(horizon=check_horizon(horizon, h), **hyper)
         self.horizon = self.config.horizon
         self.based = False
