@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 import demandcast as dc
+from demandcast.draws.tensors import TensorDraws
 from demandcast.frames.examples import retail
 from demandcast.likelihoods import ImplicitQuantile
 from demandcast.panel.panel import Panel
@@ -37,7 +39,11 @@ def test_quantiles_are_those_of_the_draws_where_the_function_turns() -> None:
     levels = torch.tensor([0.05, 0.3, 0.5, 0.7, 0.95])
     values = made.quantile(params, scale, levels)
     assert (values.diff(dim=-1) >= 0).all()
-    draws = made.sample(params.expand(40_000, 4, -1), scale.expand(40_000, 4), generator)
+    draws = made.sample(
+        params.expand(40_000, 4, -1),
+        scale.expand(40_000, 4),
+        TensorDraws.of(pl.DataFrame({"key": ["a"]}), 1),
+    )
     reached = (draws[..., None] <= values).float().mean(0)
     # 0.02: 5 standard errors, and the grid of 256 levels
     np.testing.assert_allclose(reached, levels.expand(4, -1), atol=0.02)

@@ -14,6 +14,7 @@ import scipy.stats
 import torch
 
 import demandcast as dc
+from demandcast.draws.tensors import TensorDraws
 from demandcast.layers.gaussian import condition, log_density
 from demandcast.models.deep_factors import RUN_UP, STRETCH, StateSpace, noisy
 from demandcast.panel.panel import Panel
@@ -163,9 +164,9 @@ def test_forecasts_are_the_exact_conditional(effect: str, likelihood: str, panel
     network, source, _ = model(effect, likelihood=likelihood, transform="none").build(panel)
     network.eval()
     window = source.latest(torch.arange(3))
-    levels, generator = torch.tensor([0.1, 0.5, 0.9]), torch.Generator().manual_seed(0)
+    levels, draws = torch.tensor([0.1, 0.5, 0.9]), TensorDraws.of(panel.keys[:3], 0)
     with torch.no_grad():
-        quantiles, mean, paths = network.predict(window, levels, 20_000, generator)
+        quantiles, mean, paths = network.predict(window, levels, 20_000, draws)
         fixed, noise, covariance = network(window)
         df = network.df
     whole = covariance.double() + noise.double().square().diag_embed()
@@ -200,9 +201,8 @@ def test_the_logarithm_is_the_same_model_of_other_values(panel: Panel) -> None:
     levels = torch.tensor([0.1, 0.5, 0.9])
 
     def forecast(given: Any) -> Any:
-        generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            return network.predict(given, levels, 40_000, generator)
+            return network.predict(given, levels, 40_000, TensorDraws.of(panel.keys[:8], 0))
 
     quantiles, mean, paths = forecast(window)
     logs = replace(

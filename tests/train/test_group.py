@@ -98,8 +98,8 @@ def test_a_series_has_the_same_paths_whatever_is_forecast_before_it(panel: Panel
     model: Any = registry.create("deepar", **SMALL, max_steps=2)
     model.fit(panel, progress=False)
     asked: dict[str, Any] = {"levels": (0.1, 0.5), "paths": 20, "keep": True}
-    whole = model.forecast_rows(panel, [slice(0, 5), slice(5, 12)], 0, **asked)
-    rest = model.forecast_rows(panel, [slice(5, 12)], 1, **asked)
+    whole = model.forecast_rows(panel, [slice(0, 5), slice(5, 12)], **asked)
+    rest = model.forecast_rows(panel, [slice(5, 12)], **asked)
     assert torch.equal(whole["samples"][5:], rest["samples"])
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from demandcast.draws.tensors import TensorDraws
+
 
 class _Parts(torch.autograd.Function):
     """error' covariance^-1 error and log |covariance|; gradients from one inverse, not by autograd."""
@@ -90,12 +92,10 @@ def condition(error: Tensor, covariance: Tensor, observed: Tensor) -> tuple[Tens
     return mean, covariance[:, past:, past:] - half.mT @ half, rest.square().sum((1, 2))
 
 
-def draw(mean: Tensor, covariance: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def draw(mean: Tensor, covariance: Tensor, count: int, draws: TensorDraws) -> Tensor:
     """Joint draws, (batch, count, steps)."""
     root = torch.linalg.cholesky(covariance)
-    noise = torch.randn(
-        (len(mean), count, mean.shape[1]), generator=generator, device=mean.device, dtype=mean.dtype
-    )
+    noise = draws.normal((len(mean), count, mean.shape[1])).to(mean)
     paths: Tensor = mean[:, None] + noise @ root.mT
     return paths
 

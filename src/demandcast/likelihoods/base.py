@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from demandcast.draws.tensors import Sequential, Source
 from demandcast.errors import DataError
 
 
@@ -36,10 +37,12 @@ class Likelihood(ABC):
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
         """log P(Y >= target), (...): what is known of demand where it was censored."""
 
+    def sample(self, params: Tensor, scale: Tensor, draws: Source | None = None) -> Tensor:
+        """One draw for each element, (...); without keyed draws from torch's own generator."""
+        return self._sample(params, scale, draws or Sequential(params.device))
+
     @abstractmethod
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
         """One draw for each element, (...)."""
 
     @abstractmethod

@@ -22,7 +22,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from demandcast.layers import draws
+from demandcast.draws.tensors import Source
+from demandcast.layers.draws import generator
 from demandcast.likelihoods.base import Likelihood
 
 COSINES = 64
@@ -63,7 +64,7 @@ class ImplicitQuantile(Likelihood, nn.Module):
         """Errors in units of the scale, and the levels they belong to, (..., levels) both."""
         centre, hidden = params[..., :1], params[..., 1:]
         if self.training:
-            own = draws.generator(params.device)
+            own = generator(params.device)
             tau = torch.rand((*hidden.shape[:-1], DRAWS), generator=own, device=params.device)
             values = (self.basis(tau) @ hidden[..., None])[..., 0]  # (..., DRAWS)
         else:
@@ -81,11 +82,9 @@ class ImplicitQuantile(Likelihood, nn.Module):
         error, tau = self._errors(params, target, scale)
         return -2 * (tau * error.clamp(min=0)).mean(-1)
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
         """The function at a level drawn for each element."""
-        tau = torch.rand(params.shape[:-1], generator=generator, device=params.device)
+        tau = draws.uniform(params.shape[:-1]).to(params)
         drawn = (self.basis(tau).to(params) * params[..., 1:]).sum(-1)
         return (params[..., 0] + drawn) * scale
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from demandcast.draws.tensors import Source
 from demandcast.errors import DataError
 from demandcast.likelihoods.base import Likelihood
 
@@ -39,11 +40,9 @@ class LogNormal(Likelihood):
         tail: Tensor = torch.special.log_ndtr(-self._score(params, target, scale))
         return tail
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
         mu, sigma = self._map(params, scale)
-        noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+        noise = draws.normal(mu.shape).to(mu)
         return (mu + sigma * noise).exp()
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:

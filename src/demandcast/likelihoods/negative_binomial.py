@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from demandcast.draws.tensors import Source
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 from demandcast.likelihoods.tails import negative_binomial_log_sf
 
@@ -45,12 +46,9 @@ class NegativeBinomial(Likelihood):
         count = target.double().expand_as(odds)
         return negative_binomial_log_sf(count, odds, shape).to(mu)
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
         mu, alpha = self._map(params, scale)
-        rate = torch._standard_gamma(1 / alpha, generator=generator) * (alpha * mu)
-        return torch.poisson(rate, generator=generator)
+        return draws.negative_binomial(mu, alpha).to(mu)
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
         """The least count that reaches each level: exact below 128, within 1 or 1 % from there on."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from demandcast.draws.tensors import Source
 from demandcast.likelihoods.base import Likelihood
 
 
@@ -31,11 +32,9 @@ class Normal(Likelihood):
         tail: Tensor = torch.special.log_ndtr((mu - target) / sigma)
         return tail
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
         mu, sigma = self._map(params, scale)
-        noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+        noise = draws.normal(mu.shape).to(mu)
         return mu + sigma * noise
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from demandcast.draws.tensors import Source
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 from demandcast.likelihoods.tails import poisson_log_sf
 
@@ -31,10 +32,8 @@ class Poisson(Likelihood):
         mu = self._map(params, scale)
         return poisson_log_sf(target.double().expand_as(mu), mu.double()).to(mu)
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
-        return torch.poisson(self._map(params, scale), generator=generator)
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
+        return draws.poisson(self._map(params, scale)).to(params)
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
         """The least count that reaches each level; exact, by halving on whole numbers."""

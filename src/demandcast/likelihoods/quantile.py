@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from demandcast.draws.tensors import BELOW_ONE, Source
 from demandcast.errors import ConfigError
 from demandcast.likelihoods.base import Likelihood
 
@@ -56,13 +57,9 @@ class QuantileGrid(Likelihood):
         grid = self.grid(params, scale)
         return self._interpolate(grid, levels.to(grid).expand(*grid.shape[:-1], len(levels)))
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
         grid = self.grid(params, scale)
-        uniform = torch.rand(
-            (*grid.shape[:-1], 1), generator=generator, device=grid.device, dtype=grid.dtype
-        )
+        uniform = draws.uniform((*grid.shape[:-1], 1)).to(grid).clamp(max=BELOW_ONE)
         return self._interpolate(grid, uniform).squeeze(-1)
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from demandcast.draws.tensors import BELOW_ONE, Source
 from demandcast.errors import ConfigError
 from demandcast.likelihoods.base import Likelihood
 
@@ -104,12 +105,8 @@ class SplineQuantile(Likelihood):
         shape = (*params.shape[:-1], len(levels))
         return self._values(params, levels.to(params).expand(shape)) * scale[..., None]
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
-        uniform = torch.rand(
-            (*params.shape[:-1], 1), generator=generator, device=params.device, dtype=params.dtype
-        )
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
+        uniform = draws.uniform((*params.shape[:-1], 1)).to(params).clamp(max=BELOW_ONE)
         return self._values(params, uniform).squeeze(-1) * scale
 
     def _values(self, params: Tensor, level: Tensor) -> Tensor:

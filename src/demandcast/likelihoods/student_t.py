@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from demandcast.draws.tensors import Source
 from demandcast.likelihoods.base import Likelihood
 from demandcast.likelihoods.tails import (
     student_t_log_density,
@@ -37,12 +38,10 @@ class StudentT(Likelihood):
         z = (target - mu) / sigma
         return student_t_log_sf(z.double(), df.expand_as(z).double()).to(z)
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
         df, mu, sigma = self._map(params, scale)
-        noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
-        chi2 = 2 * torch._standard_gamma(df / 2, generator=generator)
+        noise = draws.at("score").normal(mu.shape).to(mu)
+        chi2 = 2 * draws.at("width").gamma(df / 2).to(mu)
         return mu + sigma * noise * (df / chi2.clamp(min=1e-8)).sqrt()
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from demandcast.draws.tensors import Source
 from demandcast.errors import DataError
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 
@@ -55,13 +56,11 @@ class Tweedie(Likelihood):
         tail: Tensor = _Tail.apply((target / scale).double().clamp(min=1e-30), mu, phi, p)  # type: ignore[no-untyped-call]
         return torch.where(target > 0, tail.to(params), torch.zeros_like(target))
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
         """A Poisson number of gammas, whose sum is one gamma of so many times the shape."""
         rate, shape, size = _parts(*self._map(params))
-        count = torch.poisson(rate, generator=generator)
-        amount = torch._standard_gamma((count * shape).clamp(min=1e-3), generator=generator)
+        count = draws.at("count").poisson(rate).to(rate)
+        amount = draws.at("amount").gamma((count * shape).clamp(min=1e-3)).to(rate)
         return torch.where(count > 0, amount * size * scale, torch.zeros_like(amount))
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from demandcast.draws.tensors import Source
 from demandcast.likelihoods.negative_binomial import NegativeBinomial, least_counts
 
 
@@ -50,14 +51,10 @@ class ZeroInflatedNegativeBinomial(_WithZeros):
         tail = logsigmoid(-params[..., 2]) + super().log_survival(params[..., :2], target, scale)
         return torch.where(target > 0, tail, torch.zeros_like(tail))
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
-        counts = super().sample(params[..., :2], scale, generator)
-        uniform = torch.rand(
-            counts.shape, generator=generator, device=counts.device, dtype=counts.dtype
-        )
-        return torch.where(uniform < params[..., 2].sigmoid(), 0.0, counts)
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
+        counts = super()._sample(params[..., :2], scale, draws.at("count"))
+        zero = draws.at("zero").uniform(counts.shape) < params[..., 2].sigmoid()
+        return torch.where(zero, 0.0, counts)
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
         """The least count that reaches each level, exact."""
@@ -90,14 +87,10 @@ class HurdleNegativeBinomial(_WithZeros):
         tail = positive + super().log_survival(params[..., :2], target, scale)
         return torch.where(target > 0, tail, torch.zeros_like(tail))
 
-    def sample(
-        self, params: Tensor, scale: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
         """By the quantile function at a uniform level: exact however rare a count above 0 would be."""
         mu = self._map(params[..., :2], scale)[0]
-        level = torch.rand(
-            (*mu.shape, 1), generator=generator, device=mu.device, dtype=torch.float64
-        )
+        level = draws.uniform((*mu.shape, 1)).double()
         return self._at(params, scale, self._chances(params, scale, level)).squeeze(-1)
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:

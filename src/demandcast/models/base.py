@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from demandcast import likelihoods
+from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import CheckpointError, ConfigError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Events, Forecast
 from demandcast.forecaster import (
@@ -152,7 +153,7 @@ class Network(nn.Module):
         return loss.sum() / observed.sum().clamp(min=1)
 
     def predict(
-        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+        self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Quantiles (batch, horizon, levels), mean (batch, horizon), paths (batch, paths, horizon)."""
         params: Tensor = self(window)  # (batch, horizon, params)
@@ -456,7 +457,7 @@ class NeuralForecaster(Forecaster):
         if 1 < self.config.devices <= len(batches) and joined(1).size == 1:
             shares = shared_forecast(self, panel, batches, self.config.devices, **asked)
         else:
-            shares = [self.forecast_rows(panel, batches, 0, **asked, progress=progress)]
+            shares = [self.forecast_rows(panel, batches, **asked, progress=progress)]
         found = {name: _joined([s[name] for s in shares]) for name in shares[0]}
         floors = panel.floors()
         for name in ("quantiles", "mean", "samples"):
@@ -472,7 +473,6 @@ class NeuralForecaster(Forecaster):
         self,
         panel: Panel,
         batches: Sequence[slice],
-        first: int,
         *,
         levels: Sequence[float],
         paths: int,
@@ -483,9 +483,7 @@ class NeuralForecaster(Forecaster):
 
         Args:
             panel: As `predict` has it, its future extended.
-            batches: Series that are forecast at once.
-            first: Number of the first of these batches among all; each draws from its own seed, so
-                that a series gets the same paths whoever forecasts it.
+            batches: Series that are forecast at once. A series gets the same paths in any.
             levels, paths, keep: Quantile levels; paths drawn, and whether they are wanted.
             progress: Show a bar, on stderr.
 
@@ -499,15 +497,14 @@ class NeuralForecaster(Forecaster):
         source = self._reading(panel)
         found: dict[str, Tensor] = {}
         total, done = sum(rows.stop - rows.start for rows in batches), 0
-        generator = torch.Generator(source.to)
+        draws = TensorDraws.of(panel.keys, self.settled.seed, source.to)
         wanted = torch.tensor(levels, device=source.to)
         bar = tqdm(batches, desc=f"{self.name} forecasts", disable=not progress, leave=False)
-        for number, rows in enumerate(bar, first):
-            generator.manual_seed(self.settled.seed + number)
+        for rows in bar:
             series = torch.arange(rows.start, rows.stop, device=source.device)
             with torch.inference_mode():
                 window = source.latest(series)
-                q, m, s = self.network.predict(window, wanted, paths, generator)
+                q, m, s = self.network.predict(window, wanted, paths, draws.select(rows))
                 warned = self.network.events(window)
             made = {"quantiles": q, "mean": m}
             made |= {"samples": s} if keep and s is not None else {}

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from demandcast import likelihoods
+from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
@@ -272,7 +273,7 @@ class DeepFactorsNetwork(Network):
         return -total / observed.sum().clamp(min=1)
 
     def predict(
-        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+        self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The exact conditional of the horizon given the context; paths are drawn jointly."""
         fixed, noise, covariance = self(window)
@@ -298,11 +299,11 @@ class DeepFactorsNetwork(Network):
             scores = student_t_quantile(wanted.expand(wide), df[:, None].expand(wide))
             scores = (scores * ((df - 2) / df).sqrt()[:, None])[:, None]  # (batch, 1, wanted)
             half = (df / 2)[:, None, None].expand_as(shared).contiguous()
-            gamma = torch._standard_gamma(half, generator=generator)
+            gamma = draws.at("width").gamma(half)
             shared = ((half - 1) / gamma).sqrt()  # of a path's size, (batch, paths, 1)
         deviation = joint.diagonal(dim1=-2, dim2=-1).clamp(min=1e-12).sqrt()
         quantiles = self.restored(mean[..., None] + deviation[..., None] * scores, window)
-        drawn = draw(torch.zeros_like(mean), joint, n_samples, generator)
+        drawn = draw(torch.zeros_like(mean), joint, n_samples, draws.at("noise"))
         paths = self.restored(mean[:, None] + shared * drawn, window)  # (batch, paths, horizon)
         asked = len(levels)
         return quantiles[..., :asked], quantiles[..., asked:].mean(-1), paths

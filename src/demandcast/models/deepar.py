@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast import likelihoods
+from demandcast.draws.tensors import Sequential, TensorDraws
 from demandcast.errors import ConfigError
 from demandcast.layers.draws import generator
 from demandcast.layers.embedding import StaticEmbedding
@@ -145,7 +146,7 @@ class DeepARNetwork(Network):
         fed = ahead
         for _ in range(PASSES):
             hidden, _ = self.lstm(fed, state)  # (batch, horizon, hidden)
-            drawn = self.likelihood.sample(self.params(fed, hidden, level), window.scale, own)
+            drawn = self.likelihood.sample(self.params(fed, hidden, level), window.scale, Sequential(ahead.device, own))
             drawn = drawn / window.scale - level  # (batch, horizon)
             fed = ahead.clone()
             for place, lag in enumerate(self.lags):
@@ -155,13 +156,13 @@ class DeepARNetwork(Network):
         return fed
 
     def predict(
-        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+        self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor]:
-        paths = self.sample(window, n_samples, generator)  # (batch, paths, horizon)
+        paths = self.sample(window, n_samples, draws)  # (batch, paths, horizon)
         quantiles = torch.quantile(paths, levels, dim=1).permute(1, 2, 0)
         return quantiles, paths.mean(1), paths
 
-    def sample(self, window: Window, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, window: Window, n: int, draws: TensorDraws) -> Tensor:
         """Joint paths, (batch, n, horizon): the state after the context, copied n times."""
         batch, horizon = len(window), self.config.horizon
         context = window.past_target.shape[1]
@@ -180,7 +181,7 @@ class DeepARNetwork(Network):
                 x[:, len(self.lags)] = 1.0  # what was drawn is observed
             hidden, state = self.lstm(x[:, None], state)
             params = self.params(x, hidden[:, 0], level)
-            paths[:, step] = self.likelihood.sample(params, scale[:, 0], generator)
+            paths[:, step] = self.likelihood.sample(params, scale[:, 0], draws.at(step))
         return paths.view(batch, n, horizon)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead, StepDecoder
 from demandcast.layers.draws import generator
@@ -217,7 +218,7 @@ class ExtremeValueMemoryNetwork(Network):
         return cost.sum() / observed.sum().clamp(min=1) + extremes
 
     def predict(
-        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+        self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, None]:
         params, _, _ = self(window)
         scale = window.scale.expand(params.shape[:-1])

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast import likelihoods
+from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
@@ -269,7 +270,7 @@ class MQRNNNetwork(Network):
         return loss.sum() / observed.sum().clamp(min=1)
 
     def predict(
-        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+        self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, None]:
         cutoff = torch.tensor([window.past_target.shape[1]], device=window.scale.device)
         params = self(window, cutoff)[:, 0]  # (batch, horizon, params)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import DataError
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.highway import Highway, last_observed
@@ -104,7 +105,7 @@ class MultivariateNetwork(Network):
         return replace(window, **{name: getattr(window, name)[:, -1:] for name in ahead})
 
     def predict(
-        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+        self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Quantiles (asked, horizon, levels), mean (asked, horizon) of the series asked for."""
         assert isinstance(window, MultivariateWindow)

@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError, MissingExtraError
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.draws import generator
@@ -273,15 +274,13 @@ class NeuralODENetwork(Network):
         return total + divergence
 
     def predict(
-        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+        self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor]:
         mean, deviation, decode = self.begin(window)
-        noise = torch.randn(
-            (len(window), n_samples, mean.shape[-1]), generator=generator, device=mean.device
-        )
+        noise = draws.at("state").normal((len(window), n_samples, mean.shape[-1])).to(mean)
         params = decode(mean[:, None] + deviation.exp()[:, None] * noise)
         scale = window.scale[:, None].expand(params.shape[:-1])
-        paths = self.likelihood.sample(params, scale, generator)  # (batch, paths, horizon)
+        paths = self.likelihood.sample(params, scale, draws.at("value"))  # (batch, paths, horizon)
         quantiles = torch.quantile(paths, levels, dim=1).permute(1, 2, 0)
         return quantiles, paths.mean(1), paths
 

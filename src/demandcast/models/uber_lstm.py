@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from demandcast import likelihoods
+from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import StepDecoder
 from demandcast.layers.dropout import SequenceDropout
@@ -236,7 +237,7 @@ class UberLSTMNetwork(Network):
         return forecast, self.roughness(self.footing(window)[0], window) * self.noise
 
     def predict(
-        self, window: Window, levels: Tensor, n_samples: int, generator: torch.Generator
+        self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gaussian on the transformed scale, of variance (passes) + (noise); taken back as a whole."""
         passes = self.config.passes
@@ -249,7 +250,7 @@ class UberLSTMNetwork(Network):
             middle[..., None] + sigma[..., None] * scores, window.scale[..., None]
         )
         shape = (len(window), n_samples, self.config.horizon)
-        normal = torch.randn(shape, generator=generator, device=sigma.device, dtype=sigma.dtype)
+        normal = draws.normal(shape).to(sigma)
         pick = torch.arange(n_samples, device=sigma.device) % passes
         drawn = forecast[:, pick] + (normal @ self.mixing.T) * noise[:, None]
         paths = self.back(mean[:, None] + drawn * deviation[:, None], window.scale[:, None])

@@ -50,7 +50,7 @@ def shared_forecast(
         model.save(folder / MODEL)
         programs = [[*_program("forecast"), str(folder), str(rank)] for rank in range(1, count)]
         with started(programs):
-            own = model.forecast_rows(panel, batches[: edges[1]], 0, **asked)
+            own = model.forecast_rows(panel, batches[: edges[1]], **asked)
         paths = [folder / f"{rank}.safetensors" for rank in range(1, count)]
         return [own, *(read_tensors(path)[0] for path in paths)]
 
@@ -94,7 +94,7 @@ def main(what: str, name: str, *words: str) -> None:
     model = kind.restore(folder / MODEL, facts)
     write_tensors(
         folder / f"{rank}.safetensors",
-        model.forecast_rows(panel, batches, first, **task["asked"]),
+        model.forecast_rows(panel, batches, **task["asked"]),
         {},
     )
 
