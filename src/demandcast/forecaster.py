@@ -24,6 +24,7 @@ class Forecaster(ABC):
     takes: ClassVar[str]  # what it uses of a panel: "target", or "target, known, past, static"
     gives: ClassVar[str]  # "quantiles", or "paths and quantiles"
     aliases: ClassVar[dict[str, str]] = {}  # other names of hyper-parameters -> their own
+    pools: ClassVar[bool] = False  # `predict` learns from all series of the panel it is given
     horizon: int
 
     @classmethod

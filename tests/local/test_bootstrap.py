@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
+from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import DampedCounts, Renewal, ViswanathanZhou, Willemain
 from demandcast.local.bootstrap import arrivals, jittered
@@ -17,6 +19,10 @@ from demandcast.local.simulated import demands, waited
 from .conftest import panel_of
 
 Y = [0.0, 3, 0, 0, 2, 5, 0]
+
+
+def draws() -> Draws:
+    return Draws.of(pl.DataFrame({"key": ["a"]}), 0)
 
 
 def of(*series: list[float]) -> Histories:
@@ -40,12 +46,10 @@ def test_transitions_are_counted_within_a_series() -> None:
 
 
 def test_jitter_is_that_of_the_paper() -> None:
-    rng = np.random.default_rng(0)
-    moved = jittered(np.full((1, 20_000), 4.0), np.array([[True]]), rng)
-    draws = np.random.default_rng(0).standard_normal(20_000)
-    expected = 1 + np.trunc(4 + 2 * draws)
+    moved = jittered(np.full((1, 20_000), 4.0), np.array([[True]]), draws())
+    expected = 1 + np.trunc(4 + 2 * draws().normal((20_000,)))
     np.testing.assert_array_equal(moved[0], np.where(expected > 0, expected, 4))
-    assert (jittered(np.full((1, 99), 0.5), np.array([[False]]), rng) > 0).all()
+    assert (jittered(np.full((1, 99), 0.5), np.array([[False]]), draws()) > 0).all()
 
 
 def test_a_markov_chain_is_simulated_as_it_was() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.local import LevelShape, SeasonalNaive, level_shape
 from demandcast.local.level_shape import Fitted, Ridge, Rows, Split, causes_of
 from demandcast.panel.panel import Panel
@@ -15,6 +17,10 @@ from demandcast.panel.panel import Panel
 Array = NDArray[np.float64]
 MakePanel = Callable[..., Panel]
 SHAPE = np.array([0.5, 0.8, 1.4, 1.1, 0.9, 1.3, 1.0])
+
+
+def draws() -> Draws:
+    return Draws.of(pl.DataFrame({"key": ["a"]}), 0)
 
 
 def test_level_and_shape_of_a_matrix_of_rank_one_are_found() -> None:
@@ -100,7 +106,7 @@ def test_paths_are_joint_along_the_horizon(make_panel: MakePanel) -> None:
     rng = np.random.default_rng(5)
     level = 50 + np.cumsum(rng.normal(0, 4, 40))
     values = (level[:, None] * SHAPE).ravel() + rng.normal(0, 0.5, 280)
-    paths = Fitted.of(values[None], 7, 1).paths(14, 2000, rng)[0]
+    paths = Fitted.of(values[None], 7, 1).paths(14, 2000, draws())[0]
     assert np.corrcoef(paths[:, 0], paths[:, 6])[0, 1] > 0.8  # one level moves the whole week
     assert np.corrcoef(paths[:, 6], paths[:, 13])[0, 1] > 0.5  # and lasts
     forecast = LevelShape(horizon=7).predict(
@@ -108,7 +114,7 @@ def test_paths_are_joint_along_the_horizon(make_panel: MakePanel) -> None:
     )
     assert forecast.samples is not None
     drawn = np.quantile(forecast.samples[0], [0.1, 0.9], axis=0).T
-    np.testing.assert_allclose(drawn, forecast.quantiles[0][:, [0, 2]], rtol=0.02)
+    np.testing.assert_allclose(drawn, forecast.quantiles[0][:, [0, 2]], rtol=0.02, atol=0.1)
 
 
 def test_holes_hardly_move_the_forecast(make_panel: MakePanel) -> None:

@@ -13,6 +13,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 import demandcast
+from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import MultiStage
 from demandcast.local.aligned import Aligned, Footing
@@ -25,6 +26,10 @@ from .conftest import panel_of
 
 NAN = float("nan")
 Array = NDArray[np.float64]
+
+
+def draws() -> Draws:
+    return Draws.of(pl.DataFrame({"key": ["a"]}), 0)
 
 
 def log_p(y: Array, f: Array, link: str, scale: float) -> Array:
@@ -88,7 +93,7 @@ def test_three_fits_are_the_joint_one() -> None:
     x = np.stack([np.ones(400), rng.normal(0, 1, 400)], 1)
     true = np.array([[-0.5, 0.8], [0.2, -0.6], [0.5, 0.7]])
     f = list((x @ true.T).T)
-    y = drawn_counts(f, 1.5 * Stage(LINKS[1]).rate(f[2])[0], rng)
+    y = drawn_counts(f, 1.5 * Stage(LINKS[1]).rate(f[2])[0], draws())
     fits = []
     for k, value in enumerate(stage_values(y)):
         asked = ~np.isnan(value)
@@ -110,9 +115,8 @@ def test_three_fits_are_the_joint_one() -> None:
 
 
 def test_draws_follow_the_stages() -> None:
-    rng = np.random.default_rng(1)
     f = [np.full(200_000, v) for v in (0.2, -0.4, 0.0)]
-    y = drawn_counts(f, np.full(200_000, 1.2), rng)
+    y = drawn_counts(f, np.full(200_000, 1.2), draws())
     s0, s1 = logistic(np.array(0.2)), logistic(np.array(-0.4))
     expected = [s0, (1 - s0) * s1, (1 - s0) * (1 - s1) * np.exp(-1.2)]
     np.testing.assert_allclose([(y == k).mean() for k in range(3)], expected, atol=0.006)

@@ -30,6 +30,7 @@ from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE, PRESETS, TREES, candidates, method
 from demandcast.automatic.search import STALE, Search
 from demandcast.automatic.validation import LEVELS, METRICS, VALUES, Validation, codes
+from demandcast.draws.arrays import Draws
 from demandcast.errors import CheckpointError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import between, shuffled
@@ -91,6 +92,8 @@ class Auto(Forecaster):
     exclude: tuple[str, ...] | None
     seed: int
 
+    pools = True
+
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
         self.horizon = check_horizon(horizon, h)
         check_names(self.name, hyper, SETTINGS)
@@ -138,7 +141,7 @@ class Auto(Forecaster):
             progress: Show a bar, on stderr.
         """
         budget = Budget.parse(self.budget)
-        rng = np.random.default_rng(self.seed)
+        panel = panel.select(Draws.of(panel.keys, self.seed).order())  # whatever the user's order
         if (panel.n_observed() > 0).any():  # there is nothing to learn from the others
             panel = panel.select(panel.n_observed() > 0)
         self.members, self.blend, self.adjustment = [], None, None
@@ -154,7 +157,7 @@ class Auto(Forecaster):
 
         interrupted = False
         try:
-            self._search(search, rng, tick)
+            self._search(search, tick)
         except KeyboardInterrupt:
             interrupted = True
             log.warning(
@@ -167,7 +170,7 @@ class Auto(Forecaster):
             self._fall_back(panel, interrupted)
         return self
 
-    def _search(self, search: Search, rng: np.random.Generator, tick: Any) -> None:
+    def _search(self, search: Search, tick: Any) -> None:
         """Hold out windows, try the portfolio on them, and fit what has weight again."""
         panel, seconds = search.panel, search.budget.seconds
         if seconds is not None:  # a small table is soon known
@@ -175,7 +178,7 @@ class Auto(Forecaster):
             search.budget.seconds = seconds = min(seconds, enough * max(1.0, seconds / USUAL))
         values = VALUES if seconds is None else int(min(VALUES, 2_000 * seconds))
         self.validation = search.validation = Validation.of(
-            panel, self.horizon, self.folds, self.metric, rng, values
+            panel, self.horizon, self.folds, self.metric, self.seed, values
         )
         trying, search.skipped = candidates(panel, self.include, self.exclude or (), self.preset)
         if self.validation.folds:
@@ -351,14 +354,15 @@ class Auto(Forecaster):
         quantiles = _bounded(between(grid, LEVELS, levels).astype(np.float32), floors, counts)
         samples = None
         if n_samples is not None:
-            rng = np.random.default_rng(self.seed)
+            draws = Draws.of(panel.keys, self.seed)
             template = np.empty((panel.n_series, n_samples, self.horizon), np.float32)
             if rest.n_series:
                 template[~new] = self._template(rest, n_samples)
             # what is not known of a new item is its size: a path keeps its rank, more or less
-            ranks = rng.random((int(new.sum()), n_samples, 1))
-            template[new] = ranks + 0.3 * rng.random((*ranks.shape[:2], self.horizon))
-            samples = _bounded(shuffled(template, grid, LEVELS, rng), floors, counts)
+            own, paths = draws.select(new), (int(new.sum()), n_samples)
+            ranks = own.at("rank").uniform((*paths, 1))
+            template[new] = ranks + 0.3 * own.at("step").uniform((*paths, self.horizon))
+            samples = _bounded(shuffled(template, grid, LEVELS, draws.at("ties")), floors, counts)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
 
     def _blended(self, panel: Panel) -> tuple[Floats, Floats]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 from tqdm import tqdm
 
@@ -118,7 +117,7 @@ def tune(
             f"{name} has no hyper-parameters that are searched by default; name some: "
             "space={'alpha': (0.05, 0.5)}"
         )
-    validation = Validation.of(panel, horizon, folds, metric, np.random.default_rng(seed))
+    validation = Validation.of(panel, horizon, folds, metric, seed)
     if not validation.folds:
         raise DataError(
             "the history is too short to hold anything out; tuning wants two horizons more"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from demandcast.automatic.blend import Evidence
 from demandcast.automatic.calibrate import stretches
+from demandcast.draws.arrays import Draws
 from demandcast.evaluate.metrics import seasonal_error
 from demandcast.forecaster import Forecaster
 from demandcast.panel.classes import CLASSES
@@ -53,7 +54,7 @@ class Validation:
         horizon: int,
         folds: int | None,
         metric: str,
-        rng: np.random.Generator,
+        seed: int,
         values: int = VALUES,
     ) -> Validation:
         """The last `folds` horizons, or a quarter of the longest history where that is less.
@@ -63,7 +64,7 @@ class Validation:
             horizon: Steps to forecast.
             folds: Cutoffs wanted; None for 2, and for up to 7 where series are few and long.
             metric: One of `METRICS`.
-            rng: Draws the series that are scored, where they are more than `values` allow.
+            seed: Of the draw of series that are scored, where they are more than `values` allow.
             values: Series x steps looked at over all folds, at most.
         """
         longest = int(panel.lengths.max(initial=0))
@@ -80,7 +81,7 @@ class Validation:
             series = np.flatnonzero(panel.lengths > steps)
             if keep is None:
                 room = max(50, values // (ahead * count))
-                keep = np.sort(rng.permutation(panel.n_series)[:room])
+                keep = Draws.of(panel.keys, seed).at("scored").order()[:room]
             rows = np.flatnonzero(np.isin(series, keep))
             actual = known.future_target(ahead)[rows]
             group = codes(known.select(rows))

@@ -49,11 +49,11 @@ class Draws(Keyed):
 
     def order(self) -> NDArray[np.int64]:
         """The series in an order that their own order does not change, (n,)."""
-        return np.asarray(np.argsort(self.starts, kind="stable"))
+        return np.asarray(np.argsort(self._mixed(self.starts)), np.int64)
 
     def below(self, count: NDArray[Any], shape: Sequence[int]) -> NDArray[np.int64]:
         """Whole numbers from 0 to below a count, which broadcasts with the shape; 0 for a count of 0."""
-        return (self.uniform(shape) * count).astype(np.int64)
+        return np.asarray(self.uniform(shape) * count, np.int64)
 
     def _drawn(self, draw: Callable[..., Any], shape: Sequence[int], *given: Any) -> Any:
         shape = tuple(shape)

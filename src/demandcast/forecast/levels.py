@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
+
 Array = NDArray[Any]
 
 
@@ -29,7 +31,7 @@ def between(grid: Array, known: Sequence[float], levels: Sequence[float]) -> NDA
 
 
 def shuffled(
-    template: Array, grid: Array, known: Sequence[float], rng: np.random.Generator
+    template: Array, grid: Array, known: Sequence[float], draws: Draws
 ) -> NDArray[np.float32]:
     """Paths with given quantiles and the order of other paths, (N, S, H).
 
@@ -41,12 +43,12 @@ def shuffled(
         template: Paths of another forecast of the same series and steps, (N, S, H).
         grid: Quantiles wanted at the `known` levels, (N, H, G).
         known: Levels of the grid, (G,).
-        rng: Breaks ties.
+        draws: Break ties.
     """
     n, paths, horizon = template.shape
     levels = (np.arange(paths) + 0.5) / paths
     values = between(grid, known, levels).transpose(0, 2, 1).astype(np.float32)  # (N, S, H)
-    order = np.lexsort((rng.random(template.shape), template), axis=1)
+    order = np.lexsort((draws.uniform(template.shape), template), axis=1)
     found = np.empty((n, paths, horizon), np.float32)
     np.put_along_axis(found, order, values, 1)
     return found

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import CELLS, LocalForecaster, whole
@@ -50,6 +51,7 @@ class Analogues(LocalForecaster):
 
     name = "analogues"
     summary = "What followed the histories most like this one, in all series (Yakowitz, 1987)"
+    pools = True
     settings: ClassVar[dict[str, Any]] = {"neighbours": 250, "siblings": True}
     neighbours: int
     siblings: bool
@@ -60,7 +62,7 @@ class Analogues(LocalForecaster):
             raise ConfigError(f"siblings is {self.siblings!r}; it is True or False")
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
-        rng = np.random.default_rng(self.seed)
+        draws = Draws.of(panel.keys, self.seed)
         shape = (panel.n_series, self.horizon)
         mean = np.zeros(shape, np.float32)
         quantiles = np.zeros((*shape, len(levels)), np.float32)
@@ -68,17 +70,18 @@ class Analogues(LocalForecaster):
         if panel.n_series:
             past = Histories.of(panel)
             order = panel.keys.select(pl.arg_sort_by(panel.keys.columns)).to_series().to_numpy()
-            library = Library.of(past, self.horizon, order if self.siblings else None, rng)
+            library = Library.of(past, self.horizon, order if self.siblings else None, draws)
             for index in np.array_split(
                 np.arange(len(order)), -(-len(order) * len(library.levels) // CELLS)
             ):
+                own = draws.select(index)
                 law, tied = library.laws(
-                    index, past.select(index), self.neighbours, n_paths > 0, rng
+                    index, past.select(index), self.neighbours, n_paths > 0, own.at("tie")
                 )
                 quantiles[index] = law.quantiles(levels)[:, None]
                 mean[index] = law.mean()[:, None]
                 if samples is not None:
-                    samples[index] = law.paths(self.horizon, n_paths, tied, rng)
+                    samples[index] = law.paths(self.horizon, n_paths, tied, own)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
 
 
@@ -105,9 +108,7 @@ class Library:
     most: float
 
     @classmethod
-    def of(
-        cls, past: Histories, horizon: int, order: Ints | None, rng: np.random.Generator
-    ) -> Library:
+    def of(cls, past: Histories, horizon: int, order: Ints | None, draws: Draws) -> Library:
         """From all cutoffs of the newest `CUTOFFS` steps, or one horizon where that is more."""
         demands = past.values[past.values > 0]
         unit = float(np.median(demands)) if len(demands) else 1.0
@@ -121,7 +122,8 @@ class Library:
             if row == past.steps:
                 now, at = told, level
             elif keep < 1:
-                some = some[rng.random(len(some)) < keep]
+                kept = draws.at("history", past.steps - row).uniform((past.n_series,)) < keep
+                some = some[kept[some]]
             if row < past.steps:
                 figures.append(told[some])
                 levels.append(level[some])
@@ -139,7 +141,7 @@ class Library:
         )
 
     def laws(
-        self, index: Ints, past: Histories, count: int, want_tie: bool, rng: np.random.Generator
+        self, index: Ints, past: Histories, count: int, want_tie: bool, draws: Draws
     ) -> tuple[Laws, float]:
         """The laws of some series, and the correlation of the steps of one path."""
         count = min(count, len(self.levels))
@@ -160,7 +162,7 @@ class Library:
         mass = came / np.maximum(came.sum((1, 2), keepdims=True), 1)
         rows = (len(index), -1)
         law = mixed(np.nan_to_num(values).reshape(rows), mass.reshape(rows), past, PRIOR)
-        return law, _tie(values, rng) if want_tie else 0.0
+        return law, _tie(values, draws) if want_tie else 0.0
 
 
 def _told(past: Histories, unit: float, order: Ints | None, first: int) -> Any:
@@ -201,14 +203,15 @@ def _heading(parts: Array, order: Ints) -> Array:
     return heading
 
 
-def _tie(values: Array, rng: np.random.Generator) -> float:
+def _tie(values: Array, draws: Draws) -> float:
     """Correlation within what followed one history, of ranks among all that followed its likes.
 
     Values (n, K, E) of n series, K neighbours, E steps; ties are broken by lot.
     """
-    some = values[rng.choice(len(values), min(len(values), 200), replace=False)]
+    chosen = draws.order()[:200]
+    some = values[chosen]
     flat = some.reshape(len(some), -1)
-    lots = np.lexsort((rng.random(flat.shape), flat), axis=1)  # NaN last
+    lots = np.lexsort((draws.select(chosen).uniform(flat.shape), flat), axis=1)  # NaN last
     rank = np.empty_like(lots)
     np.put_along_axis(rank, lots, np.broadcast_to(np.arange(flat.shape[1]), flat.shape), 1)
     count = (~np.isnan(flat)).sum(1, keepdims=True)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster, as_python, check_horizon, check_levels, check_names
@@ -114,9 +115,23 @@ class LocalForecaster(Forecaster):
         levels = check_levels(levels)
         n_paths = 0 if n_samples is None else whole("n_samples", n_samples, least=1)
         warn_of_empty(self.name, panel)
-        return self._forecast(panel, levels, n_paths)
+        order = Draws.of(panel.keys, self.seed).order()
+        forecast = self._forecast(panel.select(order), levels, n_paths)
+        place = np.argsort(order)
+        if forecast.samples is not None:
+            for path in np.moveaxis(forecast.samples, 1, 0):  # many: in place
+                path[:] = path[place]
+        return Forecast.of(
+            panel,
+            levels,
+            forecast.quantiles[place],
+            forecast.mean[place],
+            samples=forecast.samples,
+            model=self.name,
+        )
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+        """Forecast a panel whose series come in an order of their keys, whatever the user's is."""
         raise NotImplementedError
 
     def save(self, path: str | Path) -> None:

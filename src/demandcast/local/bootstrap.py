@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.local.base import flag
 from demandcast.local.histories import Array, Histories, Ints
 from demandcast.local.simulated import SimulatedForecaster, demands, drawn, waited
@@ -40,18 +41,19 @@ class Willemain(SimulatedForecaster):
         super()._check()
         flag("jitter", self.jitter)
 
-    def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
+    def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         sizes, _, count = demands(past)
         arrive = arrivals(past)
         state = np.repeat(past.values[-1][:, None] > 0, n_paths, 1)  # (n, S)
         paths = np.zeros((past.n_series, n_paths, self.horizon))
         for step in range(self.horizon):
             chance = np.where(state, arrive[1][:, None], arrive[0][:, None])
-            state = (rng.random(state.shape) < chance) & (count > 0)[:, None]
-            which = (rng.random(state.shape) * count[:, None]).astype(np.int64)
+            come = draws.at("come", step).uniform(state.shape)
+            state = (come < chance) & (count > 0)[:, None]
+            which = draws.at("size", step).below(count[:, None], state.shape)
             size = drawn(sizes, which)
             if self.jitter:
-                size = jittered(size, past.counts[:, None], rng)
+                size = jittered(size, past.counts[:, None], draws.at("jitter", step))
             paths[..., step] = np.where(state, size, 0.0)
         return paths
 
@@ -66,9 +68,9 @@ def arrivals(past: Histories) -> Array:
     return np.stack(chances)
 
 
-def jittered(size: Array, whole: NDArray[np.bool_], rng: np.random.Generator) -> Array:
+def jittered(size: Array, whole: NDArray[np.bool_], draws: Draws) -> Array:
     """1 + int(X + Z sqrt(X)), or X where that is not above 0; X + Z sqrt(X) where not whole."""
-    moved = size + rng.standard_normal(size.shape) * np.sqrt(size)
+    moved = size + draws.normal(size.shape) * np.sqrt(size)
     moved = np.where(whole, 1 + np.trunc(moved), moved)
     return np.where(moved > 0, moved, size)
 
@@ -104,7 +106,7 @@ class ViswanathanZhou(SimulatedForecaster):
         flag("condition_on_age", self.condition_on_age)
         flag("jitter", self.jitter)
 
-    def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
+    def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         sizes, intervals, count = demands(past)
         cut = (count >= 3).astype(np.int64)  # leave the first out
         order = np.argsort(
@@ -122,8 +124,8 @@ class ViswanathanZhou(SimulatedForecaster):
         series, path = np.indices(paths.shape[:2])
         clock = -np.repeat(age[:, None], n_paths, 1)  # (n, S), step of the last demand
         room = np.repeat(longer[:, None], n_paths, 1)
-        for _ in range(self.horizon):
-            which = (rng.random(clock.shape) * room).astype(np.int64)
+        for demand in range(self.horizon):
+            which = draws.at("interval", demand).below(room, clock.shape)
             clock = clock + np.maximum(drawn(intervals, which), 1)
             due = (clock <= self.horizon) & (count > 0)[:, None]
             if not due.any():
@@ -131,9 +133,10 @@ class ViswanathanZhou(SimulatedForecaster):
             if self.together:
                 size = drawn(paired, which)
             else:
-                size = drawn(sizes, (rng.random(clock.shape) * count[:, None]).astype(np.int64))
+                own = draws.at("size", demand).below(count[:, None], clock.shape)
+                size = drawn(sizes, own)
             if self.jitter:
-                size = jittered(size, past.counts[:, None], rng)
+                size = jittered(size, past.counts[:, None], draws.at("jitter", demand))
             paths[series[due], path[due], clock[due] - 1] = size[due]
             room = np.repeat(usable[:, None], n_paths, 1)
         return paths

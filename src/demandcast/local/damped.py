@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from demandcast.draws.arrays import Draws
 from demandcast.local.base import one_of
 from demandcast.local.counts import check_counts
 from demandcast.local.histories import Array, Histories
@@ -53,6 +54,7 @@ class DampedCounts(SimulatedForecaster):
 
     name = "damped_counts"
     summary = "Counts around a damped mean, draws fed back (Snyder, Ord and Beaumont, 2012)"
+    pools = True
     settings: ClassVar[dict[str, Any]] = {**SimulatedForecaster.settings, "law": LAWS[0]}
     law: str
 
@@ -63,7 +65,7 @@ class DampedCounts(SimulatedForecaster):
     def _prepare(self, panel: Panel) -> None:
         check_counts(self.name, panel)
 
-    def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
+    def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         shape = (past.n_series, n_paths, self.horizon)
         paths = np.zeros(shape)
         if self.law == "hurdle_poisson":
@@ -73,8 +75,8 @@ class DampedCounts(SimulatedForecaster):
             seen = (past.lengths > 0)[:, None]
             p, size = (np.repeat(r.last[:, None], n_paths, 1) for r in (chance, extra))
             for step in range(self.horizon):
-                due = (rng.random(shape[:2]) < p) & seen
-                y = np.where(due, 1 + rng.poisson(size), 0.0)
+                due = (draws.at("due", step).uniform(shape[:2]) < p) & seen
+                y = np.where(due, 1 + draws.at("size", step).poisson(size), 0.0)
                 paths[..., step] = y
                 p = chance.next(p, due.astype(np.float64))
                 size = np.where(due, extra.next(size, y - 1), size)
@@ -84,10 +86,12 @@ class DampedCounts(SimulatedForecaster):
         prob = state.prob[:, None]
         alive = ((state.level > 0) & (past.lengths > 0))[:, None]
         for step in range(self.horizon):
-            rate = mean
             if self.law == "negative_binomial":
-                rate = rng.gamma(np.maximum(mean, LEAST) * prob / (1 - prob)) * (1 - prob) / prob
-            paths[..., step] = rng.poisson(rate) * alive
+                rate = np.maximum(mean, LEAST)
+                counts = draws.at(step).negative_binomial(rate, (1 - prob) / prob / rate)
+            else:
+                counts = draws.at(step).poisson(mean)
+            paths[..., step] = counts * alive
             mean = state.next(mean, paths[..., step])
         return paths
 

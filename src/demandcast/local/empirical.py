@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from demandcast.draws.arrays import Draws
 from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import CELLS, LocalForecaster, whole
 from demandcast.local.histories import Histories, chunks
+from demandcast.local.simulated import drawn
 from demandcast.panel.panel import Panel
 
 FEWEST_STEPS = 4  # steps read where the grid has no season
@@ -63,7 +65,7 @@ class Empirical(LocalForecaster):
             whole("window", self.window, least=1)
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
-        rng = np.random.default_rng(self.seed)
+        draws = Draws.of(panel.keys, self.seed)
         window = self.window or max(panel.freq.period, FEWEST_STEPS)
         shape = (panel.n_series, self.horizon)
         mean = np.zeros(shape, np.float32)
@@ -81,6 +83,7 @@ class Empirical(LocalForecaster):
             at = np.take_along_axis(ordered.T, np.maximum(rank - 1, 0), 1)  # (n, Q)
             quantiles[index] = at[:, None]
             if samples is not None:
-                drawn = rng.integers(0, np.maximum(count, 1), (n_paths, self.horizon, len(index)))
-                samples[index] = np.take_along_axis(ordered[None], drawn, 1).transpose(2, 0, 1)
+                size = (len(index), n_paths, self.horizon)
+                which = draws.select(index).below(count[:, None, None], size)
+                samples[index] = drawn(ordered.T, which)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)

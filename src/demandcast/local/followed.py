@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from demandcast.draws.arrays import Draws
 from demandcast.local.histories import Array, Histories, Ints
 from demandcast.local.mixtures import Laws, mixed, normal_score, ratio_of, rescaled, tie_of
 
@@ -42,7 +43,7 @@ class Pairs:
 
 
 def followed(
-    past: Histories, rates: Array, horizon: int, keep: float, rng: np.random.Generator
+    past: Histories, rates: Array, horizon: int, keep: float, draws: Draws
 ) -> tuple[Array, Array]:
     """Rates of earlier cutoffs and the values up to `horizon` steps behind each, (P,), (P,).
 
@@ -51,7 +52,7 @@ def followed(
         rates: Before each step and behind the last, (T + 1, n).
         horizon: Steps ahead.
         keep: Share of the pairs to draw.
-        rng: Draws them.
+        draws: Of the n series.
     """
     steps = past.steps
     known = np.minimum(10, np.maximum(past.lengths // 2, 1))  # steps seen before a rate counts
@@ -59,7 +60,10 @@ def followed(
     for row in range(max(1, steps - max(CUTOFFS, horizon)), steps):
         begun = np.flatnonzero(row - past.begins >= known)
         for ahead in range(min(horizon, steps - row)):
-            some = begun if keep >= 1 else begun[rng.random(len(begun)) < keep]
+            some = begun
+            if keep < 1:
+                kept = draws.at("pair", steps - row, ahead).uniform((past.n_series,)) < keep
+                some = begun[kept[begun]]
             found_rates.append(rates[row, some])
             found_values.append(past.values[row + ahead, some])
     if not found_rates:
@@ -120,16 +124,14 @@ class Pool:
         mass = np.broadcast_to(np.diff(LEVELS), pooled.shape)
         return mixed(pooled, mass, past)
 
-    def correlation(
-        self, past: Histories, rates: Array, horizon: int, rng: np.random.Generator
-    ) -> float:
+    def correlation(self, past: Histories, rates: Array, horizon: int, draws: Draws) -> float:
         """Of the normal scores of two values within one horizon, over the panel's last values."""
         ahead = min(horizon, past.steps // 2)
         row = past.steps - ahead
         some = np.flatnonzero(past.lengths >= 2 * ahead)
         if ahead < 2 or not len(some):
             return 0.0
-        some = rng.choice(some, min(len(some), 4000), replace=False)
+        some = some[draws.select(some).at("tie").order()[:4000]]
         points = self.near(rates[row, some])
         came = past.values[row:, some].T  # (n, ahead)
         points = np.where(past.counts[some, None], np.rint(points), points)
@@ -138,5 +140,5 @@ class Pool:
             np.stack([(compare(points, v[:, None]) * weight).sum(1) for v in came.T], 1)
             for compare in (np.less, np.less_equal)
         )
-        level = below + (upto - below) * rng.random(came.shape)
+        level = below + (upto - below) * draws.select(some).at("level").uniform(came.shape)
         return tie_of(normal_score(level))

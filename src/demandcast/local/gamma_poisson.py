@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from demandcast.draws.arrays import Draws
 from demandcast.local.base import share
 from demandcast.local.counts import check_counts, log_gamma
 from demandcast.local.histories import Array, Histories
@@ -60,6 +61,7 @@ class GammaPoisson(SimulatedForecaster):
 
     name = "gamma_poisson"
     summary = "Counts of a Gamma rate that forgets, in closed form (Harvey and Fernandes, 1989)"
+    pools = True
     settings: ClassVar[dict[str, Any]] = {
         **SimulatedForecaster.settings,
         "discount": None,
@@ -76,7 +78,7 @@ class GammaPoisson(SimulatedForecaster):
     def _prepare(self, panel: Panel) -> None:
         check_counts(self.name, panel)
 
-    def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
+    def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         found = Rate.of(
             past,
             DISCOUNTS if self.discount is None else (self.discount,),
@@ -85,7 +87,7 @@ class GammaPoisson(SimulatedForecaster):
         rate = Rate(*(np.repeat(part[:, None], n_paths, 1) for part in vars(found).values()))
         paths = np.zeros((past.n_series, n_paths, self.horizon))
         for step in range(self.horizon):
-            paths[..., step] = rng.poisson(rng.gamma(rate.a) / rate.b)
+            paths[..., step] = draws.at(step).negative_binomial(rate.a / rate.b, 1 / rate.a)
             rate = rate.behind(paths[..., step])
         sold = np.asarray(past.values.sum(0) > 0)[:, None, None]
         return np.where(sold, paths, 0.0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from demandcast.draws.arrays import Draws
 from demandcast.local.aligned import Aligned
 from demandcast.local.histories import Array, Ints
 from demandcast.local.recent import Recent, Typical
@@ -102,7 +103,7 @@ class Glm:
         over = (squares + SHARED * self.spread) / (count + SHARED) - 1  # above Poisson, (n,)
         end, at_end = recent, season
 
-        def simulate(some: Ints, n_paths: int, rng: np.random.Generator) -> Array:
+        def simulate(some: Ints, n_paths: int, draws: Draws) -> Array:
             steps = range(past.steps, len(past.inputs))
             paths = np.zeros((len(some), n_paths, len(steps)))
             state = end.repeated(some, n_paths)  # (some, paths)
@@ -113,8 +114,8 @@ class Glm:
                 mean = np.minimum(state.scale() * self.stages[2].rate(f[2])[0], self.most)
                 if self.spread > 1:
                     wide = np.maximum(over[some, None], 1e-3)
-                    mean = rng.gamma(mean / wide) * wide
-                paths[..., step] = drawn_counts(f, mean, rng)
+                    mean = draws.at("wide", step).gamma(mean / wide) * wide
+                paths[..., step] = drawn_counts(f, mean, draws.at(step))
                 state = state.behind(paths[..., step])
             return paths
 

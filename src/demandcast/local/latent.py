@@ -20,6 +20,7 @@ from itertools import product
 
 import numpy as np
 
+from demandcast.draws.arrays import Draws
 from demandcast.local.aligned import Aligned
 from demandcast.local.glm import start, with_one
 from demandcast.local.histories import Array, Ints
@@ -185,22 +186,24 @@ class Latent:
             ahead = learned.base(past)[past.steps :]  # (H, n)
             ends.append((level[best, series], variance[best, series], *chosen.T, ahead))
 
-        def simulate(some: Ints, n_paths: int, rng: np.random.Generator) -> Array:
+        def simulate(some: Ints, n_paths: int, draws: Draws) -> Array:
             shape = (len(some), n_paths)
             paths = np.zeros((*shape, len(past.inputs) - past.steps))
             levels = [
-                end[0][some, None] + np.sqrt(end[1][some, None]) * rng.standard_normal(shape)
-                for end in ends
+                end[0][some, None]
+                + np.sqrt(end[1][some, None]) * draws.at("start", k).normal(shape)
+                for k, end in enumerate(ends)
             ]
             for step in range(paths.shape[2]):
                 f = []
                 for k, (_, _, q, noise, ahead) in enumerate(ends):
-                    levels[k] += np.sqrt(q[some, None]) * rng.standard_normal(shape)
-                    around = np.sqrt(noise[some, None]) * rng.standard_normal(shape)
+                    move, apart = (draws.at(what, k, step) for what in ("level", "noise"))
+                    levels[k] += np.sqrt(q[some, None]) * move.normal(shape)
+                    around = np.sqrt(noise[some, None]) * apart.normal(shape)
                     f.append(ahead[step, some, None] + levels[k] + around)
                 rate = self.stages[2].stage.rate(f[2])[0]
                 mean = np.minimum(scale[some, None] * rate, self.most)
-                paths[..., step] = drawn_counts(f, mean, rng)
+                paths[..., step] = drawn_counts(f, mean, draws.at(step))
             return paths
 
         return simulate

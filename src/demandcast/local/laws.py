@@ -15,6 +15,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
+
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 ENOUGH = 30  # errors from which their own shape is used
@@ -46,7 +48,7 @@ class Law:
     lost: int | Ints
     variance: Array
     innovations: Array
-    scores: Callable[[np.random.Generator, int], Array]
+    scores: Callable[[Draws, int], Array]
     symmetric: bool
 
 
@@ -68,9 +70,9 @@ class Spread:
         own = (observed - student)[:, None] / law.innovations[..., None]
         return np.sqrt(law.variance)[..., None] * (student[:, None] + own)
 
-    def paths(self, law: Law, rng: np.random.Generator, n_samples: int) -> Array:
+    def paths(self, law: Law, draws: Draws, n_samples: int) -> Array:
         """Errors of paths joint along the horizon, (n, S, H)."""
-        scores = law.scores(rng, n_samples)
+        scores = law.scores(draws, n_samples)
         left, weight = _place(scores)
         flat = left.reshape(len(left), -1)
 
@@ -153,11 +155,11 @@ def walk(values: Array, horizon: int, period: int) -> Law:
     missed = (seasons - 1 - seen[:, -1]).astype(np.float64)  # (n, period)
     variance = season + 1 + missed[:, place]
 
-    def scores(rng: np.random.Generator, n_samples: int) -> Array:
+    def scores(draws: Draws, n_samples: int) -> Array:
         shape = (n, n_samples, -(-horizon // period), period)
-        walks = rng.standard_normal(shape).cumsum(2)
+        walks = draws.at("walk").normal(shape).cumsum(2)
         if missed.any():
-            start = rng.standard_normal((n, n_samples, 1, period))
+            start = draws.at("start").normal((n, n_samples, 1, period))
             walks += start * np.sqrt(missed)[:, None, None]
         sums = walks.reshape(n, n_samples, -1)[..., :horizon]
         return np.asarray(sums / np.sqrt(variance)[:, None])
@@ -193,10 +195,12 @@ def drift(values: Array, horizon: int) -> Law:
     ahead = np.arange(1, horizon + 1) + (steps - 1 - last)[:, None].astype(np.float64)  # (n, H)
     variance = ahead + ahead**2 / span[:, None]
 
-    def scores(rng: np.random.Generator, n_samples: int) -> Array:
-        walks = rng.standard_normal((n, n_samples, horizon)).cumsum(2)
-        start = rng.standard_normal((n, n_samples, 1)) * np.sqrt(ahead[:, :1] - 1)[:, None]
-        tilt = rng.standard_normal((n, n_samples, 1)) * (ahead / np.sqrt(span)[:, None])[:, None]
+    def scores(draws: Draws, n_samples: int) -> Array:
+        walks = draws.at("walk").normal((n, n_samples, horizon)).cumsum(2)
+        start = draws.at("start").normal((n, n_samples, 1)) * np.sqrt(ahead[:, :1] - 1)[:, None]
+        tilt = (
+            draws.at("tilt").normal((n, n_samples, 1)) * (ahead / np.sqrt(span)[:, None])[:, None]
+        )
         return np.asarray((walks + start + tilt) / np.sqrt(variance)[:, None])
 
     return Law(
@@ -228,9 +232,9 @@ def window_average(values: Array, horizon: int, window: int) -> Law:
     end = np.where(count[:, -1] > 0, level[:, -1], _last_value(values))
     share = 1 / np.maximum(count[:, -1:], 1)  # (n, 1), of the level's own error
 
-    def scores(rng: np.random.Generator, n_samples: int) -> Array:
-        noise = rng.standard_normal((n, n_samples, horizon))
-        shared = rng.standard_normal((n, n_samples, 1)) * np.sqrt(share)[:, None]
+    def scores(draws: Draws, n_samples: int) -> Array:
+        noise = draws.at("noise").normal((n, n_samples, horizon))
+        shared = draws.at("level").normal((n, n_samples, 1)) * np.sqrt(share)[:, None]
         return np.asarray((noise + shared) / np.sqrt(1 + share)[:, None])
 
     return Law(

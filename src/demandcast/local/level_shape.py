@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import LocalForecaster, whole
 from demandcast.local.histories import Array, Ints
@@ -236,7 +237,7 @@ class Fitted:
         none = np.zeros((len(self.steady), 1, count))
         return self._run(none, np.zeros((*none.shape, period)))[:, 0, :horizon]
 
-    def paths(self, horizon: int, n_paths: int, rng: np.random.Generator) -> Array:
+    def paths(self, horizon: int, n_paths: int, draws: Draws) -> Array:
         """Paths whose errors are rows of the past, newer ones oftener, (n, S, H).
 
         With few rows their errors are multiplied by normal draws, else their signs are drawn.
@@ -247,12 +248,13 @@ class Fitted:
         used = np.where(used.any(1, keepdims=True), used, self.rows.begun)
         weight = np.where(used, self.rows.weights, 0.0)
         chance = np.cumsum(weight, 1) / weight.sum(1, keepdims=True).clip(1e-12)
-        draws = rng.random((n, n_paths * count))
-        place = np.zeros(draws.shape, np.int64)
+        level = draws.at("row").uniform((n, n_paths * count))
+        place = np.zeros(level.shape, np.int64)
         for k in range(rows - 1):  # a search in every row of `chance` at once
-            place += draws >= chance[:, k : k + 1]
-        sign = np.sign(rng.random(draws.shape) - 0.5)
-        sign = np.where(used.sum(1)[:, None] < SHAPED, rng.standard_normal(draws.shape), sign)
+            place += level >= chance[:, k : k + 1]
+        sign = np.sign(draws.at("sign").uniform(level.shape) - 0.5)
+        few = np.flatnonzero(used.sum(1) < SHAPED)
+        sign[few] = draws.select(few).at("size").normal((len(few), n_paths * count))
         seen = self.rows.begun.sum(1)
         lost = np.sqrt(seen / np.maximum(seen - 1, 1))[:, None]  # to the shape
         lost = lost * np.sqrt(period / max(period - 1, 1))  # to the levels
@@ -303,6 +305,7 @@ class LevelShape(LocalForecaster):
 
     name = "level_shape"
     summary = "Level of each period times a seasonal shape, of rank one (after FLAIR, Honda, 2026)"
+    pools = True
     settings: ClassVar[dict[str, Any]] = {"period": None, "paths": 500}
     period: int | None
     paths: int
@@ -313,7 +316,7 @@ class LevelShape(LocalForecaster):
             whole("period", self.period, least=1)
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
-        rng = np.random.default_rng(self.seed)
+        draws = Draws.of(panel.keys, self.seed)
         count = max(self.paths, n_paths)
         shape = (panel.n_series, self.horizon)
         mean = np.zeros(shape, np.float32)
@@ -327,14 +330,15 @@ class LevelShape(LocalForecaster):
             floor, counts = limits(seen, scale)
             chosen = self._choose(history, seen, self._ways(panel))
             for (period, cycle), some in chosen.items():
-                wider = self._wider(history[some], seen[some], period, cycle, rng)
+                own = draws.select(index[some])
+                wider = self._wider(history[some], seen[some], period, cycle, own.at("past"))
                 room = max(1, CELLS // (count * (self.horizon + period)))
                 for start in range(0, len(some), room):
                     part = some[start : start + room]
                     to, unit = index[part], scale[part]
                     fitted = Fitted.of(history[part], period, cycle)
                     point = fitted.point(self.horizon)
-                    drawn = fitted.paths(self.horizon, count, rng)
+                    drawn = fitted.paths(self.horizon, count, draws.select(to))
                     drawn = point[:, None] + wider * (drawn - drawn.mean(1, keepdims=True))
                     drawn = bounded(drawn * unit[..., None], floor[part, None])
                     drawn = np.where(counts[part], np.rint(drawn), drawn)
@@ -376,9 +380,7 @@ class LevelShape(LocalForecaster):
         best = np.where(able.any(0), error.argmin(0), len(ways) - 1)
         return {way: np.flatnonzero(best == w) for w, way in enumerate(ways) if (best == w).any()}
 
-    def _wider(
-        self, history: Array, seen: Array, period: int, cycle: int, rng: np.random.Generator
-    ) -> float:
+    def _wider(self, history: Array, seen: Array, period: int, cycle: int, draws: Draws) -> float:
         """By how much bands at the last horizons, not known then, would have had to be wider, or less.
 
         Half the 80 % band is held against the errors, over all series cut this way; the fewer they
@@ -391,7 +393,7 @@ class LevelShape(LocalForecaster):
             return 1.0
         fitted = Fitted.of(history[some, :cut], period, cycle)
         point = fitted.point(self.horizon)
-        paths = fitted.paths(self.horizon, 100, rng)
+        paths = fitted.paths(self.horizon, 100, draws.select(some))
         low, high = np.quantile(paths - paths.mean(1, keepdims=True), [0.1, 0.9], axis=1)
         half = (high - low) / 2
         error = np.abs(seen[some, cut:] - point)

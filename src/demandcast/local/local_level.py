@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.forecast import Forecast, time_column
 from demandcast.local.base import CELLS, LocalForecaster, check_panel
@@ -98,7 +99,7 @@ class LocalLevel(LocalForecaster):
         return values, ratio, concentrated(values, ratio)[1]
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
-        rng = np.random.default_rng(self.seed)
+        draws = Draws.of(panel.keys, self.seed)
         shape = (panel.n_series, self.horizon)
         mean = np.zeros(shape, np.float32)
         quantiles = np.zeros((*shape, len(levels)), np.float32)
@@ -122,9 +123,11 @@ class LocalLevel(LocalForecaster):
             for begin in range(0, len(index), room):
                 some = slice(begin, begin + room)
                 size = (len(index[some]), n_paths, self.horizon)
-                paths = rng.standard_normal(size).cumsum(2) * np.sqrt(ratio[some, None, None])
-                paths += rng.standard_normal((*size[:2], 1)) * np.sqrt(start[some, None, None])
-                paths += rng.standard_normal(size)
+                own = draws.select(index[some])
+                paths = own.at("walk").normal(size).cumsum(2) * np.sqrt(ratio[some, None, None])
+                level = own.at("level").normal((*size[:2], 1))
+                paths += level * np.sqrt(start[some, None, None])
+                paths += own.at("noise").normal(size)
                 paths = last.level[some, None, None] + paths * np.sqrt(noise[some, None, None])
                 samples[index[some]] = limits.keep(paths, some)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)

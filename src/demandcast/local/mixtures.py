@@ -15,6 +15,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from demandcast.draws.arrays import Draws
 from demandcast.local.histories import Array, Histories
 
 OLDEST = 30  # own values used
@@ -60,13 +61,11 @@ class Laws:
         """The means, (n,)."""
         return np.asarray((self.points * np.diff(self.reached, prepend=0, axis=1)).sum(1))
 
-    def paths(
-        self, horizon: int, n_paths: int, correlation: float, rng: np.random.Generator
-    ) -> Array:
+    def paths(self, horizon: int, n_paths: int, correlation: float, draws: Draws) -> Array:
         """Paths (n, S, H) whose steps each have the law, correlated in normal scores."""
         shape = (len(self.points), n_paths, horizon)
-        scores = np.sqrt(1 - correlation) * rng.standard_normal(shape)
-        scores += np.sqrt(correlation) * rng.standard_normal((*shape[:2], 1))
+        scores = np.sqrt(1 - correlation) * draws.at("step").normal(shape)
+        scores += np.sqrt(correlation) * draws.at("path").normal((*shape[:2], 1))
         return self.at(np.asarray(np.interp(scores, TABLE, CDF)))
 
 

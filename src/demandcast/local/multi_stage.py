@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.frames.future import extend, require
@@ -57,6 +58,7 @@ class MultiStage(SimulatedForecaster):
     summary = "No demand, one, or more: a regression each (Seeger, Salinas and Flunkert, 2016)"
     takes: ClassVar[str] = "target, known"
     cells: ClassVar[int] = CELLS // 16  # there are many numbers to a step
+    pools = True
     settings: ClassVar[dict[str, Any]] = {
         **SimulatedForecaster.settings,
         "latent": False,
@@ -112,7 +114,7 @@ class MultiStage(SimulatedForecaster):
                 lambda some, n_paths, _: np.zeros((len(some), n_paths, self.horizon))
             )
         footing = Footing.of(panel)
-        order = np.random.default_rng(self.seed).permutation(panel.n_series)
+        order = Draws.of(panel.keys, self.seed).at("learners").order()
         table = np.arange(1, len(order) + 1) * np.maximum.accumulate(panel.lengths[order])
         enough = max(1, int(np.searchsorted(table, ROWS, side="right")))
         if self.latent:
@@ -129,8 +131,8 @@ class MultiStage(SimulatedForecaster):
             simulate = learned.simulator(ahead)
             seen = (~np.isnan(ahead.values)).sum(0) > 0
 
-            def simulated(some: Any, n_paths: int, rng: np.random.Generator) -> Array:
-                return np.where(seen[some][:, None, None], simulate(some, n_paths, rng), 0.0)
+            def simulated(some: Any, n_paths: int, draws: Draws) -> Array:
+                return np.where(seen[some][:, None, None], simulate(some, n_paths, draws), 0.0)
 
             return simulated
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster, check_horizon, check_levels
 from demandcast.local.base import check_panel, warn_of_empty, whole, write_settings
@@ -95,7 +96,7 @@ class _Naive(Forecaster):
         mean = np.zeros(shape, np.float32)
         quantiles = np.zeros((*shape, len(levels)), np.float32)
         samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
-        rng = np.random.default_rng(self.seed)
+        draws = Draws.of(panel.keys, self.seed)
         for index, period in self._chunks(panel, n_paths):
             part = panel.select(index)
             values = part.padded_history(max(1, int(part.lengths.max()))).astype(np.float64)
@@ -107,7 +108,9 @@ class _Naive(Forecaster):
             around = spreads.quantiles(law, levels)  # (n, H, Q)
             quantiles[index] = np.maximum(law.point[..., None] + around, floor[..., None])
             if samples is not None:
-                paths = law.point[:, None] + spreads.paths(law, rng, n_paths)  # (n, S, H)
+                paths = law.point[:, None] + spreads.paths(
+                    law, draws.select(index), n_paths
+                )  # (n, S, H)
                 samples[index] = np.maximum(paths, floor[..., None])
         warn_of_empty(self.name, panel)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.forecast import Forecast
 from demandcast.local import aggregation
@@ -32,12 +33,14 @@ class PointForecaster(LocalForecaster):
     series of like rate too; alone in a panel, an all-zero series is forecast as 0 at every level.
     """
 
+    pools = True
+
     def _rates(self, past: Histories) -> Array:
         """Before each step and behind the last, (T + 1, n); (T + H, n) where it is not flat ahead."""
         raise NotImplementedError
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
-        rng = np.random.default_rng(self.seed)
+        draws = Draws.of(panel.keys, self.seed)
         shape = (panel.n_series, self.horizon)
         mean = np.zeros(shape, np.float32)
         quantiles = np.zeros((*shape, len(levels)), np.float32)
@@ -48,14 +51,14 @@ class PointForecaster(LocalForecaster):
         for index in chunks(panel, CELLS):
             past = Histories.of(panel.select(index))
             rates = self._rates(past)
-            pairs.append(followed(past, rates, self.horizon, keep, rng))
+            pairs.append(followed(past, rates, self.horizon, keep, draws.select(index)))
             parts.append((index, past, rates))
         ends = np.concatenate([np.zeros(0), *(rates[past.steps] for _, past, rates in parts)])
         pool = Pool.of(Pairs.joined(pairs), ends)
         tied = 0.0
         if n_paths and parts:
-            _, past, rates = max(parts, key=lambda part: len(part[0]))
-            tied = pool.correlation(past, rates, self.horizon, rng)
+            index, past, rates = max(parts, key=lambda part: len(part[0]))
+            tied = pool.correlation(past, rates, self.horizon, draws.select(index))
         for index, past, rates in parts:
             rate = rates[past.steps]
             ahead = np.broadcast_to(rates[past.steps :].T, (len(index), self.horizon))
@@ -70,7 +73,7 @@ class PointForecaster(LocalForecaster):
                 found = law.quantiles(levels)[:, None]
                 quantiles[index[some]] = _scaled(found, falls[some, :, None], whole)
                 if samples is not None:
-                    drawn = law.paths(self.horizon, n_paths, tied, rng)
+                    drawn = law.paths(self.horizon, n_paths, tied, draws.select(index[some]))
                     samples[index[some]] = _scaled(drawn, falls[some, None], whole)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
 

@@ -55,6 +55,7 @@ class Routed(LocalForecaster):
 
     name = "routed"
     summary = "Each class of demand by the method that forecast it best on this very history"
+    pools = True
     settings: ClassVar[dict[str, Any]] = {
         "methods": (
             *("tsb", "ses", "sba", "imapa", "analogues", "empirical", "seasonal_naive"),

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import CELLS, LocalForecaster, whole
 from demandcast.local.histories import Array, Histories, Ints, chunks
 from demandcast.panel.panel import Panel
 
-Simulate = Callable[[Ints, int, np.random.Generator], Array]
+Simulate = Callable[[Ints, int, Draws], Array]
 
 
 class SimulatedForecaster(LocalForecaster):
@@ -27,7 +28,7 @@ class SimulatedForecaster(LocalForecaster):
 
     cells: ClassVar[int] = CELLS  # numbers held at once, of histories and of paths
 
-    def _simulate(self, past: Histories, n_paths: int, rng: np.random.Generator) -> Array:
+    def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         """Paths of every series, (n, S, H)."""
         raise NotImplementedError
 
@@ -40,12 +41,12 @@ class SimulatedForecaster(LocalForecaster):
 
         def reader(part: Panel) -> Simulate:
             past = Histories.of(part)
-            return lambda some, n_paths, rng: self._simulate(past.select(some), n_paths, rng)
+            return lambda some, n_paths, draws: self._simulate(past.select(some), n_paths, draws)
 
         return reader
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
-        rng = np.random.default_rng(self.seed)
+        draws = Draws.of(panel.keys, self.seed)
         count = max(self.paths, n_paths)
         shape = (panel.n_series, self.horizon)
         mean = np.zeros(shape, np.float32)
@@ -57,7 +58,7 @@ class SimulatedForecaster(LocalForecaster):
             simulate = reader(panel.select(index))
             for start in range(0, len(index), room):
                 some = np.arange(start, min(start + room, len(index)))
-                paths = simulate(some, count, rng)
+                paths = simulate(some, count, draws.select(index[some]))
                 mean[index[some]] = paths.mean(1)
                 if samples is not None:
                     samples[index[some]] = paths[:, :n_paths]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import LocalForecaster, whole
 from demandcast.local.histories import Array, Ints
@@ -98,8 +99,8 @@ def law_of(
     response *= unit[..., None]
     variance = (response**2).sum(2)
 
-    def scores(rng: np.random.Generator, n_samples: int) -> Array:
-        drawn = rng.standard_normal((n, n_samples, horizon))
+    def scores(draws: Draws, n_samples: int) -> Array:
+        drawn = draws.normal((n, n_samples, horizon))
         return np.asarray(drawn @ response.transpose(0, 2, 1) / np.sqrt(variance)[:, None])
 
     return Law(
@@ -165,7 +166,7 @@ class SmoothForecaster(LocalForecaster):
         raise NotImplementedError
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
-        rng = np.random.default_rng(self.seed)
+        draws = Draws.of(panel.keys, self.seed)
         shape = (panel.n_series, self.horizon)
         mean = np.zeros(shape, np.float32)
         quantiles = np.zeros((*shape, len(levels)), np.float32)
@@ -183,7 +184,9 @@ class SmoothForecaster(LocalForecaster):
             drawn = bounded(shift[..., None] + factor[..., None] * around, floor[..., None])
             quantiles[index] = np.where(counts, np.rint(drawn), drawn)
             if samples is not None:
-                around = law.point[:, None] + spreads.paths(law, rng, n_paths)  # (n, S, H)
+                around = law.point[:, None] + spreads.paths(
+                    law, draws.select(index), n_paths
+                )  # (n, S, H)
                 drawn = bounded(shift[:, None] + factor[:, None] * around, floor[..., None])
                 samples[index] = np.where(counts, np.rint(drawn), drawn)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)

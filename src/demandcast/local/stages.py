@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from demandcast.draws.arrays import Draws
 from demandcast.local.histories import Array
 
 LINKS = ("logistic", "twice_logistic")
@@ -110,8 +111,9 @@ def stage_values(y: Array) -> tuple[Array, Array, Array]:
     )
 
 
-def drawn_counts(f: list[Array], rate: Array, rng: np.random.Generator) -> Array:
+def drawn_counts(f: list[Array], rate: Array, draws: Draws) -> Array:
     """Counts from f0, f1 and the mean of y - 2, each of one shape: the stages one after another."""
     shape = f[0].shape
-    more = np.where(rng.random(shape) < logistic(f[1]), 1, 2 + rng.poisson(rate))
-    return np.where(rng.random(shape) < logistic(f[0]), 0.0, more)
+    one = draws.at("one").uniform(shape) < logistic(f[1])
+    more = np.where(one, 1, 2 + draws.at("more").poisson(rate))
+    return np.where(draws.at("none").uniform(shape) < logistic(f[0]), 0.0, more)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import between
@@ -182,8 +183,8 @@ class ZeroShot(Forecaster):
         if n_samples is not None:
             if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
                 raise ConfigError(f"n_samples is {n_samples!r}; it is a whole number, 1 or more")
-            rng = np.random.default_rng(self.seed)
-            samples = np.maximum(paths(panel, grid, n_samples, self.context, rng), floors)
+            draws = Draws.of(panel.keys, self.seed)
+            samples = np.maximum(paths(panel, grid, n_samples, self.context, draws), floors)
             samples = np.where(whole, counted(samples), samples)
         mean = (grid @ SHARES).astype(np.float32)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)

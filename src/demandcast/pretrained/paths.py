@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.forecast.levels import shuffled
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.network import LEVELS
@@ -13,7 +14,7 @@ KEPT = 1 << 22  # numbers of histories that paths are taken from, at once
 
 
 def paths(
-    panel: Panel, grid: NDArray[np.float32], n: int, context: int, rng: np.random.Generator
+    panel: Panel, grid: NDArray[np.float32], n: int, context: int, draws: Draws
 ) -> NDArray[np.float32]:
     """Paths that follow the quantiles of a grid, (N, n, H).
 
@@ -22,19 +23,20 @@ def paths(
         grid: Quantiles at `LEVELS`, (N, H, levels).
         n: Paths of each series.
         context: Steps of history read at most.
-        rng: Where all chance comes from.
+        draws: Of the N series.
     """
     horizon, period = grid.shape[1], max(1, panel.freq.period)
     found = np.empty((panel.n_series, n, horizon), np.float32)
     count = -(-panel.n_series * n * horizon // KEPT)
     for rows in np.array_split(np.arange(panel.n_series), count):
-        stretches = _stretches(panel.select(rows), n, horizon, period, context, rng)
-        found[rows] = shuffled(stretches, grid[rows], LEVELS, rng)
+        own = draws.select(rows)
+        stretches = _stretches(panel.select(rows), n, horizon, period, context, own.at("past"))
+        found[rows] = shuffled(stretches, grid[rows], LEVELS, own.at("ties"))
     return found
 
 
 def _stretches(
-    panel: Panel, n: int, horizon: int, period: int, context: int, rng: np.random.Generator
+    panel: Panel, n: int, horizon: int, period: int, context: int, draws: Draws
 ) -> NDArray[np.float32]:
     """Stretches of the past less the mean of the season before, at the cutoff's phase where there are
     eight seasons or more, (N, n, H)."""
@@ -46,7 +48,7 @@ def _stretches(
     room = np.maximum(lengths - horizon - period, 0)  # starts there are
     seasons = room // period
     whole = seasons >= 8  # enough of them at the season's own phase
-    pick = rng.random((len(past), n))
+    pick = draws.uniform((len(past), n))
     back = np.where(
         whole[:, None],
         period * (pick * seasons[:, None]).astype(int),

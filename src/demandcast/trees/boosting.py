@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.draws.arrays import Draws
 from demandcast.errors import (
     CheckpointError,
     ConfigError,
@@ -136,6 +137,9 @@ class LightGBM(Forecaster):
         """
         lightgbm = _lightgbm()
         began = time.perf_counter()
+        panel = panel.select(
+            Draws.of(panel.keys, self.config.seed).order()
+        )  # rows come in its order
         longest = int(panel.lengths.max())
         self.features, self.likeness = Features.of(panel, ()), None
         self.periods = tuple(p for p in panel.freq.periods if 2 * p <= longest) or (1,)
