@@ -27,6 +27,7 @@ LAST_SHIFT = 31
 MOST_TRIES = 64  # fewer than one in 20 is refused each time
 SEARCHED = 10.0  # rates below are drawn by search
 MOST_ODDS = 8.0  # of negative binomials drawn by search: P(count > 256) is below 1e-12
+LARGEST = 1e150  # rate; a larger one counts as this
 EXACT = 16  # counts below have their Stirling error in a table
 STIRLING = [0.0] + [
     math.lgamma(k + 1) - (k * math.log(k) - k + 0.5 * math.log(2 * math.pi * k))
@@ -170,6 +171,7 @@ class Keyed(ABC):
         return third * cube, accepted
 
     def _poisson(self, counters: Any, rate: Any) -> Any:
+        rate = self.xp.clip(rate, None, LARGEST)
         few = ~(rate >= SEARCHED)
         more = self._places(~few)
         if not len(more):
