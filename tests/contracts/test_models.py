@@ -13,6 +13,7 @@ import torch
 
 import demandcast
 from demandcast import registry
+from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import CheckpointError, ConfigError, DataError, NotFittedError
 from demandcast.forecaster import Forecaster
 from demandcast.models.base import NeuralForecaster
@@ -226,7 +227,7 @@ def test_scaling_the_data_scales_the_forecast(name: str, panel: Panel) -> None:
         replace(window, static_reals=reals),
         torch.tensor(first.levels),
         200,
-        torch.Generator().manual_seed(3),
+        TensorDraws.of(known.keys, 3),
     )
     np.testing.assert_allclose(
         np.maximum(quantiles.detach().numpy() / 1000, 0), first.quantiles, rtol=1e-3, atol=1e-3

@@ -227,7 +227,9 @@ def test_no_forecast_lies_far_above_the_context(panel: Panel) -> None:
     wild = window.past_target * torch.rand(8, 48, generator=torch.Generator().manual_seed(0)) ** 9
     window = replace(window, past_target=wild)
     with torch.no_grad():
-        found, _, paths = network.predict(window, torch.tensor([0.999999]), 50, torch.Generator())
+        found, _, paths = network.predict(
+            window, torch.tensor([0.999999]), 50, TensorDraws.of(panel.keys[:8], 0)
+        )
     highest = torch.maximum(wild.amax(1, keepdim=True), window.scale)
     assert (found[..., 0] <= 3.001 * highest).all()
     assert (found[..., 0] > 2.999 * highest).any()
@@ -268,7 +270,9 @@ def test_a_rough_context_widens_the_forecast(panel: Panel) -> None:
         )
         for label, seen in (("smooth", window), ("rough", replace(window, past_target=rough))):
             with torch.no_grad():
-                q = network.predict(seen, torch.tensor([0.1, 0.9]), 1, torch.Generator())[0]
+                q = network.predict(
+                    seen, torch.tensor([0.1, 0.9]), 1, TensorDraws.of(panel.keys[:8], 0)
+                )[0]
             widths[likelihood, label] = q[..., 1] - q[..., 0]
     torch.testing.assert_close(widths["normal", "rough"], widths["normal", "smooth"])
     assert (widths["student_t", "rough"] > 1.2 * widths["student_t", "smooth"]).all()

@@ -146,7 +146,9 @@ class DeepARNetwork(Network):
         fed = ahead
         for _ in range(PASSES):
             hidden, _ = self.lstm(fed, state)  # (batch, horizon, hidden)
-            drawn = self.likelihood.sample(self.params(fed, hidden, level), window.scale, Sequential(ahead.device, own))
+            drawn = self.likelihood.sample(
+                self.params(fed, hidden, level), window.scale, Sequential(ahead.device, own)
+            )
             drawn = drawn / window.scale - level  # (batch, horizon)
             fed = ahead.clone()
             for place, lag in enumerate(self.lags):
