@@ -143,3 +143,27 @@ def test_every_step_of_the_window_is_learned_from(promotions: Panel) -> None:
             losses.append(-normal.log_prob(target[:, step]))
         torch.testing.assert_close(network.loss(window), torch.stack(losses).mean())
     assert int(network.weight(window)) == target.numel()
+
+
+def test_an_embedding_that_copies_the_lags_changes_nothing(promotions: Panel) -> None:
+    plain, source, config = dc.models.DeepAR(horizon=7, context=28).build(promotions)
+    lags = len(config.lags)
+    embedded = dc.models.DeepAR(horizon=7, context=28, input_embedding=lags).build(promotions)[0]
+    weights = plain.state_dict()
+    assert set(embedded.state_dict()) - set(weights) == {
+        "lstm.embedding.weight", "lstm.embedding.bias"
+    }  # fmt: skip
+    embedded.load_state_dict(weights, strict=False)
+    with torch.no_grad():
+        embedded.lstm.embedding.weight.copy_(torch.eye(lags))
+        embedded.lstm.embedding.bias.zero_()
+        window = source.latest(torch.arange(3))
+        paths = [
+            network.eval().sample(window, 3, torch.Generator().manual_seed(0))
+            for network in (plain, embedded)
+        ]
+    torch.testing.assert_close(*paths)
+    wide = dc.models.DeepAR(horizon=7, context=28, input_embedding=64).build(promotions)[0]
+    assert wide.lstm.input_size == plain.lstm.input_size - lags + 64
+    with pytest.raises(dc.errors.ConfigError, match="input_embedding is 0"):
+        dc.models.DeepAR(horizon=7, input_embedding=0)

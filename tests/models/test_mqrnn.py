@@ -120,3 +120,23 @@ def test_no_fork_is_scaled_by_its_own_future(
         torch.testing.assert_close(window.scale[:, 0], size)
         compared += len(window)
     assert compared >= 4 * 16
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_embedding_that_copies_the_demand_changes_nothing(
+    kind: type[dc.models.MQRNN], promotions: Panel
+) -> None:
+    plain, source, config = kind(horizon=7, context=28).build(promotions)
+    demand = 2 + len(config.lags)
+    embedded = kind(horizon=7, context=28, input_embedding=demand).build(promotions)[0]
+    embedded.load_state_dict(plain.state_dict(), strict=False)
+    window, cutoff = source.latest(torch.arange(3)), torch.tensor([28 + 7])
+    with torch.no_grad():
+        embedded.embedding.weight.copy_(torch.eye(demand))
+        embedded.embedding.bias.zero_()
+        expected = plain.eval()(window, cutoff)
+        torch.testing.assert_close(embedded.eval()(window, cutoff), expected)
+    narrow = kind(horizon=7, context=28, input_embedding=1).build(promotions)[0]
+    assert narrow.embedding.weight.shape == (1, demand)
+    with pytest.raises(dc.errors.ConfigError, match="input_embedding is 0"):
+        kind(horizon=7, input_embedding=0)

@@ -1,4 +1,4 @@
-"""`nn.LSTM`, with the cheap masks of `thin` between its layers on a CPU."""
+"""`nn.LSTM`, with the cheap masks of `thin` between its layers on a CPU, and with some inputs embedded."""
 
 from __future__ import annotations
 
@@ -47,3 +47,24 @@ class LSTM(nn.LSTM):
             )  # (batch, steps, hidden)
             states.append((after[0], after[1]))
         return x, tuple(torch.cat(state) for state in zip(*states, strict=True))
+
+
+class EmbeddedLSTM(LSTM):
+    """An LSTM that reads its first inputs through a linear map.
+
+    Args:
+        embedded: How many of the inputs are mapped, the first ones.
+        size: Numbers they are mapped to.
+        width, hidden, layers, dropout: As of `LSTM`; the width is that of the inputs as they come.
+    """
+
+    def __init__(
+        self, embedded: int, size: int, width: int, hidden: int, layers: int, dropout: float
+    ) -> None:
+        super().__init__(width - embedded + size, hidden, layers, dropout)
+        self.embedded, self.embedding = embedded, nn.Linear(embedded, size)
+
+    def forward(self, x: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
+        """(batch, steps, width), state -> (batch, steps, hidden), state; see `nn.LSTM`."""
+        first, rest = x[..., : self.embedded], x[..., self.embedded :]
+        return super().forward(torch.cat([self.embedding(first), rest], -1), hx)

@@ -27,7 +27,7 @@ from demandcast.draws.tensors import Sequential, TensorDraws
 from demandcast.errors import ConfigError
 from demandcast.layers.draws import generator
 from demandcast.layers.embedding import StaticEmbedding
-from demandcast.layers.lstm import LSTM
+from demandcast.layers.lstm import LSTM, EmbeddedLSTM
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import Network, NeuralConfig, NeuralForecaster, longest_season
 from demandcast.panel.panel import Panel
@@ -44,6 +44,9 @@ class DeepARConfig(NeuralConfig):
     layers: int = 2
     dropout: float = 0.1  # between layers
     own_draws: float = 0.5  # share of windows whose horizon is learned from the network's own draws
+    input_embedding: int | None = (
+        None  # numbers the lags are mapped to for the LSTM; None: as they are
+    )
     # steps in the season that it begins as, or several for their mean; None: the shortest, (): none
     season: int | tuple[int, ...] | None = None
     rho: float = 0.0  # every window alike: two large series of two hundred would fill the batches
@@ -51,6 +54,8 @@ class DeepARConfig(NeuralConfig):
     def __post_init__(self) -> None:
         """Refuse a share that is none."""
         super().__post_init__()
+        embedding = self.input_embedding is None or self.input_embedding >= 1
+        require(embedding, self, "input_embedding", "a whole number, 1 or more, or None")
         if not 0 <= self.own_draws <= 1:
             raise ConfigError(f"own_draws is {self.own_draws!r}; it is between 0 and 1")
         seasons = self.season if isinstance(self.season, tuple) else (self.season,)
@@ -64,7 +69,10 @@ class DeepARNetwork(Network):
         self.lags = tuple(config.lags)
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         width = sizes.lags + 1 + sizes.features + self.static.width
-        self.lstm = LSTM(width, config.hidden, config.layers, config.dropout)
+        rest = (width, config.hidden, config.layers, config.dropout)
+        self.lstm = LSTM(*rest)
+        if config.input_embedding is not None and sizes.lags:
+            self.lstm = EmbeddedLSTM(sizes.lags, config.input_embedding, *rest)
         for name, bias in self.lstm.named_parameters():
             if name.startswith("bias_ih"):
                 bias.data[config.hidden : 2 * config.hidden] = 1.0  # forget gates open, Table 3

@@ -29,6 +29,7 @@ from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import Network, NeuralConfig, NeuralForecaster, longest_season
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
+from demandcast.train.loop import require
 from demandcast.windows.window import Sizes, Window
 
 GAIN = 15.0  # the blend's weights learn so much faster than the networks'
@@ -41,9 +42,18 @@ class MQRNNConfig(NeuralConfig):
     width: int = 20  # K, size of each of the H + 1 contexts
     mlp: int = 64  # hidden nodes of the global and the local network
     squeeze: int = 8  # numbers a step that the global network sees of the covariates ahead
+    input_embedding: int | None = (
+        None  # numbers that demand and its lags are mapped to; None: as they are
+    )
     forks: int = 8  # cutoffs of one window that are learned from
     dropout: float = 0.1
     legacy_decoder: bool = False  # one linear layer each; mlp, squeeze and dropout are not its own
+
+    def __post_init__(self) -> None:
+        """Refuse an embedding of no numbers."""
+        super().__post_init__()
+        embedding = self.input_embedding is None or self.input_embedding >= 1
+        require(embedding, self, "input_embedding", "a whole number, 1 or more, or None")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +128,13 @@ class MQRNNNetwork(Network):
         periods = Frequency.parse(freq).periods
         self.seasons = [p for p in periods if p > 1 and p <= config.context]
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
-        encoded = sizes.lags + 2 + sizes.features + sizes.past_features + self.static.width
-        self.encoder = self.make_encoder(encoded, config)
+        demand = 2 + sizes.lags  # the value, whether it was observed, and lags
+        self.embedding: nn.Module = nn.Identity()
+        if config.input_embedding is not None:
+            self.embedding = nn.Linear(demand, config.input_embedding)
+        width = config.input_embedding or demand
+        width += sizes.features + sizes.past_features + self.static.width
+        self.encoder = self.make_encoder(width, config)
         self.blend = nn.Linear(len(self.far) + len(self.seasons), 1, bias=False)
         nn.init.zeros_(self.blend.weight)
         self.legacy: LegacyDecoder | None = None
@@ -164,11 +179,11 @@ class MQRNNNetwork(Network):
         context = window.past_target.shape[1]
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
         past = window.past_target / window.scale  # (batch, context)
+        observed = window.past_observed[..., None].to(past.dtype)
+        lags = window.lags[:, :context] / window.scale[..., None]
         x = torch.cat(
             [
-                past[..., None],
-                window.past_observed[..., None].to(past.dtype),
-                window.lags[:, :context] / window.scale[..., None],
+                self.embedding(torch.cat([past[..., None], observed, lags], -1)),
                 window.features[:, :context],
                 window.past_features,
                 static[:, None].expand(-1, context, -1),
