@@ -65,7 +65,7 @@ def test_series_that_closed_are_forecast_about_their_level(
     values[1][-60:] = np.nan
     values[2][-20:] = np.nan
     values[2][-6] = level
-    base._warn_once.cache_clear()
+    base.warn_once.cache_clear()
     forecast = forecast_of(name, panel_of([series.round() for series in values]))
     if name in NEURAL:
         assert re.search(
@@ -143,3 +143,19 @@ def test_forecasts_come_in_the_unit_of_the_target(name: str) -> None:
         assert off.max() < 1e-3, (unit, off.max((1, 2)))
         off = np.abs(scaled.mean / unit - plain.mean) / size[:, None]
         assert off.max() < 1e-3, (unit, off.max(1))
+
+
+def test_validation_is_the_mean_over_all_values_held_out() -> None:
+    """However they fall into batches, and however many of a batch were observed."""
+    rng = np.random.default_rng(0)
+    values = [rng.normal(50, 5, 30) for _ in range(300)]
+    for series in values[:256:2]:
+        series[-6:] = np.nan
+    panel = panel_of([series[:30] for series in values])
+    model: Any = registry.create("nlinear", horizon=HORIZON, context=14, validation=HORIZON)
+    network, source, config = model.build(panel)
+    ends = source.lengths
+    whole = source.windows(torch.arange(300), ends - HORIZON, ends)
+    with torch.no_grad():
+        found = model._validation(panel, source, network, config)()
+        assert found == pytest.approx(float(network.loss(whole)), rel=1e-5)

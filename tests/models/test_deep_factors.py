@@ -16,6 +16,7 @@ import torch
 import demandcast as dc
 from demandcast.draws.tensors import TensorDraws
 from demandcast.layers.gaussian import condition, log_density
+from demandcast.models.base import warn_once
 from demandcast.models.deep_factors import RUN_UP, STRETCH, StateSpace, noisy
 from demandcast.panel.panel import Panel
 
@@ -391,3 +392,17 @@ def test_conditions_use_only_what_is_seen() -> None:
     assert torch.equal(mean, torch.zeros(1, 2, dtype=torch.float64))
     assert torch.equal(rest[0], torch.eye(2, dtype=torch.float64))
     assert float(square) == 0
+
+
+def test_bounds_that_are_left_out_are_counted(
+    panel: Panel, caplog: pytest.LogCaptureFixture
+) -> None:
+    available = np.ones(len(panel.target), np.bool_)
+    available[panel.begins + panel.lengths - 3] = False
+    available[panel.begins[0]] = False
+    warn_once.cache_clear()
+    model("rnn").build(replace(panel, available=available).drop_last(2))
+    assert "deep_factors leaves out 9 steps at which an item could not be bought" in caplog.text
+    caplog.clear()
+    model("rnn").build(replace(panel, available=np.ones_like(available)))
+    assert not caplog.text

@@ -17,7 +17,7 @@ from demandcast.windows.multivariate import MultivariateSource
 from demandcast.windows.window import FEW, Window, WindowSource
 
 CONTEXT, HORIZON, LENGTH, LAGS = 14, 7, 120, (1, 7)
-SCALINGS = ("mean_abs", "one_plus_mean", "standard", "none")
+SCALINGS = ("mean_abs", "one_plus_mean", "standard", "max", "none")
 
 
 def panel_of(*histories: np.ndarray) -> Panel:
@@ -105,6 +105,7 @@ def test_zeros_keep_their_place_and_take_an_earlier_scale(scaling: str) -> None:
     earlier = zeros[LENGTH - CONTEXT - 14 : LENGTH - 14]  # its first eight values are not 0
     expected = {
         "mean_abs": np.abs(earlier).mean(),
+        "max": np.abs(earlier).max(),
         "standard": earlier.std(),
         "one_plus_mean": 1.0,
         "none": 1.0,
@@ -175,6 +176,17 @@ def test_all_series_at_once_are_read_as_each_alone() -> None:
         for name in ("past_target", "past_observed", "scale", "level", "has_scale"):
             found = getattr(joint, name)[0].T  # (series, steps)
             torch.testing.assert_close(getattr(alone, name), found, msg=f"{name} at {end}")
+
+
+def test_what_is_known_to_the_cutoff_only_is_measured_up_to_there() -> None:
+    panel = panel_of(history(), history())
+    past = np.random.default_rng(0).normal(3, 2, (len(panel.target), 1)).astype(np.float32)
+    panel = replace(panel, past=past, past_names=("visits",)).drop_last(10)
+    spoiled = past.copy()
+    spoiled[[*range(LENGTH - 10, LENGTH), *range(2 * LENGTH - 10, 2 * LENGTH)]] = 1e6
+    first, second = (Features.of(replace(panel, past=p), ()).past for p in (past, spoiled))
+    assert first == second
+    assert first["visits"][0] == pytest.approx(3, abs=0.5)
 
 
 def test_sizes_of_small_series_survive_huge_ones_before_them() -> None:

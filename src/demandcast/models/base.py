@@ -49,7 +49,7 @@ from demandcast.windows.features import Features
 from demandcast.windows.loader import WindowDataset
 from demandcast.windows.multivariate import StampSampler
 from demandcast.windows.sampler import WindowSampler
-from demandcast.windows.window import FEW, Sizes, Window, WindowSource
+from demandcast.windows.window import FEW, SCALINGS, Sizes, Window, WindowSource
 
 log = logging.getLogger("demandcast")
 FORMAT = 1
@@ -64,7 +64,7 @@ class NeuralConfig(Training):
     horizon: int  # steps forecast
     context: int | None = None  # steps read; None: by the frequency and the horizon
     likelihood: str = "auto"
-    scaling: str = "auto"  # mean_abs, one_plus_mean (counts), standard, none; by the context
+    scaling: str = "auto"  # mean_abs, max, one_plus_mean (counts), standard, none; by the context
     lags: tuple[int, ...] | None = None  # None: by the frequency; () for none
     series_embedding: bool = False  # a learned vector for each series; new ones take an unknown's
     rho: float = 0.5  # windows are drawn with P ~ scale^rho
@@ -79,6 +79,8 @@ class NeuralConfig(Training):
             missing = value is None and name == "context"
             require(missing or (isinstance(value, int) and value >= 1), self, name,
                     "a whole number, 1 or more")  # fmt: skip
+        scalings = ("auto", *SCALINGS)
+        require(self.scaling in scalings, self, "scaling", f"one of {', '.join(scalings)}")
         require(0 <= self.rho <= 1, self, "rho", "between 0 and 1")
         require(self.validation >= 0, self, "validation", "0 or more steps")
         require(all(lag >= 1 for lag in self.lags or ()), self, "lags", "steps back, 1 or more")
@@ -415,14 +417,14 @@ class NeuralForecaster(Forecaster):
         ends = source.lengths[chosen]
 
         def validate() -> float:
-            losses, counts = [], []
+            losses, weights = [], []
             for rows in range(0, len(chosen), 256):
                 part, end = chosen[rows : rows + 256], ends[rows : rows + 256]
                 extra = self._extra(config)
                 window = source.windows(part, end - config.validation, end, extra=extra)
-                losses.append(float(network.loss(window)) * len(part))
-                counts.append(len(part))
-            return sum(losses) / sum(counts)
+                weights.append(float(network.weight(window)))  # values that the loss is the mean of
+                losses.append(float(network.loss(window)) * weights[-1])
+            return sum(losses) / max(sum(weights), 1.0)
 
         return validate
 
@@ -526,7 +528,7 @@ class NeuralForecaster(Forecaster):
         seen = panel.n_observed(reach)
         gone = np.flatnonzero((seen < FEW) & (seen < panel.n_observed()))
         if len(gone):
-            _warn_once(
+            warn_once(
                 f"{self.name}: {len(gone):,} series hold fewer than {FEW} values in the last {reach} "
                 f"steps (e.g. {panel.key(int(gone[0]))}); they are forecast from the same places of "
                 "earlier seasons, before the gap"
@@ -592,7 +594,7 @@ class NeuralForecaster(Forecaster):
 
 
 @lru_cache(maxsize=256)
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
     """Log a warning the first time only: backtests and `auto` forecast the same series many times."""
     log.warning("%s", message)
 

@@ -40,7 +40,7 @@ from demandcast.layers.gaussian import condition, density_of, draw, log_density
 from demandcast.layers.transform import check_transform, settled_transform
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 from demandcast.likelihoods.tails import student_t_quantile
-from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
+from demandcast.models.base import Network, NeuralConfig, NeuralForecaster, warn_once
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.sampler import WindowSampler
@@ -344,6 +344,12 @@ class DeepFactors(NeuralForecaster):
 
     def _settle(self, panel: Panel) -> NeuralConfig:
         config: Any = super()._settle(panel)
+        bounds = 0 if panel.available is None else int(panel.n_unavailable().sum())
+        if bounds:
+            warn_once(
+                f"{self.name} leaves out {bounds:,} steps at which an item could not be bought; demand "
+                "was at least what was sold there, and deepar, nhits and the other networks learn from that"
+            )
         settled: NeuralConfig = replace(
             config, transform=settled_transform(config.transform, panel)
         )

@@ -211,6 +211,10 @@ class Panel:
         """Observed values in the history of each series, or in its last steps, (N,)."""
         return self._of_each(partial(_n_observed, last=last))
 
+    def n_unavailable(self) -> Ints:
+        """Steps in the history of each series at which it could not be bought, (N,)."""
+        return self._of_each(_n_unavailable)
+
     def floors(self) -> Floats:
         """0 for a series whose history is never negative, minus infinity for others, (N,)."""
         return self._of_each(_floors)
@@ -333,6 +337,13 @@ def _n_observed(panel: Panel, last: int | None = None) -> Ints:
     ends = panel.begins + panel.lengths
     first = panel.begins if last is None else np.maximum(panel.begins, ends - last)
     return np.asarray(sums[ends] - sums[first], np.int64)
+
+
+def _n_unavailable(panel: Panel) -> Ints:
+    if panel.available is None:
+        return np.zeros(panel.n_series, np.int64)
+    sums = np.concatenate([[0], np.cumsum(~panel.available)])
+    return np.asarray(sums[panel.begins + panel.lengths] - sums[panel.begins], np.int64)
 
 
 def _floors(panel: Panel) -> Floats:

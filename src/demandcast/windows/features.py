@@ -60,7 +60,7 @@ class Features:
             known=_footing((p.known for p in panel.parts()), panel.known_names)
             if "known" in takes
             else {},
-            past=_footing((p.past for p in panel.parts()), panel.past_names)
+            past=_footing((p.past[_history(p)] for p in panel.parts()), panel.past_names)
             if "past" in takes
             else {},
             static_reals=_footing([panel.static_reals], panel.static_real_names) if static else {},
@@ -127,6 +127,12 @@ class Features:
             calendar=values.get("calendar", True),
             scale=(float(mean), float(deviation)),
         )
+
+
+def _history(panel: Panel) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rows of the histories, for what is known to the cutoff only."""
+    before = np.cumsum(panel.lengths) - panel.lengths
+    return np.repeat(panel.begins - before, panel.lengths) + np.arange(panel.n_steps)
 
 
 def mean_sizes(

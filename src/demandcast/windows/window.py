@@ -32,7 +32,7 @@ from demandcast.windows.features import Features
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SCALINGS = ("mean_abs", "one_plus_mean", "standard", "none")
+SCALINGS = ("mean_abs", "one_plus_mean", "standard", "max", "none")
 FEW = 4  # observed values; contexts with fewer are filled with earlier ones
 CONSTANT = ("one_plus_mean", "none")  # scalings of which a context of zeros has one
 
@@ -109,7 +109,7 @@ def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tens
 
     `observed` (batch, steps) is 1 or True where a value counts; a value elsewhere is any but NaN.
 
-    `mean_abs` is mean|z|; `one_plus_mean` is 1 + mean|z|, which keeps slow movers near 1 (Salinas et al.
+    `mean_abs` is mean|z|, `max` the largest |z|; `one_plus_mean` is 1 + mean|z|, which keeps slow movers near 1 (Salinas et al.
     2020, section 3.3); `standard` is the deviation from the mean (Kim et al., "Reversible instance
     normalization", ICLR 2022), at least mean|z| / n of n observed values, for few of them tell little of
     their spread; `none` is 1.
@@ -126,6 +126,8 @@ def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tens
         return (total > 0).to(size.dtype), level
     if scaling == "mean_abs":
         return size, level
+    if scaling == "max":
+        return (past.abs() * observed).amax(-1, keepdim=True), level
     # in units of mean|z|, so that squares of huge or tiny values stay within float32
     unit = torch.where(size > 0, size, 1.0)
     error = (past - level) / unit * observed  # (batch, context)
