@@ -64,9 +64,10 @@ def plain_scores(forecast: Forecast, actual: np.ndarray, panel: Panel) -> dict[s
     )
     size = sum(abs(y[s]) for s in steps)
     period = {"D": 7, "MS": 12, "YS-JAN": 1}[panel.schema.freq]
-    mases, sqls, rmsses, unscaled = [], [], [], 0
+    mases, sqls, rmsses, unscaled, observed = [], [], [], 0, 0
     for i in range(panel.n_series):
         seen = [t for j, t in steps if j == i]
+        observed += bool(seen)
         past = panel.history(i).astype(np.float64)
         pairs = [
             abs(b - a) for a, b in zip(past, past[period:], strict=False) if not np.isnan(a + b)
@@ -105,7 +106,8 @@ def plain_scores(forecast: Forecast, actual: np.ndarray, panel: Panel) -> dict[s
         "rmsse": mean(rmsses),
         "sql": mean(sqls),
         "smape": mean([2 * abs(y[s] - mid[s]) / (abs(y[s]) + abs(mid[s])) for s in steps]),
-        "bias": sum(mid[s] - y[s] for s in steps) / size,
+        "mape": mean([abs(y[s] - mid[s]) / abs(y[s]) for s in steps if y[s] != 0]),
+        "bias": sum(avg[s] - y[s] for s in steps) / size,
         "coverage_80": mean([float(low[s] <= y[s] <= high[s]) for s in steps]),
         "interval_score_80": mean(
             [
@@ -113,7 +115,7 @@ def plain_scores(forecast: Forecast, actual: np.ndarray, panel: Panel) -> dict[s
                 for s in steps
             ]
         ),
-        "unscaled": unscaled,
+        "unscaled": unscaled / observed,
     }
 
 
@@ -233,7 +235,7 @@ def test_a_perfect_forecast_costs_nothing() -> None:
     exact = np.nan_to_num(actual)
     forecast = Forecast.of(panel, LEVELS, np.repeat(exact[..., None], 9, 2), exact, model="oracle")
     found = metrics.scores(forecast, actual, panel)
-    assert found.pop("coverage_80") == 1
+    assert found.pop("coverage_80") == pytest.approx(0.8)  # every value lies on all its quantiles
     assert found.pop("unscaled") == 0
     assert set(found.values()) == {0.0}
 
@@ -256,13 +258,13 @@ def test_a_series_of_no_scale_is_left_out_and_counted() -> None:
     forecast, actual = make_forecast(panel), panel.future_target(HORIZON)
     actual[4] = np.nan  # nothing came: no score, but no fault of the scale either
     found = metrics.scores(forecast, actual, flat)
-    assert found["unscaled"] == 1
+    assert found["unscaled"] == 1 / 4  # of those that were observed
     past = flat.padded_history(61)
     mase = metrics.mase(actual, forecast.median, past, period=7)
     assert np.isnan(mase).tolist() == [False, False, True, False, True]
     assert found["mase"] == pytest.approx(np.nanmean(mase))
     short = metrics.scores(forecast, actual, flat, period=50)
-    assert short["unscaled"] == 4
+    assert short["unscaled"] == 1
     assert math.isnan(short["mase"])
 
 
@@ -278,6 +280,34 @@ def test_quantile_coverage_counts_values_at_the_quantile() -> None:
     )
 
 
+def test_honest_forecasts_of_counts_reach_their_levels() -> None:
+    """54 % zeros: at or below the 0.1 quantile lie 54 % of all values, and 10 % with ties at random."""
+    draws = np.random.default_rng(6).poisson(0.616, (40, 500)).astype(float)
+    law = np.broadcast_to([0.0, 0, 0, 0, 0, 1, 1, 1, 2], (40, 500, 9))  # of the Poisson
+    assert metrics.quantile_coverage(draws, law, LEVELS)[0] > 0.53
+    # half-way between levels stands for the share of a count that lies below it
+    np.testing.assert_allclose(metrics.level_coverage(draws, law, LEVELS), LEVELS, atol=0.03)
+    rare = np.array([[0.0] * 9 + [5.0]])
+    none = np.zeros(
+        (1, 10, 2)
+    )  # 0 at 0.2 and at 0.8: a value of 0 lies below 0.2 of 0.9 of the times
+    np.testing.assert_allclose(
+        metrics.level_coverage(rare, none, (0.2, 0.8)), [0.9 * 0.2, 0.9 * 0.8]
+    )
+    apart = draws + np.random.default_rng(7).random(draws.shape)  # nothing is tied
+    np.testing.assert_array_equal(
+        metrics.level_coverage(apart, law, LEVELS), metrics.quantile_coverage(apart, law, LEVELS)
+    )
+
+
+def test_bias_is_that_of_the_mean() -> None:
+    panel = make_panel()
+    actual = panel.future_target(HORIZON)
+    exact = np.nan_to_num(actual)
+    forecast = Forecast.of(panel, LEVELS, np.repeat(exact[..., None], 9, 2), exact * 1.1, model="x")
+    assert metrics.scores(forecast, actual, panel)["bias"] == pytest.approx(0.1, rel=1e-3)
+
+
 def test_what_was_not_forecast_or_observed_is_nan() -> None:
     panel = make_panel()
     actual = panel.future_target(HORIZON)
@@ -287,7 +317,7 @@ def test_what_was_not_forecast_or_observed_is_nan() -> None:
     assert math.isnan(few["coverage_80"])
     assert few["wql"] > 0
     quarters = metrics.scores(make_forecast(panel, (0.1, 0.25, 0.5, 0.75, 0.9)), actual, panel)
-    assert list(quarters)[8:10] == ["coverage_50", "coverage_80"]
+    assert list(quarters)[9:11] == ["coverage_50", "coverage_80"]
     assert 0 < quarters["coverage_50"] <= quarters["coverage_80"] <= 1
     nothing = metrics.scores(make_forecast(panel), np.full_like(actual, np.nan), panel)
     assert nothing.pop("unscaled") == 0

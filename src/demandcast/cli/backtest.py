@@ -33,6 +33,13 @@ def backtest(
     refit: Annotated[
         bool, typer.Option("--refit/--no-refit", help="Fit at every fold, or at the first only.")
     ] = True,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Scores to show, by commas, such as wql,mape; mape is of steps with demand.",
+        ),
+    ] = None,
     seed: options.Seed = 0,
     devices: options.Devices = None,
     out: Annotated[
@@ -60,11 +67,18 @@ def backtest(
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
     result = score(
-        made, panel, folds=folds, step=step, refit=refit, horizon=horizon, progress=show.watched()
+        made,
+        panel,
+        folds=folds,
+        step=step,
+        refit=refit,
+        horizon=horizon,
+        metrics=metrics,
+        progress=show.watched(),
     )
     if not options.first_process():
         return
-    show.leaderboard(result.leaderboard(), json=json)
+    show.leaderboard(result.leaderboard(), json=json, whole=metrics is not None)
     if out:
         config: dict[str, Any] = {"horizon": horizon, "folds": folds, "step": step or horizon}
         config |= {"refit": refit, "models": {m.name: m.hyperparameters() for m in made}}

@@ -70,11 +70,11 @@ def watched() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
-def leaderboard(board: pl.DataFrame, *, json: bool = False) -> None:
-    """A leaderboard to stdout: what is looked at first, or all of it as JSON."""
+def leaderboard(board: pl.DataFrame, *, json: bool = False, whole: bool = False) -> None:
+    """A leaderboard to stdout: what is looked at first, or all of it as JSON or where it is `whole`."""
     if not json:
-        board = board.select(c for c in FIRST if c in board.columns)
-        board = board.with_columns(board["fit_seconds"].round(2))
+        columns = board.columns if whole else [c for c in FIRST if c in board.columns]
+        board = board.select(columns).with_columns(board["fit_seconds"].round(2))
     table(board, json=json)
 
 

@@ -17,15 +17,18 @@ from tqdm import tqdm
 
 from demandcast import registry
 from demandcast.errors import ConfigError, DataError
-from demandcast.evaluate.metrics import scores
+from demandcast.evaluate.metrics import SCORES, scores
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster, check_levels, fit
 from demandcast.frames.regularise import show
+from demandcast.local.base import one_of
 from demandcast.panel.panel import Panel
 
 log = logging.getLogger("demandcast")
 NAIVE = "seasonal_naive"
 LEADING = ("wql", "wape", "mase", "rmsse", "sql", "smape", "bias", "coverage_80")
+END = ("vs_seasonal_naive", "fit_seconds", "predict_seconds", "verdict")
+ASKED = ("mape",)  # shown where it is asked for: it leaves out steps of no demand
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,19 @@ class BacktestResult:
     forecasts: dict[str, list[Forecast]] = field(repr=False)  # the last fold last
     actuals: list[NDArray[np.float32]] = field(repr=False)  # (series, horizon) of each fold
     panels: list[Panel] = field(repr=False)  # what was known at each cutoff
+    metrics: tuple[str, ...] | None = None  # shown on the leaderboard; None for all but `ASKED`
 
-    def leaderboard(self) -> pl.DataFrame:
-        """One row a model, best wQL first: mean scores over the folds, and whether it beats the naive."""
+    def leaderboard(self, metrics: Sequence[str] | str | None = None) -> pl.DataFrame:
+        """One row a model, best wQL first: mean scores over the folds, and whether it beats the naive.
+
+        Args:
+            metrics: Scores to show, in this order, in place of the usual ones. All of `scores`, "mape"
+                among them: the mean of |y - median| / |y| over the steps with demand other than 0, which
+                says nothing of the others.
+
+        Raises:
+            ConfigError: There is no such score.
+        """
         measures = [c for c in self.rows.columns if c not in ("model", "fold", "cutoff")]
         means = self.rows.group_by("model", maintain_order=True).agg(
             pl.col([c for c in measures if not c.endswith("_seconds")]).mean(),
@@ -56,10 +69,13 @@ class BacktestResult:
             .then(pl.lit("beats seasonal naive"))
             .otherwise(pl.lit("loses to seasonal naive"))
         )
+        scored = [c for c in means.columns if c not in ("model", *END)]
+        wanted = self.metrics if metrics is None else check_metrics(metrics, scored)
+        if wanted is not None:
+            return means.sort("wql").select("model", *wanted, *END)
         front = [c for c in LEADING if c in means.columns]
-        end = ["vs_seasonal_naive", "fit_seconds", "predict_seconds", "verdict"]
-        rest = [c for c in means.columns if c not in ("model", *front, *end)]
-        return means.select("model", *front, *end[:1], *rest, *end[1:]).sort("wql")
+        rest = [c for c in scored if c not in (*front, *ASKED)]
+        return means.select("model", *front, *END[:1], *rest, *END[1:]).sort("wql")
 
     def losers(self) -> tuple[str, ...]:
         """Models whose wQL is no better than the seasonal naive's."""
@@ -87,6 +103,7 @@ def backtest(
     refit: bool = True,
     levels: Sequence[float] = DEFAULT_LEVELS,
     horizon: int | None = None,
+    metrics: Sequence[str] | str | None = None,
     progress: bool = True,
 ) -> BacktestResult:
     """Forecast from rolling cutoffs and score against what came.
@@ -102,6 +119,7 @@ def backtest(
         refit: Fit at every cutoff; else at the first only, each later forecast knowing all before it.
         levels: Quantile levels to score; 0.1, 0.5 and 0.9 among them keep all metrics.
         horizon: Steps to forecast, where models are names.
+        metrics: Scores on the leaderboard, in place of the usual ones; see `BacktestResult.leaderboard`.
         progress: Show bars, on stderr.
 
     Raises:
@@ -109,6 +127,7 @@ def backtest(
         DataError: The history is too short for so many folds.
     """
     levels = check_levels(levels)
+    shown = None if metrics is None else check_metrics(metrics, SCORES)
     chosen = [models] if isinstance(models, (Forecaster, str)) else list(models)
     horizons = {m.horizon for m in chosen if isinstance(m, Forecaster)} | {horizon} - {None}
     if len(horizons) != 1:
@@ -164,11 +183,20 @@ def backtest(
             bar.update()
     bar.close()
     result = BacktestResult(
-        tuple(labels), folds, steps, pl.DataFrame(rows), forecasts, actuals, known
+        tuple(labels), folds, steps, pl.DataFrame(rows), forecasts, actuals, known, shown
     )
     for label in result.losers():
         log.warning("%s loses to the seasonal naive forecast on this data", label)
     return result
+
+
+def check_metrics(metrics: Sequence[str] | str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return names of scores, from one name, several by commas or a list; refuse unknown ones by name."""
+    names = metrics.split(",") if isinstance(metrics, str) else metrics
+    names = tuple(dict.fromkeys(name.strip().lower() for name in names))
+    for name in names:
+        one_of("a metric", name, known)
+    return names
 
 
 def _labels(models: Sequence[Forecaster]) -> list[str]:

@@ -21,6 +21,20 @@ from demandcast.forecast.forecast import Forecast
 from demandcast.frames.source import open_table
 from demandcast.panel.panel import Panel
 
+SCORES = (
+    "wql",
+    "wape",
+    "nrmse",
+    "mase",
+    "rmsse",
+    "sql",
+    "smape",
+    "mape",
+    "bias",
+    "coverage_80",
+    "interval_score_80",
+    "unscaled",
+)  # fmt: skip  of every forecast
 Array = NDArray[Any]
 Doubles = NDArray[np.float64]
 
@@ -163,6 +177,42 @@ def quantile_coverage(actual: Array, quantiles: Array, levels: Sequence[float]) 
     return below.sum((0, 1)) / count if count else np.full(len(levels), np.nan)
 
 
+def level_coverage(actual: Array, quantiles: Array, levels: Sequence[float]) -> Doubles:
+    """Return the share of values below each quantile, ties broken at random, (Q,); the level is right.
+
+    As `quantile_coverage` where no value lies on its quantile. A value that equals the quantiles of the
+    levels a to b lies as likely anywhere between them, and half-way to the levels beside them: below b with
+    a share of what lies there. So honest forecasts of counts reach their levels too, with zeros in more
+    than half of all steps (the randomised PIT of Czado, Gneiting and Held, 2009, in expectation). NaN
+    where nothing was observed.
+
+    Args:
+        actual: Values that came, (N, H), NaN where not observed.
+        quantiles: Forecasts at the levels, (N, H, Q).
+        levels: Probabilities, increasing, (Q,).
+
+    Example:
+        >>> level_coverage(np.zeros((1, 8)), np.zeros((1, 8, 2)), [0.2, 0.6]).round(2)
+        array([0.25, 0.75])
+    """
+    _check_levels(actual, quantiles, levels)
+    seen = _seen(actual)
+    value, at = np.asarray(actual)[seen][:, None], quantiles[seen]  # (seen, 1), (seen, Q)
+    if not len(value) or not len(levels):
+        return np.full(len(levels), np.nan)
+    share = np.where(np.isnan(at), np.nan, (value < at).astype(np.float64))
+    tied = value == at
+    rows = np.flatnonzero(tied.any(1))
+    if len(rows):
+        level = np.asarray(levels, np.float64)
+        first = tied[rows].argmax(1)
+        last = len(level) - 1 - tied[rows][:, ::-1].argmax(1)
+        edges = np.concatenate([[0.0], (level[1:] + level[:-1]) / 2, [1.0]])
+        low, high = edges[first][:, None], edges[last + 1][:, None]
+        share[rows] = np.where(tied[rows], (level - low) / (high - low), share[rows])
+    return np.asarray(share.mean(0))
+
+
 def interval_score(actual: Array, lower: Array, upper: Array, level: float) -> float:
     """Width of the interval plus what values outside it cost, mean over all steps.
 
@@ -246,10 +296,11 @@ def scores(
 ) -> dict[str, float]:
     """Every score of one forecast.
 
-    The median is scored by wape, mase, smape and bias, the mean by nrmse and rmsse. Pooled: wql, wape,
-    nrmse, smape, bias, coverage, interval_score. Per series, then averaged over the series that have
+    The median is scored by wape, mase, smape and mape, the mean by nrmse, rmsse and bias. Pooled: wql,
+    wape, nrmse, smape, mape, bias, coverage (ties broken at random, see `level_coverage`),
+    interval_score. Per series, then averaged over the series that have
     one: mase, rmsse, sql; their scale is of all history. A series that repeats itself exactly or is no
-    longer than one period has no such scale: it is left out there and counted in `unscaled`.
+    longer than one period has no such scale: it is left out there, and its share is `unscaled`.
 
     Args:
         forecast: Of N series over H steps.
@@ -258,9 +309,9 @@ def scores(
         period: Steps in one season, for mase and sql; that of the panel's frequency where not given.
 
     Returns:
-        wql, wape, nrmse, mase, rmsse, sql, smape, bias, coverage_50 (where the levels 0.25 and 0.75 were
-        forecast), coverage_80, interval_score_80, unscaled (series left out of mase and sql). NaN for
-        what the levels forecast do not reach, and for all of them where nothing was observed.
+        wql, wape, nrmse, mase, rmsse, sql, smape, mape, bias, coverage_50 (where the levels 0.25 and
+        0.75 were forecast), coverage_80, interval_score_80, unscaled (the share of the series with
+        observed values that mase and sql leave out). NaN for what the levels forecast do not reach, and for all of them where nothing was observed.
 
     Raises:
         ShapeError: `actual` or the panel do not match the forecast in series or steps.
@@ -290,15 +341,16 @@ def scores(
         "rmsse": _average(_rmsse(actual, forecast.mean, squares)[came & (squares > 0)]),
         "sql": _average(_sql(actual, forecast.quantiles, forecast.levels, scale)[scaled]),
         "smape": smape(actual, median),
-        "bias": bias(actual, median),
+        "mape": mape(actual, median),
+        "bias": bias(actual, forecast.mean),
     }
     if np.isclose(forecast.levels, 0.25).any() and np.isclose(forecast.levels, 0.75).any():
-        found["coverage_50"] = coverage(actual, _at(forecast, 0.25), _at(forecast, 0.75))
+        found["coverage_50"] = _band(forecast, actual, 0.25, 0.75)
     low, high = _at(forecast, 0.1), _at(forecast, 0.9)
     return found | {
-        "coverage_80": coverage(actual, low, high),
+        "coverage_80": _band(forecast, actual, 0.1, 0.9),
         "interval_score_80": interval_score(actual, low, high, 0.8),
-        "unscaled": float((came & ~scaled).sum()),
+        "unscaled": int((came & ~scaled).sum()) / max(1, int(came.sum())),
     }
 
 
@@ -311,9 +363,9 @@ def score_frame(frame: Any, *, actual: str = "actual") -> dict[str, float]:
         actual: The column of the actuals.
 
     Returns:
-        wql, wape, nrmse, smape, bias, coverage_80, interval_score_80. The point forecast is the median
-        "0.5", or the mean where there is no such column; nrmse takes the mean first. NaN for what
-        lacks its columns.
+        wql, wape, nrmse, smape, mape, bias, coverage_80 (ties broken at random), interval_score_80. The
+        point forecast is the median "0.5", or the mean where there is no such column; nrmse and bias
+        take the mean first. NaN for what lacks its columns.
 
     Raises:
         SchemaError: There is no column of actuals, or none of forecasts.
@@ -334,13 +386,17 @@ def score_frame(frame: Any, *, actual: str = "actual") -> dict[str, float]:
     y, point, mean = column(actual), column("0.5", "mean"), column("mean", "0.5")
     quantiles = np.stack([column(c) for c in levels], 2) if levels else np.zeros((len(y), 1, 0))
     low, high = column("0.1"), column("0.9")
+    shares = dict(
+        zip(levels, level_coverage(y, quantiles, [float(c) for c in levels]), strict=True)
+    )
     return {
         "wql": wql(y, quantiles, [float(c) for c in levels]),
         "wape": wape(y, point),
         "nrmse": nrmse(y, mean),
         "smape": smape(y, point),
-        "bias": bias(y, point),
-        "coverage_80": coverage(y, low, high),
+        "mape": mape(y, point),
+        "bias": bias(y, mean),
+        "coverage_80": float(shares.get("0.9", np.nan) - shares.get("0.1", np.nan)),
         "interval_score_80": interval_score(y, low, high, 0.8),
     }
 
@@ -452,6 +508,17 @@ def _at(forecast: Forecast, level: float) -> Array:
         return forecast.quantile(level)
     except DataError:
         return np.full(forecast.mean.shape, np.nan)
+
+
+def _band(forecast: Forecast, actual: Array, low: float, high: float) -> float:
+    """The share of values between two levels, ties broken at random; NaN where they are not reached."""
+    levels = sorted(
+        {level for level in forecast.levels if not np.isclose(level, (low, high)).any()}
+        | {low, high}
+    )
+    quantiles = np.stack([_at(forecast, level) for level in levels], -1)
+    shares = dict(zip(levels, level_coverage(actual, quantiles, levels), strict=True))
+    return float(shares[high] - shares[low])
 
 
 def _is_level(name: str) -> bool:

@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import ConfigError, DataError, FileError
-from demandcast.evaluate.metrics import mase, quantile_coverage, wql
+from demandcast.evaluate.metrics import level_coverage, mase, wql
 from demandcast.forecast.forecast import Forecast
 from demandcast.panel.panel import Note, Panel
 from demandcast.report.picture import Picture, picture
@@ -46,6 +46,7 @@ COLUMNS = {  # of the leaderboard: what its head says, and how a value is writte
     "rmsse": ("RMSSE", "{:.3f}"),
     "sql": ("SQL", "{:.3f}"),
     "smape": ("sMAPE", "{:.4f}"),
+    "mape": ("MAPE", "{:.4f}"),
     "bias": ("Bias", "{:+.4f}"),
     "coverage_80": ("In 80 % band", "{:.1%}"),
     "fit_seconds": ("Fit, s", "{:.1f}"),
@@ -127,7 +128,7 @@ def _scores(result: BacktestResult) -> dict[str, Any]:
         folds = result.forecasts[model]
         levels = folds[0].levels
         quantiles = np.concatenate([f.quantiles for f in folds])  # (the same, H, Q)
-        shares = quantile_coverage(actual, quantiles, levels)
+        shares = level_coverage(actual, quantiles, levels)
         calibration[model] = [list(levels), _numbers(shares)]
         steps[model] = _numbers(
             [wql(actual[:, [h]], quantiles[:, [h]], levels) for h in range(actual.shape[1])]
@@ -358,7 +359,7 @@ def _leaderboard(board: pl.DataFrame) -> str:
     return _section(
         "Leaderboard",
         "Best first, by wQL. Lower is better for all but the band, which should hold 80 %, and the "
-        "bias, which should be near 0.",
+        "bias, which is that of the mean and should be near 0.",
         f'<div class="board">{_table("Scores of every model", head, rows)}</div>',
     )
 
@@ -380,8 +381,9 @@ def _calibration(data: dict[str, Any]) -> str:
         rows += f'<tr><th scope="row">{level:.4g}</th>{cells}</tr>'
     return _section(
         "Are the quantiles honest?",
-        "Of the values that came, the share at or below each quantile. On the diagonal a level means "
-        "what it says; above it the forecast is too high there, below it too low.",
+        "Of the values that came, the share below each quantile; a value on its quantile counts with a "
+        "share, as if ties were broken at random. On the diagonal a level means what it says; above it "
+        "the forecast is too high there, below it too low.",
         '<div class="chart" data-chart="calibration"></div>' + _numbers_below(head, rows),
     )
 
