@@ -175,6 +175,8 @@ def check(given: argparse.Namespace) -> int:
     for table in known:
         table.check()
     chosen = [t for t in known if not given.only or given.only in t.place]
+    if not chosen:
+        raise MarkerError(f"no table's place holds {given.only!r}; see the list without arguments")
     if not (given.only or given.quick or given.all):
         for table in chosen:
             print(
@@ -186,6 +188,10 @@ def check(given: argparse.Namespace) -> int:
     for comparison in comparisons(chosen, known, given):
         done.append(comparison)
         print(line(comparison.row()), flush=True)
+    if not done:
+        raise MarkerError(
+            f"no figure to check in {chosen[0].place} and so on; see --where, --quick"
+        )
     differ = [c for c in done if not c.agrees]
     print(f"\n{len(done) - len(differ)} agree, {len(differ)} differ")
     if given.write:

@@ -184,6 +184,20 @@ def test_a_figure_that_is_not_printed_differs(
     assert "no such model" in printed.err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "pagge"], "no table's place holds 'pagge'"),
+        (["--quick", "--where", "model=tyde"], "no figure to check"),
+    ],
+)
+def test_nothing_to_check_is_an_error(
+    project: Any, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert project.main(words) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_an_option_stands_once_for_each_value_of_its_key(tables: Any) -> None:
     page = PAGE.replace("{model*} --seeds {seed*}", "{model} [--set {set}]").replace(
         "keys: model, seed", "keys: model, seed\nrow nhits: model=nhits set=a=1;b=2,3"
