@@ -14,6 +14,9 @@ from typing import Any, ClassVar, get_type_hints
 from demandcast.errors import ConfigError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.panel.panel import Panel
+from demandcast.saved import Saved, Saving, saving
+
+FORMAT = 2  # of saved runs
 
 
 class Forecaster(ABC):
@@ -26,6 +29,7 @@ class Forecaster(ABC):
     aliases: ClassVar[dict[str, str]] = {}  # other names of hyper-parameters -> their own
     pools: ClassVar[bool] = False  # `predict` learns from all series of the panel it is given
     horizon: int
+    origin: dict[str, Any] | None = None  # how the command that fitted it was called; saved with it
 
     @classmethod
     @abstractmethod
@@ -59,9 +63,41 @@ class Forecaster(ABC):
             n_samples: Joint paths to draw and keep; None for the method's own habit.
         """
 
-    @abstractmethod
     def save(self, path: str | Path) -> None:
-        """Write a folder that `demandcast.load` reads: JSON and safetensors, never a pickle."""
+        """Write a folder that `demandcast.load` reads: JSON and safetensors, never a pickle.
+
+        Over an older run the folder holds the old one or the new one whole, whenever the save is cut
+        off. Other files in the folder stay.
+
+        Args:
+            path: The folder, made where it is missing.
+
+        Raises:
+            NotFittedError: There is nothing to save yet.
+            FileError: It cannot be written there.
+        """
+        with saving(path, what=f"the fitted {self.name}") as run:
+            self.save_into(run)
+
+    def save_into(self, run: Saving) -> None:
+        """Write the files of a saved run; see `save`."""
+        facts = self._write(run)
+        own = {"hyperparameters": self.hyperparameters(), "origin": self.origin}
+        run.finish({"format": FORMAT, "model": self.name, **own, **facts})
+
+    def _write(self, run: Saving) -> dict[str, Any]:
+        """Write what was learned into files, and return what else the manifest has to hold."""
+        return {}
+
+    @classmethod
+    def restore(cls, run: Saved) -> Forecaster:
+        """The forecaster of a saved run; see `demandcast.load`."""
+        hyper = run.facts["hyperparameters"]
+        kind: Any = cls
+        restored: Forecaster = kind(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in hyper.items()}
+        )
+        return restored
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from demandcast.errors import CheckpointError, ConfigError
+from demandcast.errors import CheckpointError, ConfigError, DemandcastError, MissingExtraError
+from demandcast.files import printable
 from demandcast.forecaster import Forecaster
+from demandcast.saved import MODEL, Saved, read_saved
+from demandcast.typed import typed
+
+TRIES = 3  # to load a run that is saved anew at the same time
 
 _HOMES = {
     "auto": ("demandcast.automatic.auto", "Auto"),
@@ -99,24 +103,45 @@ def load(path: str | Path) -> Forecaster:
     """A forecaster as `save` wrote it.
 
     Raises:
-        CheckpointError: The folder holds no saved run, or a damaged one.
+        CheckpointError: The folder holds no saved run, a damaged or edited one, or one of another
+            version.
+        MissingExtraError: The method needs a package that is not installed.
     """
-    file = Path(path) / "model.json"
+    for _ in range(TRIES):
+        run = read_saved(path)
+        try:
+            return restore(run)
+        except CheckpointError:
+            if (run.folder / MODEL).stat().st_mtime_ns == run.stamp:
+                raise  # else it was saved anew while it was read
+    return restore(read_saved(path))
+
+
+def restore(run: Saved) -> Forecaster:
+    """The forecaster of a saved run whose manifest was read.
+
+    Raises:
+        CheckpointError: Its files or facts are damaged.
+    """
     try:
-        facts = json.loads(file.read_text())
-        name, version = facts["model"], facts["format"]
-        hyper = facts["hyperparameters"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        restored = get(run.facts["model"]).restore(run)
+        restored.origin = typed(run.facts["origin"], dict[str, Any] | None, "origin")
+    except (CheckpointError, MissingExtraError):
+        raise
+    except (
+        AttributeError,
+        DemandcastError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # fmt: skip  facts of a wrong type or out of range, wherever they are used first
+        reason = " ".join(str(error).split())[:300]
+        kind = "" if isinstance(error, DemandcastError) else f"{type(error).__name__}: "
         raise CheckpointError(
-            f"{path} holds no saved forecaster ({error}); name the folder given to model.save or --save"
+            f"{printable(run.folder / MODEL)} is damaged or edited ({kind}{reason}); save the run again, or take "
+            "it from a copy"
         ) from error
-    if version != 1:
-        raise CheckpointError(
-            f"{path} has format {version}, this package reads 1; update demandcast"
-        )
-    kind: Any = get(name)
-    if hasattr(kind, "restore"):
-        restored: Forecaster = kind.restore(Path(path), facts)
-        return restored
-    made: Forecaster = kind(**hyper)
-    return made
+    return restored

@@ -270,7 +270,7 @@ def test_saves_what_makes_it_again(kind: Any, tmp_path: Path) -> None:
     method = kind(h=4, seed=2)
     method.save(tmp_path / "a" / "run")
     stored = json.loads((tmp_path / "a" / "run" / "model.json").read_text())
-    assert stored["format"] == 1
+    assert stored["format"] == 2
     assert stored["model"] == kind.name
     again = kind(**stored["hyperparameters"])
     assert repr(again) == repr(method)

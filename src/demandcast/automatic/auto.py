@@ -9,11 +9,10 @@ blend so far is taken.
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from demandcast import registry
 from demandcast.automatic.blend import GAIN, Blend, Evidence, choose, masses
-from demandcast.automatic.calibrate import Adjustment, calibration, stretches
+from demandcast.automatic.calibrate import STRETCHES, Adjustment, calibration, stretches
 from demandcast.automatic.cold import like_items, new_items, opened
 from demandcast.automatic.explain import Account, importance
 from demandcast.automatic.member import Member
@@ -46,9 +45,11 @@ from demandcast.frames.future import extend
 from demandcast.local.base import one_of, whole
 from demandcast.panel.classes import CLASSES
 from demandcast.panel.panel import Panel
+from demandcast.saved import Saved, Saving
 from demandcast.train.budget import Budget
-from demandcast.train.checkpoint import write_atomically
+from demandcast.typed import build
 
+COLD = "cold"  # the folder of the model of new items, in a saved run
 log = logging.getLogger("demandcast")
 Floats = NDArray[np.float32]
 SETTINGS: dict[str, Any] = {
@@ -541,39 +542,37 @@ class Auto(Forecaster):
         text += self.adjustment.told() if self.adjustment is not None else ""
         return text + f"). Its 80 % interval held {own['coverage_80']:.0%} of what came."
 
-    def save(self, path: str | Path) -> None:
-        """Write every member into a folder of its own, and how they are blended."""
+    def _write(self, run: Saving) -> dict[str, Any]:
+        """Every member into a folder of its own, and how they are blended."""
         blend = self._fitted()
-        folder = Path(path)
         places = [
             [f"member_{i}_{m.name}" + (f"_{k}" if k else "") for k in range(len(m.models))]
             for i, m in enumerate(self.members)
         ]
         for member, own in zip(self.members, places, strict=True):
             for model, place in zip(member.models, own, strict=True):
-                model.save(folder / place)
+                with run.inner(place) as inner:
+                    model.save_into(inner)
         if self._cold is not None:
-            self._cold.save(folder / "cold")
-        facts = {
-            "format": 1,
-            "model": self.name,
-            "hyperparameters": self.hyperparameters(),
-            "names": [m.name for m in self.members],
-            "members": places,
-            "shared": blend.shared.tolist(),
-            "by_group": {str(code): own.tolist() for code, own in blend.by_group.items()},
-            "mixed": blend.mixed,
-            "shifts": None if self.adjustment is None else self.adjustment.shifts.tolist(),
-            "rounds": self.rounds,
-            "skipped": self.skipped,
-            "tilts": self._tilts(),
-            "cold": self._cold is not None,
-            "costs": [(m.kind, m.fit_seconds, m.predict_seconds) for m in self.members],
-            "learned": self._learned,
-            "account": None if self._account is None else self._account.to_dict(),
-            "ahead": self.validation.ahead,
-        }
-        write_atomically(folder / "model.json", json.dumps(facts, indent=1).encode())
+            with run.inner(COLD) as inner:
+                self._cold.save_into(inner)
+        facts = _Facts(
+            names=[m.name for m in self.members],
+            members=places,
+            shared=blend.shared.tolist(),
+            by_group={str(code): own.tolist() for code, own in blend.by_group.items()},
+            mixed=blend.mixed,
+            shifts=None if self.adjustment is None else self.adjustment.shifts.tolist(),
+            rounds=self.rounds,
+            skipped=self.skipped,
+            tilts=self._tilts(),
+            cold=self._cold is not None,
+            costs=[(m.kind, m.fit_seconds, m.predict_seconds) for m in self.members],
+            learned=self._learned,
+            account=None if self._account is None else self._account.to_dict(),
+            ahead=self.validation.ahead,
+        )
+        return {"blend": asdict(facts)}
 
     def _tilts(self) -> dict[str, list[float]] | None:
         """Of the series that have any."""
@@ -583,34 +582,73 @@ class Auto(Forecaster):
         return {key: rows[i].tolist() for key, i in self._places.items() if (rows[i] != 1).any()}
 
     @classmethod
-    def restore(cls, folder: Path, facts: dict[str, Any]) -> Auto:
-        """The model of a run folder; see `demandcast.load`."""
-        model = cls(**facts["hyperparameters"])
-        try:
-            saved = zip(facts["names"], facts["members"], facts["costs"], strict=True)
-            for name, places, costs in saved:
-                member = _member(*(registry.load(folder / place) for place in places))
-                member.name = name
-                member.kind, member.fit_seconds, member.predict_seconds = costs
-                model.members.append(member)
-            by_group = {int(code): np.array(own) for code, own in facts["by_group"].items()}
-            tilts = facts["tilts"]
-            rows = np.array(list(tilts.values())) if tilts else None
-            model.blend = Blend(np.array(facts["shared"]), by_group, facts["mixed"], rows)
-            model._places = {key: i for i, key in enumerate(tilts or ())}
-            model._cold = registry.load(folder / "cold") if facts["cold"] else None
-            model._learned = tuple(facts["learned"])
-            if facts["shifts"] is not None:
-                model.adjustment = Adjustment(np.array(facts["shifts"], np.float32))
-            model.rounds, model.skipped = facts["rounds"], facts["skipped"]
-            if facts["account"] is not None:
-                model._account = Account.from_dict(facts["account"])
-            model.validation = Validation((), facts["ahead"], model.horizon, model.metric)
-        except (KeyError, TypeError, ValueError) as error:
+    def restore(cls, run: Saved) -> Auto:
+        """The model of a saved run; see `demandcast.load`."""
+        model = cls(**run.facts["hyperparameters"])
+        facts = build(_Facts, run.facts["blend"], "blend")
+        count = len(facts.names)
+        every: list[Sequence[Any]] = [
+            facts.members,
+            facts.costs,
+            facts.shared,
+            *facts.by_group.values(),
+            *(facts.tilts or {}).values(),
+        ]
+        if not count or any(len(own) != count for own in every) or not all(facts.members):
             raise CheckpointError(
-                f"the run in {folder} is damaged ({error}); save it again"
-            ) from error
+                f"{run.folder} is damaged: names, members, costs and weights of its blend are not of one "
+                "number; save it again"
+            )
+        for name, places, costs in zip(facts.names, facts.members, facts.costs, strict=True):
+            member = _member(*(_restored(run.inner(place)) for place in places))
+            member.name = name
+            member.kind, member.fit_seconds, member.predict_seconds = costs
+            model.members.append(member)
+        by_group = {int(code): np.array(own) for code, own in facts.by_group.items()}
+        rows = np.array(list(facts.tilts.values())) if facts.tilts else None
+        model.blend = Blend(np.array(facts.shared), by_group, facts.mixed, rows)
+        model._places = {key: i for i, key in enumerate(facts.tilts or ())}
+        model._cold = _restored(run.inner(COLD)) if facts.cold else None
+        model._learned = facts.learned
+        if facts.shifts is not None:
+            shifts = np.array(facts.shifts, np.float32)
+            if shifts.shape[1:] != (STRETCHES, len(LEVELS)) or len(shifts) < len(CLASSES):
+                raise CheckpointError(
+                    f"{run.folder} is damaged: its shifts are {shifts.shape}; save it again"
+                )
+            model.adjustment = Adjustment(shifts)
+        model.rounds, model.skipped = facts.rounds, facts.skipped
+        if facts.account is not None:
+            model._account = Account.from_dict(facts.account)
+        model.validation = Validation((), facts.ahead, model.horizon, model.metric)
         return model
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is saved of an `Auto` beside its members."""
+
+    names: list[str]
+    members: list[list[str]]  # folders of each
+    shared: list[float]
+    by_group: dict[str, list[float]]
+    mixed: bool
+    shifts: list[list[list[float]]] | None
+    rounds: bool
+    skipped: dict[str, str]
+    tilts: dict[str, list[float]] | None
+    cold: bool
+    costs: list[tuple[str, float, float]]
+    learned: tuple[int, int]
+    account: dict[str, list[dict[str, Any]]] | None
+    ahead: int
+
+
+def _restored(run: Saved) -> Forecaster:
+    """A member; a blend is none, so that a run cannot hold itself."""
+    if run.facts["model"] == Auto.name:
+        raise CheckpointError(f"{run.folder} is a blend, which cannot be a member of another")
+    return registry.restore(run)
 
 
 def auto(

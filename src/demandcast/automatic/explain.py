@@ -18,6 +18,7 @@ from demandcast.automatic.blend import DECILES, Blend, Evidence
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE
 from demandcast.automatic.validation import LEVELS, Validation
+from demandcast.errors import CheckpointError
 from demandcast.evaluate.metrics import wql
 from demandcast.panel.classes import CLASSES
 from demandcast.panel.panel import Panel
@@ -64,7 +65,15 @@ class Account:
 
     @classmethod
     def from_dict(cls, rows: dict[str, Any]) -> Account:
-        return cls(**{k: pl.DataFrame(v, infer_schema_length=None) for k, v in rows.items()})
+        """What `to_dict` wrote.
+
+        Raises:
+            CheckpointError: The rows are not those of tables.
+        """
+        try:
+            return cls(**{k: pl.DataFrame(v, infer_schema_length=None) for k, v in rows.items()})
+        except pl.exceptions.PolarsError as error:
+            raise CheckpointError(f"the account of the search is damaged: {error}") from error
 
 
 def _wql(evidence: Evidence, quantiles: Floats, rows: NDArray[np.bool_] | slice) -> float:

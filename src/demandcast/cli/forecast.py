@@ -95,11 +95,9 @@ def forecast(
     if isinstance(made, Auto):
         show.search(made, panel)
     if save:
-        made.save(save)
         asked = {**table.options, "freq": panel.schema.freq}
         config = {"model": model, "hyperparameters": made.hyperparameters(), "quantiles": levels}
-        show.write_config(save, {**config, "table": {"source": table.source, "options": asked}})
-        show.say(f"saved {save}")
+        show.save(made, save, {**config, "table": {"source": table.source, "options": asked}})
     if report:
         from demandcast.report.page import write_report
 

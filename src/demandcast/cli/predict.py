@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from demandcast.cli import options, show
+
+if TYPE_CHECKING:
+    from demandcast.forecaster import Forecaster
 
 EXAMPLES = "Example: demandcast predict runs/a sales.csv --out forecast.csv"
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The folder that forecast --save wrote.")]
@@ -48,7 +50,7 @@ def predict(
     fitted = demandcast.load(run)
     if update and not isinstance(fitted, Auto):
         raise ConfigError(f"--update is of auto, and {run} holds {fitted.name}; leave it out")
-    chosen = {**table.options, **_as_in(run, table)}
+    chosen = {**table.options, **_as_in(fitted, table)}
     panel = read_panel(table.source, **chosen)
     show.panel(panel, chosen)
     if update and isinstance(fitted, Auto):
@@ -67,14 +69,14 @@ def predict(
     show.forecast(predicted, out, json=json)
 
 
-def _as_in(run: str, table: options.Table) -> dict[str, Any]:
-    """The roles and rules of the run, for options that were left alone; none for older folders."""
+def _as_in(fitted: Forecaster, table: options.Table) -> dict[str, Any]:
+    """The roles and rules of the run, for options that were left alone; none where Python saved it."""
     try:
-        before = jsonlib.loads((Path(run) / "config.json").read_text())["table"]["options"]
-    except (OSError, ValueError, KeyError, TypeError):
+        before = (fitted.origin or {})["table"]["options"]
+        return {
+            name: value
+            for name, value in before.items()
+            if name in options.KEPT and table.options[name] == options.LEFT_ALONE[name]
+        }
+    except (KeyError, TypeError, AttributeError):
         return {}
-    return {
-        name: value
-        for name, value in before.items()
-        if name in options.KEPT and table.options[name] == options.LEFT_ALONE[name]
-    }

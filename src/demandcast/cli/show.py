@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import json
+import json as jsonlib
 import math
 import os
 import platform
@@ -17,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from demandcast.cli import options, terminal
 from demandcast.errors import ConfigError, FileError
+from demandcast.files import replacing, write_file
 
 if TYPE_CHECKING:
     import polars as pl
 
     from demandcast.automatic.auto import Auto
     from demandcast.forecast.forecast import Forecast
+    from demandcast.forecaster import Forecaster
     from demandcast.frames.check import Report
     from demandcast.panel.panel import Panel
 
@@ -261,16 +262,23 @@ def as_options(text: object) -> str:
     return said.replace("levels=[0.1, 0.5, 0.9]", "--quantiles 0.1,0.5,0.9")
 
 
-def write(frame: pl.DataFrame, path: str | Path) -> None:
+def write(frame: pl.DataFrame, path: str | Path, *, what: str = "the forecast") -> None:
     """Write a frame by the ending of its name; a reader never sees half a file."""
-    if check_ending(path) == ".parquet":
-        content = io.BytesIO()
-        frame.write_parquet(content)
-        _replace(Path(path), content.getvalue())
-    else:
-        separator = "," if check_ending(path) == ".csv" else "\t"
-        _replace(Path(path), frame.write_csv(separator=separator).encode())
+    ending = check_ending(path)
+    with replacing(path, what=what) as file:
+        if ending == ".parquet":
+            frame.write_parquet(file)
+        else:
+            frame.write_csv(file, separator="," if ending == ".csv" else "\t")
     say(f"wrote {path}")
+
+
+def save(model: Forecaster, folder: str, config: dict[str, Any]) -> None:
+    """Save a model with how it was called, which `config.json` shows to people."""
+    model.origin = jsonlib.loads(jsonlib.dumps(config, default=str))
+    model.save(folder)
+    write_config(folder, config)
+    say(f"saved {folder}")
 
 
 def write_config(folder: str | Path, content: dict[str, Any]) -> None:
@@ -279,22 +287,8 @@ def write_config(folder: str | Path, content: dict[str, Any]) -> None:
     for package in ("demandcast", "torch", "numpy", "polars"):
         with contextlib.suppress(PackageNotFoundError):  # run from a source folder
             versions[package] = version(package)
-    text = json.dumps({**content, "versions": versions}, indent=2, default=str)
-    _replace(Path(folder) / "config.json", (text + "\n").encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put a whole file in its place; the place keeps what it had if anything fails."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.write_bytes(content)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
+    text = jsonlib.dumps({**content, "versions": versions}, indent=2, default=str)
+    write_file(Path(folder) / "config.json", text + "\n", what="the configuration")
 
 
 def check_place(

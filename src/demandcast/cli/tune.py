@@ -64,11 +64,11 @@ def tune(
     if found.best:
         show.say("forecast with it: " + " ".join(f"--set {k}={v}" for k, v in found.best.items()))
     if save:
-        found.model.save(save)
         asked = {**table.options, "freq": panel.schema.freq}
         config = {"model": model, "hyperparameters": found.model.hyperparameters()}
-        show.write_config(save, {**config, "table": {"source": table.source, "options": asked}})
-        show.say(f"saved {save}")
+        show.save(
+            found.model, save, {**config, "table": {"source": table.source, "options": asked}}
+        )
 
 
 def _space(given: list[str] | None) -> dict[str, Any] | None:

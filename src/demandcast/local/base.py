@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 import logging
-import os
 from collections.abc import Sequence
 from numbers import Integral
-from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
@@ -133,20 +130,6 @@ class LocalForecaster(Forecaster):
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
         """Forecast a panel whose series come in an order of their keys, whatever the user's is."""
         raise NotImplementedError
-
-    def save(self, path: str | Path) -> None:
-        """Write `model.json` into the folder `path`, made where it is not there."""
-        write_settings(path, self.name, self.hyperparameters())
-
-
-def write_settings(path: str | Path, name: str, hyper: dict[str, Any]) -> None:
-    """Write `model.json`, whole or not at all."""
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"format": 1, "model": name, "hyperparameters": hyper}
-    beside = folder / f".model.json.{os.getpid()}"
-    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(beside, folder / "model.json")
 
 
 def warn_of_empty(name: str, panel: Panel) -> None:

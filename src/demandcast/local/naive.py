@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster, check_horizon, check_levels
-from demandcast.local.base import check_panel, warn_of_empty, whole, write_settings
+from demandcast.local.base import check_panel, warn_of_empty, whole
 from demandcast.local.laws import Law, drift, spread, walk, window_average
 from demandcast.panel.panel import Panel
 
@@ -127,10 +126,6 @@ class _Naive(Forecaster):
                 stop = max(1, int(np.searchsorted(cells, CELLS)))
                 yield index[:stop], int(period)
                 index = index[stop:]
-
-    def save(self, path: str | Path) -> None:
-        """Write `model.json` into the folder `path`, made where it is not there."""
-        write_settings(path, self.name, self.hyperparameters())
 
 
 class LastValue(_Naive):

@@ -5,7 +5,6 @@ A model's own file holds its config and its network; what is the same for all of
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from demandcast import likelihoods
 from demandcast.draws.tensors import TensorDraws
-from demandcast.errors import CheckpointError, ConfigError, NotFittedError
+from demandcast.errors import ConfigError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Events, Forecast
 from demandcast.forecaster import (
     Forecaster,
@@ -34,8 +33,9 @@ from demandcast.frames.future import extend
 from demandcast.layers.draws import draws_of, supplied_where_needed
 from demandcast.likelihoods.base import Likelihood
 from demandcast.panel.panel import Panel
+from demandcast.saved import Saved, Saving
 from demandcast.train.allocator import keep_heap
-from demandcast.train.checkpoint import read_tensors, write_atomically, write_tensors
+from demandcast.train.checkpoint import pack, read_tensors, restore_network
 from demandcast.train.company import company, shared_forecast
 from demandcast.train.device import usable
 from demandcast.train.fit import examined, manned, settled
@@ -45,6 +45,7 @@ from demandcast.train.roads import Choice, Resident, Road, Streaming, as_it_is, 
 from demandcast.train.throughput.doctor import Doctor
 from demandcast.train.throughput.report import Diagnosis
 from demandcast.train.throughput.tune import AUTO, usual
+from demandcast.typed import build
 from demandcast.windows.features import Features
 from demandcast.windows.loader import WindowDataset
 from demandcast.windows.multivariate import StampSampler
@@ -52,7 +53,7 @@ from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.window import FEW, SCALINGS, Sizes, Window, WindowSource
 
 log = logging.getLogger("demandcast")
-FORMAT = 1
+WEIGHTS = "weights.safetensors"
 KEPT_PATHS = 50_000_000  # sample values a forecast keeps unless it is asked for more: 200 MB
 ROWS = 1 << 15  # series x paths in one batch of prediction
 
@@ -553,43 +554,37 @@ class NeuralForecaster(Forecaster):
         source.require_future()
         return source
 
-    def save(self, path: str | Path) -> None:
+    def _write(self, run: Saving) -> dict[str, Any]:
         if self.network is None or self.features is None or self.settled is None:
             raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) before save")
-        facts = {
-            "format": FORMAT,
-            "model": self.name,
-            "hyperparameters": asdict(self.config),
+        run.add(WEIGHTS, pack(self.network.state_dict(), {}))
+        return {
             "settled": asdict(self.settled),
-            "features": self.features.to_dict(),
+            "features": asdict(self.features),
             "sizes": asdict(self.network.sizes),
             "training": asdict(self.log) if self.log is not None else None,
         }
-        folder = Path(path)
-        write_tensors(folder / "weights.safetensors", self.network.state_dict(), {"format": FORMAT})
-        write_atomically(folder / "model.json", json.dumps(facts, indent=1).encode())
 
     @classmethod
-    def restore(cls, folder: Path, facts: dict[str, Any]) -> NeuralForecaster:
-        """The model of a run folder; see `demandcast.load`."""
-        model = cls(**_tuples(facts["hyperparameters"]))
-        settled = cls.Config(**_tuples(facts["settled"]))
-        model.settled = replace(settled, device=usable(model.config.device))
-        model.features = Features.from_dict(facts["features"])
-        sizes = Sizes(**(facts["sizes"] | {"categories": tuple(facts["sizes"]["categories"])}))
-        with draws_of(torch.Generator(), everything=True):  # the weights are read below
+    def restore(cls, run: Saved) -> NeuralForecaster:
+        """The model of a saved run; see `demandcast.load`."""
+        facts = run.facts
+        config = build(cls.Config, facts["hyperparameters"], "hyperparameters")
+        model = cls(**asdict(config))
+        settled = build(cls.Config, facts["settled"], "settled")
+        model.settled = replace(settled, device=usable(config.device))
+        model.features = features = build(Features, facts["features"], "features")
+        sizes = build(Sizes, facts["sizes"], "sizes")
+
+        def network() -> Network:
             likelihood = model.make_likelihood(model.settled, None)
-            network = cls.Net(model.settled, sizes, likelihood, model.features.freq)
-        tensors, _ = read_tensors(folder / "weights.safetensors")
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"the weights in {folder} do not fit its model.json: {error}"
-            ) from error
-        model.network = network.to(model.settled.device).eval()
-        if facts.get("training"):
-            model.log = TrainingLog(**facts["training"])
+            return cls.Net(model.settled, sizes, likelihood, features.freq)
+
+        path = run.file(WEIGHTS)
+        restored = restore_network(network, read_tensors(path)[0], path)
+        model.network = restored.to(model.settled.device).eval()
+        if facts["training"] is not None:
+            model.log = build(TrainingLog, facts["training"], "training")
         return model
 
 
@@ -602,10 +597,6 @@ def warn_once(message: str) -> None:
 def longest_season(panel: Panel) -> int:
     """Steps in the longest season that contexts are made for: a week of hours at most, 1 for none."""
     return max((p for p in panel.freq.periods if p <= 168), default=1)
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 def _batches(total: int, batch: int) -> list[slice]:

@@ -201,7 +201,8 @@ class DeepFactorsNetwork(Network):
         heavy = likelihood.name == "student_t"
         self.tail = nn.Parameter(torch.tensor(2.0)) if heavy else None
         start = torch.tensor(0.3 if self.effect is None else 0.1)
-        nn.init.constant_(self.noise.bias, float(inverse_softplus(start)))
+        with torch.no_grad():
+            self.noise.bias.fill_(inverse_softplus(start))
 
     def global_factors(self, stamps: Tensor) -> Tensor:
         """g at stamps (batch, steps), each computed once: (batch, steps, factors)."""

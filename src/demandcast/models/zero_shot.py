@@ -6,10 +6,8 @@ this is what a user holds: nothing is fitted, any panel is forecast, and `fine_t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,10 +26,13 @@ from demandcast.pretrained.network import LEVELS
 from demandcast.pretrained.paths import paths
 from demandcast.pretrained.tune import tune
 from demandcast.pretrained.weights import read_network, shipped
+from demandcast.saved import Saved, Saving
 from demandcast.train.budget import Budget
-from demandcast.train.checkpoint import write_atomically, write_tensors
+from demandcast.train.checkpoint import pack
 from demandcast.train.loop import TrainingLog
+from demandcast.typed import build, typed
 
+TUNED = "weights.safetensors"
 CELLS = 1 << 17  # steps of context in one batch of prediction
 ASKED = 64  # steps ahead at once
 SHARES = between(np.eye(len(LEVELS)), LEVELS, [(i + 0.5) / 400 for i in range(400)]).mean(-1)
@@ -189,30 +190,22 @@ class ZeroShot(Forecaster):
         mean = (grid @ SHARES).astype(np.float32)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
 
-    def save(self, path: str | Path) -> None:
-        """Write `model.json` and, where it was fine-tuned, `weights.safetensors`."""
-        facts = {
-            "format": 1,
-            "model": self.name,
-            "hyperparameters": self.hyperparameters(),
-            "training": None if self.tuned is None else asdict(self.tuned),
-            "improved": self.improved,
-        }
+    def _write(self, run: Saving) -> dict[str, Any]:
         if self.tuned is not None:
-            tensors = self.pretrained.state_dict()
-            facts["shape"] = asdict(self.pretrained.shape)
-            write_tensors(Path(path) / "weights.safetensors", tensors, {"shape": facts["shape"]})
-        write_atomically(Path(path) / "model.json", json.dumps(facts, indent=1).encode())
+            shape = {"shape": asdict(self.pretrained.shape)}
+            run.add(TUNED, pack(self.pretrained.state_dict(), shape))
+        training = None if self.tuned is None else asdict(self.tuned)
+        return {"training": training, "improved": self.improved}
 
     @classmethod
-    def restore(cls, folder: Path, facts: dict[str, Any]) -> ZeroShot:
-        """The model of a run folder; see `demandcast.load`."""
+    def restore(cls, run: Saved) -> ZeroShot:
+        """The model of a saved run; see `demandcast.load`."""
+        facts = run.facts
         model = cls(**facts["hyperparameters"])
         if facts["training"] is not None:
-            model.pretrained = read_network(folder / "weights.safetensors")
-            pairs = {k: [tuple(v) for v in facts["training"][k]] for k in ("losses", "validation")}
-            model.tuned = TrainingLog(**(facts["training"] | pairs))
-            model.improved = facts["improved"]
+            model.pretrained = read_network(run.file(TUNED))
+            model.tuned = build(TrainingLog, facts["training"], "training")
+            model.improved = typed(facts["improved"], bool, "improved")
         return model
 
 

@@ -23,30 +23,13 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
 from demandcast.panel.classes import profile
+from demandcast.panel.note import Note as Note
 from demandcast.panel.store import read_store, write_store
 from demandcast.schema import Frequency, Schema
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 PART = 1 << 22  # rows of a file that are read into memory at once: 16 MB of the target
-
-
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """One thing that was found in the table, and what was done about it."""
-
-    kind: str  # "duplicates", "gaps", "unsorted", "negative", "guess" ...
-    count: int  # rows, or columns for a guess
-    series: int  # series concerned
-    example: str  # where: series and timestamp
-    action: str  # what was done, or which option changes it
-    severity: str = "info"  # or "warning"
-
-    def __str__(self) -> str:
-        if not self.series:  # about columns, not about values
-            return f"{self.kind}: {self.action}"
-        where = f" (e.g. {self.example})" if self.example else ""
-        return f"{self.kind}: {self.count:,} in {self.series:,} series{where}; {self.action}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,14 +162,17 @@ class Panel:
         write_store(self, path, overwrite=overwrite)
 
     @classmethod
-    def from_store(cls, path: str | Path) -> Panel:
+    def from_store(cls, path: str | Path, *, check: bool = True) -> Panel:
         """The panel of a folder that `to_store` wrote, its values left where they are.
+
+        Args:
+            path: The folder.
+            check: Read all values once and compare their digests, so that a damaged disk is noticed.
 
         Raises:
             FileError: The folder is damaged, half-written or of another version.
         """
-        facts = read_store(path)
-        return cls(**facts | {"notes": tuple(Note(**note) for note in facts["notes"])})
+        return cls(**read_store(path, check=check))
 
     def _of_each(self, of: Callable[[Panel], NDArray[Any]]) -> NDArray[Any]:
         """One entry a series, of a function that looks at whole arrays; part by part."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from importlib.resources import as_file, files
 from pathlib import Path
 
-import torch
-
-from demandcast.errors import CheckpointError
-from demandcast.layers.draws import draws_of
+from demandcast.errors import CheckpointError, ConfigError
 from demandcast.pretrained.network import Shape, ZeroShotNetwork
-from demandcast.train.checkpoint import read_tensors
+from demandcast.train.checkpoint import read_tensors, restore_network
+from demandcast.typed import build
 
 WEIGHTS = "zero_shot.safetensors"
 
@@ -29,9 +27,7 @@ def read_network(path: Path) -> ZeroShotNetwork:
     """
     tensors, facts = read_tensors(path)
     try:
-        with draws_of(torch.Generator(), everything=True):  # weights that are not kept
-            network = ZeroShotNetwork(Shape(**facts["shape"]))
-        network.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except (KeyError, TypeError, RuntimeError) as error:
+        shape = build(Shape, facts.get("shape"), "shape")
+    except ConfigError as error:
         raise CheckpointError(f"the weights in {path} are not of this network: {error}") from error
-    return network.eval()
+    return restore_network(lambda: ZeroShotNetwork(shape), tensors, path).eval()

@@ -6,7 +6,6 @@ Python puts in the words, the tables and the numbers; page.js draws them; page.c
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -18,8 +17,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import ConfigError, DataError, FileError
+from demandcast.errors import ConfigError, DataError
 from demandcast.evaluate.metrics import level_coverage, mase, wql
+from demandcast.files import write_file
 from demandcast.forecast.forecast import Forecast
 from demandcast.panel.panel import Note, Panel
 from demandcast.report.picture import Picture, picture
@@ -114,7 +114,8 @@ def write_report(
         body="\n".join(sections),
         data=_json(data),
     )
-    return _write(Path(path), page)
+    write_file(path, page, what="the report")
+    return Path(path)
 
 
 # -- the numbers that page.js draws -----------------------------------------------------------------
@@ -439,20 +440,3 @@ def _section(title: str, lead: str, inner: str) -> str:
 
 def _asset(name: str) -> str:
     return files("demandcast.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _write(path: Path, text: str) -> Path:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(text.encode("utf-8", "replace"))
-        os.replace(beside, path)
-    except OSError as error:
-        raise FileError(
-            f"cannot write the report to {path}: {error.strerror or error}; "
-            "name a file in a folder that can be written to"
-        ) from error
-    finally:
-        if beside.exists():
-            beside.unlink()
-    return path

@@ -1,56 +1,138 @@
-"""A training run on disk: one safetensors file, replaced in one go, so that a kill loses nothing."""
+"""Tensors on disk: one safetensors file, replaced in one go, with a digest of all that it holds."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
 
 from demandcast.errors import CheckpointError
+from demandcast.files import printable, write_file
+from demandcast.layers.draws import draws_of
+
+Net = TypeVar("Net", bound=nn.Module)
+BUFFERS = 10_000_000  # values in tables that networks compute when they are built, at most
+MODULES = 100  # modules of a network for each of its tensors, at most
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Beside the path, then over it: a reader sees the old file or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Tensors and, in the file's own header, what else there is to know."""
+def pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
+    """Tensors as a safetensors file; in its header, what else there is to know, and a digest."""
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    write_atomically(path, save(plain, metadata={"facts": json.dumps(facts)}))
+    text = json.dumps(facts)
+    return save(plain, metadata={"facts": text, "digest": _digest(plain, text)})
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], *, what: str = "the checkpoint"
+) -> None:
+    """Write tensors and facts, whole or not at all.
+
+    Raises:
+        FileError: They cannot be written there; `what` names them in its message.
+    """
+    write_file(path, pack(tensors, facts), what=what)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write_tensors` wrote.
+    """Read what `write_tensors` wrote.
 
     Raises:
-        CheckpointError: The file is missing, cut short or of another kind.
+        CheckpointError: The file is missing, cut short, changed or of another kind.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a file")
         with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = json.loads((file.metadata() or {})["facts"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        text = metadata["facts"]
+        facts = json.loads(text)
+        if not isinstance(facts, dict) or metadata["digest"] != _digest(tensors, text):
+            raise ValueError("its digest differs from that of its content")
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} is no checkpoint of this package, or is damaged ({error}); train again, or "
+            f"{printable(path)} is no checkpoint of this package, or is damaged ({error}); train again, or "
             "take the folder of another run"
         ) from error
     return tensors, facts
+
+
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    """SHA-256 of names, types, shapes and values, and of the facts beside them."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}:".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def restore_network(build: Callable[[], Net], tensors: dict[str, Tensor], path: Path) -> Net:
+    """Build a network and give it the weights that were read from a file.
+
+    It is built without memory first, and stopped where it grows beyond what the file has weights
+    for: sizes in a damaged manifest can then neither fill the memory nor take forever.
+
+    Raises:
+        CheckpointError: The weights are of another network.
+    """
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    room = sum(value.numel() for value in tensors.values())
+    try:
+        with draws_of(torch.Generator(), everything=True):  # weights that are not kept
+            with torch.device("meta"), _at_most(room, len(tensors)):
+                outline = {k: tuple(v.shape) for k, v in build().state_dict().items()}
+            for name in found.keys() | outline.keys():
+                if found.get(name) != outline.get(name):
+                    raise ValueError(
+                        f"{name} is {found.get(name)}, and should be {outline.get(name)}"
+                    )
+            network = build()
+        network.load_state_dict(tensors)
+    except (
+        AssertionError, AttributeError, LookupError, MemoryError, OverflowError, RuntimeError, TypeError,
+        ValueError, ZeroDivisionError,
+    ) as error:  # fmt: skip
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"the weights in {printable(path)} do not fit the network described beside them ({reason}); save "
+            "the run again, or take it from a copy"
+        ) from error
+    return network
+
+
+@contextmanager
+def _at_most(values: int, tensors: int) -> Iterator[None]:
+    """Stop this thread from building a network of more values or parts than it has weights for."""
+    thread = threading.get_ident()
+    left = {"parameters": values, "buffers": values + BUFFERS, "modules": MODULES * (tensors + 1)}
+
+    def count(what: str, value: Any) -> None:
+        if threading.get_ident() == thread:
+            left[what] -= value.numel() if isinstance(value, Tensor) else 1
+            if left[what] < 0:
+                raise ValueError(f"it has more {what} than the file has weights for")
+
+    removers = [
+        hooks.register_module_parameter_registration_hook(lambda *a: count("parameters", a[2])),
+        hooks.register_module_buffer_registration_hook(lambda *a: count("buffers", a[2])),
+        hooks.register_module_module_registration_hook(lambda *a: count("modules", a[2])),
+    ]
+    try:
+        yield
+    finally:
+        for remover in removers:
+            remover.remove()
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

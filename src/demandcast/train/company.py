@@ -22,6 +22,7 @@ from torch import Tensor
 
 from demandcast.errors import ConfigError
 from demandcast.panel.panel import Panel
+from demandcast.saved import read_saved
 from demandcast.train.checkpoint import read_tensors, write_tensors
 from demandcast.train.group import Group, enrol, launched, started
 
@@ -80,7 +81,7 @@ def main(what: str, name: str, *words: str) -> None:
     folder, rank = Path(name), int(words[0])
     task = json.loads((folder / TASK).read_text())
     kind = getattr(import_module(task["module"]), task["class"])
-    panel = Panel.from_store(folder / PANEL)
+    panel = Panel.from_store(folder / PANEL, check=False)
     if what == "fit":
         enrol(rank, int(words[1]), int(words[2]), task["device"])
         hyper = {k: tuple(v) if isinstance(v, list) else v for k, v in task["hyper"].items()}
@@ -88,10 +89,9 @@ def main(what: str, name: str, *words: str) -> None:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(rank)
-    facts = json.loads((folder / MODEL / "model.json").read_text())
     first, stop = task["edges"][rank : rank + 2]
     batches = [slice(*rows) for rows in task["rows"][first:stop]]
-    model = kind.restore(folder / MODEL, facts)
+    model = kind.restore(read_saved(folder / MODEL))
     write_tensors(
         folder / f"{rank}.safetensors",
         model.forecast_rows(panel, batches, **task["asked"]),

@@ -17,7 +17,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,6 +30,7 @@ from demandcast.errors import (
     MissingExtraError,
     NotFittedError,
 )
+from demandcast.files import printable
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import between
 from demandcast.forecaster import (
@@ -43,11 +43,14 @@ from demandcast.forecaster import (
 )
 from demandcast.frames.future import extend, require
 from demandcast.panel.panel import Panel
-from demandcast.train.checkpoint import write_atomically
+from demandcast.saved import Saved, Saving
 from demandcast.trees.like import Likeness
 from demandcast.trees.table import NEW, Table
+from demandcast.trees.text import check_text, trees_of
+from demandcast.typed import build, typed
 from demandcast.windows.features import Features
 
+TREES_FILE = "trees.json"
 GRID = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)  # levels with trees of their own
 FEWER = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)  # for hurried fits: six tenths of the time
 FEWEST = 20  # trees of each level, whatever the time
@@ -200,7 +203,11 @@ class LightGBM(Forecaster):
                 and time.perf_counter() > began + seconds
             ):
                 break
-        return {name: booster.model_to_string() for name, booster in growing.items()}
+        return {name: trees_of(booster.model_to_string()) for name, booster in growing.items()}
+
+    def outputs(self) -> list[str]:
+        """Names of its ensembles: the levels, and the mean."""
+        return [*(f"{level:g}" for level in self.config.levels), "mean"]
 
     def as_grown(self) -> dict[str, Any]:
         """Hyper-parameters by which a fit without a clock grows as many trees as this one had time for."""
@@ -277,50 +284,70 @@ class LightGBM(Forecaster):
         mean = np.maximum(mean, floors[:, None])
         return Forecast.of(panel, levels, quantiles, mean, model=self.name)
 
-    def save(self, path: str | Path) -> None:
+    def _write(self, run: Saving) -> dict[str, Any]:
         if self.boosters is None or self.features is None or self.likeness is None:
             raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) before save")
-        folder = Path(path)
-        write_atomically(folder / "trees.json", json.dumps(self.boosters).encode())
-        facts = {
-            "format": 1,
-            "model": self.name,
-            "hyperparameters": asdict(self.config),
-            "features": self.features.to_dict(),
-            "periods": self.periods,
-            "windows": self.windows,
-            "based": self.based,
-            "unit": self.unit,
-            "likeness": {
-                "level": self.likeness.level,
-                "effects": [e.tolist() for e in self.likeness.effects],
-                "together": [[*k, v] for k, v in self.likeness.together.items()],
-            },
-            "grown": self.grown,
-            "rate": self.rate,
-        }
-        write_atomically(folder / "model.json", json.dumps(facts, indent=1).encode())
+        run.add(TREES_FILE, json.dumps(self.boosters))
+        facts = _Facts(
+            features=self.features,
+            periods=self.periods,
+            windows=self.windows,
+            based=self.based,
+            unit=self.unit,
+            level=self.likeness.level,
+            effects=[e.tolist() for e in self.likeness.effects],
+            together=[(k, v) for k, v in self.likeness.together.items()],
+            grown=self.grown,
+            rate=self.rate,
+        )
+        return {"trees": asdict(facts)}
 
     @classmethod
-    def restore(cls, folder: Path, facts: dict[str, Any]) -> LightGBM:
-        """The model of a run folder; see `demandcast.load`."""
-        hyper = facts["hyperparameters"]
-        model = cls(**hyper | {"levels": tuple(hyper.get("levels", GRID))})
-        model.features = Features.from_dict(facts["features"])
-        model.periods, model.windows = tuple(facts["periods"]), tuple(facts["windows"])
-        model.based, model.unit = facts["based"], facts["unit"]
-        told = facts["likeness"]
-        together = {tuple(codes): effect for *codes, effect in told["together"]}
-        effects = tuple(map(np.array, told["effects"]))
-        model.likeness = Likeness(told["level"], effects, together, np.ones(0))
-        model.grown, model.rate = facts.get("grown", 0), facts.get("rate", 0.0)
+    def restore(cls, run: Saved) -> LightGBM:
+        """The model of a saved run; see `demandcast.load`.
+
+        LightGBM's own reader sees its text only after every number in it was checked.
+        """
+        model = cls(
+            **asdict(build(LightGBMConfig, run.facts["hyperparameters"], "hyperparameters"))
+        )
+        facts = build(_Facts, run.facts["trees"], "trees")
+        model.features = facts.features
+        model.periods, model.windows = facts.periods, facts.windows
+        model.based, model.unit = facts.based, facts.unit
+        effects = tuple(map(np.array, facts.effects))
+        model.likeness = Likeness(facts.level, effects, dict(facts.together), np.ones(0))
+        model.grown, model.rate = facts.grown, facts.rate
+        path = run.file(TREES_FILE)
         try:
-            model.boosters = json.loads((folder / "trees.json").read_text())
-        except (OSError, ValueError) as error:
+            texts = typed(json.loads(path.read_bytes()), dict[str, str], TREES_FILE)
+            if [*texts] != model.outputs():
+                raise ValueError(f"it has trees of {', '.join(texts):.60}")
+            widths = {check_text(text) for text in texts.values()}
+            if len(widths) > 1:
+                raise ValueError("its trees read different columns")
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(
-                f"the trees in {folder} are missing or damaged ({error}); save the run again"
+                f"{printable(path)} is damaged ({error}); save the run again, or take it from a copy"
             ) from error
+        model.boosters = texts
         return model
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is saved of a `LightGBM` beside its trees."""
+
+    features: Features
+    periods: tuple[int, ...]
+    windows: tuple[int, ...]
+    based: bool
+    unit: float
+    level: float
+    effects: list[list[float]]
+    together: list[tuple[tuple[int, ...], float]]
+    grown: int
+    rate: float
 
 
 LightGBM.__signature__ = signature_of(LightGBMConfig)  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -107,26 +107,6 @@ class Features:
             table = np.array([0, *(place.get(value, 0) for value in present)], np.int64)
             columns.append(table[codes])
         return np.stack(columns, 1) if columns else np.zeros((panel.n_series, 0), np.int64)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Features:
-        def footing(name: str) -> dict[str, tuple[float, float, bool]]:
-            return {k: (float(v[0]), float(v[1]), bool(v[2])) for k, v in values[name].items()}
-
-        mean, deviation = values.get("scale", (0.0, 1.0))  # none in older runs
-        return cls(
-            freq=values["freq"],
-            lags=tuple(values["lags"]),
-            known=footing("known"),
-            past=footing("past"),
-            static_reals=footing("static_reals"),
-            vocabularies={k: tuple(v) for k, v in values["vocabularies"].items()},
-            calendar=values.get("calendar", True),
-            scale=(float(mean), float(deviation)),
-        )
 
 
 def _history(panel: Panel) -> np.ndarray[Any, np.dtype[np.int64]]:
