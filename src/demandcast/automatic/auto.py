@@ -611,12 +611,11 @@ class Auto(Forecaster):
         model._cold = _restored(run.inner(COLD)) if facts.cold else None
         model._learned = facts.learned
         if facts.shifts is not None:
-            shifts = np.array(facts.shifts, np.float32)
-            if shifts.shape[1:] != (STRETCHES, len(LEVELS)) or len(shifts) < len(CLASSES):
-                raise CheckpointError(
-                    f"{run.folder} is damaged: its shifts are {shifts.shape}; save it again"
-                )
-            model.adjustment = Adjustment(shifts)
+            shifts = np.array(facts.shifts, np.float64)
+            right = shifts.shape[1:] == (STRETCHES, len(LEVELS)) and len(shifts) >= len(CLASSES)
+            if not right or not (np.abs(shifts) < np.finfo(np.float32).max).all():
+                raise CheckpointError(f"{run.folder} is damaged: its shifts are out of range")
+            model.adjustment = Adjustment(shifts.astype(np.float32))
         model.rounds, model.skipped = facts.rounds, facts.skipped
         if facts.account is not None:
             model._account = Account.from_dict(facts.account)
