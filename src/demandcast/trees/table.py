@@ -3,7 +3,9 @@
 All columns of a row are known at its cutoff, but the calendar and the covariates known ahead. Values
 of the target are in units of the series' own scale at the cutoff, so that one tree serves items of
 any size. Sums over any stretch of history are differences of running sums: a row costs the same
-whatever it looks back at. A row may be told to reach back a few steps only, or none: that is what a
+whatever it looks back at. The sums run over the known history alone, each series centred and divided by
+a power of two near its largest value, so that neither what comes later nor another series' size is in
+their last digits. A row may be told to reach back a few steps only, or none: that is what a
 new item looks like, whose scale is then that of items like it.
 """
 
@@ -53,13 +55,28 @@ class Table:
     ) -> None:
         self.panel, self.features, self.horizon = panel, features, horizon
         self.periods, self.windows, self.unit = periods, windows, unit
-        target = panel.target.astype(np.float64)
+        lengths = panel.lengths
+        self.first = (
+            np.cumsum(lengths) - lengths
+        )  # row of each series' first step, of known ones alone
+        known = np.arange(int(lengths.sum())) + np.repeat(panel.begins - self.first, lengths)
+        self.target = target = panel.target[known].astype(np.float64)
         seen = ~np.isnan(target)
         values = np.where(seen, target, 0.0)
-        self.target = target
+        self.unit_of, self.centre = np.ones(panel.n_series), np.zeros(panel.n_series)
+        some = np.flatnonzero(lengths)
+        if len(some):
+            largest = np.maximum.reduceat(np.abs(values), self.first[some])
+            self.unit_of[some] = np.exp2(np.frexp(largest)[1])
+            count = np.maximum(np.add.reduceat(seen.astype(np.int64), self.first[some]), 1)
+            scaled = values / np.repeat(self.unit_of, lengths)
+            total = np.add.reduceat(scaled, self.first[some])
+            self.centre[some] = total / count  # in units of the series
+        scaled = values / np.repeat(self.unit_of, lengths)
+        centred = np.where(seen, scaled - np.repeat(self.centre, lengths), 0.0)
         self.sums, self.sizes, self.squares, self.counts, self.demands = (
             np.concatenate([[0.0], np.cumsum(column)])
-            for column in (values, np.abs(values), values**2, seen, values != 0)
+            for column in (centred, np.abs(scaled), centred**2, seen, values != 0)
         )
         rows = np.where(values != 0, np.arange(len(values)), -1)
         self.last_demand = np.maximum.accumulate(rows) if len(rows) else rows  # row of the newest
@@ -69,7 +86,7 @@ class Table:
         self.reals = _columns(panel.static_reals, panel.static_real_names, features.static_reals)
         if likeness is None:
             every = np.arange(panel.n_series)
-            seen = self._mean(self.counts, every, panel.lengths, 10**9, panel.lengths)[1] >= NEW
+            seen = self._average(self.counts, every, lengths, 10**9, lengths)[1] >= NEW
             self.likeness = Likeness.of(
                 self._own(every, panel.lengths, panel.lengths)[0], self.codes, seen
             )
@@ -96,11 +113,12 @@ class Table:
     def _own(self, series: Ints, cutoffs: Ints, reach: Ints) -> tuple[Doubles, Doubles]:
         """Mean |y| of a series alone, 0 where nothing was wanted, and how many values were observed."""
         period = self.periods[0]
-        found, count = self._mean(self.sizes, series, cutoffs, 10**9, reach)
-        short, _ = self._mean(
+        found, count = self._average(self.sizes, series, cutoffs, 10**9, reach)
+        short, _ = self._average(
             self.sizes, series, cutoffs, period if period >= YEAR else 4 * period, reach
         )
-        return np.where(short > 0, short, np.nan_to_num(found)), count
+        size = np.where(short > 0, short, np.nan_to_num(found))
+        return size * self.unit_of[series], count
 
     def base(self, series: Ints, cutoffs: Ints, ahead: Ints, reach: Ints | None = None) -> Doubles:
         """What trees forecast departures from: the mean of the newest values at the step's own place.
@@ -113,7 +131,7 @@ class Table:
         places = self._phases(series, cutoffs, ahead, period, reach)
         seen = ~np.isnan(places)
         mean = np.where(seen, places, 0).sum(1) / np.maximum(seen.sum(1), 1)
-        level, _ = self._mean(self.sums, series, cutoffs, max(self.windows), reach)
+        level, _ = self._mean(series, cutoffs, max(self.windows), reach)
         level = np.where(np.isnan(level), self.scale(series, cutoffs, reach), level)
         return np.where(seen.any(1), mean, level)
 
@@ -134,13 +152,11 @@ class Table:
         for lag in range(1, NEWEST + 1):
             columns.append(self._value(series, cutoffs - lag, cutoffs, reach) / scale)
         for width in self.windows:
-            mean, count = self._mean(self.sums, series, cutoffs, width, reach)
-            square, _ = self._mean(self.squares, series, cutoffs, width, reach)
-            spread = np.sqrt(np.maximum(square - mean**2, 0))
-            demands, _ = self._mean(self.demands, series, cutoffs, width, reach)
+            mean, spread = self._mean(series, cutoffs, width, reach)
+            demands, _ = self._average(self.demands, series, cutoffs, width, reach)
             columns += [mean / scale, spread / scale, demands]
             earlier = np.minimum(width, reach)
-            before, _ = self._mean(self.sums, series, cutoffs - earlier, width, reach - earlier)
+            before, _ = self._mean(series, cutoffs - earlier, width, reach - earlier)
             columns.append((mean - before) / scale)
         columns.append(self._waited(series, cutoffs, reach))
         for period in self.periods:
@@ -167,14 +183,26 @@ class Table:
     def _value(self, series: Ints, step: Ints, cutoffs: Ints, reach: Ints) -> Doubles:
         """The target at steps from the series' begin; NaN outside [cutoff - reach, cutoff)."""
         inside = (step >= cutoffs - reach) & (step < cutoffs)
-        rows = np.where(inside, self.panel.begins[series] + step, 0)
+        rows = np.where(inside, self.first[series] + step, 0)
+        if not len(self.target):
+            return np.full(len(rows), np.nan)
         return np.where(inside, self.target[rows], np.nan)
 
     def _mean(
+        self, series: Ints, cutoffs: Ints, width: int, reach: Ints
+    ) -> tuple[Doubles, Doubles]:
+        """Mean and standard deviation of the `width` steps before each cutoff, NaN where none is observed."""
+        mean, _ = self._average(self.sums, series, cutoffs, width, reach)
+        square, _ = self._average(self.squares, series, cutoffs, width, reach)
+        spread = np.sqrt(np.maximum(square - mean**2, 0))
+        unit = self.unit_of[series]
+        return (self.centre[series] + mean) * unit, spread * unit
+
+    def _average(
         self, sums: Doubles, series: Ints, cutoffs: Ints, width: int, reach: Ints
     ) -> tuple[Doubles, Doubles]:
-        """Mean of what was observed in the `width` steps before each cutoff, NaN for none; the count."""
-        begin = self.panel.begins[series]
+        """Mean of a running sum over what was observed in the `width` steps before each cutoff; the count."""
+        begin = self.first[series]
         first, stop = begin + cutoffs - np.minimum(width, reach), begin + cutoffs
         count = self.counts[stop] - self.counts[first]
         mean = (sums[stop] - sums[first]) / np.where(count > 0, count, np.nan)
@@ -190,7 +218,9 @@ class Table:
 
     def _waited(self, series: Ints, cutoffs: Ints, reach: Ints) -> Doubles:
         """Steps since the last value other than 0; NaN where there was none."""
-        begin = self.panel.begins[series]
+        begin = self.first[series]
+        if not len(self.last_demand):
+            return np.full(len(series), np.nan)
         last = self.last_demand[np.maximum(begin + cutoffs, 1) - 1]
         known = (last >= begin + cutoffs - reach) & (cutoffs > 0)
         return np.where(known, begin + cutoffs - 1 - last, np.nan)
