@@ -152,8 +152,8 @@ def test_any_history_is_forecast(family: str, make_panel: MakePanel) -> None:
     assert np.isfinite(forecast.samples).all()
     assert (forecast.quantiles[0] == 0).all()
     assert (forecast.quantiles[1] == 5).all()
-    assert (forecast.mean[[2, 5]] == 3).all()
-    assert ((forecast.mean[3] >= 1) & (forecast.mean[3] <= 4)).all()
+    assert (forecast.median[[2, 5]] == 3).all()
+    assert ((forecast.median[3] >= 1) & (forecast.median[3] <= 4)).all()
     assert (forecast.mean[4] == 0).all()
     assert (np.abs(forecast.mean[6] + 50.5) < 2).all()
     counts = forecast.quantiles[[7, 8, 9]]

@@ -56,9 +56,11 @@ def test_points_are_those_of_fpp3() -> None:
     ]
     for method, points in cases:
         forecast = method.fit(panel).predict(panel)
-        np.testing.assert_allclose(forecast.mean[0], points, rtol=1e-6)
         if not isinstance(method, WindowAverage):
             np.testing.assert_allclose(forecast.median[0], points, rtol=1e-6)
+        high = replace(panel, target=panel.target + 1000)  # where no path comes near 0
+        mean = method.fit(high).predict(high).mean[0]
+        np.testing.assert_allclose(mean - 1000, points, atol=1e-3)
 
 
 def test_intervals_grow_as_in_fpp3() -> None:
@@ -153,11 +155,11 @@ def test_skewed_errors_keep_their_skew() -> None:
 def test_gaps_take_the_last_observed_value_of_the_same_place() -> None:
     panel = make_panel([1, 2, 3, 4, 5, NAN, NAN, 8], [NAN, 2, NAN, 4, NAN, 6, NAN, 8])
     seasonal = SeasonalNaive(h=4, period=4).predict(panel)
-    np.testing.assert_array_equal(seasonal.mean, [[5, 2, 3, 8], [8, 6, 8, 8]])
+    np.testing.assert_array_equal(seasonal.median, [[5, 2, 3, 8], [8, 6, 8, 8]])
     last = make_panel([1.0, 5, NAN, NAN])
-    np.testing.assert_array_equal(LastValue(h=2).predict(last).mean, [[5, 5]])
-    np.testing.assert_array_equal(Drift(h=2).predict(last).mean, [[5 + 3 * 4, 5 + 4 * 4]])
-    np.testing.assert_array_equal(WindowAverage(h=1, window=2).predict(last).mean, [[5]])
+    np.testing.assert_array_equal(LastValue(h=2).predict(last).median, [[5, 5]])
+    np.testing.assert_array_equal(Drift(h=2).predict(last).median, [[5 + 3 * 4, 5 + 4 * 4]])
+    np.testing.assert_array_equal(WindowAverage(h=1, window=2).predict(last).median, [[5]])
 
 
 def test_short_series_fall_back(caplog: pytest.LogCaptureFixture) -> None:
@@ -168,7 +170,7 @@ def test_short_series_fall_back(caplog: pytest.LogCaptureFixture) -> None:
             assert np.isfinite(forecast.quantiles).all()
             assert np.isfinite(forecast.samples).all()  # type: ignore[arg-type]
             assert (forecast.quantiles[2] == 0).all()
-            assert (forecast.mean[0] == 5).all()
+            assert (forecast.median[0] == 5).all()
             assert (forecast.quantile(0.9)[0] > forecast.quantile(0.6)[0]).all()
     assert len(caplog.records) == len(METHODS)
     assert "1 series" in caplog.text
@@ -177,10 +179,10 @@ def test_short_series_fall_back(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_period_is_that_of_the_grid() -> None:
     daily = make_panel(np.arange(21.0), freq="D")
-    np.testing.assert_array_equal(SeasonalNaive(h=3).predict(daily).mean, [[14, 15, 16]])
+    np.testing.assert_array_equal(SeasonalNaive(h=3).predict(daily).median, [[14, 15, 16]])
     np.testing.assert_array_equal(WindowAverage(h=1).predict(daily).mean, [[17]])
     shorter = make_panel(np.arange(6.0), freq="D")
-    np.testing.assert_array_equal(SeasonalNaive(h=2).predict(shorter).mean, [[5, 5]])
+    np.testing.assert_array_equal(SeasonalNaive(h=2).predict(shorter).median, [[5, 5]])
 
 
 @pytest.mark.parametrize("kind", METHODS)
@@ -260,7 +262,7 @@ def test_any_levels_and_whole_panels_in_pieces(monkeypatch: pytest.MonkeyPatch) 
     whole = SeasonalNaive(h=20, period=7).predict(panel, levels=levels)
     monkeypatch.setattr("demandcast.local.naive.CELLS", 300)
     pieces = SeasonalNaive(h=20, period=7).predict(panel, levels=levels)
-    np.testing.assert_allclose(whole.quantiles, pieces.quantiles, rtol=1e-6)
+    np.testing.assert_allclose(whole.quantiles, pieces.quantiles, rtol=1e-6, atol=1e-9)
     assert (np.diff(whole.quantiles, axis=-1) >= 0).all()
     assert whole.levels == tuple(levels)
 

@@ -190,17 +190,17 @@ def test_paths_have_the_quantiles_and_the_seed(kind: Any, panel: Any) -> None:
     assert (upto >= np.array(LEVELS) - 0.09).all()
 
 
-def test_the_mean_is_the_methods_own_rate() -> None:
+def test_rates_are_the_methods_own() -> None:
     y = [0.0, 4, 0, 0, 2, 0, 3]
     panel = panel_of(y, y)
-    croston = Croston(h=3, alpha=0.1, beta=0.1).predict(panel)
+    croston = Croston(h=3, alpha=0.1, beta=0.1).rates(panel)
     size, gap = 4 * 0.81 + 2 * 0.09 + 3 * 0.1, 2 * 0.81 + 3 * 0.09 + 2 * 0.1
-    np.testing.assert_allclose(croston.mean, size / gap, rtol=1e-6)
-    falling = HES(h=3, alpha=0.1, beta=0.1, decay=True).predict(panel_of([*y, 0.0]))
+    np.testing.assert_allclose(croston, np.full((2, 3), size / gap), rtol=1e-6)
+    falling = HES(h=3, alpha=0.1, beta=0.1, decay=True).rates(panel_of([*y, 0.0]))
     expected = size / (gap + 0.1 * (1 + np.arange(3)) / 2)
-    np.testing.assert_allclose(falling.mean[0], expected, rtol=1e-6)
-    flat = HES(h=3, alpha=0.1, beta=0.1).predict(panel_of([*y, 0.0]))
-    np.testing.assert_allclose(flat.mean[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(falling[0], expected, rtol=1e-6)
+    flat = HES(h=3, alpha=0.1, beta=0.1).rates(panel_of([*y, 0.0]))
+    np.testing.assert_allclose(flat[0], expected[0], rtol=1e-6)
 
 
 def test_empirical_quantiles_are_the_newest_values_in_order() -> None:
@@ -231,18 +231,21 @@ def test_what_followed_like_rates_is_the_law() -> None:
     np.testing.assert_array_equal(law, [[1, 3], [10, 15]])
 
 
-def test_ageing_of_items_is_in_the_law_and_not_in_the_mean() -> None:
+def test_ageing_of_items_is_in_the_law_and_not_in_the_rates() -> None:
     """All series die after step 40: the law knows, as it saw others die."""
     rng = np.random.default_rng(5)
     alive = np.arange(60) < rng.integers(20, 60, (500, 1))
     panel = panel_of(*(rng.poisson(2, (500, 60)) * alive), behind=10)
-    forecast = Croston(h=10, alpha=0.1, beta=0.1).predict(panel, n_samples=50)
-    excess, left = (
-        values.mean() / panel.future_target(10).mean() - 1
-        for values in (forecast.mean, forecast.samples)
+    method = Croston(h=10, alpha=0.1, beta=0.1)
+    forecast = method.predict(panel, n_samples=50)
+    came = panel.future_target(10).mean()
+    excess, mean, paths = (
+        values.mean() / came - 1
+        for values in (method.rates(panel), forecast.mean, forecast.samples)
     )
     assert excess > 1.5
-    assert left < excess / 2
+    assert mean < excess / 2
+    assert mean == pytest.approx(paths, abs=0.05)
 
 
 def test_what_is_wrong_is_told() -> None:

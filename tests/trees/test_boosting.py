@@ -78,7 +78,7 @@ def test_a_promotion_known_ahead_is_learned() -> None:
         pl.concat(parts), key="item", time="date", target="units", known=["promo"]
     )
     known = panel.drop_last(14)
-    forecast = dc.trees.LightGBM(horizon=14, **SMALL).fit(known).predict(known)
+    forecast = dc.trees.LightGBM(horizon=14, learning_rate=0.2, **SMALL).fit(known).predict(known)
     came = panel.drop_last(14).future_target(14)
     rows = known.begins[:, None] + known.lengths[:, None] + np.arange(14)
     promo = panel.known[rows, 0] == 1
@@ -133,7 +133,7 @@ def test_with_little_time_fewer_trees_learn_faster(panel: dc.Panel) -> None:
     assert patient.grown == usual.grown == 40
     assert patient.boosters == usual.boosters
     few = dc.trees.LightGBM(horizon=7, levels=(0.1, 0.5, 0.9), **SMALL).fit(panel)
-    assert list(few.boosters or {}) == ["0.1", "0.5", "0.9", "mean"]
+    assert list(few.boosters or {}) == ["0.1", "0.5", "0.9"]
     assert few.predict(panel.drop_last(7), levels=[0.3, 0.95]).quantiles.shape[-1] == 2
     with pytest.raises(ConfigError, match="two or more"):
         dc.trees.LightGBM(horizon=7, levels=(0.5,))
@@ -144,7 +144,7 @@ def test_a_row_that_reaches_back_two_steps_is_that_of_a_series_begun_then(panel:
         **{
             **panel.__dict__,
             "begins": panel.begins + 58, "extents": panel.extents - 58,
-            "lengths": panel.lengths - 58, "starts": panel.starts + 58,
+            "lengths": np.maximum(panel.lengths - 58, 0), "starts": panel.starts + 58,
         }
     )  # fmt: skip
     features, likeness = Features.of(panel, ()), Likeness(1.5, (), {}, np.ones(panel.n_series))

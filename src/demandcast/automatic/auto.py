@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from demandcast import registry
-from demandcast.automatic.blend import GAIN, Blend, Evidence, choose, masses
+from demandcast.automatic.blend import GAIN, Blend, Evidence, choose
 from demandcast.automatic.calibrate import STRETCHES, Adjustment, calibration, stretches
 from demandcast.automatic.cold import like_items, new_items, opened
 from demandcast.automatic.explain import Account, importance
@@ -32,7 +32,7 @@ from demandcast.automatic.validation import LEVELS, METRICS, VALUES, Validation,
 from demandcast.draws.arrays import Draws
 from demandcast.errors import CheckpointError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
-from demandcast.forecast.levels import between, shuffled
+from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, between, shuffled
 from demandcast.forecaster import (
     Forecaster,
     as_python,
@@ -58,6 +58,7 @@ SETTINGS: dict[str, Any] = {
 
 
 ENOUGH, PER_SECOND = 10.0, 300.0  # seconds that any table is given, and values for each one more
+ROWS = 50_000  # series and steps described at once
 USUAL = 300.0  # seconds of a budget from which small tables get more too
 
 
@@ -331,7 +332,7 @@ class Auto(Forecaster):
         items with none by the values of like items. `new_items` lists them. Rows of theirs with an empty target
         that lie behind the other series' last step are steps to forecast.
 
-        Paths take the order of the paths of the heaviest member that draws them, and the quantiles of
+        The mean is that of the distribution which the quantiles describe. Paths take the order of the paths of the heaviest member that draws them, and the quantiles of
         the blend (see `demandcast.forecast.levels.shuffled`).
         """
         self._fitted()
@@ -344,15 +345,20 @@ class Auto(Forecaster):
         new = new_items(panel, trained=self._trained() is not None)
         rest = panel.select(~new) if new.any() else panel
         grid = np.zeros((panel.n_series, self.horizon, len(LEVELS)), np.float32)
-        mean = np.zeros((panel.n_series, self.horizon), np.float32)
         if rest.n_series:
-            grid[~new], mean[~new] = self._blended(rest)
+            grid[~new] = self._blended(rest)
         if new.any():
-            grid[new], mean[new] = self._new(rest, panel.select(new))
+            grid[new] = self._new(rest, panel.select(new))
         floors = panel.floors()
-        mean = np.maximum(mean, floors[:, None]).astype(np.float32)
         counts = panel.whole_numbers() if self.rounds else np.zeros(panel.n_series, np.bool_)
-        quantiles = _bounded(between(grid, LEVELS, levels).astype(np.float32), floors, counts)
+        quantiles = np.zeros((*grid.shape[:2], len(levels)), np.float32)
+        mean = np.zeros(grid.shape[:2], np.float32)
+        for start in range(0, panel.n_series, max(1, ROWS // self.horizon)):
+            some = slice(start, start + max(1, ROWS // self.horizon))
+            found = between(grid[some], LEVELS, (*levels, *MEAN_LEVELS)).astype(np.float32)
+            found = _bounded(found, floors[some], counts[some])
+            quantiles[some] = found[..., : len(levels)]
+            mean[some] = found[..., len(levels) :] @ MEAN_WEIGHTS
         samples = None
         if n_samples is not None:
             draws = Draws.of(panel.keys, self.seed)
@@ -366,33 +372,25 @@ class Auto(Forecaster):
             samples = _bounded(shuffled(template, grid, LEVELS, draws.at("ties")), floors, counts)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
 
-    def _blended(self, panel: Panel) -> tuple[Floats, Floats]:
-        """Quantiles (N, H, Q) and means (N, H) of series that have a history."""
+    def _blended(self, panel: Panel) -> Floats:
+        """Quantiles (N, H, Q) of series that have a history."""
         blend = self._fitted()
         group = codes(panel)
         weights = blend.weights(group, self._rows(panel))
         shape = (panel.n_series, self.horizon)
-        parts, means = [], []
-        for member in self.members:
-            found, mean = member.forecast(panel, LEVELS)
-            parts.append(found.reshape(-1, len(LEVELS)))
-            means.append(mean)
+        parts = [m.forecast(panel, LEVELS)[0].reshape(-1, len(LEVELS)) for m in self.members]
         each = np.repeat(weights, self.horizon, 0)
         grid = blend.combine(np.stack(parts), each, LEVELS)
-        mean = np.einsum("mnh,nm->nh", np.stack(means), weights.astype(np.float32))
         if self.adjustment is not None:
             part = np.tile(stretches(self.horizon), panel.n_series)
-            before = grid
             grid = self.adjustment.apply(grid, np.repeat(group, self.horizon), part)
-            mean = mean + ((grid - before) @ masses(LEVELS)).reshape(shape)
-        return np.sort(grid, -1).reshape(*shape, -1), mean
+        return np.sort(grid, -1).reshape(*shape, -1)
 
-    def _new(self, rest: Panel, new: Panel) -> tuple[Floats, Floats]:
+    def _new(self, rest: Panel, new: Panel) -> Floats:
         """The same of items that have next to none."""
         trained = self._trained()
         if trained is not None:
-            found = trained.predict(new, levels=LEVELS)
-            return found.quantiles, found.mean
+            return trained.predict(new, levels=LEVELS).quantiles
         return like_items(rest, new, self.horizon, LEVELS)
 
     def _trained(self) -> Forecaster | None:

@@ -53,10 +53,8 @@ def opened(panel: Panel) -> Panel:
     return replace(panel, lengths=np.where(none, kept, panel.lengths))
 
 
-def like_items(
-    known: Panel, new: Panel, horizon: int, levels: Sequence[float]
-) -> tuple[Floats, Floats]:
-    """Quantiles (n, H, Q) and means (n, H) of what like items had at the same place of the season.
+def like_items(known: Panel, new: Panel, horizon: int, levels: Sequence[float]) -> Floats:
+    """Quantiles (n, H, Q) of what like items had at the same place of the season.
 
     Like are those of `known` that share all static categories; where they are fewer than `ALIKE`, the last
     attribute is dropped, and so on until all are.
@@ -65,7 +63,6 @@ def like_items(
     past = known.padded_history(SEASONS * period if period > 1 else 8).astype(np.float64)
     ends = known.ends()
     quantiles = np.zeros((new.n_series, horizon, len(levels)), np.float32)
-    means = np.zeros((new.n_series, horizon), np.float32)
     columns = [
         (list(known.vocabularies).index(name), [("", *known.vocabularies[name]).index(v) if v in known.vocabularies[name] else -1 for v in ("", *words)])
         for name, words in new.vocabularies.items()
@@ -94,5 +91,4 @@ def like_items(
                     values = past[like][~np.isnan(past[like])]
                 if len(values):
                     quantiles[rows, h] = np.quantile(values, levels)
-                    means[rows, h] = values.mean()
-    return quantiles, means
+    return quantiles

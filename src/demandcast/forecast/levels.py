@@ -1,4 +1,4 @@
-"""Quantiles at other levels than those that are known, and paths with given quantiles."""
+"""Quantiles at other levels than those known, paths with given quantiles, and the mean of both."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 
 Array = NDArray[Any]
+_TAIL = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.015)
+_EDGES = np.array([*_TAIL, *np.arange(2, 99) / 100, *(1 - edge for edge in reversed(_TAIL))])
+MEAN_LEVELS = tuple(((_EDGES[1:] + _EDGES[:-1]) / 2).tolist())  # levels that a mean is summed over
+MEAN_WEIGHTS = np.diff(_EDGES)  # the probability around each of them
 
 
 def between(grid: Array, known: Sequence[float], levels: Sequence[float]) -> NDArray[np.float64]:
@@ -52,3 +56,47 @@ def shuffled(
     found = np.empty((n, paths, horizon), np.float32)
     np.put_along_axis(found, order, values, 1)
     return found
+
+
+def bounded_mean(
+    mean: Array, quantiles: Array, floor: Array, whole: Array | None = None
+) -> NDArray[np.float64]:
+    """Return the mean of a distribution once its values are kept within what the history allows.
+
+    Values raised to the floor raise the mean. Values rounded to whole numbers move it where few whole
+    numbers have a share in the distribution.
+
+    Args:
+        mean: The mean before that, (...).
+        quantiles: The quantiles at `MEAN_LEVELS` before that, (..., J).
+        floor: The least value, broadcasts with the mean; minus infinity for none.
+        whole: Whether values are rounded, broadcasts with the mean; None for never.
+    """
+    kept = np.maximum(quantiles, np.asarray(floor)[..., None])
+    if whole is not None:
+        kept = np.where(np.asarray(whole)[..., None], np.rint(kept), kept)
+    found = np.maximum(mean + (kept - quantiles) @ MEAN_WEIGHTS, floor)
+    one_value = kept[..., 0] == kept[..., -1]  # without the rounding errors of the sum
+    return np.asarray(np.where(one_value, kept[..., 0], found), np.float64)
+
+
+def mean_bounds(
+    quantiles: Array, levels: Sequence[float], *, floor: float = -np.inf, ceiling: float = np.inf
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the least and the largest mean of a distribution with these quantiles, (...) each.
+
+    Between two levels the quantile function lies between their values; below the lowest level it is
+    at least `floor`, above the highest at most `ceiling`. Without a floor the least mean is minus
+    infinity, without a ceiling the largest is infinity.
+
+    Args:
+        quantiles: Values at the levels, never decreasing, (..., Q).
+        levels: Probabilities, increasing, (Q,).
+        floor: The least value there can be.
+        ceiling: The largest value there can be.
+    """
+    masses = np.diff([0.0, *levels, 1.0])  # (Q + 1,)
+    values = np.asarray(quantiles, np.float64)
+    least = masses[0] * floor + values @ masses[1:]
+    largest = values @ masses[:-1] + masses[-1] * ceiling
+    return least, largest

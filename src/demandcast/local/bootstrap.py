@@ -1,6 +1,8 @@
 """Paths put together from what a series' own past shows: runs without demand, and sizes of demands.
 
-A series without a demand is forecast as 0.
+A series without a demand is forecast as 0. Departs from Zhou and Viswanathan: each path puts back what it
+draws with another like it (the Bayesian bootstrap), so that the paths' sums vary as much more as little is known
+of the distribution.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.local.base import flag
 from demandcast.local.histories import Array, Histories, Ints
-from demandcast.local.simulated import SimulatedForecaster, demands, drawn, waited
+from demandcast.local.simulated import SimulatedForecaster, demands, drawn, from_urn, waited
 
 
 class Willemain(SimulatedForecaster):
@@ -123,9 +125,13 @@ class ViswanathanZhou(SimulatedForecaster):
         paths = np.zeros((past.n_series, n_paths, self.horizon))
         series, path = np.indices(paths.shape[:2])
         clock = -np.repeat(age[:, None], n_paths, 1)  # (n, S), step of the last demand
-        room = np.repeat(longer[:, None], n_paths, 1)
+        gaps = np.zeros((past.n_series, n_paths, 0), np.int64)  # places of the intervals drawn
+        places = gaps  # and of the sizes
         for demand in range(self.horizon):
-            which = draws.at("interval", demand).below(room, clock.shape)
+            which = from_urn(
+                gaps, usable[:, None] if demand else longer[:, None], draws.at("interval", demand)
+            )
+            gaps = np.concatenate([gaps, which[..., None]], 2)
             clock = clock + np.maximum(drawn(intervals, which), 1)
             due = (clock <= self.horizon) & (count > 0)[:, None]
             if not due.any():
@@ -133,12 +139,12 @@ class ViswanathanZhou(SimulatedForecaster):
             if self.together:
                 size = drawn(paired, which)
             else:
-                own = draws.at("size", demand).below(count[:, None], clock.shape)
-                size = drawn(sizes, own)
+                place = from_urn(places, count[:, None], draws.at("size", demand))
+                places = np.concatenate([places, place[..., None]], 2)
+                size = drawn(sizes, place)
             if self.jitter:
                 size = jittered(size, past.counts[:, None], draws.at("jitter", demand))
             paths[series[due], path[due], clock[due] - 1] = size[due]
-            room = np.repeat(usable[:, None], n_paths, 1)
         return paths
 
 

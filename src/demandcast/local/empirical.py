@@ -10,10 +10,10 @@ from demandcast.draws.arrays import Draws
 from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import CELLS, LocalForecaster, whole
 from demandcast.local.histories import Histories, chunks
-from demandcast.local.simulated import drawn
+from demandcast.local.simulated import drawn, from_urn
 from demandcast.panel.panel import Panel
 
-FEWEST_STEPS = 4  # steps read where the grid has no season
+FEWEST_STEPS = 30  # steps read at least: of four values, all levels above 0.75 are the largest
 
 
 class Zero(LocalForecaster):
@@ -46,17 +46,19 @@ class Zero(LocalForecaster):
 class Empirical(LocalForecaster):
     """The values of the last steps, each as likely as the other, at every step ahead.
 
-    A quantile is the least of them that reaches its level, so that counts stay counts. Paths draw
-    each step on its own.
+    A quantile is the least of them that reaches its level, so that counts stay counts. Levels above
+    n / (n + 1), of n values, are not told apart: they are the largest. Paths draw from an urn, in which
+    each value drawn is put back with another like it: the Bayesian bootstrap (Rubin, 1981). Each step is
+    as likely as the values are, and sums vary as much more as the level is not known.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        window: Observed values read; None for one period of the grid, or 4 where that is shorter.
+        window: Observed values read; None for one period of the grid, or 30 where that is shorter.
         seed: Of the paths.
     """
 
     name = "empirical"
-    summary = "The quantiles of the last steps' values, one season by default"
+    summary = "The quantiles of the last steps' values, 30 or one season by default"
     settings: ClassVar[dict[str, Any]] = {"window": None}
     window: int | None
 
@@ -83,7 +85,10 @@ class Empirical(LocalForecaster):
             at = np.take_along_axis(ordered.T, np.maximum(rank - 1, 0), 1)  # (n, Q)
             quantiles[index] = at[:, None]
             if samples is not None:
-                size = (len(index), n_paths, self.horizon)
-                which = draws.select(index).below(count[:, None, None], size)
+                own = draws.select(index)
+                which = np.zeros((len(index), n_paths, 0), np.int64)
+                for step in range(self.horizon):
+                    place = from_urn(which, count[:, None], own.at(step))
+                    which = np.concatenate([which, place[..., None]], 2)
                 samples[index] = drawn(ordered.T, which)
         return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)

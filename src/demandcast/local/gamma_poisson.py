@@ -16,14 +16,16 @@ a count and goes on from them by the same update, so that spread grows with the 
 Departs from the paper: its start is nothing known, at the first demand; here A, B are chosen too. A count
 tells `evidence` of what a Poisson count would: A <- w (A + e y), B <- w (B + e); 1 is the paper. Counts that
 vary more than Poisson ones otherwise look like a rate that moves, w comes out small, and the past is
-forgotten. Each series adds the panel's mean log-likelihood of `SHARED` demands to its own, so that few
+forgotten. Such counts are negative binomial given the rate, of variance 1 / e times the mean at the series'
+own level m: of shape k = m e / (1 - e). So what a count varies by is not taken for what the level does, which
+would make the sums of paths too small in the median and too large in the tail. Each series adds the panel's mean log-likelihood of `SHARED` demands to its own, so that few
 demands choose as the panel does. A run of zeros sends A to 0; it stops at `LEAST`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, ClassVar
 
@@ -41,6 +43,7 @@ EVIDENCE = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
 STRENGTHS, MEANS = (0.1, 0.4, 1.0, 3.0), (0.5, 1.0, 2.0)  # B0, and A0 / B0 over the series' mean
 SHARED = 10.0  # demands' worth of the panel's evidence
 LEAST = 1e-4  # of A
+NO_NOISE = 1e-9  # of 1 - e, for counts that are Poisson
 
 
 class GammaPoisson(SimulatedForecaster):
@@ -87,7 +90,7 @@ class GammaPoisson(SimulatedForecaster):
         rate = Rate(*(np.repeat(part[:, None], n_paths, 1) for part in vars(found).values()))
         paths = np.zeros((past.n_series, n_paths, self.horizon))
         for step in range(self.horizon):
-            paths[..., step] = draws.at(step).negative_binomial(rate.a / rate.b, 1 / rate.a)
+            paths[..., step] = draws.at(step).negative_binomial(rate.a / rate.b, 1 / rate.size)
             rate = rate.behind(paths[..., step])
         sold = np.asarray(past.values.sum(0) > 0)[:, None, None]
         return np.where(sold, paths, 0.0)
@@ -95,24 +98,36 @@ class GammaPoisson(SimulatedForecaster):
 
 @dataclass(frozen=True)
 class Rate:
-    """Gamma rates before a step, one for each of any shape of weights and series."""
+    """Gamma rates before a step, one for each of any shape of weights and series.
+
+    `shape` is that of a Gamma of mean 1 which multiplies the rate anew in each step; infinite for Poisson
+    counts.
+    """
 
     discount: Array
     evidence: Array
     a: Array
     b: Array
+    shape: Array = field(default_factory=lambda: np.array(np.inf))
+
+    @property
+    def size(self) -> Array:
+        """Of the negative binomial that the next count is, to its second moment."""
+        return np.asarray(1 / (1 / self.a + (1 + 1 / self.a) / self.shape))
 
     def behind(self, y: Array) -> Rate:
         """The rates before the next step, y having come."""
         a = np.maximum(self.discount * (self.a + self.evidence * y), LEAST)
-        return Rate(self.discount, self.evidence, a, self.discount * (self.b + self.evidence))
+        return replace(self, a=a, b=self.discount * (self.b + self.evidence))
 
     def log_likelihood(self, y: Array) -> Array:
         """log p(y), less the log y! that no weight changes, (..., n); y is (n,)."""
-        found = -self.a * np.log1p(1 / self.b)
+        size = self.size
+        odds = self.a / self.b / size  # of the negative binomial: its mean over its size
+        found = -size * np.log1p(odds)
         some = np.flatnonzero(y > 0)
-        a, b, came = self.a[..., some], self.b[..., some], y[some]
-        found[..., some] += log_gamma(a + came) - log_gamma(a) - came * np.log1p(b)
+        size, odds, came = size[..., some], odds[..., some], y[some]
+        found[..., some] += log_gamma(size + came) - log_gamma(size) - came * np.log1p(1 / odds)
         return found
 
     def over(self, past: Histories) -> tuple[Rate, Array]:
@@ -130,7 +145,8 @@ class Rate:
     def begun(cls, tried: Array, level: Array) -> Rate:
         """Before the first step: rows discount, evidence, B and A / B over the level, (..., 4, n)."""
         discount, evidence, b, mean = np.moveaxis(tried, -2, 0)
-        return cls(discount, evidence, np.maximum(mean * level * b, LEAST), b)
+        shape = np.maximum(level, LEAST) * evidence / np.maximum(1 - evidence, NO_NOISE)
+        return cls(discount, evidence, np.maximum(mean * level * b, LEAST), b, shape)
 
     @classmethod
     def of(cls, past: Histories, discounts: Sequence[float], evidence: Sequence[float]) -> Rate:

@@ -27,6 +27,7 @@ NEWEST_SEASONS, NEWEST = (
 )  # errors used: those of the last seasons, or more where seasons are short
 FEWEST_DF = 3  # of Student's t: below, one error would make paths without a mean
 SCORES = np.linspace(-5, 5, 101)  # normal scores of the tables; beyond them the ends hold
+MASSES = np.exp(-(SCORES**2) / 2) / np.exp(-(SCORES**2) / 2).sum()  # the normal's around each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,8 @@ def spread(law: Law, values: Array) -> Spread:
     if len(enough):
         seen = errors[enough].astype(np.float32)
         seen = np.concatenate([seen, -seen], 1) if law.symmetric else seen
-        observed[enough] = _observed(seen, student[enough])
+        shape = _observed(seen, student[enough])
+        observed[enough] = shape - (shape @ MASSES)[:, None]  # the law's mean is the point forecast
     return Spread(observed, student)
 
 

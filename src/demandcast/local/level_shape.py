@@ -342,7 +342,7 @@ class LevelShape(LocalForecaster):
                     drawn = point[:, None] + wider * (drawn - drawn.mean(1, keepdims=True))
                     drawn = bounded(drawn * unit[..., None], floor[part, None])
                     drawn = np.where(counts[part], np.rint(drawn), drawn)
-                    mean[to] = bounded(point * unit, floor[part])
+                    mean[to] = drawn.mean(1)
                     quantiles[to] = reaching(drawn, levels)
                     if samples is not None:
                         samples[to] = drawn[:, :n_paths]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.forecast import Forecast, time_column
+from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
 from demandcast.local.base import CELLS, LocalForecaster, check_panel
 from demandcast.local.histories import Array, chunks
 from demandcast.local.kalman import RATIOS, concentrated, filtered, likeliest_ratio, smoothed
@@ -31,7 +32,8 @@ from demandcast.panel.panel import Panel
 class LocalLevel(LocalForecaster):
     """A level that walks at random, seen through Gaussian noise; the forecast is flat.
 
-    Unlike the other local methods it keeps time over steps that were not observed. `mean` is the level.
+    Unlike the other local methods it keeps time over steps that were not observed. `mean` is
+    the level, and above it where values stop at 0.
     Where a history is never negative, it, quantiles and paths stop at 0; where it is whole, the last
     two are rounded. A series with one observed value tells no variance: the value is taken for the
     deviation of its noise.
@@ -104,7 +106,7 @@ class LocalLevel(LocalForecaster):
         mean = np.zeros(shape, np.float32)
         quantiles = np.zeros((*shape, len(levels)), np.float32)
         samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
-        scores = np.array([NormalDist().inv_cdf(level) for level in levels])
+        scores = np.array([NormalDist().inv_cdf(level) for level in (*levels, *MEAN_LEVELS)])
         ahead = np.arange(1, self.horizon + 1)
         for index in chunks(panel, CELLS // len(RATIOS)):
             values, ratio, noise = self._fitted(panel.select(index))
@@ -113,10 +115,15 @@ class LocalLevel(LocalForecaster):
             start = np.where(seen, last.variance, 0.0)
             noise = np.where(seen, noise, 0.0)
             limits = Limits.of(values)
-            mean[index] = np.maximum(last.level, limits.floor)[:, None]
             variance = (start[:, None] + ratio[:, None] * ahead + 1) * noise[:, None]  # (n, H)
-            around = np.sqrt(variance)[..., None] * scores
-            quantiles[index] = limits.keep(last.level[:, None, None] + around)
+            around = last.level[:, None, None] + np.sqrt(variance)[..., None] * scores
+            mean[index] = bounded_mean(
+                np.repeat(last.level[:, None], self.horizon, 1),
+                around[..., len(levels) :],
+                limits.floor[:, None],
+                limits.whole[:, None],
+            )
+            quantiles[index] = limits.keep(around[..., : len(levels)])
             if samples is None:
                 continue
             room = max(1, CELLS // (n_paths * self.horizon))

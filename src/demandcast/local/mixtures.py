@@ -57,9 +57,14 @@ class Laws:
         """Values at levels, (n, Q)."""
         return self.at(np.broadcast_to(np.array(levels), (len(self.points), len(levels))))
 
+    @property
+    def masses(self) -> Array:
+        """The probability of each point, (n, J)."""
+        return np.diff(self.reached, prepend=0, axis=1)
+
     def mean(self) -> Array:
         """The means, (n,)."""
-        return np.asarray((self.points * np.diff(self.reached, prepend=0, axis=1)).sum(1))
+        return np.asarray((self.points * self.masses).sum(1))
 
     def paths(self, horizon: int, n_paths: int, correlation: float, draws: Draws) -> Array:
         """Paths (n, S, H) whose steps each have the law, correlated in normal scores."""

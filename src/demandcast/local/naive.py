@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
 from demandcast.forecaster import Forecaster, check_horizon, check_levels
 from demandcast.local.base import check_panel, warn_of_empty, whole
 from demandcast.local.laws import Law, drift, spread, walk, window_average
@@ -32,8 +33,9 @@ class _Naive(Forecaster):
     seasons (100 errors where that is more), the shape that of those errors where there are 30 or
     more, and Student's t with as many degrees of freedom as errors where there are fewer. They grow
     as for a process that wanders; on demand that keeps its level they are wide at long horizons.
-    Where a series' history is never negative, its mean, quantiles and paths stop at 0. The mean is
-    the point forecast, which is the distribution's mean before that.
+    Where a series' history is never negative, its quantiles and paths stop at 0. The mean is that of
+    the paths: the point forecast, and above it where paths stop at 0. On rare demand that is well
+    above; the methods for rare demand have laws of their own.
 
     A missing value is no error and no value: the last observed one stands in for it, and the
     interval is as much wider as that value is older. A series with one observed value takes that
@@ -103,9 +105,9 @@ class _Naive(Forecaster):
             spreads = spread(law, values)
             floor = np.where(np.fmin.reduce(values, axis=1, initial=np.inf) >= 0, 0.0, -np.inf)
             floor = floor[:, None]  # (n, 1)
-            mean[index] = np.maximum(law.point, floor)
-            around = spreads.quantiles(law, levels)  # (n, H, Q)
-            quantiles[index] = np.maximum(law.point[..., None] + around, floor[..., None])
+            around = law.point[..., None] + spreads.quantiles(law, (*levels, *MEAN_LEVELS))
+            mean[index] = bounded_mean(law.point, around[..., len(levels) :], floor)
+            quantiles[index] = np.maximum(around[..., : len(levels)], floor[..., None])
             if samples is not None:
                 paths = law.point[:, None] + spreads.paths(
                     law, draws.select(index), n_paths
@@ -117,7 +119,7 @@ class _Naive(Forecaster):
     def _chunks(self, panel: Panel, n_paths: int) -> Iterator[tuple[NDArray[np.int64], int]]:
         """Series of one period and like length, few enough to fit in memory."""
         seasons = self._season(panel)
-        width = np.maximum(panel.lengths, self.horizon * max(n_paths, 1)) + 1
+        width = np.maximum(panel.lengths, self.horizon * max(n_paths, len(MEAN_LEVELS))) + 1
         for period in np.unique(seasons):
             index = np.flatnonzero(seasons == period)
             index = index[np.argsort(panel.lengths[index], kind="stable")]

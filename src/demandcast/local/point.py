@@ -1,8 +1,8 @@
 """Point methods for intermittent demand, each with a distribution around its rate.
 
-The rates are those of `smoothing` and `aggregation`, the distributions those of `followed`. `mean` is
-the method's own rate, as its paper has it. The quantiles and paths follow what came behind such rates
-over the panel, so that they make up for a bias of the method that `mean` keeps.
+The rates are those of `smoothing` and `aggregation`, the distributions those of `followed`. Mean, quantiles
+and paths are those of what followed such rates over the panel, so that they make up for a bias of the method.
+The method's own rate, which its paper forecasts, is `rates`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.forecast import Forecast
 from demandcast.local import aggregation
-from demandcast.local.base import CELLS, LocalForecaster, one_of, share
+from demandcast.local.base import CELLS, LocalForecaster, check_panel, one_of, share
 from demandcast.local.followed import PAIRS, Pairs, Pool, followed, n_pairs
 from demandcast.local.histories import Array, Histories, Ints, chunks
 from demandcast.local.smoothing import RECURSIONS, fitted, ses
@@ -38,6 +38,16 @@ class PointForecaster(LocalForecaster):
     def _rates(self, past: Histories) -> Array:
         """Before each step and behind the last, (T + 1, n); (T + H, n) where it is not flat ahead."""
         raise NotImplementedError
+
+    def rates(self, panel: Panel) -> NDArray[np.float32]:
+        """Return what the method's paper forecasts, (N, H): its rate, without a law around it."""
+        check_panel(panel)
+        found = np.zeros((panel.n_series, self.horizon), np.float32)
+        for index in chunks(panel, CELLS):
+            past = Histories.of(panel.select(index))
+            ahead = self._rates(past)[past.steps :].T  # (n, 1) where it is flat
+            found[index] = np.maximum(ahead, past.floors[:, None])
+        return found
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
         draws = Draws.of(panel.keys, self.seed)
@@ -62,7 +72,6 @@ class PointForecaster(LocalForecaster):
         for index, past, rates in parts:
             rate = rates[past.steps]
             ahead = np.broadcast_to(rates[past.steps :].T, (len(index), self.horizon))
-            mean[index] = np.maximum(ahead, past.floors[:, None])
             falls = np.where(rate[:, None] != 0, ahead / np.where(rate == 0, 1, rate)[:, None], 1.0)
             room = LAWS if samples is None else min(LAWS, max(1, CELLS // (n_paths * self.horizon)))
             for start in range(0, len(index), room):
@@ -72,6 +81,8 @@ class PointForecaster(LocalForecaster):
                 whole = part.counts[:, None, None]
                 found = law.quantiles(levels)[:, None]
                 quantiles[index[some]] = _scaled(found, falls[some, :, None], whole)
+                points = _scaled(law.points[:, None], falls[some, :, None], whole)
+                mean[index[some]] = (points * law.masses[:, None]).sum(-1)
                 if samples is not None:
                     drawn = law.paths(self.horizon, n_paths, tied, draws.select(index[some]))
                     samples[index[some]] = _scaled(drawn, falls[some, None], whole)

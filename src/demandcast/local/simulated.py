@@ -72,6 +72,26 @@ def reaching(paths: Array, levels: Sequence[float]) -> Array:
     return np.asarray(np.sort(paths, axis=1)[:, np.maximum(rank, 0)].transpose(0, 2, 1))
 
 
+def from_urn(drawn: Ints, count: Ints, draws: Draws) -> Ints:
+    """Draw again from `count` values and what was drawn from them before, each as likely, (n, S).
+
+    Draws so made, one after another, are those from weights that are themselves random, Dirichlet(1, ...,
+    1): the Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981). What a path does not know of the
+    distribution is common to all of its steps.
+
+    Args:
+        drawn: Places of the values drawn before, (n, S, D).
+        count: How many values there are, broadcasts with (n, S).
+        draws: Of the series.
+    """
+    before = drawn.shape[-1]
+    place = draws.below(count + before, drawn.shape[:2])
+    if not before:
+        return place
+    again = np.take_along_axis(drawn, np.maximum(place - count, 0)[..., None], 2)[..., 0]
+    return np.where(place < count, place, again)
+
+
 def demands(past: Histories) -> tuple[Array, Ints, Ints]:
     """Sizes and intervals of every series' demands, packed to the left, (n, D), and how many, (n,).
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.forecast import Forecast
+from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
 from demandcast.local.base import LocalForecaster, whole
 from demandcast.local.histories import Array, Ints
 from demandcast.local.laws import NEWEST, NEWEST_SEASONS, Law, spread
@@ -179,10 +180,14 @@ class SmoothForecaster(LocalForecaster):
             values = np.where(table.seen, table.filled, np.nan).T
             spreads = spread(law, values)
             floor, counts = limits(values, scale)
-            mean[index] = bounded(shift + factor * law.point, floor)
-            around = law.point[..., None] + spreads.quantiles(law, levels)  # (n, H, Q)
-            drawn = bounded(shift[..., None] + factor[..., None] * around, floor[..., None])
-            quantiles[index] = np.where(counts, np.rint(drawn), drawn)
+            around = law.point[..., None] + spreads.quantiles(law, (*levels, *MEAN_LEVELS))
+            drawn = shift[..., None] + factor[..., None] * around  # (n, H, Q + J)
+            asked, nodes = drawn[..., : len(levels)], drawn[..., len(levels) :]
+            mean[index] = bounded(
+                bounded_mean(shift + factor * law.point, nodes, floor, counts[..., 0]), floor
+            )
+            asked = bounded(asked, floor[..., None])
+            quantiles[index] = np.where(counts, np.rint(asked), asked)
             if samples is not None:
                 around = law.point[:, None] + spreads.paths(
                     law, draws.select(index), n_paths

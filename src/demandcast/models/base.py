@@ -21,6 +21,7 @@ from demandcast import likelihoods
 from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError, NotFittedError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Events, Forecast
+from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
 from demandcast.forecaster import (
     Forecaster,
     as_python,
@@ -463,7 +464,7 @@ class NeuralForecaster(Forecaster):
             shares = [self.forecast_rows(panel, batches, **asked, progress=progress)]
         found = {name: _joined([s[name] for s in shares]) for name in shares[0]}
         floors = panel.floors()
-        for name in ("quantiles", "mean", "samples"):
+        for name in ("quantiles", "samples"):  # `forecast_rows` has kept the mean above them
             if name in found:
                 values = found[name]
                 np.maximum(values, floors.reshape(-1, *[1] * (values.ndim - 1)), out=values)
@@ -501,7 +502,8 @@ class NeuralForecaster(Forecaster):
         found: dict[str, Tensor] = {}
         total, done = sum(rows.stop - rows.start for rows in batches), 0
         draws = TensorDraws.of(panel.keys, self.settled.seed, source.to)
-        wanted = torch.tensor(levels, device=source.to)
+        wanted = torch.tensor((*levels, *MEAN_LEVELS), device=source.to)
+        floors = panel.floors()[:, None]
         bar = tqdm(batches, desc=f"{self.name} forecasts", disable=not progress, leave=False)
         for rows in bar:
             series = torch.arange(rows.start, rows.stop, device=source.device)
@@ -509,7 +511,10 @@ class NeuralForecaster(Forecaster):
                 window = source.latest(series)
                 q, m, s = self.network.predict(window, wanted, paths, draws.select(rows))
                 warned = self.network.events(window)
-            made = {"quantiles": q, "mean": m}
+            q, nodes = q.split([len(levels), len(MEAN_LEVELS)], -1)
+            m, nodes = m.cpu().numpy(), nodes.cpu().numpy()
+            mean = torch.from_numpy(bounded_mean(m, nodes, floors[rows])).float()
+            made = {"quantiles": q, "mean": mean}
             made |= {"samples": s} if keep and s is not None else {}
             made |= {} if warned is None else {"chances": warned[0], "thresholds": warned[1]}
             for name, values in made.items():

@@ -4,8 +4,8 @@ Ke et al., "LightGBM: a highly efficient gradient boosting decision tree", NeurI
 loss. Global and direct: a row is a series, a cutoff and a step ahead (see `table`), so that one set of
 trees forecasts every step from what is known at the cutoff. The target is in units of the series' scale
 and, where zeros are rare, counted from the mean of the last seasons at the same place: trees cannot go on
-with a trend, but they can learn departures from what moves with it. The mean has trees of its own, with
-squared error.
+with a trend, but they can learn departures from what moves with it. The mean is that of the distribution
+which the quantiles describe.
 
 Some rows are learned from with their history hidden, but for a step or four: so items that are new are
 forecast too, by their static attributes and the scale of items like them (see `like`).
@@ -32,7 +32,7 @@ from demandcast.errors import (
 )
 from demandcast.files import printable
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
-from demandcast.forecast.levels import between
+from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, between
 from demandcast.forecaster import (
     Forecaster,
     as_python,
@@ -112,7 +112,7 @@ class LightGBM(Forecaster):
         self.based = False
         self.unit = 1.0
         self.grown, self.rate = 0, 0.0  # trees of each level, and the learning rate of the last
-        self.boosters: dict[str, str] | None = None  # level or "mean" -> LightGBM's own text
+        self.boosters: dict[str, str] | None = None  # level -> LightGBM's own text
         self.features: Features | None = None
         self.likeness: Likeness | None = None
         self.periods: tuple[int, ...] = (1,)
@@ -175,11 +175,10 @@ class LightGBM(Forecaster):
         return self
 
     def _grow(self, lightgbm: Any, data: Any, seconds: float | None) -> dict[str, str]:
-        """Trees for every level and the mean, a round of one each at a time, as LightGBM's own text."""
+        """Trees for every level, a round of one each at a time, as LightGBM's own text."""
         kinds: dict[str, dict[str, Any]] = {
             f"{level:g}": {"objective": "quantile", "alpha": level} for level in self.config.levels
         }
-        kinds["mean"] = {"objective": "regression"}
         data.construct()
         began, wanted = time.perf_counter(), self.config.trees
         growing = {
@@ -241,7 +240,8 @@ class LightGBM(Forecaster):
         """Forecast every series from its last step.
 
         Levels between those with trees of their own are interpolated; beyond the outermost, the
-        quantile function goes on as an exponential of the last piece's slope.
+        quantile function goes on as an exponential of the last piece's slope. The mean is the integral
+        of all of it.
 
         Raises:
             NotFittedError: Before `fit`.
@@ -262,7 +262,10 @@ class LightGBM(Forecaster):
         self.features.check(panel)
         require(panel, tuple(self.features.known), self.horizon)
         table = self._table(panel)
-        grown = {k: lightgbm.Booster(model_str=text) for k, text in self.boosters.items()}
+        grown = [
+            lightgbm.Booster(model_str=self.boosters[f"{level:g}"]) for level in self.config.levels
+        ]
+        floors = panel.floors()
         shape = (panel.n_series, self.horizon)
         quantiles = np.empty((*shape, len(levels)), np.float32)
         mean = np.empty(shape, np.float32)
@@ -274,14 +277,13 @@ class LightGBM(Forecaster):
             ahead = np.tile(np.arange(1, self.horizon + 1), len(some))
             rows, scale = table.rows(series, cutoffs, ahead), table.scale(series, cutoffs)
             base = table.base(series, cutoffs, ahead) if self.based else np.zeros(len(rows))
-            found = {k: base + scale * np.asarray(b.predict(rows)) for k, b in grown.items()}
+            found = [base + scale * np.asarray(booster.predict(rows)) for booster in grown]
+            grid = np.sort(np.stack(found, -1), -1)  # quantiles never cross
+            wanted = between(grid, self.config.levels, (*levels, *MEAN_LEVELS))
+            wanted = np.maximum(wanted, floors[series, None])
             part = (len(some), self.horizon)
-            mean[some] = found.pop("mean").reshape(part)
-            grid = np.sort(np.stack([*found.values()], -1), -1)  # quantiles never cross
-            quantiles[some] = between(grid, self.config.levels, levels).reshape(*part, -1)
-        floors = panel.floors()
-        quantiles = np.maximum(quantiles, floors[:, None, None])
-        mean = np.maximum(mean, floors[:, None])
+            quantiles[some] = wanted[:, : len(levels)].reshape(*part, -1)
+            mean[some] = (wanted[:, len(levels) :] @ MEAN_WEIGHTS).reshape(part)
         return Forecast.of(panel, levels, quantiles, mean, model=self.name)
 
     def _write(self, run: Saving) -> dict[str, Any]:
