@@ -149,7 +149,7 @@ def test_a_row_that_reaches_back_two_steps_is_that_of_a_series_begun_then(panel:
     )  # fmt: skip
     features, likeness = Features.of(panel, ()), Likeness(1.5, (), {}, np.ones(panel.n_series))
     told = [Table(p, features, 9, (7,), (3, 7, 28), 1.0, likeness) for p in (panel, short)]
-    some, ahead = np.array([0, 3, 3]), np.array([1, 9, 4])
+    some, ahead = np.array([1, 3, 3]), np.array([1, 9, 4])
     for seen in (0, 2):
         reach = np.full(3, seen)
         hidden = told[0].rows(some, np.full(3, 58 + seen), ahead, reach)
