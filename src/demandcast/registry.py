@@ -10,6 +10,7 @@ from typing import Any
 from demandcast.errors import CheckpointError, ConfigError, DemandcastError, MissingExtraError
 from demandcast.files import printable
 from demandcast.forecaster import Forecaster
+from demandcast.forks import check_fork
 from demandcast.saved import MODEL, Saved, read_saved
 from demandcast.typed import typed
 
@@ -107,6 +108,7 @@ def load(path: str | Path) -> Forecaster:
             version.
         MissingExtraError: The method needs a package that is not installed.
     """
+    check_fork("demandcast.load")
     for _ in range(TRIES):
         run = read_saved(path)
         try:

@@ -165,9 +165,17 @@ class Auto(Forecaster):
             log.warning(
                 "auto was interrupted; the best of %d methods is taken", len(search.members)
             )
-        bar.close()
+        finally:
+            bar.close()
         self.skipped = search.skipped
-        self._conclude(search)
+        try:
+            self._conclude(search)
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            log.warning("auto was interrupted; it ends with what it has")
+            self._conclude(search)
         if self.blend is None:
             self._fall_back(panel, interrupted)
         return self

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from demandcast.cli import options, show
+from demandcast.cli import options, show, signals
 
 if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
@@ -87,7 +87,10 @@ def forecast(
     if "known" in made.takes:
         _check_reach(panel, horizon, new=isinstance(made, Auto))
     show.say(f"fitting {made}")
-    predicted = made.fit(panel, **training).predict(panel, levels=levels)
+    fitted = made.fit(panel, **training)
+    if isinstance(made, Auto):
+        signals.finish()
+    predicted = fitted.predict(panel, levels=levels)
     for note in getattr(getattr(made, "log", None), "notes", ()) if verbose else ():
         show.say(note)
     if not options.first_process():

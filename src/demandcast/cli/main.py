@@ -18,10 +18,13 @@ from demandcast.cli import (
     models,
     predict,
     show,
+    signals,
     terminal,
     tune,
 )
 from demandcast.errors import DemandcastError
+
+INTERRUPTED = 130  # the exit code of Ctrl-C
 
 app = typer.Typer(
     name="demandcast",
@@ -67,19 +70,27 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         0 done, also where the reader of a pipe went away; 2 something the caller can mend, told
-        on stderr; 130 interrupted.
+        on stderr; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
+    words = list(argv) if argv else ["--help"]
     try:
-        words = list(argv) if argv else ["--help"]
         with terminal.log_lines():
             code = get_command(app).main(args=words, prog_name="demandcast", standalone_mode=False)
+        if code == INTERRUPTED:  # typer makes an exit of Ctrl-C
+            raise KeyboardInterrupt
         terminal.flush()
     except DemandcastError as error:
         show.say(f"error: {show.as_options(error)}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        show.say("interrupted; with --checkpoint, go on by adding --resume")
-        return 130
+        kept = any(word.startswith("--checkpoint") for word in words)
+        hint = (
+            "go on by adding --resume"
+            if kept
+            else "--checkpoint DIR keeps a training to go on with"
+        )
+        show.say(f"interrupted; {hint}")
+        return signals.exit_code()
     except OSError as error:  # a folder that cannot be written to, a full disk
         show.say(f"error: {error}")
         return 2
@@ -97,4 +108,5 @@ def main(argv: list[str] | None = None) -> int:
 def run() -> None:
     """The console script."""
     terminal.open_streams()
+    signals.handle()
     sys.exit(main(sys.argv[1:]))

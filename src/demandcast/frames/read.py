@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+from demandcast.forks import check_fork
 from demandcast.frames import covariates, quality, rhythm
 from demandcast.frames.future import extend
 from demandcast.frames.numerals import DECIMALS, JUNK_RULES, row_number
@@ -126,6 +127,7 @@ def read_panel(
         array([ 1.,  0., nan,  2.], dtype=float32)
     """
     given = dict(locals())
+    check_fork("demandcast.read_panel")
     if is_store(source):
         return _stored(source, given, future)
     _check_rules(

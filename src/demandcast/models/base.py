@@ -30,6 +30,7 @@ from demandcast.forecaster import (
     check_names,
     signature_of,
 )
+from demandcast.forks import check_fork
 from demandcast.frames.future import extend
 from demandcast.layers.draws import draws_of, supplied_where_needed
 from demandcast.likelihoods.base import Likelihood
@@ -278,6 +279,7 @@ class NeuralForecaster(Forecaster):
             diagnose: Measure where the time goes, and say how it would train faster: kept as
                 `model.diagnosis`, and shown on stderr with the progress.
         """
+        check_fork(f"{self.name}.fit")
         group = joined(self.config.devices)
         if group.size == 1 and self.config.devices > 1:
             place = None if checkpoint is None else str(Path(checkpoint).resolve())
@@ -439,6 +441,7 @@ class NeuralForecaster(Forecaster):
         n_samples: int | None = None,
         progress: bool = False,
     ) -> Forecast:
+        check_fork(f"{self.name}.predict")
         levels = check_levels(levels)
         if n_samples is not None and not self.samples_paths:
             raise ConfigError(

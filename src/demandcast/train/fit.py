@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecaster import check_names
+from demandcast.forks import check_fork
 from demandcast.layers.draws import supplied_where_needed
 from demandcast.train.device import usable
 from demandcast.train.group import ALONE, Group, joined
@@ -97,6 +98,7 @@ def fit(
         >>> log.steps, round(line.weight.item(), 1), round(line.bias.item(), 1)
         (200, 3.0, 1.0)
     """
+    check_fork("train.fit")
     check_names("train.fit", hyper, [f.name for f in fields(Training)])
     count = _length(dataset)
     if hyper.get("max_steps") is None:

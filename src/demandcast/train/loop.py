@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.layers.draws import draws_of, gpu_state, set_gpu_state
+from demandcast.train import interrupts
 from demandcast.train.allocator import keep_heap
 from demandcast.train.checkpoint import (
     optimiser_tensors,
@@ -225,6 +226,15 @@ def settings_kept(folder: Path) -> dict[str, Any] | None:
     return settings
 
 
+@dataclass
+class _StepStart:
+    """What a forward pass changes, as it was before."""
+
+    draws: Tensor
+    random: dict[str, Tensor]
+    buffers: list[Tensor]
+
+
 class _Run:
     def __init__(
         self,
@@ -259,6 +269,9 @@ class _Run:
         self.log = TrainingLog()
         self.looked: tuple[float, int] | None = None  # time and windows at the look before
         self.guard = Guard(free=False)
+        self.step_start: _StepStart | None = None  # where a step can still be undone
+        self.inside = False  # an update, or what follows it in the same step
+        self.began, self.before = time.perf_counter(), 0.0  # now; seconds before a resume
 
     def note(self, said: str, level: int = logging.INFO) -> None:
         log.log(level, said)
@@ -274,7 +287,8 @@ class _Run:
         validate: Callable[[], float] | None,
         shown: tuple[bool, str, str],
     ) -> None:
-        t, began, before = self.training, time.perf_counter(), self.log.seconds
+        t = self.training
+        self.began, self.before = time.perf_counter(), self.log.seconds
         progress, label, unit = shown
         bar = tqdm(
             total=t.max_steps, initial=self.log.steps, desc=label, unit="iteration",
@@ -284,44 +298,37 @@ class _Run:
         misses = sum(1 for step, _ in self.log.validation if step > self.log.best_step)
         mark = self.mark
         road.start(self.log.steps, t.max_steps, self.draws, mark)
-        while self.log.steps < t.max_steps and misses < t.patience:
-            if self.clock is not None:
-                self.clock.begin()
-            for group in self.optimiser.param_groups:
-                group["lr"] = t.rate(self.log.steps)
-            self._tell(self.log.steps / t.max_steps)
-            if begin is not None:
-                begin()
-            mark("rest")
-            batch = road.take()
-            loss, samples = self._gradients(batch, loss_of, weight_of)
-            road.ahead()
-            norm = nn.utils.clip_grad_norm_(self.weights, t.clip)
-            if bool(torch.isfinite(norm)):
-                self.optimiser.step()
-                self.total += loss
-            else:
-                self.log.skipped += 1
-            self.log.steps += 1
-            self.log.windows += samples
-            if t.average:
-                decay = min(t.average, (1 + self.log.steps) / (10 + self.log.steps))
-                with torch.no_grad():  # else a graph of all steps would grow behind the averages
-                    torch._foreach_lerp_(self.averaged, self.weights, 1 - decay)
-            mark("optimiser")
-            if self.log.steps % EVERY == 0:
-                self._look(bar, unit, began, before)
-                mark("logging")
-            if validate is not None and self.log.steps % t.validate_every == 0:
-                misses = self._validate(validate, misses)
-                mark("validation")
-            if self.path is not None and self.log.steps % t.checkpoint_every == 0:
-                self.log.seconds = before + time.perf_counter() - began
-                self.write(road.state())
-                mark("logging")
-        bar.close()
+        try:
+            with interrupts.at_steps():
+                while self.log.steps < t.max_steps and misses < t.patience:
+                    if self.clock is not None:
+                        self.clock.begin()
+                    self._begin_step(road)
+                    if begin is not None:
+                        begin()
+                    mark("rest")
+                    batch = road.take()
+                    loss, samples = self._gradients(batch, loss_of, weight_of)
+                    road.ahead()
+                    self._update(loss, samples)
+                    if self.log.steps % EVERY == 0:
+                        self._look(bar, unit)
+                        mark("logging")
+                    if validate is not None and self.log.steps % t.validate_every == 0:
+                        misses = self._validate(validate, misses)
+                        mark("validation")
+                    if self.path is not None and self.log.steps % t.checkpoint_every == 0:
+                        self.write(road.state())
+                        mark("logging")
+                    self.inside = False
+                    interrupts.check()
+        except (KeyboardInterrupt, SystemExit):
+            self._keep(road)
+            raise
+        finally:
+            bar.close()
         self._tell(1.0)
-        self.log.seconds = before + time.perf_counter() - began
+        self._count_seconds()
         if validate is not None and self.log.validation:
             self._put(self.best)
         else:
@@ -329,6 +336,56 @@ class _Run:
             self._put(self.averaged if t.average else self.weights)
         if self.log.skipped:
             log.warning("%d of %d steps had no finite gradient", self.log.skipped, self.log.steps)
+
+    def _begin_step(self, road: Road) -> None:
+        """Set the rate, and remember what the forward pass will change, to undo it if interrupted."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.training.rate(self.log.steps)
+        self._tell(self.log.steps / self.training.max_steps)
+        if self.path is not None:
+            buffers = [buffer.clone() for buffer in self.network.buffers()]
+            self.step_start = _StepStart(road.state(), self._random(), buffers)
+
+    def _update(self, loss: Tensor, samples: int) -> None:
+        """Step by the gradients at hand, and average."""
+        t = self.training
+        norm = nn.utils.clip_grad_norm_(self.weights, t.clip)
+        self.inside = True  # from here on weights change, and there is no way back
+        self.step_start = None
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+            self.total += loss
+        else:
+            self.log.skipped += 1
+        self.log.steps += 1
+        self.log.windows += samples
+        if t.average:
+            decay = min(t.average, (1 + self.log.steps) / (10 + self.log.steps))
+            with torch.no_grad():  # else a graph of all steps would grow behind the averages
+                torch._foreach_lerp_(self.averaged, self.weights, 1 - decay)
+        self.mark("optimiser")
+
+    def _keep(self, road: Road) -> None:
+        """Write a checkpoint of the last whole step; in the middle of an update the one before stands."""
+        if self.path is None or self.log.steps == 0 or self.group.size > 1:
+            return  # processes of a group are not all at the same step
+        draws = road.state()
+        if self.step_start is not None:
+            draws = self.step_start.draws
+            self.own.set_state(self.step_start.random["dropout"])
+            if "dropout_cuda" in self.step_start.random:
+                set_gpu_state(self.device, self.step_start.random["dropout_cuda"])
+            with torch.no_grad():
+                for buffer, value in zip(
+                    self.network.buffers(), self.step_start.buffers, strict=True
+                ):
+                    buffer.copy_(value)
+        elif self.inside:
+            return
+        self.write(draws)
+
+    def _count_seconds(self) -> None:
+        self.log.seconds = self.before + time.perf_counter() - self.began
 
     def _tell(self, done: float) -> None:
         if hasattr(self.network, "done"):
@@ -393,7 +450,7 @@ class _Run:
             logging.WARNING,
         )
 
-    def _look(self, bar: Any, unit: str, began: float, before: float) -> None:
+    def _look(self, bar: Any, unit: str) -> None:
         if self.log.skipped > 0.5 * self.log.steps:
             raise ConfigError(
                 f"{self.log.skipped} of the first {self.log.steps} training steps had no finite "
@@ -404,7 +461,7 @@ class _Run:
         self.total.zero_()
         self.log.losses.append((self.log.steps, mean))
         now = time.perf_counter()
-        self.log.seconds = before + now - began
+        self._count_seconds()
         if self.looked is not None and self.device.type == "cpu":
             since, windows = self.looked
             said = self.guard.look((self.log.windows - windows) / (now - since))
@@ -450,9 +507,13 @@ class _Run:
                 weight.copy_(value)
 
     def write(self, draws: Tensor) -> None:
-        """Keep the run; `draws` is the generator's state behind the last batch."""
+        """Write a checkpoint; `draws` is the generator's state after the last batch.
+
+        Where it cannot be written training goes on: a full disk costs the checkpoint, not the run.
+        """
         assert self.path is not None
         began = time.perf_counter()
+        self._count_seconds()
         tensors = {"draws": draws}
         for name, state in self._random().items():
             tensors |= {f"{name}.{i}": own for i, own in enumerate(self.group.gathered(state))}
@@ -464,7 +525,15 @@ class _Run:
         facts = {
             "training": asdict(self.training), "log": asdict(self.log), "best": self.best_score,
         }  # fmt: skip
-        write_tensors(self.path, tensors, facts)
+        try:
+            write_tensors(self.path, tensors, facts)
+        except OSError as error:
+            self.note(
+                f"no checkpoint of step {self.log.steps}: {self.path} could not be written "
+                f"({error.strerror or error}); training goes on, but a kill would lose it: free space "
+                "there, or stop and take another folder",
+                logging.WARNING,
+            )
         self._forgive(time.perf_counter() - began)
 
     def restore(self) -> None:

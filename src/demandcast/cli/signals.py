@@ -1,0 +1,95 @@
+"""How a command ends when it is told to: by Ctrl-C, by SIGTERM of a scheduler, by SIGHUP of a terminal.
+
+Each of them raises `KeyboardInterrupt` in the main thread, so that a training leaves its checkpoint and
+`auto` takes the best so far; the exit code tells which it was. Only the console script sets this up: a
+library leaves signals to its program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+AGAIN = 0.05  # seconds until an interrupt that could not be raised is tried again
+
+_first: int | None = None  # the signal that came first
+_ending = False  # the command is about to write what it has
+
+
+def exit_code() -> int:
+    """Return the exit code of an interrupted command: 128 and the number of the signal."""
+    return 128 + (signal.SIGINT if _first is None else _first)
+
+
+def handle() -> None:
+    """Let the signals interrupt the command; those that the caller ignores, as nohup does, stay so."""
+    for name in NAMES:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, _raise)
+        sys.unraisablehook = _raise_again
+
+
+def finish() -> None:
+    """Let the command end as it would: what it was asked for is there, and a signal brings nothing."""
+    global _ending
+    _ending = True
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _first
+    if _first is not None:
+        if number == signal.SIGINT or (number == _first and number != signal.SIGHUP):
+            os._exit(128 + number)  # pressed again: end at once
+        return  # a terminal that closes sends SIGHUP more than once
+    _first = number
+    if _ending:
+        return
+    if number == getattr(signal, "SIGHUP", None):
+        _leave_terminal()
+    _raise(number, frame)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    """Raise the interrupt, at the end of a training step and not while a module is imported.
+
+    Half a torch would stay behind, and C++ that waits for the import aborts.
+    """
+    training = sys.modules.get("demandcast.train.interrupts")  # not imported for `--help`
+    if training is not None and training.wait_for_step():
+        return
+    if hasattr(signal, "SIGALRM") and _imports(frame):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        return
+    raise KeyboardInterrupt
+
+
+def _imports(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _raise_again(unraisable: Any) -> None:
+    """Try again where the interrupt came up in a callback or a finaliser, which swallow it."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _leave_terminal() -> None:
+    """Send what is still printed nowhere: the terminal is gone, and writing to it would fail."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and stream.isatty():
+                os.dup2(nowhere.fileno(), stream.fileno())

@@ -1,0 +1,116 @@
+"""Ctrl-C, SIGTERM and SIGHUP: an exit code that tells which, a checkpoint, and no second waiting."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demandcast.cli import signals
+from demandcast.cli.main import main
+from demandcast.frames.examples import retail
+from demandcast.train.checkpoint import read_tensors
+from demandcast.train.loop import CHECKPOINT
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="not a POSIX system")
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    numbers = [getattr(signal, name) for name in (*signals.NAMES, "SIGALRM")]
+    handlers = [signal.getsignal(number) for number in numbers]
+    hook = sys.unraisablehook
+    monkeypatch.setattr(signals, "_first", None)
+    monkeypatch.setattr(signals, "_ending", False)
+    signals.handle()
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    sys.unraisablehook = hook
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_a_command_with_its_code_and_a_hint(
+    name: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press(**_: Any) -> None:
+        signal.raise_signal(getattr(signal, name))
+
+    monkeypatch.setattr("demandcast.registry.classes", press)
+    assert main(["models"]) == code
+    assert "interrupted; --checkpoint DIR keeps a training to go on with" in capsys.readouterr().err
+
+
+def test_the_second_time_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGHUP)  # a terminal that closes says so more than once
+    assert codes == []
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGINT)
+    assert codes == [143, 130]
+
+
+def test_an_interrupt_waits_for_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_module.py").write_text(
+        "import signal\nsignal.raise_signal(signal.SIGINT)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work() -> None:
+        importlib.import_module("slow_module")
+        time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert sys.modules["slow_module"].whole
+
+
+def test_an_interrupt_that_a_finaliser_swallows_comes_again() -> None:
+    class Swallows:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def work() -> None:
+        Swallows()
+        time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+
+def test_what_is_about_to_be_written_is_written() -> None:
+    signals.finish()
+    signal.raise_signal(signal.SIGTERM)  # raises nothing
+    assert signals.exit_code() == 143
+
+
+def test_sigterm_leaves_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+    retail(3, 60, seed=0).frame.write_csv(tmp_path / "sales.csv")
+    command = [
+        sys.executable, "-m", "demandcast", "forecast", "sales.csv", "--horizon", "7", "--model", "nlinear",
+        "--set", "max_steps=1000000", "--set", "checkpoint_every=20", "--checkpoint", "run",
+    ]  # fmt: skip
+    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    kept, until = tmp_path / "run" / CHECKPOINT, time.monotonic() + 100
+    while not kept.exists():
+        assert child.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 143, said
+    assert "interrupted; go on by adding --resume" in said
+    assert read_tensors(kept)[1]["log"]["steps"] >= 20
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [CHECKPOINT]
