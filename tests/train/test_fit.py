@@ -277,3 +277,60 @@ def test_an_error_in_any_precision_is_the_networks_own() -> None:
             device="cpu",
             progress=False,
         )
+
+
+class Moves(nn.Module):
+    """One weight, whose gradient the loss sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seen: list[float] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(float(self.weight.detach()))
+        return self.weight.expand(len(x), 1)
+
+
+def moved(steps: int, slope: Any, **hyper: Any) -> Moves:
+    """Train the weight down slopes; AdamW moves it by the rate where all slopes are alike."""
+    net, ones = Moves(), TensorDataset(torch.ones(8, 1), torch.ones(8, 1))
+
+    def loss(outputs: Tensor, _: Tensor) -> Tensor:
+        return outputs.mean() * slope(len(net.seen))
+
+    how = {"max_steps": steps, "batch_size": 8, "device": "cpu", "weight_decay": 0.0} | hyper
+    dc.train.fit(net, ones, loss, progress=False, **how)  # type: ignore[arg-type]
+    return net
+
+
+def test_the_rate_rises_then_falls_as_a_cosine() -> None:
+    net = moved(41, lambda _: 1.0, learning_rate=0.1, warmup=0.1, average=0.0)
+    steps = -np.diff([*net.seen, float(net.weight.detach())])
+    np.testing.assert_allclose(steps[:4], [0.025, 0.05, 0.075, 0.1], rtol=1e-3)
+    assert steps.argmax() in (3, 4)
+    assert (np.diff(steps[4:]) < 0).all()
+    np.testing.assert_allclose(steps[-1], 0.001, rtol=0.3)
+
+
+def test_a_gradient_is_clipped() -> None:
+    def slope(step: int) -> float:
+        return 1000.0 if step == 1 else 1.0
+
+    # Adam's second moment forgets a slope of 1,000 slowly: unclipped, the steps after it are tiny
+    free = moved(6, slope, learning_rate=0.1, warmup=0.0, clip=1e9, average=0.0)
+    clipped = moved(6, slope, learning_rate=0.1, warmup=0.0, clip=1.0, average=0.0)
+    alike = moved(6, lambda _: 1.0, learning_rate=0.1, warmup=0.0, clip=1e9, average=0.0)
+    np.testing.assert_allclose(clipped.seen, alike.seen, rtol=1e-5)
+    assert abs(free.seen[-1] - alike.seen[-1]) > 0.01
+
+
+def test_the_weights_kept_are_the_running_average() -> None:
+    net = moved(20, lambda _: 1.0, learning_rate=0.1, warmup=0.0, average=0.9)
+    last = moved(20, lambda _: 1.0, learning_rate=0.1, warmup=0.0, average=0.0)
+    passed, expected = [*last.seen[1:], float(last.weight.detach())], 0.0
+    for step, value in enumerate(passed, 1):
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected += (1 - decay) * (value - expected)
+    assert float(net.weight.detach()) == pytest.approx(expected, rel=1e-5)
+    assert abs(expected - passed[-1]) > 0.01
