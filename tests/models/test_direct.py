@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 import demandcast as dc
 from demandcast import likelihoods
+from demandcast.draws.tensors import TensorDraws
 from demandcast.models.nhits import Block
 from demandcast.models.tsmixer import TimeMixing
 from demandcast.panel.panel import Panel
@@ -35,7 +37,9 @@ def test_the_first_forecast_is_the_season_repeated(
     network, source, _ = kind(horizon=10, context=28).build(promotions)
     network.eval()
     window = source.latest(torch.arange(3))
-    median, _, _ = network.predict(window, torch.tensor([0.5]), 0, torch.Generator())
+    median, _, _ = network.predict(
+        window, torch.tensor([0.5]), 0, TensorDraws.of(pl.DataFrame({"key": [0]}), 0)
+    )
     season = window.past_target[:, -7:].repeat(1, 2)[:, :10]
     torch.testing.assert_close(median[..., 0], season, rtol=1e-4, atol=1e-4)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import demandcast as dc
+from demandcast.draws.tensors import TensorDraws
 from demandcast.panel.panel import Panel
 
 
@@ -47,7 +48,7 @@ def test_the_first_forecast_is_the_season_repeated(kind: type[dc.models.DLinear]
     network.eval()
     window = source.latest(torch.arange(3))
     levels = torch.tensor([0.5])
-    median, _, _ = network.predict(window, levels, 0, torch.Generator())
+    median, _, _ = network.predict(window, levels, 0, TensorDraws.of(pl.DataFrame({"key": [0]}), 0))
     season = window.past_target[:, -7:].repeat(1, 2)[:, :10]
     torch.testing.assert_close(median[..., 0], season, rtol=1e-4, atol=1e-4)
 
