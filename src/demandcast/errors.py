@@ -45,3 +45,12 @@ class CheckpointError(DemandcastError, ValueError):
 
 class WorkerError(DemandcastError, RuntimeError):
     """A process that trained along with others ended before they did."""
+
+
+class NotEnoughMemoryError(DemandcastError, MemoryError):
+    """The work asked for needs more memory than there is."""
+
+    help = (
+        "read fewer rows or columns, give Parquet, of which only the columns needed are read, or "
+        "keep the panel in a store (panel.to_store) and train with loader='streaming'"
+    )

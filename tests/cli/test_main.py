@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 from demandcast.cli.main import main
 
@@ -67,3 +69,23 @@ def test_help_loads_neither_torch_nor_polars() -> None:
         "sys.exit(any(m in sys.modules for m in ('torch', 'polars', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "python"])
+def test_an_allocation_that_fails_is_one_line(
+    library: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        if library == "numpy":
+            np.empty(1 << 58)
+        if library == "torch":
+            torch.empty(1 << 58)
+        raise MemoryError
+
+    monkeypatch.setattr("demandcast.frames.read.read_panel", read)
+    assert main(["forecast", "sales.csv", "--horizon", "7"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: the memory does not suffice")
+    assert told.count("\n") == 1
+    assert "store" in told
+    assert library == "python" or str(1 << 60) in told or "2.00 EiB" in told

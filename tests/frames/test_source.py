@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from demandcast.errors import FileError, SchemaError
-from demandcast.frames import read_panel
+from demandcast.errors import DataError, FileError, NotEnoughMemoryError, SchemaError
+from demandcast.frames import memory, read_panel, source
 from demandcast.frames.source import open_table
 
 TABLE = pl.DataFrame({"item": ["a", "b"], "units": [1.5, 2.0]})
@@ -25,10 +25,10 @@ def test_every_source_gives_the_same_table(tmp_path: Path) -> None:
     (tmp_path / "a.csv.bz2").write_bytes(bz2.compress(text.encode()))
     TABLE.write_parquet(tmp_path / "a.parquet")
     sources = [*tmp_path.iterdir(), TABLE.lazy(), TABLE.to_pandas(), TABLE.to_arrow()]
-    for source in sources:
-        table = open_table(source)
+    for given in sources:
+        table = open_table(given)
         wanted = TABLE.with_columns(pl.col("units").cast(pl.String)) if table.is_text else TABLE
-        assert table.collect().equals(wanted), source
+        assert table.collect().equals(wanted), given
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,69 @@ def test_no_file_no_table(tmp_path: Path) -> None:
 def test_decimal_commas_stand_beside_dotted_dates(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("date;units\n01.02.2020;1,5\n02.02.2020;2\n")
     assert read_panel(tmp_path / "a.csv").history(0).tolist() == [1.5, 2]
+
+
+DEGENERATE = {
+    "empty.csv": b"",
+    "newlines.csv": b"\n\n\n\n",
+    "windows.csv": b"\r\n\r\n",
+    "mark.csv": b"\xef\xbb\xbf",
+    "mark_and_line.csv": b"\xef\xbb\xbf\n",
+    "header.csv": b"item,date,units\n",
+    "comments.csv": b"# a\n# b\n",
+    "commas.csv": b",,,\n,,,\n",
+    "one_column.csv": b"units\n1\n2\n",
+    "zeros.csv": b"\x00\x00\x00",
+    "word.csv.gz": b"no gzip",
+    "cut.csv.gz": gzip.compress(b"item,date,units\n" * 100)[:40],
+    "flipped.csv.gz": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xff\xff\xff",
+    "nothing.csv.gz": gzip.compress(b""),
+    "word.csv.bz2": b"no bzip",
+}
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_a_file_with_nothing_to_read_is_an_error_with_its_name(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(DEGENERATE[name])
+    with pytest.raises(DataError, match=f"{name}|no column is plainly the time"):
+        read_panel(path)
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".bz2"])
+def test_a_line_that_no_table_has_is_refused_early(
+    packed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "LONGEST", 1 << 20)
+    path = tmp_path / f"long.csv{packed}"
+    text = b"item,date,units\n" + b"a" * (3 << 20) + b",2024-01-01,1\n"
+    path.write_bytes({"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}[packed](text))
+    with pytest.raises(FileError, match=r"long\.csv.* has a line of more than 1 MB"):
+        read_panel(path)
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".bz2"])
+def test_a_text_that_outgrows_the_memory_is_refused(
+    packed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (source, memory):
+        monkeypatch.setattr(module, "memory_of_process", lambda: (1 << 30, 1 << 20))
+    path = tmp_path / f"bomb.csv{packed}"
+    text = b"item,date,units\n" + b"a,2024-01-01,1\n" * 100_000
+    path.write_bytes({"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}[packed](text))
+    with pytest.raises(NotEnoughMemoryError, match=r"bomb\.csv.* takes about .* GiB .* are left"):
+        read_panel(path)
+
+
+def test_a_parquet_that_outgrows_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "memory_of_process", lambda: (1 << 30, 1 << 20))
+    path = tmp_path / "much.parquet"
+    days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 1, 30), eager=True)
+    table = pl.DataFrame({"item": ["a"] * 30, "date": days, "units": range(30)})
+    table.write_parquet(path)
+    assert read_panel(path).n_series == 1
+    pl.concat([table] * 2000).write_parquet(path)
+    with pytest.raises(NotEnoughMemoryError, match="reading .*much.parquet takes"):
+        read_panel(path, duplicates="first")

@@ -22,7 +22,7 @@ from demandcast.cli import (
     terminal,
     tune,
 )
-from demandcast.errors import DemandcastError
+from demandcast.errors import DemandcastError, NotEnoughMemoryError
 
 INTERRUPTED = 130  # the exit code of Ctrl-C
 
@@ -91,10 +91,14 @@ def main(argv: list[str] | None = None) -> int:
         )
         show.say(f"interrupted; {hint}")
         return signals.exit_code()
+    except MemoryError as error:
+        return _no_memory(error)
     except OSError as error:  # a folder that cannot be written to, a full disk
         show.say(f"error: {error}")
         return 2
     except Exception as error:
+        if isinstance(error, RuntimeError) and "alloc" in str(error) and "memory" in str(error):
+            return _no_memory(error)  # torch raises no MemoryError
         if not hasattr(error, "format_message"):  # typer's usage errors, of any release, have it
             raise
         context: Any = getattr(error, "ctx", None)
@@ -103,6 +107,14 @@ def main(argv: list[str] | None = None) -> int:
         show.say(f"error: {told}; see {asked} --help")
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _no_memory(error: Exception) -> int:
+    """Say how much was asked for, as numpy and torch word it, and what takes less."""
+    asked = str(error).strip().splitlines()
+    said = f" ({asked[0].rpartition('] ')[2].rstrip('.')})" if asked else ""
+    show.say(f"error: the memory does not suffice{said}; {NotEnoughMemoryError.help}")
+    return 2
 
 
 def run() -> None:

@@ -15,6 +15,7 @@ from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaErro
 from demandcast.forks import check_fork
 from demandcast.frames import covariates, quality, rhythm
 from demandcast.frames.future import extend
+from demandcast.frames.memory import check_memory
 from demandcast.frames.numerals import DECIMALS, JUNK_RULES, row_number
 from demandcast.frames.regularise import (
     Grid,
@@ -41,6 +42,7 @@ from demandcast.panel.panel import Note, Panel
 from demandcast.panel.store import is_store
 from demandcast.schema import DAY, HOUR, Frequency, Schema, infer_frequency
 
+CELL = 16  # bytes of a cell while the table becomes a panel, about
 RULES = {
     "gaps": ("missing", "zero", "error"),
     "duplicates": ("error", "sum", "mean", "first", "last"),
@@ -152,11 +154,15 @@ def read_panel(
         wide=wide,
     )
     notes = [*table.notes, *told]
-    unused = [c for c in table.columns if c not in roles.columns]
+    used = set(roles.columns)
+    unused = [c for c in table.columns if c not in used]
     if unused:
         listed = ", ".join(map(repr, unused[:12])) + ", ..." * (len(unused) > 12)
         action = f"columns not read: {listed}; known=..., past=... or static=... takes them"
         notes.append(Note(kind="unused", count=len(unused), series=0, example="", action=action))
+    if not table.is_text and not isinstance(source, pl.LazyFrame):  # a query would run twice
+        n_rows = table.frame.select(pl.len()).collect().item()
+        check_memory(CELL * n_rows * len(used), f"reading {table.name}")
     rules = {"infinite": infinite, "text": text}
     rows, clock, told = _rows(table, roles, time_zone, freq, rules, day_first=day_first)
     notes += told

@@ -13,6 +13,7 @@ import glob
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ import polars as pl
 
 from demandcast.errors import FileError, SchemaError
 from demandcast.frames.layout import Cells, column_names, find_header
+from demandcast.frames.memory import check_memory, memory_of_process
 from demandcast.frames.numerals import Hints, decimal_of
 from demandcast.frames.sheets import read_sheet
 from demandcast.panel.panel import Note
@@ -43,7 +45,9 @@ CENTRAL = re.compile(
 WESTERN = re.compile(rb"[\xe4\xf6\xfc\xdf\xe9\xe8\xf1]")
 HEAD = 1 << 18  # bytes looked at to tell how a file is written
 SAMPLE = 2000  # rows by which columns are guessed
-LONGEST = 1 << 24  # letters in a line
+LONGEST = 1 << 24  # letters in a line; with 100,000 columns a line has about 1 MB
+CHUNK = 1 << 20  # bytes looked at at once
+EXPANSION = 5  # memory that a table takes while it becomes a panel, over the bytes of its text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +271,7 @@ def _opened(
         if kind in SHEETS:
             return _sheet(source, name, sheet, decimal)
         return _delimited(source, name, packed, encoding, decimal)
-    except (pl.exceptions.PolarsError, OSError, EOFError, ValueError) as error:
+    except (pl.exceptions.PolarsError, OSError, EOFError, ValueError, zlib.error) as error:
         if isinstance(error, FileError):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -354,6 +358,7 @@ def _delimited(
     source: Any, name: str, packed: str, encoding: str | None, decimal: str | None
 ) -> Table:
     notes: list[Note] = []
+    _check_size(source, name, packed)
     if packed == ".bz2":
         source = bz2.decompress(
             source.read_bytes() if isinstance(source, Path) else source.getvalue()
@@ -415,6 +420,30 @@ def _delimited(
         hints=Hints(decimal=decimal, separator=separator, usual=_usual(sample)),
         notes=(*notes, *told),
     )  # fmt: skip
+
+
+def _check_size(source: Any, name: str, packed: str) -> None:
+    """Refuse, without holding it, a text that outgrows the memory or has a line that no table has.
+
+    Polars ends the process where an allocation fails, and a small file can unpack to a large text.
+    """
+    if packed == ".zst" or not isinstance(source, Path):  # Python unpacks it from 3.14 on
+        return
+    size = line = 0
+    total, free = memory_of_process()
+    unpack: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(packed, open)
+    with unpack(source, "rb") as stream:
+        for chunk in iter(lambda: stream.read(CHUNK), b""):
+            last = chunk.rfind(b"\n")
+            line = line + len(chunk) if last < 0 else len(chunk) - 1 - last
+            if line > LONGEST:
+                raise FileError(
+                    f"{name} has a line of more than {LONGEST >> 20} MB; a table has a line a row: "
+                    "check what wrote the file"
+                )
+            size += len(chunk)
+            if total and size * EXPANSION > free:
+                check_memory(max(size, source.stat().st_size) * EXPANSION, f"reading {name}")
 
 
 def _usual(sample: pl.DataFrame) -> str | None:

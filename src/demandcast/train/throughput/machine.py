@@ -17,6 +17,8 @@ from types import TracebackType
 
 import torch
 
+from demandcast.frames.memory import memory_of_process
+
 SHORTEST = 0.3  # seconds; the system counts in ticks of a hundredth, too coarse for less
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -66,44 +68,8 @@ def memory(device: torch.device) -> Memory:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return Memory(torch.cuda.max_memory_reserved(device), free, total)
-    facts = _meminfo()
-    total, free = facts.get("MemTotal", 0), facts.get("MemAvailable", 0)
-    for limit, taken in _limits():
-        total, free = min(total, limit), min(free, max(0, limit - taken))
+    total, free = memory_of_process()
     return Memory(_resident(), free, total)
-
-
-def _limits() -> Iterator[tuple[int, int]]:
-    """Bytes allowed and taken: of the container (cgroup 2 or 1), and of this process (`ulimit -d`)."""
-    for folder, limit, taken, cache in (
-        ("", "memory.max", "memory.current", "inactive_file"),
-        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        group = Path("/sys/fs/cgroup") / folder
-        with suppress(OSError, ValueError):
-            facts = (group / "memory.stat").read_text().split()
-            given_back = int(facts[facts.index(cache) + 1])  # files read before
-            yield int((group / limit).read_text()), int((group / taken).read_text()) - given_back
-    with suppress(ImportError, OSError, ValueError, IndexError):
-        import resource
-
-        limited, _ = resource.getrlimit(resource.RLIMIT_DATA)
-        if limited != resource.RLIM_INFINITY:
-            pages = int(Path("/proc/self/statm").read_text().split()[5])
-            yield limited, pages * resource.getpagesize()
-
-
-def _meminfo() -> dict[str, int]:
-    with suppress(OSError, ValueError):
-        rows = [line.split() for line in Path("/proc/meminfo").read_text().splitlines()]
-        return {row[0].rstrip(":"): 1024 * int(row[1]) for row in rows}
-    with suppress(ValueError, OSError, AttributeError):
-        size = os.sysconf("SC_PAGE_SIZE")
-        return {
-            "MemTotal": size * os.sysconf("SC_PHYS_PAGES"),
-            "MemAvailable": size * os.sysconf("SC_AVPHYS_PAGES"),
-        }
-    return {}
 
 
 def _resident() -> int:
