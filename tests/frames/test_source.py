@@ -123,5 +123,21 @@ def test_a_parquet_that_outgrows_the_memory_is_refused(
     table.write_parquet(path)
     assert read_panel(path).n_series == 1
     pl.concat([table] * 2000).write_parquet(path)
-    with pytest.raises(NotEnoughMemoryError, match="reading .*much.parquet takes"):
+    with pytest.raises(NotEnoughMemoryError, match=r"reading .*much\.parquet takes"):
         read_panel(path, duplicates="first")
+
+
+def test_a_wide_table_is_not_asked_for_its_types_at_every_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Polars lists all types whenever it is asked for one: 20,000 columns took minutes."""
+    asked = []
+    own = pl.DataFrame.schema.fget
+    monkeypatch.setattr(
+        pl.DataFrame, "schema", property(lambda frame: asked.append(0) or own(frame))
+    )
+    path = tmp_path / "wide.csv"
+    days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 1, 9), eager=True)
+    pl.DataFrame({"date": days, **{f"i{i}": range(9) for i in range(200)}}).write_csv(path)
+    assert read_panel(path).n_series == 200
+    assert len(asked) < 50

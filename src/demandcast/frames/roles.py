@@ -163,21 +163,19 @@ def melt(table: pl.DataFrame, roles: Roles) -> pl.DataFrame:
     """
     if not roles.melt:
         return table
-    kinds = {table.schema[c] for c in roles.melt}
-    odd = [
-        c
-        for c in roles.melt
-        if not (table.schema[c].is_numeric() or table.schema[c] in (pl.String, pl.Null))
-    ]
+    types = dict(table.schema)  # which polars makes anew, column by column, whenever it is asked
+    kinds = {types[c] for c in roles.melt}
+    odd = [c for c in roles.melt if not (types[c].is_numeric() or types[c] in (pl.String, pl.Null))]
     if odd:
         raise SchemaError(
-            f"column {odd[0]!r} of a wide table holds {table.schema[odd[0]]}, which is no number; "
+            f"column {odd[0]!r} of a wide table holds {types[odd[0]]}, which is no number; "
             "leave it out, or give wide=False"
         )
     one = pl.String() if pl.String in kinds else pl.Float64()
     cells = table.with_columns(pl.col(c).cast(one) for c in roles.melt)
     names = roles.time if roles.melt_names_times else roles.key[0]
-    index = [c for c in table.columns if c not in roles.melt]
+    melted = set(roles.melt)
+    index = [c for c in table.columns if c not in melted]
     return cells.unpivot(
         on=list(roles.melt), index=index, variable_name=names, value_name=roles.target
     )
