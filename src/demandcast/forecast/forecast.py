@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
+from demandcast.panel.keys import find
 from demandcast.schema import Frequency, Schema
 
 if TYPE_CHECKING:
@@ -224,17 +225,26 @@ class Forecast:
         return frame.with_columns(time_column(self.schema, steps, self.time_zone, self.time_dtype))
 
     def index(self, key: Any) -> int:
-        """Row of a series by its key: a value, or a tuple for several key columns."""
-        wanted = key if isinstance(key, tuple) else (key,)
-        for i, row in enumerate(self.keys.iter_rows()):
-            if row == wanted:
-                return i
-        raise DataError(
-            f"no series {key!r}; the first is {self.keys.row(0)!r}, see forecast.keys for all"
-        )
+        """Row of a series by its key: a value, a tuple, or a dict of key columns.
+
+        Raises:
+            DataError: No series has that key, or several agree with the dict.
+        """
+        rows = find(self.keys, key)
+        if len(rows) > 1:
+            raise DataError(
+                f"{len(rows):,} series agree with {key!r}, such as {self.keys.row(int(rows[0]))!r} and "
+                f"{self.keys.row(int(rows[1]))!r}; name one by all of its key columns"
+            )
+        return int(rows[0])
 
     def plot(self, key: Any = None, *, history: Panel | None = None) -> Figure:
-        """A fan chart of one series; the first where no key is given."""
+        """A fan chart of one series; the first where no key is given.
+
+        Args:
+            key: A value, a tuple for several key columns, or a dict of them.
+            history: The panel that was forecast, for the end of its history.
+        """
         from demandcast.report.figures import fan_chart
 
         return fan_chart(self, self.keys.row(0) if key is None else key, panel=history)

@@ -10,7 +10,7 @@ from the per-series arrays, and neither copies a value of the table.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
 from demandcast.panel.classes import profile
+from demandcast.panel.keys import find
 from demandcast.panel.note import Note as Note
 from demandcast.panel.store import read_store, write_store
 from demandcast.schema import Frequency, Schema
@@ -224,10 +225,22 @@ class Panel:
         rows = np.where(inside, self.begins[:, None] + step, 0)
         return np.where(inside, values[rows], np.float32(np.nan))
 
-    def select(self, series: Ints | list[int] | NDArray[np.bool_]) -> Panel:
-        """Some of the series, in the order given; the flat arrays are shared."""
-        index = np.asarray(series)
-        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+    def select(self, series: Any) -> Panel:
+        """Some of the series, in the order given; the flat arrays are shared.
+
+        Args:
+            series: Numbers of series, or a mask, (N,). Or keys: a text, a tuple of all key columns, a
+                dict of some of them (`{"store": 1}` takes every series of the store), or a list of these.
+
+        Raises:
+            DataError: No series has a key; the nearest is named.
+        """
+        keys = [series] if isinstance(series, (str, tuple, Mapping)) else series
+        if isinstance(keys, list) and any(isinstance(k, (str, tuple, Mapping)) for k in keys):
+            index = np.concatenate([find(self.keys, key) for key in keys])
+        else:
+            index = np.asarray(series)
+            index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
         return replace(
             self,
             keys=self.keys[index.tolist()],
