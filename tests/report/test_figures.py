@@ -100,3 +100,22 @@ def test_without_matplotlib_the_command_is_told(
     monkeypatch.setattr(builtins, "__import__", blocked)
     with pytest.raises(MissingExtraError, match=r'pip install "demandcast\[plot\]"'):
         fan_chart(forecast, "Bern")
+
+
+def test_a_notebook_shows_the_figure_as_a_picture(forecast: Forecast) -> None:
+    """IPython asks an object for `_repr_png_`; a figure that pyplot does not know has none."""
+    from IPython.core.formatters import DisplayFormatter
+
+    shown, _ = DisplayFormatter().format(forecast.plot())
+    assert shown["image/png"].startswith(b"\x89PNG")
+
+
+def test_bands_have_swatches_of_their_own(forecast: Forecast) -> None:
+    legend = forecast.plot().axes[0].get_legend()
+    shades = [
+        handle.get_alpha()
+        for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True)
+        if "band" in text.get_text()
+    ]
+    assert len(shades) == len(set(shades)) == 2
+    assert shades[0] < shades[1]

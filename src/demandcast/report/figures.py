@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, INK = "#1f6feb", "#b35900", "#333333"
+OPACITY = 0.18  # of a band
 
 
 def fan_chart(
@@ -49,6 +52,7 @@ def fan_chart(
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.patches import Patch
     except ImportError as error:
         raise MissingExtraError(
             'pictures need matplotlib; install it with: pip install "demandcast[plot]"'
@@ -57,19 +61,22 @@ def fan_chart(
     grid = Frequency.parse(forecast.schema.freq)
     shown = picture(forecast, forecast.index(key), panel=panel, actual=actual)
     if ax is None:
-        ax = Figure(figsize=(9, 4), layout="constrained").add_subplot()
+        ax = _chart()(figsize=(9, 4), layout="constrained").add_subplot()
     past, ahead = grid.times(shown.past), grid.times(shown.ahead)
 
     if len(past):
         ax.plot(past, shown.values, color=INK, linewidth=1.2, label="history")
+    swatches = {}
     for n, band in enumerate(shown.bands):
         label = f"{band.share:.0%} band" if n in (0, len(shown.bands) - 1) else "_"
+        # bands lie over each other, so the swatch of the inmost is as dark as all of them together
+        swatches[label] = Patch(color=BLUE, alpha=1 - (1 - OPACITY) ** (n + 1), linewidth=0)
         # a lone step has no width to fill, so it gets a bar
         if len(ahead) == 1:
             ax.vlines(ahead, band.low, band.high, color=BLUE, alpha=0.25, linewidth=8, label=label)
         else:
             ax.fill_between(
-                ahead, band.low, band.high, color=BLUE, alpha=0.18, linewidth=0, label=label
+                ahead, band.low, band.high, color=BLUE, alpha=OPACITY, linewidth=0, label=label
             )
     mark = "o" if len(ahead) == 1 else None
     if shown.median is not None:
@@ -91,10 +98,28 @@ def fan_chart(
     _time_axis(ax, grid, forecast.time_zone)
     ax.grid(axis="y", alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    handles, labels = ax.get_legend_handles_labels()
+    handles = [swatches.get(label, handle) for handle, label in zip(handles, labels, strict=True)]
+    ax.legend(
+        handles, labels, frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1)
+    )
     figure = ax.get_figure(root=True)
     assert isinstance(figure, Figure)
     return figure
+
+
+@functools.cache
+def _chart() -> type[Figure]:
+    """A figure that a notebook shows as a picture, whether or not pyplot was imported."""
+    from matplotlib.figure import Figure
+
+    class Chart(Figure):
+        def _repr_png_(self) -> bytes:
+            content = io.BytesIO()
+            self.savefig(content, format="png", dpi=144)
+            return content.getvalue()
+
+    return Chart
 
 
 def _plain(text: str) -> str:
