@@ -103,15 +103,114 @@ class Forecaster(ABC):
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
 
 
+# Names of hyper-parameters in other libraries -> ours, the first of them that the method has.
+FOREIGN: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("input_size", "context_length", "input_chunk_length", "input_length", "lookback", "seq_len",
+         "max_encoder_length", "window_size", "n_lags"), ("context", "window")
+    ),
+    **dict.fromkeys(
+        ("prediction_length", "output_chunk_length", "forecast_horizon", "pred_len", "n_forecasts",
+         "max_prediction_length", "output_size", "fh", "steps_ahead"), ("horizon",)
+    ),
+    **dict.fromkeys(("lr", "eta", "initial_lr", "step_size"), ("learning_rate",)),
+    **dict.fromkeys(("max_epochs", "n_epochs", "num_epochs", "nb_epochs"), ("epochs",)),
+    **dict.fromkeys(
+        ("steps", "max_iter", "n_iter", "iterations", "num_steps", "train_steps"),
+        ("max_steps",)
+    ),
+    **dict.fromkeys(
+        ("hidden_size", "hidden_dim", "num_cells", "d_model", "units", "n_hidden",
+         "encoder_hidden_size", "lstm_hidden_size"), ("hidden", "width")
+    ),
+    **dict.fromkeys(
+        ("num_layers", "n_layers", "n_rnn_layers", "encoder_n_layers", "lstm_layers", "e_layers"),
+        ("layers", "encoders")
+    ),
+    **dict.fromkeys(("dropout_rate", "dropout_prob", "encoder_dropout"), ("dropout",)),
+    **dict.fromkeys(("n_heads", "num_heads", "nhead", "attention_heads"), ("heads",)),
+    **dict.fromkeys(("patch_len", "patch_size", "patch_length"), ("patch",)),
+    **dict.fromkeys(
+        ("n_estimators", "num_boost_round", "num_iterations", "num_trees", "n_trees"), ("trees",)
+    ),
+    **dict.fromkeys(("num_leaves", "max_leaves", "max_leaf_nodes"), ("leaves",)),
+    **dict.fromkeys(
+        ("min_child_samples", "min_data_in_leaf", "min_samples_leaf"), ("least",)
+    ),
+    **dict.fromkeys(("colsample_bytree", "feature_fraction", "max_features"), ("columns",)),
+    **dict.fromkeys(("subsample", "bagging_fraction"), ("rows",)),
+    **dict.fromkeys(
+        ("season_length", "seasonality", "seasonal_periods", "sp", "m", "freq"), ("period", "season")
+    ),
+    **dict.fromkeys(("random_state", "random_seed", "seed_value"), ("seed",)),
+    **dict.fromkeys(
+        ("gradient_clip_val", "grad_clip", "max_grad_norm", "clip_gradient"), ("clip",)
+    ),
+    **dict.fromkeys(("l2", "reg_lambda", "alpha_l2"), ("weight_decay", "ridge")),
+    **dict.fromkeys(
+        ("early_stopping_patience", "early_stop_patience_steps", "early_stopping_rounds"),
+        ("patience",)
+    ),
+    **dict.fromkeys(("val_check_steps", "eval_every", "val_check_interval"), ("validate_every",)),
+    **dict.fromkeys(("warmup_steps", "num_warmup_steps"), ("warmup",)),
+    **dict.fromkeys(("train_batch_size", "windows_batch_size", "bs"), ("batch_size",)),
+    **dict.fromkeys(("accelerator", "use_gpu", "cuda"), ("device",)),
+    **dict.fromkeys(("gpus", "n_gpus", "num_devices"), ("devices",)),
+    **dict.fromkeys(("num_workers", "dataloader_num_workers"), ("workers",)),
+    **dict.fromkeys(("n_jobs", "num_threads", "nthread", "n_threads"), ("threads",)),
+    **dict.fromkeys(
+        ("loss", "distr_output", "distribution", "output_distribution"), ("likelihood", "objective")
+    ),
+    **dict.fromkeys(("scaler", "scaler_type", "normalize", "scale"), ("scaling",)),
+    **dict.fromkeys(("num_samples", "n_samples", "num_parallel_samples"), ("paths",)),
+    **dict.fromkeys(("time_limit", "time_budget", "max_time"), ("budget",)),
+    **dict.fromkeys(("val_size", "validation_split", "test_size"), ("validation",)),
+    **dict.fromkeys(("trend_kernel", "moving_avg", "moving_avg_window"), ("trend_width",)),
+    **dict.fromkeys(("smoothing_level", "smoothing", "alpha_d"), ("alpha",)),
+}  # fmt: skip
+ELSEWHERE = {  # what other libraries give their models, and here is given to another call
+    **dict.fromkeys(("freq", "frequency"), "the step is the panel's: read_panel(..., freq='D')"),
+    **dict.fromkeys(
+        ("quantiles", "levels", "level", "quantile_levels", "alphas"),
+        "the quantiles are chosen in predict(panel, levels=[0.1, 0.5, 0.9])",
+    ),
+    **dict.fromkeys(
+        ("num_samples", "n_samples", "num_parallel_samples"),
+        "paths are asked for in predict(panel, n_samples=200)",
+    ),
+    **dict.fromkeys(
+        ("futr_exog_list", "known_covariates_names", "time_varying_known_reals", "add_future_covariates"),
+        "covariates are the panel's: read_panel(..., known=[...])",
+    ),
+    **dict.fromkeys(
+        ("hist_exog_list", "past_covariates", "time_varying_unknown_reals"),
+        "covariates are the panel's: read_panel(..., past=[...])",
+    ),
+    **dict.fromkeys(
+        ("stat_exog_list", "static_covariates", "static_categoricals", "static_reals"),
+        "covariates are the panel's: read_panel(..., static=[...])",
+    ),
+    **dict.fromkeys(("verbose", "verbosity", "progress"), "the bar is fit(panel, progress=False)"),
+}  # fmt: skip
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """What is meant by a hyper-parameter that a method has not, as the start of a sentence."""
+    ours = next((own for own in FOREIGN.get(name, ()) if own in known), None)
+    if ours is None and name in ELSEWHERE:
+        return ELSEWHERE[name]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"did you mean {ours or near[0]!r}?" if ours or near else "it takes none"
+
+
 def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse hyper-parameters that a method has not, naming the nearest it has."""
-    names = list(known)
+    """Refuse hyper-parameters that a method has not, naming what it calls them."""
+    names = list(dict.fromkeys(["horizon", *known]))
     for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+        if name not in names[1:]:
             raise ConfigError(
-                f"{method} has no hyper-parameter {name!r}; did you mean {near!r}? "
-                f"There are {', '.join(names)}"
+                f"{method} has no hyper-parameter {name!r}; {suggestion(name, names)} "
+                f"There are {', '.join(names[1:])}"
             )
 
 

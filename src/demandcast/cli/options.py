@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import inspect
 import os
 from collections.abc import Callable
@@ -197,6 +196,7 @@ def hyperparameters(
 ) -> dict[str, dict[str, Any]]:
     """--seed, --devices and --set, for each model what it has, as the type of the default they replace."""
     from demandcast import registry
+    from demandcast.forecaster import suggestion
 
     kinds = {model: registry.get(model) for model in models}
     defaults = {model: kind.defaults() for model, kind in kinds.items()}
@@ -214,7 +214,8 @@ def hyperparameters(
             known = list(dict.fromkeys(n for model in models for n in defaults[model]))
             hint = "; a model's own wants --model NAME too" if models == ["auto"] else ""
             raise ConfigError(
-                f"no hyper-parameter {name!r} of {' or '.join(models)}; {_nearest(name, known)}{hint}"
+                f"no hyper-parameter {name!r} of {' or '.join(models)}; {suggestion(name, ['horizon', *known])} "
+                f"There are: {', '.join(known)}{hint}"
             )
         for model in takers:
             parameters = inspect.signature(kinds[model], eval_str=True).parameters
@@ -249,8 +250,3 @@ def _typed(name: str, value: str, wanted: Any) -> Any:
             return parsed
     said = [SAID.get(kind, "whole numbers by commas") for kind in kinds]
     raise ConfigError(f"--set {name}={value} is not {' or '.join(said)}")
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, 1)
-    return (f"did you mean {near[0]!r}? " if near else "") + "There are: " + ", ".join(known)

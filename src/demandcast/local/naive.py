@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
-from demandcast.forecaster import Forecaster, check_horizon, check_levels
+from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names
 from demandcast.local.base import check_panel, warn_of_empty, whole
 from demandcast.local.laws import Law, drift, spread, walk, window_average
 from demandcast.panel.panel import Panel
@@ -45,7 +45,10 @@ class _Naive(Forecaster):
     takes: ClassVar[str] = "target"
     gives: ClassVar[str] = "paths and quantiles"
 
-    def __init__(self, horizon: int | None, h: int | None, seed: int) -> None:
+    def __init__(
+        self, horizon: int | None, h: int | None, seed: int, unknown: dict[str, Any]
+    ) -> None:
+        check_names(self.name, unknown, self.defaults())
         self.horizon = check_horizon(horizon, h)
         self.seed = whole("seed", seed, least=0)
 
@@ -136,8 +139,10 @@ class LastValue(_Naive):
     name = "last_value"
     summary = "The last observed value, repeated (FPP3, section 5.2)"
 
-    def __init__(self, horizon: int | None = None, *, h: int | None = None, seed: int = 0) -> None:
-        super().__init__(horizon, h, seed)
+    def __init__(
+        self, horizon: int | None = None, *, h: int | None = None, seed: int = 0, **unknown: Any
+    ) -> None:
+        super().__init__(horizon, h, seed, unknown)
 
     def _law(self, values: NDArray[np.float64], period: int) -> Law:
         return walk(values, self.horizon, 1)
@@ -161,8 +166,9 @@ class SeasonalNaive(_Naive):
         h: int | None = None,
         period: int | None = None,
         seed: int = 0,
+        **unknown: Any,
     ) -> None:
-        super().__init__(horizon, h, seed)
+        super().__init__(horizon, h, seed, unknown)
         self.period = None if period is None else whole("period", period, least=1)
 
     @classmethod
@@ -186,8 +192,10 @@ class Drift(_Naive):
     name = "drift"
     summary = "The line through the first and the last value (FPP3, section 5.2)"
 
-    def __init__(self, horizon: int | None = None, *, h: int | None = None, seed: int = 0) -> None:
-        super().__init__(horizon, h, seed)
+    def __init__(
+        self, horizon: int | None = None, *, h: int | None = None, seed: int = 0, **unknown: Any
+    ) -> None:
+        super().__init__(horizon, h, seed, unknown)
 
     def _law(self, values: NDArray[np.float64], period: int) -> Law:
         return drift(values, self.horizon)
@@ -211,8 +219,9 @@ class WindowAverage(_Naive):
         window: int | None = None,
         period: int | None = None,
         seed: int = 0,
+        **unknown: Any,
     ) -> None:
-        super().__init__(horizon, h, seed)
+        super().__init__(horizon, h, seed, unknown)
         self.window = None if window is None else whole("window", window, least=1)
         self.period = None if period is None else whole("period", period, least=1)
 

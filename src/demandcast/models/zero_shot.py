@@ -18,7 +18,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecast.levels import between
-from demandcast.forecaster import Forecaster, check_horizon, check_levels
+from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names
 from demandcast.frames.future import extend, require
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.histories import histories
@@ -59,6 +59,7 @@ class ZeroShot(Forecaster):
         context: int = 1024,
         tune: str | float | None = None,
         seed: int = 0,
+        **unknown: Any,
     ) -> None:
         """Choose how far to forecast; the weights that ship with the package are read at once.
 
@@ -70,6 +71,7 @@ class ZeroShot(Forecaster):
                 "30s", "500 steps"; None for not at all.
             seed: Of paths and of fine-tuning.
         """
+        check_names(self.name, unknown, self.defaults())
         self.horizon = check_horizon(horizon, h)
         for label, value, least, most in (("context", context, 1, 2048), ("seed", seed, 0, 2**62)):
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
