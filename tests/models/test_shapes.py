@@ -136,3 +136,13 @@ def test_following_leaves_the_model_as_it_was(panel: Panel) -> None:
     assert found.to_frame().columns == ["layer", "kind", "name", "shape", "axes", "parameters"]
     assert "(batch, horizon, params)" in repr(found)
     assert "<table>" in found._repr_html_()
+
+
+def test_an_axis_is_named_by_what_it_grows_with_and_not_by_its_size(panel: Panel) -> None:
+    """With a context of 48 the first block of NHITS has 6 knots, as many as the horizon has steps."""
+    shown = trace(dc.models.NHITS(horizon=6, context=48), panel)
+    (knots,) = (r.axes for r in shown.rows if (r.layer, r.name) == ("blocks.0.backcast", "out"))
+    assert knots == "(batch, 6)"
+    other = trace(dc.models.NHITS(horizon=7, context=40), panel)
+    words = [[re.sub(r"\d+", "n", row.axes) for row in seen.rows] for seen in (shown, other)]
+    assert words[0] == words[1]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import html
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,13 +23,17 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.layers.draws import draws_of
-from demandcast.models.base import Network, NeuralForecaster
+from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
 from demandcast.panel.panel import Panel
 from demandcast.windows.window import Window
 
 PACKAGE = Path(__file__).parents[1]
 FOLLOWED = (PACKAGE / "models", PACKAGE / "layers")
-BATCH = 3  # windows followed; a size that few axes have by chance
+BATCH = 3  # windows followed
+LONGER = (
+    24,
+    5,
+)  # steps of context and horizon in the second trace, which tells what grows with what
 REPEATS = 5
 
 
@@ -40,9 +45,10 @@ class Intermediate:
     kind: str  # class of the layer
     name: str  # variable in its code; "out" for what a layer with parameters gives back
     shape: tuple[int, ...]
-    axes: str  # the shape in words where its sizes are known: "(batch, context, 9)"
+    axes: str  # the shape in words where an axis has a name: "(batch, context, 9)"
     parameters: int  # of that layer; 0 for variables
     source: tuple[str, int] | None  # file and line that named it
+    count: int  # how often this name was given in this layer, this time included
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,40 @@ def trace(model: NeuralForecaster, panel: Panel) -> Trace:
         >>> [(r.name, r.axes) for r in seen.rows if r.layer == ""][:2]
         [('x', '(batch, context)'), ('trend', '(batch, context)')]
     """
+    network, windows, config = _built(model, panel)
+    assert config.context is not None  # a network has been built by it
+    window = windows(BATCH)
+    training = network.training
+    rows = _follow(network, window)
+    seconds = _step_seconds(network, windows(config.batch))
+    network.train(training)
+    longer = type(model)(
+        **model.hyperparameters()
+        | {"context": config.context + LONGER[0], "horizon": config.horizon + LONGER[1]}
+    )
+    other, more_windows, _ = _built(longer, panel)
+    again = more_windows(BATCH + 2)
+    sizes = {(row.layer, row.name, row.count): row.shape for row in _follow(other, again)}
+    words = _words(network, window, again)
+    return Trace(
+        model=model.name,
+        context=window.past_target.shape[1],
+        horizon=config.horizon,
+        rows=tuple(
+            replace(row, axes=_axes(row.shape, sizes.get((row.layer, row.name, row.count)), words))
+            for row in rows
+        ),
+        parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
+        seconds=seconds,
+        batch=config.batch,
+        device=config.device,
+    )
+
+
+def _built(
+    model: NeuralForecaster, panel: Panel
+) -> tuple[Network, Callable[[int], Window], NeuralConfig]:
+    """The network of a model, and what makes batches of the panel's last windows for it."""
     network, source, config = model.build(panel)
     extra = model._extra(config)
 
@@ -127,37 +167,46 @@ def trace(model: NeuralForecaster, panel: Panel) -> Trace:
         ends = source.lengths[series]
         return source.windows(series, (ends - config.horizon).clamp(min=1), ends, extra=extra)
 
+    return network, windows, config
+
+
+def _follow(network: Network, window: Window) -> list[Intermediate]:
     rows: list[Intermediate] = []
-    training = network.training
     network.eval()
-    window = windows(BATCH)
-    with torch.no_grad(), _followed(network, _words(network, window), rows):
+    with torch.no_grad(), _followed(network, rows):
         network.loss(window)
-    seconds = _step_seconds(network, windows(config.batch))
-    network.train(training)
-    return Trace(
-        model=model.name,
-        context=window.past_target.shape[1],
-        horizon=config.horizon,
-        rows=tuple(rows),
-        parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
-        seconds=seconds,
-        batch=config.batch,
-        device=config.device,
-    )
+    return rows
 
 
-def _words(network: Network, window: Window) -> dict[int, str]:
-    """Sizes that have a name; where two axes have one size the more frequent one names it."""
-    context, horizon = window.past_target.shape[1], window.future_target.shape[1]
-    words = {context + horizon: "context + horizon", network.likelihood.n_params: "params"}
+def _words(network: Network, window: Window, again: Window) -> dict[tuple[int, int], str]:
+    """Sizes that have a name, in a trace and in that of a longer context and horizon."""
+
+    def size(window: Window) -> tuple[int, int, int]:
+        return len(window.past_target), window.past_target.shape[1], window.future_target.shape[1]
+
+    (batch, context, horizon), (batch_2, context_2, horizon_2) = size(window), size(again)
+    words = {(network.likelihood.n_params,) * 2: "params"}
     if window.past_target.ndim == 3:
-        words[window.past_target.shape[2]] = "series"
-    return words | {horizon: "horizon", context: "context"}
+        words[window.past_target.shape[2], again.past_target.shape[2]] = "series"
+    words[context + horizon, context_2 + horizon_2] = "context + horizon"
+    words[horizon, horizon_2] = "horizon"
+    words[context, context_2] = "context"
+    words[batch, batch_2] = "batch"
+    return words
+
+
+def _axes(
+    shape: tuple[int, ...], other: tuple[int, ...] | None, words: dict[tuple[int, int], str]
+) -> str:
+    """A shape in words: an axis bears a name where it grows as what is named grows."""
+    if other is None or len(other) != len(shape):
+        other = shape  # made in this trace alone: only what does not grow can be told
+    pairs = zip(shape, other, strict=True)
+    return f"({', '.join(words.get(pair, str(pair[0])) for pair in pairs)})"
 
 
 @contextmanager
-def _followed(network: Network, words: dict[int, str], rows: list[Intermediate]) -> Iterator[None]:
+def _followed(network: Network, rows: list[Intermediate]) -> Iterator[None]:
     """Collect what gets a name while the block runs."""
     places = {id(module): name for name, module in network.named_modules()}
     leaves = {
@@ -166,18 +215,14 @@ def _followed(network: Network, words: dict[int, str], rows: list[Intermediate])
         if isinstance(module, nn.MultiheadAttention) or not any(module.children())
     }
 
+    seen: Counter[tuple[str, str]] = Counter()
+
     def note(module: nn.Module, name: str, value: Tensor, where: tuple[str, int] | None) -> None:
-        shape = tuple(value.shape)
-        axes = [words.get(size, str(size)) for size in shape]
-        if shape and shape[0] == BATCH:
-            axes[0] = "batch"
         own = 0 if where else sum(p.numel() for p in module.parameters())
-        rows.append(
-            Intermediate(
-                places[id(module)], type(module).__name__, name, shape,
-                f"({', '.join(axes)})", own, where,
-            )
-        )  # fmt: skip
+        layer = places[id(module)]
+        seen[layer, name] += 1
+        kind, shape = type(module).__name__, tuple(value.shape)
+        rows.append(Intermediate(layer, kind, name, shape, "", own, where, seen[layer, name]))
 
     def came(module: nn.Module, _: Any, out: Any) -> None:
         first = out[0] if isinstance(out, tuple) else out
@@ -190,15 +235,15 @@ def _followed(network: Network, words: dict[int, str], rows: list[Intermediate])
         inner = id(module) in places and id(module) not in leaves  # a leaf is one row by its hook
         if event != "call" or not inner or path not in FOLLOWED:
             return None
-        seen: dict[str, Any] = dict(frame.f_locals)
+        held: dict[str, Any] = dict(frame.f_locals)
         line = frame.f_lineno
 
         def step(frame: FrameType, event: str, _: Any) -> Any:
             nonlocal line
             for name, value in frame.f_locals.items():
-                if isinstance(value, Tensor) and seen.get(name) is not value:
+                if isinstance(value, Tensor) and held.get(name) is not value:
                     note(module, name, value, (frame.f_code.co_filename, line))  # type: ignore[arg-type]
-                    seen[name] = value
+                    held[name] = value
             line = frame.f_lineno
             return step
 
