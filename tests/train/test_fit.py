@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import demandcast as dc
 from demandcast.errors import CheckpointError, ConfigError, DataError
@@ -334,3 +334,10 @@ def test_the_weights_kept_are_the_running_average() -> None:
         expected += (1 - decay) * (value - expected)
     assert float(net.weight.detach()) == pytest.approx(expected, rel=1e-5)
     assert abs(expected - passed[-1]) > 0.01
+
+
+def test_a_data_loader_is_told_what_to_give() -> None:
+    data = TensorDataset(torch.zeros(8, 1), torch.zeros(8, 1))
+    loader = DataLoader(data, batch_size=4, shuffle=True)
+    with pytest.raises(DataError, match=r"fit\(model, loader\.dataset, loss, batch_size=4\)"):
+        fit(net(), loader)  # type: ignore[arg-type]

@@ -368,6 +368,12 @@ def _alone(training: Training, group: Group, count: int) -> ConfigError:
 
 def _length(dataset: Dataset[Any]) -> int:
     """Samples in a dataset, 1 or more."""
+    if isinstance(dataset, DataLoader):
+        raise DataError(
+            f"the dataset is a DataLoader, and batches are made here; give what it reads: "
+            f"fit(model, loader.dataset, loss, batch_size={dataset.batch_size}); shuffling is the rule, "
+            "workers=... and collate=... are arguments too"
+        )
     if not hasattr(dataset, "__len__"):
         raise DataError(
             f"a {type(dataset).__name__} has no length, and an epoch is one pass over all samples; "
