@@ -11,6 +11,7 @@ import contextlib
 import errno
 import importlib
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ HINTS = {
 def not_written(path: str | Path, error: BaseException, what: str) -> DemandcastError:
     """The error of a write that failed: where, why, and what is lost by it."""
     number = getattr(error, "errno", None)
+    if number is None and (told := re.search(r"\(os error (\d+)\)", str(error))):  # of Polars
+        number = int(told[1])
     reason = os.strerror(number) if number else str(error)
     reason = reason[:1].lower() + reason[1:]
     hint = HINTS.get(number or 0, "choose another place")

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from demandcast import registry
-from demandcast.cli import options, show
+from demandcast.cli import options, places, show
 from demandcast.errors import ConfigError, FileError
 
 FRAME = pl.DataFrame({"model": ["deepar", "naive"], "wql": [0.5, 0.25]})
@@ -102,17 +102,17 @@ def test_messages_speak_of_options(message: str, said: str) -> None:
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    show.check_place(files=(str(tmp_path / "file"), str(tmp_path / "new" / "f.csv"), None))
-    show.check_place(folders=(str(tmp_path), str(tmp_path / "new" / "run")))
+    places.check(files={"a": tmp_path / "file", "b": tmp_path / "new" / "f.csv", "c": None})
+    places.check(folders={"a": str(tmp_path), "b": str(tmp_path / "new" / "run")})
     for files, folders in (
         ((str(tmp_path),), ()),
         ((str(tmp_path / "file" / "f.csv"),), ()),
         ((), (str(tmp_path / "file"),)),
     ):
         with pytest.raises(FileError, match="name another place"):
-            show.check_place(files=files, folders=folders)
+            places.check(files=dict.fromkeys("a", *files), folders=dict.fromkeys("b", *folders))
 
 
 def test_a_file_of_no_known_kind_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"\.parquet"):
-        show.check_ending("f.xlsx")
+        places.check_ending("f.xlsx")

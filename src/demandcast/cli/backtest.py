@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from demandcast.cli import options, show
+from demandcast.cli import options, places, show
 
 if TYPE_CHECKING:
     from demandcast.evaluate.backtest import BacktestResult
 
+SCORES = ("rows.csv", "leaderboard.csv", "config.json")  # files of the folder of --out
 EXAMPLES = "Example: demandcast backtest sales.csv --horizon 28 --folds 4 --models deepar,mqrnn"
 
 
@@ -46,6 +47,7 @@ def backtest(
         str | None, typer.Option(metavar="DIR", help="Write scores and config into a folder.")
     ] = None,
     report: options.Report = None,
+    force: options.Force = False,
     json: options.Json = False,
 ) -> None:
     """Score models on the past of a table, beside the naive forecast.
@@ -59,7 +61,9 @@ def backtest(
     from demandcast.evaluate.backtest import backtest as score
     from demandcast.frames.read import read_panel
 
-    show.check_place(files=(report,), folders=(out,))
+    outputs: dict[str, str | Path | None] = {"--report": report}
+    outputs |= {f"--out {name}": Path(out) / name for name in SCORES if out}
+    places.check(files=outputs, folders={"--out": out}, table=table, force=force)
     names = [name.strip() for name in models.split(",") if name.strip()]
     names = list(dict.fromkeys([*names, NAIVE]))
     hyper = options.hyperparameters(names, settings, seed=seed, devices=devices)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from demandcast.cli import options, show
+from demandcast.cli import options, places, show
 from demandcast.cli.backtest import write_scores
 
 EXAMPLES = "Example: demandcast demo --out demandcast-demo"
@@ -34,7 +34,7 @@ def demo(
     from demandcast.report.figures import fan_chart
     from demandcast.report.page import write_report
 
-    show.check_place(folders=(out,))
+    places.check(folders={"--out": out})
     known = examples.tourism()  # the last 24 months of each series are held out
     show.panel(known)
     model = registry.create(MODEL, horizon=HORIZON, **SETTINGS)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from demandcast.cli import options, show
+from demandcast.cli import options, places, show
 
 EXAMPLES = "Example: demandcast doctor sales.csv --model nhits --set batch_size=256"
 FIRST = 12  # steps of the run that tells how many fill the seconds asked for
@@ -46,7 +46,7 @@ def doctor(
     from demandcast.train.throughput import Doctor
 
     examiner = Doctor(budget=min(4.0, seconds / 2), operators=ops, trace=trace)
-    show.check_place(files=(trace,))
+    places.check(files={"--trace": trace}, table=table)
     hyper = options.hyperparameters([model], settings, seed=seed)[model]
     if not issubclass(registry.get(model), NeuralForecaster):
         raise ConfigError(

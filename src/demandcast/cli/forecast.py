@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from demandcast.cli import options, show, signals
+from demandcast.cli import options, places, show, signals
 
 if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
@@ -45,6 +45,8 @@ def forecast(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Say what the training chose, and why.")
     ] = False,
+    force: options.Force = False,
+    safe_text: options.SafeText = False,
     json: options.Json = False,
 ) -> None:
     """Fit a model to a table and forecast every series.
@@ -65,8 +67,10 @@ def forecast(
     from demandcast.frames.read import read_panel
 
     if out:
-        show.check_ending(out)
-    show.check_place(files=(out, report), folders=(save, checkpoint))
+        places.check_ending(out)
+    outputs: dict[str, str | Path | None] = {"--out": out, "--report": report}
+    kept = {"--save": save, "--checkpoint": checkpoint}
+    places.check(files=outputs, folders=kept, table=table, force=force)
     levels = check_levels(options.levels(quantiles))
     hyper = options.hyperparameters([model], settings, seed=seed, devices=devices)[model]
     if budget is not None:
@@ -107,7 +111,7 @@ def forecast(
         title = f"Forecast of {Path(table.source).name}"
         write_report(report, forecast=predicted, panel=panel, title=title)
         show.say(f"wrote {report}")
-    show.forecast(predicted, out, json=json)
+    show.forecast(predicted, out, json=json, safe_text=safe_text)
 
 
 def _check_reach(panel: Panel, horizon: int, *, new: bool) -> None:

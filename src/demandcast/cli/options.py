@@ -30,6 +30,13 @@ Out = Annotated[
 Report = Annotated[
     Text, typer.Option(metavar="FILE", help="Write a page to open in a browser: .html.")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are not earlier outputs.")]
+SafeText = Annotated[
+    bool,
+    typer.Option(
+        "--safe-text", help="In CSV, put ' before text that spreadsheets would run as a formula."
+    ),
+]
 Seed = Annotated[int, typer.Option(metavar="N", help="Same seed, same numbers.")]
 Quantiles = Annotated[
     str, typer.Option(metavar="LEVELS", help="Between 0 and 1, increasing, by commas.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from demandcast.cli import options, show
+from demandcast.cli import options, places, show
 
 if TYPE_CHECKING:
     from demandcast.forecaster import Forecaster
@@ -29,6 +29,8 @@ def predict(
             "--update", help="Of auto: learn from fresh rows where there are many; kept in RUN."
         ),
     ] = False,
+    force: options.Force = False,
+    safe_text: options.SafeText = False,
     json: options.Json = False,
 ) -> None:
     """Forecast with a saved model, without training.
@@ -44,8 +46,8 @@ def predict(
     from demandcast.frames.read import read_panel
 
     if out:
-        show.check_ending(out)
-    show.check_place(files=(out, report))
+        places.check_ending(out)
+    places.check(files={"--out": out, "--report": report}, table=table, force=force)
     levels = check_levels(options.levels(quantiles))
     fitted = demandcast.load(run)
     if update and not isinstance(fitted, Auto):
@@ -66,7 +68,7 @@ def predict(
         title = f"Forecast of {Path(table.source).name}"
         write_report(report, forecast=predicted, panel=panel, title=title)
         show.say(f"wrote {report}")
-    show.forecast(predicted, out, json=json)
+    show.forecast(predicted, out, json=json, safe_text=safe_text)
 
 
 def _as_in(fitted: Forecaster, table: options.Table) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json as jsonlib
 import math
-import os
 import platform
 import re
 import sys
@@ -14,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demandcast.cli import options, terminal
-from demandcast.errors import ConfigError, FileError
+from demandcast.cli import options, places, terminal
+from demandcast.errors import FileError
 from demandcast.files import replacing, write_file
 
 if TYPE_CHECKING:
@@ -161,18 +160,26 @@ def _cells(values: list[Any]) -> list[str]:
     return [cell(value) for value in values]
 
 
-def forecast(predicted: Forecast, out: str | None, *, json: bool) -> None:
+def forecast(predicted: Forecast, out: str | None, *, json: bool, safe_text: bool = False) -> None:
     """A forecast to the file named, and to stdout where no file is named or a machine reads.
 
     Where the model warns of extremes, the likeliest of them come below.
     """
     frame = predicted.to_frame()
+    names = [f"{level:g}" for level in predicted.levels]
+    moved = {
+        name: predicted.column(name) for name in ("mean", *names) if predicted.column(name) != name
+    }
+    if moved:
+        said = ", ".join(f"{name!r} is {ours!r}" for name, ours in moved.items())
+        say(f"columns of the table have names of the forecast's, which move aside: {said}")
     if out:
-        write(frame, out)
+        text = safe_text and not out.lower().endswith(".parquet")
+        write(predicted.to_frame(safe_text=True) if text else frame, out)
     if json:
         table(frame, json=True)
     elif not out:
-        names = [f"{level:g}" for level in predicted.levels]
+        names = [predicted.column(name) for name in names]
         few = list(dict.fromkeys([names[0], names[(len(names) - 1) // 2], names[-1]]))
         front = [c for c in frame.columns if c not in names]
         table(frame.select([*front, *few]).head(ROWS))
@@ -264,7 +271,7 @@ def as_options(text: object) -> str:
 
 def write(frame: pl.DataFrame, path: str | Path, *, what: str = "the forecast") -> None:
     """Write a frame by the ending of its name; a reader never sees half a file."""
-    ending = check_ending(path)
+    ending = places.check_ending(path)
     with replacing(path, what=what) as file:
         if ending == ".parquet":
             frame.write_parquet(file)
@@ -289,31 +296,3 @@ def write_config(folder: str | Path, content: dict[str, Any]) -> None:
             versions[package] = version(package)
     text = jsonlib.dumps({**content, "versions": versions}, indent=2, default=str)
     write_file(Path(folder) / "config.json", text + "\n", what="the configuration")
-
-
-def check_place(
-    *, files: tuple[str | None, ...] = (), folders: tuple[str | None, ...] = ()
-) -> None:
-    """Refuse what cannot be written where it is to go, before any work is done for it.
-
-    Raises:
-        FileError: A folder is named for a file, a file for a folder, or a place may not be written to.
-    """
-    for name in (*files, *folders):
-        if not name:
-            continue
-        path = Path(name)
-        there = next(p for p in (path, *path.absolute().parents) if p.exists())
-        wanted = "a file" if there == path and name in files else "a folder"
-        if there.is_dir() != (wanted == "a folder"):
-            raise FileError(f"cannot write {path}: {there} is not {wanted}; name another place")
-        if not os.access(there, os.W_OK):
-            raise FileError(f"cannot write {path}: {there} is read-only; name another place")
-
-
-def check_ending(path: str | Path) -> str:
-    """The kind of file a name asks for, refused before any work is done."""
-    kind = Path(path).suffix.lower()
-    if kind not in (".csv", ".tsv", ".parquet"):
-        raise ConfigError(f"--out {path} is of no known kind; end it in .csv, .tsv or .parquet")
-    return kind

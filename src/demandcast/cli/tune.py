@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from demandcast.cli import options, show
+from demandcast.cli import options, places, show
 
 EXAMPLES = "Example: demandcast tune sales.csv --horizon 28 --model lightgbm --trials 40 --save run"
 
@@ -49,7 +49,7 @@ def tune(
     from demandcast.automatic.tune import tune as search
     from demandcast.frames.read import read_panel
 
-    show.check_place(files=(storage,), folders=(save,))
+    places.check(files={"--storage": storage}, folders={"--save": save}, table=table, force=True)
     hyper = options.hyperparameters([model], settings, seed=seed)[model]
     hyper.pop("seed", None)
     panel = read_panel(table.source, **table.options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
 
 Floats = NDArray[np.float32]
+FORMULA = r"^[=+\-@\t\r]"  # how a cell begins that spreadsheets run
 DEFAULT_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -169,11 +171,16 @@ class Forecast:
         grid = Frequency.parse(self.schema.freq)
         return np.asarray(grid.times(steps.ravel())).reshape(steps.shape)
 
-    def to_frame(self) -> pl.DataFrame:
+    def to_frame(self, *, safe_text: bool = False) -> pl.DataFrame:
         """One row per series and step: key columns, time, "mean", then one column per level.
 
+        A key or time column of such a name keeps it, and ours is called "forecast_mean" and so on.
         Models that warn of extremes add "p_high", the probability of a value above "above", and
         "p_low", that of one below "below".
+
+        Args:
+            safe_text: Put ' before text that begins as a formula does (=, +, -, @, tab, return), so that
+                spreadsheets show it instead of running it.
         """
         columns = [pl.Series("mean", self.mean.ravel())]
         columns += [
@@ -188,7 +195,18 @@ class Forecast:
                 pl.Series("p_low", e.p_low.ravel()),
                 pl.Series("below", np.repeat(e.below, h)),
             ]
-        return self._steps().with_columns(columns)
+        frame = self._steps().with_columns(c.rename(self.column(c.name)) for c in columns)
+        return _without_formulas(frame) if safe_text else frame
+
+    def column(self, name: str) -> str:
+        """The column that a quantity has in `to_frame`: its name, or "forecast_..." if a key has that.
+
+        Args:
+            name: "mean", a level as "0.5", "p_high" and so on.
+        """
+        while name in (*self.keys.columns, self.schema.time):
+            name = f"forecast_{name}"
+        return name
 
     def alarms(self, n: int = 10) -> pl.DataFrame:
         """The steps most likely to be extreme, the likeliest first, one row each.
@@ -210,12 +228,13 @@ class Forecast:
         order = np.argsort(-chance, kind="stable")[:n]
         row = order % e.p_high.size
         steps: pl.DataFrame = self._steps()[row.tolist()]
-        return steps.with_columns(
-            pl.Series("event", np.where(order < e.p_high.size, "above", "below")),
-            pl.Series("threshold", threshold[order]),
-            pl.Series("probability", chance[order]),
-            pl.Series("mean", self.mean.ravel()[row]),
-        )
+        columns = {
+            "event": np.where(order < e.p_high.size, "above", "below"),
+            "threshold": threshold[order],
+            "probability": chance[order],
+            "mean": self.mean.ravel()[row],
+        }
+        return steps.with_columns(pl.Series(self.column(k), v) for k, v in columns.items())
 
     def _steps(self) -> pl.DataFrame:
         """Key columns and time, one row per series and step."""
@@ -256,6 +275,13 @@ class Forecast:
     def _repr_html_(self) -> str:
         head: str = self.to_frame().head(10)._repr_html_()
         return f"<b>{html.escape(repr(self))}</b>{head}"
+
+
+def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame whose text and column names no spreadsheet takes for a formula."""
+    text = pl.col(pl.String, pl.Categorical, pl.Enum).cast(pl.String)
+    frame = frame.with_columns(text.str.replace(FORMULA, "'$0"))
+    return frame.rename(lambda name: re.sub(FORMULA, r"'\g<0>", name))
 
 
 def time_column(

@@ -17,9 +17,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import ConfigError, DataError
+from demandcast.errors import ConfigError, DataError, FileError
 from demandcast.evaluate.metrics import level_coverage, mase, wql
-from demandcast.files import write_file
+from demandcast.files import is_special, printable, write_file
 from demandcast.forecast.forecast import Forecast
 from demandcast.panel.panel import Note, Panel
 from demandcast.report.picture import Picture, picture
@@ -114,6 +114,13 @@ def write_report(
         body="\n".join(sections),
         data=_json(data),
     )
+    if Path(path).is_file() and not is_special(Path(path)):
+        with Path(path).open("rb") as file:
+            head = file.read(1024).lstrip(b"\xef\xbb\xbf \r\n").lower()
+        if head and not head.startswith((b"<!doctype html", b"<html")):
+            raise FileError(
+                f"{printable(path)} is not a page, and would be overwritten by the report; name another file"
+            )
     write_file(path, page, what="the report")
     return Path(path)
 
