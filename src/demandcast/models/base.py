@@ -514,10 +514,9 @@ class NeuralForecaster(Forecaster):
                 window = source.latest(series)
                 q, m, s = self.network.predict(window, wanted, paths, draws.select(rows))
                 warned = self.network.events(window)
-            q, nodes = q.split([len(levels), len(MEAN_LEVELS)], -1)
-            m, nodes = m.cpu().numpy(), nodes.cpu().numpy()
-            mean = torch.from_numpy(bounded_mean(m, nodes, floors[rows])).float()
-            made = {"quantiles": q, "mean": mean}
+            nodes = q[..., len(levels) :].cpu().numpy()
+            mean = bounded_mean(m.cpu().numpy(), nodes, floors[rows])
+            made = {"quantiles": q[..., : len(levels)], "mean": torch.from_numpy(mean).float()}
             made |= {"samples": s} if keep and s is not None else {}
             made |= {} if warned is None else {"chances": warned[0], "thresholds": warned[1]}
             for name, values in made.items():
