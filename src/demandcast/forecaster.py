@@ -63,6 +63,10 @@ class Forecaster(ABC):
             n_samples: Joint paths to draw and keep; None for the method's own habit.
         """
 
+    def align(self, panel: Panel) -> Panel:
+        """A newer panel with its columns as they were at the fit: numbers, categories and which."""
+        return panel
+
     def save(self, path: str | Path) -> None:
         """Write a folder that `demandcast.load` reads: JSON and safetensors, never a pickle.
 

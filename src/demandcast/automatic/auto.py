@@ -326,6 +326,12 @@ class Auto(Forecaster):
 
     # The forecast
 
+    def align(self, panel: Panel) -> Panel:
+        for member in self.members:
+            for model in member.models:
+                panel = model.align(panel)
+        return panel
+
     def predict(
         self,
         panel: Panel,
@@ -347,6 +353,7 @@ class Auto(Forecaster):
         levels = check_levels(levels)
         if n_samples is not None:
             whole("n_samples", n_samples, least=1)
+        panel = self.align(panel)
         if future is not None:
             panel = extend(panel, future)
         panel = opened(panel)

@@ -124,6 +124,9 @@ def table_options(
     future: Annotated[
         Text, typer.Option(metavar="FILE", help="The known covariates of the steps ahead.")
     ] = None,
+    covariates: Annotated[
+        Text, typer.Option(metavar="FILE", help="A second table of covariates by series and time.")
+    ] = None,
     static_table: Annotated[
         Text, typer.Option(metavar="FILE", help="One row a series, for --static.")
     ] = None,
@@ -155,7 +158,9 @@ def table_options(
 
 
 LEFT_ALONE = table_options("").options  # what they are where nobody says anything
-KEPT = tuple(name for name in LEFT_ALONE if name != "future")  # of a saved run, for the next table
+KEPT = tuple(
+    name for name in LEFT_ALONE if name not in ("future", "covariates")
+)  # of a saved run, for the next table
 
 
 def takes_table(

@@ -43,6 +43,7 @@ def predict(
     from demandcast.automatic.auto import Auto
     from demandcast.errors import ConfigError
     from demandcast.forecaster import check_levels
+    from demandcast.frames.future import extend
     from demandcast.frames.read import read_panel
 
     if out:
@@ -53,7 +54,11 @@ def predict(
     if update and not isinstance(fitted, Auto):
         raise ConfigError(f"--update is of auto, and {run} holds {fitted.name}; leave it out")
     chosen = {**table.options, **_as_in(fitted, table)}
-    panel = read_panel(table.source, **chosen)
+    # laid out after the panel has the model's encoding: a category may stand in the steps ahead only
+    future = chosen.pop("future", None)
+    panel = fitted.align(read_panel(table.source, **chosen))
+    if future is not None:
+        panel = extend(panel, future)
     show.panel(panel, chosen)
     if update and isinstance(fitted, Auto):
         if fitted.outgrown(panel):

@@ -74,7 +74,7 @@ def features(
 ) -> tuple[list[NDArray[Any]], list[str], list[Note]]:
     """One column as features; `words` are the values of a text column seen before."""
     name = column.name
-    if words is None and not _is_text(column):
+    if words is None and not is_text(column):
         values, notes = numbers(column, role, infinite, hints=hints)
         return [values], [name], notes
     text = column.cast(pl.String)
@@ -90,7 +90,8 @@ def features(
     return found, [f"{name}={word}" for word in known], [note]
 
 
-def _is_text(column: pl.Series) -> bool:
+def is_text(column: pl.Series) -> bool:
+    """Whether a covariate is categories: text that is neither numbers nor yes and no."""
     if column.dtype != pl.String:
         return column.dtype == pl.Categorical or column.dtype == pl.Enum
     some = column.drop_nulls()
@@ -103,6 +104,11 @@ def _is_text(column: pl.Series) -> bool:
         pl.Series([w.lower() for w in MISSING]).implode()
     )
     return not signed.all()  # 1,5 and $2 are numbers, decided when they are read
+
+
+def says_yes_and_no(column: pl.Series) -> bool:
+    """Whether a covariate is text that says yes and no, which is read as 1 and 0."""
+    return column.dtype == pl.String and holds_flags(column)
 
 
 def availability(column: pl.Series, grid: Grid) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, FrequencyError, SchemaError
-from demandcast.frames.covariates import features
+from demandcast.frames.covariates import features, is_text, says_yes_and_no
 from demandcast.frames.numerals import Hints
 from demandcast.frames.regularise import Ints, number_series, show
 from demandcast.frames.roles import nearest
@@ -253,7 +253,15 @@ def _values(
         words = None if own else [
             name[len(column) + 1 :] for name in panel.known_names if name.startswith(f"{column}=")
         ]  # fmt: skip
-        found, labels, _ = features(table[column], "known covariate", "error", words, hints)
+        cells = table[column]
+        flagged = any(n.kind == "flags" and repr(column) in n.action for n in panel.notes)
+        if words is None and (is_text(cells) or (says_yes_and_no(cells) and not flagged)):
+            odd = cells.drop_nulls()[0]
+            raise SchemaError(
+                f"the future table's {column!r} holds text ({odd!r}), but the history has numbers; write it the "
+                "same way in both"
+            )
+        found, labels, _ = features(cells, "known covariate", "error", words, hints)
         values += found
         names += labels
         if words is not None:

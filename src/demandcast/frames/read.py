@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
 from demandcast.forks import check_fork
-from demandcast.frames import covariates, quality, rhythm
+from demandcast.frames import covariates as encode
+from demandcast.frames import quality, rhythm, second
 from demandcast.frames.future import extend
 from demandcast.frames.memory import check_memory
 from demandcast.frames.numerals import DECIMALS, JUNK_RULES, row_number
@@ -74,6 +75,7 @@ def read_panel(
     ended: str = "skip",
     totals: str = "leave_out",
     future: Any = None,
+    covariates: Any = None,
     static_table: Any = None,
     time_zone: str | None = None,
     wide: bool | None = None,
@@ -107,6 +109,8 @@ def read_panel(
         ended: Series that ended long before the others: "skip" leaves them out, "forecast" keeps them.
         totals: Series that are named as a total and are the sum of others: "leave_out" or "keep".
         future: A table of known covariates behind the last step; see `extend`.
+        covariates: A second table with covariates by series and time, of the past and ahead: those of `known` that
+            the first table has not, or all of its columns. Without key columns it holds for every series.
         static_table: A table with one row a series.
         time_zone: Where the clock stood that wrote the times. Steps below a day then count in UTC.
         wide: True for a table with a column a series, False for a long one; None tells by itself.
@@ -142,12 +146,15 @@ def read_panel(
     extra = None if static_table is None else open_table(static_table)
     fixed = _listed("static", static)
     elsewhere = [c for c in fixed if c not in table.columns] if extra is not None else []
+    wanted = _listed("known", known)
+    beside = None if covariates is None else open_table(covariates, decimal=decimal)
+    added = [] if beside is None else second.columns_of(beside, wanted, table.columns)
     roles, told = find_roles(
         table,
         key=None if key is None else _listed("key", key),
         time=None if time is None else _listed("time", time),
         target=_one("target", target),
-        known=_listed("known", known),
+        known=[c for c in wanted if c not in added],
         past=_listed("past", past),
         static=[c for c in fixed if c not in elsewhere],
         available=_one("available", available),
@@ -168,6 +175,12 @@ def read_panel(
     notes += told
     hints, is_text = table.hints, table.is_text
     del table
+    later = None
+    if beside is not None:
+        later = beside.collect()
+        rows, told = second.join(rows, roles, later, added, time_zone, freq)
+        roles = replace(roles, known=(*roles.known, *added))
+        notes += told
     rows, told = sort(rows)
     notes += told
     rows, told = quality.leave_out_totals(rows, totals)
@@ -201,29 +214,27 @@ def read_panel(
     flat = grid.spread(rows.target, np.float32(np.nan))
     notes += quality.fill_gaps(flat, rows, steps, grid, lengths, gaps)
     notes += quality.describe(flat, grid, lengths, rows, grid_freq)
-    known_flat, known_names, told = covariates.by_step(
+    known_flat, known_names, told = encode.by_step(
         rows.rest, roles.known, grid, "known covariate", infinite, hints
     )
     notes += told
-    past_flat, past_names, told = covariates.by_step(
+    past_flat, past_names, told = encode.by_step(
         rows.rest, roles.past, grid, "past covariate", infinite, hints
     )
     notes += told
-    statics = covariates.static_from_rows(rows.rest, roles.static, rows.codes, rows.keys)
+    statics = encode.static_from_rows(rows.rest, roles.static, rows.codes, rows.keys)
     if is_text:
-        statics = statics.with_columns(
-            covariates.static_type(c, hints) for c in statics.iter_columns()
-        )
+        statics = statics.with_columns(encode.static_type(c, hints) for c in statics.iter_columns())
     if extra is not None:
         if set(roles.static) & set(extra.columns):
             both = sorted(set(roles.static) & set(extra.columns))
             raise SchemaError(
                 f"static column {both[0]!r} is in the table and in the static table; drop one of them"
             )
-        more, told = covariates.static_from_table(extra, elsewhere, rows.keys)
+        more, told = encode.static_from_table(extra, elsewhere, rows.keys)
         statics = pl.concat([statics, more], how="horizontal")
         notes += told
-    encoded, told = covariates.encode_statics(statics)
+    encoded, told = encode.encode_statics(statics)
     if not statics.width:
         encoded = replace(
             encoded,
@@ -240,11 +251,13 @@ def read_panel(
         keys=rows.keys, target=flat, begins=grid.begins, extents=grid.extents, lengths=lengths,
         starts=grid.starts, known=known_flat, past=past_flat, known_names=known_names,
         past_names=past_names,
-        available=covariates.availability(rows.rest[roles.available], grid) if roles.available else None,
+        available=encode.availability(rows.rest[roles.available], grid) if roles.available else None,
         static_codes=encoded.codes, vocabularies=encoded.vocabularies, static_reals=encoded.reals,
         static_real_names=encoded.real_names, notes=tuple(notes), time_zone=clock.zone,
         time_dtype=clock.dtype,
     )  # fmt: skip
+    if later is not None:
+        future = second.ahead(panel, later) if future is None else future
     return panel if future is None else extend(panel, future)
 
 

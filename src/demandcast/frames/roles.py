@@ -92,7 +92,8 @@ def find_roles(
     named = [*given, *([target] if target and not wide else [])]
     for column in named:
         if column not in columns:
-            raise SchemaError(f"there is no column {column!r}{nearest(column, columns)}")
+            other = "; if another table has it, pass covariates=..." if column in known else ""
+            raise SchemaError(f"there is no column {column!r}{nearest(column, columns)}{other}")
     twice = sorted({c for c in named if named.count(c) > 1})
     if twice:
         raise SchemaError(

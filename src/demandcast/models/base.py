@@ -546,10 +546,14 @@ class NeuralForecaster(Forecaster):
         """A panel that forecasts can be made of, with the covariates that are known ahead."""
         if self.features is None or self.settled is None:
             raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
+        panel = self.align(panel)
         if future is not None:
             panel = extend(panel, future)
         self.features.check(panel)
         return panel
+
+    def align(self, panel: Panel) -> Panel:
+        return panel if self.features is None else self.features.align(panel)
 
     def _reading(self, panel: Panel, future: Any = None) -> WindowSource:
         """The windows that forecasts of this panel are made from, with all that they need."""

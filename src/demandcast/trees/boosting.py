@@ -229,6 +229,9 @@ class LightGBM(Forecaster):
             panel, self.features, self.horizon, self.periods, self.windows, self.unit, self.likeness
         )
 
+    def align(self, panel: Panel) -> Panel:
+        return panel if self.features is None else self.features.align(panel)
+
     def predict(
         self,
         panel: Panel,
@@ -257,6 +260,7 @@ class LightGBM(Forecaster):
                 "models.DeepAR for joint paths"
             )
         lightgbm = _lightgbm()
+        panel = self.align(panel)
         if future is not None:
             panel = extend(panel, future)
         self.features.check(panel)

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from demandcast.errors import SchemaError
+from demandcast.panel.align import align
 from demandcast.panel.panel import Panel
 
 SERIES = "(series)"  # the vocabulary of the series' own keys, beside those of the static columns
@@ -67,6 +68,16 @@ class Features:
             vocabularies=vocabularies,
             calendar="known" in takes,
             scale=_spread(mean_sizes(panel, panel.lengths)),
+        )
+
+    def align(self, panel: Panel) -> Panel:
+        """A newer panel with its covariates and attributes as they were at the fit; see `panel.align`."""
+        return align(
+            panel,
+            known=tuple(self.known),
+            past=tuple(self.past),
+            vocabularies=[name for name in self.vocabularies if name != SERIES],
+            reals=tuple(self.static_reals),
         )
 
     def check(self, panel: Panel) -> None:
