@@ -14,6 +14,11 @@ import polars as pl
 import demandcast as dc
 
 
+def read(frame: Any, **roles: Any) -> dc.Panel:
+    """Read a table with every series, those that end before the others too: competitions score them."""
+    return dc.read_panel(frame, ended="forecast", **roles)
+
+
 @dataclass(frozen=True)
 class Task:
     """One line of a table: what is forecast, how far, and from how many cutoffs."""
@@ -31,7 +36,7 @@ def _long(
     def load(data: Path) -> dc.Panel:
         if static:
             roles.update(static=static, static_table=data / f"{name}_static.parquet")
-        return dc.read_panel(data / f"{name}.parquet", **roles)
+        return read(data / f"{name}.parquet", **roles)
 
     return load
 
@@ -44,7 +49,7 @@ def _wide(name: str, columns: str, known: str | None = None) -> Callable[[Path],
         shared = frame.select(pl.col(known)).columns if known else []
         frame = frame.select("ds", *shared, pl.col(columns))
         long = frame.unpivot(index=["ds", *shared], variable_name="unique_id", value_name="y")
-        return dc.read_panel(long, known=shared)
+        return read(long, known=shared)
 
     return load
 
@@ -56,7 +61,7 @@ def _nominal(name: str, every: str) -> Callable[[Path], dc.Panel]:
         frame = pl.read_parquet(data / f"{name}.parquet").drop("is_test")
         steps = pl.concat_str(pl.col("ds"), pl.lit(every))
         frame = frame.with_columns(ds=pl.lit(datetime(2000, 1, 1)).dt.offset_by(steps))
-        return dc.read_panel(frame)
+        return read(frame)
 
     return load
 
@@ -72,7 +77,7 @@ def _walmart(data: Path) -> dc.Panel:
         (pl.col("is_holiday") * (month == number)).cast(pl.Int8).alias(name)
         for name, number in HOLIDAYS.items()
     ]
-    return dc.read_panel(
+    return read(
         frame.with_columns(flags),
         known=list(HOLIDAYS),
         static=["dept", "store_type", "store_size"],
@@ -82,7 +87,7 @@ def _walmart(data: Path) -> dc.Panel:
 
 def _m5(data: Path) -> dc.Panel:
     """Unit sales, with department and store; no prices, which the source does not give."""
-    return dc.read_panel(
+    return read(
         data / "m5_daily.parquet",
         static=["dept_id", "store_id"],
         static_table=data / "m5_daily_static.parquet",
