@@ -205,7 +205,7 @@ def test_rates_are_the_methods_own() -> None:
 
 def test_empirical_quantiles_are_the_newest_values_in_order() -> None:
     panel = panel_of([9.0, 9, 9, 0, 0, 4, 1], [np.nan, 2, 7], freq="1")
-    forecast = Empirical(h=2).predict(panel, levels=[0.25, 0.5, 0.51, 0.75, 0.99])
+    forecast = Empirical(h=2, window=4).predict(panel, levels=[0.25, 0.5, 0.51, 0.75, 0.99])
     np.testing.assert_array_equal(forecast.quantiles[0, 0], [0, 0, 1, 1, 4])
     np.testing.assert_array_equal(forecast.quantiles[1, 1], [2, 2, 7, 7, 7])
     np.testing.assert_allclose(forecast.mean[:, 0], [1.25, 4.5])

@@ -13,7 +13,10 @@ from demandcast.local.histories import Histories, chunks
 from demandcast.local.simulated import drawn, from_urn
 from demandcast.panel.panel import Panel
 
-FEWEST_STEPS = 30  # steps read at least: of four values, all levels above 0.75 are the largest
+SHORT, STEPS = (
+    12,
+    30,
+)  # steps read where a season is shorter: of 7 values, all levels above 0.86 are the largest
 
 
 class Zero(LocalForecaster):
@@ -53,7 +56,7 @@ class Empirical(LocalForecaster):
 
     Args:
         horizon: Steps to forecast; also `h`.
-        window: Observed values read; None for one period of the grid, or 30 where that is shorter.
+        window: Observed values read; None for one period of the grid, or 30 where that is below 12 steps.
         seed: Of the paths.
     """
 
@@ -68,7 +71,8 @@ class Empirical(LocalForecaster):
 
     def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
         draws = Draws.of(panel.keys, self.seed)
-        window = self.window or max(panel.freq.period, FEWEST_STEPS)
+        period = panel.freq.period
+        window = self.window or (period if period >= SHORT else STEPS)
         shape = (panel.n_series, self.horizon)
         mean = np.zeros(shape, np.float32)
         quantiles = np.zeros((*shape, len(levels)), np.float32)
