@@ -205,8 +205,8 @@ class LightGBM(Forecaster):
         return {name: trees_of(booster.model_to_string()) for name, booster in growing.items()}
 
     def outputs(self) -> list[str]:
-        """Names of its ensembles: the levels, and the mean."""
-        return [*(f"{level:g}" for level in self.config.levels), "mean"]
+        """Names of its ensembles: the levels."""
+        return [f"{level:g}" for level in self.config.levels]
 
     def as_grown(self) -> dict[str, Any]:
         """Hyper-parameters by which a fit without a clock grows as many trees as this one had time for."""
