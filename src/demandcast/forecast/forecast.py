@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
+from demandcast.forecast.bounds import ROOM, bounded, bounds
 from demandcast.panel.keys import find
 from demandcast.schema import Frequency, Schema
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from demandcast.panel.panel import Panel
 
+log = logging.getLogger("demandcast")
 Floats = NDArray[np.float32]
 FORMULA = r"^[=+\-@\t\r]"  # how a cell begins that spreadsheets run
 DEFAULT_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -64,6 +67,7 @@ class Forecast:
         samples: Paths joint along the horizon, (N, S, H), or None.
         events: How likely extremes are, from models that warn of them, or None.
         model: Name of what made it.
+        notes: What was changed in the method's own numbers, if anything.
     """
 
     schema: Schema
@@ -75,6 +79,7 @@ class Forecast:
     samples: Floats | None = None
     events: Events | None = None
     model: str = ""
+    notes: tuple[str, ...] = ()
     time_zone: str | None = None
     time_dtype: pl.DataType | None = None
 
@@ -87,11 +92,14 @@ class Forecast:
             )
         if self.events is not None and self.events.p_high.shape != (n, h):
             raise ShapeError(f"events are {self.events.p_high.shape}, the forecast is {(n, h)}")
-        if np.isnan(self.quantiles).any():
-            bad = int(np.flatnonzero(np.isnan(self.quantiles).any((1, 2)))[0])
-            raise DataError(
-                f"the forecast of series {self.keys.row(bad)} holds NaN; please report this"
-            )
+        for part in ("quantiles", "mean", "samples"):
+            values = getattr(self, part)
+            if values is not None and not np.isfinite(values).all():
+                bad = int(np.flatnonzero(~np.isfinite(values).reshape(n, -1).all(1))[0])
+                raise DataError(
+                    f"the {part} of {self.model or 'the forecast'} for series {self.keys.row(bad)} "
+                    "are not finite; leave the series out with panel.select, and please report this"
+                )
 
     @classmethod
     def from_samples(
@@ -113,7 +121,30 @@ class Forecast:
         events: Events | None = None,
         model: str,
     ) -> Forecast:
-        """A forecast of every series of the panel, behind its last step."""
+        """Make the forecast of every series of a panel, after its last step.
+
+        Every method's values pass here: quantiles are sorted, and what lies beyond the bounds of
+        `demandcast.forecast.bounds` is drawn in to them, with a note and a logged warning.
+
+        Raises:
+            DataError: A value is NaN.
+        """
+        low, high = bounds(panel)
+        quantiles, beyond = bounded(np.sort(quantiles, -1), low, high)
+        mean, beyond_mean = bounded(mean, low, high)
+        beyond |= beyond_mean
+        if samples is not None:
+            samples, beyond_samples = bounded(samples, low, high)
+            beyond |= beyond_samples
+        notes: tuple[str, ...] = ()
+        if beyond.any():
+            first = int(np.flatnonzero(beyond)[0])
+            notes = (
+                f"{int(beyond.sum())} of {panel.n_series} series had forecasts beyond {ROOM:,.0f} times "
+                f"their largest value (e.g. {panel.key(first)}, cut at {high[first]:g}); "
+                "forecast series of so different sizes apart, with panel.select",
+            )
+            log.warning("%s: %s", model, notes[0])
         return cls(
             schema=panel.schema,
             keys=panel.keys,
@@ -123,6 +154,7 @@ class Forecast:
             mean=mean,
             samples=samples,
             events=events,
+            notes=notes,
             model=model,
             time_zone=panel.time_zone,
             time_dtype=panel.time_dtype,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demandcast.local.histories import Array, Ints
+from demandcast.local.mixtures import GROWTH
 from demandcast.panel.panel import Panel
 
 
@@ -53,6 +54,14 @@ class Aligned:
     @property
     def n_series(self) -> int:
         return int(self.values.shape[1])
+
+    def most(self) -> Array:
+        """Return the largest mean count that a path of each series may have, (n,).
+
+        `GROWTH` times its own largest value; 1 for a series without a demand.
+        """
+        own = np.nan_to_num(self.values).max(0, initial=0.0)
+        return np.where(own > 0, GROWTH * own, 1.0)
 
     @classmethod
     def of(cls, panel: Panel, horizon: int, footing: Footing) -> Aligned:

@@ -29,6 +29,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.local.base import one_of
 from demandcast.local.counts import check_counts
 from demandcast.local.histories import Array, Histories
+from demandcast.local.mixtures import GROWTH
 from demandcast.local.simulated import SimulatedForecaster
 from demandcast.panel.panel import Panel
 
@@ -121,7 +122,8 @@ class Recursion:
         if law == "shifted":
             counted, values = values > 0, np.maximum(values - 1, 0)
         typical = (values * counted).sum() / max(1, counted.sum())
-        seen, total = np.full(past.n_series, 1.0), np.full(past.n_series, typical)
+        seen = np.full(past.n_series, 1.0)
+        total = np.minimum(typical, past.ceilings(GROWTH))  # a start of the series' own size
         squares = np.zeros((len(alpha), past.n_series))
         rates, likely = np.zeros(squares.shape), np.zeros(squares.shape)
         mean = np.broadcast_to(total, squares.shape)

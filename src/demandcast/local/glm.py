@@ -34,7 +34,6 @@ class Glm:
         middle: Means of the figures, (F,).
         deviation: Theirs, (F,).
         spread: Variance over mean of y - 2; 1 is Poisson.
-        most: The largest mean of y - 2 that a path may have.
     """
 
     stages: tuple[Stage, Stage, Stage]
@@ -44,7 +43,6 @@ class Glm:
     middle: Array
     deviation: Array
     spread: float
-    most: float
 
     @classmethod
     def learn(cls, past: Aligned, link: str, ridge: float, varied: bool) -> Glm:
@@ -72,8 +70,7 @@ class Glm:
         ratio = (y[two] - 2 - mean) ** 2 / np.maximum(mean, 1e-9)
         spread = float((ratio.sum() + SHARED) / (len(ratio) + SHARED)) if varied else 1.0
         w0, w1, w2 = weights
-        most = 2.0 * float(y.max(initial=0.0))
-        return cls(stages, typical, (w0, w1, w2), offsets, middle, deviation, spread, most)
+        return cls(stages, typical, (w0, w1, w2), offsets, middle, deviation, spread)
 
     def latent(self, told: list[Array]) -> list[Array]:
         """f0, f1, f2 from figures, each broadcast against the others."""
@@ -101,7 +98,7 @@ class Glm:
             squares += np.where(y >= 2, (y - 2 - mean) ** 2 / mean, 0.0)
             count += y >= 2
         over = (squares + SHARED * self.spread) / (count + SHARED) - 1  # above Poisson, (n,)
-        end, at_end = recent, season
+        end, at_end, most = recent, season, past.most()
 
         def simulate(some: Ints, n_paths: int, draws: Draws) -> Array:
             steps = range(past.steps, len(past.inputs))
@@ -111,7 +108,7 @@ class Glm:
             for step, t in enumerate(steps):
                 fixed = [part[some, None] for part in given(past, t, at_end, level)]
                 f = self.latent([*state.figures(), *fixed])
-                mean = np.minimum(state.scale() * self.stages[2].rate(f[2])[0], self.most)
+                mean = np.minimum(state.scale() * self.stages[2].rate(f[2])[0], most[some, None])
                 if self.spread > 1:
                     wide = np.maximum(over[some, None], 1e-3)
                     mean = draws.at("wide", step).gamma(mean / wide) * wide

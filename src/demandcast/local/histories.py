@@ -49,6 +49,11 @@ class Histories:
         """0 for series that were never negative, else minus infinity, (n,)."""
         return np.where((self.values >= 0).all(0), 0.0, -np.inf)
 
+    def ceilings(self, room: float) -> Array:
+        """Return `room` times the largest |value| of each series, (n,); `room` where all are 0."""
+        own = np.abs(self.values).max(0, initial=0.0)
+        return np.where(own > 0, room * own, room)
+
     @classmethod
     def of(cls, panel: Panel) -> Histories:
         """Of every series of a panel."""

@@ -155,7 +155,6 @@ class Latent:
 
     typical: Typical
     stages: tuple[Learned, ...]
-    most: float
 
     @classmethod
     def learn(cls, past: Aligned, link: str, ridge: float, varied: bool) -> Latent:
@@ -169,11 +168,11 @@ class Latent:
             Learned.of(stage, past, value, scale, offset, ridge, noise)
             for stage, value, scale, offset, noise in parts
         ]
-        return cls(typical, tuple(learned), 2.0 * float(np.nanmax(past.values, initial=0.0)))
+        return cls(typical, tuple(learned))
 
     def simulator(self, past: Aligned) -> Simulate:
         """What draws paths of some of the series behind their histories."""
-        scale = _scale(past.values, self.typical)
+        scale, most = _scale(past.values, self.typical), past.most()
         ends = []  # of each stage: mean and variance of the last level, q, noise, f ahead
         for k, (learned, value) in enumerate(
             zip(self.stages, stage_values(past.values), strict=True)
@@ -202,7 +201,7 @@ class Latent:
                     around = np.sqrt(noise[some, None]) * apart.normal(shape)
                     f.append(ahead[step, some, None] + levels[k] + around)
                 rate = self.stages[2].stage.rate(f[2])[0]
-                mean = np.minimum(scale[some, None] * rate, self.most)
+                mean = np.minimum(scale[some, None] * rate, most[some, None])
                 paths[..., step] = drawn_counts(f, mean, draws.at(step))
             return paths
 

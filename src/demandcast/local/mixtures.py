@@ -20,6 +20,7 @@ from demandcast.local.histories import Array, Histories
 
 OLDEST = 30  # own values used
 HALF_LIFE = 10.0  # steps; measured with PRIOR on three panels, see benchmarks
+GROWTH = 30.0  # points stop at so many times a series' own largest value
 PRIOR = 20.0  # own values worth as much as those from elsewhere
 NORMAL = NormalDist()
 TABLE = np.linspace(-5, 5, 2001)
@@ -77,7 +78,9 @@ class Laws:
 def mixed(points: Array, mass: Array, past: Histories, prior: float = PRIOR) -> Laws:
     """Points from elsewhere and each series' own newest values as one law a series.
 
-    Whole where the history is whole, not below 0 where it is not, and 0 where there is none.
+    Whole where the history is whole, not below 0 where it is not, and 0 where there is none. Points
+    stop at `GROWTH` times the series' own largest value: what lies beyond came from series of
+    another size.
 
     Args:
         points: (n, J), in the target's unit, in any order.
@@ -91,7 +94,7 @@ def mixed(points: Array, mass: Array, past: Histories, prior: float = PRIOR) -> 
     own = weight.sum(1, keepdims=True)
     every = np.concatenate([points, newest], 1)
     every = np.where(past.counts[:, None], np.rint(every), every)
-    every = np.maximum(every, past.floors[:, None])
+    every = np.clip(every, past.floors[:, None], past.ceilings(GROWTH)[:, None])
     every[past.lengths == 0] = 0
     return Laws.of(every, np.concatenate([mass * prior, weight], 1) / (own + prior))
 

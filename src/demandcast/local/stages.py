@@ -87,7 +87,8 @@ class Stage:
         for _ in range(NEWTON):
             _, slope, information = self.told(offset + x @ found, value, scale)
             curve = (x * information[:, None]).T @ x + ridge * np.eye(x.shape[1])
-            move = np.linalg.solve(curve, x.T @ slope - ridge * found)
+            # least squares, for beside counts of 1e15 the ridge is lost and the curve singular
+            move = np.linalg.lstsq(curve, x.T @ slope - ridge * found, rcond=None)[0]
             while cost(found + move) > now and np.abs(move).max() > 1e-9:
                 move = move / 2
             gain = now - cost(found + move)

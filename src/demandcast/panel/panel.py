@@ -206,6 +206,10 @@ class Panel:
         """0 for a series whose history is never negative, minus infinity for others, (N,)."""
         return self._of_each(_floors)
 
+    def largest(self) -> Floats:
+        """Return the largest |value| in the history of each series, (N,); 0 where there is none."""
+        return self._of_each(_largest)
+
     def whole_numbers(self) -> NDArray[np.bool_]:
         """Series whose observed history is of whole numbers, (N,); also those without a value."""
         return self._of_each(_whole_numbers)
@@ -351,6 +355,14 @@ def _floors(panel: Panel) -> Floats:
         np.stack([panel.begins, panel.begins + panel.lengths], 1).ravel(),
     )[::2]
     return np.where(low >= 0, 0, -np.inf).astype(np.float32)
+
+
+def _largest(panel: Panel) -> Floats:
+    most = np.maximum.reduceat(
+        np.append(np.abs(np.nan_to_num(panel.target, nan=0.0)), np.float32(0)),
+        np.stack([panel.begins, panel.begins + panel.lengths], 1).ravel(),
+    )[::2]
+    return np.where(panel.lengths > 0, most, 0).astype(np.float32)
 
 
 def _whole_numbers(panel: Panel) -> NDArray[np.bool_]:

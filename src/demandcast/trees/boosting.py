@@ -398,4 +398,9 @@ def _drawn(
     inside = cutoffs + ahead <= panel.lengths[series]
     series, cutoffs, ahead = series[inside], cutoffs[inside], ahead[inside]
     seen = ~np.isnan(panel.target[panel.begins[series] + cutoffs + ahead - 1])
+    if not seen.any():
+        raise DataError(
+            "no value was observed after the first step of any series, so there is nothing to learn "
+            "from; use 'seasonal_naive', or wait for more history"
+        )
     return series[seen], cutoffs[seen], ahead[seen]
