@@ -4,4 +4,11 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many random panels each method is tried on; see tests/contracts/test_any_panel.py."""
+    parser.addoption("--panels", type=int, default=None, help="random panels for each method")

@@ -55,8 +55,6 @@ def test_no_words_show_the_help_whatever_the_kernel_was_given(
 def test_what_the_caller_can_mend_ends_in_2_and_a_message(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if "--quantiles" in argv:
-        pytest.importorskip("demandcast.registry", reason="the models are not written yet")
     assert main(argv) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ")
