@@ -39,7 +39,8 @@ def bounded(
 
     NaN stays NaN, for the caller to refuse.
     """
-    shape = (-1, *[1] * (values.ndim - 1))
-    beyond = (np.abs(values) > high.reshape(shape) * (1 + 1e-6)).reshape(len(values), -1).any(1)
+    shape = (len(values), *[1] * (values.ndim - 1))
+    each = tuple(range(1, values.ndim))
+    beyond = (np.abs(values) > high.reshape(shape) * (1 + 1e-6)).any(each)
     kept = np.clip(values, low.reshape(shape), high.reshape(shape))
     return kept.astype(np.float32, copy=False), beyond

@@ -95,7 +95,7 @@ class Forecast:
         for part in ("quantiles", "mean", "samples"):
             values = getattr(self, part)
             if values is not None and not np.isfinite(values).all():
-                bad = int(np.flatnonzero(~np.isfinite(values).reshape(n, -1).all(1))[0])
+                bad = int(np.argwhere(~np.isfinite(values))[0, 0])
                 raise DataError(
                     f"the {part} of {self.model or 'the forecast'} for series {self.keys.row(bad)} "
                     "are not finite; leave the series out with panel.select, and please report this"

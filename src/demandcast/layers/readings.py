@@ -121,6 +121,8 @@ def main_period(x: Tensor, observed: Tensor) -> Tensor:
     highest, if that is above .3.
     """
     context = x.shape[1]
+    if context < 4:  # too short to dip and rise again
+        return torch.zeros(len(x), 1, dtype=torch.int64, device=x.device)
     spectrum = torch.fft.rfft(x * observed, n=2 * context)
     pairs = torch.fft.rfft(observed.to(x.dtype), n=2 * context)
     product = torch.fft.irfft(spectrum.abs().square(), n=2 * context)[:, : context // 2]

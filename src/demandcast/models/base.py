@@ -6,6 +6,7 @@ A model's own file holds its config and its network; what is the same for all of
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
@@ -55,6 +56,8 @@ from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.window import FEW, SCALINGS, Sizes, Window, WindowSource
 
 log = logging.getLogger("demandcast")
+# a layer without inputs (no covariates, no lags) has nothing to begin with, and is meant so
+warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
 WEIGHTS = "weights.safetensors"
 KEPT_PATHS = 50_000_000  # sample values a forecast keeps unless it is asked for more: 200 MB
 ROWS = 1 << 15  # series x paths in one batch of prediction

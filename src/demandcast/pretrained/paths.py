@@ -41,7 +41,7 @@ def _stretches(
     """Stretches of the past less the mean of the season before, at the cutoff's phase where there are
     eight seasons or more, (N, n, H)."""
     lengths = np.minimum(panel.lengths, context)
-    past = panel.padded_history(int(lengths.max()))
+    past = panel.padded_history(max(1, int(lengths.max(initial=0))))
     past = past[:, -context:]
     middle = np.nan_to_num(np.nanmean(np.where(np.isnan(past).all(1, keepdims=True), 0, past), 1))
     past = np.where(np.isnan(past), middle[:, None], past)
