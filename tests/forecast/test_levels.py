@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 
+from demandcast.draws.arrays import Draws
 from demandcast.forecast.levels import between, shuffled
 
 GRID = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
@@ -25,7 +27,7 @@ def test_shuffled_paths_have_the_quantiles_asked_for_and_the_order_of_the_templa
     rng = np.random.default_rng(0)
     template = rng.normal(0, 1, (3, 400, 1)) + 0.3 * rng.normal(0, 1, (3, 400, 5))
     grid = np.sort(rng.gamma(2, 3, (3, 5, len(GRID))), -1)
-    paths = shuffled(template, grid, GRID, rng)
+    paths = shuffled(template, grid, GRID, Draws.of(pl.DataFrame({"item": [0, 1, 2]}), 0))
     found = np.quantile(paths, GRID, axis=1).transpose(1, 2, 0)
     # 400 values stand for the law: the slope of its steepest piece over a hundredth
     np.testing.assert_allclose(found[..., 1:-1], grid[..., 1:-1], atol=0.25)
