@@ -205,7 +205,7 @@ def broken_by(name: str, forecast: Forecast, panel: Panel, horizon: int) -> Iter
     own, seen = largest(panel)
     most = float(own.max(initial=0))
     zeros = min(1.0, float(own[own > 0].min(initial=most)))  # the size of a history of zeros
-    bound = ROOM * np.where(own > 0, own, np.where(seen, zeros, most))
+    bound = ROOM * np.where(own > 0, own, np.where(seen, zeros, max(1.0, most)))
     for part, values in parts.items():
         if not np.isfinite(values).all():
             yield f"{part} not finite"

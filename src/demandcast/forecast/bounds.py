@@ -19,15 +19,15 @@ def bounds(panel: Panel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
     A forecast is at most `ROOM` times the largest |value| of the series' own history, and never
     beyond float32. A history of zeros counts as one of at most 1, or as the smallest series of the
-    panel where that is smaller; a history without an observed value as the largest. A history that is never negative stops at 0; one of
+    panel where that is smaller. A series without an observed value, whose size was learned from other
+    items, has the bound of float32 alone. A history that is never negative stops at 0; one of
     whole numbers has a whole bound.
     """
     own = panel.largest().astype(np.float64)
     unseen = panel.n_observed() == 0
-    most = own.max(initial=0.0)
-    zeros = min(1.0, own[own > 0].min(initial=most))
-    other = np.where(unseen, most, zeros)
-    high = np.minimum(ROOM * np.where(own > 0, own, other), LARGEST)
+    zeros = min(1.0, own[own > 0].min(initial=own.max(initial=0.0)))
+    other = np.where(unseen, LARGEST, ROOM * zeros)
+    high = np.minimum(np.where(own > 0, ROOM * own, other), LARGEST)
     high = np.where(panel.whole_numbers(), np.floor(high), high)
     return np.maximum(panel.floors(), -high), high
 
