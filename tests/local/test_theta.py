@@ -30,7 +30,7 @@ SERIES = {  # trend, season or neither, without a drawn number
 # statsforecast 2.1.1, Theta and OptimizedTheta with season_length as above, steps 1, 2, 6 and 14. Its
 # search stops early where the errors hardly tell: tolerances are of that.
 PEERS = [
-    (Theta, "trend_and_season", [194.8669, 195.8143, 199.6039, 207.1831], 1e-4),
+    (Theta, "trend_and_season", [194.8669, 195.8143, 199.6039, 207.1831], 5e-4),
     (Theta, "level", [36.7673, 36.7535, 36.698, 36.5871], 2e-3),
     (Theta, "slowing_trend", [593.7724, 596.6259, 608.0396, 630.867], 5e-4),
     (OptimisedTheta, "level", [36.7546, 36.7406, 36.6846, 36.5725], 6e-3),
@@ -59,7 +59,7 @@ def test_a_straight_line_goes_on(make_panel: MakePanel) -> None:
 
 def test_the_drift_is_half_the_slope_of_the_least_squares_line(make_panel: MakePanel) -> None:
     """Hyndman and Billah, "Unmasking the Theta method", 2003."""
-    values = SERIES["slowing_trend"][0]
+    values = SERIES["slowing_trend"][0] + 0.5  # no whole numbers, to which paths would be rounded
     slope = np.polyfit(T, values, 1)[0]
     forecast = Theta(horizon=10, period=1).predict(make_panel(values))
     np.testing.assert_allclose(np.diff(forecast.mean[0]), slope / 2, rtol=1e-4)

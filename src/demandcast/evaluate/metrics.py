@@ -193,7 +193,7 @@ def level_coverage(actual: Array, quantiles: Array, levels: Sequence[float]) -> 
 
     Example:
         >>> level_coverage(np.zeros((1, 8)), np.zeros((1, 8, 2)), [0.2, 0.6]).round(2)
-        array([0.25, 0.75])
+        array([0.2, 0.6])
     """
     _check_levels(actual, quantiles, levels)
     seen = _seen(actual)
