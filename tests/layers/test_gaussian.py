@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 import scipy.stats
-import polars as pl
 import torch
 from torch import Tensor
 
@@ -94,7 +94,9 @@ def test_density_is_the_sum_of_what_each_step_adds(covariance: Tensor) -> None:
 
 def test_draws_have_the_covariance(covariance: Tensor) -> None:
     mean = torch.arange(6.0, dtype=torch.float64).expand(3, -1)
-    paths = draw(mean, covariance, 50_000, TensorDraws.of(pl.DataFrame({"item": ["a", "b", "c"]}), 2))
+    paths = draw(
+        mean, covariance, 50_000, TensorDraws.of(pl.DataFrame({"item": ["a", "b", "c"]}), 2)
+    )
     assert paths.shape == (3, 50_000, 6)
     for i in range(3):
         size = float(covariance[i].diagonal().max())

@@ -366,7 +366,8 @@ def test_stock_outs_say_nothing(panel: Panel) -> None:
     levels = torch.tensor([0.5])
     with torch.no_grad():
         one, two = (
-            network.eval().predict(w, levels, 1, TensorDraws.of(panel.keys[:1], 0))[0] for w in (window, other)
+            network.eval().predict(w, levels, 1, TensorDraws.of(panel.keys[:1], 0))[0]
+            for w in (window, other)
         )
     torch.testing.assert_close(one, two)
 

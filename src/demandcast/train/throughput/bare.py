@@ -1,8 +1,8 @@
 """The bare loop: a network's own step on a batch that is at hand, and nothing else.
 
 It is the ceiling of what a loader and a loop can reach, and the ruler for threads and batch sizes.
-The network comes out as it went in: weights and buffers are put back to the bit, and random numbers come
-from a generator of the trials.
+The network comes out as it went in: weights and buffers are put back to the bit, random numbers come from a
+generator of the trials, and torch's own is put back.
 """
 
 from __future__ import annotations
@@ -72,13 +72,14 @@ def threads_of(count: int | None) -> Iterator[None]:
 
 @contextmanager
 def unchanged(network: nn.Module) -> Iterator[None]:
-    """Put weights, buffers, gradients and mode back as they were; random numbers are the block's own."""
+    """Put weights, buffers, gradients, mode and random numbers back as they were, whatever happens."""
     tensors = [*network.parameters(), *network.buffers()]
     kept = [t.detach().clone() for t in tensors]
     gradients = [(p, p.grad) for p in network.parameters()]
     training, done = network.training, getattr(network, "done", None)
     try:
-        with draws_of(torch.Generator(), network):
+        # code that asks for no generator draws from torch's own, which is put back
+        with torch.random.fork_rng([]), draws_of(torch.Generator(), network):
             yield
     finally:
         with torch.no_grad():
