@@ -60,7 +60,6 @@ class _Looks:
     numbers: frozenset[str]
     times: frozenset[str]
     steps: frozenset[str]  # numbers all different from row to row: row numbers, or ids of orders
-    rows: int
 
 
 def find_roles(
@@ -216,7 +215,7 @@ def _look(table: Table, columns: Sequence[str]) -> _Looks:
             distinct = cells.n_unique() == len(cells)
             if distinct and (column not in times or column in numbers):
                 steps.add(column)
-    return _Looks(frozenset(numbers), frozenset(times), frozenset(steps), sample.height)
+    return _Looks(frozenset(numbers), frozenset(times), frozenset(steps))
 
 
 def _reads_as_numbers(cells: pl.Series, table: Table) -> bool:
