@@ -123,8 +123,7 @@ def test_forecasts_come_in_the_unit_of_the_target(name: str) -> None:
     """Targets a million times smaller or a billion times larger, forecasts likewise.
 
     Nothing a method decides or adds has a size of its own. Amounts, for a count times a thousand is
-    another thing (likelihoods of counts, jitter between whole numbers); methods that take nothing else
-    are exempt. Factors are powers of 2, which change no digit of a target: those of 10 do, and Adam's
+    another thing; methods that take nothing else are exempt. Factors are powers of 2, which change no digit of a target: those of 10 do, and Adam's
     first steps make whole steps of a gradient that is nothing but rounding.
     """
     if name in COUNTS:
@@ -133,12 +132,11 @@ def test_forecasts_come_in_the_unit_of_the_target(name: str) -> None:
     values[1][np.random.default_rng(1).random(DAYS) < 0.6] = 0.0
     values[3][40:60] = np.nan
     panel = panel_of(values)
-    hyper = {"jitter": False} if name == "willemain" else {}  # its jitter is one of counts
-    plain = forecast_of(name, panel, **hyper)
+    plain = forecast_of(name, panel)
     size = np.abs(plain.quantiles).mean((1, 2)) + 1e-9
     for unit in (2.0**-20, 2.0**30):
         target = panel.target * np.float32(unit)
-        scaled = forecast_of(name, replace(panel, target=target), **hyper)
+        scaled = forecast_of(name, replace(panel, target=target))
         off = np.abs(scaled.quantiles / unit - plain.quantiles) / size[:, None, None]
         assert off.max() < 1e-3, (unit, off.max((1, 2)))
         off = np.abs(scaled.mean / unit - plain.mean) / size[:, None]

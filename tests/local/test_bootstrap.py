@@ -11,7 +11,7 @@ import pytest
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import DampedCounts, Renewal, ViswanathanZhou, Willemain
-from demandcast.local.bootstrap import arrivals, jittered
+from demandcast.local.bootstrap import arrivals, bandwidth, jittered
 from demandcast.local.damped import Recursion
 from demandcast.local.histories import Histories
 from demandcast.local.simulated import demands, waited
@@ -46,10 +46,22 @@ def test_transitions_are_counted_within_a_series() -> None:
 
 
 def test_jitter_is_that_of_the_paper() -> None:
-    moved = jittered(np.full((1, 20_000), 4.0), np.array([[True]]), draws())
+    width = np.array([[0.5]])
+    moved = jittered(np.full((1, 20_000), 4.0), np.array([[True]]), width, draws())
     expected = 1 + np.trunc(4 + 2 * draws().normal((20_000,)))
     np.testing.assert_array_equal(moved[0], np.where(expected > 0, expected, 4))
-    assert (jittered(np.full((1, 99), 0.5), np.array([[False]]), draws()) > 0).all()
+    assert (jittered(np.full((1, 99), 0.5), np.array([[False]]), width, draws()) > 0).all()
+
+
+def test_amounts_are_smoothed_in_their_own_unit() -> None:
+    """By a kernel whose width goes with their spread and shrinks with their number."""
+    amounts = np.array([[3.2, 4.1, 2.7, 9.9, 0.0], [5.5, 0.0, 0.0, 0.0, 0.0]])
+    found = bandwidth(amounts, np.array([4, 1]))
+    assert found[0, 0] == pytest.approx(0.9 * amounts[0, :4].std() * 4**-0.2)
+    assert found[1, 0] == 0
+    np.testing.assert_allclose(bandwidth(1e-6 * amounts, np.array([4, 1])), 1e-6 * found)
+    moved = jittered(np.full((1, 20_000), 40.0), np.array([[False]]), found[:1], draws())
+    np.testing.assert_allclose(moved[0], 40 + found[0, 0] * draws().normal((20_000,)))
 
 
 def test_a_markov_chain_is_simulated_as_it_was() -> None:

@@ -22,8 +22,8 @@ class Willemain(SimulatedForecaster):
     """A two-state Markov chain says when demand comes, past sizes say how much.
 
     Each transition is estimated by (count + 1/2) / (total + 1), so that one never seen may happen.
-    Sizes are jittered to 1 + int(X + Z sqrt(X)), or X where that is 0 or less; without the 1 and the
-    int where a history is not of whole numbers.
+    Sizes are jittered to 1 + int(X + Z sqrt(X)), or X where that is 0 or less. Amounts have no unit of
+    their own as counts have: they are smoothed by a normal kernel, X + h Z, h by Silverman's rule.
 
     Args:
         horizon: Steps to forecast; also `h`.
@@ -45,6 +45,7 @@ class Willemain(SimulatedForecaster):
 
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         sizes, _, count = demands(past)
+        width = bandwidth(sizes, count)
         arrive = arrivals(past)
         state = np.repeat(past.values[-1][:, None] > 0, n_paths, 1)  # (n, S)
         paths = np.zeros((past.n_series, n_paths, self.horizon))
@@ -55,7 +56,7 @@ class Willemain(SimulatedForecaster):
             which = draws.at("size", step).below(count[:, None], state.shape)
             size = drawn(sizes, which)
             if self.jitter:
-                size = jittered(size, past.counts[:, None], draws.at("jitter", step))
+                size = jittered(size, past.counts[:, None], width, draws.at("jitter", step))
             paths[..., step] = np.where(state, size, 0.0)
         return paths
 
@@ -70,10 +71,21 @@ def arrivals(past: Histories) -> Array:
     return np.stack(chances)
 
 
-def jittered(size: Array, whole: NDArray[np.bool_], draws: Draws) -> Array:
-    """1 + int(X + Z sqrt(X)), or X where that is not above 0; X + Z sqrt(X) where not whole."""
-    moved = size + draws.normal(size.shape) * np.sqrt(size)
-    moved = np.where(whole, 1 + np.trunc(moved), moved)
+def bandwidth(sizes: Array, count: Ints) -> Array:
+    """Width of a normal kernel for each series' sizes (n, D), the first `count` of them: (n, 1).
+
+    0.9 s count^(-1/5), s the deviation; Silverman, "Density Estimation", 1986, equation 3.31.
+    """
+    n = np.maximum(count, 1)[:, None]
+    kept = np.arange(sizes.shape[1]) < count[:, None]
+    error = np.where(kept, sizes - sizes.sum(1, keepdims=True) / n, 0.0)
+    return np.asarray(0.9 * np.sqrt((error**2).sum(1, keepdims=True) / n) * n**-0.2)
+
+
+def jittered(size: Array, whole: NDArray[np.bool_], width: Array, draws: Draws) -> Array:
+    """1 + int(X + Z sqrt(X)) of counts, X + width Z of amounts; X where that is not above 0."""
+    noise = draws.normal(size.shape)
+    moved = np.where(whole, 1 + np.trunc(size + noise * np.sqrt(size)), size + noise * width)
     return np.where(moved > 0, moved, size)
 
 
@@ -110,6 +122,7 @@ class ViswanathanZhou(SimulatedForecaster):
 
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         sizes, intervals, count = demands(past)
+        width = bandwidth(sizes, count)
         cut = (count >= 3).astype(np.int64)  # leave the first out
         order = np.argsort(
             np.where(_kept(intervals, cut, count), intervals, -1), axis=1, kind="stable"
@@ -143,7 +156,7 @@ class ViswanathanZhou(SimulatedForecaster):
                 places = np.concatenate([places, place[..., None]], 2)
                 size = drawn(sizes, place)
             if self.jitter:
-                size = jittered(size, past.counts[:, None], draws.at("jitter", demand))
+                size = jittered(size, past.counts[:, None], width, draws.at("jitter", demand))
             paths[series[due], path[due], clock[due] - 1] = size[due]
         return paths
 

@@ -12,6 +12,7 @@ from demandcast.panel.panel import Panel
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+RESOLVED = 2.0**23  # from here on float32 holds whole numbers only
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,12 @@ class Histories:
 
     @property
     def counts(self) -> NDArray[np.bool_]:
-        """Series whose values are all whole numbers, (n,)."""
-        return np.asarray((self.values == np.rint(self.values)).all(0))
+        """Series whose values are all whole numbers, (n,).
+
+        Not where they are so large that float32, in which they come, has no fractions.
+        """
+        whole = self.values == np.rint(self.values)
+        return np.asarray((whole & (np.abs(self.values) < RESOLVED)).all(0))
 
     @property
     def floors(self) -> Array:
