@@ -222,6 +222,11 @@ def broken_by(name: str, forecast: Forecast, panel: Panel, horizon: int) -> Iter
             yield f"{part} not whole"
     if (np.diff(forecast.quantiles, axis=-1) < 0).any():
         yield "quantiles out of order"
+    q = forecast.quantiles.astype(np.float64)
+    least = (q * np.diff([*LEVELS, 1.0])).sum(-1)  # of any law with these quantiles and none below 0
+    short = forecast.mean < least * (1 - 1e-5) - 1e-30
+    if (short & (floors >= 0)[:, None]).any():
+        yield "mean below the least its quantiles allow"
 
 
 def largest(panel: Panel) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
