@@ -16,7 +16,7 @@ import demandcast as dc
 
 def read(frame: Any, **roles: Any) -> dc.Panel:
     """Read a table with every series, those that end before the others too: competitions score them."""
-    return dc.read_panel(frame, ended="forecast", **roles)
+    return dc.read_panel(frame, ended="keep", **roles)
 
 
 @dataclass(frozen=True)

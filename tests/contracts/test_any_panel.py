@@ -223,7 +223,9 @@ def broken_by(name: str, forecast: Forecast, panel: Panel, horizon: int) -> Iter
     if (np.diff(forecast.quantiles, axis=-1) < 0).any():
         yield "quantiles out of order"
     q = forecast.quantiles.astype(np.float64)
-    least = (q * np.diff([*LEVELS, 1.0])).sum(-1)  # of any law with these quantiles and none below 0
+    least = (q * np.diff([*LEVELS, 1.0])).sum(
+        -1
+    )  # of any law with these quantiles and none below 0
     short = forecast.mean < least * (1 - 1e-5) - 1e-30
     if (short & (floors >= 0)[:, None]).any():
         yield "mean below the least its quantiles allow"

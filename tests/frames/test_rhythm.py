@@ -84,6 +84,41 @@ def test_series_that_ended_long_before_the_others_are_left_out_and_said() -> Non
     kept = read_panel(frame, ended="forecast")
     assert kept.keys["item"].to_list() == ["a", "b", "old"]
     assert note(kept, "ended").severity == "warning"
+    ahead = SeasonalNaive(horizon=1).fit(kept).predict(kept).to_frame()["date"]
+    assert ahead.n_unique() == 1  # all from the common end
+    own = read_panel(frame, ended="keep")
+    assert own.lengths.tolist() == [200, 200, 80]
+    assert "in the past" in note(own, "ended").action
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize("covariate", [(), ("price",)])
+def test_a_series_of_few_rows_is_never_taken_as_ended(
+    rows: int, covariate: tuple[str, ...]
+) -> None:
+    alive = [(d, 1) for d in days(200)]
+    frame = table(a=alive, b=alive, few=alive[:rows]).with_columns(price=2.0)
+    panel = read_panel(frame, known=covariate)
+    assert panel.keys["item"].to_list() == ["a", "b", "few"]
+    assert panel.lengths.tolist() == [200, 200, 200]  # not observed since
+    assert panel.n_observed().tolist() == [200, 200, rows]
+    assert "series few ends" in note(panel, "rare").example
+
+
+@pytest.mark.parametrize("covariate", [(), ("price",)])
+@pytest.mark.parametrize(("begin", "length"), [(30, 0), (32, 0), (28, 2), (20, 10)])
+def test_rows_of_a_series_without_any_value_are_to_be_forecast(
+    covariate: tuple[str, ...], begin: int, length: int
+) -> None:
+    alive = [(d, 1) for d in days(30)]
+    promised = [(d, float("nan")) for d in days(40)[begin:]]
+    more = [(d, float("nan")) for d in days(40)[30:]]
+    frame = table(a=[*alive, *more], new=promised).with_columns(price=2.0)
+    panel = read_panel(frame.fill_nan(None), known=covariate)
+    assert panel.lengths.tolist() == [30, length]
+    assert panel.extents.tolist() == [40, len(promised)]
+    forecast = SeasonalNaive(horizon=3).fit(panel).predict(panel).to_frame()
+    assert forecast.filter(pl.col("item") == "new")["date"][0] == START + timedelta(max(30, begin))
 
 
 def test_series_without_a_common_end_are_all_kept() -> None:

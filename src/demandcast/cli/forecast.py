@@ -89,7 +89,7 @@ def forecast(
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
     if "known" in made.takes:
-        _check_reach(panel, horizon, new=isinstance(made, Auto))
+        _check_reach(panel, horizon)
     show.say(f"fitting {made}")
     fitted = made.fit(panel, **training)
     if isinstance(made, Auto):
@@ -114,13 +114,10 @@ def forecast(
     show.forecast(predicted, out, json=json, safe_text=safe_text)
 
 
-def _check_reach(panel: Panel, horizon: int, *, new: bool) -> None:
+def _check_reach(panel: Panel, horizon: int) -> None:
     """Refuse covariates that end too early before the training, not after it."""
-    from demandcast.automatic.cold import opened
     from demandcast.errors import DataError
 
-    if new:  # items without a history begin behind the others' last step
-        panel = opened(panel)
     ahead = panel.extents - panel.lengths
     if panel.known_names and ahead.min() < horizon:
         short = int(ahead.argmin())

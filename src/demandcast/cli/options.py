@@ -115,7 +115,9 @@ def table_options(
     ] = "error",
     ended: Annotated[
         str,
-        typer.Option(metavar="RULE", help="Series that ended before the others: skip, forecast."),
+        typer.Option(
+            metavar="RULE", help="Series that ended before the others: skip, forecast, keep."
+        ),
     ] = "skip",
     totals: Annotated[
         str,

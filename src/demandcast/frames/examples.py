@@ -109,7 +109,7 @@ def tourism() -> Panel:
         }
     )
     panel = read_panel(
-        table, key="series", time="month", target="visitors", freq="MS", ended="forecast"
+        table, key="series", time="month", target="visitors", freq="MS", ended="keep"
     )
     note = Note(
         kind="nominal calendar",

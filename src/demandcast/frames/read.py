@@ -106,7 +106,8 @@ def read_panel(
         negative: Negative targets: "keep", "zero", "missing" or "error".
         infinite: Infinite numbers: "error" or "missing".
         text: Cells of the target that are no number, as "-": "error", "missing" or "zero".
-        ended: Series that ended long before the others: "skip" leaves them out, "forecast" keeps them.
+        ended: Series that ended long before the others: "skip" leaves them out, "forecast" forecasts them from the
+            common end, as not observed since, and "keep" from their own.
         totals: Series that are named as a total and are the sum of others: "leave_out" or "keep".
         future: A table of known covariates behind the last step; see `extend`.
         covariates: A second table with covariates by series and time, of the past and ahead: those of `known` that
@@ -204,11 +205,10 @@ def read_panel(
     grid_freq = _frequency(rows, freq, roles.time, clock, notes)
     notes += rhythm.describe_closed(rows, grid_freq)
     grid, steps = lay_out(rows, grid_freq)
-    kept, told = rhythm.drop_ended(rows, steps, grid, grid_freq, ended)
+    rows, reach, told = rhythm.treat_ended(rows, steps, grid, grid_freq, ended)
     notes += told
-    if kept is not rows:
-        rows = kept
-        grid, steps = lay_out(rows, grid_freq)
+    if reach is not None:
+        grid, steps = lay_out(rows, grid_freq, reach)
     notes += rhythm.check_steps(rows, steps, grid, grid_freq, given=freq is not None)
     lengths = _lengths(rows, grid, steps, roles.known, notes)
     flat = grid.spread(rows.target, np.float32(np.nan))
@@ -427,19 +427,23 @@ def _lengths(rows: Rows, grid: Grid, steps: Ints, known: Sequence[str], notes: l
 
     With covariates known ahead, those after the last value of their own series; without, only those after the
     last value of any series: a series that lacks its last values while others have theirs is not observed there.
+    A series without any value is new: its rows after the last value of the others are to be forecast.
     """
-    lengths = grid.extents.copy()
     seen = np.flatnonzero(~np.isnan(rows.target))
     if not len(seen):
-        return lengths
+        return grid.extents.copy()
     codes = rows.codes[seen]
     last = np.flatnonzero(np.append(codes[1:] != codes[:-1], len(codes) > 0))
-    for_series = codes[last]
+    lengths = np.clip(int(steps[seen].max()) - grid.starts + 1, 0, grid.extents)
     if known:
-        lengths[for_series] = steps[seen[last]] - grid.starts[for_series] + 1
-    else:
-        within = int(steps[seen].max()) - grid.starts[for_series] + 1
-        lengths[for_series] = np.minimum(lengths[for_series], within)
+        own = codes[last]
+        lengths[own] = steps[seen[last]] - grid.starts[own] + 1
+        rowless = np.ones(
+            grid.total, bool
+        )  # a series carried on to the common end is history up to it
+        rowless[slice(None) if grid.at is None else grid.at] = False
+        carried = rowless[grid.begins + grid.extents - 1]
+        lengths[carried] = grid.extents[carried]
     ahead = grid.extents - lengths
     first = int(np.argmax(ahead > 0))
     if ahead.any():

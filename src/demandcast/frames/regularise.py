@@ -304,8 +304,13 @@ def _many_a_day(rows: Rows) -> bool:
     return len(np.unique(seconds % 3600)) > 12
 
 
-def lay_out(rows: Rows, freq: Frequency) -> tuple[Grid, Ints]:
+def lay_out(rows: Rows, freq: Frequency, reach: Ints | None = None) -> tuple[Grid, Ints]:
     """The grid of sorted rows without duplicates, and the step of each row.
+
+    Args:
+        rows: Sorted, without duplicates.
+        freq: The grid.
+        reach: The step that each series is carried to behind its last row; None where each ends with its rows.
 
     Raises:
         FrequencyError: A time is off the grid, or a series spans absurdly more steps than rows.
@@ -320,7 +325,8 @@ def lay_out(rows: Rows, freq: Frequency) -> tuple[Grid, Ints]:
     heads = np.concatenate([[0], turn]).astype(np.int64)
     tails = np.append(turn, len(steps)) - 1
     starts = steps[heads]
-    extents = steps[tails] - starts + 1
+    ends = steps[tails] if reach is None else np.maximum(steps[tails], reach)
+    extents = ends - starts + 1
     if extents.sum() > 100 * len(steps) + 1_000_000:
         widest = int(np.argmax(extents))
         first, last = rows.times[heads[widest]], rows.times[tails[widest]]

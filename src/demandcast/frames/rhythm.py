@@ -13,7 +13,7 @@ from demandcast.frames.regularise import Grid, Ints, Rows, series_name, show
 from demandcast.panel.panel import Note
 from demandcast.schema import DAY, Frequency
 
-ENDED_RULES = ("skip", "forecast")
+ENDED_RULES = ("skip", "forecast", "keep")
 OWN_ROWS = 6  # rows by which a series shows a rhythm of its own
 WEEKDAYS = {
     "MON": "Monday", "TUE": "Tuesday", "WED": "Wednesday", "THU": "Thursday", "FRI": "Friday",
@@ -116,17 +116,21 @@ def describe_closed(rows: Rows, freq: Frequency) -> list[Note]:
     return [Note(kind="closed", count=len(freq.closed), series=0, example="", action=action)]
 
 
-def drop_ended(
+def treat_ended(
     rows: Rows, steps: Ints, grid: Grid, freq: Frequency, rule: str
-) -> tuple[Rows, list[Note]]:
-    """Series that ended long before the others: left out by "skip", kept by "forecast".
+) -> tuple[Rows, Ints | None, list[Note]]:
+    """Find series that stop long before the others: leave them out, or carry them to the common end.
 
-    A series has ended where it lacks the last two seasons of the table (28 days and the like), and more than
-    three times its own longest gap. Where fewer than half of the series reach the end of the table, they have
-    no common end, and none is left out.
+    A series stops long before where it lacks the last two seasons of the table (28 days and the like), and more
+    than three times its own longest gap. Where fewer than half of the series reach the end of the table, they
+    have no common end, and none stops before it. One of fewer than `OWN_ROWS` rows has shown no rhythm: it may
+    be rare or new, and is never left out.
+
+    Returns:
+        The rows that stay, the grid step that each of their series is carried to (None where none is), and notes.
     """
     if rows.keys.height < 2:
-        return rows, []
+        return rows, None, []
     last = grid.starts + grid.extents - 1
     longest = np.zeros(rows.keys.height, np.int64)
     inside = rows.codes[1:] == rows.codes[:-1]
@@ -135,30 +139,45 @@ def drop_ended(
     season = max(freq.period, 14 if freq.unit in ("s", "B") and freq.step <= DAY else 3)
     far = 2 * min(season, 60)
     behind = end - last
-    ended = behind > np.maximum(far, 3 * longest)
-    if not ended.any() or 2 * int((behind <= far).sum()) < len(last):
-        return rows, []
-    first = int(np.flatnonzero(ended)[0])
-    at = show(freq.times(last[first : first + 1])[0])
-    example = f"series {series_name(rows.keys, first)} ends {behind[first]:,} steps before the others, at {at}"
-    count = int(ended.sum())
-    if rule == "forecast":
-        action = "these series ended before the others: forecast from their own ends, in the past"
-        return rows, [
-            Note(
-                kind="ended",
-                count=count,
-                series=count,
-                example=example,
-                action=action,
-                severity="warning",
-            )
-        ]
-    action = "these series ended before the others: left out; ended='forecast' keeps them"
-    note = Note(
-        kind="ended", count=count, series=count, example=example, action=action, severity="warning"
-    )
-    return rows.take(np.flatnonzero(~ended[rows.codes])), [note]
+    early = behind > np.maximum(far, 3 * longest)
+    if not early.any() or 2 * int((behind <= far).sum()) < len(last):
+        return rows, None, []
+    few = early & (np.bincount(rows.codes, minlength=len(last)) < OWN_ROWS)
+    ended = early & ~few
+    common = show(freq.times(np.array([end]))[0])
+    notes = []
+
+    def tell(kind: str, which: NDArray[np.bool_], action: str, severity: str) -> None:
+        if not which.any():
+            return
+        first, count = int(np.argmax(which)), int(which.sum())
+        at = show(freq.times(last[first : first + 1])[0])
+        name = series_name(rows.keys, first)
+        example = f"series {name} ends {behind[first]:,} steps before the others, at {at}"
+        notes.append(
+            Note(kind=kind, count=count, series=count, example=example, action=action, severity=severity)
+        )  # fmt: skip
+
+    if rule == "keep":
+        tell(
+            "ended",
+            ended,
+            "these series ended before the others: forecast from their own ends, in the past",
+            "warning",
+        )
+        return rows, None, notes
+    if rule == "skip":
+        action = f"no rows for longer than {far} steps and three of their longest gaps: left out; ended='forecast' forecasts them from {common}"
+    else:
+        action = f"these series ended before the others: forecast from the common end, {common}, as ended='forecast' asks"
+    tell("ended", ended, action, "warning")
+    action = f"fewer than {OWN_ROWS} rows, the last long ago: not observed since, forecast from the common end, {common}"
+    tell("rare", few, action, "info")
+    reach = np.where(early, end, last)
+    if rule == "skip" and ended.any():
+        stays = ~ended
+        return rows.take(np.flatnonzero(stays[rows.codes])), reach[stays], notes
+    return rows, reach, notes
 
 
 def aggregate(rows: Rows, to: str, used: Frequency | None) -> tuple[Rows, list[Note]]:
