@@ -126,6 +126,10 @@ def table_options(
     future: Annotated[
         Text, typer.Option(metavar="FILE", help="The known covariates of the steps ahead.")
     ] = None,
+    future_gaps: Annotated[
+        str,
+        typer.Option(metavar="RULE", help="Steps ahead without covariates: last, missing, error."),
+    ] = "last",
     covariates: Annotated[
         Text, typer.Option(metavar="FILE", help="A second table of covariates by series and time.")
     ] = None,

@@ -55,10 +55,11 @@ def predict(
         raise ConfigError(f"--update is of auto, and {run} holds {fitted.name}; leave it out")
     chosen = {**table.options, **_as_in(fitted, table)}
     # laid out after the panel has the model's encoding: a category may stand in the steps ahead only
-    future = chosen.pop("future", None)
+    future, gaps = chosen.pop("future", None), chosen.pop("future_gaps", "last")
     panel = fitted.align(read_panel(table.source, **chosen))
     if future is not None:
-        panel = extend(panel, future)
+        own = chosen.get("static_table")
+        panel = extend(panel, future, future_gaps=gaps, new_items=True, statics=own)
     show.panel(panel, chosen)
     if update and isinstance(fitted, Auto):
         if fitted.outgrown(panel):

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, FrequencyError, SchemaError
+from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
 from demandcast.frames.covariates import features, is_text, says_yes_and_no
 from demandcast.frames.numerals import Hints
 from demandcast.frames.regularise import Ints, number_series, show
@@ -18,6 +18,8 @@ from demandcast.frames.roles import nearest
 from demandcast.frames.source import open_table
 from demandcast.frames.times import join_times, parse_times, to_instants
 from demandcast.panel.panel import Note, Panel
+
+FUTURE_GAPS_RULES = ("last", "missing", "error")
 
 
 def require(panel: Panel, names: Sequence[str], horizon: int) -> None:
@@ -42,19 +44,34 @@ def require(panel: Panel, names: Sequence[str], horizon: int) -> None:
         )
 
 
-def extend(panel: Panel, future: Any) -> Panel:
+def extend(
+    panel: Panel,
+    future: Any,
+    *,
+    future_gaps: str = "last",
+    new_items: bool = False,
+    statics: Any = None,
+) -> Panel:
     """The panel with known covariates for the steps behind its history.
 
     Args:
         panel: Read with known=[...].
         future: A path or frame with the key, time and known columns; other columns are ignored.
             Without any key column its rows, as of a calendar, hold for every series.
+        future_gaps: Steps ahead without a row or a value, up to the end of the table: "last" takes the value
+            before them, "missing" leaves them missing, "error" refuses them.
+        new_items: Whether series that only the future table has are taken, as items without a history.
+        statics: A table with the static columns of such items; the future table may have them too.
 
     Raises:
         SchemaError: The panel has no known covariates, or a column is absent.
-        DataError: A series is absent, a step of history is repeated, or a step ahead has no row.
+        DataError: A series is absent, a step of history is repeated, or a step ahead has no row and
+            `future_gaps` is "error".
         FrequencyError: A time is not on the panel's grid.
+        ConfigError: There is no such rule for gaps.
     """
+    if future_gaps not in FUTURE_GAPS_RULES:
+        raise ConfigError(f"future_gaps is {future_gaps!r}; it is one of {FUTURE_GAPS_RULES}")
     schema = panel.schema
     if not schema.known:
         raise SchemaError(
@@ -77,12 +94,19 @@ def extend(panel: Panel, future: Any) -> Panel:
     if calendar:
         codes, index, ahead, notes = _calendar(panel, table)
     else:
+        held, told_new = panel.n_series, list[Note]()
+        if new_items:
+            more = [] if statics is None else [open_table(statics).collect()]
+            panel, told_new = _with_new(panel, table, [table, *more])
         codes, index, notes = _match(panel, table)
+        notes += told_new
         steps, kept, told = _steps(panel, table, index, codes)
         notes += told
         index, codes = index[kept], codes[kept]
         ahead = steps - panel.starts[codes] - panel.lengths[codes]  # 0 is the first step ahead
-    _check_steps(panel, codes, ahead)
+        kept = (ahead >= 0) | (codes < held)  # of a new item no row lies in its history
+        index, codes, ahead = index[kept], codes[kept], ahead[kept]
+    _check_steps(panel, codes, ahead, holes=future_gaps == "error")
     extents = panel.extents.copy()
     np.maximum.at(extents, codes, panel.lengths[codes] + ahead + 1)
     grown = _grow(panel, extents)
@@ -91,11 +115,179 @@ def extend(panel: Panel, future: Any) -> Panel:
     at = grown.begins[codes] + panel.lengths[codes] + ahead
     for j, name in enumerate(panel.known_names):
         grown.known[at, j] = values[names.index(name)][index]
+        column = name.partition("=")[0]
+        if future_gaps != "missing" and column != name:  # an empty cell is none of the categories
+            empty = table[column].is_null().to_numpy()[index]
+            grown.known[at[empty], j] = np.nan
     note = Note(
         kind="future", count=len(at), series=len(np.unique(codes)), example="",
         action="covariates of the future table are laid behind the last step",
     )  # fmt: skip
-    return replace(grown, notes=(*panel.notes, *notes, note))
+    return complete(replace(grown, notes=(*panel.notes, *notes, note)), future_gaps)
+
+
+def complete(panel: Panel, rule: str) -> Panel:
+    """Treat the steps ahead that lack a covariate, up to the last step that the table has of any series.
+
+    Args:
+        panel: With covariates of the steps ahead; a series that has none of them is left alone.
+        rule: "last" carries the value before a step on to it (or the one after it, where there is none
+            before), "missing" only makes room for it, "error" refuses it.
+
+    Raises:
+        DataError: A step lacks a covariate, and the rule is "error".
+    """
+    ahead = panel.extents - panel.lengths
+    if not panel.known.shape[1] or not ahead.any():
+        return panel
+    ends = panel.ends()
+    last = int((ends + ahead)[ahead > 0].max())
+    reach = np.where(ahead > 0, np.maximum(ahead, np.minimum(last - ends, ahead.max())), 0)
+    short = reach > ahead
+    grown = _grow(panel, panel.lengths + reach) if short.any() else panel
+    codes = np.repeat(np.arange(panel.n_series), reach)
+    within = np.arange(int(reach.sum())) - np.repeat(np.cumsum(reach) - reach, reach)
+    rows = (grown.begins + grown.lengths)[codes] + within
+    lacking = np.isnan(grown.known[rows]).any(1)
+    if not lacking.any():
+        return grown
+    row = int(np.argmax(lacking))
+    step = grown.starts[codes[row]] + grown.lengths[codes[row]] + within[row]
+    example = (
+        f"series {grown.key(int(codes[row]))} at {show(grown.freq.times(np.array([step]))[0])}"
+    )
+    series = np.unique(codes[lacking])
+    if rule == "error":
+        raise DataError(
+            f"{int(lacking.sum()):,} steps ahead of {len(series):,} series have no row, or an empty cell, among the "
+            f"known covariates, first {example}; give them, or pass future_gaps='last' (as the step before) or 'missing'"
+        )
+    if rule == "last":
+        known = _carried_on(grown, rows, series)
+        grown = replace(grown, known=known)
+        action = (
+            "steps ahead without a row or a value have the known covariates of the step before; "
+            "future_gaps='error' refuses them, 'missing' leaves them missing"
+        )
+    else:
+        action = "steps ahead without a row or a value: their known covariates are missing"
+    note = Note(
+        kind="future gaps", count=int(lacking.sum()), series=len(series), example=example, action=action,
+        severity="warning",
+    )  # fmt: skip
+    return replace(grown, notes=(*grown.notes, note))
+
+
+def _carried_on(panel: Panel, ahead: Ints, series: Ints) -> NDArray[np.float32]:
+    """The known covariates, those missing in the rows `ahead` of some series taken from the step before."""
+    known = np.array(panel.known)
+    extents = panel.extents[series]
+    heads = np.cumsum(extents) - extents
+    span = np.arange(int(extents.sum())) + np.repeat(panel.begins[series] - heads, extents)
+    is_ahead = np.zeros(len(known), bool)
+    is_ahead[ahead] = True
+    tails = heads + extents - 1
+    for j in range(known.shape[1]):
+        values = known[span, j]
+        there = ~np.isnan(values)
+        before = np.where(there, np.arange(len(values)), 0)
+        before[heads] = heads
+        values = values[np.maximum.accumulate(before)]
+        after = np.where(~np.isnan(values), np.arange(len(values)), len(values))
+        after[tails] = tails
+        values = values[np.minimum.accumulate(after[::-1])[::-1]]
+        open_rows = is_ahead[span] & ~there
+        known[span[open_rows], j] = values[open_rows]
+    return known
+
+
+def _with_new(
+    panel: Panel, table: pl.DataFrame, statics: Sequence[pl.DataFrame]
+) -> tuple[Panel, list[Note]]:
+    """The panel with the series that only the future table has, as items that begin after all others' history.
+
+    Series that were left out when the table was read stay out. Static values are those of
+    the first table of `statics` that has them; a category that the panel has not is unknown.
+    """
+    keys = panel.keys.columns
+    own = _keys_of(panel, table)
+    strange = own.with_row_index("__row").join(
+        panel.keys, on=keys, how="anti", maintain_order="left"
+    )
+    if panel.left_out is not None:
+        strange = strange.join(panel.left_out, on=keys, how="anti", maintain_order="left")
+    rows = strange["__row"].to_numpy().astype(np.int64)
+    if not len(rows):
+        return panel, []
+    steps, kept, _ = _steps(panel, table, rows, np.zeros(len(rows), np.int64))
+    begin = int(panel.ends().max()) + 1
+    rows = rows[kept][steps >= begin]
+    if not len(rows):
+        return panel, []
+    fresh = own[pl.Series(rows)].unique(maintain_order=True)
+    n = fresh.height
+    none, places = np.zeros(n, np.int64), np.full(n, len(panel.target), np.int64)
+    codes, reals = _attributes(panel, fresh, statics)
+    grown = replace(
+        panel,
+        keys=pl.concat([panel.keys, fresh]),
+        begins=np.append(panel.begins, places),
+        extents=np.append(panel.extents, none),
+        lengths=np.append(panel.lengths, none),
+        starts=np.append(panel.starts, np.full(n, begin)),
+        static_codes=np.concatenate([panel.static_codes, codes]),
+        static_reals=np.concatenate([panel.static_reals, reals]),
+    )
+    note = Note(
+        kind="new items", count=n, series=n, example=f"series {grown.key(panel.n_series)}", severity="warning",
+        action="series that only the future table has are forecast as new items, from the common end",
+    )  # fmt: skip
+    return grown, [note]
+
+
+def _attributes(
+    panel: Panel, keys: pl.DataFrame, sources: Sequence[pl.DataFrame]
+) -> tuple[Ints, NDArray[np.float32]]:
+    """Static codes and numbers of new keys, from the first of the tables that has them."""
+    columns: dict[str, pl.Series] = {}
+    for source in sources:
+        on = [c for c in keys.columns if c in source.columns]
+        for name in (*panel.vocabularies, *panel.static_real_names):
+            if on and name in source.columns and name not in columns:
+                some = source.select(
+                    *(pl.col(c).cast(keys[c].dtype, strict=False) for c in on), name
+                )
+                some = some.drop_nulls().unique(on, keep="first", maintain_order=True)
+                columns[name] = keys.join(some, on=on, how="left", maintain_order="left")[name]
+    codes = np.zeros((keys.height, len(panel.vocabularies)), np.int64)
+    reals = np.full((keys.height, len(panel.static_real_names)), np.nan, np.float32)
+    for k, (name, words) in enumerate(panel.vocabularies.items()):
+        if name in columns:
+            place = {word: i + 1 for i, word in enumerate(words)}
+            found = columns[name].cast(pl.String)
+            codes[:, k] = found.replace_strict(place, default=0, return_dtype=pl.Int64).fill_null(0)
+    for k, name in enumerate(panel.static_real_names):
+        if name in columns:
+            numbers = columns[name].cast(pl.Float32, strict=False)
+            reals[:, k] = numbers.fill_null(float("nan")).to_numpy()
+    return codes, reals
+
+
+def _keys_of(panel: Panel, table: pl.DataFrame) -> pl.DataFrame:
+    """The keys of a table's rows, of the types that the panel has.
+
+    Raises:
+        DataError: A key is absent.
+        SchemaError: They cannot be of these types.
+    """
+    number_series(table.select(panel.keys.columns))  # refuses absent keys
+    try:
+        return table.select(pl.col(c).cast(panel.keys[c].dtype) for c in panel.keys.columns)
+    except pl.exceptions.PolarsError as error:
+        raise SchemaError(
+            f"the key columns of the future table are not of the types of the panel "
+            f"({str(error).splitlines()[0]}); write the keys the same way in both"
+        ) from None
 
 
 def _calendar(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, Ints, list[Note]]:
@@ -125,14 +317,7 @@ def _calendar(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, Ints, list
 def _match(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
     """Series of the panel and row of the table, for every pair that belongs together."""
     n = panel.n_series
-    number_series(table.select(panel.keys.columns))  # refuses absent keys
-    try:
-        wanted = table.select(pl.col(c).cast(panel.keys[c].dtype) for c in panel.keys.columns)
-    except pl.exceptions.PolarsError as error:
-        raise SchemaError(
-            f"the key columns of the future table are not of the types of the panel "
-            f"({str(error).splitlines()[0]}); write the keys the same way in both"
-        ) from None
+    wanted = _keys_of(panel, table)
     numbered = panel.keys.with_row_index("__code")
     found = wanted.join(numbered, on=panel.keys.columns, how="left", maintain_order="left")[
         "__code"
@@ -180,7 +365,7 @@ def _steps(
     return freq.ordinal(values), kept, notes
 
 
-def _check_steps(panel: Panel, codes: Ints, ahead: Ints) -> None:
+def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None:
     def place(code: int, step: int) -> str:
         time = panel.freq.times(panel.starts[code] + panel.lengths[code] + np.array([step]))[0]
         return f"series {panel.key(code)} at {show(time)}"
@@ -207,11 +392,12 @@ def _check_steps(panel: Panel, codes: Ints, ahead: Ints) -> None:
     before = np.where(begun, -1, np.concatenate([[-1], a[:-1]]))
     given = np.maximum(before, (panel.extents - panel.lengths)[c] - 1)
     hole = a > given + 1
-    if hole.any():
+    if holes and hole.any():
         row = int(np.argmax(hole))
         raise DataError(
             f"the future table skips {place(int(c[row]), int(given[row]) + 1)} and starts or goes on at "
-            f"a later step ({int(hole.sum()):,} such holes); give a row for every step ahead"
+            f"a later step ({int(hole.sum()):,} such holes); give a row for every step ahead, or "
+            "pass future_gaps='last' (as the step before) or 'missing'"
         )
     have = np.zeros(panel.n_series, bool)
     have[codes] = True

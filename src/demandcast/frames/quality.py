@@ -181,22 +181,16 @@ def fill_gaps(
     present = np.zeros(grid.total, bool)
     present[grid.at] = True
     inside = history(grid, lengths)
-    notes: list[Note] = []
-    ahead = np.flatnonzero(~present & ~inside)
-    if len(ahead):
-        codes = np.searchsorted(grid.begins, ahead, side="right") - 1
-        action = "steps ahead without a row: their known covariates are missing"
-        notes.append(
-            Note(kind="future gaps", count=len(ahead), series=len(np.unique(codes)),
-                 example=f"series {series_name(rows.keys, int(codes[0]))}", action=action,
-                 severity="warning")
-        )  # fmt: skip
     absent = np.flatnonzero(~present & inside)
     if not len(absent):
-        return notes
+        return []
     series = np.unique(np.searchsorted(grid.begins, absent, side="right") - 1)
-    jump = int(np.argmax((np.diff(steps) > 1) & (np.diff(rows.codes) == 0)))
-    where = f"{rows.place(jump)} is followed by {show(rows.times[jump + 1])}"
+    jumps = np.flatnonzero((np.diff(steps) > 1) & (np.diff(rows.codes) == 0))
+    if len(jumps):
+        where = f"{rows.place(int(jumps[0]))} is followed by {show(rows.times[jumps[0] + 1])}"
+    else:  # of a series that is carried on to the common end
+        tail = int(np.flatnonzero(rows.codes == series[0])[-1])
+        where = f"{rows.place(tail)} is the last row"
     if rule == "error":
         raise DataError(
             f"{len(absent):,} steps have no row in {len(series):,} series: {where}; add the rows, or "
@@ -208,10 +202,7 @@ def fill_gaps(
         "missing": "absent steps are taken as not observed; gaps='zero' takes them as no demand",
         "zero": "absent steps are taken as no demand by gaps='zero'",
     }[rule]
-    return [
-        *notes,
-        Note(kind="gaps", count=len(absent), series=len(series), example=where, action=action),
-    ]
+    return [Note(kind="gaps", count=len(absent), series=len(series), example=where, action=action)]
 
 
 def history(grid: Grid, lengths: Ints) -> NDArray[np.bool_]:

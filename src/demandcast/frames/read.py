@@ -15,7 +15,7 @@ from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaErro
 from demandcast.forks import check_fork
 from demandcast.frames import covariates as encode
 from demandcast.frames import quality, rhythm, second
-from demandcast.frames.future import extend
+from demandcast.frames.future import FUTURE_GAPS_RULES, complete, extend
 from demandcast.frames.memory import check_memory
 from demandcast.frames.numerals import DECIMALS, JUNK_RULES, row_number
 from demandcast.frames.regularise import (
@@ -52,6 +52,7 @@ RULES = {
     "text": JUNK_RULES,
     "ended": rhythm.ENDED_RULES,
     "totals": quality.TOTALS_RULES,
+    "future_gaps": FUTURE_GAPS_RULES,
 }
 
 
@@ -75,6 +76,7 @@ def read_panel(
     ended: str = "skip",
     totals: str = "leave_out",
     future: Any = None,
+    future_gaps: str = "last",
     covariates: Any = None,
     static_table: Any = None,
     time_zone: str | None = None,
@@ -109,7 +111,8 @@ def read_panel(
         ended: Series that ended long before the others: "skip" leaves them out, "forecast" forecasts them from the
             common end, as not observed since, and "keep" from their own.
         totals: Series that are named as a total and are the sum of others: "leave_out" or "keep".
-        future: A table of known covariates behind the last step; see `extend`.
+        future: A table of known covariates behind the last step; see `extend`. Series that only it has are new.
+        future_gaps: Steps ahead without a known covariate: "last" (as the step before), "missing" or "error".
         covariates: A second table with covariates by series and time, of the past and ahead: those of `known` that
             the first table has not, or all of its columns. Without key columns it holds for every series.
         static_table: A table with one row a series.
@@ -136,10 +139,10 @@ def read_panel(
     given = dict(locals())
     check_fork("demandcast.read_panel")
     if is_store(source):
-        return _stored(source, given, future)
+        return _stored(source, given, future, future_gaps)
     _check_rules(
         gaps=gaps, duplicates=duplicates, negative=negative, infinite=infinite, text=text, ended=ended,
-        totals=totals,
+        totals=totals, future_gaps=future_gaps,
     )  # fmt: skip
     if decimal is not None and decimal not in DECIMALS:
         raise ConfigError(f"decimal is {decimal!r}; it is '.' or ','")
@@ -184,6 +187,7 @@ def read_panel(
         notes += told
     rows, told = sort(rows)
     notes += told
+    every = rows.keys
     rows, told = quality.leave_out_totals(rows, totals)
     notes += told
     if to is not None:
@@ -256,15 +260,19 @@ def read_panel(
         static_real_names=encoded.real_names, notes=tuple(notes), time_zone=clock.zone,
         time_dtype=clock.dtype,
     )  # fmt: skip
+    if rows.keys.height < every.height:
+        panel = replace(panel, left_out=every.join(rows.keys, on=every.columns, how="anti"))
     if later is not None:
         future = second.ahead(panel, later) if future is None else future
-    return panel if future is None else extend(panel, future)
+    if future is None:
+        return complete(panel, future_gaps)
+    return extend(panel, future, future_gaps=future_gaps, new_items=True, statics=static_table)
 
 
-def _stored(source: Any, given: dict[str, Any], future: Any) -> Panel:
+def _stored(source: Any, given: dict[str, Any], future: Any, future_gaps: str) -> Panel:
     """The panel of a store, which has all roles in it."""
     defaults = inspect.signature(read_panel).parameters
-    own = [name for name in given if name not in ("source", "future")]
+    own = [name for name in given if name not in ("source", "future", "future_gaps")]
     said = [name for name in own if not _left_alone(given[name], defaults[name].default)]
     if said:
         raise ConfigError(
@@ -272,7 +280,9 @@ def _stored(source: Any, given: dict[str, Any], future: Any) -> Panel:
             "out, or read the table again"
         )
     panel = Panel.from_store(source)
-    return panel if future is None else extend(panel, future)
+    return (
+        panel if future is None else extend(panel, future, future_gaps=future_gaps, new_items=True)
+    )
 
 
 def _left_alone(value: Any, default: Any) -> bool:

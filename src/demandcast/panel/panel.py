@@ -52,6 +52,7 @@ class Panel:
         vocabularies: Static column -> its values; code k is entry k - 1.
         static_reals: Static numbers, (N, R), named by `static_real_names`.
         notes: What was found in the table and what was done about it.
+        left_out: Keys of series that the table has and the panel has not, as those that ended; None for none.
     """
 
     schema: Schema
@@ -73,6 +74,7 @@ class Panel:
     notes: tuple[Note, ...] = ()
     time_zone: str | None = None
     time_dtype: pl.DataType | None = None
+    left_out: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
         n = len(self.begins)
