@@ -8,7 +8,13 @@ class DemandcastError(Exception):
 
 
 class DataError(DemandcastError, ValueError):
-    """The table holds something that cannot be forecast as it is."""
+    """The table holds something that cannot be forecast as it is.
+
+    Attributes:
+        faults: Where a table has several faults, each as an error of its own, most severe first.
+    """
+
+    faults: tuple[DataError, ...] = ()
 
 
 class SchemaError(DataError):

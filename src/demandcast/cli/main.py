@@ -80,7 +80,12 @@ def main(argv: list[str] | None = None) -> int:
             raise KeyboardInterrupt
         terminal.flush()
     except DemandcastError as error:
-        show.say(f"error: {show.as_options(error)}")
+        faults = getattr(error, "faults", ())
+        show.say(
+            f"error: {f'the table has {len(faults)} faults' if faults else show.as_options(error)}"
+        )
+        for i, fault in enumerate(faults, start=1):
+            show.say(f"  {i}. {show.as_options(fault)}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         kept = any(word.startswith("--checkpoint") for word in words)

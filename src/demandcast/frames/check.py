@@ -18,6 +18,8 @@ LENIENT = {
     "gaps": "missing",
     "negative": "keep",
     "infinite": "missing",
+    "text": "missing",
+    "future_gaps": "last",
 }  # a rule for each option that may refuse a table, to see what else there is
 RANK = {"error": 0, "warning": 1, "info": 2}
 
@@ -78,14 +80,16 @@ def check(source: Any, **options: Any) -> Report:
     try:
         panel = read_panel(source, **options)
     except DemandcastError as error:
-        stops = [_as_note(error)]
+        stops = [_as_note(fault) for fault in getattr(error, "faults", ()) or (error,)]
     else:
         return Report(findings=_ordered(panel.notes), panel=panel)
     rules = {option: rule for option, rule in LENIENT.items() if options.get(option) != rule}
     try:
         findings = list(read_panel(source, **{**options, **rules}).notes)
     except DemandcastError as error:
-        findings = [_as_note(error)] if str(error) != str(stops[0].action) else []
+        left = getattr(error, "faults", ()) or (error,)
+        said = {note.action for note in stops}
+        findings = [_as_note(fault) for fault in left if str(fault) not in said]
     return Report(findings=_ordered([*stops, *findings]), panel=None)
 
 

@@ -112,7 +112,13 @@ def says_yes_and_no(column: pl.Series) -> bool:
 
 
 def availability(column: pl.Series, grid: Grid) -> NDArray[np.bool_]:
-    """Whether the item could be bought, (T_total,); true where the table does not say.
+    """Whether the item could be bought, (T_total,); true where the table does not say."""
+    out: NDArray[np.bool_] = grid.spread(flags(column), True)
+    return out
+
+
+def flags(column: pl.Series) -> NDArray[np.bool_]:
+    """Whether the item could be bought, (rows,); true where the table does not say.
 
     Raises:
         SchemaError: The column is neither boolean nor 0 and 1.
@@ -131,9 +137,7 @@ def availability(column: pl.Series, grid: Grid) -> NDArray[np.bool_]:
             f"available column {column.name!r} must hold true/false or 1/0, found {column.dtype} "
             f"like {strange[0]!r}; turn it into booleans: col > 0"
         )
-    flags = values.cast(pl.Boolean).fill_null(True).to_numpy(writable=True)
-    out: NDArray[np.bool_] = grid.spread(flags, True)
-    return out
+    return values.cast(pl.Boolean).fill_null(True).to_numpy(writable=True)
 
 
 def _check_static(column: pl.Series) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+from demandcast.errors import ConfigError, DataError, FileError, FrequencyError, SchemaError
 from demandcast.forks import check_fork
 from demandcast.frames import covariates as encode
 from demandcast.frames import quality, rhythm, second
+from demandcast.frames.faults import with_all_faults
 from demandcast.frames.future import FUTURE_GAPS_RULES, complete, extend
 from demandcast.frames.memory import check_memory
 from demandcast.frames.numerals import DECIMALS, JUNK_RULES, row_number
@@ -140,6 +141,48 @@ def read_panel(
     check_fork("demandcast.read_panel")
     if is_store(source):
         return _stored(source, given, future, future_gaps)
+    try:
+        return _read(**given)
+    except FileError:
+        raise
+    except DataError as error:
+        every = with_all_faults(error, given)
+        if every is error:
+            raise
+        raise every from None
+
+
+def _read(
+    source: Any,
+    *,
+    key: Any,
+    time: Any,
+    target: Any,
+    freq: str | None,
+    to: str | None,
+    known: Any,
+    past: Any,
+    static: Any,
+    available: Any,
+    gaps: str,
+    duplicates: str,
+    negative: str,
+    infinite: str,
+    text: str,
+    ended: str,
+    totals: str,
+    future: Any,
+    future_gaps: str,
+    covariates: Any,
+    static_table: Any,
+    time_zone: str | None,
+    wide: bool | None,
+    encoding: str | None,
+    sheet: str | None,
+    decimal: str | None,
+    day_first: bool | None,
+) -> Panel:
+    """Read a table up to its first fault; the arguments are those of `read_panel`."""
     _check_rules(
         gaps=gaps, duplicates=duplicates, negative=negative, infinite=infinite, text=text, ended=ended,
         totals=totals, future_gaps=future_gaps,

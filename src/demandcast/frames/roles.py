@@ -91,8 +91,7 @@ def find_roles(
     named = [*given, *([target] if target and not wide else [])]
     for column in named:
         if column not in columns:
-            other = "; if another table has it, pass covariates=..." if column in known else ""
-            raise SchemaError(f"there is no column {column!r}{nearest(column, columns)}{other}")
+            raise no_column(column, columns, known=column in known)
     twice = sorted({c for c in named if named.count(c) > 1})
     if twice:
         raise SchemaError(
@@ -179,6 +178,12 @@ def melt(table: pl.DataFrame, roles: Roles) -> pl.DataFrame:
     return cells.unpivot(
         on=list(roles.melt), index=index, variable_name=names, value_name=roles.target
     )
+
+
+def no_column(column: str, columns: Sequence[str], *, known: bool) -> SchemaError:
+    """That a column was named which is not there."""
+    other = "; if another table has it, pass covariates=..." if known else ""
+    return SchemaError(f"there is no column {column!r}{nearest(column, columns)}{other}")
 
 
 def nearest(word: str, known: Collection[str]) -> str:
