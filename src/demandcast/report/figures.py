@@ -61,7 +61,7 @@ def fan_chart(
     grid = Frequency.parse(forecast.schema.freq)
     shown = picture(forecast, forecast.index(key), panel=panel, actual=actual)
     if ax is None:
-        ax = _chart()(figsize=(9, 4), layout="constrained").add_subplot()
+        ax = figure_class()(figsize=(9, 4), layout="constrained").add_subplot()
     past, ahead = grid.times(shown.past), grid.times(shown.ahead)
 
     if len(past):
@@ -92,10 +92,10 @@ def fan_chart(
             color=ORANGE,
             label="held out",
         )
-    ax.set_title(_plain(f"{shown.name} ({forecast.model})" if forecast.model else shown.name))
-    ax.set_xlabel(_plain(forecast.schema.time))
-    ax.set_ylabel(_plain(forecast.schema.target))
-    _time_axis(ax, grid, forecast.time_zone)
+    ax.set_title(plain(f"{shown.name} ({forecast.model})" if forecast.model else shown.name))
+    ax.set_xlabel(plain(forecast.schema.time))
+    ax.set_ylabel(plain(forecast.schema.target))
+    time_axis(ax, grid, forecast.time_zone)
     ax.grid(axis="y", alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     handles, labels = ax.get_legend_handles_labels()
@@ -109,7 +109,7 @@ def fan_chart(
 
 
 @functools.cache
-def _chart() -> type[Figure]:
+def figure_class() -> type[Figure]:
     """A figure that a notebook shows as a picture, whether or not pyplot was imported."""
     from matplotlib.figure import Figure
 
@@ -122,12 +122,12 @@ def _chart() -> type[Figure]:
     return Chart
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """The user's words as they are: a dollar sign would start a formula."""
     return text.replace("$", r"\$")
 
 
-def _time_axis(ax: Axes, grid: Frequency, time_zone: str | None) -> None:
+def time_axis(ax: Axes, grid: Frequency, time_zone: str | None) -> None:
     """Ticks at round hours, days, months or years, whichever fit; whole numbers for integer steps."""
     if grid.is_integer:
         from matplotlib.ticker import MaxNLocator

@@ -1,0 +1,6 @@
+"""From forecasts to orders: demand until the order after this one arrives, rules, limits, and what they cost."""
+
+from demandcast.decide.orders import Orders, order
+from demandcast.decide.rules import Policy
+
+__all__ = ["Orders", "Policy", "order"]

@@ -1,0 +1,331 @@
+"""`order`: a forecast and a stock table in, a row an item out: how much to order, and what it will do."""
+
+from __future__ import annotations
+
+import html
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.decide.interval import (
+    Doubles,
+    Interval,
+    Ints,
+    levels,
+    observed_leads,
+    protect,
+    random_leads,
+)
+from demandcast.decide.rules import (
+    Policy,
+    cheapest_packs,
+    check_spend,
+    expected_cost,
+    fractile,
+    in_packs,
+    order_by_fill_rate,
+    share_money,
+)
+from demandcast.decide.stock import Stock, read_stock
+from demandcast.errors import DataError
+from demandcast.forecast.forecast import Forecast
+from demandcast.panel.panel import Panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger("demandcast")
+COLUMNS = (
+    "order", "order_up_to", "expected_demand", "safety_stock", "p_stock_out", "fill_rate",
+    "expected_held", "expected_lost", "cost", "why",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """What to order of N items, and what is expected of it in the window that the order decides.
+
+    Attributes:
+        forecast: What the orders rest on.
+        stock: The stock they add to.
+        policy: The rule.
+        order: Units to order now, (N,).
+        order_up_to: Stock and open orders that the rule asks for, before packs and limits, (N,).
+        expected_demand: Mean demand over lead time and review period, (N,).
+        p_stock_out: Probability that the item runs out in the window, (N,).
+        fill_rate: Expected share of the window's demand served from stock, (N,).
+        expected_held: Units expected in stock at the end of the window, (N,).
+        expected_lost: Units expected short in the window, (N,).
+        cost: Money expected: cost_under x units short + cost_over x units held, (N,); NaN without both costs.
+        why: What decided, (N,): enough, cost, service, pack, minimum, limit or no history.
+    """
+
+    forecast: Forecast
+    stock: Stock
+    policy: Policy
+    order: Doubles
+    order_up_to: Doubles
+    expected_demand: Doubles
+    p_stock_out: Doubles
+    fill_rate: Doubles
+    expected_held: Doubles
+    expected_lost: Doubles
+    cost: Doubles
+    why: NDArray[np.str_]
+
+    @property
+    def safety_stock(self) -> Doubles:
+        """What the rule asks for beyond the expected demand, (N,)."""
+        return self.order_up_to - self.expected_demand
+
+    def to_frame(self) -> pl.DataFrame:
+        """One row an item, in the forecast's order: the key columns, then `order` ... `why`.
+
+        Orders are whole numbers where every pack is. A key column of such a name keeps it, and ours is called
+        "forecast_order" and so on.
+        """
+        whole = bool((self.stock.pack == np.floor(self.stock.pack)).all())
+        columns = [pl.Series(name, getattr(self, name)) for name in COLUMNS]
+        if whole:
+            columns[0] = columns[0].cast(pl.Int64)
+        columns = [c.fill_nan(None) if c.dtype.is_float() else c for c in columns]
+        return self.forecast.keys.with_columns(
+            c.rename(self.forecast.column(c.name)) for c in columns
+        )
+
+    def plot(self, key: Any = None) -> Figure:
+        """The stock of one item from now to the end of its window, with the order and without it.
+
+        Args:
+            key: A value, a tuple for several key columns, or a dict of them; the first item if None.
+        """
+        from demandcast.report.orders import stock_chart
+
+        return stock_chart(self, 0 if key is None else self.forecast.index(key))
+
+    def __repr__(self) -> str:
+        ordered = int((self.order > 0).sum())
+        cost = "" if np.isnan(self.cost).all() else f", expected cost {np.nansum(self.cost):,.2f}"
+        return (
+            f"Orders({self.forecast.model}: {len(self.order):,} items, {ordered:,} ordered, "
+            f"{self.order.sum():,.10g} units{cost})"
+        )
+
+    def _repr_html_(self) -> str:
+        head: str = self.to_frame().head(10)._repr_html_()
+        return f"<b>{html.escape(repr(self))}</b>{head}"
+
+
+def order(
+    forecast: Forecast,
+    stock: Any,
+    *,
+    lead_time: float | None = None,
+    review: int = 1,
+    cost_under: float | None = None,
+    cost_over: float | None = None,
+    service: float | None = None,
+    fill_rate: float | None = None,
+    lost_sales: bool = True,
+    lead_times: Any = None,
+    spend: float | None = None,
+    panel: Panel | None = None,
+) -> Orders:
+    """Decide what to order of every item after the last step of its history.
+
+    An order placed after the last step t with lead time L can be sold from step t+L+1 on; it decides the steps to
+    t+L+review, its window. By cost, the order-up-to level is the quantile of what the window needs at
+    cost_under / (cost_under + cost_over); by service, the quantile at `service`; by fill rate, the least level
+    whose expected units short are 1 - fill_rate of the window's demand. Needs are of the joint sample paths.
+
+    Args:
+        forecast: With sample paths of at least lead time + review steps.
+        stock: A path or frame with a row an item; its columns replace the values here for an item. See
+            `demandcast.decide.stock.read_stock`.
+        lead_time: Steps that pass before an order can be sold; a mean where the stock table has the column
+            `lead_time_deviation`.
+        review: Steps between orders.
+        cost_under: Money lost by one unit short.
+        cost_over: Money lost by one unit left at the end of the window.
+        service: Probability of not running out in the window, in place of costs.
+        fill_rate: Share of the window's demand to be served from stock, in place of costs.
+        lost_sales: Whether demand that finds no stock is lost; False: it waits for the next arrival.
+        lead_times: A path or frame of observed lead times, drawn from in place of a fixed one: `lead_time`, and
+            the key columns unless all items share it.
+        spend: Money for all orders together, at the stock table's `price` a unit (1 without that column). The
+            units that save most per unit of money are bought first.
+        panel: What was forecast; marks items without any observed value as "no history".
+
+    Raises:
+        ConfigError: An option is out of its range, or nothing says what to order by.
+        SchemaError: A column is absent from the stock table.
+        DataError: The stock does not fit the forecast, a cell is out of its range, or the forecast has no paths or
+            too few steps.
+
+    Example:
+        >>> import demandcast as dc
+        >>> sales = {"item": ["a"] * 60, "day": range(60), "units": [4, 5, 6] * 20}
+        >>> panel = dc.read_panel(pl.DataFrame(sales), key="item")
+        >>> forecast = dc.local.SeasonalNaive(horizon=3).predict(panel, n_samples=200)
+        >>> stock = pl.DataFrame({"item": ["a"], "on_hand": [10]})
+        >>> order(forecast, stock, lead_time=2, service=0.95).to_frame().columns[:3]
+        ['item', 'order', 'order_up_to']
+    """
+    policy = Policy(
+        cost_under=cost_under, cost_over=cost_over, service=service, fill_rate=fill_rate,
+        lead_time=lead_time, review=review, lost_sales=lost_sales,
+    )  # fmt: skip
+    if not isinstance(forecast, Forecast):
+        raise DataError(
+            f"order needs a Forecast, not {type(forecast).__name__}; give model.predict(panel)"
+        )
+    if not isinstance(stock, Stock):
+        stock = read_stock(stock, forecast.keys, policy, leads=lead_times)
+        for note in stock.notes:
+            log.warning("%s", note)
+    check_spend(spend)
+    return decide(forecast, stock, policy, spend=spend, panel=panel)
+
+
+def decide(
+    forecast: Forecast,
+    stock: Stock,
+    policy: Policy,
+    *,
+    spend: float | None = None,
+    panel: Panel | None = None,
+) -> Orders:
+    """`order` with the stock read and the policy checked."""
+    interval = look_ahead(forecast, stock, policy)
+    target = _targets(interval, stock)
+    amount, why = _whole(interval, stock, target)
+    if spend is not None:
+        under = np.where(np.isnan(stock.under), 1.0, stock.under)
+        over = np.where(np.isnan(stock.over), 0.0, stock.over)
+        kept = share_money(
+            interval, amount, spend=spend, price=stock.price, pack=stock.pack,
+            minimum=stock.minimum, under=under, over=over,
+        )  # fmt: skip
+        why = np.where(kept < amount, "limit", why)
+        amount = kept
+    if panel is not None:
+        why = np.where(panel.n_observed() == 0, "no history", why)
+    lost = interval.lost(amount)
+    share = np.divide(
+        lost.mean(1), interval.window, out=np.zeros(len(amount)), where=interval.window > 0
+    )
+    return Orders(
+        forecast=forecast, stock=stock, policy=policy, order=amount,
+        order_up_to=interval.position + target, expected_demand=interval.demand,
+        p_stock_out=(interval.need > amount[:, None]).mean(1), fill_rate=1 - share,
+        expected_held=interval.held(amount).mean(1), expected_lost=lost.mean(1),
+        cost=expected_cost(interval, amount, stock.under, stock.over), why=why,
+    )  # fmt: skip
+
+
+def look_ahead(forecast: Forecast, stock: Stock, policy: Policy) -> Interval:
+    """Follow the forecast's paths through lead time and window of every item.
+
+    Raises:
+        DataError: There are no paths, or they end before an order's window does.
+    """
+    if forecast.samples is None:
+        raise DataError(
+            f"the forecast of {forecast.model or 'this model'} has no sample paths, and sums over the lead time need "
+            "them; ask for them: model.predict(panel, n_samples=200)"
+        )
+    short = np.flatnonzero(stock.longest_lead + stock.review > forecast.horizon)
+    if len(short):
+        i = int(short[0])
+        need = int(stock.longest_lead[i] + stock.review[i])
+        raise DataError(
+            f"the lead time of item {'/'.join(map(str, forecast.keys.row(i)))} is up to {int(stock.longest_lead[i])} "
+            f"steps, and with a review of {int(stock.review[i])} its order needs {need} steps, but the forecast has "
+            f"{forecast.horizon}; forecast {stock.horizon} steps (horizon={stock.horizon}), or mend the lead time"
+        )
+    paths, horizon = forecast.samples.shape[1:]
+    arriving = open_orders(stock, horizon)
+    leads: Ints = stock.lead.astype(np.int64)
+    if stock.observed is not None:
+        leads = observed_leads(stock.observed, paths)
+    elif (stock.deviation > 0).any():
+        drawn = random_leads(stock.lead, stock.deviation, paths)
+        leads = np.minimum(drawn, stock.longest_lead[:, None])
+    return protect(
+        forecast.samples, stock.on_hand, arriving, leads, stock.review, lost_sales=policy.lost_sales
+    )
+
+
+def open_orders(stock: Stock, horizon: int) -> Doubles:
+    """Units that arrive at the start of each step ahead, (N, horizon)."""
+    n = len(stock.on_hand)
+    arriving = np.zeros((n, horizon))
+    for step, units in stock.arriving.items():
+        if step <= horizon:
+            arriving[:, step - 1] += units
+        elif units.any():
+            log.warning("arriving_%d comes after the %d steps forecast: not counted", step, horizon)
+    arriving[np.arange(n), arrivals(stock)] += stock.on_order
+    return arriving
+
+
+def arrivals(stock: Stock) -> Ints:
+    """Steps that pass before an order placed now is expected to arrive, (N,)."""
+    return np.ceil(stock.lead).astype(np.int64)
+
+
+def stock_ahead(orders: Orders, i: int, *, order: bool) -> Doubles:
+    """Units of item `i` at the end of each step to the end of its window, (S, steps), with its order or without."""
+    assert orders.forecast.samples is not None
+    steps = int(arrivals(orders.stock)[i] + orders.stock.review[i])
+    arriving = open_orders(orders.stock, orders.forecast.horizon)[i, :steps]
+    if order:
+        arriving[arrivals(orders.stock)[i]] += orders.order[i]
+    paths = orders.forecast.samples[i, :, :steps].astype(np.float64)
+    return levels(paths, orders.stock.on_hand[i], arriving, lost_sales=orders.policy.lost_sales)
+
+
+def _targets(interval: Interval, stock: Stock) -> Doubles:
+    """What each item's rule asks for beyond stock and open orders, (N,); below 0 where they are more."""
+    by_cost = np.isnan(stock.service) & np.isnan(stock.fill_rate)
+    level = np.where(by_cost, stock.under / (stock.under + stock.over), stock.service)
+    target = fractile(interval.need, np.where(np.isnan(level), 0.5, level))
+    filled = ~np.isnan(stock.fill_rate)
+    if filled.any():
+        target = np.where(filled, order_by_fill_rate(interval, stock.fill_rate), target)
+    return target
+
+
+def _whole(interval: Interval, stock: Stock, target: Doubles) -> tuple[Doubles, NDArray[np.str_]]:
+    """Targets as orders in whole packs within their limits, and what decided each."""
+    by_cost = np.isnan(stock.service) & np.isnan(stock.fill_rate)
+    packs = in_packs(target, stock.pack)
+    under, over = np.nan_to_num(stock.under), np.nan_to_num(stock.over)
+    cheapest = cheapest_packs(interval, target, stock.pack, under, over)
+    amount = np.where(by_cost, cheapest, packs)
+    why = np.where(amount <= 0, "enough", np.where(by_cost, "cost", "service")).astype("U10")
+    why = np.where((stock.pack != 1) & (target > 0) & (abs(amount - target) > 1e-6), "pack", why)
+    least = in_packs(stock.minimum, stock.pack)
+    small = (amount > 0) & (amount < least)
+    if small.any():
+        worth = expected_cost(interval, least, under, over) <= expected_cost(
+            interval, np.zeros(len(least)), under, over
+        )
+        amount = np.where(small, np.where(~by_cost | worth, least, 0), amount)
+        why = np.where(small, "minimum", why)
+    room = np.maximum(stock.maximum - interval.position, 0)
+    most = np.full(len(room), np.inf)
+    bounded = np.isfinite(room)
+    most[bounded] = np.floor(room[bounded] / stock.pack[bounded] + 1e-9) * stock.pack[bounded]
+    most = np.where(most < least, 0, most)
+    why = np.where(amount > most, "limit", why)
+    return np.minimum(amount, most), why
+
+
+def with_stock(stock: Stock, on_hand: Doubles, arriving: dict[int, Doubles]) -> Stock:
+    """The same items with another stock, as a replay carries it forward."""
+    return replace(stock, on_hand=on_hand, on_order=np.zeros_like(on_hand), arriving=arriving)

@@ -1,0 +1,191 @@
+"""Rules: how much to order for what an interval needs, in packs, between limits, within a shared sum of money."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from demandcast.decide.interval import Doubles, Interval
+from demandcast.errors import ConfigError
+
+HALVINGS = 60  # of an interval, until it is as narrow as a double
+CLOSE = 1e-9  # by which a target may pass a whole pack, for rounding errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What to order by: costs, a cycle service level, or a fill rate; and how stock behaves.
+
+    Attributes:
+        cost_under: Money lost by one unit short.
+        cost_over: Money lost by one unit left at the end of the window.
+        service: Probability of not running out in the window.
+        fill_rate: Share of the window's demand served from stock.
+        lead_time: Steps t+1 ... t+lead_time pass before an order placed after step t can be sold.
+        review: Steps between orders.
+        lost_sales: Whether demand that finds no stock is lost; else it waits.
+    """
+
+    cost_under: float | None = None
+    cost_over: float | None = None
+    service: float | None = None
+    fill_rate: float | None = None
+    lead_time: float | None = None
+    review: int = 1
+    lost_sales: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("service", "fill_rate"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and 0 < value < 1):
+                raise ConfigError(
+                    f"{name} is {value!r}; it is a share between 0 and 1, such as 0.95 (1 would need endless stock)"
+                )
+        if self.service is not None and self.fill_rate is not None:
+            raise ConfigError("service and fill_rate are two rules; give one of them")
+        for name in ("cost_under", "cost_over"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and 0 < value < math.inf):
+                raise ConfigError(f"{name} is {value!r}; it is an amount of money above 0")
+        if self.lead_time is not None and not (
+            _is_number(self.lead_time) and 0 <= self.lead_time < math.inf
+        ):
+            raise ConfigError(f"lead_time is {self.lead_time!r}; it is 0 or more steps")
+        if not _is_number(self.review) or self.review < 1 or self.review != int(self.review):
+            raise ConfigError(
+                f"review is {self.review!r}; it is a whole number of steps, 1 or more"
+            )
+
+
+def check_spend(spend: float | None) -> None:
+    """Refuse a sum of money that is none.
+
+    Raises:
+        ConfigError: It is negative or no number.
+    """
+    if spend is not None and not (_is_number(spend) and 0 <= spend < math.inf):
+        raise ConfigError(f"spend is {spend!r}; it is an amount of money, 0 or more")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def fractile(values: Doubles, level: Doubles) -> Doubles:
+    """Return a quantile of each row of (N, S) at a level of its own, (N,).
+
+    The i-th smallest of S values is the quantile at (i + 0.5) / S, i from 0, and between them it is linear (Hazen).
+    """
+    ordered = np.sort(values, 1)
+    s = ordered.shape[1]
+    place = np.clip(level * s - 0.5, 0, s - 1)
+    low = np.minimum(place.astype(np.int64), max(s - 2, 0))
+    rows, weight = np.arange(len(ordered)), place - low
+    return np.asarray(
+        ordered[rows, low] * (1 - weight) + ordered[rows, np.minimum(low + 1, s - 1)] * weight
+    )
+
+
+def order_by_fill_rate(interval: Interval, share: Doubles) -> Doubles:
+    """Return the least orders whose expected units short are 1 - share of the window's demand, (N,)."""
+    allowed = (1 - share) * interval.window
+    high = np.maximum(interval.need.max(1), 0)
+    low = np.minimum(interval.need.min(1), 0)
+    if interval.owed is not None:
+        low = np.minimum(low, interval.owed.min(1))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        enough = interval.lost(middle).mean(1) <= allowed
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return np.asarray(high, np.float64)
+
+
+def expected_cost(interval: Interval, order: Doubles, under: Doubles, over: Doubles) -> Doubles:
+    """Return the expected cost of units short and units left in the window with an order, (N,)."""
+    return np.asarray(under * interval.lost(order).mean(1) + over * interval.held(order).mean(1))
+
+
+def in_packs(target: Doubles, pack: Doubles) -> Doubles:
+    """Return the least number of whole packs that hold a target, as units, (N,); 0 for targets below."""
+    return np.asarray(np.maximum(np.ceil(target / pack - CLOSE), 0) * pack)
+
+
+def cheapest_packs(
+    interval: Interval, target: Doubles, pack: Doubles, under: Doubles, over: Doubles
+) -> Doubles:
+    """Return the whole packs on either side of a target that cost less, as units, (N,)."""
+    above = in_packs(target, pack)
+    below = np.maximum(above - pack, 0)
+    cost = [expected_cost(interval, amount, under, over) for amount in (below, above)]
+    return np.asarray(np.where(cost[0] <= cost[1], below, above))
+
+
+def share_money(
+    interval: Interval,
+    order: Doubles,
+    *,
+    spend: float,
+    price: Doubles,
+    pack: Doubles,
+    minimum: Doubles,
+    under: Doubles,
+    over: Doubles,
+) -> Doubles:
+    """Cut orders until they cost no more than a sum: the pack that returns most per unit of money stays first.
+
+    Another unit of an item with an order of y saves under P(need > y) - over P(need <= y). One return per unit of
+    money is looked for that all items are cut at; what whole packs leave of the sum goes to the best next packs.
+
+    Args:
+        interval: What the orders are for.
+        order: Orders without the limit, (N,), in whole packs; none becomes larger.
+        spend: Money there is.
+        price: Of one unit, (N,), above 0.
+        pack: Units of a pack, (N,).
+        minimum: Least order, (N,); one cut below it is not placed.
+        under: Cost of one unit short, (N,).
+        over: Cost of one unit left, (N,).
+    """
+    if (price * order).sum() <= spend:
+        return order
+    ordered = np.sort(interval.need, 1)
+    s = ordered.shape[1]
+
+    def cut(gain: float) -> Doubles:
+        level = 1 - (over + gain * price) / (under + over)
+        full = np.ceil(level * s - CLOSE).astype(np.int64) - 1  # the last sample worth covering
+        reached = ordered[np.arange(len(order)), np.clip(full, 0, s - 1)]
+        packs = np.floor(np.maximum(reached, 0) / pack + CLOSE) * pack
+        kept = np.minimum(order, np.where(full >= 0, packs, 0))
+        return np.where(kept < minimum, 0, kept)
+
+    low, high = 0.0, float(((under + over) / price).max())
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (price * cut(middle)).sum() > spend else (low, middle)
+    kept = cut(high)
+    while True:
+        room = spend - (price * kept).sum()
+        step = np.where(kept == 0, np.maximum(pack, in_packs(minimum, pack)), pack)
+        more = kept + step
+        fits = (more <= order + CLOSE) & (price * step <= room + CLOSE)
+        if not fits.any():
+            return kept
+        saved = expected_cost(interval, kept, under, over) - expected_cost(
+            interval, more, under, over
+        )
+        worth = np.where(fits, saved / (price * step), -np.inf)
+        best = np.argsort(-worth, kind="stable")
+        best = best[worth[best] > 0]
+        if not len(best):
+            return kept
+        paid = (price * step)[best].cumsum() <= room + CLOSE
+        chosen = best[: max(1, int(np.argmin(paid)) if not paid.all() else len(best))]
+        chosen = chosen[
+            worth[chosen] >= worth[best[0]] * (1 - CLOSE)
+        ]  # ties; returns fall with packs
+        kept = kept.copy()
+        kept[chosen] += step[chosen]

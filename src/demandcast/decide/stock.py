@@ -1,0 +1,414 @@
+"""The stock table: a row an item, matched to the forecast's series by key, every cell checked by name."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.decide.interval import Doubles, Ints
+from demandcast.decide.rules import Policy
+from demandcast.errors import ConfigError, DataError, SchemaError
+from demandcast.frames.numerals import parse_numbers
+from demandcast.frames.source import Table, open_table
+
+ARRIVING = re.compile(r"arriving_(-?\d+)")
+MONEY = ("cost_under", "cost_over", "price")
+SHARES = ("service", "fill_rate")
+COLUMNS = (
+    "on_hand", "on_order", "lead_time", "lead_time_deviation", "review", "pack", "minimum",
+    "maximum", *MONEY, *SHARES,
+)  # fmt: skip
+LONGEST = 10_000  # steps of lead time and review that a forecast can have
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stock:
+    """What is known of N items beside their demand; NaN where a rule or limit does not hold for one.
+
+    Attributes:
+        on_hand: Units after the last step, (N,).
+        on_order: Units that arrive when an order placed now would, (N,).
+        arriving: Step of arrival -> units, (N,); 1 is the step after the last.
+        lead: Lead time, (N,): the mean where it is random.
+        deviation: Standard deviation of the lead time, (N,); 0 where it is fixed.
+        observed: Observed lead times of each item, where they were given.
+        review: Steps between orders, (N,).
+        pack, minimum, maximum: Units, (N,).
+        under, over, price: Money, (N,).
+        service, fill_rate: Targets, (N,).
+        notes: What was done to the table.
+    """
+
+    on_hand: Doubles
+    on_order: Doubles
+    arriving: dict[int, Doubles]
+    lead: Doubles
+    deviation: Doubles
+    observed: list[Ints] | None
+    review: Ints
+    pack: Doubles
+    minimum: Doubles
+    maximum: Doubles
+    under: Doubles
+    over: Doubles
+    price: Doubles
+    service: Doubles
+    fill_rate: Doubles
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def longest_lead(self) -> Ints:
+        """The longest lead time to reckon with, (N,): the longest observed, or mean and three deviations."""
+        if self.observed is not None:
+            return np.array([o.max() for o in self.observed], np.int64)
+        return np.ceil(self.lead + 3 * self.deviation - 1e-9).astype(np.int64)
+
+    @property
+    def horizon(self) -> int:
+        """Steps that a forecast must have for every order."""
+        return int((self.longest_lead + self.review).max())
+
+
+def read_stock(source: Any, keys: pl.DataFrame, policy: Policy, *, leads: Any = None) -> Stock:
+    """Read a stock table for the series of a forecast or panel, in their order.
+
+    Args:
+        source: A path or frame: the key columns, `on_hand`, and any of `on_order`, `arriving_1`, `arriving_2`,
+            ..., and of the columns that replace the policy's value for an item: `lead_time`, `review`,
+            `cost_under`, `cost_over`, `service`, `fill_rate`; `lead_time_deviation`, `pack`, `minimum`,
+            `maximum` and `price`. Empty cells take the policy's value, or none. Keys are compared as text,
+            letter for letter. Other columns are not read, and a note says so.
+        keys: The key columns of the series.
+        policy: What holds where the table says nothing.
+        leads: A path or frame of observed lead times: key columns (or none, for all items) and `lead_time`.
+
+    Raises:
+        SchemaError: A column is absent.
+        DataError: An item has no row or two, an item is unknown, or a cell is out of its range. The item, the
+            value and what would do are named.
+    """
+    opened = open_table(source)
+    table = opened.collect()
+    if not table.height:
+        raise DataError("the stock table holds no rows; give one for each item, with on_hand")
+    on = _key_columns(keys, table, "the stock table")
+    rows = _match(keys, table, on)
+    table = table[rows.tolist()]
+    cells = _Cells(table, opened, [_name(keys, i) for i in range(keys.height)])
+    arriving: dict[int, str] = {}
+    for column in table.columns:
+        if (found := ARRIVING.fullmatch(column)) and column not in on:
+            step = int(found[1])
+            if step < 1:
+                raise DataError(
+                    f"the stock table's {column!r} arrives before the first step ahead; units that are "
+                    "there already belong to on_hand, and arriving_1 arrives at the start of the next step"
+                )
+            arriving[step] = column
+    known = {*on, *COLUMNS, *arriving.values()}
+    unused = [c for c in table.columns if c not in known]
+    for column in unused:
+        near = difflib.get_close_matches(
+            column.lower().replace(" ", "_"), [*COLUMNS, "arriving_1"], 1, 0.8
+        )
+        if near and near[0] not in table.columns:
+            raise SchemaError(
+                f"the stock table has no column {near[0]!r} but {column!r}; rename it to {near[0]!r}, or "
+                "drop it if it is something else"
+            )
+    if unused:
+        cells.notes.append(f"columns of the stock table not read: {', '.join(map(repr, unused))}")
+    on_hand = cells.numbers("on_hand", least=-math.inf if not policy.lost_sales else 0)
+    lead, deviation = _lead_times(cells, policy, observed=leads is not None)
+    observed = None if leads is None else _observed(leads, keys)
+    if observed is not None:
+        lead = np.array([o.mean() for o in observed])
+    review = cells.numbers("review", policy.review, least=1, whole=True, most=LONGEST)
+    pack = cells.numbers("pack", 1.0, above=0)
+    minimum = cells.numbers("minimum", 0.0, least=0)
+    maximum = cells.numbers("maximum", math.inf, least=0)
+    under = cells.numbers("cost_under", policy.cost_under, above=0, needed=False)
+    over = cells.numbers("cost_over", policy.cost_over, above=0, needed=False)
+    price = cells.numbers("price", 1.0, above=0)
+    shares = {
+        name: cells.numbers(name, getattr(policy, name), above=0, below=1, needed=False)
+        for name in SHARES
+    }
+    service, fill_rate = _one_rule(shares, table, cells.names)
+    ruled = ~np.isnan(service) | ~np.isnan(fill_rate)
+    for name, values in (("cost_under", under), ("cost_over", over)):
+        short = np.isnan(values) & ~ruled
+        if short.any():
+            raise _no_rule(cells, name, short)
+    return Stock(
+        on_hand=on_hand,
+        on_order=cells.numbers("on_order", 0.0, least=0),
+        arriving={s: cells.numbers(c, 0.0, least=0) for s, c in sorted(arriving.items())},
+        lead=lead, deviation=deviation, observed=observed, review=review.astype(np.int64),
+        pack=pack, minimum=minimum, maximum=maximum, under=under, over=over, price=price,
+        service=service, fill_rate=fill_rate, notes=tuple(cells.notes),
+    )  # fmt: skip
+
+
+def _no_rule(cells: _Cells, name: str, short: NDArray[np.bool_]) -> DataError | ConfigError:
+    option = f"--{name.replace('_', '-')}"
+    if name in cells.table.columns:
+        i = int(np.argmax(short))
+        return DataError(
+            f"the stock table has no {name} for item {cells.names[i]} ({int(short.sum()):,} items lack it); fill "
+            f"the cell, or give {name}=... ({option}) for all that have none"
+        )
+    return ConfigError(
+        f"nothing says what to order by: there is no {name}; give cost_under=... and cost_over=..., service=0.95, or "
+        "fill_rate=0.98 (--cost-under and --cost-over, --service, --fill-rate), or the columns of that name"
+    )
+
+
+def _one_rule(
+    shares: Mapping[str, Doubles], table: pl.DataFrame, names: list[str]
+) -> tuple[Doubles, Doubles]:
+    """Service and fill rate where only one holds: a column of the table goes before the policy's value."""
+    service, fill = shares["service"].copy(), shares["fill_rate"].copy()
+    own = {name: name in table.columns for name in SHARES}
+    both = ~np.isnan(service) & ~np.isnan(fill)
+    if all(own.values()) and both.any():
+        i = int(np.argmax(both))
+        raise DataError(
+            f"item {names[i]} has both a service and a fill_rate; leave one of the two cells empty"
+        )
+    if own["service"]:
+        fill[both] = np.nan
+    elif own["fill_rate"]:
+        service[both] = np.nan
+    return service, fill
+
+
+def _lead_times(cells: _Cells, policy: Policy, *, observed: bool) -> tuple[Doubles, Doubles]:
+    """Mean and deviation of the lead time of each item."""
+    deviation = cells.numbers("lead_time_deviation", 0.0, least=0, most=LONGEST)
+    if observed:
+        return np.zeros(len(deviation)), np.zeros(len(deviation))
+    lead = cells.numbers("lead_time", policy.lead_time, least=0, most=LONGEST)
+    part = (deviation == 0) & (lead != np.floor(lead))
+    if part.any():
+        raise cells.wrong(
+            "lead_time", lead, part, "a whole number of steps, or a mean with lead_time_deviation"
+        )
+    return lead, deviation
+
+
+def _observed(source: Any, keys: pl.DataFrame) -> list[Ints]:
+    """The observed lead times of each series."""
+    opened = open_table(source)
+    table = opened.collect()
+    if "lead_time" not in table.columns:
+        raise SchemaError(
+            f"the table of lead times has no column 'lead_time'; its columns are {table.columns}"
+        )
+    if not table.height:
+        raise DataError(
+            "the table of lead times holds no rows; give a row for each delivery observed"
+        )
+    on = [c for c in keys.columns if c in table.columns]
+    values = _Cells(
+        table, opened, [f"in row {i + 1:,}" for i in range(table.height)], "the table of lead times"
+    ).numbers("lead_time", least=0, most=LONGEST, whole=True)
+    taken = values.astype(np.int64)
+    if not on:
+        return [taken] * keys.height
+    text = table.select(pl.col(on).cast(pl.String)).with_columns(lead_time=pl.Series(taken))
+    grouped = text.group_by(on, maintain_order=True).agg("lead_time")
+    joined = keys.select(pl.col(on).cast(pl.String)).join(
+        grouped, on=on, how="left", maintain_order="left"
+    )
+    absent = joined["lead_time"].is_null()
+    if absent.any():
+        i = int(absent.arg_true()[0])
+        raise DataError(
+            f"item {_name(keys, i)} has no observed lead time ({int(absent.sum()):,} items have none); add rows of it, "
+            "or leave the key columns out so that all items share the lead times"
+        )
+    return [np.asarray(v, np.int64) for v in joined["lead_time"].to_list()]
+
+
+def _name(keys: pl.DataFrame, i: int) -> str:
+    return "/".join(map(str, keys.row(i)))
+
+
+def _key_columns(keys: pl.DataFrame, table: pl.DataFrame, what: str) -> list[str]:
+    """The key columns, all of which a stock table needs; none where there is one series without a name."""
+    if keys.rows() == [("all",)] and keys.columns == ["series"] and "series" not in table.columns:
+        if table.height > 1:
+            raise DataError(
+                f"{what} has {table.height} rows, but there is one series; keep one row"
+            )
+        return []
+    for column in keys.columns:
+        if column not in table.columns:
+            near = difflib.get_close_matches(column, table.columns, 1, 0.6)
+            hint = f"; rename {near[0]!r} to it" if near else f"; its columns are {table.columns}"
+            raise SchemaError(f"{what} has no key column {column!r}{hint}")
+    return list(keys.columns)
+
+
+def _match(keys: pl.DataFrame, table: pl.DataFrame, on: list[str]) -> Ints:
+    """The row of the stock table of each series, (N,)."""
+    if not on:
+        return np.zeros(1, np.int64)
+    own = table.select(pl.col(on).cast(pl.String))
+    wanted = keys.select(pl.col(on).cast(pl.String))
+    empty = own.select(pl.any_horizontal(pl.all().is_null()).alias("empty"))["empty"]
+    if empty.any():
+        raise DataError(
+            f"row {int(empty.arg_true()[0]) + 1:,} of the stock table has no key; fill it, or drop the row"
+        )
+    twice = own.is_duplicated()
+    if twice.any():
+        first = own.row(int(twice.arg_true()[0]))
+        rows = own.with_row_index("__row").filter(
+            pl.all_horizontal(pl.col(c) == v for c, v in zip(on, first, strict=True))
+        )["__row"]
+        raise DataError(
+            f"the stock table has {len(rows)} rows for item {'/'.join(first)}, among them rows "
+            f"{rows[0] + 1:,} and {rows[1] + 1:,}; keep one row an item"
+        )
+    strange = own.join(wanted, on=on, how="anti", maintain_order="left")
+    found = wanted.join(
+        own.with_row_index("__row"), on=on, how="left", maintain_order="left"
+    )["__row"]  # fmt: skip
+    absent = found.is_null()
+    names = ["/".join(row) for row in wanted.filter(absent).rows()]
+    if strange.height:
+        name = "/".join(strange.row(0))
+        near = difflib.get_close_matches(
+            name, names or ["/".join(r) for r in wanted.head(20_000).rows()], 1, 0.7
+        )
+        hint = f" (the nearest is {near[0]!r})" if near else ""
+        raise DataError(
+            f"the stock table has item {name!r}, of which there is no forecast{hint}; {strange.height:,} such rows. Write "
+            "its key as in the table of demand, drop the row, or, where the item ended long before the others, "
+            "read it with ended='forecast'"
+        )
+    if absent.any():
+        raise DataError(
+            f"item {names[0]!r} has no row in the stock table ({len(names):,} items have none); add a row for each, with "
+            "on_hand 0 where there is no stock"
+        )
+    return found.to_numpy().astype(np.int64)
+
+
+class _Cells:
+    """The columns of a table, item by item, as checked numbers."""
+
+    def __init__(
+        self, table: pl.DataFrame, opened: Table, names: list[str], what: str = "the stock table"
+    ) -> None:
+        self.table, self.opened, self.names, self.what = table, opened, names, what
+        self.notes: list[str] = []
+
+    def numbers(
+        self,
+        column: str,
+        default: float | None = None,
+        *,
+        least: float = -math.inf,
+        above: float = -math.inf,
+        most: float = math.inf,
+        below: float = math.inf,
+        whole: bool = False,
+        needed: bool = True,
+    ) -> Doubles:
+        """One column, (N,); empty cells and an absent column take the default."""
+        n = self.table.height
+        missing = np.nan if default is None else float(default)
+        if column not in self.table.columns:
+            if default is None and needed:
+                raise self._absent(column)
+            return np.full(n, missing)
+        values = self._parsed(column)
+        strange = ~np.isfinite(values) & ~np.isnan(values)
+        if strange.any():
+            raise self.wrong(column, values, strange, "a number")
+        empty = np.isnan(values)
+        if empty.any() and default is None and needed:
+            i = int(np.argmax(empty))
+            option = "" if column == "on_hand" else f", or give {column}=... for all that have none"
+            fill = "with 0 where there is none" if column == "on_hand" else "with a number"
+            raise DataError(
+                f"item {self.names[i]} has no {column} in {self.what} ({int(empty.sum()):,} cells are empty or NaN); fill "
+                f"the cell, {fill}{option}"
+            )
+        bad = ~empty & ((values < least) | (values <= above) | (values > most) | (values >= below))
+        if bad.any():
+            raise self.wrong(column, values, bad, _range(least, above, most, below))
+        if whole and (part := ~empty & (values != np.floor(values))).any():
+            raise self.wrong(column, values, part, "a whole number of steps")
+        return np.where(empty, missing, values)
+
+    def wrong(self, column: str, values: Doubles, bad: NDArray[np.bool_], wanted: str) -> DataError:
+        i = int(np.argmax(bad))
+        negative = column == "on_hand" and values[i] < 0
+        hint = ", or say that it is owed with lost_sales=False (--backorders)" if negative else ""
+        return DataError(
+            f"{column} of item {self.names[i]} is {values[i]:g} in {self.what} ({int(bad.sum()):,} such cells); it is "
+            f"{wanted}: mend the cell{hint}"
+        )
+
+    def _absent(self, column: str) -> SchemaError | ConfigError:
+        if column == "lead_time":
+            return ConfigError(
+                "the lead time is not known; give lead_time=2 (--lead-time 2), or a column lead_time of the stock "
+                "table: the steps that pass before an order can be sold"
+            )
+        near = difflib.get_close_matches(column, self.table.columns, 1, 0.5)
+        hint = (
+            f"; is it {near[0]!r}? rename it" if near else f"; its columns are {self.table.columns}"
+        )
+        return SchemaError(f"{self.what} has no column {column!r}{hint}")
+
+    def _parsed(self, column: str) -> Doubles:
+        cells = self.table[column]
+        if cells.dtype in (pl.Categorical, pl.Enum):
+            cells = cells.cast(pl.String)
+        if cells.dtype == pl.String:
+
+            def item(row: int) -> str:
+                return f"item {self.names[row]}"
+
+            try:
+                cells, notes = parse_numbers(
+                    cells, f"{self.what}'s", hints=self.opened.hints, where=item
+                )
+            except DataError as error:
+                told = str(error).replace(
+                    ", pass text='missing' (not observed) or text='zero', or name another column",
+                    "",
+                )
+                raise DataError(told) from None
+            self.notes += [note.action for note in notes]
+        if cells.dtype == pl.Boolean or not (
+            cells.dtype.is_numeric() or cells.dtype.is_decimal() or cells.dtype == pl.Null
+        ):
+            raise SchemaError(f"{self.what}'s {column!r} holds {cells.dtype}; it must hold numbers")
+        return np.asarray(cells.cast(pl.Float64).fill_null(np.nan).to_numpy(), np.float64)
+
+
+def _range(least: float, above: float, most: float, below: float) -> str:
+    if below == 1:
+        return "a share between 0 and 1, such as 0.95 (1 would need endless stock)"
+    said = (
+        f"above {above:g}"
+        if above > -math.inf
+        else f"{least:g} or more"
+        if least > -math.inf
+        else ""
+    )
+    return f"{said}, and at most {most:g}" if most < math.inf else said

@@ -1,0 +1,147 @@
+"""Targets against closed forms, packs and limits by hand, and shared money against buying unit by unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import NormalDist
+
+import numpy as np
+import polars as pl
+import pytest
+
+import demandcast as dc
+from demandcast.decide.closed_form import fill_rate_periodic, newsvendor_normal, poisson
+from demandcast.decide.interval import protect
+from demandcast.decide.rules import expected_cost, share_money
+
+Make = Callable[..., dc.Forecast]
+SHARES = (np.arange(2000) + 0.5) / 2000
+
+
+def poisson_paths(mean: float, steps: int, n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).poisson(mean, (1, n, steps)).astype(float)
+
+
+def test_orders_by_cost_are_the_newsvendors(forecast_of: Make) -> None:
+    normal = [NormalDist(50, 8).inv_cdf(p) for p in SHARES]
+    forecast = forecast_of(np.array(normal)[None, :, None])
+    stock = pl.DataFrame({"item": ["item 0"], "on_hand": [0], "pack": [0.001]})
+    found = dc.order(forecast, stock, lead_time=0, cost_under=0.70, cost_over=0.18)
+    exact = newsvendor_normal(50, 8, 0.70, 0.18)
+    assert found.order[0] == pytest.approx(exact, abs=0.005)
+    assert found.safety_stock[0] == pytest.approx(exact - 50, abs=0.005)
+    assert found.p_stock_out[0] == pytest.approx(0.18 / 0.88, abs=1e-3)
+
+
+def test_whole_orders_cost_no_more_than_any_other(forecast_of: Make) -> None:
+    forecast = forecast_of(np.random.default_rng(0).negative_binomial(1, 0.2, (40, 300, 3)))
+    stock = pl.DataFrame(
+        {"item": forecast.keys["item"], "on_hand": [3] * 40, "arriving_2": [2] * 40}
+    )
+    found = dc.order(forecast, stock, lead_time=2, cost_under=1, cost_over=0.2)
+    inner = dc.decide.orders.look_ahead(forecast, found.stock, found.policy)
+    ones = np.ones(40)
+    costs = [expected_cost(inner, y * ones, ones, 0.2 * ones) for y in range(60)]
+    np.testing.assert_allclose(found.cost, np.min(costs, 0), rtol=1e-12)
+
+
+def test_service_is_reached_and_not_with_a_unit_less(forecast_of: Make) -> None:
+    forecast = forecast_of(poisson_paths(4, 3, 999))
+    stock = pl.DataFrame({"item": ["item 0"], "on_hand": [5]})
+    found = dc.order(forecast, stock, lead_time=2, service=0.9, lost_sales=False)
+    totals = forecast.samples.sum(-1)[0]  # type: ignore[union-attr]
+    assert (totals <= 5 + found.order[0]).mean() >= 0.9 > (totals <= 4 + found.order[0]).mean()
+    assert found.p_stock_out[0] == pytest.approx((totals > 5 + found.order[0]).mean())
+    assert found.why[0] == "service"
+
+
+def test_fill_rate_is_that_of_the_formula(forecast_of: Make) -> None:
+    """(R, S) with backorders and Poisson demand of 4: lead time 2, review 3; within the error of 20,000 paths."""
+    forecast = forecast_of(poisson_paths(4, 5, 20_000))
+    stock = pl.DataFrame({"item": ["item 0"], "on_hand": [9]})
+    found = dc.order(forecast, stock, lead_time=2, review=3, fill_rate=0.97, lost_sales=False)
+    top = int(9 + found.order[0])
+    exact = [fill_rate_periodic(poisson(8), poisson(20), s) for s in (top - 1, top)]
+    assert exact[0] < 0.97 + 2e-3
+    assert exact[1] > 0.97 - 2e-3
+    assert found.fill_rate[0] == pytest.approx(exact[1], abs=2e-3)
+
+
+def test_packs_minimums_and_limits_decide_and_say_so(forecast_of: Make) -> None:
+    forecast = forecast_of(np.full((7, 50, 1), 10.0))
+    stock = pl.DataFrame(
+        {
+            "item": forecast.keys["item"],
+            "on_hand": [0, 12, 0, 8, 0, 0, 0],
+            "pack": [1.0, 1.0, 6.0, 1.0, 1.0, 4.0, 0.25],
+            "minimum": [None, None, None, 5, None, 11, None],
+            "maximum": [None, None, None, None, 7, 11, None],
+        }
+    )
+    found = dc.order(forecast, stock, lead_time=0, service=0.95, cost_under=1, cost_over=1)
+    assert found.order.tolist() == [10, 0, 12, 5, 7, 0, 10]
+    assert found.why.tolist() == [
+        "service",
+        "enough",
+        "pack",
+        "minimum",
+        "limit",
+        "limit",
+        "service",
+    ]
+    assert found.expected_held.tolist() == [0, 2, 2, 3, 0, 0, 0]
+    assert found.expected_lost.tolist() == [0, 0, 0, 0, 3, 10, 0]
+    assert found.to_frame()["order"].dtype == pl.Float64
+    whole = dc.order(forecast, stock.drop("pack"), lead_time=0, service=0.95)
+    assert whole.to_frame()["order"].dtype == pl.Int64
+    assert whole.to_frame()["cost"].null_count() == 7
+
+
+def test_by_cost_a_pack_or_a_minimum_is_bought_only_where_it_pays(forecast_of: Make) -> None:
+    """Demand of 3, one short costs 1, one left .2: a pack of 10 costs 1.4 against 3; of 20 3.4 against 3."""
+    forecast = forecast_of(np.full((4, 50, 1), 3.0))
+    stock = pl.DataFrame(
+        {
+            "item": forecast.keys["item"],
+            "on_hand": [0] * 4,
+            "pack": [10, 20, 1, 1],
+            "minimum": [0, 0, 10, 20],
+        }
+    )
+    found = dc.order(forecast, stock, lead_time=0, cost_under=1, cost_over=0.2)
+    assert found.order.tolist() == [10, 0, 10, 0]
+    assert found.why.tolist() == ["pack", "pack", "minimum", "minimum"]
+    np.testing.assert_allclose(found.cost, [1.4, 3, 1.4, 3])
+
+
+@pytest.mark.parametrize("spend", [0.0, 37.0, 120.0, 260.0])
+def test_shared_money_buys_the_best_unit_first(spend: float) -> None:
+    rng = np.random.default_rng(3)
+    n = 15
+    paths = rng.poisson(rng.uniform(1, 9, (n, 1, 1)), (n, 200, 2)).astype(float)
+    found = protect(paths, np.ones(n), np.zeros((n, 2)), np.ones(n, np.int64), np.ones(n, np.int64))
+    price, under, over = rng.integers(1, 6, n) * 1.0, rng.uniform(1, 4, n), rng.uniform(0.1, 1, n)
+    ones = np.ones(n)
+    wanted = np.array([
+        np.argmin([expected_cost(found, y * ones, under, over)[i] for y in range(40)]) for i in range(n)
+    ]) * 1.0  # fmt: skip
+    ours = share_money(
+        found, wanted, spend=spend, price=price, pack=ones, minimum=0 * ones, under=under, over=over
+    )
+    bought, left = np.zeros(n), spend
+    while True:  # the unit of the best return that can still be paid
+        saved = expected_cost(found, bought, under, over) - expected_cost(
+            found, bought + 1, under, over
+        )
+        can = (bought < wanted) & (price <= left + 1e-9) & (saved > 0)
+        if not can.any():
+            break
+        best = int(np.argmax(np.where(can, saved / price, -np.inf)))
+        bought[best] += 1
+        left -= price[best]
+    assert (price * ours).sum() <= spend + 1e-9
+    assert (ours <= wanted).all()
+    costs = [expected_cost(found, y, under, over).sum() for y in (ours, bought)]
+    assert costs[0] <= costs[1] + 0.02 * (
+        expected_cost(found, 0 * ones, under, over).sum() - costs[1]
+    )
