@@ -89,7 +89,7 @@ def forecast(
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
     if "known" in made.takes:
-        _check_reach(panel, horizon)
+        check_reach(panel, horizon)
     show.say(f"fitting {made}")
     fitted = made.fit(panel, **training)
     if isinstance(made, Auto):
@@ -114,7 +114,7 @@ def forecast(
     show.forecast(predicted, out, json=json, safe_text=safe_text)
 
 
-def _check_reach(panel: Panel, horizon: int) -> None:
+def check_reach(panel: Panel, horizon: int) -> None:
     """Refuse covariates that end too early before the training, not after it."""
     from demandcast.errors import DataError
 

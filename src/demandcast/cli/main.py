@@ -16,6 +16,7 @@ from demandcast.cli import (
     doctor,
     forecast,
     models,
+    order,
     predict,
     show,
     signals,
@@ -57,7 +58,7 @@ def _root(
     """Typer hangs the options of `demandcast` itself on a function."""
 
 
-for module in (demo, check, forecast, backtest, predict, models, doctor, tune):
+for module in (demo, check, forecast, order, backtest, predict, models, doctor, tune):
     name = module.__name__.rsplit(".", 1)[-1]
     app.command(name, epilog=module.EXAMPLES)(getattr(module, name))
 

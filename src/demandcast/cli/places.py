@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from demandcast.cli.options import Table
@@ -16,6 +16,7 @@ HEAD = 1 << 16  # bytes by which a file is recognised
 PAGE = b'<meta name="generator" content="demandcast">'
 KINDS = (".csv", ".tsv", ".parquet")
 SCORES = {"model", "wql"}  # columns of every table of scores
+ORDERS = {"order_up_to", "safety_stock", "p_stock_out", "why"}  # of every table of orders
 
 
 def check(
@@ -23,17 +24,19 @@ def check(
     files: dict[str, str | Path | None] | None = None,
     folders: dict[str, str | None] | None = None,
     table: Table | None = None,
+    sources: Mapping[str, str | Path | None] | None = None,
     force: bool = False,
 ) -> None:
     """Refuse what cannot or must not be written where it is to go, before any work is done for it.
 
     A file that is there already is replaced where it is an earlier output: a table with the columns
-    "mean" and a quantile level, or of scores; or a page written by this package. An empty file is too.
+    "mean" and a quantile level, of scores or of orders; or a page written by this package. An empty file is too.
 
     Args:
         files: Option -> the file it names.
         folders: Option -> the folder it names.
         table: What is read.
+        sources: Option -> another file that is read.
         force: Replace files that are not recognised.
 
     Raises:
@@ -44,7 +47,7 @@ def check(
     for option, path in named.items():
         _check_place(path, "a file")
         if table is not None:
-            _check_not_read(option, path, table)
+            _check_not_read(option, path, table, sources or {})
         if not force and not is_output(path):
             raise FileError(
                 f"{option} {printable(path)} is there already, and is not a file that this package wrote; name "
@@ -79,9 +82,12 @@ def _check_place(path: Path, wanted: str) -> None:
         raise FileError(f"cannot write {printable(path)}: {there} is read-only; name another place")
 
 
-def _check_not_read(option: str, path: Path, table: Table) -> None:
+def _check_not_read(
+    option: str, path: Path, table: Table, others: Mapping[str, str | Path | None]
+) -> None:
     """Refuse a file that the command reads, or would read when it is called again."""
     sources = {
+        **others,
         "the table": table.source,
         "--future": table.options.get("future"),
         "--static-table": table.options.get("static_table"),
@@ -127,7 +133,12 @@ def is_output(path: Path) -> bool:
             columns = [word.strip('"\r') for word in first.split(separator)]
     except Exception:  # whatever a damaged file raises: it is not ours
         return False
-    return {*columns} >= SCORES or (_has_mean(columns) and any(map(_is_level, columns)))
+    ours = {column.removeprefix("forecast_") for column in columns}
+    return (
+        {*columns} >= SCORES
+        or ours >= ORDERS
+        or (_has_mean(columns) and any(map(_is_level, columns)))
+    )
 
 
 def _has_mean(columns: list[str]) -> bool:

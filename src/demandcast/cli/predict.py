@@ -11,6 +11,7 @@ from demandcast.cli import options, places, show
 
 if TYPE_CHECKING:
     from demandcast.forecaster import Forecaster
+    from demandcast.panel.panel import Panel
 
 EXAMPLES = "Example: demandcast predict runs/a sales.csv --out forecast.csv"
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The folder that forecast --save wrote.")]
@@ -43,8 +44,6 @@ def predict(
     from demandcast.automatic.auto import Auto
     from demandcast.errors import ConfigError
     from demandcast.forecaster import check_levels
-    from demandcast.frames.future import extend
-    from demandcast.frames.read import read_panel
 
     if out:
         places.check_ending(out)
@@ -53,14 +52,7 @@ def predict(
     fitted = demandcast.load(run)
     if update and not isinstance(fitted, Auto):
         raise ConfigError(f"--update is of auto, and {run} holds {fitted.name}; leave it out")
-    chosen = {**table.options, **_as_in(fitted, table)}
-    # laid out after the panel has the model's encoding: a category may stand in the steps ahead only
-    future, gaps = chosen.pop("future", None), chosen.pop("future_gaps", "last")
-    panel = fitted.align(read_panel(table.source, **chosen))
-    if future is not None:
-        own = chosen.get("static_table")
-        panel = extend(panel, future, future_gaps=gaps, new_items=True, statics=own)
-    show.panel(panel, chosen)
+    panel = aligned(fitted, table)
     if update and isinstance(fitted, Auto):
         if fitted.outgrown(panel):
             fitted.update(panel, progress=show.watched()).save(run)
@@ -75,6 +67,22 @@ def predict(
         write_report(report, forecast=predicted, panel=panel, title=title)
         show.say(f"wrote {report}")
     show.forecast(predicted, out, json=json, safe_text=safe_text)
+
+
+def aligned(fitted: Forecaster, table: options.Table) -> Panel:
+    """The table as the panel of a saved model, read as its own was, and shown."""
+    from demandcast.frames.future import extend
+    from demandcast.frames.read import read_panel
+
+    chosen = {**table.options, **_as_in(fitted, table)}
+    # laid out after the panel has the model's encoding: a category may stand in the steps ahead only
+    future, gaps = chosen.pop("future", None), chosen.pop("future_gaps", "last")
+    panel = fitted.align(read_panel(table.source, **chosen))
+    if future is not None:
+        own = chosen.get("static_table")
+        panel = extend(panel, future, future_gaps=gaps, new_items=True, statics=own)
+    show.panel(panel, chosen)
+    return panel
 
 
 def _as_in(fitted: Forecaster, table: options.Table) -> dict[str, Any]:

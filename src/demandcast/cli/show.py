@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     import polars as pl
 
     from demandcast.automatic.auto import Auto
+    from demandcast.decide.orders import Orders
     from demandcast.forecast.forecast import Forecast
     from demandcast.forecaster import Forecaster
     from demandcast.frames.check import Report
     from demandcast.panel.panel import Panel
 
+OF_ORDERS = ("lead_time", "review", "cost_under", "cost_over", "service", "fill_rate")
 FIRST = (
     "model",
     "wql",
@@ -160,6 +162,21 @@ def _cells(values: list[Any]) -> list[str]:
     return [cell(value) for value in values]
 
 
+def orders(found: Orders, out: str | None, *, json: bool, safe_text: bool = False) -> None:
+    """Orders to the file named, and to stdout where no file is named or a machine reads."""
+    from demandcast.forecast.forecast import without_formulas
+
+    frame = found.to_frame()
+    if out:
+        write(without_formulas(frame) if safe_text else frame, out, what="the orders")
+    if json:
+        table(frame, json=True)
+    elif not out:
+        table(frame.head(ROWS))
+        if len(frame) > ROWS:
+            say(f"shown: {ROWS} of {len(frame):,} items; --out FILE writes all")
+
+
 def forecast(predicted: Forecast, out: str | None, *, json: bool, safe_text: bool = False) -> None:
     """A forecast to the file named, and to stdout where no file is named or a machine reads.
 
@@ -261,7 +278,7 @@ def as_options(text: object) -> str:
         filled = "" if value in ("...", "[...]") else f" {value}"
         return f"--{name.replace('_', '-')}{filled}"
 
-    names = "|".join(options.LEFT_ALONE)
+    names = "|".join([*options.LEFT_ALONE, *OF_ORDERS])
     values = r"'[^']*'|\"[^\"]*\"|\.\.\.|\[\.\.\.\]|True|False"
     said = re.sub(rf"\b({names})=({values})", option, str(text))
     said = re.sub(r'read_panel\((?:\.\.\., )?("[^"]*"|--[^)]*)\)', r"\1", said)

@@ -228,7 +228,7 @@ class Forecast:
                 pl.Series("below", np.repeat(e.below, h)),
             ]
         frame = self._steps().with_columns(c.rename(self.column(c.name)) for c in columns)
-        return _without_formulas(frame) if safe_text else frame
+        return without_formulas(frame) if safe_text else frame
 
     def column(self, name: str) -> str:
         """The column that a quantity has in `to_frame`: its name, or "forecast_..." if a key has that.
@@ -309,7 +309,7 @@ class Forecast:
         return f"<b>{html.escape(repr(self))}</b>{head}"
 
 
-def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+def without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     """A frame whose text and column names no spreadsheet takes for a formula."""
     text = pl.col(pl.String, pl.Categorical, pl.Enum).cast(pl.String)
     frame = frame.with_columns(text.str.replace(FORMULA, "'$0"))

@@ -1,0 +1,167 @@
+"""`demandcast order`: a table of demand and one of stock in, what to order of every item out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from demandcast.cli import options, places, show, signals
+from demandcast.cli.forecast import DEFAULT_MODEL, check_reach
+from demandcast.cli.predict import aligned
+
+if TYPE_CHECKING:
+    from demandcast.forecast.forecast import Forecast
+    from demandcast.panel.panel import Panel
+
+EXAMPLES = (
+    "Example: demandcast order sales.csv --stock stock.csv --lead-time 2 --cost-under 1 "
+    "--cost-over 0.2 --out order.csv"
+)
+PATHS = 400  # of each item: the quantile at .99 of sums rests on four of them
+
+Stock = Annotated[
+    str,
+    typer.Option(
+        "--stock",
+        metavar="FILE",
+        help="A row an item: the key columns, on_hand; on_order, arriving_1, lead_time, pack ...",
+    ),
+]
+LeadTime = Annotated[
+    float | None,
+    typer.Option(
+        metavar="STEPS", help="That pass before an order can be sold; else a column of the stock."
+    ),
+]
+Review = Annotated[int, typer.Option(metavar="STEPS", help="Between orders.")]
+CostUnder = Annotated[float | None, typer.Option(metavar="MONEY", help="Lost by one unit too few.")]
+CostOver = Annotated[
+    float | None, typer.Option(metavar="MONEY", help="Lost by one unit left at the end.")
+]
+Service = Annotated[
+    float | None, typer.Option(metavar="SHARE", help="Probability of not running out: 0.95.")
+]
+FillRate = Annotated[
+    float | None, typer.Option(metavar="SHARE", help="Share of demand served from stock: 0.98.")
+]
+LostSales = Annotated[
+    bool,
+    typer.Option("--lost-sales/--backorders", help="Demand without stock is lost, or waits."),
+]
+
+
+@options.takes_table
+def order(
+    table: options.Table,
+    stock: Stock,
+    lead_time: LeadTime = None,
+    review: Review = 1,
+    cost_under: CostUnder = None,
+    cost_over: CostOver = None,
+    service: Service = None,
+    fill_rate: FillRate = None,
+    lost_sales: LostSales = True,
+    lead_times: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Lead times observed, a row a delivery, to draw from."),
+    ] = None,
+    spend: Annotated[
+        float | None,
+        typer.Option(metavar="MONEY", help="For all orders, at the stock's price a unit."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="auto, or one that demandcast models lists.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A model that forecast --save wrote.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Of auto: 30s, 5m, 1h, or training steps: '500 steps'."),
+    ] = None,
+    settings: options.Set = None,
+    paths: Annotated[
+        int, typer.Option(min=50, metavar="N", help="Joint paths of each item.")
+    ] = PATHS,
+    seed: options.Seed = 0,
+    devices: options.Devices = None,
+    out: options.Out = None,
+    force: options.Force = False,
+    safe_text: options.SafeText = False,
+    json: options.Json = False,
+) -> None:
+    """Decide what to order of every item, from its forecast and its stock.
+
+    An order placed after the last step t with lead time L can be sold from step t+L+1 on; it decides
+    the steps to t+L+review. Order by cost (--cost-under and --cost-over), by --service or by
+    --fill-rate; columns of the stock table of these names go before, item by item.
+
+    on_hand is what is there after the last step, on_order arrives when an order placed now would, and
+    arriving_1, arriving_2 ... at the start of step 1, 2 ... after the last. Every item needs a row.
+    """
+    show.check_stdout(out)
+    import demandcast
+    from demandcast.decide.orders import decide
+    from demandcast.decide.rules import Policy, check_spend
+    from demandcast.decide.stock import read_stock
+    from demandcast.errors import ConfigError
+    from demandcast.frames.read import read_panel
+
+    if out:
+        places.check_ending(out)
+    beside = {"--stock": stock, "--lead-times": lead_times}
+    places.check(files={"--out": out}, table=table, sources=beside, force=force)
+    policy = Policy(
+        cost_under=cost_under, cost_over=cost_over, service=service, fill_rate=fill_rate,
+        lead_time=lead_time, review=review, lost_sales=lost_sales,
+    )  # fmt: skip
+    check_spend(spend)
+    if run is not None and (model is not None or settings or budget is not None):
+        raise ConfigError(
+            "--run holds a model that is fitted; leave --model, --set and --budget out"
+        )
+    model = model or DEFAULT_MODEL
+    if budget is not None and model != DEFAULT_MODEL:
+        raise ConfigError(f"--budget is of auto, not of {model}; leave one of the two out")
+
+    if run is None:
+        panel = read_panel(table.source, **table.options)
+        show.panel(panel, table.options)
+    else:
+        fitted = demandcast.load(run)
+        panel = aligned(fitted, table)
+    known = read_stock(stock, panel.keys, policy, leads=lead_times)
+    for note in known.notes:
+        show.say(show.as_options(note))
+    if run is None:
+        hyper = options.hyperparameters([model], settings, seed=seed, devices=devices)[model]
+        hyper |= {} if budget is None else {"budget": budget}
+        forecast = _forecast(panel, model, known.horizon, paths, hyper)
+    else:
+        forecast = fitted.predict(panel, n_samples=paths)
+    if not options.first_process():
+        return
+    orders = decide(forecast, known, policy, spend=spend, panel=panel)
+    show.say(repr(orders))
+    show.orders(orders, out, json=json, safe_text=safe_text)
+
+
+def _forecast(
+    panel: Panel, model: str, horizon: int, paths: int, hyper: dict[str, Any]
+) -> Forecast:
+    """Fit a model to a panel and draw the paths of every series."""
+    from demandcast import registry
+    from demandcast.automatic.auto import Auto
+
+    made = registry.create(model, horizon=horizon, **hyper)
+    training = isinstance(made, Auto) or hasattr(made, "network")
+    if "known" in made.takes:
+        check_reach(panel, horizon)
+    show.say(f"fitting {made}")
+    fitted = made.fit(panel, **({"progress": show.watched()} if training else {}))
+    if isinstance(made, Auto):
+        signals.finish()
+        if options.first_process():
+            show.search(made, panel)
+    return fitted.predict(panel, n_samples=paths)

@@ -1,0 +1,103 @@
+"""`demandcast order`: the contract of its options and columns, and exit code 2 where it cannot order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from demandcast.cli.main import main
+
+Run = Callable[..., tuple[int, str, str]]
+COLUMNS = [
+    "store", "item", "order", "order_up_to", "expected_demand", "safety_stock", "p_stock_out",
+    "fill_rate", "expected_held", "expected_lost", "cost", "why",
+]  # fmt: skip
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`demandcast order sales.csv --stock stock.csv`, to its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    days = np.datetime64("2024-01-01") + np.arange(60)
+    rng = np.random.default_rng(0)
+    keys = [("s2", "01"), ("s1", "01"), ("s1", "1")]
+    pl.concat(
+        pl.DataFrame({"store": s, "item": i, "date": days, "units": rng.poisson(4, 60)})
+        for s, i in keys
+    ).write_csv("sales.csv")
+    stock = {"store": ["s1", "s1", "s2"], "item": ["1", "01", "01"], "on_hand": [1, 2, 99]}
+    pl.DataFrame(stock).with_columns(arriving_1=1, on_order=0).write_csv("stock.csv")
+
+    def go(*words: object) -> tuple[int, str, str]:
+        named = ["order", "sales.csv", "--stock", "stock.csv", "--model", "seasonal_naive"]
+        code = main([*named, *map(str, words)])
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return go
+
+
+COSTS = ("--lead-time", 2, "--cost-under", 1, "--cost-over", 0.2)
+
+
+def test_a_row_an_item_in_the_order_of_the_table(run: Run) -> None:
+    code, out, err = run(*COSTS, "--review", 2, "--json")
+    assert code == 0, err
+    rows = json.loads(out)
+    assert list(rows[0]) == COLUMNS
+    assert [(r["store"], r["item"]) for r in rows] == [("s2", "01"), ("s1", "01"), ("s1", "1")]
+    assert (rows[0]["order"], rows[0]["why"]) == (0, "enough")
+    assert rows[1]["order"] > 0
+    for path in ("order.csv", "order.parquet"):
+        assert run(*COSTS, "--review", 2, "--out", path)[0] == 0
+        assert run(*COSTS, "--review", 2, "--out", path)[0] == 0  # an output may be replaced
+    text = pl.read_csv("order.csv", schema_overrides={"item": pl.String})
+    assert text.columns == COLUMNS
+    assert text["order"].to_list() == [r["order"] for r in rows]
+    assert pl.read_parquet("order.parquet")["item"].to_list() == ["01", "01", "1"]
+
+
+def test_a_saved_model_orders_without_a_fit(run: Run) -> None:
+    saved = [
+        "forecast",
+        "sales.csv",
+        "--horizon",
+        "3",
+        "--model",
+        "seasonal_naive",
+        "--save",
+        "run",
+    ]
+    assert main([*saved, "--out", "f.csv"]) == 0
+    words = ["order", "sales.csv", "--stock", "stock.csv", "--run", "run", "--service", "0.9"]
+    assert main([*words, "--lead-time", "2", "--backorders", "--out", "o.csv"]) == 0
+    fresh = run("--service", 0.9, "--lead-time", 2, "--backorders", "--out", "p.csv")
+    assert fresh[0] == 0
+    assert Path("o.csv").read_text() == Path("p.csv").read_text()
+    assert main([*words, "--lead-time", "3"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--service", 0.9), "the lead time is not known; give lead_time=2 (--lead-time 2)"),
+        (("--lead-time", 2), "--cost-under and --cost-over, --service, --fill-rate"),
+        (("--lead-time", -1, "--service", 0.9), "lead_time is -1"),
+        (("--lead-time", 2, "--service", 1), "service is 1.0"),
+        ((*COSTS, "--stock", "none.csv"), "no file at none.csv"),
+        ((*COSTS, "--out", "stock.csv"), "is read as --stock, and would be overwritten"),
+        ((*COSTS, "--run", "run"), "leave --model, --set and --budget out"),
+        ((*COSTS, "--spend", -4), "spend is -4"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_ordered_ends_in_2(run: Run, words: tuple[object, ...], said: str) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert err.count("error: ") == 1
+    assert said in err
+    assert "Traceback" not in err
