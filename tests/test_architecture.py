@@ -16,7 +16,7 @@ import demandcast
 
 SOURCE = Path(demandcast.__file__).parent
 ORDER = (
-    "errors", "forks", "files", "saved", "typed", "draws", "schema", "panel", "forecast", "forecaster", "frames", "synthetic", "windows", "layers",
+    "errors", "settings", "forks", "files", "saved", "typed", "draws", "schema", "panel", "forecast", "frames", "forecaster", "synthetic", "windows", "layers",
     "likelihoods", "train", "pretrained", "models", "trees", "local", "registry", "evaluate", "decide", "automatic", "report", "cli", "notebook",
     "__main__",
 )  # fmt: skip

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from numbers import Integral
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, final
 
-from demandcast.errors import ConfigError
+import numpy as np
+import polars as pl
+from tqdm import tqdm
+
+from demandcast.errors import ConfigError, DataError
+from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.forks import check_fork
+from demandcast.frames.future import extend, require_known
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving, saving
+from demandcast.settings import whole
 
 FORMAT = 2  # of saved runs
 
@@ -44,23 +51,149 @@ class Forecaster(ABC):
     def fit(self, panel: Panel) -> Forecaster:
         """Learn from the history of every series; returns itself."""
 
-    @abstractmethod
+    @final
     def predict(
         self,
         panel: Panel,
         *,
         future: Any = None,
-        levels: Sequence[float] = DEFAULT_LEVELS,
+        levels: Sequence[float] | float = DEFAULT_LEVELS,
         n_samples: int | None = None,
+        progress: bool = False,
     ) -> Forecast:
         """Forecast every series of the panel from its last step.
 
         Args:
             panel: What is known; may hold other series or later steps than the one fitted on.
-            future: Covariates known ahead, for the steps behind the panel: a path or a frame with
+            future: Covariates known ahead, for the steps after the panel: a path or a frame with
                 the key, time and known columns. None where the panel already reaches that far.
-            levels: Quantile levels, increasing, each in (0, 1).
-            n_samples: Joint paths to draw and keep; None for the method's own habit.
+            levels: Quantile levels, increasing, each in (0, 1); one may stand by itself.
+            n_samples: Joint paths to draw and keep; None for the method's own habit: networks that
+                draw paths keep 200 where there is room, other methods none.
+            progress: Show a bar, on stderr, where the method takes long enough for one.
+
+        Raises:
+            NotFittedError: The method learns in `fit`, and that was not called.
+            ConfigError: The levels do not increase inside (0, 1), `n_samples` is below 1, or the
+                method draws no paths.
+            DataError: `panel` is not a Panel, or lacks what the method reads; known covariates do
+                not reach over the horizon.
+            SchemaError: The columns of `future` are not those of the panel.
+        """
+        check_fork(f"{self.name}.predict")
+        ask = Ask.of(levels, n_samples, progress)
+        if ask.n_samples is not None and "paths" not in self.gives:
+            raise ConfigError(
+                f"{self.name} forecasts quantiles and draws no paths; leave n_samples out, or use "
+                "models.DeepAR for joint paths"
+            )
+        panel = self._ready(panel, future)
+        draft = self._forecast(panel, ask)
+        floors = panel.floors()  # 0 where a series was never negative
+        for values in (draft.quantiles, draft.mean, draft.samples):
+            if values is not None:
+                np.maximum(values, floors.reshape(-1, *[1] * (values.ndim - 1)), out=values)
+        return Forecast.of(
+            panel, ask.levels, draft.quantiles, draft.mean,
+            samples=draft.samples, events=draft.events, model=self.name,
+        )  # fmt: skip
+
+    @final
+    def fitted(
+        self,
+        panel: Panel,
+        *,
+        steps: int | None = None,
+        levels: Sequence[float] | float = DEFAULT_LEVELS,
+        progress: bool = True,
+    ) -> pl.DataFrame:
+        """What the method, as it was fitted, says of steps of the past: fitted values, in-sample.
+
+        Each step is forecast from at most `horizon` steps before, by `predict` on the panel as it
+        was then. What was learned in `fit` has seen these steps, so the errors are smaller than those
+        of the future: `backtest` measures those.
+
+        Args:
+            panel: The panel fitted on, or any that `predict` takes.
+            steps: How many of the last steps to go over, a multiple of the horizon or not; None for all
+                that have a step before them.
+            levels: Quantile levels, as in `predict`.
+            progress: Show a bar, on stderr.
+
+        Returns:
+            One row a series and step, the series in the panel's order: the key, time, `ahead` (steps
+            from the last one known, 1 to `horizon`), `actual` (null where nothing was observed),
+            "mean" and a column a level. Ours move aside, as in `Forecast.to_frame`, where a key is
+            called so.
+
+        Raises:
+            DataError: No series has more than one step.
+            ConfigError, NotFittedError: As `predict`.
+        """
+        check_panel(panel)
+        longest = int(panel.lengths.max(initial=0))
+        if longest < 2:
+            raise DataError(
+                "no series has more than one step, so there is none to forecast from another"
+            )
+        most = longest - 1 if steps is None else min(whole("steps", steps, least=1), longest - 1)
+        ahead = np.arange(1, self.horizon + 1)
+        parts = []
+        for back in tqdm(
+            range(self.horizon, most + self.horizon, self.horizon),
+            desc=f"{self.name} fitted", disable=not progress, leave=False, file=sys.stderr,
+        ):  # fmt: skip
+            begin = np.minimum(np.minimum(back, most), panel.lengths - 1)  # steps before the last
+            covered = begin - (back - self.horizon)
+            some = np.flatnonzero(covered > 0)
+            known = replace(panel, lengths=panel.lengths - begin).select(some)
+            forecast = self.predict(known, levels=levels)
+            own = pl.DataFrame(
+                {
+                    "ahead": np.tile(ahead, known.n_series),
+                    "actual": known.future_target(self.horizon).ravel(),
+                }
+            ).with_columns(pl.col("actual").fill_nan(None))
+            frame = forecast.to_frame()
+            place = len(panel.keys.columns) + 1
+            for at, column in enumerate(own.rename(forecast.column)):
+                frame.insert_column(place + at, column)
+            parts.append(frame.filter((ahead <= covered[some, None]).ravel()))
+        found = pl.concat(reversed(parts))
+        ranks = panel.keys.with_row_index("__series")
+        if not panel.keys.columns:
+            return found
+        return (
+            found.join(ranks, on=panel.keys.columns, how="left", maintain_order="left")
+            .sort("__series", maintain_order=True)
+            .drop("__series")
+        )
+
+    @final
+    def _ready(self, panel: Panel, future: Any) -> Panel:
+        """The panel as forecasts are made of it: columns as at the fit, covariates known ahead added."""
+        check_panel(panel)
+        self._check_fitted()
+        panel = self.align(panel)
+        if future is not None:
+            panel = extend(panel, future)
+        self._check_readable(panel)
+        return panel
+
+    def _check_fitted(self) -> None:  # noqa: B027  many methods learn nothing in `fit`
+        """Refuse to forecast before `fit`, where the method learns there."""
+
+    def _check_readable(self, panel: Panel) -> None:
+        """Refuse a panel that lacks what the method reads; covariates known ahead must reach."""
+        if "known" in self.takes:
+            require_known(panel, panel.known_names, self.horizon)
+
+    @abstractmethod
+    def _forecast(self, panel: Panel, ask: Ask) -> Draft:
+        """The method's own numbers for a panel that was made ready; `predict` does all else.
+
+        What a series was never below and the order of quantiles are seen to by `predict`; a mean
+        must already be that of a distribution that stops there.
         """
 
     def align(self, panel: Panel) -> Panel:
@@ -107,131 +240,13 @@ class Forecaster(ABC):
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
 
 
-# Names of hyper-parameters in other libraries -> ours, the first of them that the method has.
-FOREIGN: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("input_size", "context_length", "input_chunk_length", "input_length", "lookback", "seq_len",
-         "max_encoder_length", "window_size", "n_lags"), ("context", "window")
-    ),
-    **dict.fromkeys(
-        ("prediction_length", "output_chunk_length", "forecast_horizon", "pred_len", "n_forecasts",
-         "max_prediction_length", "output_size", "fh", "steps_ahead"), ("horizon",)
-    ),
-    **dict.fromkeys(("lr", "eta", "initial_lr", "step_size"), ("learning_rate",)),
-    **dict.fromkeys(("max_epochs", "n_epochs", "num_epochs", "nb_epochs"), ("epochs",)),
-    **dict.fromkeys(
-        ("steps", "max_iter", "n_iter", "iterations", "num_steps", "train_steps"),
-        ("max_steps",)
-    ),
-    **dict.fromkeys(
-        ("hidden_size", "hidden_dim", "num_cells", "d_model", "units", "n_hidden",
-         "encoder_hidden_size", "lstm_hidden_size"), ("hidden", "width")
-    ),
-    **dict.fromkeys(
-        ("num_layers", "n_layers", "n_rnn_layers", "encoder_n_layers", "lstm_layers", "e_layers"),
-        ("layers", "encoders")
-    ),
-    **dict.fromkeys(("dropout_rate", "dropout_prob", "encoder_dropout"), ("dropout",)),
-    **dict.fromkeys(("n_heads", "num_heads", "nhead", "attention_heads"), ("heads",)),
-    **dict.fromkeys(("patch_len", "patch_size", "patch_length"), ("patch",)),
-    **dict.fromkeys(
-        ("n_estimators", "num_boost_round", "num_iterations", "num_trees", "n_trees"), ("trees",)
-    ),
-    **dict.fromkeys(("num_leaves", "max_leaves", "max_leaf_nodes"), ("leaves",)),
-    **dict.fromkeys(
-        ("min_child_samples", "min_data_in_leaf", "min_samples_leaf"), ("least",)
-    ),
-    **dict.fromkeys(("colsample_bytree", "feature_fraction", "max_features"), ("columns",)),
-    **dict.fromkeys(("subsample", "bagging_fraction"), ("rows",)),
-    **dict.fromkeys(
-        ("season_length", "seasonality", "seasonal_periods", "sp", "m", "freq"), ("period", "season")
-    ),
-    **dict.fromkeys(("random_state", "random_seed", "seed_value"), ("seed",)),
-    **dict.fromkeys(
-        ("gradient_clip_val", "grad_clip", "max_grad_norm", "clip_gradient"), ("clip",)
-    ),
-    **dict.fromkeys(("l2", "reg_lambda", "alpha_l2"), ("weight_decay", "ridge")),
-    **dict.fromkeys(
-        ("early_stopping_patience", "early_stop_patience_steps", "early_stopping_rounds"),
-        ("patience",)
-    ),
-    **dict.fromkeys(("val_check_steps", "eval_every", "val_check_interval"), ("validate_every",)),
-    **dict.fromkeys(("warmup_steps", "num_warmup_steps"), ("warmup",)),
-    **dict.fromkeys(("train_batch_size", "windows_batch_size", "bs"), ("batch_size",)),
-    **dict.fromkeys(("accelerator", "use_gpu", "cuda"), ("device",)),
-    **dict.fromkeys(("gpus", "n_gpus", "num_devices"), ("devices",)),
-    **dict.fromkeys(("num_workers", "dataloader_num_workers"), ("workers",)),
-    **dict.fromkeys(("n_jobs", "num_threads", "nthread", "n_threads"), ("threads",)),
-    **dict.fromkeys(
-        ("loss", "distr_output", "distribution", "output_distribution"), ("likelihood", "objective")
-    ),
-    **dict.fromkeys(("scaler", "scaler_type", "normalize", "scale"), ("scaling",)),
-    **dict.fromkeys(("num_samples", "n_samples", "num_parallel_samples"), ("paths",)),
-    **dict.fromkeys(("time_limit", "time_budget", "max_time"), ("budget",)),
-    **dict.fromkeys(("val_size", "validation_split", "test_size"), ("validation",)),
-    **dict.fromkeys(("trend_kernel", "moving_avg", "moving_avg_window"), ("trend_width",)),
-    **dict.fromkeys(("smoothing_level", "smoothing", "alpha_d"), ("alpha",)),
-}  # fmt: skip
-ELSEWHERE = {  # what other libraries give their models, and here is given to another call
-    **dict.fromkeys(("freq", "frequency"), "the step is the panel's: read_panel(..., freq='D')"),
-    **dict.fromkeys(
-        ("quantiles", "levels", "level", "quantile_levels", "alphas"),
-        "the quantiles are chosen in predict(panel, levels=[0.1, 0.5, 0.9])",
-    ),
-    **dict.fromkeys(
-        ("num_samples", "n_samples", "num_parallel_samples"),
-        "paths are asked for in predict(panel, n_samples=200)",
-    ),
-    **dict.fromkeys(
-        ("futr_exog_list", "known_covariates_names", "time_varying_known_reals", "add_future_covariates"),
-        "covariates are the panel's: read_panel(..., known=[...])",
-    ),
-    **dict.fromkeys(
-        ("hist_exog_list", "past_covariates", "time_varying_unknown_reals"),
-        "covariates are the panel's: read_panel(..., past=[...])",
-    ),
-    **dict.fromkeys(
-        ("stat_exog_list", "static_covariates", "static_categoricals", "static_reals"),
-        "covariates are the panel's: read_panel(..., static=[...])",
-    ),
-    **dict.fromkeys(("verbose", "verbosity", "progress"), "the bar is fit(panel, progress=False)"),
-}  # fmt: skip
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """What is meant by a hyper-parameter that a method has not, as the start of a sentence."""
-    ours = next((own for own in FOREIGN.get(name, ()) if own in known), None)
-    if ours is None and name in ELSEWHERE:
-        return ELSEWHERE[name]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"did you mean {ours or near[0]!r}?" if ours or near else "it takes none"
-
-
-def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse hyper-parameters that a method has not, naming what it calls them."""
-    names = list(dict.fromkeys(["horizon", *known]))
-    for name in given:
-        if name not in names[1:]:
-            raise ConfigError(
-                f"{method} has no hyper-parameter {name!r}; {suggestion(name, names)} "
-                f"There are {', '.join(names[1:])}"
-            )
-
-
-def signature_of(config: type[Any]) -> inspect.Signature:
-    """The signature of a method whose hyper-parameters are a dataclass; --help and --set read it."""
-    hints = get_type_hints(config)
-    return inspect.Signature(
-        [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if field.name == "horizon" else field.default,
-                annotation=hints[field.name],
-            )
-            for field in sorted(fields(config), key=lambda field: field.name != "horizon")
-        ]
-    )
+def check_panel(panel: object) -> None:
+    """Refuse what is no panel, with the call that makes one."""
+    if not isinstance(panel, Panel):
+        raise DataError(
+            f"a panel is wanted, not {type(panel).__name__}; make one with "
+            "demandcast.read_panel(table, key=..., time=..., target=...)"
+        )
 
 
 def fit(model: Any, panel: Panel, *, progress: bool) -> None:
@@ -240,37 +255,3 @@ def fit(model: Any, panel: Panel, *, progress: bool) -> None:
         model.fit(panel, progress=progress)
     else:
         model.fit(panel)
-
-
-def check_horizon(horizon: int | None, h: int | None) -> int:
-    """The horizon under either of its names, checked."""
-    if (horizon is None) == (h is None):
-        raise ConfigError("give the horizon once, as horizon=28 (or h=28): steps to forecast")
-    value: Any = horizon if horizon is not None else h
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ConfigError(f"horizon is {value!r}; it is a whole number of steps, 1 or more")
-    return int(value)
-
-
-def as_python(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters with numpy's numbers as Python's own, as JSON and type checks need them."""
-    return {
-        k: v.item() if hasattr(v, "item") and not getattr(v, "ndim", 1) else v
-        for k, v in values.items()
-    }
-
-
-def check_levels(levels: Sequence[float] | float) -> tuple[float, ...]:
-    """Quantile levels, increasing and inside (0, 1); one level may stand by itself."""
-    try:
-        values = tuple(float(v) for v in (levels if isinstance(levels, Iterable) else [levels]))
-    except (TypeError, ValueError):
-        raise ConfigError(
-            f"quantile levels are {levels!r}; give numbers, as in levels=[0.1, 0.5, 0.9]"
-        ) from None
-    if not values or any(not 0 < v < 1 for v in values) or list(values) != sorted(set(values)):
-        raise ConfigError(
-            f"quantile levels are {list(values)}; they increase and lie between 0 and 1, "
-            "as in levels=[0.1, 0.5, 0.9]"
-        )
-    return values

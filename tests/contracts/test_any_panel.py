@@ -239,8 +239,9 @@ def largest(panel: Panel) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 
 NEURAL = [n for n, kind in registry.classes().items() if issubclass(kind, NeuralForecaster)]
+NAIVE = ("last_value", "seasonal_naive", "drift", "window_average")  # their law is of amounts
 WHOLE = [n for n, kind in registry.classes().items() if issubclass(kind, LocalForecaster)]
-WHOLE += ["zero_shot"]
+WHOLE = [n for n in WHOLE if n not in NAIVE] + ["zero_shot"]
 SLOW = {*NEURAL, "auto", "routed", "ets", "multi_stage", "lightgbm"}
 MIXED = Case(  # what once gave forecasts of 1e19 beside series of 20, and crashes
     series=(

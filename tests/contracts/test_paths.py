@@ -18,12 +18,11 @@ from demandcast import registry
 from demandcast.forecast.forecast import Forecast
 from demandcast.frames import read_panel
 from demandcast.local.base import LocalForecaster
-from demandcast.local.naive import _Naive
 from demandcast.panel.panel import Panel
 
 HORIZON, STEPS, SERIES, PATHS = 8, 120, 250, 200
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
-LOCAL = [n for n, kind in registry.classes().items() if issubclass(kind, LocalForecaster | _Naive)]
+LOCAL = [n for n, kind in registry.classes().items() if issubclass(kind, LocalForecaster)]
 SUMS = (1, 4, 8)  # steps summed
 
 # Room below and above each level. Two standard errors of 250 series are 0.063, 0.05, 0.038, 0.028 and 0.013; the

@@ -33,6 +33,7 @@ from demandcast.local.base import LocalForecaster
 from demandcast.local.followed import Pairs, Pool
 from demandcast.local.histories import Histories
 from demandcast.local.mixtures import Laws
+from demandcast.local.naive import _Naive
 
 from .conftest import panel_of
 
@@ -41,7 +42,7 @@ LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99)
 METHODS = [
     kind
     for kind in (getattr(local, name) for name in local.__all__)
-    if isinstance(kind, type) and issubclass(kind, LocalForecaster)
+    if isinstance(kind, type) and issubclass(kind, LocalForecaster) and not issubclass(kind, _Naive)
 ]
 
 BOUNDED = (SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA, Analogues, Empirical, Zero)

@@ -31,21 +31,13 @@ from demandcast.automatic.search import STALE, Search
 from demandcast.automatic.validation import LEVELS, METRICS, VALUES, Validation, codes
 from demandcast.draws.arrays import Draws
 from demandcast.errors import CheckpointError, NotFittedError
-from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, between, shuffled
-from demandcast.forecaster import (
-    Forecaster,
-    as_python,
-    check_horizon,
-    check_levels,
-    check_names,
-    fit,
-)
-from demandcast.frames.future import extend
-from demandcast.local.base import one_of, whole
+from demandcast.forecaster import Forecaster, fit
 from demandcast.panel.classes import CLASSES
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
+from demandcast.settings import as_python, check_horizon, check_names, one_of, whole
 from demandcast.train.budget import Budget
 from demandcast.typed import build
 
@@ -332,30 +324,24 @@ class Auto(Forecaster):
                 panel = model.align(panel)
         return panel
 
-    def predict(
-        self,
-        panel: Panel,
-        *,
-        future: Any = None,
-        levels: Sequence[float] = DEFAULT_LEVELS,
-        n_samples: int | None = None,
-    ) -> Forecast:
-        """Forecast every series from its last step, each class of demand by its own weights.
-
-        Items with fewer than 3 observed values are forecast by trees that were trained for that; without trees,
-        items with none by the values of like items. `new_items` lists them. Rows of theirs with an empty target
-        that lie behind the other series' last step are steps to forecast.
-
-        The mean is that of the distribution which the quantiles describe. Paths take the order of the paths of the heaviest member that draws them, and the quantiles of
-        the blend (see `demandcast.forecast.levels.shuffled`).
-        """
+    def _check_fitted(self) -> None:
         self._fitted()
-        levels = check_levels(levels)
-        if n_samples is not None:
-            whole("n_samples", n_samples, least=1)
-        panel = self.align(panel)
-        if future is not None:
-            panel = extend(panel, future)
+
+    def _check_readable(self, panel: Panel) -> None:
+        """Leave it to the members: what one of them reads, another may not need."""
+
+    def _forecast(self, panel: Panel, ask: Ask) -> Draft:
+        """Forecast every series, each class of demand by its own weights.
+
+        Items with fewer than 3 observed values are forecast by trees that were trained for that; without
+        trees, items with none by the values of like items. `new_items` lists them. Rows of theirs with an
+        empty target after the other series' last step are steps to forecast.
+
+        The mean is that of the distribution which the quantiles describe. Paths take the order of the
+        paths of the heaviest member that draws them, and the quantiles of the blend (see
+        `demandcast.forecast.levels.shuffled`).
+        """
+        levels, n_samples = ask.levels, ask.n_samples
         panel = opened(panel)
         new = new_items(panel, trained=self._trained() is not None)
         rest = panel.select(~new) if new.any() else panel
@@ -385,7 +371,7 @@ class Auto(Forecaster):
             ranks = own.at("rank").uniform((*paths, 1))
             template[new] = ranks + 0.3 * own.at("step").uniform((*paths, self.horizon))
             samples = _bounded(shuffled(template, grid, LEVELS, draws.at("ties")), floors, counts)
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+        return Draft(quantiles, mean, samples)
 
     def _blended(self, panel: Panel) -> Floats:
         """Quantiles (N, H, Q) of series that have a history."""

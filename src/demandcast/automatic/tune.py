@@ -20,9 +20,9 @@ from tqdm import tqdm
 from demandcast import registry
 from demandcast.automatic.validation import METRICS, Validation
 from demandcast.errors import ConfigError, DataError, DemandcastError, MissingExtraError
-from demandcast.forecaster import Forecaster, check_horizon, check_names, fit
-from demandcast.local.base import one_of, whole
+from demandcast.forecaster import Forecaster, fit
 from demandcast.panel.panel import Panel
+from demandcast.settings import check_horizon, check_names, one_of, whole
 from demandcast.train.budget import Budget
 
 EARLY = 4  # the first part of a training is one of so many

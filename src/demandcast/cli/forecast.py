@@ -63,8 +63,8 @@ def forecast(
     from demandcast import registry
     from demandcast.automatic.auto import Auto
     from demandcast.errors import ConfigError
-    from demandcast.forecaster import check_levels
     from demandcast.frames.read import read_panel
+    from demandcast.settings import check_levels
 
     if out:
         places.check_ending(out)

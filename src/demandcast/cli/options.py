@@ -214,7 +214,7 @@ def hyperparameters(
 ) -> dict[str, dict[str, Any]]:
     """--seed, --devices and --set, for each model what it has, as the type of the default they replace."""
     from demandcast import registry
-    from demandcast.forecaster import suggestion
+    from demandcast.settings import suggestion
 
     kinds = {model: registry.get(model) for model in models}
     defaults = {model: kind.defaults() for model, kind in kinds.items()}

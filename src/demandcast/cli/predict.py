@@ -43,7 +43,7 @@ def predict(
     import demandcast
     from demandcast.automatic.auto import Auto
     from demandcast.errors import ConfigError
-    from demandcast.forecaster import check_levels
+    from demandcast.settings import check_levels
 
     if out:
         places.check_ending(out)

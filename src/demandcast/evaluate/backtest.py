@@ -19,10 +19,10 @@ from demandcast import registry
 from demandcast.errors import ConfigError, DataError
 from demandcast.evaluate.metrics import SCORES, scores
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
-from demandcast.forecaster import Forecaster, check_levels, fit
+from demandcast.forecaster import Forecaster, fit
 from demandcast.frames.regularise import show
-from demandcast.local.base import one_of
 from demandcast.panel.panel import Panel
+from demandcast.settings import check_levels, one_of
 
 log = logging.getLogger("demandcast")
 NAIVE = "seasonal_naive"

@@ -22,7 +22,7 @@ from demandcast.panel.panel import Note, Panel
 FUTURE_GAPS_RULES = ("last", "missing", "error")
 
 
-def require(panel: Panel, names: Sequence[str], horizon: int) -> None:
+def require_known(panel: Panel, names: Sequence[str], horizon: int) -> None:
     """Refuse known covariates that do not reach over the horizon of every series.
 
     Args:

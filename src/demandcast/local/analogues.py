@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
-from demandcast.forecast.forecast import Forecast
-from demandcast.local.base import CELLS, LocalForecaster, whole
+from demandcast.forecast.draft import Ask, Draft
+from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.followed import CUTOFFS
 from demandcast.local.histories import Array, Histories, Ints
 from demandcast.local.mixtures import Laws, mixed, normal_score, ratio_of, rescaled, tie_of
 from demandcast.panel.panel import Panel
+from demandcast.settings import whole
 
 Singles = NDArray[np.float32]
 DECAYS = (0.85, 0.94, 0.995)  # what a value weighs one step later, at three paces
@@ -61,12 +62,10 @@ class Analogues(LocalForecaster):
         if not isinstance(self.siblings, bool):
             raise ConfigError(f"siblings is {self.siblings!r}; it is True or False")
 
-    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
-        shape = (panel.n_series, self.horizon)
-        mean = np.zeros(shape, np.float32)
-        quantiles = np.zeros((*shape, len(levels)), np.float32)
-        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        draft = Draft.zeros(panel.n_series, self.horizon, ask)
+        levels, n_paths = ask.levels, ask.n_samples or 0
         if panel.n_series:
             past = Histories.of(panel)
             order = panel.keys.select(pl.arg_sort_by(panel.keys.columns)).to_series().to_numpy()
@@ -78,11 +77,11 @@ class Analogues(LocalForecaster):
                 law, tied = library.laws(
                     index, past.select(index), self.neighbours, n_paths > 0, own.at("tie")
                 )
-                quantiles[index] = law.quantiles(levels)[:, None]
-                mean[index] = law.mean()[:, None]
-                if samples is not None:
-                    samples[index] = law.paths(self.horizon, n_paths, tied, own)
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+                draft.quantiles[index] = law.quantiles(levels)[:, None]
+                draft.mean[index] = law.mean()[:, None]
+                if draft.samples is not None:
+                    draft.samples[index] = law.paths(self.horizon, n_paths, tied, own)
+        return draft
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
-from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError, DataError
-from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
-from demandcast.forecaster import Forecaster, as_python, check_horizon, check_levels, check_names
+from demandcast.forecast.draft import Ask, Draft
+from demandcast.forecaster import Forecaster, check_panel
 from demandcast.panel.panel import Panel
+from demandcast.settings import as_python, check_horizon, check_names, whole
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,7 +25,7 @@ class LocalForecaster(Forecaster):
     """A method without a training: `predict` reads the histories it is given, `fit` only checks.
 
     A subclass states its hyper-parameters with their defaults in `settings`, checks them in
-    `_check`, and says in `_forecast` what follows a table of histories.
+    `_check`, and says in `_draft` what follows a table of histories.
 
     A step that was not observed is no step: it is neither a demand nor a period without one. Where a
     series' history is never negative, its mean, quantiles and paths stop at 0; where it holds whole
@@ -88,47 +85,14 @@ class LocalForecaster(Forecaster):
         check_panel(panel)
         return self
 
-    def predict(
-        self,
-        panel: Panel,
-        *,
-        future: Any = None,
-        levels: Sequence[float] = DEFAULT_LEVELS,
-        n_samples: int | None = None,
-    ) -> Forecast:
-        """Forecast every series from its last step; `future` is not looked at.
-
-        Args:
-            panel: Any panel; it need not be the one fitted on.
-            future: Taken for the sake of other methods; local ones use no covariates.
-            levels: Quantile levels, increasing, each in (0, 1).
-            n_samples: Paths to draw, joint along the horizon; None keeps none.
-
-        Raises:
-            DataError: `panel` is not a Panel.
-            ConfigError: The levels do not increase inside (0, 1), or `n_samples` is below 1.
-        """
-        check_panel(panel)
-        levels = check_levels(levels)
-        n_paths = 0 if n_samples is None else whole("n_samples", n_samples, least=1)
+    def _forecast(self, panel: Panel, ask: Ask) -> Draft:
+        """In an order of the series' keys, whatever the user's is: pools are then drawn alike."""
         warn_of_empty(self.name, panel)
         order = Draws.of(panel.keys, self.seed).order()
-        forecast = self._forecast(panel.select(order), levels, n_paths)
-        place = np.argsort(order)
-        if forecast.samples is not None:
-            for path in np.moveaxis(forecast.samples, 1, 0):  # many: in place
-                path[:] = path[place]
-        return Forecast.of(
-            panel,
-            levels,
-            forecast.quantiles[place],
-            forecast.mean[place],
-            samples=forecast.samples,
-            model=self.name,
-        )
+        return self._draft(panel.select(order), ask).select(np.argsort(order))
 
-    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
-        """Forecast a panel whose series come in an order of their keys, whatever the user's is."""
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
+        """Forecast the series of a panel, which come in an order of their keys."""
         raise NotImplementedError
 
 
@@ -142,45 +106,4 @@ def warn_of_empty(name: str, panel: Panel) -> None:
             name,
             len(empty),
             panel.key(int(empty[0])),
-        )
-
-
-def check_panel(panel: object) -> None:
-    if not isinstance(panel, Panel):
-        raise DataError(
-            f"a panel is wanted, not {type(panel).__name__}; make one with "
-            "demandcast.read_panel(table, key=..., time=..., target=...)"
-        )
-
-
-def whole(name: str, value: object, *, least: int) -> int:
-    """A whole number of at least `least`, or a named error."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ConfigError(f"{name} is {value!r}; it is a whole number, {least} or more")
-    return int(value)
-
-
-def share(name: str, value: object, *, optional: bool = False) -> float | None:
-    """A smoothing weight in (0, 1], or None where that asks for an optimised one."""
-    if value is None and optional:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        what = ", or None to have it optimised per series" if optional else ""
-        raise ConfigError(f"{name} is {value!r}; it is above 0 and at most 1{what}")
-    return float(value)
-
-
-def flag(name: str, value: object) -> bool:
-    """True or False, or a named error."""
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name} is {value!r}; it is True or False")
-    return value
-
-
-def one_of(name: str, value: object, choices: Sequence[str]) -> None:
-    """A word among those known, or an error naming the nearest."""
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"{name} is {value!r}; did you mean {near!r}? There are {', '.join(choices)}"
         )

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.base import flag
 from demandcast.local.histories import Array, Histories, Ints
 from demandcast.local.simulated import SimulatedForecaster, demands, drawn, from_urn, waited
+from demandcast.settings import flag
 
 
 class Willemain(SimulatedForecaster):

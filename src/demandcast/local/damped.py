@@ -26,12 +26,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.base import one_of
 from demandcast.local.counts import check_counts
 from demandcast.local.histories import Array, Histories
 from demandcast.local.mixtures import GROWTH
 from demandcast.local.simulated import SimulatedForecaster
 from demandcast.panel.panel import Panel
+from demandcast.settings import one_of
 
 LAWS = ("negative_binomial", "poisson", "hurdle_poisson")
 ALPHAS, PHIS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45), (0.0, 0.01, 0.03, 0.1, 0.3)

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.forecast.forecast import Forecast
-from demandcast.local.base import CELLS, LocalForecaster, whole
+from demandcast.forecast.draft import Ask, Draft
+from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.histories import Histories, chunks
 from demandcast.local.simulated import drawn, from_urn
 from demandcast.panel.panel import Panel
+from demandcast.settings import whole
 
 SHORT, STEPS = (
     12,
@@ -33,17 +34,8 @@ class Zero(LocalForecaster):
     name = "zero"
     summary = "Nothing at all: the yardstick of scores where most values are 0"
 
-    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
-        shape = (panel.n_series, self.horizon)
-        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
-        return Forecast.of(
-            panel,
-            levels,
-            np.zeros((*shape, len(levels)), np.float32),
-            np.zeros(shape, np.float32),
-            samples=samples,
-            model=self.name,
-        )
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
+        return Draft.zeros(panel.n_series, self.horizon, ask)
 
 
 class Empirical(LocalForecaster):
@@ -69,30 +61,28 @@ class Empirical(LocalForecaster):
         if self.window is not None:
             whole("window", self.window, least=1)
 
-    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
         period = panel.freq.period
         window = self.window or (period if period >= SHORT else STEPS)
-        shape = (panel.n_series, self.horizon)
-        mean = np.zeros(shape, np.float32)
-        quantiles = np.zeros((*shape, len(levels)), np.float32)
-        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        draft = Draft.zeros(panel.n_series, self.horizon, ask)
+        levels, n_paths = ask.levels, ask.n_samples or 0
         for index in chunks(panel, CELLS // max(1, n_paths)):
             past = Histories.of(panel.select(index))
             newest = past.values[-window:]  # (W, n)
             count = np.minimum(past.lengths, len(newest))
-            mean[index] = (newest.sum(0) / np.maximum(count, 1))[:, None]
+            draft.mean[index] = (newest.sum(0) / np.maximum(count, 1))[:, None]
             unseen = np.arange(len(newest))[:, None] < len(newest) - count
             ordered = np.sort(np.where(unseen, np.inf, newest), axis=0)
             ordered[:, count == 0] = 0
             rank = np.ceil(np.array(levels) * count[:, None] * (1 - 1e-12)).astype(np.int64)
             at = np.take_along_axis(ordered.T, np.maximum(rank - 1, 0), 1)  # (n, Q)
-            quantiles[index] = at[:, None]
-            if samples is not None:
+            draft.quantiles[index] = at[:, None]
+            if draft.samples is not None:
                 own = draws.select(index)
                 which = np.zeros((len(index), n_paths, 0), np.int64)
                 for step in range(self.horizon):
                     place = from_urn(which, count[:, None], own.at(step))
                     which = np.concatenate([which, place[..., None]], 2)
-                samples[index] = drawn(ordered.T, which)
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+                draft.samples[index] = drawn(ordered.T, which)
+        return draft

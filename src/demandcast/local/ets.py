@@ -25,10 +25,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.local.base import one_of
 from demandcast.local.histories import Array, Ints
 from demandcast.local.seasonal import Table, decompose
 from demandcast.local.smooth import Smooth, SmoothForecaster, law_of
+from demandcast.settings import one_of
 
 ITERATIONS = 25  # of the search, at most
 SETTLED = 1e-5  # relative gain in squared error below which a search ends

@@ -32,11 +32,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.base import share
 from demandcast.local.counts import check_counts, log_gamma
 from demandcast.local.histories import Array, Histories
 from demandcast.local.simulated import SimulatedForecaster
 from demandcast.panel.panel import Panel
+from demandcast.settings import share
 
 DISCOUNTS = (0.5, 0.65, 0.75, 0.82, 0.88, 0.92, 0.95, 0.975, 0.99, 1.0)
 EVIDENCE = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03)

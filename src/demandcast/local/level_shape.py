@@ -24,13 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.forecast.forecast import Forecast
-from demandcast.local.base import LocalForecaster, whole
+from demandcast.forecast.draft import Ask, Draft
+from demandcast.local.base import LocalForecaster
 from demandcast.local.histories import Array, Ints
 from demandcast.local.seasonal import tables
 from demandcast.local.simulated import reaching
 from demandcast.local.smooth import bounded, ended, limits
 from demandcast.panel.panel import Panel
+from demandcast.settings import whole
 
 CELLS = 4_000_000  # numbers held at once, per array
 ROWS = 150  # newest periods looked at
@@ -315,13 +316,11 @@ class LevelShape(LocalForecaster):
         if self.period is not None:
             whole("period", self.period, least=1)
 
-    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
+        draft = Draft.zeros(panel.n_series, self.horizon, ask)
+        levels, n_paths = ask.levels, ask.n_samples or 0
         count = max(self.paths, n_paths)
-        shape = (panel.n_series, self.horizon)
-        mean = np.zeros(shape, np.float32)
-        quantiles = np.zeros((*shape, len(levels)), np.float32)
-        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
         main = self.period or panel.freq.period
         for index, table in tables(panel, np.full(panel.n_series, main), CELLS // main):
             scale = table.scale[:, None]
@@ -342,11 +341,11 @@ class LevelShape(LocalForecaster):
                     drawn = point[:, None] + wider * (drawn - drawn.mean(1, keepdims=True))
                     drawn = bounded(drawn * unit[..., None], floor[part, None])
                     drawn = np.where(counts[part], np.rint(drawn), drawn)
-                    mean[to] = drawn.mean(1)
-                    quantiles[to] = reaching(drawn, levels)
-                    if samples is not None:
-                        samples[to] = drawn[:, :n_paths]
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+                    draft.mean[to] = drawn.mean(1)
+                    draft.quantiles[to] = reaching(drawn, levels)
+                    if draft.samples is not None:
+                        draft.samples[to] = drawn[:, :n_paths]
+        return draft
 
     def _ways(self, panel: Panel) -> list[tuple[int, int]]:
         """Steps in a row, and rows in the longer season, from the most to the least that they say."""

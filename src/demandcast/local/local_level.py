@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
-from demandcast.forecast.forecast import Forecast, time_column
+from demandcast.forecast.draft import Ask, Draft
+from demandcast.forecast.forecast import time_column
 from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
-from demandcast.local.base import CELLS, LocalForecaster, check_panel
+from demandcast.forecaster import check_panel
+from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.histories import Array, chunks
 from demandcast.local.kalman import RATIOS, concentrated, filtered, likeliest_ratio, smoothed
 from demandcast.panel.panel import Panel
@@ -100,12 +102,10 @@ class LocalLevel(LocalForecaster):
         ratio = likeliest_ratio(values) if self.ratio is None else np.full(n, float(self.ratio))
         return values, ratio, concentrated(values, ratio)[1]
 
-    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
-        shape = (panel.n_series, self.horizon)
-        mean = np.zeros(shape, np.float32)
-        quantiles = np.zeros((*shape, len(levels)), np.float32)
-        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        draft = Draft.zeros(panel.n_series, self.horizon, ask)
+        levels, n_paths = ask.levels, ask.n_samples or 0
         scores = np.array([NormalDist().inv_cdf(level) for level in (*levels, *MEAN_LEVELS)])
         ahead = np.arange(1, self.horizon + 1)
         for index in chunks(panel, CELLS // len(RATIOS)):
@@ -117,14 +117,14 @@ class LocalLevel(LocalForecaster):
             limits = Limits.of(values)
             variance = (start[:, None] + ratio[:, None] * ahead + 1) * noise[:, None]  # (n, H)
             around = last.level[:, None, None] + np.sqrt(variance)[..., None] * scores
-            mean[index] = bounded_mean(
+            draft.mean[index] = bounded_mean(
                 np.repeat(last.level[:, None], self.horizon, 1),
                 around[..., len(levels) :],
                 limits.floor[:, None],
                 limits.whole[:, None],
             )
-            quantiles[index] = limits.keep(around[..., : len(levels)])
-            if samples is None:
+            draft.quantiles[index] = limits.keep(around[..., : len(levels)])
+            if draft.samples is None:
                 continue
             room = max(1, CELLS // (n_paths * self.horizon))
             for begin in range(0, len(index), room):
@@ -136,8 +136,8 @@ class LocalLevel(LocalForecaster):
                 paths += level * np.sqrt(start[some, None, None])
                 paths += own.at("noise").normal(size)
                 paths = last.level[some, None, None] + paths * np.sqrt(noise[some, None, None])
-                samples[index[some]] = limits.keep(paths, some)
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+                draft.samples[index[some]] = limits.keep(paths, some)
+        return draft
 
 
 @dataclass(frozen=True)

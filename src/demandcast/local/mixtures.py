@@ -129,7 +129,7 @@ def tie_of(scores: Array) -> float:
     The mean of H scores of variance v then has variance (1 + (H - 1) r) v / H. 0 without steps to tell.
     """
     ahead = scores.shape[1]
-    if ahead < 2 or not len(scores):
+    if ahead < 2 or not scores.any():
         return 0.0
     excess = ahead * float((scores.mean(1) ** 2).mean()) / float((scores**2).mean()) - 1
     return float(np.clip(excess / (ahead - 1), 0.0, 0.95))

@@ -11,17 +11,15 @@ ones (`varied`), by a Gamma variable in the one, by Gaussian noise in the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
-from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
-from demandcast.frames.future import extend, require
 from demandcast.local.aligned import Aligned, Footing
-from demandcast.local.base import CELLS, check_panel, flag, one_of
+from demandcast.local.base import CELLS
 from demandcast.local.counts import check_counts
 from demandcast.local.glm import Glm
 from demandcast.local.histories import Array
@@ -29,6 +27,7 @@ from demandcast.local.latent import LEARNERS, Latent
 from demandcast.local.simulated import Simulate, SimulatedForecaster
 from demandcast.local.stages import LINKS
 from demandcast.panel.panel import Panel
+from demandcast.settings import flag, one_of
 
 ROWS = 400_000  # steps in the table of histories that weights are learned from
 
@@ -78,33 +77,6 @@ class MultiStage(SimulatedForecaster):
         one_of("link", self.link, LINKS)
         if isinstance(self.ridge, bool) or not 0 < self.ridge < np.inf:
             raise ConfigError(f"ridge is {self.ridge!r}; it is above 0")
-
-    def predict(
-        self,
-        panel: Panel,
-        *,
-        future: Any = None,
-        levels: Sequence[float] = DEFAULT_LEVELS,
-        n_samples: int | None = None,
-    ) -> Forecast:
-        """Forecast every series from its last step.
-
-        Args:
-            panel: What is learned from and forecast.
-            future: The known covariates behind the panel; see `demandcast.frames.future.extend`.
-            levels: Quantile levels, increasing, each in (0, 1).
-            n_samples: Paths to keep, joint along the horizon; None keeps none.
-
-        Raises:
-            DataError: `panel` is not a Panel, holds values that are no counts, or its known covariates
-                end before the horizon.
-            ConfigError: The levels do not increase inside (0, 1), or `n_samples` is below 1.
-        """
-        check_panel(panel)
-        if future is not None:
-            panel = extend(panel, future)
-        require(panel, panel.known_names, self.horizon)
-        return super().predict(panel, levels=levels, n_samples=n_samples)
 
     def _reader(self, panel: Panel) -> Callable[[Panel], Simulate]:
         check_counts(self.name, panel)

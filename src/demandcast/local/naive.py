@@ -8,25 +8,25 @@ variance over the horizon (FPP3, table 5.2). The quantiles follow from them (see
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
-from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names
-from demandcast.local.base import check_panel, warn_of_empty, whole
+from demandcast.local.base import LocalForecaster
 from demandcast.local.laws import Law, drift, spread, walk, window_average
 from demandcast.panel.panel import Panel
+from demandcast.settings import whole
 
 CELLS = 250_000  # numbers held at once, per array
 FEWEST_STEPS = 4  # steps averaged where the grid has no season
 
 
-class _Naive(Forecaster):
+class _Naive(LocalForecaster):
     """What the four share: nothing is learned in `fit`; `predict` reads each series' own history.
 
     Intervals: the scale is the root mean square of the series' own in-sample errors of the last 10
@@ -42,29 +42,6 @@ class _Naive(Forecaster):
     value for its scale; one with none is forecast as 0, with a logged warning.
     """
 
-    takes: ClassVar[str] = "target"
-    gives: ClassVar[str] = "paths and quantiles"
-
-    def __init__(
-        self, horizon: int | None, h: int | None, seed: int, unknown: dict[str, Any]
-    ) -> None:
-        check_names(self.name, unknown, self.defaults())
-        self.horizon = check_horizon(horizon, h)
-        self.seed = whole("seed", seed, least=0)
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """Every hyper-parameter but the horizon, with its default."""
-        return {"seed": 0}
-
-    def hyperparameters(self) -> dict[str, Any]:
-        return {"horizon": self.horizon, **{name: getattr(self, name) for name in self.defaults()}}
-
-    def fit(self, panel: Panel) -> Forecaster:
-        """Nothing to learn: checks that it is given a panel."""
-        check_panel(panel)
-        return self
-
     @abstractmethod
     def _law(self, values: NDArray[np.float64], period: int) -> Law:
         """The method's law for histories (n, steps), right-aligned, NaN where not observed."""
@@ -73,33 +50,9 @@ class _Naive(Forecaster):
         """The period by which each series is read, (N,)."""
         return np.ones(panel.n_series, np.int64)
 
-    def predict(
-        self,
-        panel: Panel,
-        *,
-        future: Any = None,
-        levels: Sequence[float] = DEFAULT_LEVELS,
-        n_samples: int | None = None,
-    ) -> Forecast:
-        """Forecast every series from its last step; `future` is not looked at.
-
-        Args:
-            panel: Any panel; it need not be the one fitted on.
-            future: Taken for the sake of the other methods; naive ones use no covariates.
-            levels: Quantile levels, increasing, each in (0, 1).
-            n_samples: Paths to draw, joint along the horizon; None draws none.
-
-        Raises:
-            DataError: `panel` is not a Panel.
-            ConfigError: The levels do not increase inside (0, 1), or `n_samples` is below 1.
-        """
-        check_panel(panel)
-        levels = check_levels(levels)
-        n_paths = 0 if n_samples is None else whole("n_samples", n_samples, least=1)
-        shape = (panel.n_series, self.horizon)
-        mean = np.zeros(shape, np.float32)
-        quantiles = np.zeros((*shape, len(levels)), np.float32)
-        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
+        draft = Draft.zeros(panel.n_series, self.horizon, ask)
+        levels, n_paths = ask.levels, ask.n_samples or 0
         draws = Draws.of(panel.keys, self.seed)
         for index, period in self._chunks(panel, n_paths):
             part = panel.select(index)
@@ -109,15 +62,14 @@ class _Naive(Forecaster):
             floor = np.where(np.fmin.reduce(values, axis=1, initial=np.inf) >= 0, 0.0, -np.inf)
             floor = floor[:, None]  # (n, 1)
             around = law.point[..., None] + spreads.quantiles(law, (*levels, *MEAN_LEVELS))
-            mean[index] = bounded_mean(law.point, around[..., len(levels) :], floor)
-            quantiles[index] = np.maximum(around[..., : len(levels)], floor[..., None])
-            if samples is not None:
+            draft.mean[index] = bounded_mean(law.point, around[..., len(levels) :], floor)
+            draft.quantiles[index] = np.maximum(around[..., : len(levels)], floor[..., None])
+            if draft.samples is not None:
                 paths = law.point[:, None] + spreads.paths(
                     law, draws.select(index), n_paths
                 )  # (n, S, H)
-                samples[index] = np.maximum(paths, floor[..., None])
-        warn_of_empty(self.name, panel)
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+                draft.samples[index] = np.maximum(paths, floor[..., None])
+        return draft
 
     def _chunks(self, panel: Panel, n_paths: int) -> Iterator[tuple[NDArray[np.int64], int]]:
         """Series of one period and like length, few enough to fit in memory."""
@@ -139,11 +91,6 @@ class LastValue(_Naive):
     name = "last_value"
     summary = "The last observed value, repeated (FPP3, section 5.2)"
 
-    def __init__(
-        self, horizon: int | None = None, *, h: int | None = None, seed: int = 0, **unknown: Any
-    ) -> None:
-        super().__init__(horizon, h, seed, unknown)
-
     def _law(self, values: NDArray[np.float64], period: int) -> Law:
         return walk(values, self.horizon, 1)
 
@@ -159,21 +106,12 @@ class SeasonalNaive(_Naive):
     name = "seasonal_naive"
     summary = "The value one season before, repeated (FPP3, section 5.2)"
 
-    def __init__(
-        self,
-        horizon: int | None = None,
-        *,
-        h: int | None = None,
-        period: int | None = None,
-        seed: int = 0,
-        **unknown: Any,
-    ) -> None:
-        super().__init__(horizon, h, seed, unknown)
-        self.period = None if period is None else whole("period", period, least=1)
+    settings: ClassVar[dict[str, Any]] = {"period": None}
+    period: int | None
 
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        return {"period": None, "seed": 0}
+    def _check(self) -> None:
+        if self.period is not None:
+            whole("period", self.period, least=1)
 
     def _season(self, panel: Panel) -> NDArray[np.int64]:
         period = self.period or panel.freq.period
@@ -192,11 +130,6 @@ class Drift(_Naive):
     name = "drift"
     summary = "The line through the first and the last value (FPP3, section 5.2)"
 
-    def __init__(
-        self, horizon: int | None = None, *, h: int | None = None, seed: int = 0, **unknown: Any
-    ) -> None:
-        super().__init__(horizon, h, seed, unknown)
-
     def _law(self, values: NDArray[np.float64], period: int) -> Law:
         return drift(values, self.horizon)
 
@@ -211,23 +144,14 @@ class WindowAverage(_Naive):
     name = "window_average"
     summary = "The mean of the last steps, one season by default (FPP3, sections 5.2 and 5.5)"
 
-    def __init__(
-        self,
-        horizon: int | None = None,
-        *,
-        h: int | None = None,
-        window: int | None = None,
-        period: int | None = None,
-        seed: int = 0,
-        **unknown: Any,
-    ) -> None:
-        super().__init__(horizon, h, seed, unknown)
-        self.window = None if window is None else whole("window", window, least=1)
-        self.period = None if period is None else whole("period", period, least=1)
+    settings: ClassVar[dict[str, Any]] = {"window": None, "period": None}
+    window: int | None
+    period: int | None
 
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        return {"window": None, "period": None, "seed": 0}
+    def _check(self) -> None:
+        for name in ("window", "period"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), least=1)
 
     def _season(self, panel: Panel) -> NDArray[np.int64]:
         window = self.window or max(self.period or panel.freq.period, FEWEST_STEPS)

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
-from demandcast.forecast.forecast import Forecast
+from demandcast.forecast.draft import Ask, Draft
+from demandcast.forecaster import check_panel
 from demandcast.local import aggregation
-from demandcast.local.base import CELLS, LocalForecaster, check_panel, one_of, share
+from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.followed import PAIRS, Pairs, Pool, followed, n_pairs
 from demandcast.local.histories import Array, Histories, Ints, chunks
 from demandcast.local.smoothing import RECURSIONS, fitted, ses
 from demandcast.local.weights import OBJECTIVES, optimise
 from demandcast.panel.panel import Panel
+from demandcast.settings import one_of, share
 
 LAWS = 512  # drawn up at once: so many stay in the processor's cache
 
@@ -49,12 +51,10 @@ class PointForecaster(LocalForecaster):
             found[index] = np.maximum(ahead, past.floors[:, None])
         return found
 
-    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
-        shape = (panel.n_series, self.horizon)
-        mean = np.zeros(shape, np.float32)
-        quantiles = np.zeros((*shape, len(levels)), np.float32)
-        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        draft = Draft.zeros(panel.n_series, self.horizon, ask)
+        levels, n_paths = ask.levels, ask.n_samples or 0
         keep = PAIRS / max(1, n_pairs(panel.lengths, self.horizon))
         parts: list[tuple[Ints, Histories, Array]] = []
         pairs = [(np.zeros(0), np.zeros(0))]
@@ -73,20 +73,24 @@ class PointForecaster(LocalForecaster):
             rate = rates[past.steps]
             ahead = np.broadcast_to(rates[past.steps :].T, (len(index), self.horizon))
             falls = np.where(rate[:, None] != 0, ahead / np.where(rate == 0, 1, rate)[:, None], 1.0)
-            room = LAWS if samples is None else min(LAWS, max(1, CELLS // (n_paths * self.horizon)))
+            room = (
+                LAWS
+                if draft.samples is None
+                else min(LAWS, max(1, CELLS // (n_paths * self.horizon)))
+            )
             for start in range(0, len(index), room):
                 some = slice(start, start + room)
                 part = past.select(some)
                 law = pool.laws(rate[some], part)
                 whole = part.counts[:, None, None]
                 found = law.quantiles(levels)[:, None]
-                quantiles[index[some]] = _scaled(found, falls[some, :, None], whole)
+                draft.quantiles[index[some]] = _scaled(found, falls[some, :, None], whole)
                 points = _scaled(law.points[:, None], falls[some, :, None], whole)
-                mean[index[some]] = (points * law.masses[:, None]).sum(-1)
-                if samples is not None:
+                draft.mean[index[some]] = (points * law.masses[:, None]).sum(-1)
+                if draft.samples is not None:
                     drawn = law.paths(self.horizon, n_paths, tied, draws.select(index[some]))
-                    samples[index[some]] = _scaled(drawn, falls[some, None], whole)
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+                    draft.samples[index[some]] = _scaled(drawn, falls[some, None], whole)
+        return draft
 
 
 def _scaled(values: Array, falls: Array, whole: NDArray[np.bool_]) -> Array:

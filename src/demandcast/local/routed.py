@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
-from demandcast.forecaster import Forecaster
+from demandcast.forecast.draft import Ask, Draft
+from demandcast.forecast.forecast import DEFAULT_LEVELS
+from demandcast.forecaster import Forecaster, check_panel
 from demandcast.local.analogues import Analogues
-from demandcast.local.base import LocalForecaster, check_panel, one_of, whole
+from demandcast.local.base import LocalForecaster
 from demandcast.local.empirical import Empirical, Zero
 from demandcast.local.ets import ETS
 from demandcast.local.level_shape import LevelShape
@@ -24,6 +25,7 @@ from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Crosto
 from demandcast.local.theta import AutoTheta, OptimisedTheta, Theta
 from demandcast.panel.classes import CLASSES, profile
 from demandcast.panel.panel import Panel
+from demandcast.settings import one_of, whole
 
 KNOWN: dict[str, Any] = {
     kind.name: kind
@@ -130,11 +132,8 @@ class Routed(LocalForecaster):
     def _made(self, horizon: int) -> list[Forecaster]:
         return [KNOWN[name](horizon=horizon, seed=self.seed) for name in self.methods]
 
-    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
-        shape = (panel.n_series, self.horizon)
-        mean = np.zeros(shape, np.float32)
-        quantiles = np.zeros((*shape, len(levels)), np.float32)
-        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
+        draft = Draft.zeros(panel.n_series, self.horizon, ask)
         if panel.n_series:
             routes = dict(self.routes(panel).select("class", "method").iter_rows())
             kinds = profile(panel)["class"].to_list()
@@ -142,12 +141,13 @@ class Routed(LocalForecaster):
             for i, method in enumerate(self._made(self.horizon)):
                 rows = np.flatnonzero(taken == i)
                 if len(rows):
-                    found = method.predict(panel, levels=levels, n_samples=n_paths or None)
-                    mean[rows], quantiles[rows] = found.mean[rows], found.quantiles[rows]
-                    if samples is not None and found.samples is not None:
-                        samples[rows] = found.samples[rows]
+                    found = method.predict(panel, levels=ask.levels, n_samples=ask.n_samples)
+                    draft.mean[rows] = found.mean[rows]
+                    draft.quantiles[rows] = found.quantiles[rows]
+                    if draft.samples is not None and found.samples is not None:
+                        draft.samples[rows] = found.samples[rows]
             rows = np.flatnonzero(panel.whole_numbers())  # the naive methods do not round
-            quantiles[rows] = np.rint(quantiles[rows])
-            if samples is not None:
-                samples[rows] = np.rint(samples[rows])
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+            draft.quantiles[rows] = np.rint(draft.quantiles[rows])
+            if draft.samples is not None:
+                draft.samples[rows] = np.rint(draft.samples[rows])
+        return draft

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.forecast.forecast import Forecast
-from demandcast.local.base import CELLS, LocalForecaster, whole
+from demandcast.forecast.draft import Ask, Draft
+from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.histories import Array, Histories, Ints, chunks
 from demandcast.panel.panel import Panel
+from demandcast.settings import whole
 
 Simulate = Callable[[Ints, int, Draws], Array]
 
@@ -45,13 +46,11 @@ class SimulatedForecaster(LocalForecaster):
 
         return reader
 
-    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
+        draft = Draft.zeros(panel.n_series, self.horizon, ask)
+        levels, n_paths = ask.levels, ask.n_samples or 0
         count = max(self.paths, n_paths)
-        shape = (panel.n_series, self.horizon)
-        mean = np.zeros(shape, np.float32)
-        quantiles = np.zeros((*shape, len(levels)), np.float32)
-        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
         room = max(1, self.cells // (count * self.horizon))
         reader = self._reader(panel)
         for index in chunks(panel, self.cells):
@@ -59,11 +58,11 @@ class SimulatedForecaster(LocalForecaster):
             for start in range(0, len(index), room):
                 some = np.arange(start, min(start + room, len(index)))
                 paths = simulate(some, count, draws.select(index[some]))
-                mean[index[some]] = paths.mean(1)
-                if samples is not None:
-                    samples[index[some]] = paths[:, :n_paths]
-                quantiles[index[some]] = reaching(paths, levels)
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+                draft.mean[index[some]] = paths.mean(1)
+                if draft.samples is not None:
+                    draft.samples[index[some]] = paths[:, :n_paths]
+                draft.quantiles[index[some]] = reaching(paths, levels)
+        return draft
 
 
 def reaching(paths: Array, levels: Sequence[float]) -> Array:

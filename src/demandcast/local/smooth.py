@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.forecast.forecast import Forecast
+from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
-from demandcast.local.base import LocalForecaster, whole
+from demandcast.local.base import LocalForecaster
 from demandcast.local.histories import Array, Ints
 from demandcast.local.laws import NEWEST, NEWEST_SEASONS, Law, spread
 from demandcast.local.seasonal import Table, tables
 from demandcast.panel.panel import Panel
+from demandcast.settings import whole
 
 CELLS = 400_000  # numbers held at once, per array
 SMALL = 1e-3  # of a series' mean: forecasts below are none that errors could be a share of
@@ -166,12 +167,10 @@ class SmoothForecaster(LocalForecaster):
     def _fit(self, table: Table) -> Smooth:
         raise NotImplementedError
 
-    def _forecast(self, panel: Panel, levels: tuple[float, ...], n_paths: int) -> Forecast:
+    def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
-        shape = (panel.n_series, self.horizon)
-        mean = np.zeros(shape, np.float32)
-        quantiles = np.zeros((*shape, len(levels)), np.float32)
-        samples = np.zeros((shape[0], n_paths, shape[1]), np.float32) if n_paths else None
+        draft = Draft.zeros(panel.n_series, self.horizon, ask)
+        levels, n_paths = ask.levels, ask.n_samples or 0
         periods = np.full(panel.n_series, self.period or panel.freq.period)
         for index, table in tables(panel, periods, CELLS):
             found = self._fit(table)
@@ -183,15 +182,15 @@ class SmoothForecaster(LocalForecaster):
             around = law.point[..., None] + spreads.quantiles(law, (*levels, *MEAN_LEVELS))
             drawn = shift[..., None] + factor[..., None] * around  # (n, H, Q + J)
             asked, nodes = drawn[..., : len(levels)], drawn[..., len(levels) :]
-            mean[index] = bounded(
+            draft.mean[index] = bounded(
                 bounded_mean(shift + factor * law.point, nodes, floor, counts[..., 0]), floor
             )
             asked = bounded(asked, floor[..., None])
-            quantiles[index] = np.where(counts, np.rint(asked), asked)
-            if samples is not None:
+            draft.quantiles[index] = np.where(counts, np.rint(asked), asked)
+            if draft.samples is not None:
                 around = law.point[:, None] + spreads.paths(
                     law, draws.select(index), n_paths
                 )  # (n, S, H)
                 drawn = bounded(shift[:, None] + factor[:, None] * around, floor[..., None])
-                samples[index] = np.where(counts, np.rint(drawn), drawn)
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+                draft.samples[index] = np.where(counts, np.rint(drawn), drawn)
+        return draft

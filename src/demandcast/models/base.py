@@ -21,22 +21,17 @@ from tqdm import tqdm
 from demandcast import likelihoods
 from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError, NotFittedError
-from demandcast.forecast.forecast import DEFAULT_LEVELS, Events, Forecast
+from demandcast.forecast.draft import Ask, Draft
+from demandcast.forecast.forecast import Events
 from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
-from demandcast.forecaster import (
-    Forecaster,
-    as_python,
-    check_horizon,
-    check_levels,
-    check_names,
-    signature_of,
-)
+from demandcast.forecaster import Forecaster
 from demandcast.forks import check_fork
-from demandcast.frames.future import extend
+from demandcast.frames.future import require_known
 from demandcast.layers.draws import draws_of, supplied_where_needed
 from demandcast.likelihoods.base import Likelihood
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
+from demandcast.settings import as_python, check_horizon, check_names, signature_of
 from demandcast.train.allocator import keep_heap
 from demandcast.train.checkpoint import pack, read_tensors, restore_network
 from demandcast.train.company import company, shared_forecast
@@ -435,49 +430,35 @@ class NeuralForecaster(Forecaster):
 
         return validate
 
-    def predict(
-        self,
-        panel: Panel,
-        *,
-        future: Any = None,
-        levels: Sequence[float] = DEFAULT_LEVELS,
-        n_samples: int | None = None,
-        progress: bool = False,
-    ) -> Forecast:
-        check_fork(f"{self.name}.predict")
-        levels = check_levels(levels)
-        if n_samples is not None and not self.samples_paths:
-            raise ConfigError(
-                f"{self.name} forecasts quantiles and draws no paths; leave n_samples out, or use "
-                "models.DeepAR for joint paths"
-            )
-        panel = self._checked(panel, future)
+    def _check_fitted(self) -> None:
+        if self.features is None or self.settled is None:
+            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
+
+    def _check_readable(self, panel: Panel) -> None:
+        assert self.features is not None
+        self.features.check(panel)
+        require_known(panel, tuple(self.features.known), self.horizon)
+
+    def _forecast(self, panel: Panel, ask: Ask) -> Draft:
         self._tell_gaps(panel)
-        paths = n_samples or 200
-        keep = n_samples is not None or panel.n_series * paths * self.horizon <= KEPT_PATHS
+        paths = ask.n_samples or 200
+        keep = ask.n_samples is not None or panel.n_series * paths * self.horizon <= KEPT_PATHS
         # torch.quantile takes 16 million values
         per_batch = min(self.rows, 12_000_000 // self.horizon)
         batch = max(1, per_batch // paths) if self.samples_paths else min(1024, self.rows)
         batches = _batches(panel.n_series, batch)
         asked: dict[str, Any] = {
-            "levels": levels,
+            "levels": ask.levels,
             "paths": paths,
             "keep": keep and self.samples_paths,
         }
         if 1 < self.config.devices <= len(batches) and joined(1).size == 1:
             shares = shared_forecast(self, panel, batches, self.config.devices, **asked)
         else:
-            shares = [self.forecast_rows(panel, batches, **asked, progress=progress)]
+            shares = [self.forecast_rows(panel, batches, **asked, progress=ask.progress)]
         found = {name: _joined([s[name] for s in shares]) for name in shares[0]}
-        floors = panel.floors()
-        for name in ("quantiles", "samples"):  # `forecast_rows` has kept the mean above them
-            if name in found:
-                values = found[name]
-                np.maximum(values, floors.reshape(-1, *[1] * (values.ndim - 1)), out=values)
-        return Forecast.of(
-            panel, levels, found["quantiles"], found["mean"], samples=found.get("samples"),
-            events=_events(found) if "chances" in found else None, model=self.name,
-        )  # fmt: skip
+        events = _events(found) if "chances" in found else None
+        return Draft(found["quantiles"], found["mean"], found.get("samples"), events)
 
     def forecast_rows(
         self,
@@ -545,28 +526,15 @@ class NeuralForecaster(Forecaster):
                 "earlier seasons, before the gap"
             )
 
-    def _checked(self, panel: Panel, future: Any) -> Panel:
-        """A panel that forecasts can be made of, with the covariates that are known ahead."""
-        if self.features is None or self.settled is None:
-            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
-        panel = self.align(panel)
-        if future is not None:
-            panel = extend(panel, future)
-        self.features.check(panel)
-        return panel
-
     def align(self, panel: Panel) -> Panel:
         return panel if self.features is None else self.features.align(panel)
 
-    def _reading(self, panel: Panel, future: Any = None) -> WindowSource:
-        """The windows that forecasts of this panel are made from, with all that they need."""
-        panel = self._checked(panel, future)
+    def _reading(self, panel: Panel) -> WindowSource:
+        """The windows that forecasts of a panel that was made ready are read from."""
         assert self.features is not None
         assert self.settled is not None
         config = replace(self.settled, loader=self._choice(panel).loader)  # of this panel
-        source = self._source(panel, self.features, config)
-        source.require_future()
-        return source
+        return self._source(panel, self.features, config)
 
     def _write(self, run: Saving) -> dict[str, Any]:
         if self.network is None or self.features is None or self.settled is None:

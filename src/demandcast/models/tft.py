@@ -298,7 +298,7 @@ class TFT(NeuralForecaster):
             >>> model.explain(panel).importances.filter(kind="past")["variable"].sort().to_list()
             ['age', 'target']
         """
-        source = self._reading(panel, future)
+        source = self._reading(self._ready(panel, future))
         network = self.network
         assert isinstance(network, TFTNetwork)
         sums: dict[str, Tensor] = {}

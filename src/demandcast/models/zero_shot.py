@@ -6,7 +6,6 @@ this is what a user holds: nothing is fitted, any panel is forecast, and `fine_t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError, DataError
-from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.errors import ConfigError
+from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import between
-from demandcast.forecaster import Forecaster, check_horizon, check_levels, check_names
-from demandcast.frames.future import extend, require
+from demandcast.forecaster import Forecaster, check_panel
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.histories import histories
 from demandcast.pretrained.network import LEVELS
@@ -27,6 +25,7 @@ from demandcast.pretrained.paths import paths
 from demandcast.pretrained.tune import tune
 from demandcast.pretrained.weights import read_network, shipped
 from demandcast.saved import Saved, Saving
+from demandcast.settings import check_horizon, check_names
 from demandcast.train.budget import Budget
 from demandcast.train.checkpoint import pack
 from demandcast.train.loop import TrainingLog
@@ -101,7 +100,7 @@ class ZeroShot(Forecaster):
         Raises:
             DataError: `panel` is not a Panel.
         """
-        _check_panel(panel)
+        check_panel(panel)
         self.pretrained, self.tuned, self.improved = shipped(), None, False
         return self if self.tune is None else self.fine_tune(panel, self.tune, progress=progress)
 
@@ -128,7 +127,7 @@ class ZeroShot(Forecaster):
         Raises:
             DataError: No series is longer than the horizon and one step more.
         """
-        _check_panel(panel)
+        check_panel(panel)
         network, self.tuned = tune(
             self.pretrained, panel, Budget.parse(budget), context=self.context, horizon=self.horizon,
             learning_rate=learning_rate, batch_size=batch_size, seed=self.seed, progress=progress,
@@ -152,45 +151,20 @@ class ZeroShot(Forecaster):
                 found[rows, int(ahead[0]) - 1 : int(ahead[-1])] = part.numpy()
         return found
 
-    def predict(
-        self,
-        panel: Panel,
-        *,
-        future: Any = None,
-        levels: Sequence[float] = DEFAULT_LEVELS,
-        n_samples: int | None = None,
-    ) -> Forecast:
-        """Forecast every series of any panel from its last step; it need not be fitted.
-
-        Args:
-            panel: What is known.
-            future: Covariates known ahead, for the steps behind the panel.
-            levels: Quantile levels, increasing, each in (0, 1).
-            n_samples: Joint paths to draw and keep; None for none. They follow the quantiles and are
-                ordered as stretches of the series' own past were (Schaake shuffle).
-
-        Raises:
-            DataError: `panel` is not a Panel, or its covariates do not reach over the horizon.
-        """
-        _check_panel(panel)
-        levels = check_levels(levels)
-        if future is not None:
-            panel = extend(panel, future)
-        require(panel, panel.known_names, self.horizon)
+    def _forecast(self, panel: Panel, ask: Ask) -> Draft:
+        """Quantiles of the network, and paths through them in the order of the series' own past."""
         floors = panel.floors()[:, None, None]
         grid = np.maximum(self.grid(panel), floors)
-        quantiles = np.maximum(between(grid, LEVELS, levels), floors).astype(np.float32)
+        quantiles = np.maximum(between(grid, LEVELS, ask.levels), floors).astype(np.float32)
         whole = panel.whole_numbers()[:, None, None]
         quantiles = np.where(whole, counted(quantiles), quantiles)
         samples = None
-        if n_samples is not None:
-            if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
-                raise ConfigError(f"n_samples is {n_samples!r}; it is a whole number, 1 or more")
+        if ask.n_samples is not None:
             draws = Draws.of(panel.keys, self.seed)
-            samples = np.maximum(paths(panel, grid, n_samples, self.context, draws), floors)
+            samples = np.maximum(paths(panel, grid, ask.n_samples, self.context, draws), floors)
             samples = np.where(whole, counted(samples), samples)
         mean = (grid @ SHARES).astype(np.float32)
-        return Forecast.of(panel, levels, quantiles, mean, samples=samples, model=self.name)
+        return Draft(quantiles, mean, samples)
 
     def _write(self, run: Saving) -> dict[str, Any]:
         if self.tuned is not None:
@@ -214,10 +188,3 @@ class ZeroShot(Forecaster):
 def counted(values: NDArray[Any]) -> NDArray[Any]:
     """Whole numbers: the next one from six tenths of the way on, for means of counts' quantiles lie high."""
     return np.floor(values + 0.4)
-
-
-def _check_panel(panel: Any) -> None:
-    if not isinstance(panel, Panel):
-        raise DataError(
-            f"{type(panel).__name__} is not a Panel; make one with demandcast.read_panel(...)"
-        )

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from demandcast.errors import ConfigError, DataError
-from demandcast.forecaster import check_names
 from demandcast.forks import check_fork
 from demandcast.layers.draws import supplied_where_needed
+from demandcast.settings import check_names
 from demandcast.train.device import usable
 from demandcast.train.group import ALONE, Group, joined
 from demandcast.train.loop import LossOf, Training, TrainingLog, settings_kept, train

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -31,19 +30,13 @@ from demandcast.errors import (
     NotFittedError,
 )
 from demandcast.files import printable
-from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
+from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, between
-from demandcast.forecaster import (
-    Forecaster,
-    as_python,
-    check_horizon,
-    check_levels,
-    check_names,
-    signature_of,
-)
-from demandcast.frames.future import extend, require
+from demandcast.forecaster import Forecaster
+from demandcast.frames.future import require_known
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
+from demandcast.settings import as_python, check_horizon, check_levels, check_names, signature_of
 from demandcast.trees.like import Likeness
 from demandcast.trees.table import NEW, Table
 from demandcast.trees.text import check_text, trees_of
@@ -232,47 +225,30 @@ class LightGBM(Forecaster):
     def align(self, panel: Panel) -> Panel:
         return panel if self.features is None else self.features.align(panel)
 
-    def predict(
-        self,
-        panel: Panel,
-        *,
-        future: Any = None,
-        levels: Sequence[float] = DEFAULT_LEVELS,
-        n_samples: int | None = None,
-    ) -> Forecast:
-        """Forecast every series from its last step.
-
-        Levels between those with trees of their own are interpolated; beyond the outermost, the
-        quantile function goes on as an exponential of the last piece's slope. The mean is the integral
-        of all of it.
-
-        Raises:
-            NotFittedError: Before `fit`.
-            ConfigError: Paths are asked for.
-            DataError: Covariates known ahead do not reach over the horizon.
-        """
+    def _check_fitted(self) -> None:
         if self.boosters is None or self.features is None:
             raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
-        levels = check_levels(levels)
-        if n_samples is not None:
-            raise ConfigError(
-                f"{self.name} forecasts quantiles and draws no paths; leave n_samples out, or use "
-                "models.DeepAR for joint paths"
-            )
-        lightgbm = _lightgbm()
-        panel = self.align(panel)
-        if future is not None:
-            panel = extend(panel, future)
+
+    def _check_readable(self, panel: Panel) -> None:
+        assert self.features is not None
         self.features.check(panel)
-        require(panel, tuple(self.features.known), self.horizon)
+        require_known(panel, tuple(self.features.known), self.horizon)
+
+    def _forecast(self, panel: Panel, ask: Ask) -> Draft:
+        """Interpolate between the levels that have trees of their own, for every series.
+
+        Beyond the outermost, the quantile function goes on as an exponential of the last piece's
+        slope. The mean is the integral of all of it.
+        """
+        assert self.boosters is not None
+        levels = ask.levels
+        lightgbm = _lightgbm()
         table = self._table(panel)
         grown = [
             lightgbm.Booster(model_str=self.boosters[f"{level:g}"]) for level in self.config.levels
         ]
         floors = panel.floors()
-        shape = (panel.n_series, self.horizon)
-        quantiles = np.empty((*shape, len(levels)), np.float32)
-        mean = np.empty(shape, np.float32)
+        draft = Draft.zeros(panel.n_series, self.horizon, ask)
         room = max(1, ROWS // self.horizon)
         for start in range(0, panel.n_series, room):
             some = np.arange(start, min(start + room, panel.n_series))
@@ -286,9 +262,9 @@ class LightGBM(Forecaster):
             wanted = between(grid, self.config.levels, (*levels, *MEAN_LEVELS))
             wanted = np.maximum(wanted, floors[series, None])
             part = (len(some), self.horizon)
-            quantiles[some] = wanted[:, : len(levels)].reshape(*part, -1)
-            mean[some] = (wanted[:, len(levels) :] @ MEAN_WEIGHTS).reshape(part)
-        return Forecast.of(panel, levels, quantiles, mean, model=self.name)
+            draft.quantiles[some] = wanted[:, : len(levels)].reshape(*part, -1)
+            draft.mean[some] = (wanted[:, len(levels) :] @ MEAN_WEIGHTS).reshape(part)
+        return draft
 
     def _write(self, run: Saving) -> dict[str, Any]:
         if self.boosters is None or self.features is None or self.likeness is None:

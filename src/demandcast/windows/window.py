@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from demandcast.errors import ConfigError
-from demandcast.frames.future import require
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.features import Features
@@ -443,10 +442,6 @@ class WindowSource:
         """Windows whose horizon begins behind the last step of these series, (batch,)."""
         cutoffs = self.lengths[series]
         return self.windows(series, cutoffs, cutoffs)
-
-    def require_future(self) -> None:
-        """Known covariates must reach over the horizon of every series."""
-        require(self.panel, tuple(self.spec.known), self.horizon)
 
 
 def given(values: Tensor) -> Tensor:

@@ -1,0 +1,75 @@
+"""What a method is asked to forecast, and its answer before it becomes a `Forecast`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.settings import check_levels, whole
+
+if TYPE_CHECKING:
+    from demandcast.forecast.forecast import Events
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a prediction is asked for, checked.
+
+    Attributes:
+        levels: Quantile levels, increasing, each in (0, 1).
+        n_samples: Joint paths to keep; None for the method's own habit.
+        progress: Show a bar, on stderr, where the method has one.
+    """
+
+    levels: tuple[float, ...]
+    n_samples: int | None = None
+    progress: bool = False
+
+    @classmethod
+    def of(cls, levels: Sequence[float] | float, n_samples: Any, progress: bool) -> Ask:
+        """Check what the user asks for.
+
+        Raises:
+            ConfigError: The levels do not increase inside (0, 1), or `n_samples` is no whole number
+                of at least 1.
+        """
+        paths = None if n_samples is None else whole("n_samples", n_samples, least=1)
+        return cls(check_levels(levels), paths, bool(progress))
+
+
+@dataclass
+class Draft:
+    """A method's own numbers for N series, H steps and Q levels; `Forecast.of` checks and bounds them.
+
+    Attributes:
+        quantiles: (N, H, Q).
+        mean: (N, H).
+        samples: Joint paths (N, S, H), or None.
+        events: How likely extremes are, or None.
+    """
+
+    quantiles: NDArray[Any]
+    mean: NDArray[Any]
+    samples: NDArray[Any] | None = None
+    events: Events | None = None
+
+    @classmethod
+    def zeros(cls, n_series: int, horizon: int, ask: Ask) -> Draft:
+        """A draft of zeros in float32, for methods that fill it some series at a time."""
+        shape = (n_series, horizon)
+        paths = None
+        if ask.n_samples is not None:
+            paths = np.zeros((n_series, ask.n_samples, horizon), np.float32)
+        quantiles = np.zeros((*shape, len(ask.levels)), np.float32)
+        return cls(quantiles, np.zeros(shape, np.float32), paths)
+
+    def select(self, rows: NDArray[np.int64]) -> Draft:
+        """The draft of some series, or of all in another order; the paths are reordered in place."""
+        if self.samples is not None:
+            for path in np.moveaxis(self.samples, 1, 0):  # there are many: no second copy
+                path[:] = path[rows]
+        return Draft(self.quantiles[rows], self.mean[rows], self.samples, self.events)
