@@ -170,7 +170,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, noisy: Panel) -> None:
         ZeroShot(horizon=7, context=4096)
     with pytest.raises(ConfigError, match="seed is -1"):
         ZeroShot(horizon=7, seed=-1)
-    with pytest.raises(DataError, match="not a Panel"):
+    with pytest.raises(DataError, match="a panel is wanted, not list"):
         ZeroShot(horizon=7).predict([1, 2, 3])  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="n_samples is 0"):
         ZeroShot(horizon=7).predict(noisy, n_samples=0)
