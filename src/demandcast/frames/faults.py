@@ -129,7 +129,7 @@ def _roles(table: Table, given: dict[str, Any], found: _Found) -> Roles | None:
     own = {role: [c for c in columns if c in table.columns] for role, columns in named.items()}
     answer = found.attempt(
         find_roles, table, wide=given["wide"], known=own["known"], past=own["past"], static=own["static"],
-        key=None if given["key"] is None else own["key"], time=own["time"] or None,
+        key=(list(table.keys) or None) if given["key"] is None else own["key"], time=own["time"] or None,
         target=given["target"], available=given["available"],
     )  # fmt: skip
     return None if answer is None else answer[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -196,6 +196,9 @@ def _read(
     wanted = _listed("known", known)
     beside = None if covariates is None else open_table(covariates, decimal=decimal)
     added = [] if beside is None else second.columns_of(beside, wanted, table.columns)
+    if any(note.kind == "wide" for note in table.notes):
+        wide = None  # it is long by now
+    key = list(table.keys) or None if key is None else key
     roles, told = find_roles(
         table,
         key=None if key is None else _listed("key", key),
@@ -522,13 +525,14 @@ def _check_rules(**given: str) -> None:
 
 
 def _listed(option: str, columns: Any) -> list[str]:
-    listed = [columns] if isinstance(columns, str) else columns
-    if not isinstance(listed, (list, tuple)) or not all(isinstance(c, str) for c in listed):
+    listed = [columns] if isinstance(columns, str) or not isinstance(columns, Iterable) else columns
+    names = list(listed)
+    if isinstance(columns, Mapping) or not all(isinstance(c, str) for c in names):
         raise SchemaError(f"{option} is {columns!r}; give a column name, or a list of them")
-    return list(listed)
+    return [str(c) for c in names]
 
 
 def _one(option: str, column: Any) -> str | None:
     if column is not None and not isinstance(column, str):
         raise SchemaError(f"{option} is {column!r}; give one column name, as in {option}='date'")
-    return column
+    return None if column is None else str(column)

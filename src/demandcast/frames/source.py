@@ -23,6 +23,7 @@ import narwhals as nw
 import polars as pl
 
 from demandcast.errors import FileError, SchemaError
+from demandcast.frames.indexes import as_columns
 from demandcast.frames.layout import Cells, column_names, find_header
 from demandcast.frames.memory import check_memory, memory_of_process
 from demandcast.frames.numerals import Hints, decimal_of
@@ -61,6 +62,7 @@ class Table:
         hints: What the file tells of the numbers in it.
         notes: What was found and done on the way.
         name: What messages call it.
+        keys: Key columns that the source itself tells, as the index of a frame does.
     """
 
     frame: pl.LazyFrame
@@ -69,6 +71,7 @@ class Table:
     hints: Hints = field(default_factory=Hints)
     notes: tuple[Note, ...] = ()
     name: str = "the table"
+    keys: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -129,8 +132,30 @@ def open_table(
         if not paths:
             raise FileError('the list of paths is empty; give a file, as in read_panel(["a.csv"])')
         return _stack([_open(path, encoding, sheet, decimal) for path in paths])
+    keys: tuple[str, ...] = ()
+    notes = list[Note]()
+    if nw.dependencies.is_pandas_dataframe(source) or nw.dependencies.is_pandas_series(source):
+        source, keys, notes = as_columns(source)
+    elif isinstance(source, (dict, list)):
+        source = _of_python(source)
     frame = _frame(source)
-    return Table(frame=frame, sample=frame.head(SAMPLE).collect(), hints=Hints(decimal=decimal))
+    sample = frame.head(SAMPLE).collect()
+    return Table(
+        frame=frame, sample=sample, hints=Hints(decimal=decimal), notes=tuple(notes), keys=keys
+    )
+
+
+def _of_python(source: Any) -> Any:
+    """A dict of columns, or a list of rows that are dicts, as a frame; anything else as it is."""
+    rows = isinstance(source, list) and bool(source) and all(isinstance(r, dict) for r in source)
+    if not rows and not isinstance(source, dict):
+        return source
+    try:
+        return pl.DataFrame(source, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise SchemaError(
+            f"the columns are no table ({str(error).splitlines()[0]}); give lists of one length and type a column"
+        ) from None
 
 
 def _frame(source: Any) -> pl.LazyFrame:
@@ -138,8 +163,6 @@ def _frame(source: Any) -> pl.LazyFrame:
         return source
     if isinstance(source, pl.DataFrame):
         return source.lazy()
-    if nw.dependencies.is_pandas_dataframe(source):
-        source = _indexed(source)
     try:
         frame = nw.from_native(source)
         eager = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
@@ -156,14 +179,6 @@ def _frame(source: Any) -> pl.LazyFrame:
         return eager.to_polars().lazy()
     except (TypeError, ValueError):  # a pandas column of mixed objects
         return pl.DataFrame([_column(eager[name]) for name in eager.columns]).lazy()
-
-
-def _indexed(frame: Any) -> Any:
-    """A pandas frame with its index as columns, where it has a name or holds times."""
-    index = frame.index
-    named = [name for name in index.names if name is not None and name not in frame.columns]
-    timed = any(index.get_level_values(i).dtype.kind == "M" for i in range(index.nlevels))
-    return frame.reset_index() if named or timed else frame
 
 
 def _column(column: nw.Series[Any]) -> pl.Series:

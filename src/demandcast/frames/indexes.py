@@ -1,0 +1,103 @@
+"""What pandas keeps beside the columns: indexes, periods, and columns whose axis has names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from demandcast.frames.vocabulary import KEY, TARGET, WHOLE_KEY, bearing, is_word
+from demandcast.panel.note import Note
+
+
+def as_columns(source: Any) -> tuple[Any, tuple[str, ...], list[Note]]:
+    """A pandas frame or series as a frame of plain columns, with nothing left in its index.
+
+    An index is kept where it has a name, or holds times, periods or text; one that only numbers the rows is not.
+    Under an index of times, columns whose axis has names are the series of a wide table, which becomes a long one
+    with these names as its key. Periods become their first day.
+
+    Returns:
+        The frame, its key columns where the indexes tell them and their names do not, and notes.
+    """
+    frame = source
+    if frame.ndim == 1:
+        frame = frame.to_frame("value" if frame.name is None else frame.name)
+    outside, notes = _index_levels(frame), list[Note]()
+    keys = tuple(name for name in outside if name.startswith("level "))
+    frame = frame.reset_index(drop=True)
+    if any(_kind(level) in "MP" for level in outside.values()) and _holds_series(frame):
+        axis = [
+            _named(name, i, frame.columns.nlevels) for i, name in enumerate(frame.columns.names)
+        ]
+        keys = (*(str(name) for name, level in outside.items() if _kind(level) not in "MP"), *axis)
+        frame = _stacked(frame, outside, axis)
+        action = "the axis of the columns has names: read as a wide table, a column a series"
+        notes.append(Note(kind="wide", count=len(frame), series=0, example="", action=action))
+    else:
+        if _kind(frame.columns) in "MP":
+            frame = frame.set_axis([str(name)[:10] for name in frame.columns], axis=1)
+        for place, (name, level) in enumerate(outside.items()):
+            frame.insert(place, name, level)
+    periods = [c for c in frame.columns if _kind(frame[c]) == "P"]
+    if periods:
+        frame = frame.assign(**{c: frame[c].dt.to_timestamp(how="start") for c in periods})
+        action = f"periods of {periods[0]!r} are read as their first day"
+        notes.append(Note(kind="periods", count=len(frame), series=0, example="", action=action))
+    return frame, keys, notes
+
+
+def _kind(values: Any) -> str:
+    """M for times, P for periods, else numpy's letter: O, T or U for text."""
+    name = str(values.dtype)
+    if name.startswith(("period", "datetime")):
+        return "P" if name[0] == "p" else "M"
+    return str(getattr(values.dtype, "kind", "O"))
+
+
+def _index_levels(frame: Any) -> dict[str, Any]:
+    """The levels of an index that say something, by their names or by names that say what they are."""
+    index = frame.index
+    levels = [index.get_level_values(i) for i in range(index.nlevels)]
+    kept = [
+        level for level in levels
+        if (level.name is not None and level.name not in frame.columns)
+        or (level.name is None and _kind(level) in "MPOTU")
+    ]  # fmt: skip
+    nameless = [level for level in kept if level.name is None and _kind(level) not in "MP"]
+    named: dict[str, Any] = {}
+    for level in kept:
+        name = level.name
+        if name is None:
+            own = _named(None, len(named), len(nameless))
+            name = "index" if _kind(level) in "MP" else own
+        named[str(name)] = level
+    return named
+
+
+def _holds_series(frame: Any) -> bool:
+    """Whether the columns of a frame that is indexed by time are series, told by the names of their axis."""
+    names = [str(name) for name in frame.columns.names if name is not None]
+    if any(_kind(frame.iloc[:, j]) not in "iufbO" for j in range(frame.shape[1])):
+        return False
+    if frame.columns.nlevels > 1 or bearing(names, (*KEY, *WHOLE_KEY)):
+        return True
+    return bool(names) and not any(is_word(str(column), TARGET) for column in frame.columns)
+
+
+def _named(name: Any, i: int, count: int) -> str:
+    """The name of a level, or one in its place."""
+    return str(name) if name is not None else "series" if count == 1 else f"level {i + 1}"
+
+
+def _stacked(frame: Any, outside: dict[str, Any], axis: list[str]) -> Any:
+    """The columns one below the other, their names and the index beside them."""
+    import pandas as pd
+
+    steps, series = frame.shape
+    again = np.tile(np.arange(steps), series)
+    columns = {name: level.take(again) for name, level in outside.items()}
+    for i, name in enumerate(axis):
+        columns[name] = frame.columns.get_level_values(i).repeat(steps)
+    values = pd.concat([frame.iloc[:, j] for j in range(series)], ignore_index=True)
+    return pd.DataFrame({**columns, "value": values})
