@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from demandcast import decide, errors, frames, local, models, train, trees
+    from demandcast import decide, errors, frames, local, models, train, trees, windows
     from demandcast.automatic.auto import Auto, auto
     from demandcast.automatic.tune import tune
     from demandcast.decide.orders import Orders, order
@@ -38,7 +38,7 @@ _HOMES = {
     "tune": "demandcast.automatic.tune",
     "read_panel": "demandcast.frames.read",
 }
-_ROOMS = ("decide", "errors", "frames", "local", "models", "train", "trees")
+_ROOMS = ("decide", "errors", "frames", "local", "models", "train", "trees", "windows")
 
 __all__ = [
     "Auto",
@@ -61,6 +61,7 @@ __all__ = [
     "train",
     "trees",
     "tune",
+    "windows",
 ]
 
 

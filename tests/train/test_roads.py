@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from demandcast import registry
 from demandcast.errors import ConfigError
@@ -90,8 +90,7 @@ def dataset(name: str, panel: Panel) -> WindowDataset:
 @pytest.mark.parametrize("name", ["nlinear", "mqrnn", "lstnet"])
 def test_every_window_has_its_number(name: str, panel: Panel) -> None:
     windows = dataset(name, panel)
-    loader = DataLoader(windows, batch_size=32, collate_fn=lambda window: window)
-    seen = list(loader)
+    seen = list(DataLoader(windows, batch_size=32))  # with torch's own collate
     assert sum(map(len, seen)) == len(windows)
     if name != "lstnet":  # which reads all series at one stamp
         last = np.maximum(panel.lengths - 7 - windows.extra, 1)
@@ -109,6 +108,40 @@ def test_every_window_has_its_number(name: str, panel: Panel) -> None:
             assert torch.equal(getattr(one, field.name)[0], getattr(many, field.name)[1])
     with pytest.raises(IndexError):
         windows[len(windows)]
+
+
+@pytest.mark.parametrize("name", ["nhits", "lstnet"])
+def test_the_collate_of_torch_joins_windows(name: str, panel: Panel) -> None:
+    windows = dataset(name, panel)
+    whole = windows.__getitems__(range(6))
+    singly = default_collate([windows[i] for i in range(6)])
+    worked = next(iter(DataLoader(windows, batch_size=6, num_workers=1)))
+    for field in fields(whole):
+        for other in (singly, worked):
+            assert torch.equal(getattr(other, field.name), getattr(whole, field.name)), field.name
+
+
+@pytest.mark.parametrize(("asked", "pinned"), [("auto", True), (True, True), (False, False)])
+def test_pin_memory_says_where_streamed_batches_wait(
+    asked: bool | str, pinned: bool, panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted("nlinear", panel, loader="streaming", pin_memory=asked)  # nothing to pin on a CPU
+    asked_of: list[bool] = []
+    real = roads.DataLoader
+
+    def noted(*args: Any, pin_memory: bool, **more: Any) -> Any:
+        asked_of.append(pin_memory)
+        return real(*args, **more)
+
+    monkeypatch.setattr(roads, "DataLoader", noted)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    windows = dataset("nlinear", panel)
+    cuda = torch.device("cuda")
+    road = roads.Streaming(windows, lambda *_: torch.arange(2), cuda, pin_memory=asked)
+    road.with_workers(0).start(0, 1, torch.Generator())
+    assert asked_of == [pinned]
+    with pytest.raises(ConfigError, match="pin_memory is 'yes'"):
+        fitted("nlinear", panel, pin_memory="yes")
 
 
 @pytest.mark.parametrize("name", ["nhits", "lstnet"])

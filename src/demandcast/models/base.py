@@ -319,7 +319,10 @@ class NeuralForecaster(Forecaster):
         if choice.loader == "resident":
             road = Resident(dataset, own, device)
         else:
-            road = Streaming(dataset, own, device, workers=choice.workers, collate=as_it_is)
+            road = Streaming(
+                dataset, own, device, workers=choice.workers, collate=as_it_is,
+                pin_memory=config.pin_memory,
+            )  # fmt: skip
         road, more = manned(self.config, config, road, network=network, loss_of=loss_of, some=some)
         config = replace(config, workers=road.workers)
         self.log, self.diagnosis = examined(

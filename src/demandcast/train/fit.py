@@ -80,7 +80,7 @@ def fit(
         diagnose: Measure where the time goes, and say how it would train faster: kept as
             `log.diagnosis`, and shown on stderr with the progress.
         hyper: Any field of `Training`: epochs (10), max_steps in their place, batch_size,
-            learning_rate, precision, loader, workers, seed ...
+            learning_rate, precision, loader, workers, pin_memory, seed ...
 
     Returns:
         What happened; `windows` are samples.
@@ -334,7 +334,10 @@ def _road(
         return Resident(Rows([t.to(device) for t in held]), draw, device), note
     rows = dataset if held is None else Rows(held)
     collate = collate if held is None else as_it_is
-    return Streaming(rows, draw, device, workers=choice.workers, collate=collate), note
+    road = Streaming(
+        rows, draw, device, workers=choice.workers, collate=collate, pin_memory=training.pin_memory
+    )
+    return road, note
 
 
 def _held(

@@ -44,7 +44,8 @@ CHECKPOINT = "checkpoint.safetensors"
 EVERY = 25  # steps between looks at the loss: each look waits for the device
 PRECISIONS = ("float32", "bf16", "auto")
 APART = 7919  # between the seeds of processes that train together
-FREE = ("loader", "workers")  # settings that change no number: a run may be resumed with others
+# settings that change no number: a run may be resumed with others
+FREE = ("loader", "workers", "pin_memory")
 
 LossOf = Callable[[Any], Tensor]  # of a batch: the mean loss, a scalar
 Counted = TypeVar("Counted", bound="Training")
@@ -75,6 +76,7 @@ class Training:
     )
     loader: str = "auto"  # resident (arrays on the device), streaming (workers gather); by memory
     workers: int | str = "auto"  # processes that gather on the streaming road
+    pin_memory: bool | str = "auto"  # streamed batches wait for CUDA in pinned memory; auto: yes
     devices: int = 1  # that train together, a process each, on shares of every batch
 
     def __post_init__(self) -> None:
@@ -92,7 +94,7 @@ class Training:
         for name in ("average", "warmup"):
             require(0 <= getattr(self, name) <= 1, self, name, "between 0 and 1")
         require(self.precision in PRECISIONS, self, "precision", "'float32', 'bf16' or 'auto'")
-        check(self.loader, self.workers)
+        check(self.loader, self.workers, self.pin_memory)
         enough = self.batch_size == "auto" or self.devices <= self.batch
         require(enough, self, "devices", "no more than the samples of a batch")
 

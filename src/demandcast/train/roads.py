@@ -244,6 +244,7 @@ class Streaming(Road):
         draw, device: As of every road.
         workers: Processes that gather; 0 gathers in this one, when a batch is asked for.
         collate: What the dataset gives for a batch -> the batch; None stacks single samples.
+        pin_memory: Whether batches wait for a CUDA device in pinned memory; "auto" pins them.
     """
 
     name = "streaming"
@@ -256,10 +257,11 @@ class Streaming(Road):
         *,
         workers: int = 0,
         collate: Callable[[Any], Any] | None = None,
+        pin_memory: bool | str = "auto",
     ) -> None:
         super().__init__(dataset, draw, device)
-        self.workers, self.collate = workers, collate
-        self.pinned = device.type == "cuda" or None
+        self.workers, self.collate, self.pin_memory = workers, collate, pin_memory
+        self.pinned = pin_memory is not False if device.type == "cuda" else None
         self.batches: Iterator[Any] = iter(())
         self.states: deque[Tensor] = deque()  # of the generator, behind each draw not taken yet
         self.taken = torch.empty(0)  # the state behind the batch taken last
@@ -277,7 +279,7 @@ class Streaming(Road):
             batch_sampler=_Drawn(self, step, steps, draws),
             num_workers=self.workers,
             collate_fn=packed if self._packs else self.collate,
-            pin_memory=self.side is not None,
+            pin_memory=bool(self.pinned),
             prefetch_factor=PREFETCH if self.workers else None,
             multiprocessing_context=_context() if self.workers else None,
             generator=torch.Generator().manual_seed(draws.initial_seed()),  # not the global one
@@ -327,8 +329,9 @@ class Streaming(Road):
     def with_workers(self, workers: int) -> Streaming:
         """The same road with so many workers, to be started anew."""
         return Streaming(
-            self.dataset, self.draw, self.device, workers=workers, collate=self.collate
-        )
+            self.dataset, self.draw, self.device, workers=workers, collate=self.collate,
+            pin_memory=self.pin_memory,
+        )  # fmt: skip
 
     def stop(self) -> None:
         self.batches, self.near = iter(()), None  # workers end with their iterator
@@ -417,12 +420,14 @@ def choose(
     return Choice("resident" if fits else "streaming", workers, found)
 
 
-def check(loader: str, workers: int | str) -> None:
-    """Refuse what is no road."""
+def check(loader: str, workers: int | str, pin_memory: bool | str) -> None:
+    """Refuse settings of the loader that do not exist."""
     if loader not in LOADERS:
         raise ConfigError(f"loader is {loader!r}; it is one of {', '.join(LOADERS)}")
     if workers != "auto" and not (isinstance(workers, int) and workers >= 0):
         raise ConfigError(f"workers is {workers!r}; it is 'auto' or a whole number, 0 or more")
+    if pin_memory != "auto" and not isinstance(pin_memory, bool):
+        raise ConfigError(f"pin_memory is {pin_memory!r}; it is 'auto', True or False")
 
 
 def _said(count: int) -> str:

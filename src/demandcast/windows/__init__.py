@@ -3,6 +3,15 @@
 from demandcast.windows.features import Features
 from demandcast.windows.loader import WindowDataset
 from demandcast.windows.sampler import WindowSampler
+from demandcast.windows.split import split
 from demandcast.windows.window import Sizes, Window, WindowSource
 
-__all__ = ["Features", "Sizes", "Window", "WindowDataset", "WindowSampler", "WindowSource"]
+__all__ = [
+    "Features",
+    "Sizes",
+    "Window",
+    "WindowDataset",
+    "WindowSampler",
+    "WindowSource",
+    "split",
+]

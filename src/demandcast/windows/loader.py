@@ -7,17 +7,26 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from demandcast.windows.multivariate import StampSampler
 from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.window import Window, WindowSource
 
 
+def _collate(windows: Window | list[Window], **_: Any) -> Window:
+    """Return what PyTorch's own collate is asked to make of windows: one batch of them."""
+    return windows if isinstance(windows, Window) else type(windows[0]).join(windows)
+
+
+default_collate_fn_map[Window] = _collate  # PyTorch's way to teach `default_collate` a type
+
+
 class WindowDataset(Dataset[Window]):
     """Every window that may be learned from, by its number: series by series, cutoff by cutoff.
 
-    A `DataLoader` with `collate_fn=lambda window: window` asks `__getitems__` for a whole batch, which
-    is gathered in one go where the arrays lie.
+    `DataLoader(dataset, batch_size=8)` gives a `Window` of 8: it asks `__getitems__` for a whole batch,
+    which is gathered in one go where the arrays lie.
 
     Args:
         source: The arrays, and how windows are read from them.

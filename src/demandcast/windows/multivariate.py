@@ -7,6 +7,8 @@ keys: their place in the block is the one they had at fit, in whatever order a p
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -40,6 +42,19 @@ class MultivariateWindow(Window):
     @property
     def answerable(self) -> Tensor:
         return self.has_scale[self.row[:, -1], 0, self.place]
+
+    @classmethod
+    def join(cls, windows: Sequence[Self]) -> Self:
+        begins = [0, *itertools.accumulate(map(len, windows))]
+        row = torch.cat([w.row + begin for w, begin in zip(windows, begins, strict=False)])
+        kept = {"step": windows[0].step, "row": row}
+        return windows[0]._each(
+            lambda name, _: (
+                kept[name]
+                if name in kept
+                else torch.cat([getattr(window, name) for window in windows])
+            )
+        )
 
     def part(self, rows: slice) -> Self:
         """Some of the windows, where each is asked for one series, as in training."""

@@ -15,7 +15,7 @@ is read for it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,18 @@ class Window:
     def answerable(self) -> Tensor:
         """Whether each series asked for has a scale, and so a forecast: a bool for each."""
         return self.has_scale[:, 0]
+
+    def __getitem__(self, row: int) -> Self:
+        """One of the windows, as a batch of one; a view, not a copy."""
+        row = range(len(self))[row]
+        return self.part(slice(row, row + 1))
+
+    @classmethod
+    def join(cls, windows: Sequence[Self]) -> Self:
+        """Return several batches of windows as one."""
+        return windows[0]._each(
+            lambda name, _: torch.cat([getattr(window, name) for window in windows])
+        )
 
     def part(self, rows: slice) -> Self:
         """Some of the windows; views, not copies."""

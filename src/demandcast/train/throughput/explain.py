@@ -110,7 +110,7 @@ def copy(facts: Facts) -> Finding | None:
     said = f"{facts.share('copy'):.0%} of the step copies batches to the device"
     if facts.pinned is False:
         said += " from memory that is not pinned"
-        remedy = "pin it: DataLoader(pin_memory=True), as loader='streaming' does"
+        remedy = "pin it: pin_memory=True, here as in a DataLoader"
         return Finding("unpinned_memory", said, remedy, _without(facts, "copy", 0.3))
     if facts.share("copy") < NOTABLE:
         return None
