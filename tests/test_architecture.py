@@ -23,6 +23,7 @@ ORDER = (
 EXCEPTIONS = {  # plots, imported where used
     ("forecast/forecast.py", "demandcast.report.figures"),
     ("decide/orders.py", "demandcast.report.orders"),
+    ("decide/replay.py", "demandcast.report.orders"),
 }
 EXTRAS = (
     "matplotlib",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from demandcast.automatic.auto import Auto, auto
     from demandcast.automatic.tune import tune
     from demandcast.decide.orders import Orders, order
+    from demandcast.decide.replay import Replay, replay
     from demandcast.evaluate.backtest import BacktestResult, backtest
     from demandcast.forecast.forecast import Forecast
     from demandcast.frames.read import read_panel
@@ -29,12 +30,14 @@ _HOMES = {
     "Forecast": "demandcast.forecast.forecast",
     "Orders": "demandcast.decide.orders",
     "Panel": "demandcast.panel.panel",
+    "Replay": "demandcast.decide.replay",
     "Schema": "demandcast.schema",
     "auto": "demandcast.automatic.auto",
     "backtest": "demandcast.evaluate.backtest",
     "load": "demandcast.registry",
     "load_ipython_extension": "demandcast.notebook",
     "order": "demandcast.decide.orders",
+    "replay": "demandcast.decide.replay",
     "tune": "demandcast.automatic.tune",
     "read_panel": "demandcast.frames.read",
 }
@@ -46,6 +49,7 @@ __all__ = [
     "Forecast",
     "Orders",
     "Panel",
+    "Replay",
     "Schema",
     "auto",
     "backtest",
@@ -58,6 +62,7 @@ __all__ = [
     "models",
     "order",
     "read_panel",
+    "replay",
     "train",
     "trees",
     "tune",

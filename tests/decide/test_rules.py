@@ -145,3 +145,16 @@ def test_shared_money_buys_the_best_unit_first(spend: float) -> None:
     assert costs[0] <= costs[1] + 0.02 * (
         expected_cost(found, 0 * ones, under, over).sum() - costs[1]
     )
+
+
+def test_orders_show_themselves(forecast_of: Make) -> None:
+    """The picture: the median with the order is the stock after demand of 4 a step, from 5, and 8 more at step 2."""
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    forecast = forecast_of(np.full((2, 50, 3), 4.0))
+    stock = pl.DataFrame({"item": forecast.keys["item"], "on_hand": [5, 5], "minimum": [0, 8]})
+    found = dc.order(forecast, stock, lead_time=1, service=0.9)
+    assert repr(found) == "Orders(chosen: 2 items, 2 ordered, 11 units)"
+    assert "<b>Orders(chosen" in found._repr_html_()
+    lines = found.plot("item 1").axes[0].lines
+    assert list(lines[0].get_ydata()) == [1, 5]
+    assert list(lines[1].get_ydata()) == [1, 0]

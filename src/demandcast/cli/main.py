@@ -18,6 +18,7 @@ from demandcast.cli import (
     models,
     order,
     predict,
+    replay,
     show,
     signals,
     terminal,
@@ -58,7 +59,7 @@ def _root(
     """Typer hangs the options of `demandcast` itself on a function."""
 
 
-for module in (demo, check, forecast, order, backtest, predict, models, doctor, tune):
+for module in (demo, check, forecast, order, backtest, replay, predict, models, doctor, tune):
     name = module.__name__.rsplit(".", 1)[-1]
     app.command(name, epilog=module.EXAMPLES)(getattr(module, name))
 

@@ -45,6 +45,7 @@ Service = Annotated[
 FillRate = Annotated[
     float | None, typer.Option(metavar="SHARE", help="Share of demand served from stock: 0.98.")
 ]
+Paths = Annotated[int, typer.Option(min=50, metavar="N", help="Joint paths of each item.")]
 LostSales = Annotated[
     bool,
     typer.Option("--lost-sales/--backorders", help="Demand without stock is lost, or waits."),
@@ -81,9 +82,7 @@ def order(
         typer.Option(metavar="TIME", help="Of auto: 30s, 5m, 1h, or training steps: '500 steps'."),
     ] = None,
     settings: options.Set = None,
-    paths: Annotated[
-        int, typer.Option(min=50, metavar="N", help="Joint paths of each item.")
-    ] = PATHS,
+    paths: Paths = PATHS,
     seed: options.Seed = 0,
     devices: options.Devices = None,
     out: options.Out = None,

@@ -16,6 +16,8 @@ HEAD = 1 << 16  # bytes by which a file is recognised
 PAGE = b'<meta name="generator" content="demandcast">'
 KINDS = (".csv", ".tsv", ".parquet")
 SCORES = {"model", "wql"}  # columns of every table of scores
+ROUNDS = {"model", "round", "not_out", "ordered"}  # of every table of a replay
+PICTURES = {".png": b"\x89PNG", ".svg": b"matplotlib", ".pdf": b"Matplotlib"}  # what ours hold
 ORDERS = {"order_up_to", "safety_stock", "p_stock_out", "why"}  # of every table of orders
 
 
@@ -30,7 +32,8 @@ def check(
     """Refuse what cannot or must not be written where it is to go, before any work is done for it.
 
     A file that is there already is replaced where it is an earlier output: a table with the columns
-    "mean" and a quantile level, of scores or of orders; or a page written by this package. An empty file is too.
+    "mean" and a quantile level, of scores, of orders or of a replay; a page or a
+    picture written by this package. An empty file is too.
 
     Args:
         files: Option -> the file it names.
@@ -126,6 +129,8 @@ def is_output(path: Path) -> bool:
         else:
             with path.open("rb") as file:
                 head = file.read(HEAD)
+            if kind in PICTURES:
+                return PICTURES[kind] in head
             if kind not in KINDS:
                 return PAGE in head or (kind in (".json", ".gz") and head[:1] in (b"{", b"\x1f"))
             separator = "\t" if kind == ".tsv" else ","
@@ -136,6 +141,7 @@ def is_output(path: Path) -> bool:
     ours = {column.removeprefix("forecast_") for column in columns}
     return (
         {*columns} >= SCORES
+        or {*columns} >= ROUNDS
         or ours >= ORDERS
         or (_has_mean(columns) and any(map(_is_level, columns)))
     )

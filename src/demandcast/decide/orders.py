@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -324,8 +324,3 @@ def _whole(interval: Interval, stock: Stock, target: Doubles) -> tuple[Doubles, 
     most = np.where(most < least, 0, most)
     why = np.where(amount > most, "limit", why)
     return np.minimum(amount, most), why
-
-
-def with_stock(stock: Stock, on_hand: Doubles, arriving: dict[int, Doubles]) -> Stock:
-    """The same items with another stock, as a replay carries it forward."""
-    return replace(stock, on_hand=on_hand, on_order=np.zeros_like(on_hand), arriving=arriving)

@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,17 @@ class Stock:
     service: Doubles
     fill_rate: Doubles
     notes: tuple[str, ...] = field(default=())
+
+    def select(self, items: Ints) -> Stock:
+        """Some of the items, in the order given."""
+        kept: dict[str, Any] = {
+            name: value[items]
+            for name, value in vars(self).items()
+            if isinstance(value, np.ndarray)
+        }
+        arriving = {step: units[items] for step, units in self.arriving.items()}
+        observed = None if self.observed is None else [self.observed[i] for i in items]
+        return replace(self, **kept, arriving=arriving, observed=observed)
 
     @property
     def longest_lead(self) -> Ints:

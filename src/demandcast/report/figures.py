@@ -110,8 +110,17 @@ def fan_chart(
 
 @functools.cache
 def figure_class() -> type[Figure]:
-    """A figure that a notebook shows as a picture, whether or not pyplot was imported."""
-    from matplotlib.figure import Figure
+    """A figure that a notebook shows as a picture, whether or not pyplot was imported.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(
+            'pictures need matplotlib; install it with: pip install "demandcast[plot]"'
+        ) from error
 
     class Chart(Figure):
         def _repr_png_(self) -> bytes:

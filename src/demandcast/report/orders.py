@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from demandcast.decide.orders import stock_ahead
 from demandcast.report.figures import BLUE, INK, ORANGE, figure_class, plain, time_axis
@@ -44,5 +45,29 @@ def stock_chart(orders: Orders, i: int) -> Figure:
     forecast = orders.forecast
     time_axis(ax, Frequency.parse(forecast.schema.freq), forecast.time_zone)
     ax.set_ylabel("units in stock")
+    ax.legend(frameon=False)
+    return chart
+
+
+def trade_off_chart(found: pl.DataFrame) -> Figure:
+    """Units lost against stock held, a line a model and a dot a target of service.
+
+    Args:
+        found: With the columns model, target, held and lost.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    chart = figure_class()(figsize=(7, 5), layout="constrained")
+    ax = chart.add_subplot()
+    for name in found["model"].unique(maintain_order=True):
+        own = found.filter(pl.col("model") == name).sort("target")
+        ax.plot(own["held"], own["lost"], marker="o", markersize=4, label=plain(name))
+        for target, held, lost in own.select("target", "held", "lost").rows():
+            ax.annotate(f"{target:g}", (held, lost), fontsize=7, color=INK)
+    ax.set_xlabel("units in stock at the end of a window, mean")
+    ax.set_ylabel("units lost, in all")
+    ax.set_ylim(bottom=0)
+    ax.grid(alpha=0.25)
     ax.legend(frameon=False)
     return chart

@@ -1,0 +1,106 @@
+"""`demandcast replay`: what ordering by each model would have cost on the past of a table."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from demandcast.cli import options, order, places, show
+
+EXAMPLES = (
+    "Example: demandcast replay sales.csv --lead-time 2 --cost-under 1 --cost-over 0.2 "
+    "--models zero_shot --rounds 8"
+)
+
+
+@options.takes_table
+def replay(
+    table: options.Table,
+    models: Annotated[
+        str, typer.Option(metavar="NAMES", help="By commas; demandcast models lists them.")
+    ] = "zero_shot",
+    lead_time: order.LeadTime = None,
+    review: order.Review = 1,
+    cost_under: order.CostUnder = None,
+    cost_over: order.CostOver = None,
+    service: order.Service = None,
+    fill_rate: order.FillRate = None,
+    lost_sales: order.LostSales = True,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Orders of every item.")] = 8,
+    stock: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="At the first round; else mean demand of lead time and review."
+        ),
+    ] = None,
+    settings: options.Set = None,
+    paths: order.Paths = order.PATHS,
+    refit: Annotated[
+        bool, typer.Option("--refit/--no-refit", help="Fit at every round, or at the first only.")
+    ] = True,
+    seed: options.Seed = 0,
+    devices: options.Devices = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write a row for each model and round: .csv, .parquet."),
+    ] = None,
+    picture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Draw stock held against units lost by target: .png, .svg, .pdf."
+        ),
+    ] = None,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Order on the past of a table by each model's forecasts, and count the money.
+
+    At each round every model forecasts from what was known then, the rule orders, and demand as it
+    came is served from the stock that its own orders left. Two usual rules always stand beside the
+    models: mean + z sigma of the last steps, and some steps of cover. Perfect foresight is the floor.
+    """
+    show.check_stdout(out, picture)
+    from demandcast import registry
+    from demandcast.decide.replay import replay as play
+    from demandcast.decide.rules import Policy
+    from demandcast.decide.stock import read_stock
+    from demandcast.errors import ConfigError
+    from demandcast.frames.read import read_panel
+
+    if out:
+        places.check_ending(out)
+    if picture and not picture.lower().endswith((".png", ".svg", ".pdf")):
+        raise ConfigError(f"--picture {picture} is of no known kind; end it in .png, .svg or .pdf")
+    places.check(
+        files={"--out": out, "--picture": picture},
+        table=table,
+        sources={"--stock": stock},
+        force=force,
+    )
+    policy = Policy(
+        cost_under=cost_under, cost_over=cost_over, service=service, fill_rate=fill_rate,
+        lead_time=lead_time, review=review, lost_sales=lost_sales,
+    )  # fmt: skip
+    names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
+    hyper = options.hyperparameters(names, settings, seed=seed, devices=devices)
+    panel = read_panel(table.source, **table.options)
+    show.panel(panel, table.options)
+    bare = panel.keys.select("*").with_columns(on_hand=0)
+    horizon = read_stock(bare if stock is None else stock, panel.keys, policy).horizon
+    found = play(
+        [registry.create(name, horizon=horizon, **hyper[name]) for name in names],
+        panel, stock, policy, rounds=rounds, refit=refit, n_samples=paths, progress=show.watched(),
+    )  # fmt: skip
+    if not options.first_process():
+        return
+    show.table(found.leaderboard(), json=json)
+    if out:
+        show.write(found.rows, out, what="the rounds")
+    if picture:
+        from demandcast.files import replacing
+
+        drawn = found.plot()
+        with replacing(picture, what="the picture") as file:
+            drawn.savefig(file, format=picture.rsplit(".", 1)[1].lower(), dpi=144)
+        show.say(f"wrote {picture}")

@@ -1,0 +1,336 @@
+"""`replay`: orders by a rule on real history, stock carried forward, for every model: a leaderboard in money."""
+
+from __future__ import annotations
+
+import html
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from tqdm import tqdm
+
+from demandcast import registry
+from demandcast.decide.interval import Doubles
+from demandcast.decide.orders import decide
+from demandcast.decide.rules import Policy, in_packs
+from demandcast.decide.stock import Stock, read_stock
+from demandcast.errors import ConfigError, DataError
+from demandcast.forecast.forecast import Forecast
+from demandcast.forecaster import Forecaster, fit
+from demandcast.frames.regularise import show
+from demandcast.panel.panel import Panel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger("demandcast")
+SIGMA, COVER, FORESIGHT = "mean_plus_sigma", "steps_of_cover", "perfect_foresight"
+TARGETS = (0.80, 0.85, 0.90, 0.95, 0.975, 0.99)
+PATHS = 400
+Decider = Callable[[int, Stock], Doubles]  # round and stock to orders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What ordering by each model's forecasts would have cost, beside two usual rules and perfect foresight.
+
+    Attributes:
+        rows: A row for each model, round and quantity: see `leaderboard`.
+        policy: The rule.
+        forecasts: The forecast of each round, by model.
+        panels: What was known at each round.
+        actual: Demand of the steps after the first round's cutoff, (N, steps).
+        start: The stock that every replay began with.
+        window: Steps that the usual rules average.
+    """
+
+    rows: pl.DataFrame
+    policy: Policy
+    forecasts: dict[str, list[Forecast]] = field(repr=False)
+    panels: list[Panel] = field(repr=False)
+    actual: Doubles = field(repr=False)
+    start: Stock = field(repr=False)
+    window: int
+
+    def leaderboard(self) -> pl.DataFrame:
+        """One row a model, the cheapest first: money in all, service and fill rate reached, stock, lost units.
+
+        `cost` is cost_under x units short + cost_over x units left at the end of each window, summed over items and
+        rounds; null where the policy has no costs, and the order is then by units short. `service` is the share
+        of items and rounds that did not run out, `held` the mean stock of all items together.
+        """
+        return _board(self.rows)
+
+    def trade_off(self, targets: Sequence[float] = TARGETS) -> pl.DataFrame:
+        """Stock held against units lost when ordering by service level: a row a model and target.
+
+        The forecasts are those of the replay; only the rule differs.
+        """
+        found = []
+        for target in targets:
+            policy = replace(self.policy, service=float(target), fill_rate=None)
+            n = len(self.start.service)
+            stock = replace(self.start, service=np.full(n, target), fill_rate=np.full(n, np.nan))
+            players = _players(self.forecasts, self.panels, policy, self.window, None)
+            rows = [
+                row
+                for name, play in players.items()
+                if name != COVER
+                for row in _play(name, play, self.panels, self.actual, stock, policy)
+            ]
+            board = _board(pl.DataFrame(rows)).with_columns(target=pl.lit(float(target)))
+            found.append(
+                board.select("model", "target", "cost", "service", "fill_rate", "held", "lost")
+            )
+        return pl.concat(found)
+
+    def plot(self, targets: Sequence[float] = TARGETS) -> Figure:
+        """`trade_off` as a picture: a line a model, a dot a target; nearer to the corner is better."""
+        from demandcast.report.orders import trade_off_chart
+
+        return trade_off_chart(self.trade_off(targets))
+
+    def __repr__(self) -> str:
+        board = self.leaderboard()
+        best = board.row(0, named=True)
+        rounds = len(self.panels)
+        cost = "" if best["cost"] is None else f", cost {best['cost']:,.2f}"
+        return f"Replay({board.height} rules x {rounds} rounds; best {best['model']}{cost})"
+
+    def _repr_html_(self) -> str:
+        table: str = self.leaderboard()._repr_html_()
+        return f"<b>{html.escape(repr(self))}</b>{table}"
+
+
+def replay(
+    models: Sequence[Forecaster | str] | Forecaster | str,
+    panel: Panel,
+    stock: Any = None,
+    policy: Policy | None = None,
+    *,
+    rounds: int = 8,
+    refit: bool = True,
+    n_samples: int = PATHS,
+    window: int | None = None,
+    cover: float | None = None,
+    progress: bool = True,
+    **rule: Any,
+) -> Replay:
+    """Order on the past of a panel, by each model's forecasts and by two usual rules, and count the money.
+
+    At each round every model forecasts from what was known then, `decide` orders, and demand as it came is served
+    from the stock that its orders left. The last window ends with the panel. Beside the models stand the mean of the last
+    `window` steps plus z of their deviation (z of the service level or of the cost fractile), lead time
+    + review + 1 steps of cover, and perfect foresight.
+
+    Args:
+        models: Forecasters or names.
+        panel: The whole history; series too short for the first round are left out, with a warning.
+        stock: As `order` takes it, at the first round; None for lead time + review steps of mean demand on hand.
+        policy: The rule; or give its parts as keywords: lead_time=2, cost_under=1, cost_over=0.2.
+        rounds: Orders of every item, `review` steps apart.
+        refit: Fit at every round; else at the first only.
+        n_samples: Paths of each series.
+        window: Steps that the usual rules average; None for 13 or the next whole number of seasons.
+        cover: Steps of mean demand that the rule of cover orders up to; None for lead time + review + 1.
+        progress: Show a bar, on stderr.
+        **rule: Of `Policy`.
+
+    Raises:
+        ConfigError: A number is out of its range, or nothing says what to order by.
+        DataError: The history is too short, lead times are random, or reviews differ between items.
+    """
+    if policy is None:
+        policy = Policy(**rule)
+    elif rule:
+        raise ConfigError(f"a policy and {', '.join(rule)} are given; put them into the policy")
+    if rounds < 1 or n_samples < 1:
+        raise ConfigError(f"rounds is {rounds} and n_samples {n_samples}; both are 1 or more")
+    start = _bare(panel, policy) if stock is None else read_stock(stock, panel.keys, policy)
+    for note in start.notes:
+        log.warning("%s", note)
+    _check(panel, start)
+    step = int(start.review[0])
+    steps = int(start.lead.max()) + rounds * step
+    begun = panel.lengths > steps
+    if not begun.any():
+        raise DataError(
+            f"{rounds} rounds need {steps} steps after the first, but the longest series has {int(panel.lengths.max())}; "
+            "use fewer rounds"
+        )
+    if not begun.all():
+        left = int((~begun).sum())
+        log.warning("%d series begin after the first round and are left out of the replay", left)
+        panel, start = panel.select(begun), start.select(np.flatnonzero(begun))
+    known = [panel.drop_last(steps - r * step) for r in range(rounds)]
+    window = window or _seasons(panel.freq.period)
+    if stock is None:
+        mean = _recent(known[0], window).mean(1)
+        start = replace(start, on_hand=np.ceil(mean * (start.lead + start.review)))
+    actual = np.nan_to_num(known[0].future_target(steps).astype(np.float64))
+    chosen = [models] if isinstance(models, (Forecaster, str)) else list(models)
+    made = [registry.create(m, horizon=start.horizon) if isinstance(m, str) else m for m in chosen]
+    forecasts: dict[str, list[Forecast]] = {}
+    seconds: dict[str, float] = {}
+    bar = tqdm(
+        total=rounds * len(made), desc="replay", disable=not progress, file=sys.stderr, leave=False
+    )
+    for model in made:
+        began, own = time.perf_counter(), list[Forecast]()
+        for r, part in enumerate(known):
+            bar.set_postfix_str(f"{model.name}, round {r + 1}")
+            if refit or r == 0:
+                fit(model, part, progress=False)
+            own.append(model.predict(part, n_samples=n_samples))
+            bar.update()
+        label = model.name if model.name not in forecasts else f"{model.name}_{len(forecasts) + 1}"
+        forecasts[label], seconds[label] = own, time.perf_counter() - began
+    bar.close()
+    players = _players(forecasts, known, policy, window, cover)
+    truth = [_truth(known[r], actual[:, r * step :], start.horizon) for r in range(rounds)]
+    players[FORESIGHT] = _by_forecast(truth, policy)
+    rows = [
+        {**row, "seconds": seconds.get(name, 0.0) / rounds}
+        for name, play in players.items()
+        for row in _play(name, play, known, actual, start, policy)
+    ]
+    return Replay(
+        rows=pl.DataFrame(rows), policy=policy, forecasts=forecasts, panels=known, actual=actual,
+        start=start, window=window,
+    )  # fmt: skip
+
+
+def _check(panel: Panel, start: Stock) -> None:
+    if (start.deviation > 0).any() or start.observed is not None:
+        raise DataError("a replay has fixed lead times; leave lead_time_deviation out")
+    if len(set(start.review.tolist())) > 1:
+        i = int(np.argmax(start.review != start.review[0]))
+        raise DataError(
+            f"item {panel.key(i)} has a review of {int(start.review[i])}, others of {int(start.review[0])}; replay items "
+            "of one review together, with panel.select"
+        )
+
+
+def _bare(panel: Panel, policy: Policy) -> Stock:
+    """The policy for every item, with nothing on hand yet."""
+    return read_stock(panel.keys.with_columns(on_hand=pl.lit(0)), panel.keys, policy)
+
+
+def _seasons(period: int) -> int:
+    """The steps that usual rules average: 13, or the next whole number of seasons of up to 24 steps."""
+    return -(-13 // period) * period if 1 <= period <= 24 else 13
+
+
+def _recent(panel: Panel, window: int) -> Doubles:
+    """The last steps of each series, (N, window), with 0 where nothing was observed or before its start."""
+    return np.nan_to_num(panel.padded_history(window).astype(np.float64))
+
+
+def _truth(panel: Panel, ahead: Doubles, horizon: int) -> Forecast:
+    """What came, as a forecast of one path."""
+    path = np.zeros((len(ahead), horizon), np.float32)
+    seen = ahead[:, :horizon]
+    path[:, : seen.shape[1]] = seen
+    return Forecast.of(panel, (0.5,), path[..., None], path, samples=path[:, None], model=FORESIGHT)
+
+
+def _players(
+    forecasts: dict[str, list[Forecast]],
+    panels: list[Panel],
+    policy: Policy,
+    window: int,
+    cover: float | None,
+) -> dict[str, Decider]:
+    """Every rule by name: what it orders in a round with the stock there is."""
+    players: dict[str, Decider] = {
+        name: _by_forecast(own, policy) for name, own in forecasts.items()
+    }
+
+    def by_sigma(r: int, stock: Stock) -> Doubles:
+        recent = _recent(panels[r], window)
+        span = stock.lead + stock.review
+        level = np.where(np.isnan(stock.service), stock.fill_rate, stock.service)
+        level = np.where(np.isnan(level), stock.under / (stock.under + stock.over), level)
+        z = np.array([NormalDist().inv_cdf(p) for p in level])
+        top = recent.mean(1) * span + z * recent.std(1, ddof=1) * np.sqrt(span)
+        return in_packs(top - position(stock), stock.pack)
+
+    def by_cover(r: int, stock: Stock) -> Doubles:
+        steps = stock.lead + stock.review + 1 if cover is None else cover
+        top = _recent(panels[r], window).mean(1) * steps
+        return in_packs(top - position(stock), stock.pack)
+
+    return {**players, SIGMA: by_sigma, COVER: by_cover}
+
+
+def position(stock: Stock) -> Doubles:
+    """Stock on hand and on order, (N,)."""
+    return stock.on_hand + stock.on_order + sum(stock.arriving.values(), np.zeros(1))
+
+
+def _by_forecast(forecasts: list[Forecast], policy: Policy) -> Decider:
+    return lambda r, stock: decide(forecasts[r], stock, policy).order
+
+
+def _play(
+    name: str, decider: Decider, panels: list[Panel], actual: Doubles, start: Stock, policy: Policy
+) -> list[dict[str, Any]]:
+    """Order at every round and serve demand as it came; a row a round."""
+    n, steps = actual.shape
+    step, lead = int(start.review[0]), start.lead.astype(np.int64)
+    comes = np.zeros((n, steps + int(lead.max()) + 1))
+    for ahead, units in start.arriving.items():
+        if ahead <= steps:
+            comes[:, ahead - 1] += units
+    comes[np.arange(n), lead] += start.on_order
+    on_hand, items = start.on_hand.copy(), np.arange(n)
+    lost, held, ordered = np.zeros((n, steps)), np.zeros((n, steps)), []
+    for r in range(len(panels)):
+        at = r * step
+        waiting = {k + 1: comes[:, at + k] for k in range(steps - at) if comes[:, at + k].any()}
+        stock = replace(start, on_hand=on_hand, on_order=np.zeros(n), arriving=waiting)
+        amount = decider(r, stock)
+        ordered.append(amount)
+        comes[items, at + lead] += amount
+        last = steps if r == len(panels) - 1 else at + step
+        for t in range(at, last):
+            on_hand = on_hand + comes[:, t]
+            lost[:, t] = np.maximum(actual[:, t] - np.maximum(on_hand, 0), 0)
+            on_hand = on_hand - actual[:, t]
+            on_hand = np.maximum(on_hand, 0) if policy.lost_sales else on_hand
+            held[:, t] = np.maximum(on_hand, 0)
+    rows = []
+    for r, (part, amount) in enumerate(zip(panels, ordered, strict=True)):
+        span = r * step + lead[:, None] + np.arange(step)  # steps of this round's window
+        short, wanted = (np.take_along_axis(x, span, 1) for x in (lost, actual))
+        end = np.take_along_axis(held, span[:, -1:], 1)[:, 0]
+        money = start.under * short.sum(1) + start.over * end
+        rows.append(
+            {
+                "model": name, "round": r + 1, "cutoff": show(part.freq.times(part.ends().max(keepdims=True))[0]),
+                "cost": None if np.isnan(money).any() else float(money.sum()),
+                "held": float(end.sum()), "lost": float(short.sum()), "demand": float(wanted.sum()),
+                "not_out": float((short.sum(1) == 0).mean()), "ordered": float(amount.sum()),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _board(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rounds added up, the cheapest first."""
+    aggregates = [
+        pl.col("cost").cast(pl.Float64).sum() if rows["cost"].null_count() == 0 else pl.lit(None, pl.Float64).alias("cost"),
+        pl.col("not_out").mean().alias("service"),
+        (1 - pl.col("lost").sum() / pl.col("demand").sum()).alias("fill_rate"),
+        pl.col("held").mean(), pl.col("lost").sum(), pl.col("ordered").sum(),
+    ]  # fmt: skip
+    if "seconds" in rows.columns:
+        aggregates.append(pl.col("seconds").sum())
+    board = rows.group_by("model", maintain_order=True).agg(aggregates)
+    return board.sort("cost" if board["cost"].null_count() == 0 else "lost")

@@ -1,0 +1,39 @@
+"""`demandcast replay`: a leaderboard in money, its rows and its picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from demandcast.cli.main import main
+
+
+def test_a_leaderboard_in_money_with_rows_and_a_picture(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    monkeypatch.chdir(tmp_path)
+    days, rng = np.datetime64("2024-01-01") + np.arange(60), np.random.default_rng(0)
+    pl.concat(
+        pl.DataFrame({"item": [i] * 60, "date": days, "units": rng.poisson(4, 60)}) for i in "ab"
+    ).write_csv("sales.csv")
+    words = ["replay", "sales.csv", "--lead-time", "2", "--cost-under", "1", "--cost-over", "0.2"]
+    words += ["--models", "seasonal_naive", "--rounds", "3"]
+    for _ in range(2):  # outputs may be replaced
+        assert main([*words, "--out", "rows.csv", "--picture", "p.png", "--json"]) == 0
+        board = json.loads(capsys.readouterr().out)
+        assert board[0]["model"] == "perfect_foresight"
+        assert {"mean_plus_sigma", "steps_of_cover", "seasonal_naive"} < {r["model"] for r in board}
+    rows = pl.read_csv("rows.csv")
+    assert rows.height == 4 * 3
+    total = rows.filter(pl.col("model") == "seasonal_naive")["cost"].sum()
+    shown = next(row["cost"] for row in board if row["model"] == "seasonal_naive")
+    assert total == pytest.approx(shown)
+    assert Path("p.png").read_bytes().startswith(b"\x89PNG")
+    assert main([*words, "--rounds", "80"]) == 2
+    assert "use fewer rounds" in capsys.readouterr().err
+    assert main([*words, "--picture", "p.gif"]) == 2
