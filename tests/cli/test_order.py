@@ -101,3 +101,17 @@ def test_what_cannot_be_ordered_ends_in_2(run: Run, words: tuple[object, ...], s
     assert err.count("error: ") == 1
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_lead_time_that_nothing_can_forecast_is_refused(run: Run) -> None:
+    code, _, err = run("--lead-time", 5000, "--service", 0.9)
+    assert (code, "at most 1,000 are forecast of this table" in err) == (2, True)
+
+
+def test_an_item_that_ends_a_few_days_early_is_ordered_for_the_same_days(run: Run) -> None:
+    table = pl.read_csv("sales.csv", schema_overrides={"item": pl.String})
+    late = pl.col("date") > "2024-02-26"
+    table.filter(~(late & (pl.col("store") == "s2"))).write_csv("sales.csv")
+    code, out, err = run(*COSTS, "--json")
+    assert code == 0, err
+    assert len(json.loads(out)) == 3

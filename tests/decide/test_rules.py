@@ -39,7 +39,7 @@ def test_whole_orders_cost_no_more_than_any_other(forecast_of: Make) -> None:
         {"item": forecast.keys["item"], "on_hand": [3] * 40, "arriving_2": [2] * 40}
     )
     found = dc.order(forecast, stock, lead_time=2, cost_under=1, cost_over=0.2)
-    inner = dc.decide.orders.look_ahead(forecast, found.stock, found.policy)
+    inner = dc.decide.orders.look_ahead(forecast, found.stock, found.policy, found.gap)
     ones = np.ones(40)
     costs = [expected_cost(inner, y * ones, ones, 0.2 * ones) for y in range(60)]
     np.testing.assert_allclose(found.cost, np.min(costs, 0), rtol=1e-12)
@@ -158,3 +158,18 @@ def test_orders_show_themselves(forecast_of: Make) -> None:
     lines = found.plot("item 1").axes[0].lines
     assert list(lines[0].get_ydata()) == [1, 5]
     assert list(lines[1].get_ydata()) == [1, 0]
+
+
+def test_orders_count_from_the_last_step_of_all_items(forecast_of: Make) -> None:
+    """An item whose rows end two steps before the others' has two steps of its forecast behind it by then."""
+    steps = np.array([[50, 60, 1, 2, 3, 0], [1, 2, 3, 0, 70, 80]])[:, None].repeat(50, 1)
+    forecast = forecast_of(steps)
+    forecast = dc.Forecast(**{**vars(forecast), "cutoffs": np.array([7, 9])})
+    stock = pl.DataFrame({"item": forecast.keys["item"], "on_hand": [0, 0]})
+    found = dc.order(forecast, stock, lead_time=1, review=2, service=0.9)
+    assert found.order.tolist() == [5, 5]
+    assert found.expected_demand.tolist() == [6, 6]
+    with pytest.raises(
+        dc.errors.DataError, match=r"item 0 .*2 steps after its own last value, needs 7 steps"
+    ):
+        dc.order(forecast, stock, lead_time=3, review=2, service=0.9)

@@ -18,6 +18,7 @@ EXAMPLES = (
     "Example: demandcast order sales.csv --stock stock.csv --lead-time 2 --cost-under 1 "
     "--cost-over 0.2 --out order.csv"
 )
+LONGEST = 1000  # steps that are forecast of a table of fewer
 PATHS = 400  # of each item: the quantile at .99 of sums rests on four of them
 
 Stock = Annotated[
@@ -136,14 +137,34 @@ def order(
     if run is None:
         hyper = options.hyperparameters([model], settings, seed=seed, devices=devices)[model]
         hyper |= {} if budget is None else {"budget": budget}
-        forecast = _forecast(panel, model, known.horizon, paths, hyper)
+        ends = panel.ends()
+        horizon = known.horizon + int(ends.max() - ends.min())
+        _check_horizon(panel, horizon)
+        forecast = _forecast(panel, model, horizon, paths, hyper)
     else:
         forecast = fitted.predict(panel, n_samples=paths)
     if not options.first_process():
         return
+    if not forecast.keys.equals(panel.keys):
+        known = read_stock(stock, forecast.keys, policy, leads=lead_times)
     orders = decide(forecast, known, policy, spend=spend, panel=panel)
     show.say(repr(orders))
     show.orders(orders, out, json=json, safe_text=safe_text)
+
+
+def _check_horizon(panel: Panel, horizon: int) -> None:
+    """Refuse lead times beyond what can be forecast of the table."""
+    from demandcast.errors import ConfigError
+
+    ends = panel.ends()
+    most = max(LONGEST, int(panel.lengths.max()))
+    if horizon > most:
+        early = int(ends.max() - ends.min())
+        why = f", {early} of them since item {panel.key(int(ends.argmin()))} ended" if early else ""
+        raise ConfigError(
+            f"lead time and review need a forecast of {horizon:,} steps{why}; at most {most:,} are forecast of this "
+            f"table: lead times count in steps of {panel.freq.name}; mend lead_time, or leave the item out"
+        )
 
 
 def _forecast(

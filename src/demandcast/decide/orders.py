@@ -53,6 +53,7 @@ class Orders:
         forecast: What the orders rest on.
         stock: The stock they add to.
         policy: The rule.
+        gap: Steps from each item's last value to now, (N,): the forecast's first steps, which have passed.
         order: Units to order now, (N,).
         order_up_to: Stock and open orders that the rule asks for, before packs and limits, (N,).
         expected_demand: Mean demand over lead time and review period, (N,).
@@ -67,6 +68,7 @@ class Orders:
     forecast: Forecast
     stock: Stock
     policy: Policy
+    gap: Ints
     order: Doubles
     order_up_to: Doubles
     expected_demand: Doubles
@@ -135,7 +137,7 @@ def order(
     spend: float | None = None,
     panel: Panel | None = None,
 ) -> Orders:
-    """Decide what to order of every item after the last step of its history.
+    """Decide what to order of every item after the last step of all items.
 
     An order placed after the last step t with lead time L can be sold from step t+L+1 on; it decides the steps to
     t+L+review, its window. By cost, the order-up-to level is the quantile of what the window needs at
@@ -143,7 +145,8 @@ def order(
     whose expected units short are 1 - fill_rate of the window's demand. Needs are of the joint sample paths.
 
     Args:
-        forecast: With sample paths of at least lead time + review steps.
+        forecast: With sample paths of at least lead time + review steps; of an item whose history ends before
+            that of others, so many more steps.
         stock: A path or frame with a row an item; its columns replace the values here for an item. See
             `demandcast.decide.stock.read_stock`.
         lead_time: Steps that pass before an order can be sold; a mean where the stock table has the column
@@ -198,9 +201,16 @@ def decide(
     *,
     spend: float | None = None,
     panel: Panel | None = None,
+    now: Ints | None = None,
 ) -> Orders:
-    """`order` with the stock read and the policy checked."""
-    interval = look_ahead(forecast, stock, policy)
+    """`order` with the stock read and the policy checked.
+
+    Args:
+        now: The step that the stock of each item is of, (N,); None for the last step of all items.
+    """
+    now = forecast.cutoffs.max(keepdims=True) if now is None else now
+    gap = np.broadcast_to(now - forecast.cutoffs, forecast.cutoffs.shape)
+    interval = look_ahead(forecast, stock, policy, gap)
     target = _targets(interval, stock)
     amount, why = _whole(interval, stock, target)
     if spend is not None:
@@ -219,7 +229,7 @@ def decide(
         lost.mean(1), interval.window, out=np.zeros(len(amount)), where=interval.window > 0
     )
     return Orders(
-        forecast=forecast, stock=stock, policy=policy, order=amount,
+        forecast=forecast, stock=stock, policy=policy, gap=gap, order=amount,
         order_up_to=interval.position + target, expected_demand=interval.demand,
         p_stock_out=(interval.need > amount[:, None]).mean(1), fill_rate=1 - share,
         expected_held=interval.held(amount).mean(1), expected_lost=lost.mean(1),
@@ -227,8 +237,14 @@ def decide(
     )  # fmt: skip
 
 
-def look_ahead(forecast: Forecast, stock: Stock, policy: Policy) -> Interval:
+def look_ahead(forecast: Forecast, stock: Stock, policy: Policy, gap: Ints) -> Interval:
     """Follow the forecast's paths through lead time and window of every item.
+
+    Args:
+        forecast: Of every item, from its own last value.
+        stock: What there is now.
+        policy: How stock behaves.
+        gap: Steps from each item's last value to now, (N,); those of its paths are left out.
 
     Raises:
         DataError: There are no paths, or they end before an order's window does.
@@ -238,17 +254,22 @@ def look_ahead(forecast: Forecast, stock: Stock, policy: Policy) -> Interval:
             f"the forecast of {forecast.model or 'this model'} has no sample paths, and sums over the lead time need "
             "them; ask for them: model.predict(panel, n_samples=200)"
         )
-    short = np.flatnonzero(stock.longest_lead + stock.review > forecast.horizon)
+    need = gap + stock.longest_lead + stock.review
+    short = np.flatnonzero(need > forecast.horizon)
     if len(short):
         i = int(short[0])
-        need = int(stock.longest_lead[i] + stock.review[i])
+        late = f", {gap[i]} steps after its own last value" if gap[i] else ""
         raise DataError(
-            f"the lead time of item {'/'.join(map(str, forecast.keys.row(i)))} is up to {int(stock.longest_lead[i])} "
-            f"steps, and with a review of {int(stock.review[i])} its order needs {need} steps, but the forecast has "
-            f"{forecast.horizon}; forecast {stock.horizon} steps (horizon={stock.horizon}), or mend the lead time"
+            f"the lead time of item {'/'.join(map(str, forecast.keys.row(i)))} is up to {stock.longest_lead[i]} "
+            f"steps, and with a review of {stock.review[i]} its order, placed after the last step of all items{late}, "
+            f"needs {need[i]} steps, but the forecast has {forecast.horizon}; forecast {need.max()} steps "
+            f"(horizon={need.max()}), or mend the lead time"
         )
-    paths, horizon = forecast.samples.shape[1:]
-    arriving = open_orders(stock, horizon)
+    samples, paths = forecast.samples, forecast.samples.shape[1]
+    if gap.any():
+        steps = gap[:, None, None] + np.arange(forecast.horizon - gap.max())
+        samples = np.take_along_axis(samples, steps, 2)
+    arriving = open_orders(stock, samples.shape[2])
     leads: Ints = stock.lead.astype(np.int64)
     if stock.observed is not None:
         leads = observed_leads(stock.observed, paths)
@@ -256,7 +277,7 @@ def look_ahead(forecast: Forecast, stock: Stock, policy: Policy) -> Interval:
         drawn = random_leads(stock.lead, stock.deviation, paths)
         leads = np.minimum(drawn, stock.longest_lead[:, None])
     return protect(
-        forecast.samples, stock.on_hand, arriving, leads, stock.review, lost_sales=policy.lost_sales
+        samples, stock.on_hand, arriving, leads, stock.review, lost_sales=policy.lost_sales
     )
 
 
@@ -282,10 +303,11 @@ def stock_ahead(orders: Orders, i: int, *, order: bool) -> Doubles:
     """Units of item `i` at the end of each step to the end of its window, (S, steps), with its order or without."""
     assert orders.forecast.samples is not None
     steps = int(arrivals(orders.stock)[i] + orders.stock.review[i])
-    arriving = open_orders(orders.stock, orders.forecast.horizon)[i, :steps]
+    arriving = open_orders(orders.stock, steps + 1)[i, :steps]
     if order:
         arriving[arrivals(orders.stock)[i]] += orders.order[i]
-    paths = orders.forecast.samples[i, :, :steps].astype(np.float64)
+    begin = int(orders.gap[i])
+    paths = orders.forecast.samples[i, :, begin : begin + steps].astype(np.float64)
     return levels(paths, orders.stock.on_hand[i], arriving, lost_sales=orders.policy.lost_sales)
 
 

@@ -124,7 +124,7 @@ def replay(
 ) -> Replay:
     """Order on the past of a panel, by each model's forecasts and by two usual rules, and count the money.
 
-    At each round every model forecasts from what was known then, `decide` orders, and demand as it came is served
+    At each round every model forecasts from what was known then, the rule orders, and demand as it came is served
     from the stock that its orders left. The last window ends with the panel. Beside the models stand the mean of the last
     `window` steps plus z of their deviation (z of the service level or of the cost fractile), lead time
     + review + 1 steps of cover, and perfect foresight.
@@ -132,7 +132,7 @@ def replay(
     Args:
         models: Forecasters or names.
         panel: The whole history; series too short for the first round are left out, with a warning.
-        stock: As `order` takes it, at the first round; None for lead time + review steps of mean demand on hand.
+        stock: As `order` takes it, at the first round of each item; None for lead time + review steps of mean demand on hand.
         policy: The rule; or give its parts as keywords: lead_time=2, cost_under=1, cost_over=0.2.
         rounds: Orders of every item, `review` steps apart.
         refit: Fit at every round; else at the first only.
@@ -275,7 +275,7 @@ def position(stock: Stock) -> Doubles:
 
 
 def _by_forecast(forecasts: list[Forecast], policy: Policy) -> Decider:
-    return lambda r, stock: decide(forecasts[r], stock, policy).order
+    return lambda r, stock: decide(forecasts[r], stock, policy, now=forecasts[r].cutoffs).order
 
 
 def _play(

@@ -31,7 +31,8 @@ def stock_chart(orders: Orders, i: int) -> Figure:
     ax = chart.add_subplot()
     steps = stock_ahead(orders, i, order=True)  # (paths, steps)
     without = stock_ahead(orders, i, order=False)
-    at = orders.forecast.times()[i, : steps.shape[1]]
+    begin = int(orders.gap[i])
+    at = orders.forecast.times()[i, begin : begin + steps.shape[1]]
     for level in (0.1, 0.25):
         low, high = np.quantile(steps, (level, 1 - level), axis=0)
         ax.fill_between(
