@@ -108,8 +108,6 @@ CASES: list[Case] = [
      ["'date'", "Boolean", "time="]),
     ("time a fraction", lambda: table(date=[i / 2 for i in range(20)]), {}, SchemaError,
      ["'date'", "0.5", "row 2"]),
-    ("time a period", lambda: pd.DataFrame({"ds": pd.period_range("2024", periods=3, freq="M"), "y": 1}),
-     {}, SchemaError, ["'ds'", "to_timestamp"]),
     ("weeks that the year has not", lambda: table(date=list(range(202444, 202454)) * 2), {}, DataError,
      ["202453", "ISO weeks"]),
     ("months without a year", lambda: table(month=[1, 2, 3, 4, 5] * 4).drop("date"), {}, SchemaError,

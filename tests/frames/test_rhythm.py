@@ -72,6 +72,74 @@ def test_grids_of_open_days_count_and_come_back() -> None:
         Frequency.parse("D-exSUX")
 
 
+@pytest.mark.parametrize("shut", [(6,), (5, 6), (0,), (2, 6)])
+@pytest.mark.parametrize("gap", [0, 3])
+def test_a_series_may_be_closed_on_weekdays_on_which_others_are_open(
+    shut: tuple[int, ...], gap: int
+) -> None:
+    every = [(d, d.weekday() + 1) for d in days(70)]
+    some = [(d, v) for i, (d, v) in enumerate(every) if d.weekday() not in shut and i != 36 + gap]
+    panel = read_panel(table(open=every, shut=some))
+    assert panel.schema.freq == "D"
+    found = note(panel, "closed")
+    inside = [d for d in days(70) if some[0][0] < d < some[-1][0] and d.weekday() in shut]
+    assert (found.count, found.series, found.severity) == (len(inside), 1, "warning")
+    assert "series shut in " in found.example
+    values = panel.history(1)
+    for i, day in enumerate(days(70)):
+        if not some[0][0] <= day <= some[-1][0]:
+            continue
+        value = values[i - (some[0][0] - START).days]
+        if day.weekday() in shut:
+            assert value == 0
+        elif (day, day.weekday() + 1) in some:
+            assert value == day.weekday() + 1
+    forecast = SeasonalNaive(horizon=7).fit(panel).predict(panel).to_frame()
+    ahead = forecast.filter(
+        pl.col("item") == "shut", pl.col("date").dt.weekday().is_in([d + 1 for d in shut])
+    )
+    assert ahead["0.5"].to_list() == [0] * len(shut)
+    meant = read_panel(table(open=every, shut=some), freq="D")
+    assert np.isnan(meant.history(1)).sum() >= len(inside)
+    assert "gaps='zero'" in note(meant, "closed").action
+
+
+def test_a_series_of_rare_rows_is_closed_on_no_weekday() -> None:
+    rare = [(d, 1) for d in days(70)[::7]] + [(d, 1) for d in days(70)[1::14]]
+    panel = read_panel(table(open=[(d, 1) for d in days(70)], rare=sorted(rare)))
+    assert not [n for n in panel.notes if n.kind == "closed"]
+
+
+# Sums that 32 bits do not hold
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "count", "words"),
+    [
+        ([1e8 + 5, 1.0, 2.0], {}, 1, "100,000,005, becomes 100,000,008 (by 3 at most)"),
+        ([1.0, 1e9 + 1, 1e8 + 5], {}, 2, "1,000,000,001, becomes 1,000,000,000 (by 3 at most)"),
+        ([123456789.25, 1.0, 2.0], {}, 1, "123,456,789.25, becomes 123,456,792"),
+        ([-1e8 - 5, 1.0, 2.0], {}, 1, "-100,000,005"),
+        ([2.0**24, 2.0**25, 1.0], {}, 0, ""),
+        (
+            [1e7 + 1, 1e7 + 1, 1e7 + 1],
+            {"duplicates": "sum", "freq": "D"},
+            1,
+            "30,000,003, becomes 30,000,004",
+        ),
+        ([1e7 + 1, 1e7 + 1, 1e7 + 1], {"duplicates": "mean", "freq": "D"}, 0, ""),
+    ],
+)
+def test_digits_that_are_lost_are_told_with_the_largest_number(
+    values: list[float], options: dict[str, Any], count: int, words: str
+) -> None:
+    step = 0 if options else 1
+    frame = table(m=[(START + timedelta(days=i * step), v) for i, v in enumerate(values)])
+    found = [n for n in read_panel(frame, **options).notes if n.kind == "rounded"]
+    assert [n.count for n in found] == [count] * bool(count)
+    assert all(words in n.action and n.severity == "warning" for n in found)
+
+
 # Ends
 
 

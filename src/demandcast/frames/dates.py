@@ -218,24 +218,9 @@ def read_whole(
         dates = day(r"^(?P<y>\d{4})(?P<j>\d{3})$")
         if not dates.null_count():
             return dates, [f"whole numbers like {low} are read as year and day of the year"]
-    if low >= 20000 and high <= 80000 and bears((*_DATE_WORDS, "ds")):
+    if low >= 20000 and high <= 80000 and bears((*vocabulary.DATE, "ds")):
         return excel_days(numbers), [f"whole numbers like {low} are read as dates of Excel"]
     return numbers, []
-
-
-_DATE_WORDS = (
-    "date",
-    "datum",
-    "datetime",
-    "timestamp",
-    "day",
-    "tag",
-    "fecha",
-    "data",
-    "日期",
-    "dag",
-    "jour",
-)
 
 
 def excel_days(numbers: pl.Series) -> pl.Series:
@@ -248,7 +233,7 @@ def excel_days(numbers: pl.Series) -> pl.Series:
 
 def is_date_word(name: str) -> bool:
     """Whether a column's name says that it holds days."""
-    return vocabulary.holds(name, _DATE_WORDS)
+    return vocabulary.holds(name, vocabulary.DATE)
 
 
 def _epoch(low: int, high: int) -> str | None:

@@ -39,7 +39,7 @@ def as_columns(source: Any) -> tuple[Any, tuple[str, ...], list[Note]]:
             frame = frame.set_axis([str(name)[:10] for name in frame.columns], axis=1)
         for place, (name, level) in enumerate(outside.items()):
             frame.insert(place, name, level)
-    periods = [c for c in frame.columns if _kind(frame[c]) == "P"]
+    periods = [c for j, c in enumerate(frame.columns) if _kind(frame.iloc[:, j]) == "P"]
     if periods:
         frame = frame.assign(**{c: frame[c].dt.to_timestamp(how="start") for c in periods})
         action = f"periods of {periods[0]!r} are read as their first day"

@@ -169,9 +169,16 @@ def treat_negative(rows: Rows, rule: str) -> list[Note]:
 
 
 def fill_gaps(
-    target: Floats, rows: Rows, steps: Ints, grid: Grid, lengths: Ints, rule: str
+    target: Floats,
+    rows: Rows,
+    grid: Grid,
+    lengths: Ints,
+    rule: str,
+    *,
+    steps: Ints,
+    closed: NDArray[np.bool_] | None = None,
 ) -> list[Note]:
-    """Apply `gaps` to the steps of history that have no row, in place.
+    """Apply `gaps` to the steps of history that have no row, in place; days on which a series is closed are 0.
 
     Raises:
         DataError: There are such steps and the rule is "error".
@@ -181,11 +188,15 @@ def fill_gaps(
     present = np.zeros(grid.total, bool)
     present[grid.at] = True
     inside = history(grid, lengths)
+    if closed is not None:
+        target[closed & ~present & inside] = 0
+        present |= closed
     absent = np.flatnonzero(~present & inside)
     if not len(absent):
         return []
     series = np.unique(np.searchsorted(grid.begins, absent, side="right") - 1)
-    jumps = np.flatnonzero((np.diff(steps) > 1) & (np.diff(rows.codes) == 0))
+    after = ~present[np.minimum(grid.at[:-1] + 1, grid.total - 1)]
+    jumps = np.flatnonzero((np.diff(steps) > 1) & (np.diff(rows.codes) == 0) & after)
     if len(jumps):
         where = f"{rows.place(int(jumps[0]))} is followed by {show(rows.times[jumps[0] + 1])}"
     else:  # of a series that is carried on to the common end

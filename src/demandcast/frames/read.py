@@ -262,7 +262,9 @@ def _read(
     notes += rhythm.check_steps(rows, steps, grid, grid_freq, given=freq is not None)
     lengths = _lengths(rows, grid, steps, roles.known, notes)
     flat = grid.spread(rows.target, np.float32(np.nan))
-    notes += quality.fill_gaps(flat, rows, steps, grid, lengths, gaps)
+    closed, told = rhythm.closed_in_series(rows, steps, grid, grid_freq, given=freq is not None)
+    notes += told
+    notes += quality.fill_gaps(flat, rows, grid, lengths, gaps, steps=steps, closed=closed)
     notes += quality.describe(flat, grid, lengths, rows, grid_freq)
     known_flat, known_names, told = encode.by_step(
         rows.rest, roles.known, grid, "known covariate", infinite, hints

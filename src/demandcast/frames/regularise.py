@@ -199,24 +199,37 @@ def holds_flags(column: pl.Series) -> bool:
 
 
 def _rounded(column: pl.Series, values: NDArray[np.float32], role: str) -> list[Note]:
-    """That whole numbers too long for 32 bits lose their last figures."""
+    """That numbers too long for 32 bits lose their last figures."""
     if (
         column.dtype == pl.Boolean
         or not len(values)
         or not np.nanmax(np.abs(values), initial=0) > EXACT
     ):
         return []
-    lost = (column.cast(pl.Float64) != pl.Series(values).cast(pl.Float64)).fill_null(False)
-    lost &= (column.cast(pl.Float64) % 1 == 0) & (column.cast(pl.Float64).abs() > EXACT)
+    exact = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return rounded(exact, values, f"{role} {column.name!r}", row_number)
+
+
+def rounded(
+    exact: NDArray[np.float64],
+    kept: NDArray[np.float32],
+    what: str,
+    where: Callable[[int], str],
+    codes: NDArray[Any] | None = None,
+) -> list[Note]:
+    """That some of the numbers above what 32 bits hold exactly are not kept as they are, with the largest of them."""
+    lost = (np.abs(exact) > EXACT) & np.isfinite(kept) & (exact != kept.astype(np.float64))
     if not lost.any():
         return []
-    row = int(lost.arg_true()[0])
+    row = int(np.argmax(np.where(lost, np.abs(exact), 0)))
+    off = float(np.max(np.abs(exact - kept.astype(np.float64)), where=lost, initial=0))
     action = (
-        f"{role} {column.name!r} holds whole numbers above {EXACT:,}, kept to seven figures: "
-        f"{column[row]:,.0f} becomes {values[row]:,.0f}; forecast the difference to a base, or in larger units"
+        f"{what} holds numbers above {EXACT:,}, kept to seven figures: the largest, {exact[row]:,.15g}, becomes "
+        f"{kept[row]:,.0f} (by {off:,.6g} at most); forecast the difference to a base, or in larger units"
     )
+    series = 0 if codes is None else len(np.unique(codes[lost]))
     return [
-        Note(kind="rounded", count=int(lost.sum()), series=0, example=f"row {row + 1:,}", action=action,
+        Note(kind="rounded", count=int(lost.sum()), series=series, example=where(row), action=action,
              severity="warning")
     ]  # fmt: skip
 
@@ -281,21 +294,23 @@ def merge_duplicates(
         )
     heads = np.flatnonzero(fresh)
     tails = np.append(heads[1:], len(fresh)) - 1
-    merged = rows.take(heads if rule == "first" else tails)
+    merged, notes = rows.take(heads if rule == "first" else tails), list[Note]()
     if rule in ("sum", "mean"):
         seen = ~np.isnan(rows.target)
         total = np.add.reduceat(np.where(seen, rows.target, 0).astype(np.float64), heads)
         count = np.add.reduceat(seen.astype(np.int64), heads)
         value = total / np.maximum(count, 1) if rule == "mean" else total
-        merged = replace(merged, target=np.where(count > 0, value, np.nan).astype(np.float32))
+        exact = np.where(count > 0, value, np.nan)
+        merged = replace(merged, target=exact.astype(np.float32))
+        notes = rounded(exact, merged.target, f"the {rule} of rows", merged.place, merged.codes)
     others = "" if rule in ("first", "last") else "; of other columns the last row counts"
     if summed:
-        return merged, []
+        return merged, notes
     note = Note(
         kind="duplicates", count=len(again), series=series, example=where,
         action=f"rows of the same time are merged by duplicates={rule!r}{others}", severity="warning",
     )  # fmt: skip
-    return merged, [note]
+    return merged, [note, *notes]
 
 
 def _many_a_day(rows: Rows) -> bool:

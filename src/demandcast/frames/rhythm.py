@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from demandcast.errors import DataError, FrequencyError
 from demandcast.frames.regularise import Grid, Ints, Rows, series_name, show
 from demandcast.panel.panel import Note
-from demandcast.schema import DAY, Frequency
+from demandcast.schema import DAY, DAYS, FEWEST_WEEKS, Frequency
 
 ENDED_RULES = ("skip", "forecast", "keep")
 OWN_ROWS = 6  # rows by which a series shows a rhythm of its own
@@ -114,6 +114,57 @@ def describe_closed(rows: Rows, freq: Frequency) -> list[Note]:
         "takes them as days like others"
     )
     return [Note(kind="closed", count=len(freq.closed), series=0, example="", action=action)]
+
+
+def closed_in_series(
+    rows: Rows, steps: Ints, grid: Grid, freq: Frequency, *, given: bool
+) -> tuple[NDArray[np.bool_] | None, list[Note]]:
+    """Find weekdays on which some series never have a row while others do: a shop closed on Sundays beside one open.
+
+    A weekday is closed in a series that has a row on nearly all days of the weekdays on which it has any, over
+    `FEWEST_WEEKS` or more.
+
+    Args:
+        rows: Sorted, without duplicates.
+        steps: The grid step of each row.
+        grid: Where each series lies.
+        freq: The grid.
+        given: Whether the user named the grid, and so means each day of it.
+
+    Returns:
+        The flat positions that are closed days, (T_total,), None where there are none; and a warning.
+    """
+    if not (freq.unit == "s" and freq.step == DAY) or grid.at is None:
+        return None, []
+    n = rows.keys.height
+    weekday = (rows.times.astype("datetime64[D]").astype(np.int64) + 3) % 7  # 0 is Monday
+    counts = np.bincount(rows.codes * 7 + weekday, minlength=7 * n).reshape(n, 7)
+    weeks = grid.extents // 7
+    open_days = counts > 0
+    steady = np.where(open_days, counts, np.iinfo(np.int64).max).min(1) >= 0.8 * weeks
+    shut = ~open_days & (steady & (weeks >= FEWEST_WEEKS) & (open_days.sum(1) >= 2))[:, None]
+    found = np.flatnonzero(shut.any(1))
+    if not len(found):
+        return None, []
+    extents = grid.extents[found]
+    codes = np.repeat(found, extents)
+    within = np.arange(len(codes)) - np.repeat(np.cumsum(extents) - extents, extents)
+    first = freq.times(grid.starts).astype("datetime64[D]").astype(np.int64)
+    closed = np.zeros(grid.total, bool)
+    closed[grid.begins[codes] + within] = shut[codes, (first[codes] + within + 3) % 7]
+    days = [DAYS[d] for d in np.flatnonzero(shut[found].any(0))]
+    names = " or ".join(WEEKDAYS[day] for day in days)
+    example = f"series {series_name(rows.keys, int(found[0]))} in {weeks[found[0]]} weeks"
+    done = (
+        "kept as not observed, as freq='D' asks; gaps='zero' takes them as no demand"
+        if given
+        else "taken as closed, with no demand on these days; freq='D' takes them as not observed"
+    )
+    note = Note(
+        kind="closed", count=int(closed.sum()), series=len(found), example=example, severity="warning",
+        action=f"no row of these series on any {names}, unlike the others: {done}",
+    )  # fmt: skip
+    return (None if given else closed), [note]
 
 
 def treat_ended(

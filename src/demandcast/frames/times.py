@@ -83,8 +83,7 @@ def parse_times(
     else:
         raise SchemaError(
             f"time column {name!r} holds {column.dtype}; a time is a date, a datetime, text like "
-            "2024-01-31 or a whole number: name another column with time=..., or convert this one "
-            "(pandas periods: .dt.to_timestamp())"
+            "2024-01-31 or a whole number: name another column with time=..., or convert this one"
         )
     return Times(column.to_numpy(), None, zone), _sane(column, notes)
 

@@ -55,6 +55,19 @@ TOTALS = (
     "somme", "total general", "totaux", "sous total", "suma", "total geral", "totale", "somma", "totaal",
     "合计", "总计", "小计", "总和",
 )  # fmt: skip
+DATE = (
+    "date",
+    "datum",
+    "datetime",
+    "timestamp",
+    "day",
+    "tag",
+    "fecha",
+    "data",
+    "日期",
+    "dag",
+    "jour",
+)
 WEEK = (
     "week", "weeks", "weekno", "wk", "woche", "kw", "kalenderwoche", "semaine", "semana", "settimana", "yearweek",
     "yyyyww", "iyyyiw", "周", "年周", "jahrwoche",
