@@ -34,6 +34,7 @@ def forecast(forecast_of: Make) -> dc.Forecast:
         ({"lead_time": [1, -1]}, {}, "lead_time of item b is -1"),
         ({"lead_time": [1, 1.5]}, {}, "lead_time of item b is 1.5.*whole number.*lead_time_deviation"),
         ({}, {"lead_time": 4}, "item a is up to 4 steps.*needs 5 steps, but the forecast has 4; forecast 5"),
+        ({}, {"lead_time": 1.5}, "lead_time is 1.5; it is a whole number of steps"),
         ({"lead_time": [1, 900]}, {}, "item b is up to 900.*forecast 901 steps"),
         ({"lead_time": [1, 1e9]}, {}, "lead_time of item b is 1e.09.*at most 10000"),
         ({}, {"lead_time": None}, "lead time is not known; give lead_time=2"),
@@ -143,3 +144,9 @@ def test_on_order_arrives_with_the_order(forecast_of: Make) -> None:
     soon = dc.order(forecast, stock(on_hand=[0, 0], arriving_1=[9, 9]), lead_time=2, service=0.9)
     assert (late.why[0], late.expected_held[0]) == ("enough", 5)
     assert (soon.order[0], soon.order_up_to[0]) == (3, 12)
+
+
+def test_a_decimal_sign_that_cannot_be_told_is_told(forecast: dc.Forecast) -> None:
+    table = stock(on_hand=["1.234", "2.500"])
+    assert dc.order(forecast, table, decimal=",", **GIVEN).stock.on_hand.tolist() == [1234, 2500]
+    assert dc.order(forecast, table, decimal=".", **GIVEN).stock.on_hand.tolist() == [1.234, 2.5]

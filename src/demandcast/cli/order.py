@@ -125,13 +125,14 @@ def order(
     if budget is not None and model != DEFAULT_MODEL:
         raise ConfigError(f"--budget is of auto, not of {model}; leave one of the two out")
 
+    decimal = table.options["decimal"]
     if run is None:
         panel = read_panel(table.source, **table.options)
         show.panel(panel, table.options)
     else:
         fitted = demandcast.load(run)
         panel = aligned(fitted, table)
-    known = read_stock(stock, panel.keys, policy, leads=lead_times)
+    known = read_stock(stock, panel.keys, policy, leads=lead_times, decimal=decimal)
     for note in known.notes:
         show.say(show.as_options(note))
     if run is None:
@@ -146,7 +147,7 @@ def order(
     if not options.first_process():
         return
     if not forecast.keys.equals(panel.keys):
-        known = read_stock(stock, forecast.keys, policy, leads=lead_times)
+        known = read_stock(stock, forecast.keys, policy, leads=lead_times, decimal=decimal)
     orders = decide(forecast, known, policy, spend=spend, panel=panel)
     show.say(repr(orders))
     show.orders(orders, out, json=json, safe_text=safe_text)

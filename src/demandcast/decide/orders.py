@@ -135,6 +135,7 @@ def order(
     lost_sales: bool = True,
     lead_times: Any = None,
     spend: float | None = None,
+    decimal: str | None = None,
     panel: Panel | None = None,
 ) -> Orders:
     """Decide what to order of every item after the last step of all items.
@@ -161,6 +162,7 @@ def order(
             the key columns unless all items share it.
         spend: Money for all orders together, at the stock table's `price` a unit (1 without that column). The
             units that save most per unit of money are bought first.
+        decimal: The decimal sign of numbers in a stock table of text, "." or ","; told by the column if None.
         panel: What was forecast; marks items without any observed value as "no history".
 
     Raises:
@@ -187,7 +189,7 @@ def order(
             f"order needs a Forecast, not {type(forecast).__name__}; give model.predict(panel)"
         )
     if not isinstance(stock, Stock):
-        stock = read_stock(stock, forecast.keys, policy, leads=lead_times)
+        stock = read_stock(stock, forecast.keys, policy, leads=lead_times, decimal=decimal)
         for note in stock.notes:
             log.warning("%s", note)
     check_spend(spend)

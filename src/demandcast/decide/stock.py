@@ -88,7 +88,14 @@ class Stock:
         return int((self.longest_lead + self.review).max())
 
 
-def read_stock(source: Any, keys: pl.DataFrame, policy: Policy, *, leads: Any = None) -> Stock:
+def read_stock(
+    source: Any,
+    keys: pl.DataFrame,
+    policy: Policy,
+    *,
+    leads: Any = None,
+    decimal: str | None = None,
+) -> Stock:
     """Read a stock table for the series of a forecast or panel, in their order.
 
     Args:
@@ -100,13 +107,14 @@ def read_stock(source: Any, keys: pl.DataFrame, policy: Policy, *, leads: Any = 
         keys: The key columns of the series.
         policy: What holds where the table says nothing.
         leads: A path or frame of observed lead times: key columns (or none, for all items) and `lead_time`.
+        decimal: The decimal sign of numbers in text, "." or ","; told by the column if None.
 
     Raises:
         SchemaError: A column is absent.
         DataError: An item has no row or two, an item is unknown, or a cell is out of its range. The item, the
             value and what would do are named.
     """
-    opened = open_table(source)
+    opened = open_table(source, decimal=decimal)
     table = opened.collect()
     if not table.height:
         raise DataError("the stock table holds no rows; give one for each item, with on_hand")
@@ -209,6 +217,11 @@ def _lead_times(cells: _Cells, policy: Policy, *, observed: bool) -> tuple[Doubl
         return np.zeros(len(deviation)), np.zeros(len(deviation))
     lead = cells.numbers("lead_time", policy.lead_time, least=0, most=LONGEST)
     part = (deviation == 0) & (lead != np.floor(lead))
+    if part.any() and "lead_time" not in cells.table.columns:
+        raise ConfigError(
+            f"lead_time is {policy.lead_time}; it is a whole number of steps, or a mean where the stock table has "
+            "the column lead_time_deviation"
+        )
     if part.any():
         raise cells.wrong(
             "lead_time", lead, part, "a whole number of steps, or a mean with lead_time_deviation"
