@@ -131,3 +131,81 @@ def test_statics_keep_the_kind_they_had_at_the_fit() -> None:
     as_reals = aligned(small, large)
     assert as_reals.static_reals[:, 0].tolist() == [3, 5]
     assert as_reals.vocabularies == {}
+
+
+# Periods, as promotions are kept
+
+
+def sold(step: str, count: int) -> pl.DataFrame:
+    first = date(2024, 1, 1)
+    days = pl.date_range(first, first + timedelta(days=40 * count), step, eager=True)[:count]
+    rows = [(k, d, 1.0) for k in "ab" for d in days]
+    return pl.DataFrame(rows, schema=["item", "date", "units"], orient="row")
+
+
+def spell(**columns: list[Any]) -> pl.DataFrame:
+    return pl.DataFrame(columns)
+
+
+JAN = {"start": ["2024-01-03", "2024-01-08"], "end": ["2024-01-04", "2024-01-12"]}
+PERIODS = [  # periods, the step of the table, covariates by step of the first series, and those ahead
+    ("for all series", JAN, "1d", [0, 0, 1, 1, 0, 0, 0, 1, 1, 1], [1, 1]),
+    ("by item", {"item": ["a", "b"], **JAN}, "1d", [0, 0, 1, 1, 0, 0, 0, 0, 0, 0], [0, 0]),
+    ("of one day", {"start": ["2024-01-03"], "end": ["2024-01-03"]}, "1d", [0, 0, 1, 0, 0, 0, 0, 0, 0, 0], []),
+    ("German words and dates", {"von": ["31.01.2023", "03.01.2024"], "bis": ["01.02.2023", "04.01.2024"]}, "1d",
+     [0, 0, 1, 1, 0, 0, 0, 0, 0, 0], []),
+    ("valid from", {"valid_from": ["2024-01-03"], "valid_to": ["2024-01-11"]}, "1d",
+     [0, 0, 1, 1, 1, 1, 1, 1, 1, 1], [1]),
+    ("with a discount", {**JAN, "discount": [20.0, 30.0]}, "1d", [0, 0, 20, 20, 0, 0, 0, 30, 30, 30], [30, 30]),
+    ("that meet", {"start": ["2024-01-01", "2024-01-03"], "end": ["2024-01-02", "2024-01-04"], "off": [1.0, 2.0]},
+     "1d", [1, 1, 2, 2, 0, 0, 0, 0, 0, 0], []),
+    ("the same twice", {k: [v[0], v[0]] for k, v in JAN.items()}, "1d", [0, 0, 1, 1, 0, 0, 0, 0, 0, 0], []),
+    ("in weeks", {"start": ["2024-01-14"], "end": ["2024-01-15"]}, "1w", [0, 1, 1, 0, 0, 0, 0, 0, 0, 0], []),
+    ("in months", {"start": ["2024-03-31"], "end": ["2024-04-02"]}, "1mo", [0, 0, 1, 1, 0, 0, 0, 0, 0, 0], []),
+    ("that reach ahead in months", {"start": ["2024-10-15"], "end": ["2024-12-24"]}, "1mo",
+     [0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [1, 1]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spans", "step", "inside", "beyond"), [c[1:] for c in PERIODS], ids=[c[0] for c in PERIODS]
+)
+@pytest.mark.parametrize("text", [False, True])
+def test_periods_hold_for_the_steps_that_they_touch(
+    spans: dict[str, list[Any]],
+    step: str,
+    inside: list[int],
+    beyond: list[int],
+    *,
+    text: bool,
+    tmp_path: Path,
+) -> None:
+    source: Any = spell(**spans)
+    if text:
+        source.write_csv(tmp_path / "promotions.csv")
+        source = tmp_path / "promotions.csv"
+    panel = read_panel(sold(step, 10), covariates=source)
+    (name,) = panel.schema.known
+    assert name == next(
+        iter(set(spans) - {"item", "start", "end", "von", "bis", "valid_from", "valid_to"}),
+        "promotion",
+    )
+    found = panel.known[panel.begins[0] : panel.begins[0] + panel.extents[0], 0]
+    assert found.tolist() == [*inside, *beyond]
+    assert panel.lengths.tolist() == [10, 10]
+
+
+@pytest.mark.parametrize(
+    ("spans", "words"),
+    [
+        ({"start": ["2024-01-03"], "end": ["2024-01-01"]}, ["ends before it begins", "row 1", "'start'"]),
+        ({"start": ["2024-01-03", "2024-01-04"], "end": ["2024-01-05", "2024-01-06"], "off": [1.0, 2.0]},
+         ["overlap and differ", "2024-01-04"]),
+        ({"start": ["2024-01-03"], "end": ["soon"]}, ["'end'", "'soon'"]),
+    ],
+)  # fmt: skip
+def test_periods_that_cannot_be_are_refused(spans: dict[str, list[Any]], words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        read_panel(sold("1d", 10), covariates=spell(**spans))
+    for word in words:
+        assert word in str(caught.value)

@@ -131,7 +131,8 @@ def table_options(
         typer.Option(metavar="RULE", help="Steps ahead without covariates: last, missing, error."),
     ] = "last",
     covariates: Annotated[
-        Text, typer.Option(metavar="FILE", help="A second table of covariates by series and time.")
+        Text,
+        typer.Option(metavar="FILE", help="A second table of covariates, by time or by periods."),
     ] = None,
     static_table: Annotated[
         Text, typer.Option(metavar="FILE", help="One row a series, for --static.")

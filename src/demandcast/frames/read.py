@@ -115,7 +115,8 @@ def read_panel(
         future: A table of known covariates behind the last step; see `extend`. Series that only it has are new.
         future_gaps: Steps ahead without a known covariate: "last" (as the step before), "missing" or "error".
         covariates: A second table with covariates by series and time, of the past and ahead: those of `known` that
-            the first table has not, or all of its columns. Without key columns it holds for every series.
+            the first table has not, or all of its columns. Without key columns it holds for every series. It may have
+            a row a period, as promotions from a first to a last day, which is spread over the steps it touches.
         static_table: A table with one row a series.
         time_zone: Where the clock stood that wrote the times. Steps below a day then count in UTC.
         wide: True for a table with a column a series, False for a long one; None tells by itself.
@@ -195,6 +196,7 @@ def _read(
     elsewhere = [c for c in fixed if c not in table.columns] if extra is not None else []
     wanted = _listed("known", known)
     beside = None if covariates is None else open_table(covariates, decimal=decimal)
+    spans = None if beside is None else second.periods(beside.columns, table.columns)
     added = [] if beside is None else second.columns_of(beside, wanted, table.columns)
     if any(note.kind == "wide" for note in table.notes):
         wide = None  # it is long by now
@@ -228,7 +230,7 @@ def _read(
     later = None
     if beside is not None:
         later = beside.collect()
-        rows, told = second.join(rows, roles, later, added, time_zone, freq)
+        rows, told = second.join(rows, roles, later, added, time_zone, freq, spans, beside.hints)
         roles = replace(roles, known=(*roles.known, *added))
         notes += told
     rows, told = sort(rows)
@@ -311,7 +313,8 @@ def _read(
     if rows.keys.height < every.height:
         panel = replace(panel, left_out=every.join(rows.keys, on=every.columns, how="anti"))
     if later is not None:
-        future = second.ahead(panel, later) if future is None else future
+        ahead = second.ahead(panel, later, spans, added, beside.hints if beside else None)
+        future = ahead if future is None else future
     if future is None:
         return complete(panel, future_gaps)
     return extend(panel, future, future_gaps=future_gaps, new_items=True, statics=static_table)

@@ -9,11 +9,17 @@ import numpy as np
 import polars as pl
 
 from demandcast.errors import DataError, SchemaError
-from demandcast.frames.regularise import Rows
+from demandcast.frames import vocabulary
+from demandcast.frames.covariates import is_text
+from demandcast.frames.numerals import Hints
+from demandcast.frames.regularise import Ints, Rows, numbers
 from demandcast.frames.roles import Roles, nearest
 from demandcast.frames.source import Table
 from demandcast.frames.times import join_times, parse_times
 from demandcast.panel.panel import Note, Panel
+from demandcast.schema import Frequency, infer_frequency
+
+INDICATOR = "promotion"  # the covariate of a table of periods that has no other columns
 
 
 def columns_of(table: Table, known: Sequence[str], own: Sequence[str]) -> list[str]:
@@ -28,8 +34,11 @@ def columns_of(table: Table, known: Sequence[str], own: Sequence[str]) -> list[s
         SchemaError: A column named as known is in neither table, or in both.
     """
     wanted = [c for c in known if c not in own]
+    spans = periods(table.columns, own)
+    left = [c for c in table.columns if c not in own and c not in (spans or ())]
+    given = left or ([INDICATOR] if spans else [])
     for column in wanted:
-        if column not in table.columns:
+        if column not in (given if spans else table.columns):
             raise SchemaError(
                 f"there is no column {column!r} in the table or in the table of covariates"
                 f"{nearest(column, table.columns)}"
@@ -39,7 +48,77 @@ def columns_of(table: Table, known: Sequence[str], own: Sequence[str]) -> list[s
         raise SchemaError(
             f"column {both[0]!r} is in the table and in the table of covariates; drop one of them"
         )
-    return wanted or [c for c in table.columns if c not in own]
+    return wanted or given
+
+
+def periods(columns: Sequence[str], own: Sequence[str]) -> tuple[str, str] | None:
+    """The columns of the first and last day of a table of periods, as promotions are kept; None of another table.
+
+    Args:
+        columns: Of the second table.
+        own: Of the main table; a time that both have makes the second no table of periods.
+    """
+    if vocabulary.bearing([c for c in columns if c in own], vocabulary.TIME):
+        return None
+    free = [c for c in columns if c not in own]
+    starts = vocabulary.bearing(free, vocabulary.START)
+    ends = [c for c in vocabulary.bearing(free, vocabulary.END) if c not in starts[:1]]
+    return (starts[0], ends[0]) if starts and ends else None
+
+
+def _spread(
+    table: pl.DataFrame,
+    spans: tuple[str, str],
+    columns: Sequence[str],
+    time: str,
+    on: Sequence[str],
+    grid: Frequency,
+    steps: Ints,
+    zone: str | None,
+) -> pl.DataFrame:
+    """A row for each step that a period touches, its first and last day among it, and each key of the table.
+
+    Raises:
+        DataError: A period ends before it begins, or two of one series overlap and differ.
+    """
+    first, last = (parse_times(table[c], zone)[0].values.astype("datetime64[D]") for c in spans)
+    back = first > last
+    if back.any():
+        row = int(np.argmax(back))
+        raise DataError(
+            f"the table of covariates has a period that ends before it begins, {first[row]} to {last[row]} in row "
+            f"{row + 1:,} ({int(back.sum()):,} such rows); mend {spans[0]!r} or {spans[1]!r}"
+        )
+    begins = np.array([grid.begin(int(s)) for s in (*steps, steps[-1] + 1)], "datetime64[us]")
+    low = np.searchsorted(begins[1:], first.astype("datetime64[us]"), side="right")
+    high = np.searchsorted(begins[:-1], (last + 1).astype("datetime64[us]"), side="left")
+    count = np.maximum(high - low, 0)
+    rows = np.repeat(np.arange(table.height), count)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
+    if INDICATOR in columns and INDICATOR not in table.columns:
+        table = table.with_columns(pl.lit(1.0).alias(INDICATOR))
+    spread = table.select(*on, *columns)[pl.Series(rows)].with_columns(
+        pl.Series(time, grid.times(steps[low[rows] + within]))
+    )
+    spread = spread.unique(maintain_order=True)
+    twice = spread.select(*on, time).is_duplicated()
+    if twice.any():
+        both = spread.filter(twice).row(0, named=True)
+        name = "/".join(str(both[c]) for c in on)
+        raise DataError(
+            f"two periods of the table of covariates overlap and differ, first at {str(both[time])[:10]}"
+            f"{f' of {name}' if name else ''}; cut one of them short, or give one row a step"
+        )
+    return spread
+
+
+def _numbers(table: pl.DataFrame, columns: Sequence[str], hints: Hints) -> pl.DataFrame:
+    """A table of periods whose covariates are numbers where they are no categories."""
+    return table.with_columns(
+        pl.Series(c, numbers(table[c], "covariate", "error", hints=hints)[0])
+        for c in columns
+        if c in table.columns and not is_text(table[c])
+    )
 
 
 def join(
@@ -49,10 +128,14 @@ def join(
     columns: Sequence[str],
     zone: str | None,
     freq: str | None,
+    spans: tuple[str, str] | None = None,
+    hints: Hints | None = None,
 ) -> tuple[Rows, list[Note]]:
     """The rows with the covariates of their series and time beside them.
 
     A table without a key column holds for every series; one with some of the key columns for all series of them.
+    A table of periods, with their first and last day in the columns `spans`, holds for each step that one touches;
+    outside of them its numbers are 0.
 
     Raises:
         SchemaError: It has no time column.
@@ -61,6 +144,21 @@ def join(
     time = roles.time
     if roles.parts and time not in table.columns:
         table = table.with_columns(join_times(table, roles.parts, time))
+    outside = []
+    if spans is not None:
+        stamps = np.unique(rows.times)
+        if stamps.dtype.kind == "i":
+            raise SchemaError(
+                f"the table of covariates has periods, {spans[0]!r} to {spans[1]!r}, but the table has whole steps; "
+                "give one row a step"
+            )
+        grid = Frequency.parse(freq) if freq else infer_frequency(stamps)
+        table = _numbers(table, columns, hints or Hints())
+        on = [c for c in rows.keys.columns if c in table.columns]
+        found = grid.ordinal(stamps)
+        steps = np.arange(found[0], found[-1] + 1)
+        table = _spread(table, spans, columns, time, on, grid, steps, zone)
+        outside = [c for c in columns if table[c].dtype.is_numeric()]
     if time not in table.columns:
         raise SchemaError(
             f"the table of covariates has no column {time!r}{nearest(time, table.columns)}; name its time "
@@ -86,6 +184,12 @@ def join(
         }
     )
     joined = left.join(right, on=index, how="left", maintain_order="left").select(columns)
+    if spans is not None:
+        joined = joined.with_columns(pl.col(outside).fill_null(0))
+        action = f"periods from {spans[0]!r} to {spans[1]!r} hold for each step that they touch; outside, numbers are 0"
+        return replace(rows, rest=pl.concat([rows.rest, joined], how="horizontal")), [
+            Note(kind="covariates", count=len(columns), series=0, example="", action=action)
+        ]
     absent = int(joined.select(pl.all_horizontal(pl.all().is_null())).to_series().sum())
     notes = [
         Note(kind="covariates", count=len(columns), series=0, example="",
@@ -106,9 +210,20 @@ def join(
     return replace(rows, rest=pl.concat([rows.rest, joined], how="horizontal")), notes
 
 
-def ahead(panel: Panel, table: pl.DataFrame) -> pl.DataFrame | None:
-    """The rows of a second table that lie after the last step of their series; None where there are none."""
+def ahead(
+    panel: Panel,
+    table: pl.DataFrame,
+    spans: tuple[str, str] | None = None,
+    columns: Sequence[str] = (),
+    hints: Hints | None = None,
+) -> pl.DataFrame | None:
+    """The rows of a second table that lie after the last step of their series; None where there are none.
+
+    A table of periods tells every step of every series up to the last day of any period.
+    """
     schema = panel.schema
+    if spans is not None:
+        return _periods_ahead(panel, table, spans, columns, hints or Hints())
     if schema.time_parts and schema.time not in table.columns:
         table = table.with_columns(join_times(table, schema.time_parts, schema.time))
     times, _ = parse_times(table[schema.time], panel.time_zone, freq=schema.freq)
@@ -134,4 +249,31 @@ def ahead(panel: Panel, table: pl.DataFrame) -> pl.DataFrame | None:
     )  # a row for each series of the key that is there
     return rows.with_columns(pl.col(on).cast(pl.String)).join(
         keys, on=on, how="inner", maintain_order="left"
+    )
+
+
+def _periods_ahead(
+    panel: Panel, table: pl.DataFrame, spans: tuple[str, str], columns: Sequence[str], hints: Hints
+) -> pl.DataFrame | None:
+    """A row for each series and step ahead, up to the last day of any period."""
+    grid, time = panel.freq, panel.schema.time
+    last = parse_times(table[spans[1]], panel.time_zone)[0].values.max()
+    first = int(panel.ends().min()) + 1
+    steps = np.arange(first, first + 1)
+    while grid.begin(int(steps[-1]) + 1) <= last:
+        steps = np.arange(first, 2 * steps[-1] - first + 2)
+    steps = steps[[grid.begin(int(s)) <= last for s in steps]]
+    if not len(steps):
+        return None
+    on = [c for c in panel.keys.columns if c in table.columns]
+    table = _numbers(table, columns, hints).with_columns(
+        pl.col(c).cast(panel.keys[c].dtype, strict=False) for c in on
+    )
+    spread = _spread(table, spans, columns, time, on, grid, steps, panel.time_zone)
+    ends = panel.keys.with_columns(pl.Series("__end", grid.times(panel.ends())))
+    every = ends.join(pl.DataFrame({time: grid.times(steps)}), how="cross")
+    every = every.filter(pl.col(time) > pl.col("__end")).drop("__end")
+    filled = every.join(spread, on=[*on, time], how="left", maintain_order="left")
+    return filled.with_columns(
+        pl.col(c).fill_null(0) for c in columns if spread[c].dtype.is_numeric()
     )

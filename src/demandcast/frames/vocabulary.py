@@ -68,6 +68,14 @@ DATE = (
     "dag",
     "jour",
 )
+START = (
+    "start", "from", "begin", "begins", "first day", "start date", "valid from", "von", "ab", "beginn", "start datum",
+    "gultig von", "debut", "date debut", "inicio", "fecha inicio", "desde", "inizio", "开始", "开始日期",
+)  # fmt: skip
+END = (
+    "end", "to", "until", "till", "ends", "last day", "end date", "valid to", "valid until", "bis", "ende", "end datum",
+    "gultig bis", "fin", "date fin", "fecha fin", "hasta", "fine", "结束", "结束日期",
+)  # fmt: skip
 WEEK = (
     "week", "weeks", "weekno", "wk", "woche", "kw", "kalenderwoche", "semaine", "semana", "settimana", "yearweek",
     "yyyyww", "iyyyiw", "周", "年周", "jahrwoche",
