@@ -5,12 +5,14 @@ from __future__ import annotations
 import bz2
 import gzip
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from demandcast.errors import DataError, FileError, NotEnoughMemoryError, SchemaError
-from demandcast.frames import memory, read_panel, source
+from demandcast.frames import memory, read_panel, roles, source
+from demandcast.frames.dates import read_dates
 from demandcast.frames.source import open_table
 
 TABLE = pl.DataFrame({"item": ["a", "b"], "units": [1.5, 2.0]})
@@ -141,3 +143,26 @@ def test_a_wide_table_is_not_asked_for_its_types_at_every_column(
     pl.DataFrame({"date": days, **{f"i{i}": range(9) for i in range(200)}}).write_csv(path)
     assert read_panel(path).n_series == 200
     assert len(asked) < 50
+
+
+def test_columns_without_a_role_are_not_parsed_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+    plain = roles.parse_numbers
+
+    def counted(column: pl.Series, *given: Any, **options: Any) -> Any:
+        parsed.append(column.name)
+        return plain(column, *given, **options)
+
+    monkeypatch.setattr(roles, "parse_numbers", counted)
+    monkeypatch.setattr(roles, "read_dates", lambda *a, **o: parsed.append("date") or read_dates(*a, **o))  # fmt: skip
+    spare = [f"a rather long name of a column that nobody needs, the {i} th of all of them, so that the header is long" for i in range(3000)]  # fmt: skip
+    cells = ["1,5", "word 5", "3 pcs", "NA", "7.25"] * 600
+    lines = [";".join(["item", "date", "units", *spare])]
+    lines += [";".join(["a", f"2024-01-0{day}", "5", *cells]) for day in range(1, 6)]
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join(lines))
+    panel = read_panel(path)
+    assert panel.history(0).tolist() == [5] * 5
+    assert len(parsed) < 10

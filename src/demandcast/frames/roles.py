@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -13,12 +16,13 @@ import polars as pl
 from demandcast.errors import DemandcastError, SchemaError
 from demandcast.frames import vocabulary
 from demandcast.frames.dates import looks_like_times, read_dates, read_whole
-from demandcast.frames.numerals import parse_numbers
+from demandcast.frames.numerals import MISSING, parse_numbers
 from demandcast.frames.source import Table
 from demandcast.frames.vocabulary import bearing, is_word, plain
 from demandcast.panel.panel import Note
 
 FEW = 200  # words by which a column is judged to hold times
+FIGURES = rf"^\s*([+-]?\d[\d.,']*|{'|'.join(filter(None, MISSING))})\s*$"  # signs decided later
 UNIQUE = 20  # rows from which on a column that never repeats is no key
 PARTS = (  # columns that are a time together: what each holds, by its name
     ("month", vocabulary.MONTH), ("week", vocabulary.WEEK), ("quarter", vocabulary.QUARTER),
@@ -53,13 +57,87 @@ class Roles:
         return [*own, *times, self.target]
 
 
-@dataclass(frozen=True)
 class _Looks:
-    """What the first rows of the columns look like."""
+    """What the first rows of columns look like; a column is looked at when it is asked for, and once.
 
-    numbers: frozenset[str]
-    times: frozenset[str]
-    steps: frozenset[str]  # numbers all different from row to row: row numbers, or ids of orders
+    A table may have many thousands of columns without a role. So text that is plainly numbers, or plainly
+    none, is recognised for all columns in one pass; only the others are parsed, each by itself.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._types = dict(table.sample.schema)  # which polars makes anew whenever it is asked
+        self._answers: dict[tuple[str, str], bool] = {}
+
+    def is_number(self, column: str) -> bool:
+        """Whether most cells are numbers, in whatever notation."""
+        return self._answer("number", column, self._find_number)
+
+    def is_time(self, column: str) -> bool:
+        """Whether all cells are dates or datetimes."""
+        return self._answer("time", column, self._find_time)
+
+    def is_unique(self, column: str) -> bool:
+        """Whether cells never repeat, as row numbers and ids of orders do not; dates do not count."""
+        return self._answer("unique", column, self._find_unique)
+
+    def _answer(self, question: str, column: str, find: Callable[[str], bool]) -> bool:
+        asked = (question, column)
+        if asked not in self._answers:
+            self._answers[asked] = find(column)
+        return self._answers[asked]
+
+    def _find_number(self, column: str) -> bool:
+        if not self._is_text(column):
+            return self._types[column].is_numeric()
+        _, full, figures, digits = self._counts[column]
+        if not full or 2 * digits <= full:
+            return False
+        return figures == full or _reads_as_numbers(self._cells(column), self._table)
+
+    def _find_time(self, column: str) -> bool:
+        kind = self._types[column]
+        if not self._is_text(column):
+            return kind.is_temporal() and kind not in (pl.Time, pl.Duration)
+        first = self._counts[column][0]
+        if first is None or not _may_be_time(first) or first in self._no_times:
+            return False
+        return _reads_as_times(self._cells(column))
+
+    def _find_unique(self, column: str) -> bool:
+        if not (self._is_text(column) or self._types[column].is_integer()):
+            return False
+        cells = self._cells(column)
+        distinct = len(cells) >= UNIQUE and cells.n_unique() == len(cells)
+        return distinct and (not self.is_time(column) or self.is_number(column))
+
+    def _is_text(self, column: str) -> bool:
+        return self._types[column] in (pl.String, pl.Categorical, pl.Enum)
+
+    def _cells(self, column: str) -> pl.Series:
+        cells = self._table.sample[column].drop_nulls()
+        return cells.cast(pl.String) if self._is_text(column) else cells
+
+    @cached_property
+    def _counts(self) -> dict[str, tuple[str | None, int, int, int]]:
+        """For each column of text: its first cell; how many are full, are figures or "NA", hold a digit."""
+        columns = list(filter(self._is_text, self._types))
+        text = self._table.sample.select(pl.col(columns).cast(pl.String))
+        counts = (
+            text.select(pl.all().drop_nulls().first()),
+            text.select(pl.all().count()),
+            text.select(pl.all().str.contains(FIGURES).sum()),
+            text.select(pl.all().str.contains(r"\d").sum()),
+        )
+        return dict(zip(columns, zip(*(c.row(0) for c in counts), strict=True), strict=True))
+
+    @cached_property
+    def _no_times(self) -> frozenset[str]:
+        """First cells of columns that are read as no time, whatever the order of day and month."""
+        firsts = {first for first, *_ in self._counts.values() if first and _may_be_time(first)}
+        words = [word for word in firsts if not re.search(r"\d[-/.\s]+\d+[-/.\s]+\d", word)]
+        read = read_dates(pl.Series(words, dtype=pl.String), "column").values
+        return frozenset(word for word, time in zip(words, read, strict=True) if time is None)
 
 
 def find_roles(
@@ -92,14 +170,15 @@ def find_roles(
     for column in named:
         if column not in columns:
             raise no_column(column, columns, known=column in known)
-    twice = sorted({c for c in named if named.count(c) > 1})
+    twice = sorted(c for c, count in Counter(named).items() if count > 1)
     if twice:
         raise SchemaError(
             f"column {twice[0]!r} is given two roles; name it in only one of key, time, target, "
             "known, past, static and available"
         )
-    free = [c for c in columns if c not in named and not re.fullmatch(r"|Unnamed: \d+", c)]
-    looks = _look(table, list(free))
+    taken = set(named)
+    free = [c for c in columns if c not in taken and not re.fullmatch(r"|Unnamed: \d+", c)]
+    looks = _Looks(table)
     shared: dict[str, Any] = {
         "known": tuple(known), "past": tuple(past), "static": tuple(static),
         "available": available,
@@ -113,20 +192,13 @@ def find_roles(
         free = [c for c in free if c not in time]
         notes += told
     name, parts = (time[0], ()) if len(time) == 1 else (_joint_name(columns), tuple(time))
-    numeric = [c for c in free if c in looks.numbers]
-    if wide is None and key is None and target is None and len(numeric) >= 2:
+    if wide is None and key is None and target is None and _only_numbers(free, looks):
         worded = bearing(free, vocabulary.TARGET)
-        plain_series = not worded and not _guess_key(free, looks)
-        wide = plain_series and len(numeric) == len(free)
+        wide = not worded
         if wide:
             action = f"{len(free):,} columns of numbers beside the time: read as a wide table, a column a series"
             notes.append(_guess(len(free), action, "wide=False, or name key=... and target=..."))
-        elif (
-            worded
-            and not _exact(worded[0])
-            and len(numeric) == len(free)
-            and not _guess_key(free, looks)
-        ):
+        elif not _exact(worded[0]):
             raise SchemaError(
                 f"columns {free[:8]} hold numbers, and it cannot be told whether each is a series or "
                 f"{worded[0]!r} is the target; pass target={worded[0]!r}, or wide=True"
@@ -135,12 +207,12 @@ def find_roles(
         roles, told = _wide(table, free, name, target, key, looks, shared)
         return replace(roles, parts=parts), [*notes, *told]
     if target is None:
-        target = _guess_target(free, numeric, looks)
+        target = _guess_target(free, looks)
         free.remove(target)
         notes.append(_guess(1, f"column {target!r} is taken as the target", "target=..."))
     if key is None:
         key = _guess_key(free, looks)
-        left = [c for c in free if c in looks.steps and _key_word(c)]
+        left = [c for c in free if _is_key_word(c) and looks.is_unique(c)]
         if left:
             action = f"column {left[0]!r} is different in every row, so it is not taken as the key; key=[...] changes it"
             notes.append(
@@ -199,30 +271,6 @@ def nearest(word: str, known: Collection[str]) -> str:
 # What columns look like
 
 
-def _look(table: Table, columns: Sequence[str]) -> _Looks:
-    numbers, times, steps = set(), set(), set()
-    sample = table.sample
-    for column in columns:
-        cells = sample[column].drop_nulls()
-        kind = cells.dtype
-        if kind == pl.Categorical or kind == pl.Enum:
-            cells, kind = cells.cast(pl.String), pl.String()
-        if kind.is_temporal() and kind != pl.Time and kind != pl.Duration:
-            times.add(column)
-        elif kind.is_numeric():
-            numbers.add(column)
-        elif kind == pl.String and len(cells):
-            if _reads_as_numbers(cells, table):
-                numbers.add(column)
-            if _reads_as_times(cells):
-                times.add(column)
-        if len(cells) >= UNIQUE and (kind == pl.String or kind.is_integer()):
-            distinct = cells.n_unique() == len(cells)
-            if distinct and (column not in times or column in numbers):
-                steps.add(column)
-    return _Looks(frozenset(numbers), frozenset(times), frozenset(steps))
-
-
 def _reads_as_numbers(cells: pl.Series, table: Table) -> bool:
     try:
         values, _ = parse_numbers(cells, "column", junk="missing", hints=table.hints)
@@ -231,9 +279,14 @@ def _reads_as_numbers(cells: pl.Series, table: Table) -> bool:
     return len(cells) - values.null_count() > len(cells) // 2
 
 
+def _may_be_time(cell: str) -> bool:
+    """Whether a cell holds a digit and is no plain number."""
+    return bool(re.search(r"\d", cell)) and not re.fullmatch(r"\s*[-+]?\d+([.,]\d*)?\s*", cell)
+
+
 def _reads_as_times(cells: pl.Series) -> bool:
     words = cells.unique(maintain_order=True).head(FEW)
-    if any(not re.search(r"\d", w) or re.fullmatch(r"\s*[-+]?\d+(\.\d*)?\s*", w) for w in words):
+    if not all(map(_may_be_time, words)):
         return False
     try:
         return not read_dates(words, "column").values.null_count()
@@ -256,15 +309,19 @@ def _dated_names(columns: Sequence[str]) -> list[str]:
 # Guesses
 
 
+def _only_numbers(free: Sequence[str], looks: _Looks) -> bool:
+    """Whether each of several columns holds numbers, and none is a key by its name."""
+    return len(free) >= 2 and all(map(looks.is_number, free)) and not _guess_key(free, looks)
+
+
 def _exact(column: str) -> bool:
     return is_word(column, vocabulary.TARGET)
 
 
 def _guess_time(table: Table, free: Sequence[str], looks: _Looks) -> tuple[list[str], list[Note]]:
     """The column of times, or the columns that are a time together."""
-    dates = [c for c in free if c in looks.times]
+    dates = [c for c in free if looks.is_time(c)]
     worded = bearing(dates, vocabulary.TIME)
-    whole = [c for c in free if c in looks.numbers and c not in dates]
     together = _together(table, free, dates)
     if together:
         action = f"columns {together} are taken as the time, together"
@@ -276,7 +333,9 @@ def _guess_time(table: Table, free: Sequence[str], looks: _Looks) -> tuple[list[
         raise SchemaError(f"columns {dates} all hold times; name one: time={dates[0]!r}")
     if not best:  # steps, or text that is no time yet: what reads it says so
         best = [
-            c for c in bearing(free, vocabulary.TIME) if c in whole or is_word(c, vocabulary.TIME)
+            c
+            for c in bearing(free, vocabulary.TIME)
+            if is_word(c, vocabulary.TIME) or (looks.is_number(c) and c not in dates)
         ]
         best = [c for c in best if is_word(c, vocabulary.TIME)] or best
     if not best:
@@ -341,18 +400,19 @@ def _refuse_part(table: Table, column: str) -> None:
             )
 
 
-def _guess_target(free: Sequence[str], numeric: Sequence[str], looks: _Looks) -> str:
-    candidates = [c for c in free if c not in looks.times or c in looks.numbers]
-    found = bearing(candidates, vocabulary.TARGET)
+def _guess_target(free: Sequence[str], looks: _Looks) -> str:
+    worded = bearing(free, vocabulary.TARGET)
+    found = [c for c in worded if not looks.is_time(c) or looks.is_number(c)]
     exact = [c for c in found if _exact(c)]
-    found = exact or [c for c in found if c in looks.numbers] or found
+    found = exact or [c for c in found if looks.is_number(c)] or found
     if not exact and len(found) > 1:
         raise SchemaError(
             f"columns {found[:6]} may each be the target; name it: target={found[0]!r}"
         )
-    left = [c for c in numeric if c not in _guess_key(free, looks)]
-    if not found and len(left) == 1:
-        found = left
+    if not found:
+        keys = _guess_key(free, looks)
+        left = list(islice((c for c in free if c not in keys and looks.is_number(c)), 2))
+        found = left if len(left) == 1 else []
     if not found:
         raise SchemaError(
             f"no column is plainly the target among {list(free)[:12]}; name it: target='...'"
@@ -365,16 +425,11 @@ def _guess_key(free: Sequence[str], looks: _Looks) -> tuple[str, ...]:
     whole = [c for c in bearing(free, vocabulary.WHOLE_KEY) if is_word(c, vocabulary.WHOLE_KEY)]
     if whole:
         return (whole[0],)
-    return tuple(c for c in free if _key_word(c) and c not in looks.steps)
+    return tuple(c for c in free if _is_key_word(c) and not looks.is_unique(c))
 
 
-def _key_word(column: str) -> bool:
-    name = plain(column)
-    return any(
-        name in (word, f"{word} {ending}", f"{word}{ending}")
-        for word in vocabulary.KEY
-        for ending in vocabulary.KEY_ENDINGS
-    )
+def _is_key_word(column: str) -> bool:
+    return plain(column) in vocabulary.KEY_NAMES
 
 
 def _joint_name(columns: Sequence[str]) -> str:
@@ -386,7 +441,8 @@ def _wide_by_time(
     table: Table, free: list[str], dated: list[str], key: Sequence[str] | None, target: str | None,
     shared: dict[str, Any],
 ) -> tuple[Roles, list[Note]]:  # fmt: skip
-    keys = tuple(key) if key is not None else tuple(c for c in free if c not in dated)
+    times = set(dated)
+    keys = tuple(key) if key is not None else tuple(c for c in free if c not in times)
     notes: list[Note] = []
     if key is None:
         totals = [c for c in keys if is_word(c, vocabulary.TOTALS)]
@@ -433,7 +489,7 @@ def _wide(
             )
         )
     for column in free:
-        if column not in looks.numbers and table.sample[column].null_count() < table.sample.height:
+        if not looks.is_number(column) and table.sample[column].null_count() < table.sample.height:
             kind = "text" if table.is_text else table.sample.schema[column]
             raise SchemaError(
                 f"column {column!r} of a wide table holds {kind}, but each column beside "

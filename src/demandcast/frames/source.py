@@ -45,6 +45,7 @@ CENTRAL = re.compile(
 )  # letters in cp1250 only
 WESTERN = re.compile(rb"[\xe4\xf6\xfc\xdf\xe9\xe8\xf1]")
 HEAD = 1 << 18  # bytes looked at to tell how a file is written
+LINES = 20  # to look at in any case, as far as LONGEST reaches
 SAMPLE = 2000  # rows by which columns are guessed
 LONGEST = 1 << 24  # letters in a line; with 100,000 columns a line has about 1 MB
 CHUNK = 1 << 20  # bytes looked at at once
@@ -351,8 +352,9 @@ def _choose(names: Mapping[str, str], cells: pl.DataFrame) -> tuple[dict[str, st
     """
     kept: dict[str, str] = {}
     notes: list[Note] = []
+    positions = {column: i for i, column in enumerate(names, 1)}
     for column in cells.columns:
-        name, position = names[column], list(names).index(column) + 1
+        name, position = names[column], positions[column]
         if name and not re.fullmatch(r"Unnamed: \d+", name):
             kept[name] = column
             continue
@@ -380,11 +382,13 @@ def _delimited(
         )
     elif packed and not isinstance(source, Path):
         source = gzip.decompress(source.getvalue()) if packed == ".gz" else source
-    head = _head(source, packed)
+    head = _head(source, packed, HEAD)
+    if len(head) == HEAD and head.count(b"\n") < LINES:  # of very many columns
+        head = _head(source, packed, LONGEST)
     written = encoding or _encoding(source, head, packed)
     if written.lower() not in ("utf-8", "utf8", "utf-8-sig"):
         source, packed = _transcoded(source, packed, written, name).encode(), ""
-        head = source[:HEAD]
+        head = source[: len(head)]
         if encoding is None and not written.startswith("utf"):
             action = f"the file is not UTF-8: read as {written}; encoding='...' changes it"
             notes.append(Note(kind="encoding", count=1, series=0, example="", action=action))
@@ -397,12 +401,12 @@ def _delimited(
         raise FileError(
             f"{name} holds no text, only empty lines; give a file with a header line and rows"
         )
-    if max(map(len, text.splitlines())) >= HEAD - 4:
+    if max(map(len, text.splitlines())) >= LONGEST - 4:
         raise FileError(
-            f"{name} has a first line of over {HEAD:,} letters; is it a table with line ends?"
+            f"{name} has a first line of over {LONGEST:,} letters; is it a table with line ends?"
         )
     separator, start = _separator(text)
-    rows, ends = _parsed(text, separator, start, whole=len(head) < HEAD)
+    rows, ends = _parsed(text, separator, start, whole=len(head) not in (HEAD, LONGEST))
     if not rows:
         raise FileError(f"{name} holds no table; give a file with a header line and rows")
     header = find_header(rows, name)
@@ -465,14 +469,15 @@ def _usual(sample: pl.DataFrame) -> str | None:
     return decimal_of(pl.concat([c.alias("cell") for c in sample.iter_columns()]))
 
 
-def _head(source: Any, packed: str) -> bytes:
+def _head(source: Any, packed: str, size: int) -> bytes:
+    """The first bytes of a file, unpacked; at most `size` of them."""
     if isinstance(source, bytes):
-        return source[:HEAD]
+        return source[:size]
     if isinstance(source, io.BytesIO):
-        return source.getvalue()[:HEAD]
+        return source.getvalue()[:size]
     if packed == ".gz":
         with gzip.open(source) as file:
-            return file.read(HEAD)
+            return file.read(size)
     if packed == ".zst":
         frame = pl.read_csv(
             source,
@@ -482,9 +487,9 @@ def _head(source: Any, packed: str) -> bytes:
             n_rows=SAMPLE,
             infer_schema=False,
         )
-        return "\n".join(line or "" for line in frame.to_series()).encode()[:HEAD]
+        return "\n".join(line or "" for line in frame.to_series()).encode()[:size]
     with Path(source).open("rb") as file:
-        return file.read(HEAD)
+        return file.read(size)
 
 
 def _pieces(source: Any, packed: str) -> Iterator[bytes]:

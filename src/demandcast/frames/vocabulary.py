@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache, lru_cache
 
 # most telling first: where two columns have a word, the one with the earlier word is taken
 TIME = (
@@ -49,6 +50,12 @@ KEY_ENDINGS = (
     "", "id", "code", "no", "nr", "nbr", "number", "name", "key", "nummer", "numero", "num", "bezeichnung",
     "编号", "编码", "名称",
 )  # fmt: skip
+KEY_NAMES = frozenset(
+    name
+    for word in KEY
+    for ending in KEY_ENDINGS
+    for name in (word, f"{word} {ending}", f"{word}{ending}")
+)
 TOTALS = (
     "total", "totals", "grand total", "subtotal", "sub total", "sum", "overall", "overall result", "all items",
     "summe", "gesamt", "gesamtsumme", "gesamtergebnis", "zwischensumme", "ergebnis", "insgesamt",
@@ -124,6 +131,7 @@ WEEKDAYS = (
 )  # fmt: skip
 
 
+@lru_cache(maxsize=1 << 16)  # a table may have many thousands of columns, asked for word by word
 def plain(name: str) -> str:
     """A name in lower case, without accents, its words with one blank between them."""
     split = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
@@ -132,9 +140,9 @@ def plain(name: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", bare))
 
 
-def is_word(name: str, words: Iterable[str]) -> bool:
+def is_word(name: str, words: Collection[str]) -> bool:
     """Whether a name is one of the words and nothing else."""
-    return plain(name) in set(words)
+    return plain(name) in words
 
 
 def holds(name: str, words: Iterable[str]) -> bool:
@@ -142,27 +150,43 @@ def holds(name: str, words: Iterable[str]) -> bool:
     return any(f" {word} " in f" {plain(name)} " for word in words)
 
 
-def bearing(columns: Sequence[str], words: Sequence[str]) -> list[str]:
+def bearing(columns: Sequence[str], words: tuple[str, ...]) -> list[str]:
     """Columns whose name is one of the words, then those that end with one, then those that hold one.
 
     Within each of the three, in the order of the words.
     """
-    names = {column: plain(column) for column in columns}
-    exact = [c for word in words for c in columns if names[c] == word]
-    ends = [c for word in words for c in columns if _ends(names[c], word)]
-    holds = [c for word in words for c in columns if _holds(names[c], word)]
-    return list(dict.fromkeys([*exact, *ends, *holds]))
+    ranks, ideographs, longest = _ranked(words)
+    placed = [
+        (*closeness, position, column)
+        for position, column in enumerate(columns)
+        if (closeness := _closeness(plain(column), ranks, ideographs, longest))
+    ]
+    return list(dict.fromkeys(column for *_, column in sorted(placed)))
 
 
-def _ends(name: str, word: str) -> bool:
-    return name.endswith(" " + word) or (_ideographs(word) and name.endswith(word))
+@cache
+def _ranked(words: tuple[str, ...]) -> tuple[dict[str, int], tuple[str, ...], int]:
+    """The rank of each word, those in ideographs, and of how many words the longest is."""
+    ranks = {word: rank for rank, word in reversed(list(enumerate(words)))}
+    ideographs = tuple(word for word in words if word[0] > "\u2e80")
+    return ranks, ideographs, max(len(word.split()) for word in words)
 
 
-def _holds(name: str, word: str) -> bool:
-    if _ideographs(word):
-        return word in name
-    return len(word) > 1 and f" {word} " in f" {name} "
-
-
-def _ideographs(word: str) -> bool:
-    return word[0] > "\u2e80"
+def _closeness(
+    name: str, ranks: dict[str, int], ideographs: tuple[str, ...], longest: int
+) -> tuple[int, int] | None:
+    """How a name bears a word: 0 is one, 1 ends with one, 2 holds one; and the rank of that word."""
+    if name in ranks:
+        return 0, ranks[name]
+    parts = name.split(" ")
+    ends = [" ".join(parts[i:]) for i in range(max(1, len(parts) - longest), len(parts))]
+    ends += [word for word in ideographs if name.endswith(word)]
+    inside = [
+        " ".join(parts[i : i + n]) for n in range(1, longest + 1) for i in range(len(parts) - n + 1)
+    ]
+    inside = [word for word in inside if len(word) > 1]
+    inside += [word for word in ideographs if word in name]
+    for closeness, found in ((1, ends), (2, inside)):
+        if known := [ranks[word] for word in found if word in ranks]:
+            return closeness, min(known)
+    return None
