@@ -173,3 +173,20 @@ def test_orders_count_from_the_last_step_of_all_items(forecast_of: Make) -> None
         dc.errors.DataError, match=r"item 0 .*2 steps after its own last value, needs 7 steps"
     ):
         dc.order(forecast, stock, lead_time=3, review=2, service=0.9)
+
+
+def test_an_item_that_was_never_observed_is_named(forecast_of: Make) -> None:
+    table = pl.DataFrame(
+        {
+            "item": ["item 0"] * 30 + ["item 1"] * 30,
+            "day": [*range(30)] * 2,
+            "units": [4.0] * 30 + [None] * 30,
+        }
+    )
+    panel = dc.read_panel(table, key="item", ended="keep")
+    forecast = forecast_of(np.full((2, 50, 2), 4.0))
+    stock = pl.DataFrame({"item": forecast.keys["item"], "on_hand": [0, 0]})
+    assert panel.keys.equals(forecast.keys)
+    found = dc.order(forecast, stock, lead_time=1, service=0.9, panel=panel)
+    assert found.why.tolist() == ["service", "no history"]
+    assert found.order.tolist() == [4, 4]
