@@ -29,6 +29,8 @@ MULTIVARIATE = [n for n in NEURAL if issubclass(registry.get(n), MultivariateFor
 def make(name: str, **hyper: Any) -> Forecaster:
     if name in NEURAL:
         hyper = {"max_steps": 4, "batch_size": 8, "context": 28, "seed": 3} | hyper
+    if name == "lightgbm":
+        hyper = {"trees": 8} | hyper
     if name == "auto":  # what a clock decides is not the same twice
         hyper = {"budget": "4 steps", "include": ("seasonal_naive", "tsb", "nlinear")} | hyper
     return registry.create(name, horizon=HORIZON, **hyper)

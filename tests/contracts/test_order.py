@@ -47,6 +47,8 @@ def fitted(name: str, panel: Panel) -> Any:
         hyper: dict[str, Any] = {}
         if name in NETWORKS:
             hyper = {"max_steps": 3, "batch_size": 8, "context": 28, "seed": 3}
+        if name == "lightgbm":
+            hyper = {"trees": 8}
         if name == "auto":
             hyper = {"budget": "4 steps", "include": ("seasonal_naive", "tsb", "nlinear")}
         _fitted[name] = registry.create(name, horizon=7, **hyper).fit(panel)

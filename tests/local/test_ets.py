@@ -49,8 +49,8 @@ def test_the_search_finds_the_best_of_a_fine_grid() -> None:
     search = searched(Form("N", "N", "A"), LEVEL[None], 1)
     states, loss, _ = search.best()
     best = np.inf
-    for alpha in np.linspace(0.01, 0.99, 99):
-        for level in np.linspace(LEVEL.min(), LEVEL.max(), 60) / search.table.scale:
+    for alpha in np.linspace(0.01, 0.99, 33):
+        for level in np.linspace(LEVEL.min(), LEVEL.max(), 20) / search.table.scale:
             x = np.array([[np.log(alpha / (1 - alpha))], [level]])
             best = min(best, float(search._loss(x)[0]))
     assert loss[0] <= best

@@ -23,7 +23,8 @@ ALL = (*WITH_COVARIATES, dc.models.PatchTST)
 @pytest.mark.parametrize("kind", WITH_COVARIATES)
 def test_promotions_known_ahead_are_placed(kind: type[dc.models.TiDE], promotions: Panel) -> None:
     known = promotions.drop_last(14)
-    model = kind(horizon=14, context=28, max_steps=300, learning_rate=3e-3, seed=0)
+    size = {"hidden": 16, "max_steps": 100} if kind is dc.models.TFT else {"max_steps": 300}
+    model = kind(horizon=14, context=28, batch_size=32, learning_rate=5e-3, seed=0, **size)
     median = model.fit(known, progress=False).predict(known, levels=[0.5]).quantiles[..., 0]
     truth = known.future_target(14)
     # an ideal forecast errs by the noise, .8 a day; one that sees no promotions by 6 and more

@@ -53,20 +53,20 @@ def panel() -> Panel:
 
 
 def test_two_processes_learn_what_one_does(panel: Panel, tmp_path: Path) -> None:
-    hyper = SMALL | {"max_steps": 50, "validation": 7, "validate_every": 20, "own_draws": 0.0}
+    hyper = SMALL | {"max_steps": 15, "validation": 7, "validate_every": 6, "own_draws": 0.0}
     alone: Any = registry.create("deepar", **hyper)
     alone.fit(panel, progress=False)
-    both: Any = registry.create("deepar", **hyper, devices=2, checkpoint_every=20)
+    both: Any = registry.create("deepar", **hyper, devices=2, checkpoint_every=6)
     both.fit(panel, progress=False, checkpoint=tmp_path)
-    assert both.log.steps == 50
-    assert both.log.windows == 50 * 9
-    # sums in another order, grown over 50 steps of Adam
+    assert both.log.steps == 15
+    assert both.log.windows == 15 * 9
+    # sums in another order, grown over 15 steps of Adam
     for one, other in zip(alone.network.parameters(), both.network.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-4)
     scores = [[score for _, score in model.log.validation] for model in (alone, both)]
     assert scores[1] == pytest.approx(scores[0], rel=1e-4)
-    again: Any = registry.create("deepar", **hyper, devices=2, checkpoint_every=20)
-    again.fit(panel, progress=False, checkpoint=tmp_path, resume=True)  # from step 40
+    again: Any = registry.create("deepar", **hyper, devices=2, checkpoint_every=6)
+    again.fit(panel, progress=False, checkpoint=tmp_path, resume=True)  # from step 12
     for one, other in zip(again.network.parameters(), both.network.parameters(), strict=True):
         assert torch.equal(one, other)
     assert not dist.is_initialized()

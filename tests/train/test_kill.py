@@ -18,7 +18,7 @@ import demandcast as dc
 from demandcast.frames import examples, read_panel
 from demandcast.train.loop import CHECKPOINT
 
-KILLS, PATIENCE = 3, 100  # times; seconds
+KILLS, PATIENCE = 2, 100  # times; seconds
 pytestmark = pytest.mark.skipif(
     "forkserver" not in multiprocessing.get_all_start_methods(),
     reason="the run is a fork of a process that has imported all and started nothing",
@@ -28,8 +28,8 @@ FORECASTER = """
 from demandcast import registry
 from demandcast.frames import read_panel
 hyper = dict(
-    horizon=7, context=14, batch_size=4, max_steps=400, checkpoint_every=10, dropout=0.2,
-    validation=7, validate_every=100, hidden=8, loader=loader, workers=workers,
+    horizon=7, context=14, batch_size=4, max_steps=160, checkpoint_every=10, dropout=0.2,
+    validation=7, validate_every=40, hidden=8, loader=loader, workers=workers,
 )
 panel = read_panel(table, key="item", known=["price", "promo"]).drop_last(7)
 model = registry.create(name, **hyper)
@@ -90,7 +90,7 @@ def whole_and_killed(
     chance = random.Random(seed)
     assert run(code, folder / "whole", known) == 0
     for _ in range(KILLS):
-        assert run(code, folder / "killed", known, chance.uniform(0, 0.1)) == -signal.SIGKILL
+        assert run(code, folder / "killed", known, chance.uniform(0, 0.05)) == -signal.SIGKILL
     assert not (folder / "killed" / "end").exists()
     assert run(code, folder / "killed", known) == 0
     return folder / "whole" / "end", folder / "killed" / "end"
