@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +37,8 @@ KNOWN = (
 )  # fmt: skip
 MONDAY = 4 * DAY  # 1970-01-05, in seconds
 DAY_US = DAY * 1_000_000
+RETAIL_YEARS = (1889, 2210)  # the first is only where the periods of the next begin
+RETAIL_ZERO = 12 * (1970 - RETAIL_YEARS[0] - 1)  # the index of step 0
 FEWEST_WEEKS = 4  # without a row on a weekday, before it is taken as closed
 OUT_OF_PHASE = 6  # a joint grid may be this many times finer than that of each series
 LAGS = (  # seconds in a season, how many of them back, and how many steps around each
@@ -109,8 +111,10 @@ class Schema:
 
 @dataclass(frozen=True)
 class Frequency:
-    """A time grid, by its name: "15min", "h", "D", "B", "D-exSUN", "W-FRI", "MS", "QE-DEC", "YS-JUL", "1".
+    """A time grid, by its name: "15min", "h", "D", "B", "D-exSUN", "W-FRI", "MS", "QE-DEC", "YS-JUL", "445-JAN-SAT", "1".
 
+    "445-JAN-SAT" has retail periods of 4, 4 and 5 weeks, stamped at their last day, in years that end on the last
+    Saturday of January; "445-JAN-SAT-NEAR" on the one nearest to its end; "-START" stamps them at their first day.
     "D-exSUN" has every day but Sundays, "D-exFRI.SAT" neither Fridays nor Saturdays; "B" is "D-exSAT.SUN".
     """
 
@@ -120,6 +124,7 @@ class Frequency:
     phase: int  # where step 0 lies: seconds since 1970, months since 1970-01, or whole numbers
     end: bool = False  # month grids: stamped at the last day
     week: str = "1111100"  # unit "B": which weekdays have steps, from Monday on
+    retail: tuple[str, int, int, bool] | None = None  # unit "R": weeks, month, weekday, nearest
 
     @staticmethod
     @lru_cache(maxsize=256)
@@ -140,6 +145,15 @@ class Frequency:
             if not set(days) <= set(DAYS) or len(set(days)) > 5:
                 raise _unknown(name)
             return _open_days("".join("01"[day not in days] for day in DAYS))
+        if retail := re.fullmatch(
+            r"(445|454|544)-([A-Z]{3})-([A-Z]{3})(-NEAR)?(-START)?", text.upper()
+        ):
+            weeks, month, day, near, start = retail.groups()
+            if month not in MONTHS or day not in DAYS:
+                raise _unknown(name)
+            return _retail(
+                weeks, MONTHS.index(month), DAYS.index(day), near=bool(near), end=not start
+            )
         match = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-([A-Za-z]{3}))?(?:\+(\d+)([a-zA-Z]*))?", text)
         if match is None:
             raise _unknown(name)
@@ -181,6 +195,8 @@ class Frequency:
         if self.unit == "B":
             days = self.week.count("1")
             return (days, 52 * days)
+        if self.unit == "R":
+            return (12,)
         if self.unit == "M":
             return (12 // self.step,) if self.step <= 12 and 12 % self.step == 0 else (1,)
         if self.step % WEEK == 0:
@@ -219,6 +235,9 @@ class Frequency:
             counted = np.busday_count(np.datetime64("1970-01-01"), days, weekmask=self.week)
             found = np.asarray(counted, np.int64)
             return self._on_grid(found, self.is_open(days) & (days == stamps), stamps)
+        if self.unit == "R":
+            found = self._retail_step(days)
+            return self._on_grid(found, self.times(found) == stamps, stamps)
         months = days.astype("datetime64[M]")
         number = months.astype(np.int64) - self.phase
         found = number // self.step
@@ -252,11 +271,15 @@ class Frequency:
         if self.unit == "s":
             micros = stamps.astype(np.int64) - self.phase * 1_000_000
             return self.times(micros // (self.step * 1_000_000))
+        if self.unit == "R":
+            return self.times(self._retail_step(stamps.astype("datetime64[D]")))
         months = stamps.astype("datetime64[M]").astype(np.int64) - self.phase
         return self.times(-(-months // self.step) if self.end else months // self.step)
 
     def begin(self, ordinal: int) -> Any:
         """The moment at which a step begins: its timestamp, or for month ends the first day of its months."""
+        if self.unit == "R":
+            return replace(self, end=False).times(np.array([ordinal]))[0]
         if self.end:
             first = np.array([(ordinal - 1) * self.step + self.phase + 1])
             return first.astype("datetime64[M]").astype("datetime64[us]")[0]
@@ -287,9 +310,20 @@ class Frequency:
                 np.datetime64("1970-01-01"), steps, roll="forward", weekmask=self.week
             )
             return np.asarray(days).astype("datetime64[us]")
+        if self.unit == "R" and self.retail:
+            ends = _retail_ends(*self.retail)
+            index = np.clip(steps + RETAIL_ZERO, 1, len(ends) - 1)
+            number = ends[index] if self.end else ends[index - 1] + 1
+            return np.asarray(number.astype("datetime64[D]").astype("datetime64[us]"))
         months = (steps * self.step + self.phase).astype("datetime64[M]")
         stamp = (months + 1).astype("datetime64[D]") - 1 if self.end else months
         return np.asarray(stamp.astype("datetime64[us]"))
+
+    def _retail_step(self, days: NDArray[Any]) -> Ints:
+        """The period that each day lies in."""
+        assert self.retail is not None
+        found = np.searchsorted(_retail_ends(*self.retail), days.astype(np.int64))
+        return np.asarray(found - RETAIL_ZERO, np.int64)
 
     def lags(self) -> tuple[int, ...]:
         """Steps back that are worth an input: the last seven, and around whole seasons.
@@ -305,6 +339,8 @@ class Frequency:
             return _around(
                 range(1, days + 2), [days * weeks for weeks in (2, 3, 4, 13, 26, 52, 104)]
             )
+        if self.unit == "R":
+            return _around(range(1, 8), [12, 24, 36])
         if self.unit == "M":
             years = [12 * k // self.step for k in (1, 2, 3)] if self.step < 12 else []
             return _around(range(1, 8), years)
@@ -460,12 +496,60 @@ def _dated(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
         starts = bool((days == months.astype("datetime64[D]")).all())
         if starts or (days == (months + 1).astype("datetime64[D]") - 1).all():
             return _months(runs, gaps, end=not starts)
+    if gaps[0] == 28 and 35 in gaps and (found := _retail_fit(runs.days())) is not None:
+        return found
     if step % 7 == 0:  # what joins weeks is weeks: days would be seven times finer
         weeks = runs.joint_step(step, firsts, 1, lambda s: _fixed(s * DAY, 0).name) // 7
         weekday = (int(firsts[0]) + 3) % 7
         shift = (int(firsts[0]) - 4 - weekday) // 7 % weeks
         return Frequency.parse(f"{weeks}W-{DAYS[weekday]}+{shift}")
     return _weekdays(runs.days()) if step == 1 else None
+
+
+@lru_cache(maxsize=64)
+def _retail_ends(weeks: str, month: int, weekday: int, near: bool) -> Ints:
+    """The last day of every retail period, as days since 1970; the last one of a long year takes its 53rd week."""
+    years = np.arange(RETAIL_YEARS[0], RETAIL_YEARS[1] + 1)
+    months = ((years - 1970) * 12 + month + 1).astype("datetime64[M]")
+    last = (
+        months.astype("datetime64[D]").astype(np.int64) - 1
+    )  # of the month in which the year ends
+    back = (last + 3 - weekday) % 7
+    closing = last - back + np.where(near & (back > 3), 7, 0)
+    within = 7 * np.cumsum([int(w) for w in weeks] * 4)
+    ends = closing[:-1, None] + within
+    ends[:, -1] = closing[1:]
+    return np.asarray(ends.ravel(), np.int64)
+
+
+def _retail(weeks: str, month: int, weekday: int, *, near: bool, end: bool) -> Frequency:
+    label = f"{weeks}-{MONTHS[month]}-{DAYS[weekday]}" + "-NEAR" * near + "-START" * (not end)
+    return Frequency(label, "R", 1, 0, end, retail=(weeks, month, weekday, near))
+
+
+def _retail_fit(days: NDArray[Any]) -> Frequency | None:
+    """The calendar of retail periods that all days are stamps of; the likeliest where several are."""
+    number = days.astype(np.int64)
+    weekday = int(number[0] + 3) % 7
+    if len(days) < 4 or ((number + 3) % 7 != weekday).any():
+        return None
+    months = (
+        11,
+        0,
+        *range(1, 11),
+    )  # years that end with December, or after the holidays, come first
+    for end in (
+        (True, False) if weekday else (False, True)
+    ):  # weeks begin on a Monday, if on a stamp
+        for month in months:
+            for weeks in ("445", "454", "544"):
+                for near in (True, False):
+                    closing = weekday if end else (weekday - 1) % 7
+                    grid = _retail(weeks, month, closing, near=near, end=end)
+                    found = grid.times(grid._retail_step(days))
+                    if (found == days.astype("datetime64[us]")).all():
+                        return grid
+    return None
 
 
 def _weekdays(days: NDArray[Any]) -> Frequency | None:

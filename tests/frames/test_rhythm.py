@@ -219,9 +219,57 @@ def test_a_weekly_series_among_daily_ones_is_questioned() -> None:
     assert "series b" in note(panel, "mixed steps").example
 
 
-def test_retail_periods_are_refused() -> None:
+@pytest.mark.parametrize("weeks", ["445", "454", "544"])
+@pytest.mark.parametrize("ending", ["DEC-SAT", "JAN-SAT-NEAR", "JUN-SUN", "DEC-SUN-NEAR-START"])
+def test_retail_periods_are_counted_and_come_back(weeks: str, ending: str) -> None:
+    grid = Frequency.parse(f"{weeks}-{ending}")
+    assert grid.name == f"{weeks}-{ending}"
+    steps = np.arange(-300, 900)
+    times = grid.times(steps)
+    assert np.array_equal(grid.ordinal(times), steps)
+    gaps = np.diff(times).astype("timedelta64[D]").astype(int) // 7
+    years = gaps[np.flatnonzero(steps[1:] % 12 == 0)[0] :]
+    assert set(gaps.tolist()) <= {4, 5, 6}
+    sums = {int(gaps[i : i + 12].sum()) for i in range(0, len(years) - 12, 12)}
+    assert sums <= {52, 53}
+    for step, time in zip(steps[1:50], times[1:50], strict=True):
+        inside = grid.begin(int(step)) + np.arange(28) * np.timedelta64(1, "D")
+        assert (grid.floor(inside) == time).all()
+    with pytest.raises(FrequencyError):
+        grid.ordinal(times + np.timedelta64(1, "D"))
+
+
+@pytest.mark.parametrize(
+    "name", ["445-DEC-SAT-NEAR", "454-JAN-SAT-NEAR", "544-JUN-SUN", "445-DEC-SUN-START"]
+)
+@pytest.mark.parametrize("years", [2, 8])
+def test_retail_periods_are_found_and_go_on(name: str, years: int) -> None:
+    grid = Frequency.parse(name)
+    stamps = grid.times(600 + np.arange(12 * years)).astype("datetime64[D]").tolist()
+    panel = read_panel(table(a=[(d, i % 12) for i, d in enumerate(stamps)]))
+    assert len(panel.history(0)) == 12 * years
+    assert panel.freq.unit == "R"
+    assert note(panel, "retail").severity == "warning"
+    ahead = SeasonalNaive(horizon=4).fit(panel).predict(panel).to_frame()
+    if years == 8:  # a year of 53 weeks tells where it lies
+        assert np.array_equal(panel.freq.times(panel.starts), grid.times(np.array([600])))
+    assert ahead["0.5"].to_list() == [0, 1, 2, 3]
+    named = read_panel(table(a=[(d, 1) for d in stamps]), freq=name)
+    assert named.schema.freq == name
+    wanted = grid.times(600 + 12 * years + np.arange(4)).astype("datetime64[D]").tolist()
+    assert SeasonalNaive(horizon=4).fit(named).predict(named).to_frame()["date"].to_list() == wanted
+
+
+def test_days_are_added_up_to_retail_periods() -> None:
+    panel = read_panel(
+        table(a=[(d, 1) for d in days(364, date(2023, 12, 31))]), to="445-DEC-SAT-NEAR"
+    )
+    assert panel.history(0).tolist() == [28, 28, 35] * 4
+
+
+def test_periods_on_no_retail_calendar_are_refused() -> None:
     ends, end = [], date(2024, 1, 27)
-    for weeks in (4, 4, 5) * 4:
+    for weeks in (4, 5, 5, 4) * 4:
         ends.append((end, 1000))
         end += timedelta(weeks=weeks)
     with pytest.raises(FrequencyError, match=r"4 and 5.*4-4-5"):

@@ -480,6 +480,14 @@ def _frequency(
         ) from error
     action = f"the steps of the times give frequency {grid.name!r}; freq=... changes it"
     notes.append(Note(kind="guess", count=1, series=0, example="", action=action))
+    if grid.unit == "R":
+        action = (
+            f"periods of 4 and 5 weeks: read as the retail calendar {grid.name!r}; name the year's last month and "
+            "whether it is the last such weekday or the nearest, as freq='454-JAN-SAT-NEAR', if a long year lies elsewhere"
+        )
+        notes.append(
+            Note(kind="retail", count=1, series=0, example="", action=action, severity="warning")
+        )
     return grid
 
 
