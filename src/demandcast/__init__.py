@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from demandcast.frames.read import read_panel
     from demandcast.notebook import load_ipython_extension
     from demandcast.panel.panel import Panel
-    from demandcast.registry import load
+    from demandcast.registry import load, register
     from demandcast.schema import Schema
 
 __version__ = "0.1.0"
@@ -35,6 +35,7 @@ _HOMES = {
     "auto": "demandcast.automatic.auto",
     "backtest": "demandcast.evaluate.backtest",
     "load": "demandcast.registry",
+    "register": "demandcast.registry",
     "load_ipython_extension": "demandcast.notebook",
     "order": "demandcast.decide.orders",
     "replay": "demandcast.decide.replay",
@@ -62,6 +63,7 @@ __all__ = [
     "models",
     "order",
     "read_panel",
+    "register",
     "replay",
     "train",
     "trees",

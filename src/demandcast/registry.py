@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from functools import cache
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from demandcast.errors import CheckpointError, ConfigError, DemandcastError, MissingExtraError
 from demandcast.files import printable
@@ -67,30 +69,122 @@ _HOMES = {
 }
 
 
+GROUP = "demandcast.models"  # of entry points: name = "module:Class"
+_registered: dict[str, type[Forecaster]] = {}
+Kind = TypeVar("Kind", bound=type[Forecaster])
+
+
+def register(kind: Kind) -> Kind:
+    """Make a method of your own known by its `name`, in this process; also a class decorator.
+
+    From then on it is a method like any other: `create`, `backtest`, `auto(include=[...])`, `tune` and
+    `load` know it. An installed package is known to the command line too, without an import, by an entry
+    point in its pyproject.toml: under `[project.entry-points."demandcast.models"]`, a line
+    `my_method = "my_package.my_module:MyMethod"`.
+
+    Args:
+        kind: A class that follows `demandcast.forecaster.Forecaster`.
+
+    Returns:
+        The class itself.
+
+    Raises:
+        ConfigError: It is no such class, lacks what every method says of itself, or its name is taken.
+    """
+    _check_kind(kind, f"{getattr(kind, '__module__', '?')}:{getattr(kind, '__qualname__', kind)}")
+    before = _registered.get(kind.name)
+    again = before is not None and _place(before) == _place(kind)  # a notebook's cell, run again
+    if kind.name in _HOMES or kind.name in _entries() or (before is not None and not again):
+        raise ConfigError(
+            f"the name {kind.name!r} is taken by another method; give {kind.__qualname__} another `name`"
+        )
+    _registered[kind.name] = kind
+    return kind
+
+
+def _place(kind: type) -> tuple[str, str]:
+    return kind.__module__, kind.__qualname__
+
+
+def _check_kind(kind: object, what: str) -> None:
+    """Refuse what is no method, or one that does not say what it is."""
+    if not (isinstance(kind, type) and issubclass(kind, Forecaster)):
+        raise ConfigError(
+            f"{what} is no class of a method; derive it from demandcast.forecaster.Forecaster"
+        )
+    missing = [n for n in ("name", "summary", "takes", "gives") if not getattr(kind, n, None)]
+    unwritten = sorted(getattr(kind, "__abstractmethods__", ()))
+    if missing or unwritten:
+        raise ConfigError(
+            f'{what} lacks {", ".join([*missing, *unwritten])}; see the guide "Your own model"'
+        )
+    if not kind.name.isidentifier():
+        raise ConfigError(f"{what} has the name {kind.name!r}; letters, digits and _ make a name")
+
+
+@cache
+def _entries() -> dict[str, EntryPoint]:
+    """Methods of other installed packages, by name; none of them is imported."""
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        other = found.get(entry.name)
+        if entry.name in _HOMES or (other is not None and other.value != entry.value):
+            owner = "demandcast" if other is None else repr(other.value)
+            raise ConfigError(
+                f"the name {entry.name!r} of {entry.value!r} is taken by {owner}; uninstall one of the two packages"
+            )
+        found[entry.name] = entry
+    return found
+
+
 def names() -> tuple[str, ...]:
-    """Every method's name; imports none of them."""
-    return tuple(_HOMES)
+    """Every method's name: ours, those of other packages, those registered; imports none of them."""
+    return (*_HOMES, *_entries(), *_registered)
 
 
 def get(name: str) -> type[Forecaster]:
     """The class of a method.
 
     Raises:
-        ConfigError: The name is not known; the nearest is told.
+        ConfigError: The name is not known, and the nearest is told; or another package's class of this
+            name is no method.
     """
-    if name not in _HOMES:
-        near = difflib.get_close_matches(name, _HOMES, n=1, cutoff=0.0)[0]
+    if name in _registered:
+        return _registered[name]
+    if name in _HOMES:
+        module, kind = _HOMES[name]
+        found: type[Forecaster] = getattr(import_module(module), kind)
+        return found
+    if name in _entries():
+        return _imported(_entries()[name])
+    known = names()
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    raise ConfigError(
+        f"model {name!r} is not known; did you mean {near!r}? There are {', '.join(known)}. One of your own "
+        "is made known by demandcast.register"
+    )
+
+
+def _imported(entry: EntryPoint) -> type[Forecaster]:
+    """The class that an entry point of another package names."""
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"model {name!r} is not known; did you mean {near!r}? There are {', '.join(_HOMES)}"
+            f"model {entry.name!r} of {entry.value!r} cannot be imported: {error}; mend or uninstall that package"
+        ) from error
+    _check_kind(found, entry.value)
+    if found.name != entry.name:
+        raise ConfigError(
+            f"{entry.value} has the name {found.name!r}, but its entry point says {entry.name!r}; make them one"
         )
-    module, kind = _HOMES[name]
-    found: type[Forecaster] = getattr(import_module(module), kind)
-    return found
+    kind: type[Forecaster] = found
+    return kind
 
 
 def classes() -> dict[str, type[Forecaster]]:
     """Every method's class, by name."""
-    return {name: get(name) for name in _HOMES}
+    return {name: get(name) for name in names()}
 
 
 def create(name: str, *, horizon: int, **hyper: Any) -> Forecaster:
@@ -125,6 +219,14 @@ def restore(run: Saved) -> Forecaster:
     Raises:
         CheckpointError: Its files or facts are damaged.
     """
+    method = run.facts.get("model")
+    if isinstance(method, str) and method not in names():
+        near = difflib.get_close_matches(method, names(), n=1, cutoff=0.8)
+        raise CheckpointError(
+            f"{printable(run.folder / MODEL)} was saved by the method {printable(method)}, which is not known here"
+            f"{f' (edited, from {near[0]}?)' if near else ''}; install the package that has it, or import the "
+            "module that calls demandcast.register before demandcast.load"
+        )
     try:
         restored = get(run.facts["model"]).restore(run)
         restored.origin = typed(run.facts["origin"], dict[str, Any] | None, "origin")
