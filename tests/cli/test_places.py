@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+import zipfile
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from demandcast.cli import main
+from demandcast.frames.sheets import write_sheet
 
 DAYS = [f"2024-01-{day:02}" for day in range(1, 15)]
 MORE = ["--horizon", "2", "--model", "seasonal_naive"]
@@ -134,3 +137,49 @@ def test_what_cannot_be_written_is_said(
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: not saved: ")
     assert reason in said
+
+
+def test_a_forecast_is_written_as_a_workbook_of_real_dates_and_safe_text(tmp_path: Path) -> None:
+    fastexcel = pytest.importorskip("fastexcel")
+    pytest.importorskip("xlsxwriter")
+    for item in ("=1+1", "00123"):
+        text = (tmp_path / "t.csv").read_text().replace("\na,", f"\n{item},", 14)
+        (tmp_path / "in.csv").write_text(text)
+        assert main(["forecast", "in.csv", *MORE, "--out", "out.xlsx"]) == 0  # and over its own
+    cells = fastexcel.read_excel(tmp_path / "out.xlsx").load_sheet(0).to_polars()
+    assert cells.columns[:3] == ["item", "date", "mean"]
+    assert cells["item"].to_list() == ["00123"] * 2 + ["b"] * 2
+    assert cells["date"].dtype.is_temporal()
+    assert cells["mean"].dtype == pl.Float64
+    assert main(["forecast", "t.csv", *MORE, "--out", "out.xls"]) == 2
+
+
+def test_a_workbook_changes_no_cell(tmp_path: Path) -> None:
+    fastexcel = pytest.importorskip("fastexcel")
+    pytest.importorskip("xlsxwriter")
+    words = ["=1+1", "+5", "-x", "@SUM(A1)", "http://a.b", "00123"]
+    frame = pl.DataFrame(
+        {
+            "word": words,
+            "key": [1, 2, 3, 4, 5, 6],
+            "large": [2**53 + 1, 1, 2, 3, None, 5],
+            "value": [1.5, None, float("nan"), float("inf"), -2.0, 1e300],
+            "day": [date(1899, 5, 1), *(date(2024, 1, d) for d in range(2, 7))],
+            "clock": [datetime(2024, 1, 1, 13, m) for m in range(6)],
+        }
+    )
+    with (tmp_path / "a.xlsx").open("wb") as file:
+        write_sheet(frame, file, "a.xlsx", keys=["key"])
+    book = fastexcel.read_excel(tmp_path / "a.xlsx")
+    cells = book.load_sheet(0, dtypes="string").to_polars()
+    assert cells["word"].to_list() == words
+    assert cells["key"].to_list() == list("123456")
+    assert cells["large"][0] == str(2**53 + 1)
+    assert cells["value"][3] == "inf"
+    assert cells["day"].str.head(10).to_list()[:2] == ["1899-05-01", "2024-01-02"]
+    typed = book.load_sheet(0).to_polars()
+    assert typed["clock"].to_list() == frame["clock"].to_list()
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as parts:
+        sheet = parts.read("xl/worksheets/sheet1.xml").decode()
+    assert "<f>" not in sheet
+    assert 'state="frozen"' in sheet

@@ -25,7 +25,7 @@ Horizon = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Out = Annotated[
-    Text, typer.Option(metavar="FILE", help="Write all rows and levels: .csv, .tsv or .parquet.")
+    Text, typer.Option(metavar="FILE", help="Write all rows and levels: .csv .tsv .xlsx .parquet.")
 ]
 Report = Annotated[
     Text, typer.Option(metavar="FILE", help="Write a page to open in a browser: .html.")

@@ -14,7 +14,7 @@ from demandcast.files import check_name, is_same, is_special, printable
 
 HEAD = 1 << 16  # bytes by which a file is recognised
 PAGE = b'<meta name="generator" content="demandcast">'
-KINDS = (".csv", ".tsv", ".parquet")
+KINDS = (".csv", ".tsv", ".parquet", ".xlsx")
 SCORES = {"model", "wql"}  # columns of every table of scores
 ROUNDS = {"model", "round", "not_out", "ordered"}  # of every table of a replay
 PICTURES = {".png": b"\x89PNG", ".svg": b"matplotlib", ".pdf": b"Matplotlib"}  # what ours hold
@@ -126,6 +126,11 @@ def is_output(path: Path) -> bool:
             import polars as pl
 
             columns = [*pl.read_parquet_schema(path)]
+        elif kind == ".xlsx":
+            from demandcast.frames.sheets import read_sheet
+
+            cells, _, _ = read_sheet(path, str(path), None)
+            columns = [str(cell) for cell in cells.row(0)]
         else:
             with path.open("rb") as file:
                 head = file.read(HEAD)
@@ -165,6 +170,10 @@ def check_ending(path: str | Path) -> str:
         if not kind and is_special(Path(path)):
             return ".csv"
         raise ConfigError(
-            f"--out {printable(path)} is of no known kind; end it in .csv, .tsv or .parquet"
+            f"--out {printable(path)} is of no known kind; end it in .csv, .tsv, .xlsx or .parquet"
         )
+    if kind == ".xlsx":
+        from demandcast.frames.sheets import require_writer
+
+        require_writer(printable(path))
     return kind

@@ -8,6 +8,7 @@ import math
 import platform
 import re
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -168,7 +169,9 @@ def orders(found: Orders, out: str | None, *, json: bool, safe_text: bool = Fals
 
     frame = found.to_frame()
     if out:
-        write(without_formulas(frame) if safe_text else frame, out, what="the orders")
+        text = safe_text and not out.lower().endswith(".xlsx")  # where text is never a formula
+        written = without_formulas(frame) if text else frame
+        write(written, out, what="the orders", keys=found.forecast.keys.columns)
     if json:
         table(frame, json=True)
     elif not out:
@@ -191,8 +194,9 @@ def forecast(predicted: Forecast, out: str | None, *, json: bool, safe_text: boo
         said = ", ".join(f"{name!r} is {ours!r}" for name, ours in moved.items())
         say(f"columns of the table have names of the forecast's, which move aside: {said}")
     if out:
-        text = safe_text and not out.lower().endswith(".parquet")
-        write(predicted.to_frame(safe_text=True) if text else frame, out)
+        text = safe_text and not out.lower().endswith((".parquet", ".xlsx"))
+        written = predicted.to_frame(safe_text=True) if text else frame
+        write(written, out, keys=predicted.schema.key)
     if json:
         table(frame, json=True)
     elif not out:
@@ -286,12 +290,22 @@ def as_options(text: object) -> str:
     return said.replace("levels=[0.1, 0.5, 0.9]", "--quantiles 0.1,0.5,0.9")
 
 
-def write(frame: pl.DataFrame, path: str | Path, *, what: str = "the forecast") -> None:
+def write(
+    frame: pl.DataFrame,
+    path: str | Path,
+    *,
+    what: str = "the forecast",
+    keys: Sequence[str] = (),
+) -> None:
     """Write a frame by the ending of its name; a reader never sees half a file."""
     ending = places.check_ending(path)
     with replacing(path, what=what) as file:
         if ending == ".parquet":
             frame.write_parquet(file)
+        elif ending == ".xlsx":
+            from demandcast.frames.sheets import write_sheet
+
+            write_sheet(frame, file, str(path), keys=keys)
         else:
             frame.write_csv(file, separator="," if ending == ".csv" else "\t")
     say(f"wrote {path}")

@@ -1,14 +1,23 @@
-"""A sheet of a workbook (Excel, LibreOffice) as rows of text."""
+"""A sheet of a workbook (Excel, LibreOffice) as rows of text, and a table as a workbook."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 
 from demandcast.errors import FileError
 from demandcast.panel.panel import Note
+
+ROWS = 1_048_576  # of a sheet of Excel
+COLUMNS = 16_384
+LETTERS = 32_767  # of a cell
+EXACT = 2**53  # from here on a number in Excel loses digits
+FIRST_DAY = datetime(1900, 3, 1)  # before it, Excel counts days as no calendar does
+OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "remove_timezone": True}
 
 
 def read_sheet(source: Any, name: str, sheet: str | None) -> tuple[pl.DataFrame, str, list[Note]]:
@@ -61,3 +70,73 @@ def _cells(book: Any, title: str) -> pl.DataFrame:
         return table
     full = table.select(pl.any_horizontal(pl.all().is_not_null()))[:, 0].arg_true()
     return table.slice(int(full[0])) if len(full) else table.clear()
+
+
+def require_writer(name: str) -> Any:
+    """The library that writes workbooks.
+
+    Raises:
+        FileError: It is not installed.
+    """
+    try:
+        import xlsxwriter
+    except ImportError as error:
+        raise FileError(
+            f"{name} is a workbook, and writing it needs xlsxwriter: pip install 'demandcast[excel]'"
+        ) from error
+    return xlsxwriter
+
+
+def write_sheet(
+    frame: pl.DataFrame, file: IO[bytes], name: str, *, keys: Sequence[str] = ()
+) -> None:
+    """Write a table as the only sheet of a workbook, its header frozen.
+
+    Dates are dates and numbers are numbers; keys, and whatever Excel would change (whole numbers of more than
+    15 digits, years before 1900), are text. Text that begins like a formula stays text. What is missing is empty.
+
+    Args:
+        frame: The table.
+        file: Where the workbook goes.
+        name: What messages call it.
+        keys: Columns to write as text whatever their type.
+
+    Raises:
+        FileError: xlsxwriter is not installed, or the table has more rows or columns than a sheet.
+    """
+    library = require_writer(name)
+    if frame.height >= ROWS or frame.width > COLUMNS:
+        raise FileError(
+            f"{name}: a sheet holds {ROWS - 1:,} rows and {COLUMNS:,} columns, and the table has "
+            f"{frame.height:,} and {frame.width:,}; write it as .csv or .parquet"
+        )
+    with library.Workbook(file, OPTIONS) as book:
+        sheet = book.add_worksheet("forecast")
+        sheet.freeze_panes(1, 0)
+        bold = book.add_format({"bold": True})
+        days = book.add_format({"num_format": "yyyy-mm-dd"})
+        clocks = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
+        for j, column in enumerate(frame.iter_columns()):
+            sheet.write_string(0, j, column.name, bold)
+            kind = column.dtype
+            values = column.cast(pl.String) if column.name in keys else column
+            midnights = kind == pl.Date or (
+                isinstance(kind, pl.Datetime) and bool((column.dt.time().cast(pl.Int64) == 0).all())
+            )
+            for i, value in enumerate(values.to_list(), 1):
+                if value is None or value != value:
+                    continue
+                if kind.is_temporal() and column.name not in keys and _dated(value):
+                    sheet.write_datetime(i, j, value, days if midnights else clocks)
+                elif isinstance(value, (int, float)) and abs(value) < EXACT:
+                    sheet.write(i, j, value)
+                elif isinstance(value, float) and abs(value) != float("inf"):
+                    sheet.write_number(i, j, value)
+                else:
+                    sheet.write_string(i, j, str(value)[:LETTERS])
+        sheet.autofit()
+
+
+def _dated(value: Any) -> bool:
+    """Whether Excel has a date for a value."""
+    return hasattr(value, "year") and (value.year, value.month) >= (FIRST_DAY.year, FIRST_DAY.month)
