@@ -115,6 +115,7 @@ class Frequency:
 
     "445-JAN-SAT" has retail periods of 4, 4 and 5 weeks, stamped at their last day, in years that end on the last
     Saturday of January; "445-JAN-SAT-NEAR" on the one nearest to its end; "-START" stamps them at their first day.
+    "BME" is stamped at the last business day of each month, "BMS" at the first.
     "D-exSUN" has every day but Sundays, "D-exFRI.SAT" neither Fridays nor Saturdays; "B" is "D-exSAT.SUN".
     """
 
@@ -124,6 +125,7 @@ class Frequency:
     phase: int  # where step 0 lies: seconds since 1970, months since 1970-01, or whole numbers
     end: bool = False  # month grids: stamped at the last day
     week: str = "1111100"  # unit "B": which weekdays have steps, from Monday on
+    business: bool = False  # month grids: stamped at business days
     retail: tuple[str, int, int, bool] | None = None  # unit "R": weeks, month, weekday, nearest
 
     @staticmethod
@@ -145,6 +147,9 @@ class Frequency:
             if not set(days) <= set(DAYS) or len(set(days)) > 5:
                 raise _unknown(name)
             return _open_days("".join("01"[day not in days] for day in DAYS))
+        if business := re.fullmatch(r"(\d*)B([MQY][SE].*)", text):
+            months = Frequency.parse(f"{business[1]}{business[2]}")
+            return _on_business_days(months)
         if retail := re.fullmatch(
             r"(445|454|544)-([A-Z]{3})-([A-Z]{3})(-NEAR)?(-START)?", text.upper()
         ):
@@ -241,9 +246,7 @@ class Frequency:
         months = days.astype("datetime64[M]")
         number = months.astype(np.int64) - self.phase
         found = number // self.step
-        stamp = (
-            (months + 1).astype("datetime64[D]") - 1 if self.end else months.astype("datetime64[D]")
-        )
+        stamp = self._stamp(months)
         return self._on_grid(found, (number % self.step == 0) & (stamp == stamps), stamps)
 
     @property
@@ -316,8 +319,16 @@ class Frequency:
             number = ends[index] if self.end else ends[index - 1] + 1
             return np.asarray(number.astype("datetime64[D]").astype("datetime64[us]"))
         months = (steps * self.step + self.phase).astype("datetime64[M]")
-        stamp = (months + 1).astype("datetime64[D]") - 1 if self.end else months
-        return np.asarray(stamp.astype("datetime64[us]"))
+        return self._stamp(months).astype("datetime64[us]")
+
+    def _stamp(self, months: NDArray[Any]) -> NDArray[Any]:
+        """The day by which each month is named."""
+        days = (
+            (months + 1).astype("datetime64[D]") - 1 if self.end else months.astype("datetime64[D]")
+        )
+        if self.business:
+            days = np.busday_offset(days, 0, roll="backward" if self.end else "forward")
+        return np.asarray(days)
 
     def _retail_step(self, days: NDArray[Any]) -> Ints:
         """The period that each day lies in."""
@@ -496,6 +507,10 @@ def _dated(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
         starts = bool((days == months.astype("datetime64[D]")).all())
         if starts or (days == (months + 1).astype("datetime64[D]") - 1).all():
             return _months(runs, gaps, end=not starts)
+        for end in (True, False):
+            grid = _on_business_days(_monthly(1, end, 0))
+            if (days == grid._stamp(months)).all():
+                return _on_business_days(_months(runs, gaps, end=end))
     if gaps[0] == 28 and 35 in gaps and (found := _retail_fit(runs.days())) is not None:
         return found
     if step % 7 == 0:  # what joins weeks is weeks: days would be seven times finer
@@ -681,6 +696,12 @@ def _monthly(step: int, end: bool, phase: int) -> Frequency:
         label += f"-{MONTHS[phase + (9 if end else 0)]}"
     shift = phase // months
     return Frequency(label + (f"+{shift}" if shift else ""), "M", step, phase, end)
+
+
+def _on_business_days(months: Frequency) -> Frequency:
+    """A grid of months stamped at their first or last business day: BMS, BME, BQE-DEC."""
+    name = re.sub(r"^(\d*)", r"\1B", months.name)
+    return replace(months, name=name, business=True)
 
 
 def _count(count: int) -> str:

@@ -219,6 +219,22 @@ def test_a_weekly_series_among_daily_ones_is_questioned() -> None:
     assert "series b" in note(panel, "mixed steps").example
 
 
+@pytest.mark.parametrize("name", ["BME", "BMS", "BQE-DEC", "BQS-JAN", "BYE-DEC", "2BME"])
+def test_months_may_be_stamped_at_business_days(name: str) -> None:
+    grid = Frequency.parse(name)
+    assert grid.name == name
+    steps = np.arange(-100, 300)
+    times = grid.times(steps)
+    assert np.array_equal(grid.ordinal(times), steps)
+    assert np.is_busday(times.astype("datetime64[D]")).all()
+    stamps = grid.times(np.arange(60, 100)).astype("datetime64[D]").tolist()
+    panel = read_panel(table(a=[(d, 1) for d in stamps]))
+    assert panel.schema.freq == name
+    assert panel.freq.periods == Frequency.parse(name.replace("B", "")).periods
+    ahead = SeasonalNaive(horizon=3).fit(panel).predict(panel).to_frame()["date"].to_list()
+    assert ahead == grid.times(np.arange(100, 103)).astype("datetime64[D]").tolist()
+
+
 @pytest.mark.parametrize("weeks", ["445", "454", "544"])
 @pytest.mark.parametrize("ending", ["DEC-SAT", "JAN-SAT-NEAR", "JUN-SUN", "DEC-SUN-NEAR-START"])
 def test_retail_periods_are_counted_and_come_back(weeks: str, ending: str) -> None:
