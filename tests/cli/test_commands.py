@@ -286,7 +286,7 @@ def test_a_table_that_cannot_be_forecast_is_refused(run: Run, tmp_path: Path, fa
         (["--freq", "fortnight"], "frequency 'fortnight' is not known"),
         (["--gaps", "fill"], "gaps is 'fill'"),
         (["--quantiles", "0.1,1.5"], "--quantiles 0.1,0.5,0.9"),
-        (["--out", "forecast.xlsx"], ".parquet"),
+        (["--out", "forecast.xls"], ".parquet"),
         (["--resume"], "add --checkpoint DIR"),
         (["--model", "drift", "--checkpoint", "kept"], "no training to keep"),
         (["--known", "promo", "--future", "absent.csv"], "no file at absent.csv"),

@@ -115,4 +115,4 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_of_no_known_kind_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"\.parquet"):
-        places.check_ending("f.xlsx")
+        places.check_ending("f.xls")
