@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,24 @@ def test_columns_without_a_role_are_not_parsed_one_by_one(
     panel = read_panel(path)
     assert panel.history(0).tolist() == [5] * 5
     assert len(parsed) < 10
+
+
+@pytest.mark.parametrize("packed", [".gz", ".bz2", ".zst"])
+@pytest.mark.parametrize("fetched", [False, True])
+def test_a_packed_file_that_grows_as_no_table_does_is_refused(
+    packed: str, fetched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "UNPACKED", 1 << 20)
+    text = b"item,date,units\n" + b"a,2024-01-01,5\n" * 200_000
+    if packed == ".zst":  # a header that states 900 MB
+        content = b"\x28\xb5\x2f\xfd\xa0" + (900_000_000).to_bytes(4, "little") + b"\0" * 60
+    else:
+        content = {".gz": gzip.compress, ".bz2": bz2.compress}[packed](text)
+    path = tmp_path / f"a.csv{packed}"
+    path.write_bytes(content)
+    place: Any = path
+    if fetched:
+        place = f"https://example.org/a.csv{packed}"
+        monkeypatch.setattr(source, "_fetched", lambda url: io.BytesIO(content))
+    with pytest.raises(FileError, match=r"unpacks to more than 1 MB.*100 times.*unpack it first"):
+        read_panel(place)

@@ -49,6 +49,8 @@ LINES = 20  # to look at in any case, as far as LONGEST reaches
 SAMPLE = 2000  # rows by which columns are guessed
 LONGEST = 1 << 24  # letters in a line; with 100,000 columns a line has about 1 MB
 CHUNK = 1 << 20  # bytes looked at at once
+UNPACKED = 1 << 28  # bytes that a packed text may unpack to, where that is more than
+GROWTH = 100  # times its packed size; exports of demand pack to a fifth or a twentieth
 EXPANSION = 5  # memory that a table takes while it becomes a panel, over the bytes of its text
 
 
@@ -446,12 +448,16 @@ def _check_size(source: Any, name: str, packed: str) -> None:
 
     Polars ends the process where an allocation fails, and a small file can unpack to a large text.
     """
-    if packed == ".zst" or not isinstance(source, Path):  # Python unpacks it from 3.14 on
+    on_disk = isinstance(source, Path)
+    stored = source.stat().st_size if on_disk else len(source.getbuffer())
+    if packed == ".zst":  # Python unpacks it from 3.14 on; most of them state their size
+        with source.open("rb") if on_disk else io.BytesIO(source.getbuffer()[:18]) as stream:
+            _check_unpacked(_stated_size(stream.read(18)), stored, name, packed)
         return
     size = line = 0
     total, free = memory_of_process()
     unpack: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(packed, open)
-    with unpack(source, "rb") as stream:
+    with unpack(source, "rb") if on_disk else _unpacking(source, packed) as stream:
         for chunk in iter(lambda: stream.read(CHUNK), b""):
             last = chunk.rfind(b"\n")
             line = line + len(chunk) if last < 0 else len(chunk) - 1 - last
@@ -461,8 +467,38 @@ def _check_size(source: Any, name: str, packed: str) -> None:
                     "check what wrote the file"
                 )
             size += len(chunk)
+            if packed:
+                _check_unpacked(size, stored, name, packed)
             if total and size * EXPANSION > free:
-                check_memory(max(size, source.stat().st_size) * EXPANSION, f"reading {name}")
+                check_memory(max(size, stored) * EXPANSION, f"reading {name}")
+
+
+def _unpacking(source: io.BytesIO, packed: str) -> Any:
+    """What was fetched, as a stream of its unpacked bytes; the source itself is not moved."""
+    copy = io.BytesIO(source.getbuffer())
+    if not packed:
+        return copy
+    return gzip.open(copy) if packed == ".gz" else bz2.open(copy)
+
+
+def _check_unpacked(size: int, stored: int, name: str, packed: str) -> None:
+    """Refuse a packed file that grows as tables do not; all of it would be held in memory."""
+    if size > UNPACKED and size > GROWTH * stored:
+        tool = {".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".zst": "zstd -d"}[packed]
+        raise FileError(
+            f"{name} has {stored / 1e6:,.1f} MB and unpacks to more than {UNPACKED >> 20} MB and {GROWTH} times "
+            f"its size, as tables rarely do; if it is one, unpack it first ({tool} {name}) and read that file"
+        )
+
+
+def _stated_size(head: bytes) -> int:
+    """The size of what a .zst file holds, as its header states it (RFC 8878, 3.1.1.1); 0 if it does not."""
+    if len(head) < 18 or head[:4] != b"\x28\xb5\x2f\xfd":
+        return 0
+    single = head[4] >> 5 & 1
+    width = (single, 2, 4, 8)[head[4] >> 6]
+    start = 6 - single + (0, 1, 2, 4)[head[4] & 3]
+    return int.from_bytes(head[start : start + width], "little") + (256 if width == 2 else 0)
 
 
 def _usual(sample: pl.DataFrame) -> str | None:
