@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from demandcast.local.aggregation import adida, imapa, mean_interval
 from demandcast.local.histories import Histories
 from demandcast.local.smoothing import RECURSIONS, _sizes_and_intervals, fitted
-from demandcast.local.weights import golden, loss, optimise, part_weights, ses_weight
+from demandcast.local.weights import golden, loss, optimise, part_weights, ses_weight, shared_pair
 
 Array = NDArray[np.float64]
 
@@ -156,7 +156,11 @@ def test_weights_found_are_no_worse_than_a_fine_grid() -> None:
 def test_few_demands_share_their_weights() -> None:
     rng = np.random.default_rng(2)
     past = Histories((rng.random((60, 50)) < 0.1) * 1.0, np.full(50, 60))
-    alpha, beta = optimise(RECURSIONS["tsb"], past, None, None, "mse")
+    search = (None, None, "mse")
+    parts = [past.select(np.arange(20)), past.select(np.arange(20, 50))]
+    shared = shared_pair(RECURSIONS["tsb"], parts, *search)
+    np.testing.assert_allclose(shared, shared_pair(RECURSIONS["tsb"], [past], *search))
+    alpha, beta = optimise(RECURSIONS["tsb"], past, *search, shared)
     assert len(np.unique(alpha)) == len(np.unique(beta)) == 1
 
 

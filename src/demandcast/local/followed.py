@@ -23,9 +23,12 @@ CUTOFFS = 20  # newest cutoffs looked back to, or the horizon where that is more
 WINDOW, FEWEST = 3200, 200  # pairs in one law: a twentieth of all, within these
 GROUPS = 256  # laws drawn up; series of nearly one rate share theirs
 SMALL = 0.5  # of the median demand
+LOOKED_AT = 4000  # series that the correlation of paths is told by
 LEVELS = np.concatenate(
     [np.arange(190) / 200, 0.95 + np.arange(40) / 1000, 0.99 + np.arange(51) / 5000]
 )  # edges of the pooled law's points, finer towards the tail that stock is held for
+
+Part = tuple[Ints, Histories, Array]  # some series of a panel, what is known of them, their rates
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,17 @@ class Pairs:
     values: Array
 
     @classmethod
-    def joined(cls, parts: Sequence[tuple[Array, Array]]) -> Pairs:
-        rates, values = (np.concatenate(side) for side in zip(*parts, strict=True))
-        order = np.argsort(rates, kind="stable")
+    def joined(cls, parts: Sequence[tuple[Array, Array, Array]]) -> Pairs:
+        """Of all parts of a panel; pairs of one rate come in the order of their draws."""
+        rates, values, drawn = (np.concatenate(side) for side in zip(*parts, strict=True))
+        order = np.lexsort((drawn, rates))
         return cls(rates[order], values[order])
 
 
 def followed(
     past: Histories, rates: Array, horizon: int, keep: float, draws: Draws
-) -> tuple[Array, Array]:
-    """Rates of earlier cutoffs and the values up to `horizon` steps behind each, (P,), (P,).
+) -> tuple[Array, Array, Array]:
+    """Rates of earlier cutoffs, the values up to `horizon` steps behind each, and a draw of each, (P,).
 
     Args:
         past: Histories of n series.
@@ -56,19 +60,15 @@ def followed(
     """
     steps = past.steps
     known = np.minimum(10, np.maximum(past.lengths // 2, 1))  # steps seen before a rate counts
-    found_rates, found_values = [], []
+    found: list[tuple[Array, Array, Array]] = [(np.zeros(0), np.zeros(0), np.zeros(0))]
     for row in range(max(1, steps - max(CUTOFFS, horizon)), steps):
         begun = np.flatnonzero(row - past.begins >= known)
         for ahead in range(min(horizon, steps - row)):
-            some = begun
-            if keep < 1:
-                kept = draws.at("pair", steps - row, ahead).uniform((past.n_series,)) < keep
-                some = begun[kept[begun]]
-            found_rates.append(rates[row, some])
-            found_values.append(past.values[row + ahead, some])
-    if not found_rates:
-        return np.zeros(0), np.zeros(0)
-    return np.concatenate(found_rates), np.concatenate(found_values)
+            drawn = draws.at("pair", steps - row, ahead).uniform((past.n_series,))
+            some = begun[drawn[begun] < keep]
+            found.append((rates[row, some], past.values[row + ahead, some], drawn[some]))
+    rate, value, drawn = (np.concatenate(side) for side in zip(*found, strict=True))
+    return rate, value, drawn
 
 
 def n_pairs(lengths: Ints, horizon: int) -> int:
@@ -124,14 +124,27 @@ class Pool:
         mass = np.broadcast_to(np.diff(LEVELS), pooled.shape)
         return mixed(pooled, mass, past)
 
-    def correlation(self, past: Histories, rates: Array, horizon: int, draws: Draws) -> float:
+    def correlation(self, parts: Sequence[Part], horizon: int, draws: Draws) -> float:
         """Of the normal scores of two values within one horizon, over the panel's last values."""
-        ahead = min(horizon, past.steps // 2)
-        row = past.steps - ahead
-        some = np.flatnonzero(past.lengths >= 2 * ahead)
-        if ahead < 2 or not len(some):
+        ahead = min(horizon, max((past.steps for _, past, _ in parts), default=0) // 2)
+        long = [index[past.lengths >= 2 * ahead] for index, past, _ in parts]
+        able = np.concatenate([np.zeros(0, np.int64), *long])
+        if ahead < 2 or not len(able):
             return 0.0
-        some = some[draws.select(some).at("tie").order()[:4000]]
+        told = able[draws.select(able).at("tie").order()[:LOOKED_AT]]
+        scores = [
+            self._scores(past, rates, np.flatnonzero(np.isin(index, told)), ahead, draws, index)
+            for index, past, rates in parts
+        ]
+        return tie_of(np.concatenate(scores))
+
+    def _scores(
+        self, past: Histories, rates: Array, some: Ints, ahead: int, draws: Draws, index: Ints
+    ) -> Array:
+        """Normal scores of the last values of some series of a part, (s, ahead)."""
+        if not len(some):
+            return np.zeros((0, ahead))
+        row = past.steps - ahead
         points = self.near(rates[row, some])
         came = past.values[row:, some].T  # (n, ahead)
         points = np.where(past.counts[some, None], np.rint(points), points)
@@ -140,5 +153,5 @@ class Pool:
             np.stack([(compare(points, v[:, None]) * weight).sum(1) for v in came.T], 1)
             for compare in (np.less, np.less_equal)
         )
-        level = below + (upto - below) * draws.select(some).at("level").uniform(came.shape)
-        return tie_of(normal_score(level))
+        level = below + (upto - below) * draws.select(index[some]).at("level").uniform(came.shape)
+        return normal_score(level)

@@ -7,6 +7,7 @@ The method's own rate, which its paper forecasts, is `rates`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,10 +19,10 @@ from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import check_panel
 from demandcast.local import aggregation
 from demandcast.local.base import CELLS, LocalForecaster
-from demandcast.local.followed import PAIRS, Pairs, Pool, followed, n_pairs
-from demandcast.local.histories import Array, Histories, Ints, chunks
+from demandcast.local.followed import PAIRS, Pairs, Part, Pool, followed, n_pairs
+from demandcast.local.histories import Array, Histories, chunks
 from demandcast.local.smoothing import RECURSIONS, fitted, ses
-from demandcast.local.weights import OBJECTIVES, optimise
+from demandcast.local.weights import OBJECTIVES, Pair, optimise, shared_pair
 from demandcast.panel.panel import Panel
 from demandcast.settings import one_of, share
 
@@ -37,17 +38,26 @@ class PointForecaster(LocalForecaster):
 
     pools = True
 
-    def _rates(self, past: Histories) -> Array:
+    def _rates(self, past: Histories, shared: Pair) -> Array:
         """Before each step and behind the last, (T + 1, n); (T + H, n) where it is not flat ahead."""
         raise NotImplementedError
+
+    def _shared(self, pasts: Sequence[Histories]) -> Pair:
+        """The weights of all series of the panel that have too few demands for their own."""
+        return None
+
+    def _parts(self, panel: Panel) -> list[Part]:
+        """Series at once, their histories and rates; which ones stand together changes no number."""
+        pieces = [(i, Histories.of(panel.select(i))) for i in chunks(panel, CELLS)]
+        shared = self._shared([past for _, past in pieces])
+        return [(index, past, self._rates(past, shared)) for index, past in pieces]
 
     def rates(self, panel: Panel) -> NDArray[np.float32]:
         """Return what the method's paper forecasts, (N, H): its rate, without a law around it."""
         check_panel(panel)
         found = np.zeros((panel.n_series, self.horizon), np.float32)
-        for index in chunks(panel, CELLS):
-            past = Histories.of(panel.select(index))
-            ahead = self._rates(past)[past.steps :].T  # (n, 1) where it is flat
+        for index, past, rates in self._parts(panel):
+            ahead = rates[past.steps :].T  # (n, 1) where it is flat
             found[index] = np.maximum(ahead, past.floors[:, None])
         return found
 
@@ -56,19 +66,14 @@ class PointForecaster(LocalForecaster):
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
         keep = PAIRS / max(1, n_pairs(panel.lengths, self.horizon))
-        parts: list[tuple[Ints, Histories, Array]] = []
-        pairs = [(np.zeros(0), np.zeros(0))]
-        for index in chunks(panel, CELLS):
-            past = Histories.of(panel.select(index))
-            rates = self._rates(past)
-            pairs.append(followed(past, rates, self.horizon, keep, draws.select(index)))
-            parts.append((index, past, rates))
+        parts = self._parts(panel)
+        pairs = [
+            followed(past, rates, self.horizon, keep, draws.select(index))
+            for index, past, rates in parts
+        ]
         ends = np.concatenate([np.zeros(0), *(rates[past.steps] for _, past, rates in parts)])
         pool = Pool.of(Pairs.joined(pairs), ends)
-        tied = 0.0
-        if n_paths and parts:
-            index, past, rates = max(parts, key=lambda part: len(part[0]))
-            tied = pool.correlation(past, rates, self.horizon, draws.select(index))
+        tied = pool.correlation(parts, self.horizon, draws) if n_paths else 0.0
         for index, past, rates in parts:
             rate = rates[past.steps]
             ahead = np.broadcast_to(rates[past.steps :].T, (len(index), self.horizon))
@@ -114,13 +119,18 @@ class _Smoothed(PointForecaster):
         share("beta", self.beta, optional=True)
         one_of("objective", self.objective, OBJECTIVES)
 
-    def _rates(self, past: Histories) -> Array:
-        return fitted(RECURSIONS[self.name], past, *self._weights(past))
+    def _rates(self, past: Histories, shared: Pair) -> Array:
+        return fitted(RECURSIONS[self.name], past, *self._weights(past, shared))
 
-    def _weights(self, past: Histories) -> tuple[Array, Array]:
+    def _shared(self, pasts: Sequence[Histories]) -> Pair:
+        if self.alpha is not None and self.beta is not None:
+            return None
+        return shared_pair(RECURSIONS[self.name], pasts, self.alpha, self.beta, self.objective)
+
+    def _weights(self, past: Histories, shared: Pair) -> tuple[Array, Array]:
         if self.alpha is not None and self.beta is not None:
             return np.full(past.n_series, self.alpha), np.full(past.n_series, self.beta)
-        return optimise(RECURSIONS[self.name], past, self.alpha, self.beta, self.objective)
+        return optimise(RECURSIONS[self.name], past, self.alpha, self.beta, self.objective, shared)
 
 
 class SES(PointForecaster):
@@ -143,9 +153,12 @@ class SES(PointForecaster):
         share("alpha", self.alpha, optional=True)
         one_of("objective", self.objective, OBJECTIVES[1:])
 
-    def _rates(self, past: Histories) -> Array:
+    def _shared(self, pasts: Sequence[Histories]) -> Pair:
+        return None if self.alpha else shared_pair(ses, pasts, None, 0.1, self.objective)
+
+    def _rates(self, past: Histories, shared: Pair) -> Array:
         if self.alpha is None:
-            weights = optimise(ses, past, None, 0.1, self.objective)[0]
+            weights = optimise(ses, past, None, 0.1, self.objective, shared)[0]
         else:
             weights = np.full(past.n_series, self.alpha)
         return fitted(ses, past, weights, weights)
@@ -216,13 +229,13 @@ class HES(_Smoothed):
         if not isinstance(self.decay, bool):
             raise ConfigError(f"decay is {self.decay!r}; it is True or False")
 
-    def _rates(self, past: Histories) -> Array:
+    def _rates(self, past: Histories, shared: Pair) -> Array:
         if not self.decay:
-            return super()._rates(past)
+            return super()._rates(past, shared)
         more = self.horizon - 1
         zeros = np.zeros((more, past.n_series))
         later = Histories(np.concatenate([past.values, zeros]), past.lengths + more)
-        return fitted(RECURSIONS[self.name], later, *self._weights(past))
+        return fitted(RECURSIONS[self.name], later, *self._weights(past, shared))
 
 
 class ADIDA(PointForecaster):
@@ -242,7 +255,7 @@ class ADIDA(PointForecaster):
     def _check(self) -> None:
         share("alpha", self.alpha, optional=True)
 
-    def _rates(self, past: Histories) -> Array:
+    def _rates(self, past: Histories, shared: Pair) -> Array:
         return aggregation.adida(past, self.alpha)
 
 
@@ -252,5 +265,5 @@ class IMAPA(ADIDA):
     name = "imapa"
     summary = "Smoothed sums over blocks of all sizes, averaged (Petropoulos and Kourentzes, 2015)"
 
-    def _rates(self, past: Histories) -> Array:
+    def _rates(self, past: Histories, shared: Pair) -> Array:
         return aggregation.imapa(past, self.alpha)

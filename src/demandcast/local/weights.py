@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
 
-from demandcast.local.histories import Array, Histories
+from demandcast.local.histories import Array, Histories, Ints
 from demandcast.local.smoothing import Recursion
 
 OBJECTIVES = ("parts", "mse", "mae", "msr", "mar")
@@ -16,6 +16,7 @@ LOWEST, HIGHEST = 0.01, 0.5  # weights looked at; above, a rate is hardly more t
 FEW = 20  # demands below which a series' weights are those that suit all such series best
 GOLDEN = (np.sqrt(5) - 1) / 2
 BATCH = 4096  # series at once, so that the states of all candidates stay in the cache
+Pair = Array | None  # two weights for all series of few demands, (2, 1)
 
 
 def loss(recursion: Recursion, past: Histories, alpha: Array, beta: Array, objective: str) -> Array:
@@ -56,11 +57,12 @@ def optimise(
     alpha: float | None,
     beta: float | None,
     objective: str,
+    shared: Pair = None,
 ) -> tuple[Array, Array]:
     """The weights (n,), (n,) of least loss per series; a weight that is given stays.
 
     A grid first, then around the best twice, in halved steps of the logarithm. Series with fewer than
-    `FEW` demands share one pair: that of the least loss summed over them, each scaled by its own least.
+    `FEW` demands take the pair `shared`, if given.
     The objective "parts" chooses the two apart from each other, as `part_weights`.
     """
     if objective == "parts":
@@ -69,16 +71,14 @@ def optimise(
             part if given is None else np.full(past.n_series, given)
             for part, given in zip(parts, (alpha, beta), strict=True)
         )
-    begun = past.lengths > 0
     weights = np.full((2, past.n_series), 0.1)
     for start in range(0, past.n_series, BATCH):
         part = slice(start, start + BATCH)
         weights[:, part] = _search(
             recursion, past.select(np.arange(past.n_series)[part]), alpha, beta, objective
         )
-    few = np.flatnonzero(((past.values > 0).sum(0) < FEW) & begun)
-    if len(few):
-        weights[:, few] = _shared(recursion, past.select(few), alpha, beta, objective)
+    if shared is not None:
+        weights[:, _few(past)] = shared
     return weights[0], weights[1]
 
 
@@ -111,17 +111,31 @@ def _search(
     return np.asarray(np.exp(best))
 
 
-def _shared(
-    recursion: Recursion, past: Histories, alpha: float | None, beta: float | None, objective: str
-) -> Array:
-    """One pair for all series, (2, 1)."""
+def shared_pair(
+    recursion: Recursion,
+    pasts: Sequence[Histories],
+    alpha: float | None,
+    beta: float | None,
+    objective: str,
+) -> Pair:
+    """The pair of least loss summed over the series of few demands in all parts, each scaled by its own least."""
+    if objective == "parts":
+        return None
     pairs = _grid(alpha, beta)
-    total = np.zeros(len(pairs))
-    for start in range(0, past.n_series, BATCH):
-        part = past.select(np.arange(past.n_series)[start : start + BATCH])
-        cost = loss(recursion, part, pairs[:, :1], pairs[:, 1:], objective)
-        total += (cost / np.maximum(cost.min(0), 1e-12)).clip(max=10).sum(1)
-    return np.asarray(pairs[total.argmin()][:, None])
+    total, found = np.zeros(len(pairs)), 0
+    for past in pasts:
+        few = _few(past)
+        found += len(few)
+        for start in range(0, len(few), BATCH):
+            part = past.select(few[start : start + BATCH])
+            cost = loss(recursion, part, pairs[:, :1], pairs[:, 1:], objective)
+            total += (cost / np.maximum(cost.min(0), 1e-12)).clip(max=10).sum(1)
+    return np.asarray(pairs[total.argmin()][:, None]) if found else None
+
+
+def _few(past: Histories) -> Ints:
+    """Series with values, but fewer than `FEW` demands."""
+    return np.flatnonzero(((past.values > 0).sum(0) < FEW) & (past.lengths > 0))
 
 
 def _grid(alpha: float | None, beta: float | None) -> Array:
