@@ -15,7 +15,7 @@ from demandcast.panel.panel import Panel
 LOCAL = [n for n, kind in registry.classes().items() if issubclass(kind, LocalForecaster)]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 # these still learn from the series that are held together, and not from the panel
-TOGETHER = ("level_shape", "analogues", "damped_counts", "routed")
+TOGETHER = ("level_shape", "damped_counts", "routed")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ TREND = (0.85, 0.97)  # two paces whose ratio tells where the neighbours are hea
 BESIDE = 4  # series over which a neighbour in the order of keys counts 1/e
 SHARE, AGE, HEADING = 1.5, 0.3, 1.0  # weights of figures against that of the level
 MOST = 50_000  # histories to choose from
+TOLD = 200  # series that tell the correlation of a path's steps
 PRIOR = 60.0  # own values worth as much as those of the neighbours; their figures are own already
 POINTS = 8_000_000  # values of all laws together
 
@@ -70,13 +71,15 @@ class Analogues(LocalForecaster):
             past = Histories.of(panel)
             order = panel.keys.select(pl.arg_sort_by(panel.keys.columns)).to_series().to_numpy()
             library = Library.of(past, self.horizon, order if self.siblings else None, draws)
+            tied = 0.0
+            if n_paths:  # of the same series, whichever are held together
+                told = np.sort(draws.at("tie").order()[:TOLD])
+                tied = library.tie(told, self.neighbours, draws.select(told).at("tie"))
             for index in np.array_split(
                 np.arange(len(order)), -(-len(order) * len(library.levels) // CELLS)
             ):
                 own = draws.select(index)
-                law, tied = library.laws(
-                    index, past.select(index), self.neighbours, n_paths > 0, own.at("tie")
-                )
+                law = library.laws(index, past.select(index), self.neighbours)
                 draft.quantiles[index] = law.quantiles(levels)[:, None]
                 draft.mean[index] = law.mean()[:, None]
                 if draft.samples is not None:
@@ -139,10 +142,20 @@ class Library:
             float(past.values.max(initial=0)),
         )
 
-    def laws(
-        self, index: Ints, past: Histories, count: int, want_tie: bool, draws: Draws
-    ) -> tuple[Laws, float]:
-        """The laws of some series, and the correlation of the steps of one path."""
+    def laws(self, index: Ints, past: Histories, count: int) -> Laws:
+        """The laws of some series."""
+        values = self._likes(index, count)
+        came = ~np.isnan(values)
+        mass = came / np.maximum(came.sum((1, 2), keepdims=True), 1)
+        rows = (len(index), -1)
+        return mixed(np.nan_to_num(values).reshape(rows), mass.reshape(rows), past, PRIOR)
+
+    def tie(self, index: Ints, count: int, draws: Draws) -> float:
+        """The correlation of the steps of one path, as some series tell it."""
+        return _tie(self._likes(index, count), draws)
+
+    def _likes(self, index: Ints, count: int) -> Array:
+        """What followed the histories nearest to those of some series, on their scale, (n, K, E)."""
         count = min(count, len(self.levels))
         now = self.now[index]
         distance = (self.figures**2).sum(1) - 2 * now @ self.figures.T  # (n, R), less |now|^2
@@ -156,12 +169,7 @@ class Library:
         steps = np.unique(np.linspace(0, horizon - 1, min(each, horizon)).astype(np.int64))
         values = self.values[near][..., steps]  # (n, K, E)
         ratio = ratio_of(self.level[index][:, None], self.levels[near], self.unit)
-        values = rescaled(values, ratio[..., None], self.most)
-        came = ~np.isnan(values)
-        mass = came / np.maximum(came.sum((1, 2), keepdims=True), 1)
-        rows = (len(index), -1)
-        law = mixed(np.nan_to_num(values).reshape(rows), mass.reshape(rows), past, PRIOR)
-        return law, _tie(values, draws) if want_tie else 0.0
+        return rescaled(values, ratio[..., None], self.most)
 
 
 def _told(past: Histories, unit: float, order: Ints | None, first: int) -> Any:
@@ -207,12 +215,10 @@ def _tie(values: Array, draws: Draws) -> float:
 
     Values (n, K, E) of n series, K neighbours, E steps; ties are broken by lot.
     """
-    chosen = draws.order()[:200]
-    some = values[chosen]
-    flat = some.reshape(len(some), -1)
-    lots = np.lexsort((draws.select(chosen).uniform(flat.shape), flat), axis=1)  # NaN last
+    flat = values.reshape(len(values), -1)
+    lots = np.lexsort((draws.uniform(flat.shape), flat), axis=1)  # NaN last
     rank = np.empty_like(lots)
     np.put_along_axis(rank, lots, np.broadcast_to(np.arange(flat.shape[1]), flat.shape), 1)
     count = (~np.isnan(flat)).sum(1, keepdims=True)
-    scores = normal_score((rank + 0.5) / np.maximum(count, 1)).reshape(some.shape)
-    return tie_of(scores[~np.isnan(some).any(2)])
+    scores = normal_score((rank + 0.5) / np.maximum(count, 1)).reshape(values.shape)
+    return tie_of(scores[~np.isnan(values).any(2)])
