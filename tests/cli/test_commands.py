@@ -380,3 +380,17 @@ def test_forecast_says_what_the_training_chose_where_asked(run: Run, sales: Path
     assert "resident loader: " in err
     code, _, err = run(*words)
     assert "resident loader" not in err
+
+
+def test_check_ends_with_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "my sales.csv"
+    rows = [f"a,2024-01-{day:02},{day}" for day in range(1, 9)]
+    path.write_text("\n".join(["item,date,units", *rows]))
+    assert main(["check", str(path), "--key", "item", "--long"]) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"ready: demandcast backtest '{path}' --key item --long --horizon STEPS"
+    path.write_text("\n".join(["item,date,units", *rows, rows[0]]))
+    assert main(["check", str(path), "--key", "item"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: not ready; first: 1 row")
+    assert "--duplicates sum" in last

@@ -27,9 +27,11 @@ def check(table: options.Table, json: options.Json = False) -> None:
     elif report.findings:
         show.findings(report)
     if not report.ok:
-        show.say(
-            "error: the table cannot be forecast as it is; mend what the table above calls error"
-        )
+        errors = [note for note in report.findings if note.severity == "error"]
+        more = f" ({len(errors)} errors in all)" if len(errors) > 1 else ""
+        show.say(f"error: not ready{more}; first: {show.as_options(errors[0].action)}")
         raise typer.Exit(2)
     if not json:
-        show.say(f"next: demandcast backtest {table.source} --horizon STEPS, with the same options")
+        warned = sum(note.severity == "warning" for note in report.findings)
+        rest = f", {warned} {'warning' if warned == 1 else 'warnings'}" if warned else ""
+        show.say(f"ready{rest}: demandcast backtest {options.as_words(table)} --horizon STEPS")

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import inspect
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -162,6 +163,21 @@ def table_options(
         listed = [word.strip() for word in value.split(",") if word.strip()] if value else []
         options[name] = listed or (None if name in ("key", "time") else [])
     return Table(source, options)
+
+
+def as_words(table: Table) -> str:
+    """The table and its options as they are written on a command line, without what was left alone."""
+    words = [str(table.source)]
+    flags = {"wide": ("--long", "--wide"), "day_first": ("--month-first", "--day-first")}
+    for name, value in table.options.items():
+        if value == LEFT_ALONE[name]:
+            continue
+        if name in flags:
+            words.append(flags[name][bool(value)])
+        else:
+            listed = ",".join(value) if isinstance(value, list) else str(value)
+            words += [f"--{name.replace('_', '-')}", listed]
+    return shlex.join(words)
 
 
 LEFT_ALONE = table_options("").options  # what they are where nobody says anything
