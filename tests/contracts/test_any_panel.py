@@ -24,6 +24,7 @@ from demandcast import registry
 from demandcast.errors import DemandcastError
 from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import LocalForecaster
+from demandcast.local.histories import RESOLVED
 from demandcast.models.base import NeuralForecaster
 from demandcast.panel.panel import Panel
 from demandcast.schema import Schema
@@ -201,8 +202,9 @@ def broken_by(name: str, forecast: Forecast, panel: Panel, horizon: int) -> Iter
     parts = {"quantiles": forecast.quantiles, "mean": forecast.mean}
     if forecast.samples is not None:
         parts["samples"] = forecast.samples
-    floors, whole = panel.floors(), panel.whole_numbers()
+    floors = panel.floors()
     own, seen = largest(panel)
+    whole = panel.whole_numbers() & (own < RESOLVED)  # above, every float32 is whole
     most = float(own.max(initial=0))
     zeros = min(1.0, float(own[own > 0].min(initial=most)))  # the size of a history of zeros
     bound = ROOM * np.where(own > 0, own, np.where(seen, zeros, max(1.0, most)))
