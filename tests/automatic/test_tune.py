@@ -104,3 +104,12 @@ def test_what_is_wrong_is_told(panel: dc.Panel, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtraError, match=r"demandcast\[tune\]"):
         search(panel)
+
+
+def test_defaults_that_lose_nothing_are_kept() -> None:
+    days = np.datetime64("2024-01-01") + np.arange(90)
+    table = pl.DataFrame({"ds": days, "y": [3, 5, 4, 6, 7, 9, 2] * 12 + [3, 5, 4, 6, 7, 9]})
+    whole = dc.read_panel(table, key=[])
+    found = search(whole, "seasonal_naive", trials=2, space={"period": [7, 5]})
+    assert (found.loss, found.best) == (1.0, {})
+    assert sorted(found.trials["loss"].drop_nulls().to_list()) in ([1.0, float("inf")], [1.0])

@@ -164,7 +164,8 @@ def tune(
     taken = dict(best.params) if best.value < default else {}
     model = registry.create(name, **base | taken)
     fit(model, panel, progress=progress)
-    return Tuning(model, taken, min(1.0, best.value / default), _table(study, default))
+    loss = best.value / default if best.value < default else 1.0  # the defaults may lose nothing
+    return Tuning(model, taken, loss, _table(study, default))
 
 
 def usual(
@@ -252,6 +253,13 @@ def _storage(optuna: Any, place: str | Path | None) -> Any:
     return optuna.storages.JournalStorage(backend)
 
 
+def _relative(loss: float, default: float) -> float:
+    """A loss in units of the defaults'; infinite where they lose nothing and it does."""
+    if default > 0:
+        return loss / default
+    return 1.0 if loss <= default else float("inf")
+
+
 def _table(study: Any, default: float) -> pl.DataFrame:
     rows = []
     for trial in study.trials:
@@ -261,7 +269,7 @@ def _table(study: Any, default: float) -> pl.DataFrame:
         rows.append(
             {
                 "trial": trial.number,
-                "loss": None if last is None else last / default,
+                "loss": None if last is None else _relative(last, default),
                 "state": trial.state.name.lower(),
                 "seconds": trial.duration.total_seconds() if trial.duration else None,
                 **trial.params,
