@@ -1,10 +1,12 @@
-"""What the README, the guides and the examples show runs, and every command in them parses."""
+"""What the README, the guides, the pages of models, the docstrings and the examples show runs."""
 
 from __future__ import annotations
 
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +15,74 @@ import polars as pl
 import pytest
 from typer.main import get_command
 
+import demandcast as dc
 from demandcast.cli import options
-from demandcast.cli.main import app
+from demandcast.cli.main import app, main
 from demandcast.models.base import NeuralForecaster
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(ROOT.glob("docs/guide/*.md"))
+ALL_PAGES = (ROOT / "README.md", *PAGES, *sorted(ROOT.glob("docs/models/*.md")))
+SLOW = {
+    "demo",
+    "doctor",
+    "tune",
+    "--devices",
+}  # in a command: parsed only; their own tests run them
+DROPPED = {"--model", "--models", "--budget", "--set"}  # in the others, with their values
+BUDGET = re.compile(r"\"\d+m\"")  # in a block of Python: compiled only
+DAYS = 150  # of each series
 STEPS = 12  # enough to run every line; what is learned is of no matter here
+
+FRESH = """
+import doctest, importlib, sys
+finder, flags = doctest.DocTestFinder(), doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+runner = doctest.DocTestRunner(verbose=False, optionflags=flags)
+for path in ("automatic.auto", "automatic.tune", "decide.orders", "windows.split"):
+    module = importlib.import_module("demandcast." + path)
+    examples = [test for test in finder.find(module) if test.examples]
+    for name in [name for name in sys.modules if name.split(".")[0] == "demandcast"]:
+        del sys.modules[name]
+    for test in examples:
+        test.globs = {}
+        runner.run(test)
+sys.exit(runner.failures > 0)
+"""  # torch stays loaded, ours is loaded anew for every module
 
 
 def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+def pieces(page: Path) -> list[tuple[str, str]]:
+    """Blocks of Python and of commands on a page, in their order."""
+    return re.findall(r"^```(python|console)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+
+
+def lines(code: str) -> list[str]:
+    """The commands of a block; a line that ends in a backslash goes on."""
+    text = code.replace("\\\n", " ")
+    return [line[2:] for line in text.splitlines() if line.startswith("$ demandcast")]
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every command shown, with its page; a line that ends in a backslash goes on."""
-    shown = []
-    for page in (ROOT / "README.md", *PAGES):
-        text = "".join(blocks(page, "console")).replace("\\\n", " ")
-        shown += [(name(page), line[2:]) for line in text.splitlines() if line.startswith("$ ")]
-    return shown
+    """Every command shown, with its page."""
+    found = [(page, code) for page in ALL_PAGES for lang, code in pieces(page) if lang == "console"]
+    return [(name(page), line) for page, code in found for line in lines(code)]
+
+
+def shorter(words: list[str]) -> list[str]:
+    """A command with a quick method in place of its own, for how options work together."""
+    command, *rest = words
+    kept = []
+    while rest:
+        word = rest.pop(0)
+        if word in DROPPED:
+            rest.pop(0)
+        else:
+            kept.append(word)
+    method = {"backtest": "--models=drift", "forecast": "--model=nlinear", "order": "--model=drift"}
+    return [command, *kept, *([method[command]] if command in method else [])]
 
 
 @pytest.fixture
@@ -51,27 +97,43 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(NeuralForecaster, "__init__", short)
     monkeypatch.chdir(tmp_path)
-    days = np.datetime64("2024-01-01") + np.arange(90)
+    days = np.datetime64("2024-01-01") + np.arange(DAYS)
     series = [(store, item) for store in ("north", "south") for item in (1, 2)]
     pl.concat(
         pl.DataFrame(
             {
-                "store": [store] * 90, "item": [item] * 90, "date": days,
-                "units": np.arange(90) % 7 + item, "category": ["food"] * 90,
+                "store": [store] * DAYS, "item": [item] * DAYS, "date": days,
+                "units": np.arange(DAYS) % 7 + item, "category": ["food"] * DAYS,
+                "price": 2.0, "promo": np.arange(DAYS) % 2,
             }
         )
         for store, item in series
     ).write_csv("sales.csv")  # fmt: skip
+    ahead = days[-1] + np.arange(1, 29)
+    pl.DataFrame({"date": ahead, "price": 2.0, "promo": 0}).write_csv("prices.csv")
+    Path("exports").mkdir()
+    pl.read_csv("sales.csv", try_parse_dates=True).write_parquet("exports/2024-01.parquet")
+    stock = {"store": [s for s, _ in series], "item": [i for _, i in series], "on_hand": [9] * 4}
+    pl.DataFrame(stock).write_csv("stock.csv")
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize(
-    "page", [p for p in (ROOT / "README.md", *PAGES) if blocks(p, "python")], ids=name
-)
-def test_the_python_of_a_page_runs(page: Path) -> None:
-    space: dict[str, Any] = {}
-    for number, code in enumerate(blocks(page, "python"), 1):
-        exec(compile(code, f"{name(page)}, block {number}", "exec"), space)
+@pytest.mark.parametrize("page", [p for p in ALL_PAGES if pieces(p)], ids=name)
+def test_what_a_page_shows_runs(page: Path) -> None:
+    """Its Python and its commands in the order they stand, in one folder."""
+    space: dict[str, Any] = {"dc": dc}
+    if page.parent.name == "models":  # shown after the guide: the table of sales is a panel already
+        space["panel"] = dc.read_panel("sales.csv")
+    for number, (language, code) in enumerate(pieces(page), 1):
+        if language == "python":
+            program = compile(code, f"{name(page)}, block {number}", "exec")
+            if page.parent.name != "models" or not BUDGET.search(code):
+                exec(program, space)
+            continue
+        for line in lines(code):
+            words = shlex.split(line)[1:]
+            if not SLOW & set(words):
+                assert main(shorter(words)) == 0, line
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
@@ -84,6 +146,17 @@ def test_a_command_shown_parses(page: str, line: str) -> None:
     if given.get("settings"):
         models = (given.get("model") or given.get("models") or given["words"][1]).split(",")
         options.hyperparameters(models, given["settings"], seed=0)
+
+
+def test_a_docstring_runs_in_a_fresh_interpreter() -> None:
+    """With what it imports itself and nothing that another module has loaded before."""
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, str(ROOT / "src")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
 def test_every_command_is_shown_somewhere() -> None:

@@ -173,11 +173,12 @@ def order(
 
     Example:
         >>> import demandcast as dc
+        >>> import polars as pl
         >>> sales = {"item": ["a"] * 60, "day": range(60), "units": [4, 5, 6] * 20}
         >>> panel = dc.read_panel(pl.DataFrame(sales), key="item")
         >>> forecast = dc.local.SeasonalNaive(horizon=3).predict(panel, n_samples=200)
         >>> stock = pl.DataFrame({"item": ["a"], "on_hand": [10]})
-        >>> order(forecast, stock, lead_time=2, service=0.95).to_frame().columns[:3]
+        >>> dc.order(forecast, stock, lead_time=2, service=0.95).to_frame().columns[:3]
         ['item', 'order', 'order_up_to']
     """
     policy = Policy(

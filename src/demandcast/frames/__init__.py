@@ -1,8 +1,9 @@
 """Tables in: from whatever the user has to one grid."""
 
+from demandcast.frames import examples
 from demandcast.frames.check import Report, check
 from demandcast.frames.future import extend
 from demandcast.frames.read import read_panel
 from demandcast.frames.source import open_table
 
-__all__ = ["Report", "check", "extend", "open_table", "read_panel"]
+__all__ = ["Report", "check", "examples", "extend", "open_table", "read_panel"]
