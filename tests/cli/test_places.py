@@ -183,3 +183,26 @@ def test_a_workbook_changes_no_cell(tmp_path: Path) -> None:
         sheet = parts.read("xl/worksheets/sheet1.xml").decode()
     assert "<f>" not in sheet
     assert 'state="frozen"' in sheet
+
+
+def test_a_backtest_of_other_metrics_may_replace_its_own_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    days = pl.date_range(date(2024, 1, 1), date(2024, 3, 1), eager=True)
+    pl.DataFrame({"ds": days, "y": range(len(days))}).write_csv("t.csv")
+    words = [
+        "backtest",
+        "t.csv",
+        "--horizon",
+        "3",
+        "--folds",
+        "1",
+        "--models",
+        "drift",
+        "--metrics",
+        "mape",
+        "--out",
+        "run",
+    ]
+    assert [main(words), main(words)] == [0, 0]

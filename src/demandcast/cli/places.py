@@ -15,7 +15,7 @@ from demandcast.files import check_name, is_same, is_special, printable
 HEAD = 1 << 16  # bytes by which a file is recognised
 PAGE = b'<meta name="generator" content="demandcast">'
 KINDS = (".csv", ".tsv", ".parquet", ".xlsx")
-SCORES = {"model", "wql"}  # columns of every table of scores
+SCORES = {"model", "fit_seconds"}  # columns of every table of scores, whatever its metrics
 ROUNDS = {"model", "round", "not_out", "ordered"}  # of every table of a replay
 PICTURES = {".png": b"\x89PNG", ".svg": b"matplotlib", ".pdf": b"Matplotlib"}  # what ours hold
 ORDERS = {"order_up_to", "safety_stock", "p_stock_out", "why"}  # of every table of orders
