@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from demandcast.errors import DataError, DemandcastError
@@ -176,6 +176,7 @@ STYLES = (
 
 
 @settings(deadline=None, max_examples=150)
+@example([date(2001, 1, 1), date(2002, 1, 1)], "%d.%m.%y")
 @given(
     st.lists(st.dates(date(1970, 1, 1), date(2068, 12, 31)), min_size=1), st.sampled_from(STYLES)
 )

@@ -137,11 +137,11 @@ def read_dates(words: pl.Series, name: str, *, day_first: bool | None = None) ->
     return Dates(found, _offsets(table["zone"]), said)
 
 
-def _closer(years: pl.Series, *others: pl.Series) -> bool:
-    """Whether times lie much closer together when the year comes first, or fit no other way."""
+def _closer(years: pl.Series, *others: pl.Series, by: int) -> bool:
+    """Whether times lie `by` times closer together when the year comes first, or fit no other way."""
     fitting = [times for times in others if not times.null_count()]
     spans = [np.ptp(times.to_numpy()) for times in (years, *fitting)]
-    return all(bool(3 * spans[0] < span) for span in spans[1:])
+    return all(bool(by * spans[0] < span) for span in spans[1:])
 
 
 def looks_like_times(names: list[str]) -> list[str]:
@@ -386,7 +386,10 @@ def _ordered(
         return read[chosen], [
             f"dates like {words[0]!r} are read with the {chosen} first, as day_first={day_first} says"
         ]
-    if years is not None and not years.null_count() and _closer(years, days, months):
+    dotted = bool(text.str.contains(r"^\d+\.").all())
+    # with points, the day is first nearly wherever they are used: a few dates have to say more
+    by = 1000 if dotted and words.n_unique() < 8 else 3
+    if years is not None and not years.null_count() and _closer(years, days, months, by=by):
         return years, [
             f"dates like {words[0]!r} are read as year month day, as they lie together so"
         ]
@@ -397,9 +400,8 @@ def _ordered(
             f"time column {name!r} writes the day first in {words.filter(months.is_null())[0]!r} and the "
             f"month first in {words.filter(days.is_null())[0]!r}; write ISO dates, year-month-day"
         )
-    dotted = bool(text.str.contains(r"^\d+\.").all())
     if dotted and not days.null_count():
-        return days, []  # with points, the day is first wherever points are used
+        return days, []
     if not days.null_count() and not months.null_count():
         if (days == months).all():
             return days, []
