@@ -14,8 +14,8 @@ from demandcast.panel.panel import Panel
 
 LOCAL = [n for n, kind in registry.classes().items() if issubclass(kind, LocalForecaster)]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
-# these still learn from the series that are held together, and not from the panel
-TOGETHER = ("level_shape", "damped_counts", "routed")
+# this one still learns from the series that are held together, and not from the panel
+TOGETHER = ("level_shape",)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,10 @@ def test_pieces_do_not_matter(name: str, panel: Panel, monkeypatch: pytest.Monke
     np.testing.assert_allclose(pieces.mean, whole.mean, **CLOSE)
     np.testing.assert_allclose(pieces.quantiles, whole.quantiles, **CLOSE)
     np.testing.assert_allclose(pieces.samples, whole.samples, **CLOSE)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_no_series_are_no_forecasts(name: str, panel: Panel) -> None:
+    forecast = registry.create(name, horizon=7).predict(panel.select([]), n_samples=3)
+    assert forecast.quantiles.shape[:2] == (0, 7)
+    assert forecast.samples is not None

@@ -60,7 +60,7 @@ def test_series_begin_where_they_begin() -> None:
 def test_one_step_ahead_is_negative_binomial() -> None:
     model = GammaPoisson(h=1, discount=0.85, evidence=1.0, paths=40_000)
     panel = panel_of(Y * 4)
-    found = Rate.of(Histories.of(panel), (0.85,), (1.0,))
+    found = Rate.of([Histories.of(panel)], (0.85,), (1.0,))
     law = scipy.stats.nbinom(found.a[0], found.b[0] / (1 + found.b[0]))
     paths = model.predict(panel, n_samples=40_000).samples
     assert paths is not None
@@ -91,7 +91,7 @@ def test_discounts_are_found_again() -> None:
     walk = np.exp(rng.normal(0, 0.4, (100, 80)).cumsum(1) * 0.8)
     moving = rng.poisson(5 * np.clip(walk, 0.05, 40)) * 1.0
     high, low = (
-        np.median(Rate.of(Histories.of(panel_of(*t)), DISCOUNTS, (1.0,)).discount)
+        np.median(Rate.of([Histories.of(panel_of(*t))], DISCOUNTS, (1.0,)).discount)
         for t in (steady, moving)
     )
     assert high >= 0.97
@@ -102,7 +102,7 @@ def test_counts_that_vary_more_than_poisson_tell_less() -> None:
     """A steady rate: with evidence 1 only a low discount explains the spread, with less it need not."""
     rng = np.random.default_rng(2)
     past = Histories.of(panel_of(*rng.negative_binomial(1, 0.15, (60, 100))))
-    paper, free = Rate.of(past, DISCOUNTS, (1.0,)), Rate.of(past, DISCOUNTS, EVIDENCE)
+    paper, free = Rate.of([past], DISCOUNTS, (1.0,)), Rate.of([past], DISCOUNTS, EVIDENCE)
     assert np.median(paper.discount) < 0.8 < np.median(free.discount)
     assert np.median(free.evidence) < 0.3
     spread = [np.std(r.a / r.b) for r in (paper, free)]  # the rate of all is the same: 5.7
@@ -114,8 +114,8 @@ def test_few_demands_choose_as_the_panel_does() -> None:
     walk = np.exp(rng.normal(0, 0.5, (60, 60)).cumsum(1) * 0.7)
     many = [list(y) for y in rng.poisson(5 * np.clip(walk, 0.05, 40)) * 1.0]
     few = [4.0, 4, 4, 3]  # as steady as can be, but few
-    alone = Rate.of(of(few), DISCOUNTS, (1.0,)).discount[0]
-    beside = Rate.of(of(few, *many), DISCOUNTS, (1.0,)).discount[0]
+    alone = Rate.of([of(few)], DISCOUNTS, (1.0,)).discount[0]
+    beside = Rate.of([of(few, *many)], DISCOUNTS, (1.0,)).discount[0]
     assert alone == 1
     assert beside < 0.95
 

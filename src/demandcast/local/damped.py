@@ -20,16 +20,18 @@ sum m / sum (y - m)^2, a series' own sums added to `SHARED` times the panel's me
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.local.counts import check_counts
-from demandcast.local.histories import Array, Histories
+from demandcast.local.histories import Array, Histories, Ints, Pieces
 from demandcast.local.mixtures import GROWTH
-from demandcast.local.simulated import SimulatedForecaster
+from demandcast.local.simulated import Simulate, SimulatedForecaster
 from demandcast.panel.panel import Panel
 from demandcast.settings import one_of
 
@@ -63,17 +65,31 @@ class DampedCounts(SimulatedForecaster):
         super()._check()
         one_of("law", self.law, LAWS)
 
-    def _prepare(self, panel: Panel) -> None:
+    def _reader(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
+        pieces = Pieces(panel, self.cells)
+        laws = ("bernoulli", "shifted") if self.law == "hurdle_poisson" else (self.law,)
+        learned = [Recursion.of(pieces, law) for law in laws]
+        places, seen = pieces.places(), panel.n_observed() > 0
 
-    def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
-        shape = (past.n_series, n_paths, self.horizon)
+        def reader(index: Ints) -> Simulate:
+            def simulate(some: Ints, n_paths: int, draws: Draws) -> Array:
+                own = index[some]
+                states = [state.select(places[own]) for state in learned]
+                return self._paths(states, seen[own, None], n_paths, draws)
+
+            return simulate
+
+        return reader
+
+    def _paths(
+        self, states: Sequence[Recursion], seen: NDArray[np.bool_], n_paths: int, draws: Draws
+    ) -> Array:
+        """Paths (n, S, H) of series with these states; 0 where nothing was `seen`, (n, 1)."""
+        shape = (len(seen), n_paths, self.horizon)
         paths = np.zeros(shape)
         if self.law == "hurdle_poisson":
-            demand = Histories((past.values > 0).astype(np.float64), past.lengths)
-            chance = Recursion.of(demand, "bernoulli")
-            extra = Recursion.of(past, "shifted")
-            seen = (past.lengths > 0)[:, None]
+            chance, extra = states
             p, size = (np.repeat(r.last[:, None], n_paths, 1) for r in (chance, extra))
             for step in range(self.horizon):
                 due = (draws.at("due", step).uniform(shape[:2]) < p) & seen
@@ -82,10 +98,10 @@ class DampedCounts(SimulatedForecaster):
                 p = chance.next(p, due.astype(np.float64))
                 size = np.where(due, extra.next(size, y - 1), size)
             return paths
-        state = Recursion.of(past, self.law)
+        (state,) = states
         mean = np.repeat(state.last[:, None], n_paths, 1)
         prob = state.prob[:, None]
-        alive = ((state.level > 0) & (past.lengths > 0))[:, None]
+        alive = (state.level > 0)[:, None] & seen
         for step in range(self.horizon):
             if self.law == "negative_binomial":
                 rate = np.maximum(mean, LEAST)
@@ -110,45 +126,79 @@ class Recursion:
         alpha, phi, level = self.alpha[:, None], self.phi[:, None], self.level[:, None]
         return np.asarray(alpha * y + phi * level + (1 - alpha - phi) * mean)
 
+    def select(self, some: Ints) -> Recursion:
+        """The states of some of the series."""
+        return Recursion(**{name: part[some] for name, part in vars(self).items()})
+
     @classmethod
-    def of(cls, past: Histories, law: str) -> Recursion:
+    def of(cls, pieces: Iterable[Histories], law: str) -> Recursion:
         """Fitted to histories under "negative_binomial", "poisson", "bernoulli" or "shifted".
 
-        "shifted" follows y - 1 at demands only.
+        Args:
+            pieces: The histories of n series, some at once; gone over twice.
+            law: "bernoulli" follows whether there is demand, "shifted" y - 1 at demands only.
         """
         alpha, phi = np.array(list(product(ALPHAS, PHIS))).T[..., None]  # (G, 1)
-        counted = np.arange(past.steps)[:, None] >= past.begins
-        values = past.values
-        if law == "shifted":
-            counted, values = values > 0, np.maximum(values - 1, 0)
-        typical = (values * counted).sum() / max(1, counted.sum())
-        seen = np.full(past.n_series, 1.0)
-        total = np.minimum(typical, past.ceilings(GROWTH))  # a start of the series' own size
-        squares = np.zeros((len(alpha), past.n_series))
-        rates, likely = np.zeros(squares.shape), np.zeros(squares.shape)
-        mean = np.broadcast_to(total, squares.shape)
-        for y, known in zip(values, counted, strict=True):
-            at = np.maximum(mean, LEAST)
-            squares += known * (y - at) ** 2
-            rates += known * at
-            if law == "bernoulli":
-                at = np.clip(at, LEAST, 1 - LEAST)
-                likely += known * np.where(y > 0, np.log(at), np.log1p(-at))
-            else:
-                likely += known * (y * np.log(at) - at)
-            moved = alpha * y + phi * total / seen + (1 - alpha - phi) * mean
-            mean = np.where(known, moved, mean)
-            seen, total = seen + known, total + known * y
-        demands = max(1, int((values * counted > 0).sum()))
-        shared = likely.sum(1, keepdims=True) / demands  # (G, 1), of one demand
-        best, series = (likely + ALIKE * shared).argmax(0), np.arange(past.n_series)
+        sums = [
+            (v[c].sum(), c.sum(), (v[c] > 0).sum()) for v, c in (_followed(p, law) for p in pieces)
+        ]
+        total, count, demands = np.array(sums).reshape(-1, 3).sum(0)
+        typical = total / max(1, count)
+        parts = [_tried(past, law, typical, alpha, phi) for past in pieces]
+        if not parts:
+            return cls(*[np.zeros(0)] * 5)
+        squares, rates, likely, mean, level = (
+            np.concatenate(side, -1) for side in zip(*parts, strict=True)
+        )
+        shared = likely.sum(1, keepdims=True) / max(1, demands)  # (G, 1), of one demand
+        best, series = (likely + ALIKE * shared).argmax(0), np.arange(likely.shape[1])
         own, rate = squares[best, series], rates[best, series]
         over = own.sum() / np.maximum(rate.sum(), LEAST)  # variance over mean, over the panel
         over = (own + SHARED * over) / (rate + SHARED)
         return cls(
-            alpha[best, 0],
-            phi[best, 0],
-            total / seen,
-            mean[best, series],
-            1 / np.clip(over, 1.02, 100.0),
+            alpha[best, 0], phi[best, 0], level, mean[best, series], 1 / np.clip(over, 1.02, 100.0)
         )
+
+
+def _followed(past: Histories, law: str) -> tuple[Array, NDArray[np.bool_]]:
+    """What is followed under a law, (T, n), and where it was there to be followed."""
+    counted = np.arange(past.steps)[:, None] >= past.begins
+    if law == "bernoulli":
+        return (past.values > 0).astype(np.float64), counted
+    if law == "shifted":
+        return np.maximum(past.values - 1, 0), past.values > 0
+    return past.values, counted
+
+
+def _tried(
+    past: Histories, law: str, typical: float, alpha: Array, phi: Array
+) -> tuple[Array, Array, Array, Array, Array]:
+    """What weights (G, 1) leave of n series.
+
+    Returns:
+        Squared errors, rates and log-likelihoods, summed, and means of the step ahead, (G, n); the level, (n,).
+    """
+    values, counted = _followed(past, law)
+    ceilings = (
+        Histories(values, past.lengths).ceilings(GROWTH)
+        if law == "bernoulli"
+        else past.ceilings(GROWTH)
+    )
+    seen = np.full(past.n_series, 1.0)
+    total = np.minimum(typical, ceilings)  # a start of the series' own size
+    squares = np.zeros((len(alpha), past.n_series))
+    rates, likely = np.zeros(squares.shape), np.zeros(squares.shape)
+    mean = np.broadcast_to(total, squares.shape)
+    for y, known in zip(values, counted, strict=True):
+        at = np.maximum(mean, LEAST)
+        squares += known * (y - at) ** 2
+        rates += known * at
+        if law == "bernoulli":
+            at = np.clip(at, LEAST, 1 - LEAST)
+            likely += known * np.where(y > 0, np.log(at), np.log1p(-at))
+        else:
+            likely += known * (y * np.log(at) - at)
+        moved = alpha * y + phi * total / seen + (1 - alpha - phi) * mean
+        mean = np.where(known, moved, mean)
+        seen, total = seen + known, total + known * y
+    return squares, rates, likely, np.asarray(mean), total / seen

@@ -41,7 +41,8 @@ class Pairs:
     @classmethod
     def joined(cls, parts: Sequence[tuple[Array, Array, Array]]) -> Pairs:
         """Of all parts of a panel; pairs of one rate come in the order of their draws."""
-        rates, values, drawn = (np.concatenate(side) for side in zip(*parts, strict=True))
+        none = (np.zeros(0), np.zeros(0), np.zeros(0))
+        rates, values, drawn = (np.concatenate(side) for side in zip(none, *parts, strict=True))
         order = np.lexsort((drawn, rates))
         return cls(rates[order], values[order])
 

@@ -24,7 +24,7 @@ demands choose as the panel does. A run of zeros sends A to 0; it stops at `LEAS
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, ClassVar
@@ -33,8 +33,8 @@ import numpy as np
 
 from demandcast.draws.arrays import Draws
 from demandcast.local.counts import check_counts, log_gamma
-from demandcast.local.histories import Array, Histories
-from demandcast.local.simulated import SimulatedForecaster
+from demandcast.local.histories import Array, Histories, Ints, Pieces
+from demandcast.local.simulated import Simulate, SimulatedForecaster
 from demandcast.panel.panel import Panel
 from demandcast.settings import share
 
@@ -78,22 +78,31 @@ class GammaPoisson(SimulatedForecaster):
         share("discount", self.discount, optional=True)
         share("evidence", self.evidence, optional=True)
 
-    def _prepare(self, panel: Panel) -> None:
+    def _reader(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
-
-    def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
+        pieces = Pieces(panel, self.cells)
         found = Rate.of(
-            past,
+            pieces,
             DISCOUNTS if self.discount is None else (self.discount,),
             EVIDENCE if self.evidence is None else (self.evidence,),
         )
-        rate = Rate(*(np.repeat(part[:, None], n_paths, 1) for part in vars(found).values()))
-        paths = np.zeros((past.n_series, n_paths, self.horizon))
-        for step in range(self.horizon):
-            paths[..., step] = draws.at(step).negative_binomial(rate.a / rate.b, 1 / rate.size)
-            rate = rate.behind(paths[..., step])
-        sold = np.asarray(past.values.sum(0) > 0)[:, None, None]
-        return np.where(sold, paths, 0.0)
+        sold = panel.largest() > 0
+        places = pieces.places()
+
+        def reader(index: Ints) -> Simulate:
+            def simulate(some: Ints, n_paths: int, draws: Draws) -> Array:
+                own = places[index[some]]
+                rate = Rate(*(np.repeat(v[own, None], n_paths, 1) for v in vars(found).values()))
+                paths = np.zeros((len(some), n_paths, self.horizon))
+                for step in range(self.horizon):
+                    counts = draws.at(step).negative_binomial(rate.a / rate.b, 1 / rate.size)
+                    paths[..., step] = counts
+                    rate = rate.behind(counts)
+                return np.where(sold[index[some], None, None], paths, 0.0)
+
+            return simulate
+
+        return reader
 
 
 @dataclass(frozen=True)
@@ -149,13 +158,30 @@ class Rate:
         return cls(discount, evidence, np.maximum(mean * level * b, LEAST), b, shape)
 
     @classmethod
-    def of(cls, past: Histories, discounts: Sequence[float], evidence: Sequence[float]) -> Rate:
-        """Behind the last step, (n,): the most likely of the weights, then of the starts."""
-        level = past.values.sum(0) / np.maximum(past.lengths, 1)
-        demands = max(1, int((past.values > 0).sum()))
+    def of(
+        cls, pieces: Iterable[Histories], discounts: Sequence[float], evidence: Sequence[float]
+    ) -> Rate:
+        """After the last step, (n,): the most likely of the weights, then of the starts.
+
+        Args:
+            pieces: The histories of n series, some at once; gone over four times.
+            discounts, evidence: Weights to choose from.
+        """
+        sums = [(p.values.sum(0) / np.maximum(p.lengths, 1), (p.values > 0).sum()) for p in pieces]
+        if not sums:
+            return cls(*[np.zeros(0)] * 5)
+        level = np.concatenate([mean for mean, _ in sums])
+        demands = max(1, int(sum(count for _, count in sums)))
+
+        def over(tried: Array) -> Iterator[tuple[Rate, Array]]:
+            first = 0
+            for past in pieces:
+                own = slice(first, first + past.n_series)
+                yield cls.begun(tried[..., own], level[own]).over(past)
+                first = own.stop
 
         def likeliest(tried: Array) -> Array:
-            likely = cls.begun(tried, level).over(past)[1]  # (G, n)
+            likely = np.concatenate([part for _, part in over(tried)], -1)  # (G, n)
             shared = SHARED * likely.sum(1, keepdims=True) / demands
             best = (likely + shared).argmax(0)
             return np.asarray(tried[best, :, np.arange(len(level))].T)  # (4, n)
@@ -165,4 +191,5 @@ class Rate:
         starts = np.array(list(product(STRENGTHS, MEANS)))
         tried = np.repeat(found[None], len(starts), 0)  # (S, 4, n)
         tried[:, 2:] = starts[..., None]
-        return cls.begun(likeliest(tried), level).over(past)[0]
+        last = [vars(rate) for rate, _ in over(likeliest(tried))]
+        return cls(**{name: np.concatenate([part[name] for part in last]) for name in last[0]})

@@ -89,6 +89,31 @@ class Histories:
         return Histories(self.values[:keep], np.maximum(self.lengths - steps, 0))
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """The histories of a panel, as many series at once as memory holds; read anew at each pass.
+
+    What is learned from all series of a panel goes over all pieces, so that memory is no part of it.
+
+    Attributes:
+        panel: N series.
+        cells: Numbers held at once.
+    """
+
+    panel: Panel
+    cells: int
+
+    def __iter__(self) -> Iterator[Histories]:
+        """The histories, in the order of `chunks`."""
+        for index in chunks(self.panel, self.cells):
+            yield Histories.of(self.panel.select(index))
+
+    def places(self) -> Ints:
+        """Where each series of the panel comes among those of the pieces, (N,)."""
+        parts = [*chunks(self.panel, self.cells)]
+        return np.argsort(np.concatenate([np.zeros(0, np.int64), *parts]))
+
+
 def chunks(panel: Panel, cells: int) -> Iterator[Ints]:
     """Series of like length, as many at once as a table of so many cells holds."""
     order = np.argsort(panel.lengths, kind="stable")

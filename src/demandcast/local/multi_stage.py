@@ -22,7 +22,7 @@ from demandcast.local.aligned import Aligned, Footing
 from demandcast.local.base import CELLS
 from demandcast.local.counts import check_counts
 from demandcast.local.glm import Glm
-from demandcast.local.histories import Array
+from demandcast.local.histories import Array, Ints
 from demandcast.local.latent import LEARNERS, Latent
 from demandcast.local.simulated import Simulate, SimulatedForecaster
 from demandcast.local.stages import LINKS
@@ -78,11 +78,11 @@ class MultiStage(SimulatedForecaster):
         if isinstance(self.ridge, bool) or not 0 < self.ridge < np.inf:
             raise ConfigError(f"ridge is {self.ridge!r}; it is above 0")
 
-    def _reader(self, panel: Panel) -> Callable[[Panel], Simulate]:
+    def _reader(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
         demands = panel.padded_history(max(1, int(panel.lengths.max(initial=1)))) > 0
         if not demands.any():
-            return lambda part: (
+            return lambda index: (
                 lambda some, n_paths, _: np.zeros((len(some), n_paths, self.horizon))
             )
         footing = Footing.of(panel)
@@ -98,8 +98,8 @@ class MultiStage(SimulatedForecaster):
         past = Aligned.of(panel.select(chosen), 0, footing)
         learned = kind.learn(past, self.link, self.ridge, self.varied)
 
-        def reader(part: Panel) -> Simulate:
-            ahead = Aligned.of(part, self.horizon, footing)
+        def reader(index: Ints) -> Simulate:
+            ahead = Aligned.of(panel.select(index), self.horizon, footing)
             simulate = learned.simulator(ahead)
             seen = (~np.isnan(ahead.values)).sum(0) > 0
 

@@ -33,15 +33,14 @@ class SimulatedForecaster(LocalForecaster):
         """Paths of every series, (n, S, H)."""
         raise NotImplementedError
 
-    def _prepare(self, panel: Panel) -> None:
-        """Look at the whole panel before its series are simulated, some at a time."""
+    def _reader(self, panel: Panel) -> Callable[[Ints], Simulate]:
+        """From series of the panel, forecast at once, to what draws (some of these, paths, H).
 
-    def _reader(self, panel: Panel) -> Callable[[Panel], Simulate]:
-        """From a part of the panel, forecast at once, to what draws (some of its series, paths, H)."""
-        self._prepare(panel)
+        What is learned from the whole panel is learned here, before any series is simulated.
+        """
 
-        def reader(part: Panel) -> Simulate:
-            past = Histories.of(part)
+        def reader(index: Ints) -> Simulate:
+            past = Histories.of(panel.select(index))
             return lambda some, n_paths, draws: self._simulate(past.select(some), n_paths, draws)
 
         return reader
@@ -54,7 +53,7 @@ class SimulatedForecaster(LocalForecaster):
         room = max(1, self.cells // (count * self.horizon))
         reader = self._reader(panel)
         for index in chunks(panel, self.cells):
-            simulate = reader(panel.select(index))
+            simulate = reader(index)
             for start in range(0, len(index), room):
                 some = np.arange(start, min(start + room, len(index)))
                 paths = simulate(some, count, draws.select(index[some]))
