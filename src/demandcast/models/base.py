@@ -24,9 +24,7 @@ from demandcast.errors import ConfigError, NotFittedError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.forecast import Events
 from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
-from demandcast.forecaster import Forecaster
 from demandcast.forks import check_fork
-from demandcast.frames.future import require_known
 from demandcast.layers.draws import draws_of, supplied_where_needed
 from demandcast.likelihoods.base import Likelihood
 from demandcast.panel.panel import Panel
@@ -44,7 +42,7 @@ from demandcast.train.throughput.doctor import Doctor
 from demandcast.train.throughput.report import Diagnosis
 from demandcast.train.throughput.tune import AUTO, usual
 from demandcast.typed import build
-from demandcast.windows.features import Features
+from demandcast.windows.features import FeatureForecaster, Features
 from demandcast.windows.loader import WindowDataset
 from demandcast.windows.multivariate import StampSampler
 from demandcast.windows.sampler import WindowSampler
@@ -172,9 +170,10 @@ class Network(nn.Module):
         return None
 
 
-class NeuralForecaster(Forecaster):
+class NeuralForecaster(FeatureForecaster):
     """A network with its training and prediction; subclasses name their parts and nothing else."""
 
+    learned = ("features", "settled")
     Config: ClassVar[type[NeuralConfig]]
     Net: ClassVar[type[Network]]
     samples_paths: ClassVar[bool] = False
@@ -197,7 +196,6 @@ class NeuralForecaster(Forecaster):
         self.config = self.Config(horizon=check_horizon(horizon, h), **hyper)
         self.horizon = self.config.horizon
         self.network: Network | None = None
-        self.features: Features | None = None
         self.settled: NeuralConfig | None = None  # the config with every "auto" decided
         self.log: TrainingLog | None = None
         self.diagnosis: Diagnosis | None = None  # of the last fit that was asked for one
@@ -433,15 +431,6 @@ class NeuralForecaster(Forecaster):
 
         return validate
 
-    def _check_fitted(self) -> None:
-        if self.features is None or self.settled is None:
-            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
-
-    def _check_readable(self, panel: Panel) -> None:
-        assert self.features is not None
-        self.features.check(panel)
-        require_known(panel, tuple(self.features.known), self.horizon)
-
     def _forecast(self, panel: Panel, ask: Ask) -> Draft:
         self._tell_gaps(panel)
         paths = ask.n_samples or 200
@@ -528,9 +517,6 @@ class NeuralForecaster(Forecaster):
                 f"steps (e.g. {panel.key(int(gone[0]))}); they are forecast from the same places of "
                 "earlier seasons, before the gap"
             )
-
-    def align(self, panel: Panel) -> Panel:
-        return panel if self.features is None else self.features.align(panel)
 
     def _reading(self, panel: Panel) -> WindowSource:
         """The windows that forecasts of a panel that was made ready are read from."""

@@ -155,13 +155,13 @@ class ZeroShot(Forecaster):
         """Quantiles of the network, and paths through them in the order of the series' own past."""
         floors = panel.floors()[:, None, None]
         grid = np.maximum(self.grid(panel), floors)
-        quantiles = np.maximum(between(grid, LEVELS, ask.levels), floors).astype(np.float32)
+        quantiles = between(grid, LEVELS, ask.levels).astype(np.float32)
         whole = panel.whole_numbers()[:, None, None]
         quantiles = np.where(whole, counted(quantiles), quantiles)
         samples = None
         if ask.n_samples is not None:
             draws = Draws.of(panel.keys, self.seed)
-            samples = np.maximum(paths(panel, grid, ask.n_samples, self.context, draws), floors)
+            samples = paths(panel, grid, ask.n_samples, self.context, draws)
             samples = np.where(whole, counted(samples), samples)
         mean = (grid @ SHARES).astype(np.float32)
         return Draft(quantiles, mean, samples)

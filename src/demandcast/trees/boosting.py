@@ -32,8 +32,6 @@ from demandcast.errors import (
 from demandcast.files import printable
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, between
-from demandcast.forecaster import Forecaster
-from demandcast.frames.future import require_known
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
 from demandcast.settings import as_python, check_horizon, check_levels, check_names, signature_of
@@ -41,7 +39,7 @@ from demandcast.trees.like import Likeness
 from demandcast.trees.table import NEW, Table
 from demandcast.trees.text import check_text, trees_of
 from demandcast.typed import build, typed
-from demandcast.windows.features import Features
+from demandcast.windows.features import FeatureForecaster, Features
 
 TREES_FILE = "trees.json"
 GRID = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)  # levels with trees of their own
@@ -88,13 +86,14 @@ class LightGBMConfig:
             raise ConfigError(f"levels are {list(self.levels)}; name two or more")
 
 
-class LightGBM(Forecaster):
+class LightGBM(FeatureForecaster):
     """Quantiles by gradient-boosted trees; needs the `trees` extra."""
 
     name = "lightgbm"
     summary = "gradient-boosted trees, one ensemble a quantile (Ke et al. 2017)"
     takes = "target, known, past, static"
     gives = "quantiles"
+    learned = ("boosters", "features")
     Config: ClassVar[type[LightGBMConfig]] = LightGBMConfig
 
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
@@ -106,7 +105,6 @@ class LightGBM(Forecaster):
         self.unit = 1.0
         self.grown, self.rate = 0, 0.0  # trees of each level, and the learning rate of the last
         self.boosters: dict[str, str] | None = None  # level -> LightGBM's own text
-        self.features: Features | None = None
         self.likeness: Likeness | None = None
         self.periods: tuple[int, ...] = (1,)
         self.windows: tuple[int, ...] = (1,)
@@ -221,18 +219,6 @@ class LightGBM(Forecaster):
         return Table(
             panel, self.features, self.horizon, self.periods, self.windows, self.unit, self.likeness
         )
-
-    def align(self, panel: Panel) -> Panel:
-        return panel if self.features is None else self.features.align(panel)
-
-    def _check_fitted(self) -> None:
-        if self.boosters is None or self.features is None:
-            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
-
-    def _check_readable(self, panel: Panel) -> None:
-        assert self.features is not None
-        self.features.check(panel)
-        require_known(panel, tuple(self.features.known), self.horizon)
 
     def _forecast(self, panel: Panel, ask: Ask) -> Draft:
         """Interpolate between the levels that have trees of their own, for every series.

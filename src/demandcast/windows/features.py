@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 
-from demandcast.errors import SchemaError
+from demandcast.errors import NotFittedError, SchemaError
+from demandcast.forecaster import Forecaster
+from demandcast.frames.future import require_known
 from demandcast.panel.align import align
 from demandcast.panel.panel import Panel
 
@@ -182,3 +184,22 @@ def _moments(values: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[int, float,
     deviation = float(deviation) if isinstance(deviation, (int, float)) else 0.0
     gaps = column.null_count()
     return len(column) - gaps, mean, deviation, gaps
+
+
+class FeatureForecaster(Forecaster):
+    """A method that learns in `fit` which inputs there are, and reads the same ones ever after."""
+
+    learned: ClassVar[tuple[str, ...]] = ("features",)  # attributes that are None before `fit`
+    features: Features | None = None
+
+    def align(self, panel: Panel) -> Panel:
+        return panel if self.features is None else self.features.align(panel)
+
+    def _check_fitted(self) -> None:
+        if any(getattr(self, name) is None for name in self.learned):
+            raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) first")
+
+    def _check_readable(self, panel: Panel) -> None:
+        assert self.features is not None
+        self.features.check(panel)
+        require_known(panel, tuple(self.features.known), self.horizon)
