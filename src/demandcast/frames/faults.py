@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 import polars as pl
 
-from demandcast.errors import DataError
+from demandcast.errors import DataError, FileError
 from demandcast.frames import covariates, quality
 from demandcast.frames.numerals import row_number
 from demandcast.frames.regularise import Rows, merge_duplicates, number_series, numbers, sort
 from demandcast.frames.roles import Roles, find_roles, melt, no_column
 from demandcast.frames.source import Table, open_table
 from demandcast.frames.times import join_times, parse_times
+from demandcast.panel.panel import Panel
+from demandcast.panel.store import is_store
+
+Given = ParamSpec("Given")
+
+
+def tells_all_faults(reading: Callable[Given, Panel]) -> Callable[Given, Panel]:
+    """Make a reading that stops at its first fault tell all faults of the table; for `read_panel`."""
+    signature = inspect.signature(reading)
+
+    @functools.wraps(reading)
+    def read(*args: Given.args, **options: Given.kwargs) -> Panel:
+        try:
+            return reading(*args, **options)
+        except FileError:
+            raise
+        except DataError as error:
+            bound = signature.bind(*args, **options)
+            bound.apply_defaults()
+            given = bound.arguments
+            every = error if is_store(given["source"]) else with_all_faults(error, given)
+            if every is error:
+                raise
+            raise every from None
+
+    return read
 
 
 def with_all_faults(error: DataError, given: dict[str, Any]) -> DataError:

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import ConfigError, DataError, FileError, FrequencyError, SchemaError
+from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
 from demandcast.forks import check_fork
 from demandcast.frames import covariates as encode
 from demandcast.frames import quality, rhythm, second
-from demandcast.frames.faults import with_all_faults
+from demandcast.frames.faults import tells_all_faults
 from demandcast.frames.future import FUTURE_GAPS_RULES, complete, extend
 from demandcast.frames.memory import check_memory
 from demandcast.frames.numerals import DECIMALS, JUNK_RULES, row_number
@@ -57,6 +57,7 @@ RULES = {
 }
 
 
+@tells_all_faults
 def read_panel(
     source: Any,
     *,
@@ -138,52 +139,9 @@ def read_panel(
         >>> read_panel(table).history(0)
         array([ 1.,  0., nan,  2.], dtype=float32)
     """
-    given = dict(locals())
     check_fork("demandcast.read_panel")
     if is_store(source):
-        return _stored(source, given, future, future_gaps)
-    try:
-        return _read(**given)
-    except FileError:
-        raise
-    except DataError as error:
-        every = with_all_faults(error, given)
-        if every is error:
-            raise
-        raise every from None
-
-
-def _read(
-    source: Any,
-    *,
-    key: Any,
-    time: Any,
-    target: Any,
-    freq: str | None,
-    to: str | None,
-    known: Any,
-    past: Any,
-    static: Any,
-    available: Any,
-    gaps: str,
-    duplicates: str,
-    negative: str,
-    infinite: str,
-    text: str,
-    ended: str,
-    totals: str,
-    future: Any,
-    future_gaps: str,
-    covariates: Any,
-    static_table: Any,
-    time_zone: str | None,
-    wide: bool | None,
-    encoding: str | None,
-    sheet: str | None,
-    decimal: str | None,
-    day_first: bool | None,
-) -> Panel:
-    """Read a table up to its first fault; the arguments are those of `read_panel`."""
+        return _stored(dict(locals()))
     _check_rules(
         gaps=gaps, duplicates=duplicates, negative=negative, infinite=infinite, text=text, ended=ended,
         totals=totals, future_gaps=future_gaps,
@@ -320,8 +278,9 @@ def _read(
     return extend(panel, future, future_gaps=future_gaps, new_items=True, statics=static_table)
 
 
-def _stored(source: Any, given: dict[str, Any], future: Any, future_gaps: str) -> Panel:
-    """The panel of a store, which has all roles in it."""
+def _stored(given: dict[str, Any]) -> Panel:
+    """The panel of a store, which has all roles in it; `given` are the arguments of `read_panel`."""
+    source, future = given["source"], given["future"]
     defaults = inspect.signature(read_panel).parameters
     own = [name for name in given if name not in ("source", "future", "future_gaps")]
     said = [name for name in own if not _left_alone(given[name], defaults[name].default)]
@@ -331,9 +290,9 @@ def _stored(source: Any, given: dict[str, Any], future: Any, future_gaps: str) -
             "out, or read the table again"
         )
     panel = Panel.from_store(source)
-    return (
-        panel if future is None else extend(panel, future, future_gaps=future_gaps, new_items=True)
-    )
+    if future is None:
+        return panel
+    return extend(panel, future, future_gaps=given["future_gaps"], new_items=True)
 
 
 def _left_alone(value: Any, default: Any) -> bool:
