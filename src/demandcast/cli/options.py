@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin
@@ -198,19 +198,36 @@ def takes_table(
     shared = dict(inspect.signature(table_options, eval_str=True).parameters)
     if optional:
         shared["data"] = shared["data"].replace(default="")
-    own = list(inspect.signature(command, eval_str=True).parameters.values())
-    place = [p.name for p in own].index("table")
+    return in_place(command, "table", table_options, shared)
 
-    def with_table(**given: Any) -> None:
-        table = table_options(**{name: given.pop(name) for name in shared})
-        command(table=table, **given)
+
+def in_place(
+    command: Callable[..., None],
+    name: str,
+    build: Callable[..., Any],
+    shared: Mapping[str, inspect.Parameter],
+) -> Callable[..., None]:
+    """Give a command several options in place of one parameter, which they are built into.
+
+    Args:
+        command: With the parameter.
+        name: Of that parameter.
+        build: Makes its value from the options.
+        shared: The options, by name.
+    """
+    own = list(inspect.signature(command, eval_str=True).parameters.values())
+    place = [p.name for p in own].index(name)
+
+    def with_options(**given: Any) -> None:
+        built = build(**{option: given.pop(option) for option in shared})
+        command(**{name: built}, **given)
 
     order = (*own[:place], *shared.values(), *own[place + 1 :])
     every = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in order]
-    with_table.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
-    with_table.__annotations__ = {p.name: p.annotation for p in every}
-    with_table.__doc__ = command.__doc__
-    return with_table
+    with_options.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in every}
+    with_options.__doc__ = command.__doc__
+    return with_options
 
 
 def levels(text: str) -> tuple[float, ...]:

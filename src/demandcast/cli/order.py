@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,41 +31,51 @@ Stock = Annotated[
         help="A row an item: the key columns, on_hand; on_order, arriving_1, lead_time, pack ...",
     ),
 ]
-LeadTime = Annotated[
-    float | None,
-    typer.Option(
-        metavar="STEPS", help="That pass before an order can be sold; else a column of the stock."
-    ),
-]
-Review = Annotated[int, typer.Option(metavar="STEPS", help="Between orders.")]
-CostUnder = Annotated[float | None, typer.Option(metavar="MONEY", help="Lost by one unit too few.")]
-CostOver = Annotated[
-    float | None, typer.Option(metavar="MONEY", help="Lost by one unit left at the end.")
-]
-Service = Annotated[
-    float | None, typer.Option(metavar="SHARE", help="Probability of not running out: 0.95.")
-]
-FillRate = Annotated[
-    float | None, typer.Option(metavar="SHARE", help="Share of demand served from stock: 0.98.")
-]
+Rule = dict[str, Any]  # what `rule_options` gathers
 Paths = Annotated[int, typer.Option(min=50, metavar="N", help="Joint paths of each item.")]
-LostSales = Annotated[
-    bool,
-    typer.Option("--lost-sales/--backorders", help="Demand without stock is lost, or waits."),
-]
+
+
+def rule_options(
+    lead_time: Annotated[
+        float | None,
+        typer.Option(
+            metavar="STEPS",
+            help="That pass before an order can be sold; else a column of the stock.",
+        ),
+    ] = None,
+    review: Annotated[int, typer.Option(metavar="STEPS", help="Between orders.")] = 1,
+    cost_under: Annotated[
+        float | None, typer.Option(metavar="MONEY", help="Lost by one unit too few.")
+    ] = None,
+    cost_over: Annotated[
+        float | None, typer.Option(metavar="MONEY", help="Lost by one unit left at the end.")
+    ] = None,
+    service: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Probability of not running out: 0.95.")
+    ] = None,
+    fill_rate: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Share of demand served from stock: 0.98.")
+    ] = None,
+    lost_sales: Annotated[
+        bool,
+        typer.Option("--lost-sales/--backorders", help="Demand without stock is lost, or waits."),
+    ] = True,
+) -> dict[str, Any]:
+    return dict(locals())
+
+
+def takes_rule(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say what to order by; they reach it as `rule`, the fields of a `Policy`."""
+    shared = inspect.signature(rule_options, eval_str=True).parameters
+    return options.in_place(command, "rule", rule_options, shared)
 
 
 @options.takes_table
+@takes_rule
 def order(
     table: options.Table,
     stock: Stock,
-    lead_time: LeadTime = None,
-    review: Review = 1,
-    cost_under: CostUnder = None,
-    cost_over: CostOver = None,
-    service: Service = None,
-    fill_rate: FillRate = None,
-    lost_sales: LostSales = True,
+    rule: Rule,
     lead_times: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Lead times observed, a row a delivery, to draw from."),
@@ -112,10 +124,7 @@ def order(
         places.check_ending(out)
     beside = {"--stock": stock, "--lead-times": lead_times}
     places.check(files={"--out": out}, table=table, sources=beside, force=force)
-    policy = Policy(
-        cost_under=cost_under, cost_over=cost_over, service=service, fill_rate=fill_rate,
-        lead_time=lead_time, review=review, lost_sales=lost_sales,
-    )  # fmt: skip
+    policy = Policy(**rule)
     check_spend(spend)
     if run is not None and (model is not None or settings or budget is not None):
         raise ConfigError(
@@ -174,15 +183,15 @@ def _forecast(
     """Fit a model to a panel and draw the paths of every series."""
     from demandcast import registry
     from demandcast.automatic.auto import Auto
+    from demandcast.forecaster import fit
 
     made = registry.create(model, horizon=horizon, **hyper)
-    training = isinstance(made, Auto) or hasattr(made, "network")
     if "known" in made.takes:
         check_reach(panel, horizon)
     show.say(f"fitting {made}")
-    fitted = made.fit(panel, **({"progress": show.watched()} if training else {}))
+    fit(made, panel, progress=show.watched())
     if isinstance(made, Auto):
         signals.finish()
         if options.first_process():
             show.search(made, panel)
-    return fitted.predict(panel, n_samples=paths)
+    return made.predict(panel, n_samples=paths)

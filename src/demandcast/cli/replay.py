@@ -15,18 +15,13 @@ EXAMPLES = (
 
 
 @options.takes_table
+@order.takes_rule
 def replay(
     table: options.Table,
+    rule: order.Rule,
     models: Annotated[
         str, typer.Option(metavar="NAMES", help="By commas; demandcast models lists them.")
     ] = "zero_shot",
-    lead_time: order.LeadTime = None,
-    review: order.Review = 1,
-    cost_under: order.CostUnder = None,
-    cost_over: order.CostOver = None,
-    service: order.Service = None,
-    fill_rate: order.FillRate = None,
-    lost_sales: order.LostSales = True,
     rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Orders of every item.")] = 8,
     stock: Annotated[
         str | None,
@@ -62,9 +57,9 @@ def replay(
     """
     show.check_stdout(out, picture)
     from demandcast import registry
+    from demandcast.decide.replay import opening
     from demandcast.decide.replay import replay as play
     from demandcast.decide.rules import Policy
-    from demandcast.decide.stock import read_stock
     from demandcast.errors import ConfigError
     from demandcast.frames.read import read_panel
 
@@ -78,19 +73,15 @@ def replay(
         sources={"--stock": stock},
         force=force,
     )
-    policy = Policy(
-        cost_under=cost_under, cost_over=cost_over, service=service, fill_rate=fill_rate,
-        lead_time=lead_time, review=review, lost_sales=lost_sales,
-    )  # fmt: skip
+    policy = Policy(**rule)
     names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
     hyper = options.hyperparameters(names, settings, seed=seed, devices=devices)
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
-    bare = panel.keys.select("*").with_columns(on_hand=0)
-    horizon = read_stock(bare if stock is None else stock, panel.keys, policy).horizon
+    start = opening(stock, panel, policy, decimal=table.options["decimal"])
     found = play(
-        [registry.create(name, horizon=horizon, **hyper[name]) for name in names],
-        panel, stock, policy, rounds=rounds, refit=refit, n_samples=paths, progress=show.watched(),
+        [registry.create(name, horizon=start.horizon, **hyper[name]) for name in names],
+        panel, None if stock is None else start, policy, rounds=rounds, refit=refit, n_samples=paths, progress=show.watched(),
     )  # fmt: skip
     if not options.first_process():
         return

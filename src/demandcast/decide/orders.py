@@ -316,8 +316,7 @@ def stock_ahead(orders: Orders, i: int, *, order: bool) -> Doubles:
 
 def _targets(interval: Interval, stock: Stock) -> Doubles:
     """What each item's rule asks for beyond stock and open orders, (N,); below 0 where they are more."""
-    by_cost = np.isnan(stock.service) & np.isnan(stock.fill_rate)
-    level = np.where(by_cost, stock.under / (stock.under + stock.over), stock.service)
+    level = np.where(stock.by_cost, stock.critical, stock.service)
     target = fractile(interval.need, np.where(np.isnan(level), 0.5, level))
     filled = ~np.isnan(stock.fill_rate)
     if filled.any():
@@ -327,7 +326,7 @@ def _targets(interval: Interval, stock: Stock) -> Doubles:
 
 def _whole(interval: Interval, stock: Stock, target: Doubles) -> tuple[Doubles, NDArray[np.str_]]:
     """Targets as orders in whole packs within their limits, and what decided each."""
-    by_cost = np.isnan(stock.service) & np.isnan(stock.fill_rate)
+    by_cost = stock.by_cost
     packs = in_packs(target, stock.pack)
     under, over = np.nan_to_num(stock.under), np.nan_to_num(stock.over)
     cheapest = cheapest_packs(interval, target, stock.pack, under, over)

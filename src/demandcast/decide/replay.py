@@ -152,9 +152,7 @@ def replay(
         raise ConfigError(f"a policy and {', '.join(rule)} are given; put them into the policy")
     if rounds < 1 or n_samples < 1:
         raise ConfigError(f"rounds is {rounds} and n_samples {n_samples}; both are 1 or more")
-    start = _bare(panel, policy) if stock is None else read_stock(stock, panel.keys, policy)
-    for note in start.notes:
-        log.warning("%s", note)
+    start = stock if isinstance(stock, Stock) else opening(stock, panel, policy)
     _check(panel, start)
     step = int(start.review[0])
     steps = int(start.lead.max()) + rounds * step
@@ -217,9 +215,14 @@ def _check(panel: Panel, start: Stock) -> None:
         )
 
 
-def _bare(panel: Panel, policy: Policy) -> Stock:
-    """The policy for every item, with nothing on hand yet."""
-    return read_stock(panel.keys.with_columns(on_hand=pl.lit(0)), panel.keys, policy)
+def opening(stock: Any, panel: Panel, policy: Policy, *, decimal: str | None = None) -> Stock:
+    """The stock at the first round: as the table says, or the policy for every item with nothing on hand yet."""
+    if stock is None:
+        stock = panel.keys.with_columns(on_hand=pl.lit(0))
+    start = read_stock(stock, panel.keys, policy, decimal=decimal)
+    for note in start.notes:
+        log.warning("%s", note)
+    return start
 
 
 def _seasons(period: int) -> int:
@@ -256,7 +259,7 @@ def _players(
         recent = _recent(panels[r], window)
         span = stock.lead + stock.review
         level = np.where(np.isnan(stock.service), stock.fill_rate, stock.service)
-        level = np.where(np.isnan(level), stock.under / (stock.under + stock.over), level)
+        level = np.where(stock.by_cost, stock.critical, level)
         z = np.array([NormalDist().inv_cdf(p) for p in level])
         top = recent.mean(1) * span + z * recent.std(1, ddof=1) * np.sqrt(span)
         return in_packs(top - position(stock), stock.pack)

@@ -76,6 +76,16 @@ class Stock:
         return replace(self, **kept, arriving=arriving, observed=observed)
 
     @property
+    def by_cost(self) -> NDArray[np.bool_]:
+        """Items without a target of their own, whose orders cost least, (N,)."""
+        return np.isnan(self.service) & np.isnan(self.fill_rate)
+
+    @property
+    def critical(self) -> Doubles:
+        """The share of outcomes that the cheapest order covers, (N,)."""
+        return self.under / (self.under + self.over)
+
+    @property
     def longest_lead(self) -> Ints:
         """The longest lead time to reckon with, (N,): the longest observed, or mean and three deviations."""
         if self.observed is not None:
