@@ -164,8 +164,7 @@ def tune(
     taken = dict(best.params) if best.value < default else {}
     model = registry.create(name, **base | taken)
     fit(model, panel, progress=progress)
-    loss = best.value / default if best.value < default else 1.0  # the defaults may lose nothing
-    return Tuning(model, taken, loss, _table(study, default))
+    return Tuning(model, taken, min(1.0, _relative(best.value, default)), _table(study, default))
 
 
 def usual(
