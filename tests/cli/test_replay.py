@@ -37,3 +37,30 @@ def test_a_leaderboard_in_money_with_rows_and_a_picture(
     assert main([*words, "--rounds", "80"]) == 2
     assert "use fewer rounds" in capsys.readouterr().err
     assert main([*words, "--picture", "p.gif"]) == 2
+
+
+def test_the_stock_is_read_by_the_decimal_sign_of_the_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    days = np.datetime64("2024-01-01") + np.arange(60)
+    pl.DataFrame({"item": "a", "date": days, "units": [4] * 60}).write_csv("sales.csv")
+    Path("stock.csv").write_text("item;on_hand\na;1.234\n")  # 1234, or one and a quarter
+    words = [
+        "replay",
+        "sales.csv",
+        "--lead-time",
+        "2",
+        "--service",
+        "0.9",
+        "--rounds",
+        "3",
+        "--json",
+    ]
+    words += ["--models", "seasonal_naive", "--stock", "stock.csv"]
+    held = []
+    for decimal in (",", "."):
+        assert main([*words, "--decimal", decimal]) == 0
+        board = json.loads(capsys.readouterr().out)
+        held.append(next(r["held"] for r in board if r["model"] == "seasonal_naive"))
+    assert held[0] > 1000 > held[1]
