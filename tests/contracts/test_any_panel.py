@@ -24,7 +24,7 @@ from demandcast import registry
 from demandcast.errors import DemandcastError
 from demandcast.forecast.forecast import Forecast
 from demandcast.local.base import LocalForecaster
-from demandcast.local.histories import RESOLVED
+from demandcast.local.parts.histories import RESOLVED
 from demandcast.models.base import NeuralForecaster
 from demandcast.panel.panel import Panel
 from demandcast.schema import Schema

@@ -9,7 +9,7 @@ import pytest
 from demandcast.errors import ConfigError
 from demandcast.local import Analogues
 from demandcast.local.analogues import _heading, _told
-from demandcast.local.histories import Histories
+from demandcast.local.parts.histories import Histories
 
 from .conftest import panel_of
 

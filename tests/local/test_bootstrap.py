@@ -12,9 +12,9 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import DampedCounts, Renewal, ViswanathanZhou, Willemain
 from demandcast.local.bootstrap import arrivals, bandwidth, jittered
-from demandcast.local.damped import Recursion
-from demandcast.local.histories import Histories
-from demandcast.local.simulated import demands, waited
+from demandcast.local.damped_counts import Recursion
+from demandcast.local.parts.histories import Histories
+from demandcast.local.parts.simulated import demands, waited
 
 from .conftest import panel_of
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from demandcast.errors import ConfigError
 from demandcast.local import ETS
 from demandcast.local.ets import FAMILY, Form, Search, States
-from demandcast.local.histories import Histories
-from demandcast.local.seasonal import Table, decompose
-from demandcast.local.smoothing import fitted, ses
+from demandcast.local.parts.histories import Histories
+from demandcast.local.parts.seasonal import Table, decompose
+from demandcast.local.parts.smoothing import fitted, ses
 from demandcast.panel.panel import Panel
 
 Array = NDArray[np.float64]

@@ -9,9 +9,9 @@ import scipy.stats
 
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import GammaPoisson
-from demandcast.local.counts import log_gamma
 from demandcast.local.gamma_poisson import DISCOUNTS, EVIDENCE, LEAST, Rate
-from demandcast.local.histories import Histories
+from demandcast.local.parts.counts import log_gamma
+from demandcast.local.parts.histories import Histories
 
 from .conftest import panel_of
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import demandcast
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import LocalLevel
-from demandcast.local.kalman import concentrated, filtered, likeliest_ratio, smoothed
+from demandcast.local.parts.kalman import concentrated, filtered, likeliest_ratio, smoothed
 
 from .conftest import panel_of
 

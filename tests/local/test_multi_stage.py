@@ -16,11 +16,11 @@ import demandcast
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import MultiStage
-from demandcast.local.aligned import Aligned, Footing
-from demandcast.local.glm import Glm
-from demandcast.local.latent import NEWTON, search
-from demandcast.local.recent import DEMANDS, PACES, SEEN, Recent, Typical
-from demandcast.local.stages import LINKS, Stage, drawn_counts, logistic, stage_values
+from demandcast.local.parts.aligned import Aligned, Footing
+from demandcast.local.parts.glm import Glm
+from demandcast.local.parts.latent import NEWTON, search
+from demandcast.local.parts.recent import DEMANDS, PACES, SEEN, Recent, Typical
+from demandcast.local.parts.stages import LINKS, Stage, drawn_counts, logistic, stage_values
 
 from .conftest import panel_of
 
@@ -179,7 +179,7 @@ def dense(
 def test_latent_paths_are_those_of_dense_algebra(
     link: str | None, noise: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("demandcast.local.latent.NEWTON", 30)  # to the very mode
+    monkeypatch.setattr("demandcast.local.parts.latent.NEWTON", 30)  # to the very mode
     rng = np.random.default_rng(2)
     value = rng.poisson(1.5, (20, 4)) * 1.0 if link else (rng.random((20, 4)) < 0.3) * 1.0
     value[rng.random(value.shape) < 0.25] = NAN

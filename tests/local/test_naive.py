@@ -17,7 +17,7 @@ from demandcast import local
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecaster import Forecaster
 from demandcast.local import Drift, LastValue, SeasonalNaive, WindowAverage
-from demandcast.local.laws import FEWEST_DF, SCORES, _student_scores
+from demandcast.local.parts.error_laws import FEWEST_DF, SCORES, _student_scores
 from demandcast.panel.panel import Panel
 from demandcast.schema import Schema
 

@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from demandcast.local.aggregation import adida, imapa, mean_interval
-from demandcast.local.histories import Histories
-from demandcast.local.smoothing import RECURSIONS, _sizes_and_intervals, fitted
-from demandcast.local.weights import golden, loss, optimise, part_weights, ses_weight, shared_pair
+from demandcast.local.parts.aggregation import adida, imapa, mean_interval
+from demandcast.local.parts.histories import Histories
+from demandcast.local.parts.smoothing import RECURSIONS, _sizes_and_intervals, fitted
+from demandcast.local.parts.weights import (
+    golden,
+    loss,
+    optimise,
+    part_weights,
+    ses_weight,
+    shared_pair,
+)
 
 Array = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from demandcast.local import AutoTheta, OptimisedTheta, SeasonalNaive, Theta
-from demandcast.local.histories import Histories
-from demandcast.local.seasonal import Table, decompose, is_seasonal
-from demandcast.local.smoothing import fitted, ses
+from demandcast.local.parts.histories import Histories
+from demandcast.local.parts.seasonal import Table, decompose, is_seasonal
+from demandcast.local.parts.smoothing import fitted, ses
 from demandcast.local.theta import Trend
 from demandcast.panel.panel import Panel
 

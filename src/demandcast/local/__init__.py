@@ -5,7 +5,8 @@ from __future__ import annotations
 from demandcast.forecaster import Forecaster
 from demandcast.local.analogues import Analogues
 from demandcast.local.bootstrap import Renewal, ViswanathanZhou, Willemain
-from demandcast.local.damped import DampedCounts
+from demandcast.local.croston import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
+from demandcast.local.damped_counts import DampedCounts
 from demandcast.local.empirical import Empirical, Zero
 from demandcast.local.ets import ETS
 from demandcast.local.gamma_poisson import GammaPoisson
@@ -13,7 +14,6 @@ from demandcast.local.level_shape import LevelShape
 from demandcast.local.local_level import LocalLevel
 from demandcast.local.multi_stage import MultiStage
 from demandcast.local.naive import Drift, LastValue, SeasonalNaive, WindowAverage
-from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
 from demandcast.local.routed import Routed
 from demandcast.local.theta import AutoTheta, OptimisedTheta, Theta
 

@@ -20,9 +20,16 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.local.base import CELLS, LocalForecaster
-from demandcast.local.followed import CUTOFFS
-from demandcast.local.histories import Array, Histories, Ints
-from demandcast.local.mixtures import Laws, mixed, normal_score, ratio_of, rescaled, tie_of
+from demandcast.local.parts.conditional import CUTOFFS
+from demandcast.local.parts.histories import Array, Histories, Ints
+from demandcast.local.parts.weighted_points import (
+    Laws,
+    mixed,
+    normal_score,
+    ratio_of,
+    rescaled,
+    tie_of,
+)
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.histories import Array, Histories, Ints
-from demandcast.local.simulated import SimulatedForecaster, demands, drawn, from_urn, waited
+from demandcast.local.parts.histories import Array, Histories, Ints
+from demandcast.local.parts.simulated import SimulatedForecaster, demands, drawn, from_urn, waited
 from demandcast.settings import flag
 
 

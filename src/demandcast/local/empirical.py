@@ -9,8 +9,8 @@ import numpy as np
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.local.base import CELLS, LocalForecaster
-from demandcast.local.histories import Histories, chunks
-from demandcast.local.simulated import drawn, from_urn
+from demandcast.local.parts.histories import Histories, chunks
+from demandcast.local.parts.simulated import drawn, from_urn
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 

@@ -25,9 +25,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.local.histories import Array, Ints
-from demandcast.local.seasonal import Table, decompose
-from demandcast.local.smooth import Smooth, SmoothForecaster, law_of
+from demandcast.local.parts.histories import Array, Ints
+from demandcast.local.parts.seasonal import Table, decompose
+from demandcast.local.parts.smooth import Smooth, SmoothForecaster, law_of
 from demandcast.settings import one_of
 
 ITERATIONS = 25  # of the search, at most

@@ -32,9 +32,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.counts import check_counts, log_gamma
-from demandcast.local.histories import Array, Histories, Ints, Pieces
-from demandcast.local.simulated import Simulate, SimulatedForecaster
+from demandcast.local.parts.counts import check_counts, log_gamma
+from demandcast.local.parts.histories import Array, Histories, Ints, Pieces
+from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
 from demandcast.panel.panel import Panel
 from demandcast.settings import share
 

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.local.base import LocalForecaster
-from demandcast.local.histories import Array, Ints
-from demandcast.local.seasonal import tables
-from demandcast.local.simulated import reaching
-from demandcast.local.smooth import bounded, ended, limits
+from demandcast.local.parts.histories import Array, Ints
+from demandcast.local.parts.seasonal import tables
+from demandcast.local.parts.simulated import reaching
+from demandcast.local.parts.smooth import bounded, ended, limits
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 

@@ -26,8 +26,8 @@ from demandcast.forecast.forecast import time_column
 from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
 from demandcast.forecaster import check_panel
 from demandcast.local.base import CELLS, LocalForecaster
-from demandcast.local.histories import Array, chunks
-from demandcast.local.kalman import RATIOS, concentrated, filtered, likeliest_ratio, smoothed
+from demandcast.local.parts.histories import Array, chunks
+from demandcast.local.parts.kalman import RATIOS, concentrated, filtered, likeliest_ratio, smoothed
 from demandcast.panel.panel import Panel
 
 

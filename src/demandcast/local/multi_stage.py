@@ -18,14 +18,14 @@ import numpy as np
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
-from demandcast.local.aligned import Aligned, Footing
 from demandcast.local.base import CELLS
-from demandcast.local.counts import check_counts
-from demandcast.local.glm import Glm
-from demandcast.local.histories import Array, Ints
-from demandcast.local.latent import LEARNERS, Latent
-from demandcast.local.simulated import Simulate, SimulatedForecaster
-from demandcast.local.stages import LINKS
+from demandcast.local.parts.aligned import Aligned, Footing
+from demandcast.local.parts.counts import check_counts
+from demandcast.local.parts.glm import Glm
+from demandcast.local.parts.histories import Array, Ints
+from demandcast.local.parts.latent import LEARNERS, Latent
+from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
+from demandcast.local.parts.stages import LINKS
 from demandcast.panel.panel import Panel
 from demandcast.settings import flag, one_of
 

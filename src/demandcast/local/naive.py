@@ -18,7 +18,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
 from demandcast.local.base import LocalForecaster
-from demandcast.local.laws import Law, drift, spread, walk, window_average
+from demandcast.local.parts.error_laws import Law, drift, spread, walk, window_average
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 

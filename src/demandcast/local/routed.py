@@ -17,11 +17,11 @@ from demandcast.forecast.forecast import DEFAULT_LEVELS
 from demandcast.forecaster import Forecaster, check_panel
 from demandcast.local.analogues import Analogues
 from demandcast.local.base import LocalForecaster
+from demandcast.local.croston import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
 from demandcast.local.empirical import Empirical, Zero
 from demandcast.local.ets import ETS
 from demandcast.local.level_shape import LevelShape
 from demandcast.local.naive import LastValue, SeasonalNaive, WindowAverage
-from demandcast.local.point import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
 from demandcast.local.theta import AutoTheta, OptimisedTheta, Theta
 from demandcast.panel.classes import CLASSES, profile
 from demandcast.panel.panel import Panel

@@ -23,9 +23,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.local.histories import Array, Ints
-from demandcast.local.seasonal import Table, decompose, is_seasonal
-from demandcast.local.smooth import Smooth, SmoothForecaster, law_of
+from demandcast.local.parts.histories import Array, Ints
+from demandcast.local.parts.seasonal import Table, decompose, is_seasonal
+from demandcast.local.parts.smooth import Smooth, SmoothForecaster, law_of
 
 SKIPPED = 3  # errors that only settle the first level
 FEW = 6  # values below which there is no trend

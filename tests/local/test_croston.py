@@ -30,10 +30,10 @@ from demandcast.local import (
     Zero,
 )
 from demandcast.local.base import LocalForecaster
-from demandcast.local.followed import Pairs, Pool
-from demandcast.local.histories import Histories
-from demandcast.local.mixtures import Laws
 from demandcast.local.naive import _Naive
+from demandcast.local.parts.conditional import Pairs, Pool
+from demandcast.local.parts.histories import Histories
+from demandcast.local.parts.weighted_points import Laws
 
 from .conftest import panel_of
 
@@ -269,7 +269,7 @@ def test_what_is_wrong_is_told() -> None:
 def test_pieces_give_the_same_as_the_whole(panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which series are looked at together is a matter of memory, and moves no number."""
     whole = TSB(h=4, objective="mse").predict(panel, n_samples=5)
-    monkeypatch.setattr("demandcast.local.point.CELLS", 2000)
+    monkeypatch.setattr("demandcast.local.croston.CELLS", 2000)
     pieces = TSB(h=4, objective="mse").predict(panel, n_samples=5)
     np.testing.assert_allclose(pieces.mean, whole.mean, rtol=1e-6)
     np.testing.assert_allclose(pieces.quantiles, whole.quantiles, rtol=1e-6)

@@ -7,8 +7,8 @@ from itertools import product
 
 import numpy as np
 
-from demandcast.local.histories import Array, Histories, Ints
-from demandcast.local.smoothing import Recursion
+from demandcast.local.parts.histories import Array, Histories, Ints
+from demandcast.local.parts.smoothing import Recursion
 
 OBJECTIVES = ("parts", "mse", "mae", "msr", "mar")
 GRID = (0.03, 0.1, 0.2, 0.35)  # first candidates of each weight; then nearer ones, twice

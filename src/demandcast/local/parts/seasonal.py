@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.local.histories import Array, Ints
+from demandcast.local.parts.histories import Array, Ints
 from demandcast.panel.panel import Panel
 
 ALIKE = 0.7  # shortest over longest history of a table, so that little of it is padding

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from demandcast.local.histories import Array, Histories
+from demandcast.local.parts.histories import Array, Histories
 
 Recursion = Callable[[Histories, Array, Array], Iterator[Array]]
 

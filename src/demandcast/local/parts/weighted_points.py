@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.histories import Array, Histories
+from demandcast.local.parts.histories import Array, Histories
 
 OLDEST = 30  # own values used
 HALF_LIFE = 10.0  # steps; measured with PRIOR on three panels, see benchmarks

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demandcast.local.histories import Array, Ints
-from demandcast.local.mixtures import GROWTH
+from demandcast.local.parts.histories import Array, Ints
+from demandcast.local.parts.weighted_points import GROWTH
 from demandcast.panel.panel import Panel
 
 

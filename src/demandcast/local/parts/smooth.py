@@ -13,9 +13,9 @@ from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
 from demandcast.local.base import LocalForecaster
-from demandcast.local.histories import Array, Ints
-from demandcast.local.laws import NEWEST, NEWEST_SEASONS, Law, spread
-from demandcast.local.seasonal import Table, tables
+from demandcast.local.parts.error_laws import NEWEST, NEWEST_SEASONS, Law, spread
+from demandcast.local.parts.histories import Array, Ints
+from demandcast.local.parts.seasonal import Table, tables
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 

@@ -21,13 +21,13 @@ from itertools import product
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.aligned import Aligned
-from demandcast.local.glm import start, with_one
-from demandcast.local.histories import Array, Ints
-from demandcast.local.kalman import Step, filtered, smoothed
-from demandcast.local.recent import SEEN, Typical
-from demandcast.local.simulated import Simulate
-from demandcast.local.stages import Stage, drawn_counts, stage_values
+from demandcast.local.parts.aligned import Aligned
+from demandcast.local.parts.glm import start, with_one
+from demandcast.local.parts.histories import Array, Ints
+from demandcast.local.parts.kalman import Step, filtered, smoothed
+from demandcast.local.parts.recent import SEEN, Typical
+from demandcast.local.parts.simulated import Simulate
+from demandcast.local.parts.stages import Stage, drawn_counts, stage_values
 
 WALKS = (0.0, 0.002, 0.01, 0.04, 0.15, 0.5)  # q
 NOISES = (0.0, 0.2, 0.8)  # variances of the noise

@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.counts import check_counts
-from demandcast.local.histories import Array, Histories, Ints, Pieces
-from demandcast.local.mixtures import GROWTH
-from demandcast.local.simulated import Simulate, SimulatedForecaster
+from demandcast.local.parts.counts import check_counts
+from demandcast.local.parts.histories import Array, Histories, Ints, Pieces
+from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
+from demandcast.local.parts.weighted_points import GROWTH
 from demandcast.panel.panel import Panel
 from demandcast.settings import one_of
 

@@ -17,12 +17,12 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import check_panel
-from demandcast.local import aggregation
 from demandcast.local.base import CELLS, LocalForecaster
-from demandcast.local.followed import PAIRS, Pairs, Part, Pool, followed, n_pairs
-from demandcast.local.histories import Array, Histories, chunks
-from demandcast.local.smoothing import RECURSIONS, fitted, ses
-from demandcast.local.weights import OBJECTIVES, Pair, optimise, shared_pair
+from demandcast.local.parts import aggregation
+from demandcast.local.parts.conditional import PAIRS, Pairs, Part, Pool, followed, n_pairs
+from demandcast.local.parts.histories import Array, Histories, chunks
+from demandcast.local.parts.smoothing import RECURSIONS, fitted, ses
+from demandcast.local.parts.weights import OBJECTIVES, Pair, optimise, shared_pair
 from demandcast.panel.panel import Panel
 from demandcast.settings import one_of, share
 
@@ -171,7 +171,7 @@ class Croston(_Smoothed):
         horizon: Steps to forecast; also `h`.
         alpha: Weight of the newest size, in (0, 1]; None has it optimised per series.
         beta: Weight of the newest interval, likewise.
-        objective: What optimised weights minimise, see `demandcast.local.weights`: "parts" (the
+        objective: What optimised weights minimise, see `demandcast.local.parts.weights`: "parts" (the
             one-step errors of sizes and intervals apart), "mse", "mae", "msr" or "mar".
         seed: Of the paths, and of the draw of what followed in large panels.
     """

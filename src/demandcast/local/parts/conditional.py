@@ -15,8 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.histories import Array, Histories, Ints
-from demandcast.local.mixtures import Laws, mixed, normal_score, ratio_of, rescaled, tie_of
+from demandcast.local.parts.histories import Array, Histories, Ints
+from demandcast.local.parts.weighted_points import (
+    Laws,
+    mixed,
+    normal_score,
+    ratio_of,
+    rescaled,
+    tie_of,
+)
 
 PAIRS = 400_000  # rates and what followed, kept in all
 CUTOFFS = 20  # newest cutoffs looked back to, or the horizon where that is more

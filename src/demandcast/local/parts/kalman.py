@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demandcast.local.histories import Array
+from demandcast.local.parts.histories import Array
 
 RATIOS = np.geomspace(1e-6, 1e3, 19)  # of q to r, looked at first
 FINER = 3  # candidates between two of the round before, to each side of the best

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError
-from demandcast.local.histories import Array
+from demandcast.local.parts.histories import Array
 from demandcast.panel.panel import Panel
 
 FAR = 8.0  # from where Stirling's series is exact to 1e-13

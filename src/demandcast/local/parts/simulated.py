@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.local.base import CELLS, LocalForecaster
-from demandcast.local.histories import Array, Histories, Ints, chunks
+from demandcast.local.parts.histories import Array, Histories, Ints, chunks
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demandcast.local.histories import Array, Ints
+from demandcast.local.parts.histories import Array, Ints
 
 PACES = (0.5, 0.8, 0.92, 0.98)  # what a step weighs one step later
 DEMANDS = 0.9  # what a demand weighs one demand later

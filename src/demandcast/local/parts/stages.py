@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.histories import Array
+from demandcast.local.parts.histories import Array
 
 LINKS = ("logistic", "twice_logistic")
 BENT = 0.01  # a of the twice-logistic link

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from demandcast.local.histories import Array, Histories, Ints
-from demandcast.local.smoothing import fitted, ses
-from demandcast.local.weights import ses_weight
+from demandcast.local.parts.histories import Array, Histories, Ints
+from demandcast.local.parts.smoothing import fitted, ses
+from demandcast.local.parts.weights import ses_weight
 
 
 def mean_interval(past: Histories) -> Ints:

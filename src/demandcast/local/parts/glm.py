@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.aligned import Aligned
-from demandcast.local.histories import Array, Ints
-from demandcast.local.recent import Recent, Typical
-from demandcast.local.simulated import Simulate
-from demandcast.local.stages import Stage, drawn_counts, stage_values
+from demandcast.local.parts.aligned import Aligned
+from demandcast.local.parts.histories import Array, Ints
+from demandcast.local.parts.recent import Recent, Typical
+from demandcast.local.parts.simulated import Simulate
+from demandcast.local.parts.stages import Stage, drawn_counts, stage_values
 
 SEASONS = 0.7  # what a value weighs one season later
 FAR = 4.0  # deviations from a figure's mean beyond which it is drawn in

@@ -1,0 +1,1 @@
+"""What the methods are built from: recursions, decompositions, filters and distributions."""
