@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,16 @@ def room(path: Path) -> str:
 
 def test_every_room_has_its_place_in_the_order() -> None:
     assert {room(path) for path in MODULES} <= set(ORDER)
+
+
+def test_the_page_on_architecture_names_every_room_in_this_order() -> None:
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text("utf-8")
+    rows = "".join(line for line in page.splitlines() if line.startswith("| `"))
+    named = [
+        room.strip("/").removesuffix(".py") for room in re.findall(r"`([\w]+(?:/|\.py))`", rows)
+    ]
+    listed = [room for room in dict.fromkeys(named) if room in ORDER]
+    assert listed == [room for room in ORDER if room != "__main__"]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=here)
