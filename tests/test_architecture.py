@@ -146,7 +146,17 @@ def test_extras_are_imported_only_where_used(path: Path) -> None:
 def test_models_share_through_layers_and_not_with_each_other(path: Path) -> None:
     others = {n for n in imports(path) if n.startswith("demandcast.models.")}
     if path.stem != "__init__":
-        assert others <= {"demandcast.models.base", "demandcast.models.multivariate"}
+        shared = ("base", "config", "multivariate", "network", "rows", "workers")
+        assert others <= {f"demandcast.models.{name}" for name in shared}
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) == "train"], ids=here)
+def test_training_knows_no_panel(path: Path) -> None:
+    """`train/` fits any network to any data; the way from a panel to a network's data is in models/."""
+    above = ("panel", "schema", "frames", "forecast", "forecaster", "windows")
+    own = {name.split(".")[1] for name in imports(path) if name.startswith("demandcast.")}
+    memory = {"frames"} if "demandcast.frames.memory" in imports(path) else set()  # of the machine
+    assert not (own & set(above)) - memory
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -28,11 +28,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import demandcast as dc
-from demandcast.models.base import DirectConfig, Network, NeuralForecaster
+from demandcast.models.base import NeuralForecaster
+from demandcast.models.config import DirectConfig
 from demandcast.models.extreme_value_memory import (
     ExtremeValueMemory,
     ExtremeValueMemoryConfig,
 )
+from demandcast.models.network import Network
 from demandcast.windows.window import Window
 
 ITEMS, DAYS, HORIZON = 40, 900, 7

@@ -22,8 +22,9 @@ from demandcast.pretrained.histories import Histories
 from demandcast.pretrained.network import Shape, ZeroShotNetwork
 from demandcast.synthetic import draw as draw_demand
 from demandcast.train.checkpoint import write_tensors
-from demandcast.train.loop import Training, train
+from demandcast.train.loop import Objective, Training, train
 from demandcast.train.roads import Resident
+from demandcast.train.watch import Watch
 from evaluate import weights
 
 # steps of context, share of the batches, windows in a batch
@@ -116,7 +117,8 @@ def main() -> None:
         return found
 
     road = Resident(Drawn(), lambda _, g: draw(g, given.size), torch.device("cpu"))
-    log = train(network, loss, road, training, checkpoint=given.out, resume=True, progress=False)
+    watch = Watch(progress=False, checkpoint=given.out, resume=True)
+    log = train(Objective(network=network, loss_of=loss), road, training, watch=watch)
     facts = {
         "shape": asdict(shape),
         "steps": log.steps,

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from demandcast.train.clock import PHASES, Clock
-from demandcast.train.loop import Training, train
+from demandcast.train.loop import Objective, Training, train
 from demandcast.train.roads import Resident
+from demandcast.train.watch import Watch
 
 STEPS, NAP = 6, 0.02  # seconds
 
@@ -39,7 +40,8 @@ def run(clock: Clock | None, slow: str = "") -> list[float]:
         return 0.0
 
     training = Training(max_steps=STEPS, validate_every=STEPS)
-    train(network, loss, road, training, validate=validate, progress=False, clock=clock)
+    objective = Objective(network=network, loss_of=loss, validate=validate)
+    train(objective, road, training, watch=Watch(progress=False), clock=clock)
     return [p.sum().item() for p in network.parameters()]
 
 

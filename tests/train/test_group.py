@@ -20,8 +20,9 @@ from demandcast.cli.main import main
 from demandcast.errors import ConfigError, WorkerError
 from demandcast.frames import examples, read_panel
 from demandcast.models.base import NeuralForecaster
+from demandcast.models.rows import Rows
+from demandcast.models.workers import shared_forecast
 from demandcast.panel.panel import Panel
-from demandcast.train.company import shared_forecast
 from demandcast.train.group import launched
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
@@ -81,9 +82,9 @@ def test_two_processes_forecast_what_one_does(
     one = model.predict(panel, n_samples=200)
     calls = []
 
-    def watched(*words: Any, **more: Any) -> Any:
+    def watched(*words: Any) -> Any:
         calls.append(words[2])
-        return shared_forecast(*words, **more)
+        return shared_forecast(*words)
 
     monkeypatch.setattr("demandcast.models.base.shared_forecast", watched)
     model.config = dc.models.DeepAR(**SMALL, devices=2).config
@@ -97,9 +98,9 @@ def test_two_processes_forecast_what_one_does(
 def test_a_series_has_the_same_paths_whatever_is_forecast_before_it(panel: Panel) -> None:
     model: Any = registry.create("deepar", **SMALL, max_steps=2)
     model.fit(panel, progress=False)
-    asked: dict[str, Any] = {"levels": (0.1, 0.5), "paths": 20, "keep": True}
-    whole = model.forecast_rows(panel, [slice(0, 5), slice(5, 12)], **asked)
-    rest = model.forecast_rows(panel, [slice(5, 12)], **asked)
+    asked = Rows(levels=(0.1, 0.5), paths=20, keep=True)
+    whole = model.forecast_rows(panel, [slice(0, 5), slice(5, 12)], asked)
+    rest = model.forecast_rows(panel, [slice(5, 12)], asked)
     assert torch.equal(whole["samples"][5:], rest["samples"])
 
 

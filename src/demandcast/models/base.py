@@ -8,45 +8,44 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import Tensor
 
 from demandcast import likelihoods
-from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError, NotFittedError
 from demandcast.forecast.draft import Ask, Draft
-from demandcast.forecast.forecast import Events
-from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
 from demandcast.forks import check_fork
 from demandcast.layers.draws import draws_of, supplied_where_needed
 from demandcast.likelihoods.base import Likelihood
+from demandcast.models.config import NeuralConfig
+from demandcast.models.network import Network
+from demandcast.models.rows import Rows, batches_of, draft_of, forecast_rows
+from demandcast.models.workers import fit_group, shared_forecast
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
 from demandcast.settings import as_python, check_horizon, check_names, signature_of
-from demandcast.train.allocator import keep_heap
 from demandcast.train.checkpoint import pack, read_tensors, restore_network
-from demandcast.train.company import company, shared_forecast
 from demandcast.train.device import usable
-from demandcast.train.fit import examined, manned, settled
 from demandcast.train.group import joined
-from demandcast.train.loop import Training, TrainingLog, require
-from demandcast.train.roads import Choice, Resident, Road, Streaming, as_it_is, choose
+from demandcast.train.loop import Objective, TrainingLog
+from demandcast.train.roads import Choice, Draw, Resident, Road, Streaming, as_it_is, choose
+from demandcast.train.run import Job, run
 from demandcast.train.throughput.doctor import Doctor
 from demandcast.train.throughput.report import Diagnosis
-from demandcast.train.throughput.tune import AUTO, usual
+from demandcast.train.throughput.tune import usual
+from demandcast.train.watch import Watch
 from demandcast.typed import build
 from demandcast.windows.features import FeatureForecaster, Features
 from demandcast.windows.loader import WindowDataset
 from demandcast.windows.multivariate import StampSampler
 from demandcast.windows.sampler import WindowSampler
-from demandcast.windows.window import FEW, SCALINGS, Sizes, Window, WindowSource
+from demandcast.windows.window import FEW, Sizes, Window, WindowSource
 
 log = logging.getLogger("demandcast")
 # a layer without inputs (no covariates, no lags) has nothing to begin with, and is meant so
@@ -54,120 +53,6 @@ warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
 WEIGHTS = "weights.safetensors"
 KEPT_PATHS = 50_000_000  # sample values a forecast keeps unless it is asked for more: 200 MB
 ROWS = 1 << 15  # series x paths in one batch of prediction
-
-
-@dataclass(frozen=True, kw_only=True)
-class NeuralConfig(Training):
-    """What every neural forecaster can be told."""
-
-    horizon: int  # steps forecast
-    context: int | None = None  # steps read; None: by the frequency and the horizon
-    likelihood: str = "auto"
-    scaling: str = "auto"  # mean_abs, max, one_plus_mean (counts), standard, none; by the context
-    lags: tuple[int, ...] | None = None  # None: by the frequency; () for none
-    series_embedding: bool = False  # a learned vector for each series; new ones take an unknown's
-    rho: float = 0.5  # windows are drawn with P ~ scale^rho
-    validation: int = 0  # last steps of the history watched for early stopping, not learned from
-    device: str = "auto"  # cpu, cuda, mps; auto takes the best there is
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work, by name."""
-        super().__post_init__()
-        for name in ("horizon", "context"):
-            value = getattr(self, name)
-            missing = value is None and name == "context"
-            require(missing or (isinstance(value, int) and value >= 1), self, name,
-                    "a whole number, 1 or more")  # fmt: skip
-        scalings = ("auto", *SCALINGS)
-        require(self.scaling in scalings, self, "scaling", f"one of {', '.join(scalings)}")
-        require(0 <= self.rho <= 1, self, "rho", "between 0 and 1")
-        require(self.validation >= 0, self, "validation", "0 or more steps")
-        require(all(lag >= 1 for lag in self.lags or ()), self, "lags", "steps back, 1 or more")
-
-    @property
-    def held_out(self) -> int:
-        """Last steps of the history that training leaves out, or does so at first."""
-        return self.validation
-
-
-@dataclass(frozen=True, kw_only=True)
-class DirectConfig(NeuralConfig):
-    """What the models that forecast all steps at once can be told."""
-
-    lags: tuple[int, ...] | None = ()  # not read
-    rho: float = 0.0  # every window alike: the more series are learned from, the less they overfit
-    batch_size: int | str = 128
-    dropout: float = 0.1
-
-
-class Network(nn.Module):
-    """A map from a window to the parameters of a likelihood, and the loss that trains it.
-
-    A direct model forecasts all steps at once: its `forward` takes a window to parameters (batch,
-    horizon, params) and is all it has. The others bring a `loss` and a `predict` of their own.
-    """
-
-    done: float = 1.0  # share of the training that lies behind, for losses with phases
-
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__()
-        self.config, self.sizes, self.likelihood, self.freq = config, sizes, likelihood, freq
-
-    def scaled(self, window: Window) -> Tensor:
-        """The context with its level taken off, in units of the scale: (batch, context)."""
-        return (window.past_target - window.level) / window.scale
-
-    def lifted(self, window: Window, params: Tensor, base: Tensor) -> Tensor:
-        """Parameters around a base forecast (batch, horizon), scaled as the context is."""
-        return self.likelihood.lift(params, base + window.level / window.scale)
-
-    def targets(self, window: Window) -> Tensor:
-        """Mask of the values that the network is trained on: those of the horizon that were observed."""
-        return window.future_observed
-
-    @final
-    def loss_mask(self, window: Window) -> Tensor:
-        """Mask of the values that enter the loss: `targets` of the windows that have a scale.
-
-        Models narrow or widen `targets`. This is not theirs to change: an error in units of a scale that
-        is not known would outweigh all others.
-        """
-        targets = self.targets(window)  # (batch, ...)
-        known = window.has_scale  # (batch, 1), or (batch, 1, series)
-        return targets & known.view(*known.shape, *[1] * (targets.ndim - known.ndim))
-
-    def weight(self, window: Window) -> Tensor:
-        """Count the values that the loss of these windows is the mean over, a scalar."""
-        return self.loss_mask(window).sum()
-
-    def loss(self, window: Window) -> Tensor:
-        """Mean loss of the observed steps of a batch of windows, a scalar."""
-        params = self(window)  # (batch, horizon, params)
-        observed = self.loss_mask(window)  # (batch, horizon)
-        loss = self.likelihood.loss(
-            params,
-            window.future_target,
-            window.scale.expand(observed.shape),
-            observed=observed,
-            censored=window.future_censored,
-        )  # (batch, horizon)
-        return loss.sum() / observed.sum().clamp(min=1)
-
-    def predict(
-        self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Quantiles (batch, horizon, levels), mean (batch, horizon), paths (batch, paths, horizon)."""
-        params: Tensor = self(window)  # (batch, horizon, params)
-        scale = window.scale.expand(params.shape[:-1])
-        quantiles = self.likelihood.quantile(params, scale, levels)
-        return quantiles, self.likelihood.mean(params, scale), None
-
-    def events(self, window: Window) -> tuple[Tensor, Tensor] | None:
-        """For networks that warn of extremes, how likely high and low ones are.
-
-        Returns probabilities (batch, horizon, 2) and the thresholds (batch, 2), in the user's units.
-        """
-        return None
 
 
 class NeuralForecaster(FeatureForecaster):
@@ -276,77 +161,60 @@ class NeuralForecaster(FeatureForecaster):
                 `model.diagnosis`, and shown on stderr with the progress.
         """
         check_fork(f"{self.name}.fit")
-        group = joined(self.config.devices)
-        if group.size == 1 and self.config.devices > 1:
-            place = None if checkpoint is None else str(Path(checkpoint).resolve())
-            told = {"checkpoint": place, "resume": resume}
-            with company(self, panel, self.config.devices, usable(self.config.device), **told):
-                return self.fit(
-                    panel,
-                    checkpoint=checkpoint,
-                    resume=resume,
-                    progress=progress,
-                    diagnose=diagnose,
-                )
+        watch = Watch(
+            progress=progress, label=self.name, resume=resume, diagnose=diagnose,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+        )  # fmt: skip
+        with fit_group(self, panel, watch) as group:
+            job, network, source = self._job(panel)
+            config, self.log, self.diagnosis = run(job, watch, group)
+        self._finish(network, source, config)
+        self.network, self.features, self.settled = network, source.spec, config
+        return self
+
+    def _job(self, panel: Panel) -> tuple[Job[NeuralConfig], Network, WindowSource]:
+        """Return the training of a fresh network on a panel."""
         choice = self._choice(panel)
         network, source, config = self._fresh(panel, choice)
         for part in panel.parts():
             network.likelihood.check_target(part.target)
-        extra = self._extra(config)
         sampler = self._sampler(panel, config, config.held_out)
         whole = self._sampler(panel, config, config.validation)
-        dataset = WindowDataset(source, sampler, extra=extra)
+        dataset = WindowDataset(source, sampler, extra=self._extra(config))
         device = torch.device(config.device)
-        loss_of = supplied_where_needed(network.loss)
 
-        def some(size: int, generator: torch.Generator) -> Window:
+        def sample(size: int, generator: torch.Generator) -> Window:
             return dataset.__getitems__(sampler.draw(size, generator)).to(device)
 
-        config, chosen = settled(
-            self.config, config.counted(sampler.n_windows), sampler.n_windows,
-            network=network, loss_of=loss_of, some=some,
-            checkpoint=checkpoint if resume else None, group=group,
-        )  # fmt: skip
+        def draw_of(settings: NeuralConfig) -> Draw:
+            def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+                holding = self._holds(step / settings.max_steps)
+                return (sampler if holding else whole).draw(settings.batch, generator)
 
-        def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-            holding = self._holds(step / config.max_steps)
-            return (sampler if holding else whole).draw(config.batch, generator)
+            return draw
 
-        road: Road
-        own = group.share(draw)
-        if choice.loader == "resident":
-            road = Resident(dataset, own, device)
-        else:
-            road = Streaming(
-                dataset, own, device, workers=choice.workers, collate=as_it_is,
-                pin_memory=config.pin_memory,
+        def load(settings: NeuralConfig, draw: Draw) -> Road:
+            if choice.loader == "resident":
+                return Resident(dataset, draw, device)
+            return Streaming(
+                dataset, draw, device, workers=choice.workers, collate=as_it_is,
+                pin_memory=settings.pin_memory,
             )  # fmt: skip
-        road, more = manned(self.config, config, road, network=network, loss_of=loss_of, some=some)
-        config = replace(config, workers=road.workers)
-        self.log, self.diagnosis = examined(
-            network,
-            loss_of,
-            road,
-            config,
-            diagnose=diagnose,
-            some=some,
-            free_threads=self.config.threads == AUTO,
-            data_bytes=panel.nbytes,
+
+        objective = Objective(
+            network=network,
+            loss_of=supplied_where_needed(network.loss),
             weight_of=network.weight,
-            begin=lambda: self._begin_step(network, source, config),
+            begin_step=lambda: self._begin_step(network, source, config),
             validate=self._validation(panel, source, network, config)
             if config.validation
             else None,
-            per_epoch=config.per_epoch(sampler.n_windows),
-            notes=[str(choice), *chosen, *more],
-            checkpoint=None if checkpoint is None else Path(checkpoint),
-            resume=resume,
-            progress=progress,
-            label=self.name,
-            group=group,
         )
-        self.network, self.features, self.settled = network, source.spec, config
-        return self
+        job = Job(
+            objective=objective, asked=self.config, planned=config, count=sampler.n_windows, sample=sample,
+            draw=draw_of, load=load, data_bytes=panel.nbytes, note=str(choice),
+        )  # fmt: skip
+        return job, network, source
 
     def _holds(self, done: float) -> bool:
         """Whether training still leaves out all of `config.held_out` when a share of it is done."""
@@ -354,6 +222,9 @@ class NeuralForecaster(FeatureForecaster):
 
     def _begin_step(self, network: Network, source: WindowSource, config: NeuralConfig) -> None:
         """Called before each step of training, for networks that measure something on the way."""
+
+    def _finish(self, network: Network, source: WindowSource, config: NeuralConfig) -> None:
+        """Called after training, for networks that measure something at its end."""
 
     def _choice(self, panel: Panel) -> Choice:
         """The road by which this panel comes to the device."""
@@ -438,71 +309,24 @@ class NeuralForecaster(FeatureForecaster):
         # torch.quantile takes 16 million values
         per_batch = min(self.rows, 12_000_000 // self.horizon)
         batch = max(1, per_batch // paths) if self.samples_paths else min(1024, self.rows)
-        batches = _batches(panel.n_series, batch)
-        asked: dict[str, Any] = {
-            "levels": ask.levels,
-            "paths": paths,
-            "keep": keep and self.samples_paths,
-        }
+        batches = batches_of(panel.n_series, batch)
+        rows = Rows(levels=ask.levels, paths=paths, keep=keep and self.samples_paths)
         if 1 < self.config.devices <= len(batches) and joined(1).size == 1:
-            shares = shared_forecast(self, panel, batches, self.config.devices, **asked)
+            shares = shared_forecast(self, panel, batches, rows)
         else:
-            shares = [self.forecast_rows(panel, batches, **asked, progress=ask.progress)]
-        found = {name: _joined([s[name] for s in shares]) for name in shares[0]}
-        events = _events(found) if "chances" in found else None
-        return Draft(found["quantiles"], found["mean"], found.get("samples"), events)
+            shares = [self.forecast_rows(panel, batches, rows, progress=ask.progress)]
+        return draft_of(shares)
 
     def forecast_rows(
-        self,
-        panel: Panel,
-        batches: Sequence[slice],
-        *,
-        levels: Sequence[float],
-        paths: int,
-        keep: bool,
-        progress: bool = False,
+        self, panel: Panel, batches: Sequence[slice], asked: Rows, *, progress: bool = False
     ) -> dict[str, Tensor]:
-        """Forecasts of some of the series; what `predict` puts together.
-
-        Args:
-            panel: As `predict` has it, its future extended.
-            batches: Series that are forecast at once. A series gets the same paths in any.
-            levels, paths, keep: Quantile levels; paths drawn, and whether they are wanted.
-            progress: Show a bar, on stderr.
-
-        Returns:
-            `quantiles` (series, horizon, levels), `mean` (series, horizon); `samples`, `chances`,
-            `thresholds` where there are any.
-        """
+        """Forecast some of the series; see `demandcast.models.rows.forecast_rows`."""
         assert self.network is not None
         assert self.settled is not None
-        keep_heap()
-        source = self._reading(panel)
-        found: dict[str, Tensor] = {}
-        total, done = sum(rows.stop - rows.start for rows in batches), 0
-        draws = TensorDraws.of(panel.keys, self.settled.seed, source.to)
-        wanted = torch.tensor((*levels, *MEAN_LEVELS), device=source.to)
-        floors = panel.floors()[:, None]
-        bar = tqdm(batches, desc=f"{self.name} forecasts", disable=not progress, leave=False)
-        for rows in bar:
-            series = torch.arange(rows.start, rows.stop, device=source.device)
-            with torch.inference_mode():
-                window = source.latest(series)
-                q, m, s = self.network.predict(window, wanted, paths, draws.select(rows))
-                warned = self.network.events(window)
-            nodes = q[..., len(levels) :].cpu().numpy()
-            mean = bounded_mean(m.cpu().numpy(), nodes, floors[rows])
-            made = {"quantiles": q[..., : len(levels)], "mean": torch.from_numpy(mean).float()}
-            made |= {"samples": s} if keep and s is not None else {}
-            made |= {} if warned is None else {"chances": warned[0], "thresholds": warned[1]}
-            for name, values in made.items():
-                if name not in found:
-                    found[name] = torch.empty(total, *values.shape[1:])
-                found[name][done : done + len(values)] = values.cpu()
-                if name not in ("chances", "thresholds"):  # 0 where nothing tells the scale
-                    found[name][done : done + len(values)][~window.answerable.cpu()] = 0.0
-            done += len(series)
-        return found
+        bar = f"{self.name} forecasts" if progress else None
+        return forecast_rows(
+            self.network, self._reading(panel), batches, asked, seed=self.settled.seed, bar=bar
+        )
 
     def _tell_gaps(self, panel: Panel) -> None:
         """Log which series end in a gap that the context does not reach over."""
@@ -568,22 +392,3 @@ def warn_once(message: str) -> None:
 def longest_season(panel: Panel) -> int:
     """Steps in the longest season that contexts are made for: a week of hours at most, 1 for none."""
     return max((p for p in panel.freq.periods if p <= 168), default=1)
-
-
-def _batches(total: int, batch: int) -> list[slice]:
-    return [slice(start, min(start + batch, total)) for start in range(0, total, batch)]
-
-
-def _joined(shares: list[Tensor]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.asarray(shares[0] if len(shares) == 1 else torch.cat(shares))
-
-
-def _events(found: dict[str, np.ndarray[Any, np.dtype[np.float32]]]) -> Events:
-    """The warnings of all batches, as one."""
-    chances, thresholds = found["chances"], found["thresholds"]
-    return Events(
-        p_high=chances[..., 0],
-        above=thresholds[:, 0],
-        p_low=chances[..., 1],
-        below=thresholds[:, 1],
-    )

@@ -40,7 +40,9 @@ from demandcast.layers.gaussian import condition, density_of, draw, log_density
 from demandcast.layers.transform import check_transform, settled_transform
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 from demandcast.likelihoods.tails import student_t_quantile
-from demandcast.models.base import Network, NeuralConfig, NeuralForecaster, warn_once
+from demandcast.models.base import NeuralForecaster, warn_once
+from demandcast.models.config import NeuralConfig
+from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.sampler import WindowSampler

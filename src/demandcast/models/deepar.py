@@ -29,7 +29,9 @@ from demandcast.layers.draws import generator
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.lstm import LSTM, EmbeddedLSTM
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import Network, NeuralConfig, NeuralForecaster, longest_season
+from demandcast.models.base import NeuralForecaster, longest_season
+from demandcast.models.config import NeuralConfig
+from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.train.loop import require

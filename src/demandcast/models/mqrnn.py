@@ -26,7 +26,9 @@ from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.lstm import LSTM
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import Network, NeuralConfig, NeuralForecaster, longest_season
+from demandcast.models.base import NeuralForecaster, longest_season
+from demandcast.models.config import NeuralConfig
+from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.train.loop import require

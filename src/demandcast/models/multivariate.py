@@ -17,7 +17,9 @@ from demandcast.errors import DataError
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.highway import Highway, last_observed
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import DirectConfig, Network, NeuralConfig, NeuralForecaster
+from demandcast.models.base import NeuralForecaster
+from demandcast.models.config import DirectConfig, NeuralConfig
+from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.train.loop import require
 from demandcast.windows.features import Features

@@ -23,7 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.layers.draws import draws_of
-from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
+from demandcast.models.base import NeuralForecaster
+from demandcast.models.config import NeuralConfig
+from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.windows.window import Window
 

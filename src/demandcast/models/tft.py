@@ -27,7 +27,9 @@ from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import DirectConfig, Network, NeuralForecaster
+from demandcast.models.base import NeuralForecaster
+from demandcast.models.config import DirectConfig
+from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window

@@ -17,7 +17,6 @@ that twice. Masks lie on what layers give, not on the one raw series.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,9 +33,10 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.layers.transform import check_transform, settled_transform
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.base import Network, NeuralConfig, NeuralForecaster
+from demandcast.models.base import NeuralForecaster
+from demandcast.models.config import NeuralConfig
+from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
-from demandcast.train.throughput.doctor import Doctor
 from demandcast.windows.window import Sizes, Window, WindowSource
 
 HIGHEST = 20.0  # of log(1 + y / scale): no quantile above half a billion times the scale
@@ -336,23 +336,9 @@ class UberLSTM(NeuralForecaster):
         assert isinstance(config, UberLSTMConfig)
         return config
 
-    def fit(
-        self,
-        panel: Panel,
-        *,
-        checkpoint: str | Path | None = None,
-        resume: bool = False,
-        progress: bool = True,
-        diagnose: bool | Doctor = False,
-    ) -> NeuralForecaster:
-        super().fit(
-            panel, checkpoint=checkpoint, resume=resume, progress=progress, diagnose=diagnose
-        )
-        network, source, config = self.build(panel)
-        self._begin_step(
-            network, source, config
-        )  # where the training stopped before it was measured
-        return self
+    def _finish(self, network: Network, source: WindowSource, config: NeuralConfig) -> None:
+        """Measure the noise where training stopped before that."""
+        self._begin_step(network, source, config)
 
     def _holds(self, done: float) -> bool:
         """The stretch is kept from the first steps, then the noise is measured, then all is learned."""

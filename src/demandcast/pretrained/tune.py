@@ -15,8 +15,9 @@ from demandcast.panel.panel import Panel
 from demandcast.pretrained.histories import Histories, histories
 from demandcast.pretrained.network import ZeroShotNetwork
 from demandcast.train.budget import Budget
-from demandcast.train.loop import Training, TrainingLog, train
+from demandcast.train.loop import Objective, Training, TrainingLog, train
 from demandcast.train.roads import Resident
+from demandcast.train.watch import Watch
 from demandcast.windows.sampler import WindowSampler
 
 
@@ -64,9 +65,8 @@ def tune(
         max_steps=steps, batch_size=batch_size, learning_rate=learning_rate, clip=1.0,
         average=0.98, seed=seed, validate_every=max(10, steps // 8), patience=4,
     )  # fmt: skip
-    log = train(
-        tuned, loss, road, training, validate=lambda: held(tuned), progress=progress, label="zero_shot"
-    )  # fmt: skip
+    objective = Objective(network=tuned, loss_of=loss, validate=lambda: held(tuned))
+    log = train(objective, road, training, watch=Watch(progress=progress, label="zero_shot"))
     better = min((score for _, score in log.validation), default=np.inf) < before
     return (tuned.eval() if better else network), log
 

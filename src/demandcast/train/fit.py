@@ -7,11 +7,10 @@ batch_size) iterations, and its last batch what is left.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,27 +22,27 @@ from demandcast.forks import check_fork
 from demandcast.layers.draws import supplied_where_needed
 from demandcast.settings import check_names
 from demandcast.train.device import usable
-from demandcast.train.group import ALONE, Group, joined
-from demandcast.train.loop import LossOf, Training, TrainingLog, settings_kept, train
-from demandcast.train.roads import Draw, Resident, Road, Streaming, as_it_is, choose, moved, size
-from demandcast.train.throughput.bare import Subject, threads_of
-from demandcast.train.throughput.doctor import Doctor, say
-from demandcast.train.throughput.report import Diagnosis
-from demandcast.train.throughput.tune import (
-    AUTO,
-    RESIZED,
-    left_open,
-    require_bf16,
-    tune,
-    tune_workers,
-    usual,
+from demandcast.train.group import Group, joined
+from demandcast.train.loop import Objective, Training, TrainingLog
+from demandcast.train.roads import (
+    Choice,
+    Draw,
+    Resident,
+    Road,
+    Streaming,
+    as_it_is,
+    choose,
+    moved,
+    size,
 )
+from demandcast.train.run import Job, run
+from demandcast.train.throughput.doctor import Doctor
+from demandcast.train.throughput.tune import usual
+from demandcast.train.watch import Watch
 
 EPOCHS = 10  # where neither epochs nor max_steps are said
-LONG = 200_000  # samples of a run that is worth seconds of trials with workers
 
 Loss = Callable[[Any, Any], Tensor]
-Settled = TypeVar("Settled", bound=Training)
 
 
 def fit(
@@ -104,12 +103,12 @@ def fit(
     if hyper.get("max_steps") is None:
         hyper = {"epochs": EPOCHS} | hyper
     asked = Training(**hyper)
-    training = usual(asked).counted(count)
+    planned = usual(asked).counted(count)
     if "validate_every" not in hyper:
-        training = replace(training, validate_every=training.per_epoch(count))
-    group = joined(training.devices)
-    if group.size < training.devices or 0 < count % training.batch < group.size:
-        raise _alone(training, group, count)
+        planned = replace(planned, validate_every=planned.per_epoch(count))
+    group = joined(planned.devices)
+    if group.size < planned.devices or 0 < count % planned.batch < group.size:
+        raise _alone(planned, group, count)
     place = torch.device(usable(device))
     model.to(place)
 
@@ -121,157 +120,54 @@ def fit(
     def validate() -> float:
         assert validation is not None
         total, seen = 0.0, 0
-        for samples in _in_order(validation, training.batch, collate):
+        for samples in _in_order(validation, planned.batch, collate):
             total += float(loss_of(moved(samples, place))) * size(samples)
             seen += size(samples)
         return total / seen
 
-    def some(size: int, generator: torch.Generator) -> Any:
-        return moved(trial.batch(torch.randint(count, (size,), generator=generator)), place)
-
     if validation is not None:
         _length(validation)
-    trial, _ = _road(dataset, Shuffled(count, training), training, place, collate)
-    training, chosen = settled(
-        asked, training, count, network=model, loss_of=loss_of, some=some,
-        checkpoint=checkpoint if resume else None, group=group,
-    )  # fmt: skip
-    road, note = _road(dataset, group.share(Shuffled(count, training)), training, place, collate)
-    road, more = manned(asked, training, road, network=model, loss_of=loss_of, some=some)
-    log, diagnosis = examined(
-        model,
-        loss_of,
-        road,
-        training,
-        diagnose=diagnose,
-        some=some,
+    tensors = _held(dataset, collate)
+    choice = _choice(dataset, tensors, planned, place)
+    rows = dataset if tensors is None else Rows(tensors)
+    resident = choice.loader == "resident"
+    if tensors is not None and resident:
+        rows = Rows([tensor.to(place) for tensor in tensors])
+
+    def load(settings: Training, draw: Draw) -> Road:
+        if resident:
+            return Resident(rows, draw, place)
+        return Streaming(
+            rows, draw, place, workers=choice.workers, pin_memory=settings.pin_memory,
+            collate=collate if tensors is None else as_it_is,
+        )  # fmt: skip
+
+    trial = load(planned, Shuffled(count, planned))
+
+    def sample(size: int, generator: torch.Generator) -> Any:
+        return moved(trial.batch(torch.randint(count, (size,), generator=generator)), place)
+
+    job = Job(
+        objective=Objective(
+            network=model, loss_of=loss_of, validate=None if validation is None else validate
+        ),
+        asked=asked,
+        planned=planned,
+        count=count,
+        sample=sample,
+        draw=lambda settings: Shuffled(count, settings),
+        load=load,
         dataset=dataset,
-        data_bytes=sum(t.nbytes for t in _held(dataset, collate) or ()) or None,
-        free_threads=asked.threads == AUTO,
-        validate=validate if validation is not None else None,
-        per_epoch=training.per_epoch(count),
-        notes=[note, *chosen, *more],
-        checkpoint=None if checkpoint is None else Path(checkpoint),
-        resume=resume,
-        progress=progress,
-        label=type(model).__name__,
-        unit="samples",
-        group=group,
+        data_bytes=sum(t.nbytes for t in tensors or ()) or None,
+        note=str(choice),
     )
+    watch = Watch(
+        progress=progress, label=type(model).__name__, unit="samples", resume=resume, diagnose=diagnose,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+    )  # fmt: skip
+    _, log, diagnosis = run(job, watch, group)
     log.diagnosis = diagnosis
     return log
-
-
-def examined(
-    network: nn.Module,
-    loss_of: LossOf,
-    road: Road,
-    training: Training,
-    *,
-    diagnose: bool | Doctor,
-    some: Callable[[int, torch.Generator], Any],
-    dataset: Dataset[Any] | None = None,
-    data_bytes: int | None = None,
-    progress: bool = True,
-    label: str = "training",
-    **more: Any,
-) -> tuple[TrainingLog, Diagnosis | None]:
-    """`train`, with a doctor beside it where `diagnose` asks for one.
-
-    Args:
-        network, loss_of, road, training, progress, label, more: As of `train`.
-        diagnose: Whether to measure, or how closely.
-        some: A batch of so many samples, on the device, for the doctor's trials.
-        dataset: Whose items the doctor may fetch one by one.
-        data_bytes: What the data would take on the device; None where it cannot lie there.
-    """
-    shown: dict[str, Any] = {"progress": progress, "label": label}
-    doctor = Doctor.asked(diagnose)
-    if doctor is None:
-        return train(network, loss_of, road, training, **shown, **more), None
-    threads = training.threads if isinstance(training.threads, int) else None
-    watch = doctor.watch(road.device, training.max_steps, threads)
-    with watch.watching():
-        log = train(network, loss_of, road, training, clock=watch.clock, **shown, **more)
-    subject = Subject(
-        network=network, loss_of=loss_of, draw=some, batch=training.batch, clip=training.clip,
-        precision=training.precision, name=label, loader=road.name, workers=road.workers, pinned=road.pinned, dataset=dataset,
-        data_bytes=data_bytes, seed=training.seed,
-    )  # fmt: skip
-    diagnosis = doctor.examine(watch, subject, log.notes)
-    if progress:
-        say(diagnosis)
-    return log, diagnosis
-
-
-def settled(
-    asked: Training,
-    training: Settled,
-    count: int,
-    *,
-    network: nn.Module,
-    loss_of: LossOf,
-    some: Callable[[int, torch.Generator], Any],
-    checkpoint: str | Path | None = None,
-    group: Group = ALONE,
-) -> tuple[Settled, list[str]]:
-    """The settings of a run with every "auto" chosen by trial, and why.
-
-    Args:
-        asked: As the user has them; what is "auto" there is chosen.
-        training: The same with what is usual in its place, and `max_steps` counted.
-        count: Samples there are to learn from.
-        network, loss_of, some: As of `examined`; the network comes out as it went in.
-        checkpoint: Of the run to go on with, whose choices are taken again; None for a new one.
-        group: Processes that train together, of which the first tries and chooses.
-
-    Raises:
-        ConfigError: The network does not train in the precision asked for on its device.
-    """
-    names = left_open(asked)
-    subject = Subject(
-        network=network, loss_of=loss_of, draw=some, batch=training.batch, clip=training.clip,
-        seed=training.seed, windows=count,
-    )  # fmt: skip
-    if training.precision == "bf16":
-        require_bf16(subject)
-    if not names:
-        return training, []
-    if group.rank:
-        return replace(training, **group.same(None)), []
-    kept = None if checkpoint is None else settings_kept(Path(checkpoint))
-    if kept is not None:
-        if kept["precision"] == "bf16":  # chosen on a machine where it ran
-            require_bf16(subject)
-        return replace(training, **group.same({k: kept[k] for k in (*names, *RESIZED)})), []
-    began = time.perf_counter()
-    training, chosen = tune(subject, training, names)
-    took = f"choosing took {time.perf_counter() - began:.1f} s"
-    training = training.counted(count)
-    group.same({name: getattr(training, name) for name in (*names, *RESIZED)})
-    return training, [*map(str, chosen), took]
-
-
-def manned(
-    asked: Training,
-    training: Training,
-    road: Road,
-    *,
-    network: nn.Module,
-    loss_of: LossOf,
-    some: Callable[[int, torch.Generator], Any],
-) -> tuple[Road, list[str]]:
-    """A streaming road with as many workers as pay, by trial where the run is long, and why."""
-    long = training.max_steps * training.batch >= LONG
-    if asked.workers != AUTO or not isinstance(road, Streaming) or not long:
-        return road, []
-    subject = Subject(
-        network=network, loss_of=loss_of, draw=some, batch=training.batch, clip=training.clip,
-        seed=training.seed, precision=training.precision,
-    )  # fmt: skip
-    with threads_of(training.threads if isinstance(training.threads, int) else None):
-        found = tune_workers(road.with_workers, subject)
-    return road.with_workers(found.value), [str(found)]
 
 
 class Shuffled:
@@ -305,39 +201,27 @@ class Rows(Dataset[Any]):
         return tuple(tensor[rows] for tensor in self.tensors)
 
 
-def _road(
+def _choice(
     dataset: Dataset[Any],
-    draw: Draw,
+    tensors: tuple[Tensor, ...] | None,
     training: Training,
     device: torch.device,
-    collate: Callable[[list[Any]], Any] | None,
-) -> tuple[Road, str]:
-    """The road of a dataset, and why it is that."""
-    held = _held(dataset, collate)
-    if held is None and training.loader == "resident":
+) -> Choice:
+    """Choose the loader of a dataset; one whose items are made one at a time can only stream."""
+    if tensors is not None:
+        return choose(
+            training.loader, training.workers, device,
+            needed=sum(t.nbytes for t in tensors), lie=tensors[0].device,
+        )  # fmt: skip
+    kind = type(dataset).__name__
+    if training.loader == "resident":
         raise ConfigError(
-            f"loader='resident' wants a TensorDataset, but the dataset is a {type(dataset).__name__}, "
+            f"loader='resident' wants a TensorDataset, but the dataset is a {kind}, "
             "whose items are made one at a time; use loader='streaming', or put its tensors in "
             "torch.utils.data.TensorDataset"
         )
-    choice = choose(
-        "streaming" if held is None else training.loader,
-        training.workers,
-        device,
-        needed=sum(t.nbytes for t in held or ()),
-        lie=held[0].device if held else None,
-    )
-    note = str(choice)
-    if held is None:
-        note = note.replace(choice.why, f"{type(dataset).__name__} makes its items one at a time")
-    if held and choice.loader == "resident":
-        return Resident(Rows([t.to(device) for t in held]), draw, device), note
-    rows = dataset if held is None else Rows(held)
-    collate = collate if held is None else as_it_is
-    road = Streaming(
-        rows, draw, device, workers=choice.workers, collate=collate, pin_memory=training.pin_memory
-    )
-    return road, note
+    choice = choose("streaming", training.workers, device, needed=0, lie=None)
+    return replace(choice, why=f"{kind} makes its items one at a time")
 
 
 def _held(

@@ -38,6 +38,7 @@ from demandcast.train.group import ALONE, Group
 from demandcast.train.roads import Road, check, part, size
 from demandcast.train.throughput.bare import threads_of
 from demandcast.train.throughput.guard import Guard
+from demandcast.train.watch import Watch
 
 log = logging.getLogger("demandcast")
 CHECKPOINT = "checkpoint.safetensors"
@@ -154,22 +155,34 @@ class TrainingLog:
         return self.windows / max(self.seconds, 1e-9)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A network and the loss that it learns by.
+
+    Attributes:
+        network: On the device that trains. Its `done`, if it has one, is set to the share of steps done.
+        loss_of: Mean loss of a batch, a scalar.
+        weight_of: Over how much a batch's loss is the mean: its samples, or the values observed. Parts
+            of a batch that does not fit in memory count by it.
+        begin_step: Called before each step.
+        validate: Loss on held-out data, every `validate_every` steps; lower is better.
+    """
+
+    network: nn.Module
+    loss_of: LossOf
+    weight_of: WeightOf = size
+    begin_step: Callable[[], None] | None = None
+    validate: Callable[[], float] | None = None
+
+
 def train(
-    network: nn.Module,
-    loss_of: LossOf,
+    objective: Objective,
     road: Road,
     training: Training,
     *,
-    weight_of: WeightOf = size,
-    begin: Callable[[], None] | None = None,
-    validate: Callable[[], float] | None = None,
+    watch: Watch = Watch(),  # noqa: B008  frozen
     per_epoch: int = 0,
     notes: Iterable[str] = (),
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    progress: bool = True,
-    label: str = "training",
-    unit: str = "windows",
     clock: Clock | None = None,
     free_threads: bool = False,
     group: Group = ALONE,
@@ -177,34 +190,28 @@ def train(
     """Train a network in place; it is left with the best or averaged weights, in eval mode.
 
     Args:
-        network: On the device that it trains on; its `done`, if it has one, is told the share of the
-            steps that lie behind.
-        loss_of: Mean loss of a batch.
+        objective: The network, and what it learns.
         road: Where batches come from.
         training: How to optimise.
-        weight_of: Over how much a batch's loss is the mean: its samples, or the values observed. Parts
-            of a batch that does not fit count by it.
-        begin: Called before each step.
-        validate: The score of what is held out, lower is better, every `validate_every` steps.
-        per_epoch: Steps in an epoch, for the progress bar.
+        watch: Progress bar and checkpoints.
+        per_epoch: Steps in an epoch, for the progress bar; 0 where there is no epoch.
         notes: What was decided before, for the log.
-        checkpoint, resume: A folder where the run is kept; whether to go on from there.
-        progress, label, unit: Whether to show a bar, on stderr; its title; what samples are called.
-        clock: Told where the time of every step goes.
+        clock: Records where the time of every step goes.
         free_threads: Whether to go on with one thread where windows/s collapse with more.
         group: The processes that train together; the first of them shows, keeps and validates.
 
     Raises:
         ConfigError: Gradients stay infinite, or one sample alone exhausts the memory.
-        CheckpointError: `resume` asks for a checkpoint of other settings.
+        CheckpointError: `watch` resumes a checkpoint of other settings.
     """
     keep_heap()
+    network = objective.network
     device = next(network.parameters()).device
     own = torch.Generator().manual_seed(training.seed + APART * group.rank)
     # the caller's autocast is not the run's
     with draws_of(own, network), torch.autocast(device.type, enabled=False):
-        run = _Run(network, training, own, checkpoint, clock, group)
-        if resume:
+        run = _Run(network, training, own, watch.checkpoint, clock, group)
+        if watch.resume:
             run.restore()
         group.begin([*network.parameters(), *network.buffers(), *run.averaged, *run.best])
         run.guard = Guard(free=free_threads)
@@ -213,8 +220,7 @@ def train(
             run.note(note)
         try:
             with threads_of(training.threads if isinstance(training.threads, int) else None):
-                shown = progress and group.rank == 0, label, unit
-                run.go(loss_of, weight_of, road, begin, validate, shown)
+                run.go(objective, road, watch)
         finally:
             road.stop()
     network.eval()
@@ -280,21 +286,13 @@ class _Run:
         if said not in self.log.notes:  # a resumed run decides alike
             self.log.notes.append(said)
 
-    def go(
-        self,
-        loss_of: LossOf,
-        weight_of: WeightOf,
-        road: Road,
-        begin: Callable[[], None] | None,
-        validate: Callable[[], float] | None,
-        shown: tuple[bool, str, str],
-    ) -> None:
-        t = self.training
+    def go(self, objective: Objective, road: Road, watch: Watch) -> None:
+        t, validate = self.training, objective.validate
         self.began, self.before = time.perf_counter(), self.log.seconds
-        progress, label, unit = shown
         bar = tqdm(
-            total=t.max_steps, initial=self.log.steps, desc=label, unit="iteration",
-            disable=not progress, file=sys.stderr, leave=False, mininterval=0.3,
+            total=t.max_steps, initial=self.log.steps, desc=watch.label, unit="iteration",
+            disable=not watch.progress or self.group.rank > 0, file=sys.stderr, leave=False,
+            mininterval=0.3,
         )  # fmt: skip
         self.network.train()
         misses = sum(1 for step, _ in self.log.validation if step > self.log.best_step)
@@ -306,15 +304,15 @@ class _Run:
                     if self.clock is not None:
                         self.clock.begin()
                     self._begin_step(road)
-                    if begin is not None:
-                        begin()
+                    if objective.begin_step is not None:
+                        objective.begin_step()
                     mark("rest")
                     batch = road.take()
-                    loss, samples = self._gradients(batch, loss_of, weight_of)
+                    loss, samples = self._gradients(batch, objective)
                     road.ahead()
                     self._update(loss, samples)
                     if self.log.steps % EVERY == 0:
-                        self._look(bar, unit)
+                        self._look(bar, watch.unit)
                         mark("logging")
                     if validate is not None and self.log.steps % t.validate_every == 0:
                         misses = self._validate(validate, misses)
@@ -393,14 +391,14 @@ class _Run:
         if hasattr(self.network, "done"):
             self.network.done = done  # type: ignore[assignment]
 
-    def _gradients(self, batch: Any, loss_of: LossOf, weight_of: WeightOf) -> tuple[Tensor, int]:
+    def _gradients(self, batch: Any, objective: Objective) -> tuple[Tensor, int]:
         """Gradients of a batch's mean loss; the loss, and samples of all processes, are returned."""
         while True:  # in as many parts as fit the memory
             self.optimiser.zero_grad(set_to_none=True)
             try:
                 if self.log.parts == 1 and self.group.size == 1:
-                    return self._backward(batch, loss_of), size(batch)
-                sums = self._accumulate(batch, loss_of, weight_of)
+                    return self._backward(batch, objective.loss_of), size(batch)
+                sums = self._accumulate(batch, objective)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
@@ -425,14 +423,16 @@ class _Run:
         self.mark("backward")
         return loss.detach()
 
-    def _accumulate(self, batch: Any, loss_of: LossOf, weight_of: WeightOf) -> Tensor:
+    def _accumulate(self, batch: Any, objective: Objective) -> Tensor:
         """Sums over the parts: of gradients, and returned of losses, weights and samples, (3,)."""
         sums = torch.zeros(3, device=self.device)
         rows = -(-size(batch) // self.log.parts)
         for first in range(0, size(batch), rows):
             some = part(batch, slice(first, first + rows))
-            weight = torch.as_tensor(weight_of(some), device=self.device, dtype=sums.dtype)
-            loss = self._backward(some, loss_of, weight)
+            weight = torch.as_tensor(
+                objective.weight_of(some), device=self.device, dtype=sums.dtype
+            )
+            loss = self._backward(some, objective.loss_of, weight)
             sums += torch.stack([loss * weight, weight, torch.full_like(weight, size(some))])
         return sums
 

@@ -116,11 +116,11 @@ def test_trials_tell_of_threads(
     monkeypatch.setattr(Bare, "times", times)
     monkeypatch.setattr("demandcast.train.throughput.machine.physical_cores", lambda: 4)
     doctor = Doctor(budget=1.0)
-    watch = doctor.watch(torch.device("cpu"), 10, threads)
-    watch.load.cores, watch.load.seconds, watch.load.own = (0.5,) * 4, 1.0, 2.0
-    watch.clock.seen = watch.clock.steps = 10
-    watch.clock.seconds["forward"] = 10 * 8 * prices[threads]
-    found = doctor.examine(watch, subject()).findings
+    monitor = doctor.monitor(torch.device("cpu"), 10, threads)
+    monitor.load.cores, monitor.load.seconds, monitor.load.own = (0.5,) * 4, 1.0, 2.0
+    monitor.clock.seen = monitor.clock.steps = 10
+    monitor.clock.seconds["forward"] = 10 * 8 * prices[threads]
+    found = doctor.examine(monitor, subject()).findings
     assert [f.fault for f in found] == ([fault] if fault else [])
     assert not fault or remedy in found[0].remedy
 
@@ -136,7 +136,7 @@ def test_a_memory_too_small_for_a_larger_batch_is_no_fault() -> None:
 
     seen.loss_of = loss
     doctor = Doctor(budget=1.0)
-    facts = doctor.examine(doctor.watch(torch.device("cpu"), 10), seen).facts
+    facts = doctor.examine(doctor.monitor(torch.device("cpu"), 10), seen).facts
     assert set(facts.by_batch) == {8}
 
 

@@ -26,7 +26,7 @@ from demandcast.train.throughput.bare import Bare, threads_of
 from demandcast.train.throughput.guard import Guard
 from demandcast.train.throughput.tune import resized, tune, tune_workers
 
-fitting = importlib.import_module("demandcast.train.fit")  # its name is the function's too
+running = importlib.import_module("demandcast.train.run")
 PRICE = 4e-3  # seconds a step costs, whatever it holds
 
 
@@ -345,12 +345,12 @@ def test_a_long_run_on_a_streaming_road_tries_workers(monkeypatch: pytest.Monkey
         tried.append(road(1).name)
         return module.Chosen("workers", 1, "by trial")
 
-    monkeypatch.setattr(fitting, "tune_workers", pick)
+    monkeypatch.setattr(running, "tune_workers", pick)
     x = torch.rand(64, 1)
     data, mse = TensorDataset(x, x), nn.functional.mse_loss
     hyper: dict[str, Any] = {"epochs": 1, "loader": "streaming", "progress": False}
     assert "workers" not in " ".join(dc.train.fit(nn.Linear(1, 1), data, mse, **hyper).notes[1:])
-    monkeypatch.setattr(fitting, "LONG", 64)
+    monkeypatch.setattr(running, "LONG", 64)
     log = dc.train.fit(nn.Linear(1, 1), data, mse, **hyper)
     assert log.notes[-1] == "workers=1: by trial"
     assert tried == ["streaming"]

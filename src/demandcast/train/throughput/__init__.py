@@ -4,7 +4,7 @@ from demandcast.train.throughput.bare import Subject
 from demandcast.train.throughput.doctor import Doctor
 from demandcast.train.throughput.explain import Finding, explain
 from demandcast.train.throughput.facts import Facts
-from demandcast.train.throughput.measure import Watch, measure
+from demandcast.train.throughput.measure import Monitor, measure
 from demandcast.train.throughput.profile import Operator, operators
 from demandcast.train.throughput.report import Diagnosis
 
@@ -13,9 +13,9 @@ __all__ = [
     "Doctor",
     "Facts",
     "Finding",
+    "Monitor",
     "Operator",
     "Subject",
-    "Watch",
     "explain",
     "measure",
     "operators",

@@ -16,7 +16,7 @@ import torch
 
 from demandcast.errors import ConfigError
 from demandcast.train.throughput.bare import Subject
-from demandcast.train.throughput.measure import Watch, measure
+from demandcast.train.throughput.measure import Monitor, measure
 from demandcast.train.throughput.profile import operators
 from demandcast.train.throughput.report import Diagnosis
 
@@ -41,18 +41,13 @@ class Doctor:
                 f"trace is {str(self.trace)!r}; end it in .json or .json.gz, which viewers open"
             )
 
-    @classmethod
-    def asked(cls, diagnose: bool | Doctor) -> Doctor | None:
-        """The doctor that a fit's `diagnose` means."""
-        return diagnose if isinstance(diagnose, Doctor) else cls() if diagnose else None
+    def monitor(self, device: torch.device, steps: int, threads: int | None = None) -> Monitor:
+        """Return the monitor of a run that is about to begin, with so many threads."""
+        return Monitor(device, steps, threads)
 
-    def watch(self, device: torch.device, steps: int, threads: int | None = None) -> Watch:
-        """Eyes on a run that is about to begin, with so many threads; None for those there are."""
-        return Watch(device, steps, threads)
-
-    def examine(self, watch: Watch, subject: Subject, choices: Sequence[Any] = ()) -> Diagnosis:
-        """What the run that was watched shows; the network comes out as it went in."""
-        facts = measure(watch, subject, budget=self.budget)
+    def examine(self, monitor: Monitor, subject: Subject, choices: Sequence[Any] = ()) -> Diagnosis:
+        """Say what slows a run that was monitored; the network comes out as it went in."""
+        facts = measure(monitor, subject, budget=self.budget)
         inside = operators(subject, self.trace) if self.operators or self.trace else ()
         return Diagnosis(facts, inside, choices)
 

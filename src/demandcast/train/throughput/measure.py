@@ -1,4 +1,4 @@
-"""Measure a training: watch the run itself, then make a few trials beside it.
+"""Measure a training: monitor the run itself, then make a few trials beside it.
 
 What is measured costs little by design: marks in the loop, readings of the machine before and after,
 and trial steps that share a budget of the run's own seconds.
@@ -32,8 +32,8 @@ WARM = 3  # first steps of a run that are not timed
 FETCHES = 8  # samples that are fetched to see what one costs
 
 
-class Watch:
-    """Eyes on one run: hand its clock to the loop, and run the loop in `watching()`."""
+class Monitor:
+    """Records one run: hand its clock to the loop, and run the loop in `recording()`."""
 
     def __init__(self, device: torch.device, steps: int, threads: int | None = None) -> None:
         self.device = device
@@ -42,34 +42,34 @@ class Watch:
         self.threads = threads or torch.get_num_threads()
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def recording(self) -> Iterator[None]:
         with machine.watching(self.device) as self.load:
             yield
 
 
-def measure(watch: Watch, subject: Subject, *, budget: float | None = None) -> Facts:
+def measure(monitor: Monitor, subject: Subject, *, budget: float | None = None) -> Facts:
     """The facts of a run that was watched, with trials of the bare loop beside it.
 
     Args:
-        watch: What saw the run.
+        monitor: What recorded the run.
         subject: The parts of the training; its network comes out as it went in.
         budget: Seconds for the trials; None for 1.5 % of the run.
     """
     began = time.perf_counter()
-    clock, steps = watch.clock, max(watch.clock.steps, 1)
-    run = watch.load.seconds
+    clock, steps = monitor.clock, max(monitor.clock.steps, 1)
+    run = monitor.load.seconds
     seconds = BUDGET * run if budget is None else budget
-    memory = machine.memory(watch.device)
+    memory = machine.memory(monitor.device)
     phases = {name: spent / steps for name, spent in clock.seconds.items() if spent}
     step = sum(phases.values())
-    with unchanged(subject.network), threads_of(watch.threads):
+    with unchanged(subject.network), threads_of(monitor.threads):
         bare = Bare(subject)
         syncs = bare.syncs()
         batch = bare.batch()
         times = bare.times(batch, limit=0.4 * seconds)
         middle, ceiling = median(times), fmean(times)  # the run's own steps are averaged, too
-        by_threads = {watch.threads: subject.batch / middle}
-        for count in _thread_counts(watch):
+        by_threads = {monitor.threads: subject.batch / middle}
+        for count in _thread_counts(monitor):
             spent = bare.seconds(batch, limit=0.2 * seconds, threads=count, hopeless=5 * middle)
             by_threads[count] = subject.batch / spent
         by_batch = {subject.batch: subject.batch / middle}
@@ -91,13 +91,13 @@ def measure(watch: Watch, subject: Subject, *, budget: float | None = None) -> F
         phases=phases,
         cpu={name: spent / steps for name, spent in clock.cpu.items() if spent},
         ceiling=subject.batch / ceiling,
-        device=watch.device.type,
+        device=monitor.device.type,
         physical=machine.physical_cores(),
-        threads=watch.threads,
-        cores=watch.load.cores,
-        others=watch.load.others,
-        queued=watch.load.queued,
-        device_busy=watch.load.device,
+        threads=monitor.threads,
+        cores=monitor.load.cores,
+        others=monitor.load.others,
+        queued=monitor.load.queued,
+        device_busy=monitor.load.device,
         memory_used=memory.used,
         memory_free=memory.free,
         memory_total=memory.total,
@@ -115,15 +115,15 @@ def measure(watch: Watch, subject: Subject, *, budget: float | None = None) -> F
     )
 
 
-def _thread_counts(watch: Watch) -> list[int]:
+def _thread_counts(monitor: Monitor) -> list[int]:
     """Other numbers of threads worth a trial: one, and one for each core that others leave.
 
     More would wait for cores that other programs hold, and a step of such a trial can take seconds.
     """
-    if watch.device.type != "cpu":
+    if monitor.device.type != "cpu":
         return []
-    left = max(1, round(machine.physical_cores() - (watch.load.others or 0.0)))
-    return sorted({1, left} - {watch.threads})
+    left = max(1, round(machine.physical_cores() - (monitor.load.others or 0.0)))
+    return sorted({1, left} - {monitor.threads})
 
 
 def _mark_cost() -> float:

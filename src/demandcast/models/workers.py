@@ -1,7 +1,7 @@
-"""The other processes of a forecaster with `devices` above 1: what each is told, and what it does.
+"""Worker processes of a network with `devices` above 1: they fit with it, or forecast for it.
 
-python -m demandcast.train.company fit FOLDER RANK COUNT PORT
-python -m demandcast.train.company forecast FOLDER RANK
+python -m demandcast.models.workers fit FOLDER RANK COUNT PORT
+python -m demandcast.models.workers forecast FOLDER RANK
 
 The folder holds the panel as a store, and as JSON the class of the forecaster and its task.
 """
@@ -13,51 +13,69 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from demandcast.errors import ConfigError
+from demandcast.models.rows import Rows
 from demandcast.panel.panel import Panel
 from demandcast.saved import read_saved
 from demandcast.train.checkpoint import read_tensors, write_tensors
-from demandcast.train.group import Group, enrol, launched, started
+from demandcast.train.device import usable
+from demandcast.train.group import Group, enrol, joined, launched, started
+from demandcast.train.watch import Watch
+from demandcast.typed import build
+
+if TYPE_CHECKING:
+    from demandcast.models.base import NeuralForecaster
 
 TASK, PANEL, MODEL = "task.json", "panel", "model"
 
 
 @contextmanager
-def company(model: Any, panel: Panel, count: int, device: str, **fit: Any) -> Iterator[Group]:
-    """A group in which every process fits a forecaster like this one to the same panel."""
-    task = {"hyper": model.hyperparameters(), "device": device, "fit": fit}
+def fit_group(model: NeuralForecaster, panel: Panel, watch: Watch) -> Iterator[Group]:
+    """Start the workers that fit the same forecaster to the same panel, where `devices` asks for them.
+
+    Yields the group of processes that train together: this one alone, those that torchrun started, or
+    those started here.
+    """
+    group, count = joined(model.config.devices), model.config.devices
+    if group.size > 1 or count == 1:
+        yield group
+        return
+    device = usable(model.config.device)
+    place = None if watch.checkpoint is None else str(watch.checkpoint.resolve())
+    task = {"hyper": model.hyperparameters(), "device": device}
     with (
-        _task(model, panel, **task) as folder,
+        _task(model, panel, **task, fit={"checkpoint": place, "resume": watch.resume}) as folder,
         launched(count, [*_program("fit"), str(folder)], device) as group,
     ):
         yield group
 
 
 def shared_forecast(
-    model: Any, panel: Panel, batches: Sequence[slice], count: int, **asked: Any
+    model: NeuralForecaster, panel: Panel, batches: Sequence[slice], asked: Rows
 ) -> list[dict[str, Tensor]]:
-    """What `model.forecast_rows` gives of all batches, some of them by each process, in their order."""
+    """Share the batches of `model.forecast_rows` among processes; return what each forecast, in order."""
+    count = model.config.devices
     edges = [len(batches) * rank // count for rank in range(count + 1)]
-    with _task(
-        model, panel, asked=asked, rows=[[s.start, s.stop] for s in batches], edges=edges
-    ) as folder:
+    rows = [[batch.start, batch.stop] for batch in batches]
+    with _task(model, panel, asked=asdict(asked), rows=rows, edges=edges) as folder:
         model.save(folder / MODEL)
         programs = [[*_program("forecast"), str(folder), str(rank)] for rank in range(1, count)]
         with started(programs):
-            own = model.forecast_rows(panel, batches[: edges[1]], **asked)
+            own = model.forecast_rows(panel, batches[: edges[1]], asked)
         paths = [folder / f"{rank}.safetensors" for rank in range(1, count)]
         return [own, *(read_tensors(path)[0] for path in paths)]
 
 
 @contextmanager
-def _task(model: Any, panel: Panel, **task: Any) -> Iterator[Path]:
+def _task(model: NeuralForecaster, panel: Panel, **task: Any) -> Iterator[Path]:
     kind = type(model)
     if kind.__module__ == "__main__":
         raise ConfigError(
@@ -73,7 +91,7 @@ def _task(model: Any, panel: Panel, **task: Any) -> Iterator[Path]:
 
 
 def _program(what: str) -> list[str]:
-    return [sys.executable, "-m", "demandcast.train.company", what]
+    return [sys.executable, "-m", "demandcast.models.workers", what]
 
 
 def main(what: str, name: str, *words: str) -> None:
@@ -92,11 +110,8 @@ def main(what: str, name: str, *words: str) -> None:
     first, stop = task["edges"][rank : rank + 2]
     batches = [slice(*rows) for rows in task["rows"][first:stop]]
     model = kind.restore(read_saved(folder / MODEL))
-    write_tensors(
-        folder / f"{rank}.safetensors",
-        model.forecast_rows(panel, batches, **task["asked"]),
-        {},
-    )
+    asked = build(Rows, task["asked"], "asked")
+    write_tensors(folder / f"{rank}.safetensors", model.forecast_rows(panel, batches, asked), {})
 
 
 if __name__ == "__main__":

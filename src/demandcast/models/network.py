@@ -1,0 +1,81 @@
+"""What a network owes its forecaster: a loss to learn by, and forecasts of a window."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from demandcast.draws.tensors import TensorDraws
+from demandcast.likelihoods.base import Likelihood
+from demandcast.windows.window import Sizes, Window
+
+
+class Network(nn.Module):
+    """A map from a window to the parameters of a likelihood, and the loss that trains it.
+
+    A direct model forecasts all steps at once: its `forward` takes a window to parameters (batch,
+    horizon, params) and is all it has. The others bring a `loss` and a `predict` of their own.
+    """
+
+    done: float = 1.0  # share of the training that lies behind, for losses with phases
+
+    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+        super().__init__()
+        self.config, self.sizes, self.likelihood, self.freq = config, sizes, likelihood, freq
+
+    def scaled(self, window: Window) -> Tensor:
+        """The context with its level taken off, in units of the scale: (batch, context)."""
+        return (window.past_target - window.level) / window.scale
+
+    def lifted(self, window: Window, params: Tensor, base: Tensor) -> Tensor:
+        """Parameters around a base forecast (batch, horizon), scaled as the context is."""
+        return self.likelihood.lift(params, base + window.level / window.scale)
+
+    def targets(self, window: Window) -> Tensor:
+        """Mask of the values that the network is trained on: those of the horizon that were observed."""
+        return window.future_observed
+
+    @final
+    def loss_mask(self, window: Window) -> Tensor:
+        """Mask of the values that enter the loss: `targets` of the windows that have a scale.
+
+        Models narrow or widen `targets`. This is not theirs to change: an error in units of a scale that
+        is not known would outweigh all others.
+        """
+        targets = self.targets(window)  # (batch, ...)
+        known = window.has_scale  # (batch, 1), or (batch, 1, series)
+        return targets & known.view(*known.shape, *[1] * (targets.ndim - known.ndim))
+
+    def weight(self, window: Window) -> Tensor:
+        """Count the values that the loss of these windows is the mean over, a scalar."""
+        return self.loss_mask(window).sum()
+
+    def loss(self, window: Window) -> Tensor:
+        """Mean loss of the observed steps of a batch of windows, a scalar."""
+        params = self(window)  # (batch, horizon, params)
+        observed = self.loss_mask(window)  # (batch, horizon)
+        loss = self.likelihood.loss(
+            params,
+            window.future_target,
+            window.scale.expand(observed.shape),
+            observed=observed,
+            censored=window.future_censored,
+        )  # (batch, horizon)
+        return loss.sum() / observed.sum().clamp(min=1)
+
+    def predict(
+        self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Quantiles (batch, horizon, levels), mean (batch, horizon), paths (batch, paths, horizon)."""
+        params: Tensor = self(window)  # (batch, horizon, params)
+        scale = window.scale.expand(params.shape[:-1])
+        quantiles = self.likelihood.quantile(params, scale, levels)
+        return quantiles, self.likelihood.mean(params, scale), None
+
+    def events(self, window: Window) -> tuple[Tensor, Tensor] | None:
+        """For networks that warn of extremes, how likely high and low ones are.
+
+        Returns probabilities (batch, horizon, 2) and the thresholds (batch, 2), in the user's units.
+        """
+        return None

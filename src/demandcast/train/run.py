@@ -1,0 +1,163 @@
+"""Run a training: choose the settings that are "auto", load batches, train, and diagnose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import Dataset
+
+from demandcast.train.group import ALONE, Group
+from demandcast.train.loop import Objective, Training, TrainingLog, settings_kept, train
+from demandcast.train.roads import Draw, Road, Streaming
+from demandcast.train.throughput.bare import Subject, threads_of
+from demandcast.train.throughput.doctor import say
+from demandcast.train.throughput.report import Diagnosis
+from demandcast.train.throughput.tune import (
+    AUTO,
+    RESIZED,
+    left_open,
+    require_bf16,
+    tune,
+    tune_workers,
+    usual,
+)
+from demandcast.train.watch import Watch
+
+LONG = 200_000  # samples of a run that is worth seconds of trials with workers
+
+Settings = TypeVar("Settings", bound=Training)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Generic[Settings]):
+    """A training to run.
+
+    Attributes:
+        objective: The network, on its device, and the loss that it learns by.
+        asked: Settings as the user gave them; those that are "auto" are chosen by trial.
+        planned: The same settings, with what the data decided.
+        count: Samples to learn from.
+        sample: Return a batch of a given size on the device, for trials.
+        draw: Return the function that draws the samples of each step.
+        load: Return the loader of the samples that are drawn.
+        dataset: The map-style data, if the doctor may fetch its items one by one.
+        data_bytes: Bytes of the data on the device; None where it cannot lie there.
+        note: Which loader was chosen, and why.
+    """
+
+    objective: Objective
+    asked: Settings
+    planned: Settings
+    count: int
+    sample: Callable[[int, torch.Generator], Any]
+    draw: Callable[[Settings], Draw]
+    load: Callable[[Settings, Draw], Road]
+    dataset: Dataset[Any] | None = None
+    data_bytes: int | None = None
+    note: str
+
+    def subject(self, settings: Training, loader: Road | None = None, name: str = "") -> Subject:
+        """Return what trials beside the run measure."""
+        subject = Subject(
+            network=self.objective.network,
+            loss_of=self.objective.loss_of,
+            draw=self.sample,
+            batch=settings.batch,
+            clip=settings.clip,
+            seed=settings.seed,
+            precision=settings.precision,
+            windows=self.count,
+        )
+        if loader is None:
+            return subject
+        return replace(
+            subject, name=name, loader=loader.name, workers=loader.workers, pinned=loader.pinned,
+            dataset=self.dataset, data_bytes=self.data_bytes,
+        )  # fmt: skip
+
+
+def run(
+    job: Job[Settings], watch: Watch, group: Group = ALONE
+) -> tuple[Settings, TrainingLog, Diagnosis | None]:
+    """Train the network of a job in place.
+
+    Returns:
+        The settings that were used, what happened, and the diagnosis if `watch` asks for one.
+
+    Raises:
+        ConfigError: The network does not train with these settings on its device.
+        CheckpointError: `watch` resumes a checkpoint of other settings.
+    """
+    settings, chosen = choose_settings(job, watch.resumed, group)
+    loader = job.load(settings, group.share(job.draw(settings)))
+    loader, more = choose_workers(job, settings, loader)
+    settings = replace(settings, workers=loader.workers)
+    doctor = watch.doctor
+    threads = settings.threads if isinstance(settings.threads, int) else None
+    how: dict[str, Any] = {
+        "watch": watch,
+        "per_epoch": settings.per_epoch(job.count),
+        "notes": [job.note, *chosen, *more],
+        "free_threads": job.asked.threads == AUTO,
+        "group": group,
+    }
+    if doctor is None:
+        return settings, train(job.objective, loader, settings, **how), None
+    monitor = doctor.monitor(loader.device, settings.max_steps, threads)
+    with monitor.recording():
+        log = train(job.objective, loader, settings, clock=monitor.clock, **how)
+    subject = job.subject(settings, loader, watch.label)
+    diagnosis = doctor.examine(monitor, subject, log.notes)
+    if watch.progress:
+        say(diagnosis)
+    return settings, log, diagnosis
+
+
+def choose_settings(
+    job: Job[Settings], resumed: Path | None = None, group: Group = ALONE
+) -> tuple[Settings, list[str]]:
+    """Choose every setting that is "auto" by trial, and say why.
+
+    Args:
+        job: The training; its network comes out as it went in.
+        resumed: Folder of the run to go on with, whose choices are taken again.
+        group: Processes that train together; the first of them tries and chooses.
+
+    Raises:
+        ConfigError: The network does not train in the precision asked for on its device.
+    """
+    names = left_open(job.asked)
+    settings = usual(job.planned).counted(job.count)
+    subject = job.subject(settings)
+    if settings.precision == "bf16":
+        require_bf16(subject)
+    if not names:
+        return settings, []
+    if group.rank:
+        return replace(settings, **group.same(None)), []
+    kept = None if resumed is None else settings_kept(resumed)
+    if kept is not None:
+        if kept["precision"] == "bf16":  # chosen on a machine where it ran
+            require_bf16(subject)
+        return replace(settings, **group.same({k: kept[k] for k in (*names, *RESIZED)})), []
+    began = time.perf_counter()
+    settings, chosen = tune(subject, settings, names)
+    took = f"choosing took {time.perf_counter() - began:.1f} s"
+    settings = settings.counted(job.count)
+    group.same({name: getattr(settings, name) for name in (*names, *RESIZED)})
+    return settings, [*map(str, chosen), took]
+
+
+def choose_workers(job: Job[Settings], settings: Settings, loader: Road) -> tuple[Road, list[str]]:
+    """Choose the workers of a streaming loader by trial where the run is long, and say why."""
+    long = settings.max_steps * settings.batch >= LONG
+    if job.asked.workers != AUTO or not isinstance(loader, Streaming) or not long:
+        return loader, []
+    with threads_of(settings.threads if isinstance(settings.threads, int) else None):
+        found = tune_workers(loader.with_workers, job.subject(settings))
+    return loader.with_workers(found.value), [str(found)]
