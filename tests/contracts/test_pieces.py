@@ -14,14 +14,9 @@ from demandcast.panel.panel import Panel
 
 LOCAL = [n for n, kind in registry.classes().items() if issubclass(kind, LocalForecaster)]
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
-# this one still learns from the series that are held together, and not from the panel
-TOGETHER = ("level_shape",)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.xfail(strict=True)) if n in TOGETHER else n for n in LOCAL],
-)
+@pytest.mark.parametrize("name", LOCAL)
 def test_pieces_do_not_matter(name: str, panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     known = panel.drop_last(7)
 

@@ -17,6 +17,7 @@ rows before, so that a large penalty repeats the last season. What a row leaves 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.local.base import LocalForecaster
 from demandcast.local.parts.histories import Array, Ints
-from demandcast.local.parts.seasonal import tables
+from demandcast.local.parts.seasonal import ALIKE, Table, tables
 from demandcast.local.parts.simulated import reaching
 from demandcast.local.parts.smooth import bounded, ended, limits
 from demandcast.panel.panel import Panel
@@ -321,16 +322,20 @@ class LevelShape(LocalForecaster):
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
         count = max(self.paths, n_paths)
-        main = self.period or panel.freq.period
-        for index, table in tables(panel, np.full(panel.n_series, main), CELLS // main):
+        ways = self._ways(panel)
+        chosen, steps = self._choose_all(panel, ways)
+        needs = np.array([CYCLES * p * c for p, c in ways])[chosen]
+        able = steps - self.horizon >= needs
+        widened = self._widened(
+            panel, ways, chosen, group_of(chosen, steps), able, draws.at("past")
+        )
+        for index, table in self._tables(panel):
+            history, seen = rows_of(table)
             scale = table.scale[:, None]
-            history = ended(np.where(table.inside, table.filled, np.nan), table.lengths)
-            seen = ended(np.where(table.seen, table.filled, np.nan), table.lengths)
             floor, counts = limits(seen, scale)
-            chosen = self._choose(history, seen, self._ways(panel))
-            for (period, cycle), some in chosen.items():
-                own = draws.select(index[some])
-                wider = self._wider(history[some], seen[some], period, cycle, own.at("past"))
+            for way in np.unique(chosen[index]):
+                period, cycle = ways[way]
+                some = np.flatnonzero(chosen[index] == way)
                 room = max(1, CELLS // (count * (self.horizon + period)))
                 for start in range(0, len(some), room):
                     part = some[start : start + room]
@@ -338,7 +343,8 @@ class LevelShape(LocalForecaster):
                     fitted = Fitted.of(history[part], period, cycle)
                     point = fitted.point(self.horizon)
                     drawn = fitted.paths(self.horizon, count, draws.select(to))
-                    drawn = point[:, None] + wider * (drawn - drawn.mean(1, keepdims=True))
+                    error = drawn - drawn.mean(1, keepdims=True)
+                    drawn = point[:, None] + widened[to, None, None] * error
                     drawn = bounded(drawn * unit[..., None], floor[part, None])
                     drawn = np.where(counts[part], np.rint(drawn), drawn)
                     draft.mean[to] = drawn.mean(1)
@@ -346,6 +352,11 @@ class LevelShape(LocalForecaster):
                     if draft.samples is not None:
                         draft.samples[to] = drawn[:, :n_paths]
         return draft
+
+    def _tables(self, panel: Panel) -> Iterator[tuple[Ints, Table]]:
+        """The panel's series in tables of like length, with their places in the panel."""
+        period = self.period or panel.freq.period
+        return tables(panel, np.full(panel.n_series, period), CELLS // period)
 
     def _ways(self, panel: Panel) -> list[tuple[int, int]]:
         """Steps in a row, and rows in the longer season, from the most to the least that they say."""
@@ -356,10 +367,16 @@ class LevelShape(LocalForecaster):
             ways.insert(0, (main, longer[0]))
         return ways + ([(1, main)] if main > 1 else []) + ([(1, 1)] if main > 1 else [])
 
-    def _choose(
-        self, history: Array, seen: Array, ways: list[tuple[int, int]]
-    ) -> dict[tuple[int, int], Ints]:
-        """Series by the way that erred least over the last horizons; by the first where none can tell."""
+    def _choose_all(self, panel: Panel, ways: list[tuple[int, int]]) -> tuple[Ints, Ints]:
+        """Return the way that each series is cut by and its steps since the first value, (N,) both."""
+        chosen, steps = np.zeros((2, panel.n_series), np.int64)
+        for index, table in self._tables(panel):
+            chosen[index] = self._choose(*rows_of(table), ways)
+            steps[index] = table.lengths
+        return chosen, steps
+
+    def _choose(self, history: Array, seen: Array, ways: list[tuple[int, int]]) -> Ints:
+        """Return the way that erred least over the last horizons, (n,); the first where none can tell."""
         n, steps = history.shape
         lengths = (~np.isnan(history)).sum(1)
         needs = np.array([CYCLES * p * c for p, c in ways])
@@ -376,28 +393,66 @@ class LevelShape(LocalForecaster):
         doubt = np.minimum(1 + DOUBT / np.sqrt(np.maximum(lengths / needs[first], 1)), DOUBTED)
         error *= np.where(np.arange(len(ways))[:, None] > first, doubt, 1.0)
         error = np.where(able, error, np.inf)
-        best = np.where(able.any(0), error.argmin(0), len(ways) - 1)
-        return {way: np.flatnonzero(best == w) for w, way in enumerate(ways) if (best == w).any()}
+        return np.asarray(np.where(able.any(0), error.argmin(0), len(ways) - 1), np.int64)
 
-    def _wider(self, history: Array, seen: Array, period: int, cycle: int, draws: Draws) -> float:
-        """By how much bands at the last horizons, not known then, would have had to be wider, or less.
+    def _widened(
+        self,
+        panel: Panel,
+        ways: list[tuple[int, int]],
+        chosen: Ints,
+        group: Ints,
+        able: NDArray[np.bool_],
+        draws: Draws,
+    ) -> Array:
+        """Return the factor by which bands at the last horizon would have had to be wider, (N,).
 
-        Half the 80 % band is held against the errors, over all series cut this way; the fewer they
-        are, the nearer to 1 it stays.
+        Half the 80 % band, not knowing the last horizon, is held against the errors there, over
+        `CHECKED` series of a group. The fewer series are checked, the nearer to 1 the factor stays.
+
+        Args:
+            panel: N series.
+            ways: How series may be cut.
+            chosen: Which of the ways each series is cut by, (N,).
+            group: Series of one number share their factor, (N,).
+            able: Series long enough to be checked, (N,).
+            draws: Of the N series.
         """
-        cut = history.shape[1] - self.horizon
-        known = (~np.isnan(history[:, : max(cut, 0)])).sum(1) >= CYCLES * period * cycle
-        some = np.flatnonzero(known)[:: max(1, int(known.sum()) // CHECKED)]
-        if not len(some):
-            return 1.0
-        fitted = Fitted.of(history[some, :cut], period, cycle)
-        point = fitted.point(self.horizon)
-        paths = fitted.paths(self.horizon, 100, draws.select(some))
-        low, high = np.quantile(paths - paths.mean(1, keepdims=True), [0.1, 0.9], axis=1)
-        half = (high - low) / 2
-        error = np.abs(seen[some, cut:] - point)
-        told = ~np.isnan(error) & (half > 0)
-        if not told.any():
-            return 1.0
-        ratio = float(np.clip(np.quantile(error[told] / half[told], 0.8), *WIDER))
-        return float(ratio ** (len(some) / (len(some) + ALONE)))
+        order = draws.at("checked").order()
+        order = order[able[order]]
+        checked = np.zeros(panel.n_series, bool)
+        for one in np.unique(group[order]):
+            checked[order[group[order] == one][:CHECKED]] = True
+        ratios = [(np.zeros(0), np.zeros(0, np.int64))]  # and the group of each
+        for index, table in self._tables(panel):
+            history, seen = rows_of(table)
+            cut = history.shape[1] - self.horizon
+            for way in np.unique(chosen[index[checked[index]]]):
+                some = np.flatnonzero(checked[index] & (chosen[index] == way))
+                fitted = Fitted.of(history[some, :cut], *ways[way])
+                point = fitted.point(self.horizon)
+                paths = fitted.paths(self.horizon, 100, draws.select(index[some]))
+                low, high = np.quantile(paths - paths.mean(1, keepdims=True), [0.1, 0.9], axis=1)
+                half = (high - low) / 2
+                error = np.abs(seen[some, cut:] - point)
+                told = ~np.isnan(error) & (half > 0)
+                ratios.append((error[told] / half[told], group[index[some[np.nonzero(told)[0]]]]))
+        ratio, of = (np.concatenate(side) for side in zip(*ratios, strict=True))
+        widened = np.ones(panel.n_series)
+        for one in np.unique(of):
+            n = (checked & (group == one)).sum()
+            found = np.clip(np.quantile(ratio[of == one], 0.8), *WIDER)
+            widened[group == one] = found ** (n / (n + ALONE))
+        return widened
+
+
+def group_of(way: Ints, steps: Ints) -> Ints:
+    """Return a number for each series, the same for those of one way and like length, (N,)."""
+    length = np.log(np.maximum(steps, 1)) / np.log(1 / ALIKE)
+    return way * 1000 + length.astype(np.int64)
+
+
+def rows_of(table: Table) -> tuple[Array, Array]:
+    """Histories filled and as observed, (n, T) both, right-aligned, NaN elsewhere."""
+    history = ended(np.where(table.inside, table.filled, np.nan), table.lengths)
+    seen = ended(np.where(table.seen, table.filled, np.nan), table.lengths)
+    return history, seen
