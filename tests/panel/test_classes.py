@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from demandcast.errors import ConfigError
-from demandcast.panel.classes import counts, profile
+from demandcast.panel.classes import count_classes, profile
 from demandcast.panel.panel import Panel
 from demandcast.schema import Schema
 
@@ -49,7 +49,7 @@ def test_the_four_classes_and_the_fifth() -> None:
     kinds = profile(panel)["class"].to_list()
     assert kinds == ["smooth", "erratic", "intermittent", "lumpy", "insufficient", "insufficient"]
     assert profile(panel)["adi"].to_list()[-1] is None
-    assert counts(panel)["insufficient"] == 2
+    assert count_classes(panel)["insufficient"] == 2
 
 
 def test_both_pairs_of_cuts() -> None:

@@ -39,7 +39,7 @@ def panel() -> Panel:
 @pytest.fixture
 def stored(panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Panel:
     """Read from a store, in parts of two series."""
-    monkeypatch.setattr(panel_module, "PART", 120)
+    monkeypatch.setattr(panel_module, "BLOCK_ROWS", 120)
     panel.to_store(tmp_path / "sales.store")
     return read_panel(tmp_path / "sales.store")
 
@@ -142,7 +142,7 @@ def test_a_store_is_not_written_over_by_accident(
     with pytest.raises(FileError, match="overwrite=True"):
         panel.to_store(path)
     (tmp_path / "other").mkdir()
-    with pytest.raises(FileError, match="is no store"):
+    with pytest.raises(FileError, match="is not a store"):
         panel.to_store(tmp_path / "other", overwrite=True)
     before = stored.padded_history(9)
     stored.select([0]).to_store(path, overwrite=True)  # from the very files that it replaces

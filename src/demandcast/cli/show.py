@@ -254,9 +254,9 @@ def panel(read: Panel, given: dict[str, Any] | None = None, *, notes: bool = Tru
 
 def demand(read: Panel) -> None:
     """How many series have which kind of demand, to stderr."""
-    from demandcast.panel.classes import CLASSES, counts
+    from demandcast.panel.classes import CLASSES, count_classes
 
-    found = counts(read)
+    found = count_classes(read)
     kinds, flags = (
         ", ".join(
             f"{count:,} {kind}" for kind, count in found.items() if (kind in CLASSES) is wanted

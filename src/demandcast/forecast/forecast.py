@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
 from demandcast.forecast.bounds import ROOM, bounded, bounds
-from demandcast.panel.keys import find
+from demandcast.panel.keys import find_rows
 from demandcast.schema import Frequency, Schema
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ class Forecast:
         Raises:
             DataError: No series has that key, or several agree with the dict.
         """
-        rows = find(self.keys, key)
+        rows = find_rows(self.keys, key)
         if len(rows) > 1:
             raise DataError(
                 f"{len(rows):,} series agree with {key!r}, such as {self.keys.row(int(rows[0]))!r} and "

@@ -10,7 +10,7 @@ import polars as pl
 
 from demandcast.errors import DemandcastError
 from demandcast.frames.read import read_panel
-from demandcast.panel.classes import counts
+from demandcast.panel.classes import count_classes
 from demandcast.panel.panel import Note, Panel
 
 LENIENT = {
@@ -50,7 +50,7 @@ class Report:
             roles = self.panel.schema.to_dict()
             figures = self.panel.summary().items()
             panel = {"schema": roles, **{k: None if v != v else v for k, v in figures}}
-            panel["demand"] = counts(self.panel)
+            panel["demand"] = count_classes(self.panel)
         content = {
             "ok": self.ok,
             "panel": panel,

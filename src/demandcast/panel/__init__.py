@@ -1,4 +1,4 @@
-"""Every series on one grid."""
+"""The `Panel`: all series of a table on one time grid."""
 
 from demandcast.panel.panel import Note, Panel
 

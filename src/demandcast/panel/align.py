@@ -1,7 +1,7 @@
-"""A newer panel in the encoding of the panel that a model was fitted on.
+"""Encode a newer panel as the panel that a model was fitted on.
 
-What a column is, numbers or categories, and which categories there are, is decided once, at the fit. A newer table
-may lack a category, have only numbers where there was text, or the other way round: it means the same values.
+`fit` decides once whether a column holds numbers or categories, and which categories exist. A newer table may lack
+a category, or hold numbers where the first one held text, and still mean the same values.
 """
 
 from __future__ import annotations
@@ -26,23 +26,26 @@ def align(
     vocabularies: Sequence[str],
     reals: Sequence[str],
 ) -> Panel:
-    """The panel with the covariates and static attributes that a model knows, where it has their columns.
+    """Return the panel with the covariates and static attributes of a fitted model, as far as it has their columns.
 
-    A category that the panel has not is 0 in all of its rows; numbers and categories of one column become each
-    other. What was done is a note. The same panel where nothing is missing.
+    A category that does not occur in the panel is 0 in every row. A column of numbers is encoded as categories, or
+    the other way round, where the model needs it. Every change adds a note; without a change the panel itself is
+    returned.
 
     Args:
         panel: The newer panel.
-        known, past: Names of the covariates wanted; of a category "column=value".
-        vocabularies: Static columns that are categories to the model.
-        reals: Static columns that are numbers to it.
+        known, past: Names of the model's covariates; a category is named "column=value".
+        vocabularies: Static columns that the model reads as categories.
+        reals: Static columns that the model reads as numbers.
     """
-    told: list[str] = []
-    known_values, known_names = _by_step(
-        panel.known, panel.known_names, panel.schema.known, known, told
+    actions: list[str] = []
+    known_values, known_names = _add_covariates(
+        panel.known, panel.known_names, panel.schema.known, known, actions
     )
-    past_values, past_names = _by_step(panel.past, panel.past_names, panel.schema.past, past, told)
-    if told:
+    past_values, past_names = _add_covariates(
+        panel.past, panel.past_names, panel.schema.past, past, actions
+    )
+    if actions:
         panel = replace(
             panel,
             known=known_values,
@@ -53,65 +56,68 @@ def align(
     for name in vocabularies:
         if name in panel.static_real_names:
             panel = _as_categories(panel, name)
-            told.append(
+            actions.append(
                 f"static {name!r} holds numbers here, categories at the fit: taken as categories"
             )
     for name in reals:
         if name in panel.vocabularies:
             panel = _as_numbers(panel, name)
-            told.append(
+            actions.append(
                 f"static {name!r} holds categories here, numbers at the fit: taken as numbers"
             )
-    notes = [Note(kind="encoding", count=1, series=0, example="", action=action) for action in told]
-    return replace(panel, notes=(*panel.notes, *notes)) if told else panel
+    notes = [
+        Note(kind="encoding", count=1, series=0, example="", action=action) for action in actions
+    ]
+    return replace(panel, notes=(*panel.notes, *notes)) if actions else panel
 
 
-def _by_step(
+def _add_covariates(
     values: Floats,
     names: Sequence[str],
     columns: Sequence[str],
-    wanted: Sequence[str],
-    told: list[str],
+    required: Sequence[str],
+    actions: list[str],
 ) -> tuple[Floats, tuple[str, ...]]:
-    """The covariates of a role, with those that are wanted and follow from the columns that are there."""
-    have = list(names)
-    fresh: dict[str, Floats] = {}
-    for name in wanted:
-        column, is_category, word = name.partition("=")
-        if name in have or column not in columns:
+    """Return values and names of one role's covariates, with the required ones that its columns can give."""
+    present = list(names)
+    added: dict[str, Floats] = {}
+    for name in required:
+        column, is_category, category = name.partition("=")
+        if name in present or column not in columns:
             continue
-        if is_category and column in have:
-            fresh[name] = _equals(values[:, have.index(column)], word)
-            told.append(
+        if is_category and column in present:
+            added[name] = _equals_category(values[:, present.index(column)], category)
+            actions.append(
                 f"covariate {column!r} holds numbers here, categories at the fit: taken as categories"
             )
         elif is_category:
-            fresh[name] = np.zeros(len(values), np.float32)
-            told.append(
-                f"covariate {column!r} is never {word!r} here: that category is 0 in every row"
+            added[name] = np.zeros(len(values), np.float32)
+            actions.append(
+                f"covariate {column!r} is never {category!r} here: that category is 0 in every row"
             )
         else:
-            words = {n: n[len(column) + 1 :] for n in have if n.startswith(f"{column}=")}
+            categories = {n: n[len(column) + 1 :] for n in present if n.startswith(f"{column}=")}
             number = np.full(len(values), np.nan, np.float32)
-            for label, text in words.items():
-                number[values[:, have.index(label)] == 1] = _number(text)
-            fresh[name] = number
-            told.append(
+            for label, text in categories.items():
+                number[values[:, present.index(label)] == 1] = _parse_number(text)
+            added[name] = number
+            actions.append(
                 f"covariate {column!r} holds text here, numbers at the fit: text that is no number is missing"
             )
-    if not fresh:
+    if not added:
         return values, tuple(names)
-    return np.column_stack([values, *fresh.values()]).astype(np.float32), (*names, *fresh)
+    return np.column_stack([values, *added.values()]).astype(np.float32), (*names, *added)
 
 
-def _equals(numbers: Floats, word: str) -> Floats:
-    """1 where a number is the one that a category is named by."""
+def _equals_category(numbers: Floats, category: str) -> Floats:
+    """Return 1 where a number equals the one that names a category, else 0."""
     flags = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
-    value = flags.get(word.lower(), _number(word))
+    value = flags.get(category.lower(), _parse_number(category))
     return np.asarray(numbers == np.float32(value), np.float32)
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
+    """Return a text as a number, NaN where it is none."""
     try:
         return float(text)
     except ValueError:
@@ -119,23 +125,27 @@ def _number(text: str) -> float:
 
 
 def _as_categories(panel: Panel, name: str) -> Panel:
+    """Encode a static column of numbers as categories."""
     j = panel.static_real_names.index(name)
     numbers = panel.static_reals[:, j]
-    seen = np.unique(numbers[~np.isnan(numbers)])
-    words = tuple(str(int(v)) if float(v).is_integer() else str(v) for v in seen)
-    codes = np.where(np.isnan(numbers), 0, np.searchsorted(seen, numbers) + 1)
+    distinct = np.unique(numbers[~np.isnan(numbers)])
+    categories = tuple(str(int(v)) if float(v).is_integer() else str(v) for v in distinct)
+    codes = np.where(np.isnan(numbers), 0, np.searchsorted(distinct, numbers) + 1)
     return replace(
         panel,
         static_reals=np.delete(panel.static_reals, j, 1),
         static_real_names=tuple(n for n in panel.static_real_names if n != name),
         static_codes=np.column_stack([panel.static_codes, codes]).astype(np.int64),
-        vocabularies={**panel.vocabularies, name: words},
+        vocabularies={**panel.vocabularies, name: categories},
     )
 
 
 def _as_numbers(panel: Panel, name: str) -> Panel:
+    """Encode a static column of categories as numbers."""
     j = list(panel.vocabularies).index(name)
-    values = np.array([np.nan, *(_number(word) for word in panel.vocabularies[name])], np.float32)
+    values = np.array(
+        [np.nan, *(_parse_number(category) for category in panel.vocabularies[name])], np.float32
+    )
     numbers: Any = values[panel.static_codes[:, j]]
     return replace(
         panel,

@@ -1,4 +1,4 @@
-"""Series by their keys: a value, a tuple for several key columns, or a dict of some of the columns."""
+"""Find series by their keys: a value, a tuple of all key columns, or a dict of some of them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from numpy.typing import NDArray
 from demandcast.errors import DataError
 
 
-def find(keys: pl.DataFrame, key: Any) -> NDArray[np.int64]:
-    """Return the rows of `keys` that a key names, (n,).
+def find_rows(keys: pl.DataFrame, key: Any) -> NDArray[np.int64]:
+    """Return the row numbers of the series that a key names, (n,).
 
     Args:
-        keys: The key columns, a row a series.
-        key: A value where there is one key column, a tuple of all columns, or a dict of some, which
-            names every series that agrees with it.
+        keys: The key columns, one row a series.
+        key: A value where there is one key column, a tuple of all key columns, or a dict of some of them, which
+            names every series with these values.
 
     Raises:
-        DataError: No series has that key; the nearest is named. Or a dict names no key column.
+        DataError: No series has that key (the message names the nearest), or the dict names a column that is no
+            key column.
     """
     if isinstance(key, Mapping):
-        wanted = dict(key)
-        for name in wanted:
+        values_by_column = dict(key)
+        for name in values_by_column:
             if name not in keys.columns:
                 raise DataError(
-                    f"{name!r} is no key column; the key columns are {', '.join(map(repr, keys.columns))}"
+                    f"{name!r} is not a key column; the key columns are {', '.join(map(repr, keys.columns))}"
                 )
     else:
         values = key if isinstance(key, tuple) else (key,)
@@ -39,21 +40,25 @@ def find(keys: pl.DataFrame, key: Any) -> NDArray[np.int64]:
                 f"({', '.join(keys.columns)}), or a dict of some of them, as in "
                 f"{{{keys.columns[0]!r}: {keys.row(0)[0]!r}}}"
             )
-        wanted = dict(zip(keys.columns, values, strict=True))
+        values_by_column = dict(zip(keys.columns, values, strict=True))
     rows = np.ones(keys.height, bool)
-    for name, value in wanted.items():
+    for name, value in values_by_column.items():
         rows &= np.fromiter((v == value for v in keys[name].to_list()), bool, keys.height)
     if not rows.any():
-        raise DataError(f"no series {key!r}{_nearest(keys, wanted)}")
+        raise DataError(f"no series {key!r}{_suggest_key(keys, values_by_column)}")
     return np.flatnonzero(rows)
 
 
-def _nearest(keys: pl.DataFrame, wanted: Mapping[str, Any]) -> str:
-    """The key that comes nearest as text, as the end of a sentence."""
-    rows = keys.select(list(wanted)).unique(maintain_order=True).rows()
-    words = {"/".join(map(str, row)): row for row in rows}
-    near = difflib.get_close_matches("/".join(map(str, wanted.values())), words, 1, 0.0)
-    row = words[near[0]]
-    if not isinstance(next(iter(wanted.values())), type(row[0])) and near[0] == str(row[0]):
+def _suggest_key(keys: pl.DataFrame, values_by_column: Mapping[str, Any]) -> str:
+    """Return the end of a message that suggests the key nearest as text."""
+    rows = keys.select(list(values_by_column)).unique(maintain_order=True).rows()
+    rows_by_text = {"/".join(map(str, row)): row for row in rows}
+    nearest = difflib.get_close_matches(
+        "/".join(map(str, values_by_column.values())), rows_by_text, 1, 0.0
+    )
+    row = rows_by_text[nearest[0]]
+    if not isinstance(next(iter(values_by_column.values())), type(row[0])) and nearest[0] == str(
+        row[0]
+    ):
         return f"; the keys are of type {type(row[0]).__name__}: did you mean {row[0]!r}?"
     return f"; did you mean {row[0] if len(row) == 1 else row!r}?"

@@ -1,4 +1,4 @@
-"""What was found in a table."""
+"""The `Note`: one finding in a table, and what was done about it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """One thing that was found in the table, and what was done about it."""
+    """One finding in the table, and what was done about it."""
 
     kind: str  # "duplicates", "gaps", "unsorted", "negative", "guess" ...
-    count: int  # rows, or columns for a guess
-    series: int  # series concerned
-    example: str  # where: series and timestamp
+    count: int  # number of rows, or of columns for a guess
+    series: int  # number of series that have it; 0 for a finding about columns
+    example: str  # series and timestamp of one case
     action: str  # what was done, or which option changes it
-    severity: str = "info"  # or "warning"
+    severity: str = "info"  # "info" or "warning"
 
     def __str__(self) -> str:
-        if not self.series:  # about columns, not about values
+        if not self.series:
             return f"{self.kind}: {self.action}"
         where = f" (e.g. {self.example})" if self.example else ""
         return f"{self.kind}: {self.count:,} in {self.series:,} series{where}; {self.action}"

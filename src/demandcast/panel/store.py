@@ -1,10 +1,10 @@
-"""A panel as a folder whose values are read where they lie: for tables larger than memory.
+"""Write a panel as a folder (a store) and open it memory-mapped, for tables larger than memory.
 
     panel.json                    schema, names, notes, and the shape of every array
-    keys.parquet, times.parquet   the key columns; the type of the user's times, without a row
-    target.npy ...                an array each; those of a row a step are memory-mapped when read
+    keys.parquet, times.parquet   the key columns; the type of the user's time column, without rows
+    target.npy ...                one array a file; arrays with one row a step are memory-mapped when read
 
-Written beside its place and moved there as the last act, so that a store is whole or not there at all.
+A store is written to a temporary folder and renamed at the end, so it is complete or absent.
 """
 
 from __future__ import annotations
@@ -27,37 +27,38 @@ if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
 
 FORMAT = 2
-FACTS = "panel.json"
-FLAT = ("target", "known", "past", "available")  # a row a step
-SERIES = ("begins", "extents", "lengths", "starts", "static_codes", "static_reals")
-PART = 1 << 22  # rows that are written at once
-NAMES = ("known_names", "past_names", "static_real_names")
+MANIFEST = "panel.json"
+STEP_ARRAYS = ("target", "known", "past", "available")  # one row a step
+SERIES_ARRAYS = ("begins", "extents", "lengths", "starts", "static_codes", "static_reals")
+BLOCK_ROWS = 1 << 22  # rows read or written at once: 16 MB of the target
+COLUMN_NAMES = ("known_names", "past_names", "static_real_names")
 
 
 def is_store(path: Any) -> bool:
-    """Whether a path is a folder that looks like a store, whole or not."""
+    """Return whether a path is a folder that looks like a store, complete or not."""
     if not isinstance(path, (str, Path)):
         return False
-    return (Path(path) / FACTS).exists() or (Path(path) / "target.npy").exists()
+    return (Path(path) / MANIFEST).exists() or (Path(path) / "target.npy").exists()
 
 
 def write_store(panel: Panel, path: str | Path, *, overwrite: bool = False) -> None:
-    """See `Panel.to_store`."""
+    """Write a panel as a store; arguments and errors as `Panel.to_store`."""
     folder = Path(path)
     if folder.exists() and not (overwrite and is_store(folder)):
         raise FileError(
-            f"{folder} is there already; take another path, or to_store(path, overwrite=True) to put "
-            "this store in the place of that one"
+            f"the store {folder} exists already; choose another path, or replace it with "
+            "to_store(path, overwrite=True)"
             if is_store(folder)
-            else f"{folder} is there already and is no store; take another path"
+            else f"{folder} exists already and is not a store; choose another path"
         )
-    with saving(folder, what="the store", manifest=FACTS) as store:
+    with saving(folder, what="the store", manifest=MANIFEST) as store:
         _write(panel, store)
 
 
 def _write(panel: Panel, store: Saving) -> None:
-    begins = np.cumsum(panel.extents) - panel.extents  # the rows of these series and no others
-    series: dict[str, NDArray[Any]] = {name: getattr(panel, name) for name in SERIES} | {
+    """Write the files of a store, its manifest last."""
+    begins = np.cumsum(panel.extents) - panel.extents  # only the rows of these series are written
+    series: dict[str, NDArray[Any]] = {name: getattr(panel, name) for name in SERIES_ARRAYS} | {
         "begins": begins
     }
     shapes = {name: (str(v.dtype), v.shape) for name, v in series.items()}
@@ -71,8 +72,8 @@ def _write(panel: Panel, store: Saving) -> None:
         with store.file(f"{name}.npy") as file:
             header = {"descr": values.dtype.str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            for some in panel.parts(PART):
-                file.write(np.ascontiguousarray(some.flat[name][some.rows()]).data)
+            for part in panel.parts(BLOCK_ROWS):
+                file.write(np.ascontiguousarray(part.flat[name][part.rows()]).data)
     with store.file("keys.parquet") as file:
         panel.keys.write_parquet(file)
     with store.file("times.parquet") as file:
@@ -80,7 +81,7 @@ def _write(panel: Panel, store: Saving) -> None:
     facts = _Facts(
         schema=panel.schema,
         arrays=shapes,
-        **{name: getattr(panel, name) for name in NAMES},
+        **{name: getattr(panel, name) for name in COLUMN_NAMES},
         vocabularies=panel.vocabularies,
         time_zone=panel.time_zone,
         notes=panel.notes,
@@ -90,10 +91,10 @@ def _write(panel: Panel, store: Saving) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
-    """What a store's manifest holds beside its list of files."""
+    """Contents of a store's manifest, apart from its list of files."""
 
     schema: Schema
-    arrays: dict[str, tuple[str, tuple[int, ...]]]  # name -> its type and shape
+    arrays: dict[str, tuple[str, tuple[int, ...]]]  # name -> type and shape
     known_names: tuple[str, ...]
     past_names: tuple[str, ...]
     static_real_names: tuple[str, ...]
@@ -103,27 +104,27 @@ class _Facts:
 
 
 def read_store(path: str | Path, *, check: bool = True) -> dict[str, Any]:
-    """What a `Panel` is made of, its values memory-mapped.
+    """Return the fields of the `Panel` in a store, its values memory-mapped.
 
     Raises:
-        FileError: The store is half-written, damaged, or of another version.
+        FileError: The store is incomplete, damaged, or of another version.
     """
     folder = Path(path)
     try:
         store = read_saved(
-            folder, manifest=FACTS, format=FORMAT, error=FileError, holds="no whole store",
+            folder, manifest=MANIFEST, format=FORMAT, error=FileError, holds="no whole store",
             hint="it is damaged or was not written to its end; write it again with panel.to_store",
         )  # fmt: skip
         facts = build(_Facts, store.facts["panel"], "panel")
         arrays = {
-            name: _array(store.file(f"{name}.npy", check=check), name, *facts.arrays[name])
-            for name in (*SERIES, "begins", *FLAT)
-            if name in facts.arrays or name not in FLAT
+            name: _read_array(store.file(f"{name}.npy", check=check), name, *facts.arrays[name])
+            for name in (*SERIES_ARRAYS, "begins", *STEP_ARRAYS)
+            if name in facts.arrays or name not in STEP_ARRAYS
         }
         keys = pl.read_parquet(store.file("keys.parquet"), glob=False)
         times = pl.read_parquet(store.file("times.parquet"), glob=False)
         time_dtype = times["time"].dtype
-        _check_parts(arrays, keys, facts)
+        _check_shapes(arrays, keys, facts)
         return {
             "schema": facts.schema,
             "keys": keys,
@@ -131,7 +132,7 @@ def read_store(path: str | Path, *, check: bool = True) -> dict[str, Any]:
             "time_dtype": None if time_dtype == pl.Null else time_dtype,
             "notes": facts.notes,
             "vocabularies": facts.vocabularies,
-            **{name: getattr(facts, name) for name in NAMES},
+            **{name: getattr(facts, name) for name in COLUMN_NAMES},
             **arrays,
         }
     except FileError as error:
@@ -151,8 +152,8 @@ def read_store(path: str | Path, *, check: bool = True) -> dict[str, Any]:
         ) from error
 
 
-def _check_parts(arrays: dict[str, NDArray[Any]], keys: pl.DataFrame, facts: _Facts) -> None:
-    """Refuse arrays that are not of one panel, before anything indexes by them."""
+def _check_shapes(arrays: dict[str, NDArray[Any]], keys: pl.DataFrame, facts: _Facts) -> None:
+    """Refuse arrays whose shapes and row ranges do not agree, before any of them is used as an index."""
     n, rows = keys.height, len(arrays["target"])
     begins, extents = arrays["begins"].astype(np.int64), arrays["extents"].astype(np.int64)
     shapes = {
@@ -168,13 +169,13 @@ def _check_parts(arrays: dict[str, NDArray[Any]], keys: pl.DataFrame, facts: _Fa
     outside = (begins < 0) | (extents < 0) | (begins + extents > rows)
     longer = (arrays["lengths"] < 0) | (arrays["lengths"] > extents)
     if wrong or outside.any() or longer.any() or [*facts.schema.key] != keys.columns:
-        raise ValueError("its parts do not belong together")
+        raise ValueError("its arrays do not fit together")
 
 
-def _array(path: Path, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """An array of a store as it was described; memory-mapped where it has a row a step."""
-    mapped = name in FLAT and 0 not in shape
+def _read_array(path: Path, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Read an array of a store and check its type and shape; memory-map it where it has one row a step."""
+    mapped = name in STEP_ARRAYS and 0 not in shape
     values: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     if str(values.dtype) != dtype or values.shape != shape:
-        raise ValueError(f"{name} is {values.dtype} {values.shape}, and should be {dtype} {shape}")
+        raise ValueError(f"{name} is {values.dtype} {values.shape}, but should be {dtype} {shape}")
     return values
