@@ -146,7 +146,7 @@ def test_extras_are_imported_only_where_used(path: Path) -> None:
 def test_models_share_through_layers_and_not_with_each_other(path: Path) -> None:
     others = {n for n in imports(path) if n.startswith("demandcast.models.")}
     if path.stem != "__init__":
-        shared = ("base", "config", "multivariate", "network", "rows", "workers")
+        shared = ("base", "config", "gaps", "multivariate", "network", "rows", "workers")
         assert others <= {f"demandcast.models.{name}" for name in shared}
 
 

@@ -29,7 +29,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import demandcast as dc
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import DirectConfig
+from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.extreme_value_memory import (
     ExtremeValueMemory,
     ExtremeValueMemoryConfig,
@@ -95,11 +95,12 @@ class GRUConfig(DirectConfig):
     squared: bool = False  # learn the value, and raise the alarm where it is high
 
 
-class GRUNetwork(Network):
+class GRUNetwork(Network[GRUConfig]):
     """The memory network without its memory: one output a step, its odds or its value."""
 
-    def __init__(self, config: Any, sizes: Any, likelihood: Any, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
+    def __init__(self, plan: Plan[GRUConfig], sizes: Any, likelihood: Any) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
         hidden, decoded, horizon = config.hidden, config.decoded, config.horizon
         self.inlet = nn.Linear(2 + sizes.features + sizes.past_features, hidden)
         self.gru = nn.GRU(hidden, hidden, batch_first=True)
@@ -113,7 +114,7 @@ class GRUNetwork(Network):
         self.last = nn.Linear(decoded, 1)
 
     def forward(self, window: Window) -> Tensor:
-        context = self.config.context
+        context = self.plan.context
         x = self.scaled(window)[..., None]
         seen = window.past_observed[..., None].to(x.dtype)
         read = torch.cat([x, seen, window.features[:, :context], window.past_features], -1)
@@ -147,14 +148,14 @@ class GRUNetwork(Network):
         return torch.stack([odds, torch.zeros_like(odds)], -1), torch.cat([above, above], -1)
 
 
-class GRU(NeuralForecaster):
+class GRU(NeuralForecaster[GRUConfig]):
     name, summary, takes, gives = "gru", "a GRU", "target", "odds"
     Config = GRUConfig
     Net = GRUNetwork
     scaling = "standard"
 
 
-def alarms(model: NeuralForecaster, panel: dc.Panel, cutoffs: range) -> NDArray[np.float32]:
+def alarms(model: NeuralForecaster[Any], panel: dc.Panel, cutoffs: range) -> NDArray[np.float32]:
     """Odds of a spike, (cutoffs, items, horizon), from each cutoff that many horizons before the end."""
     found = []
     for back in cutoffs:

@@ -70,7 +70,7 @@ def score(panel: dc.Panel, horizon: int, label: str, seed: int) -> list[tuple[An
     known = panel.drop_last(FOLDS * horizon)
     model = UberLSTM(horizon, seed=seed)
     model.fit(known, progress=False)
-    config: Any = model.settled
+    config: Any = model.plan.config
     folds = [panel.drop_last((FOLDS - i) * horizon) for i in range(FOLDS)]
     came = np.stack([part.future_target(horizon) for part in folds])
     forecasts = [model.predict(part, levels=LEVELS) for part in folds]

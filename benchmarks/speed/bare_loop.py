@@ -60,11 +60,11 @@ def train_ours(model: Any, panel: dc.Panel) -> float:
 
 def train_bare(model: Any, panel: dc.Panel, steps: int) -> float:
     """The same network on one batch that is ready; the model must have been fitted."""
-    network, config = model.network, model.settled
-    source = model._source(panel, model.features, config)
-    extra = model._extra(config)
+    network, plan = model.network, model.plan
+    source = model._source(panel, model.features, plan)
+    extra = model._extra(plan)
     sampler = WindowSampler(panel, horizon=HORIZON + extra, held_out=0, rho=0.5)
-    batch = config.batch_size
+    batch = plan.config.batch_size
     series, cutoffs, limits = sampler.draw(batch, torch.Generator().manual_seed(0))
     window = source.windows(series, cutoffs + extra, limits, extra=extra)
     network.train()

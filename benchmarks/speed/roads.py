@@ -44,10 +44,10 @@ def fitted(model: Any, panel: dc.Panel) -> tuple[Any, float]:
 
 def bare(model: Any, panel: dc.Panel, steps: int) -> tuple[float, float]:
     """The same network on one batch that is ready; the model must have been fitted."""
-    network, source, config = model.build(panel)
-    sampler = model._sampler(panel, config, 0)
-    windows = WindowDataset(source, sampler, extra=model._extra(config))
-    window = windows.__getitems__(sampler.draw(config.batch_size, torch.Generator()))
+    network, source, plan = model.build(panel)
+    sampler = model._sampler(panel, plan, 0)
+    windows = WindowDataset(source, sampler, extra=model._extra(plan))
+    window = windows.__getitems__(sampler.draw(plan.config.batch_size, torch.Generator()))
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
     network.train()
     began, cpu = time.perf_counter(), time.process_time()
@@ -58,7 +58,7 @@ def bare(model: Any, panel: dc.Panel, steps: int) -> tuple[float, float]:
         optimiser.step()
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     network.eval()
-    windows = config.batch_size * steps
+    windows = plan.config.batch_size * steps
     return windows / seconds, windows / cpu
 
 

@@ -66,7 +66,7 @@ def choose(
         made.fit(panel, progress=False)
     finally:
         loop._Run.go = kept  # type: ignore[method-assign]
-    return made.settled.batch_size, made.settled.threads, made.log.notes[1:]
+    return made.plan.config.batch_size, made.plan.config.threads, made.log.notes[1:]
 
 
 def main() -> None:

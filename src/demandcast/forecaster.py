@@ -6,9 +6,9 @@ import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, final
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,11 @@ from demandcast.forks import check_fork
 from demandcast.frames.future import extend, require_known
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving, saving
-from demandcast.settings import whole
+from demandcast.settings import as_python, check_horizon, check_names, signature_of, whole
+from demandcast.typed import build
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of `typing` from Python 3.11 on
 
 FORMAT = 2  # of saved runs
 
@@ -238,6 +242,60 @@ class Forecaster(ABC):
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
+
+
+C = TypeVar("C")
+
+
+class ConfiguredForecaster(Forecaster, Generic[C]):
+    """A method whose hyper-parameters are a frozen dataclass; signature, help and --set follow from it."""
+
+    Config: type[C]
+    config: C
+
+    def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
+        kind: Any = self.Config
+        for alias, name in self.aliases.items():
+            if alias in hyper and name in hyper:
+                raise ConfigError(f"{alias} is another name for {name}; give one of them")
+            if alias in hyper:
+                hyper[name] = hyper.pop(alias)
+        check_names(self.name, hyper, [field.name for field in fields(kind)])
+        hyper = {k: tuple(v) if isinstance(v, list) else v for k, v in as_python(hyper).items()}
+        self.horizon = check_horizon(horizon, h)
+        self.config = kind(horizon=self.horizon, **hyper)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if hasattr(cls, "Config"):
+            cls.__signature__ = signature_of(cls.Config)  # type: ignore[attr-defined]
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return every hyper-parameter but the horizon, with its default."""
+        kind: Any = cls.Config
+        return {f.name: f.default for f in fields(kind) if f.name != "horizon"}
+
+    def hyperparameters(self) -> dict[str, Any]:
+        config: Any = self.config
+        return asdict(config)
+
+    @classmethod
+    def from_hyperparameters(cls, facts: Any) -> Self:
+        """Return an unfitted forecaster by hyper-parameters from JSON, each checked by its type."""
+        kind: Any = cls.Config
+        return cls(**asdict(build(kind, facts, "hyperparameters")))
+
+    @classmethod
+    def restore(cls, run: Saved) -> Forecaster:
+        """Return the forecaster of a saved run; see `demandcast.load`."""
+        return cls.from_hyperparameters(run.facts["hyperparameters"])
+
+    def __repr__(self) -> str:
+        defaults = self.defaults()
+        own = self.hyperparameters()
+        changed = {k: v for k, v in own.items() if defaults.get(k, object()) != v}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
 
 
 def check_panel(panel: object) -> None:

@@ -178,10 +178,10 @@ def test_every_parameter_gets_a_gradient(name: str, panel: Panel) -> None:
             parameter += 0.1 * torch.randn(
                 parameter.shape, generator=torch.Generator().manual_seed(1)
             )
-    source = model._source(panel, model.features, model.settled)  # type: ignore[attr-defined]
+    source = model._source(panel, model.features, model.plan)  # type: ignore[attr-defined]
     series = torch.arange(panel.n_series)
     ends = source.lengths[series]
-    extra = model._extra(model.settled)  # type: ignore[attr-defined]
+    extra = model._extra(model.plan)  # type: ignore[attr-defined]
     network.loss(source.windows(series, ends - HORIZON, ends, extra=extra)).backward()
     for label, parameter in network.named_parameters():
         assert parameter.grad is not None, label
@@ -201,7 +201,7 @@ def test_missing_values_poison_nothing(name: str, panel: Panel) -> None:
 @pytest.mark.parametrize("name", NEURAL)
 def test_a_window_sees_nothing_at_or_behind_its_limit(name: str, panel: Panel) -> None:
     model = fitted(name, panel)
-    source = model._source(panel, model.features, model.settled)
+    source = model._source(panel, model.features, model.plan)
     series = torch.arange(panel.n_series)
     cutoffs = source.lengths[series] - 30
     ours = source.windows(series, cutoffs, cutoffs)
@@ -211,7 +211,7 @@ def test_a_window_sees_nothing_at_or_behind_its_limit(name: str, panel: Panel) -
     for i in range(panel.n_series):
         begin = int(panel.begins[i] + cutoffs[i])
         target[begin : int(panel.begins[i] + panel.extents[i])] = 1e6
-    other = model._source(replace(panel, target=target), model.features, model.settled)
+    other = model._source(replace(panel, target=target), model.features, model.plan)
     theirs = other.windows(series, cutoffs, cutoffs)
     for field in fields(ours):
         assert torch.equal(getattr(ours, field.name), getattr(theirs, field.name)), field.name
@@ -230,7 +230,7 @@ def test_scaling_the_data_scales_the_forecast(name: str, panel: Panel) -> None:
             if "static" in label:
                 parameter.zero_()
     first = model.predict(known)
-    source = model._source(large, model.features, model.settled)
+    source = model._source(large, model.features, model.plan)
     window = source.latest(torch.arange(known.n_series))
     reals = window.static_reals.clone()
     reals[:, -1:] -= np.log(1000)  # none where all series are read at once

@@ -15,7 +15,7 @@ import torch
 import demandcast
 from demandcast import registry
 from demandcast.forecast.forecast import Forecast
-from demandcast.models import base
+from demandcast.models import gaps
 from demandcast.models.base import Network, NeuralForecaster
 from demandcast.models.multivariate import MultivariateForecaster
 from demandcast.panel.panel import Panel
@@ -65,7 +65,7 @@ def test_series_that_closed_are_forecast_about_their_level(
     values[1][-60:] = np.nan
     values[2][-20:] = np.nan
     values[2][-6] = level
-    base.warn_once.cache_clear()
+    gaps.warn_once.cache_clear()
     forecast = forecast_of(name, panel_of([series.round() for series in values]))
     if name in NEURAL:
         assert re.search(
@@ -96,11 +96,11 @@ def test_windows_without_a_scale_do_not_enter_the_loss(name: str) -> None:
     panel = panel_of(values)
     hyper = {"max_steps": 1, "batch_size": 4, "context": 14, "scaling": "mean_abs"}
     model: Any = registry.create(name, horizon=HORIZON, **hyper)
-    network, source, config = model.build(panel)
+    network, source, plan = model.build(panel)
     assert isinstance(network, Network)
     network.eval()
     cutoffs = torch.full((4,), 38)
-    extra = model._extra(config)
+    extra = model._extra(plan)
     window = source.windows(
         torch.arange(4), cutoffs + extra, torch.full((4,), 60 + extra), extra=extra
     )
@@ -151,9 +151,9 @@ def test_validation_is_the_mean_over_all_values_held_out() -> None:
         series[-6:] = np.nan
     panel = panel_of([series[:30] for series in values])
     model: Any = registry.create("nlinear", horizon=HORIZON, context=14, validation=HORIZON)
-    network, source, config = model.build(panel)
+    network, source, plan = model.build(panel)
     ends = source.lengths
     whole = source.windows(torch.arange(300), ends - HORIZON, ends)
     with torch.no_grad():
-        found = model._validation(panel, source, network, config)()
+        found = model._validation(panel, source, network, plan)()
         assert found == pytest.approx(float(network.loss(whole)), rel=1e-5)

@@ -16,8 +16,8 @@ import torch
 import demandcast as dc
 from demandcast.draws.tensors import TensorDraws
 from demandcast.layers.gaussian import condition, log_density
-from demandcast.models.base import warn_once
 from demandcast.models.deep_factors import RUN_UP, STRETCH, StateSpace, noisy
+from demandcast.models.gaps import warn_once
 from demandcast.panel.panel import Panel
 
 EFFECTS = ("lds", "gp", "rnn")
@@ -142,7 +142,7 @@ def test_the_loss_is_the_density_of_the_whole_window(
     effect: str, transform: str, panel: Panel
 ) -> None:
     hyper: dict[str, Any] = {"likelihood": "normal", "transform": transform}
-    network, source, config = model(effect, **hyper).build(panel)
+    network, source, plan = model(effect, **hyper).build(panel)
     network.eval()
     series = torch.arange(3)
     ends = source.lengths[series]
@@ -155,7 +155,7 @@ def test_the_loss_is_the_density_of_the_whole_window(
     )
     wanted = -oracle.log_prob(target.double()).sum() / target.numel()
     assert float(network.loss(window).detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
-    assert config.context == 48
+    assert plan.context == 48
 
 
 @pytest.mark.parametrize("likelihood", ["normal", "student_t"])
@@ -195,8 +195,8 @@ def test_forecasts_are_the_exact_conditional(effect: str, likelihood: str, panel
 
 def test_the_logarithm_is_the_same_model_of_other_values(panel: Panel) -> None:
     """Quantiles are those of log(1 + y / scale) taken back, and the mean is that of the paths."""
-    network, source, config = model("lds", likelihood="normal").build(panel)
-    assert config.transform == "log1p"
+    network, source, plan = model("lds", likelihood="normal").build(panel)
+    assert plan.config.transform == "log1p"
     network.eval()
     window = source.latest(torch.arange(8))
     levels = torch.tensor([0.1, 0.5, 0.9])
@@ -211,7 +211,7 @@ def test_the_logarithm_is_the_same_model_of_other_values(panel: Panel) -> None:
         past_target=(window.past_target / window.scale).log1p(),
         scale=torch.ones_like(window.scale),
     )
-    network.config = replace(config, transform="none")
+    network.config = replace(plan.config, transform="none")
     as_they_are = forecast(logs)
     most = 3 * window.past_target.amax(1)[:, None, None]  # above it a path in 200,000 is cut
     for found, wanted in ((quantiles, as_they_are[0]), (paths, as_they_are[2])):
@@ -239,7 +239,7 @@ def test_no_forecast_lies_far_above_the_context(panel: Panel) -> None:
 
 def test_negative_values_have_no_logarithm(panel: Panel) -> None:
     below = replace(panel, target=panel.target - 30)
-    assert model("lds").build(below)[2].transform == "none"
+    assert model("lds").build(below)[2].config.transform == "none"
     with pytest.raises(
         dc.errors.ConfigError, match="transform is 'log'; it is auto, log1p or none"
     ):

@@ -29,12 +29,12 @@ def test_the_first_forecast_is_the_shortest_season_repeated(promotions: Panel) -
 
 
 def test_it_begins_as_the_season_it_is_told(promotions: Panel) -> None:
-    network, _, config = dc.models.DeepAR(horizon=7, context=28, season=14).build(promotions)
+    network, _, plan = dc.models.DeepAR(horizon=7, context=28, season=14).build(promotions)
     middle = network.skip.weight[1].detach()  # of the location
-    assert [lag for lag, w in zip(config.lags, middle, strict=True) if float(w)] == [14]
+    assert [lag for lag, w in zip(plan.lags, middle, strict=True) if float(w)] == [14]
     network, _, _ = dc.models.DeepAR(horizon=7, context=28, season=[7, 14]).build(promotions)
     middle = network.skip.weight[1].detach()
-    assert {lag: float(w) for lag, w in zip(config.lags, middle, strict=True) if float(w)} == {
+    assert {lag: float(w) for lag, w in zip(plan.lags, middle, strict=True) if float(w)} == {
         7: 0.5,
         14: 0.5,
     }
@@ -146,8 +146,8 @@ def test_every_step_of_the_window_is_learned_from(promotions: Panel) -> None:
 
 
 def test_an_embedding_that_copies_the_lags_changes_nothing(promotions: Panel) -> None:
-    plain, source, config = dc.models.DeepAR(horizon=7, context=28).build(promotions)
-    lags = len(config.lags)
+    plain, source, plan = dc.models.DeepAR(horizon=7, context=28).build(promotions)
+    lags = len(plan.lags)
     embedded = dc.models.DeepAR(horizon=7, context=28, input_embedding=lags).build(promotions)[0]
     weights = plain.state_dict()
     assert set(embedded.state_dict()) - set(weights) == {

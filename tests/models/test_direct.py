@@ -106,11 +106,11 @@ def test_patches_leave_no_step_out() -> None:
 
 def test_tide_decodes_each_step_with_its_own_covariates(promotions: Panel) -> None:
     """Section 4.2: the temporal decoder reads the projected covariates of the step it decodes."""
-    network, source, config = dc.models.TiDE(horizon=7, context=28).build(promotions)
+    network, source, plan = dc.models.TiDE(horizon=7, context=28).build(promotions)
     network.eval()
     window = source.latest(torch.arange(3))
     features = window.features.clone()
-    features[:, config.context + 4] += 1.0
+    features[:, plan.context + 4] += 1.0
     with torch.no_grad():
         network.dense[-1].weight.zero_()  # what the encoder says is the same now at all times
         network.head.weight.normal_(generator=torch.Generator().manual_seed(0))

@@ -127,8 +127,8 @@ def test_no_fork_is_scaled_by_its_own_future(
 def test_an_embedding_that_copies_the_demand_changes_nothing(
     kind: type[dc.models.MQRNN], promotions: Panel
 ) -> None:
-    plain, source, config = kind(horizon=7, context=28).build(promotions)
-    demand = 2 + len(config.lags)
+    plain, source, plan = kind(horizon=7, context=28).build(promotions)
+    demand = 2 + len(plan.lags)
     embedded = kind(horizon=7, context=28, input_embedding=demand).build(promotions)[0]
     embedded.load_state_dict(plain.state_dict(), strict=False)
     window, cutoff = source.latest(torch.arange(3)), torch.tensor([28 + 7])

@@ -38,14 +38,14 @@ def holed(promotions: Panel) -> Panel:
 def built(panel: Panel, **hyper: Any) -> tuple[NeuralODENetwork, Window]:
     """A network whose last layers are not still, and the panel's last training windows."""
     model = dc.models.NeuralODE(horizon=14, context=42, **hyper)
-    network, source, config = model.build(panel)
+    network, source, plan = model.build(panel)
     assert isinstance(network, NeuralODENetwork)
     with torch.no_grad():
         for i, weight in enumerate(network.parameters()):
             noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(i))
             weight += 0.1 * noise
     ends = source.lengths
-    window = source.windows(torch.arange(panel.n_series), ends - config.horizon, ends)
+    window = source.windows(torch.arange(panel.n_series), ends - plan.horizon, ends)
     return network.eval(), window
 
 

@@ -39,7 +39,7 @@ def fitted(panel: Panel, **hyper: Any) -> tuple[dc.models.UberLSTM, UberLSTMNetw
 def test_the_autoencoder_learns_to_write_its_window_again(sales: Panel) -> None:
     """Pre-training alone: its parameters are registered and move, the forecaster's stay where they were."""
     model, network = fitted(sales, max_steps=150, learning_rate=1e-2, pretrain=0.999)
-    _, source, config = model.build(sales)
+    _, source, plan = model.build(sales)
     fresh = dc.models.UberLSTM(horizon=7, **SMALL).build(sales)[0]
     moved = {
         name for (name, new), old in zip(network.named_parameters(), fresh.parameters(), strict=True)
@@ -51,7 +51,7 @@ def test_the_autoencoder_learns_to_write_its_window_again(sales: Panel) -> None:
     with torch.no_grad():
         x, _, _ = network.footing(window)
         embedding = network.autoencoder.encode(network.inputs(window, x))
-        written = network.autoencoder.decode(embedding, window.features[:, : config.context])
+        written = network.autoencoder.decode(embedding, window.features[:, : plan.context])
     assert float((written - x).square().mean()) < 0.5  # half of the variance, in 150 steps
 
 
@@ -136,7 +136,7 @@ def test_the_interval_holds_its_share_and_so_do_sums_of_paths(sales: Panel) -> N
 def test_logarithms_are_for_what_is_never_negative(sales: Panel) -> None:
     signed = dc.read_panel(pl.DataFrame({"ds": range(80), "y": np.sin(np.arange(80.0))}))
     for panel, transform in ((sales, "log1p"), (signed, "none")):
-        settled: Any = dc.models.UberLSTM(horizon=3).build(panel)[2]
+        settled: Any = dc.models.UberLSTM(horizon=3).build(panel)[2].config
         assert settled.transform == transform
     with pytest.raises(dc.errors.ConfigError, match="auto, log1p or none"):
         dc.models.UberLSTM(horizon=3, transform="log")
@@ -149,7 +149,7 @@ def test_logarithms_are_for_what_is_never_negative(sales: Panel) -> None:
 def test_quantiles_hold_the_variance_of_the_passes(sales: Panel) -> None:
     """[B], section 3.3: that of the thinned networks and that of the noise, added."""
     model, network = fitted(sales, max_steps=40, learning_rate=5e-3)
-    source, config = model.build(sales)[1:]
+    source, plan = model.build(sales)[1:]
     window = source.latest(torch.arange(12))
     levels = torch.tensor([0.1, 0.5, 0.9])
     own = network.noise.clone()
@@ -157,7 +157,7 @@ def test_quantiles_hold_the_variance_of_the_passes(sales: Panel) -> None:
         network.noise.copy_(noise)
         with torch.no_grad():
             quantiles, _, _ = network.predict(window, levels, 2, TensorDraws.of(sales.keys[:12], 0))
-            passes, added = network.spread(window, network.config.passes, config.seed)
+            passes, added = network.spread(window, network.config.passes, plan.config.seed)
             deviation = network.footing(window)[2]
         z = (quantiles / window.scale[..., None]).log1p()  # (12, horizon, 3)
         sigma = (z[..., 2] - z[..., 0]) / (2 * 1.2815516) / deviation

@@ -106,9 +106,9 @@ def test_an_allocation_beyond_all_memory_is_known_for_what_it_is() -> None:
 @pytest.mark.parametrize("name", EXACT)
 def test_every_forecaster_counts_by_what_was_observed(name: str, panel: Panel) -> None:
     model: Any = registry.create(name, horizon=7, context=14, batch_size=8, dropout=0.0)
-    network, source, config = model.build(panel)
+    network, source, plan = model.build(panel)
     network.eval()  # DeepAR feeds itself no draws
-    windows = WindowDataset(source, model._sampler(panel, config, 0), extra=model._extra(config))
+    windows = WindowDataset(source, model._sampler(panel, plan, 0), extra=model._extra(plan))
     whole = windows.__getitems__(range(3, 27, 3))
 
     def gradients(window: Any, weight: Any = 1.0) -> list[Tensor]:

@@ -83,8 +83,8 @@ def test_the_roads_leave_the_callers_random_numbers_alone(panel: Panel) -> None:
 
 def dataset(name: str, panel: Panel) -> WindowDataset:
     model: Any = registry.create(name, **SMALL)
-    _, source, config = model.build(panel)
-    return WindowDataset(source, model._sampler(panel, config, 0), extra=model._extra(config))
+    _, source, plan = model.build(panel)
+    return WindowDataset(source, model._sampler(panel, plan, 0), extra=model._extra(plan))
 
 
 @pytest.mark.parametrize("name", ["nlinear", "mqrnn", "lstnet"])
@@ -171,11 +171,11 @@ def test_auto_goes_by_where_the_values_are_and_what_is_free(
 ) -> None:
     with caplog.at_level("INFO", "demandcast"):
         in_memory = fitted("nlinear", panel)
-        assert in_memory.settled.loader == "resident"
-        assert fitted("nlinear", mapped).settled.loader == "resident"  # read into memory
+        assert in_memory.plan.config.loader == "resident"
+        assert fitted("nlinear", mapped).plan.config.loader == "resident"  # read into memory
         monkeypatch.setattr(roads, "memory", lambda device: Memory(0, panel.nbytes, 10**9))
         streamed = fitted("nlinear", mapped)
-    assert streamed.settled.loader == "streaming"
+    assert streamed.plan.config.loader == "streaming"
     assert "the arrays need" in streamed.log.notes[0]
     assert "are free on cpu" in streamed.log.notes[0]
     assert streamed.log.notes[0] in caplog.text
@@ -239,6 +239,6 @@ def test_auto_precision_trains_on_every_cpu(name: str, panel: Panel) -> None:
     chosen = fitted(name, panel, precision="auto")
     if lstm_takes_bf16():
         return
-    assert chosen.settled.precision == "float32"
+    assert chosen.plan.config.precision == "float32"
     assert any("bf16 does not run here" in note for note in chosen.log.notes)
     assert alike(chosen, fitted(name, panel, precision="float32"))

@@ -8,7 +8,6 @@ blend so far is taken.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 from collections.abc import Sequence
@@ -33,95 +32,80 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import CheckpointError, NotFittedError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, between, shuffled
-from demandcast.forecaster import Forecaster, fit
+from demandcast.forecaster import ConfiguredForecaster, Forecaster, fit
 from demandcast.panel.classes import CLASSES
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
-from demandcast.settings import as_python, check_horizon, check_names, one_of, whole
+from demandcast.settings import one_of, whole
 from demandcast.train.budget import Budget
 from demandcast.typed import build
 
 COLD = "cold"  # the folder of the model of new items, in a saved run
 log = logging.getLogger("demandcast")
 Floats = NDArray[np.float32]
-SETTINGS: dict[str, Any] = {
-    "budget": "5m", "preset": "best", "metric": "wql", "folds": None, "include": None, "exclude": None, "seed": 0,
-}  # fmt: skip
-
-
 ENOUGH, PER_SECOND = 10.0, 300.0  # seconds that any table is given, and values for each one more
 ROWS = 50_000  # series and steps described at once
 USUAL = 300.0  # seconds of a budget from which small tables get more too
 
 
-class Auto(Forecaster):
-    """The best blend of forecasts for a budget.
+@dataclass(frozen=True, kw_only=True)
+class AutoConfig:
+    """What the search can be told."""
 
-    Args:
-        horizon: Steps to forecast; also `h`.
-        budget: Time for `fit` and one `predict`: "30s", "5m", "1h", seconds; or training steps of
-            each network, "500 steps", for the same numbers on every run.
-        preset: "best" tries all of the portfolio, "fast" no networks.
-        metric: What members are weighted by: "wql" (pooled over series), "sql", "mase" or "rmsse" (of
-            the mean; averaged over series), or "spec" (units owed and in stock; pooled).
-        folds: Cutoffs of the validation, one horizon apart; None for 2, and for up to 7 where series
-            are few and long, so that a horizon tells little.
-        include: Names to try instead of the portfolio; the seasonal naive always is.
-        exclude: Names to leave out.
-        seed: Of every member and draw.
+    horizon: int  # steps forecast
+    # for `fit` and one `predict`: "30s", "5m", "1h", seconds; or training steps of each network,
+    # "500 steps", for the same numbers on every run
+    budget: str | float = "5m"
+    preset: str = "best"  # best tries all of the portfolio, fast no networks
+    # members are weighted by: wql (pooled over series), sql, mase or rmsse (of the mean; averaged over
+    # series), spec (units owed and in stock; pooled)
+    metric: str = "wql"
+    # cutoffs of the validation, one horizon apart; None: 2, and up to 7 where series are few and long
+    folds: int | None = None
+    include: str | tuple[str, ...] | None = None  # names to try instead of the portfolio
+    exclude: str | tuple[str, ...] | None = None  # names to leave out
+    seed: int = 0  # of every member and draw
 
-    Raises:
-        ConfigError: A setting is out of its range, or a name not known.
-    """
-
-    name = "auto"
-    summary = "the best blend of them all for a budget of time, weighted where nothing was learned"
-    takes = "target, known, past, static"
-    gives = "paths and quantiles"
-    budget: str | float
-    preset: str
-    metric: str
-    folds: int | None
-    include: tuple[str, ...] | None
-    exclude: tuple[str, ...] | None
-    seed: int
-
-    pools = True
-
-    def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
-        self.horizon = check_horizon(horizon, h)
-        check_names(self.name, hyper, SETTINGS)
-        hyper = as_python(hyper)
-        for name, default in SETTINGS.items():
-            setattr(self, name, hyper.get(name, default))
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by name."""
         Budget.parse(self.budget)
         one_of("metric", self.metric, METRICS)
         one_of("preset", self.preset, tuple(PRESETS))
         if self.folds is not None:
             whole("folds", self.folds, least=1)
         whole("seed", self.seed, least=0)
-        self.include = None if self.include is None else _names(self.include)
-        self.exclude = None if self.exclude is None else _names(self.exclude)
+        for name in ("include", "exclude"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else _names(value))
         for name in (*(self.include or ()), *(self.exclude or ())):
             method(name)
+
+
+class Auto(ConfiguredForecaster[AutoConfig]):
+    """The best blend of forecasts for a budget; `AutoConfig` lists its settings.
+
+    The seasonal naive is always tried, whatever `include` names.
+    """
+
+    name = "auto"
+    summary = "the best blend of them all for a budget of time, weighted where nothing was learned"
+    takes = "target, known, past, static"
+    gives = "paths and quantiles"
+    pools = True
+    Config = AutoConfig
+
+    def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
+        super().__init__(horizon, h=h, **hyper)
         self.members: list[Member] = []
         self.skipped: dict[str, str] = {}
         self.blend: Blend | None = None
         self.adjustment: Adjustment | None = None
         self.rounds = False
-        self.validation = Validation((), 0, self.horizon, self.metric)
+        self.validation = Validation((), 0, self.horizon, self.config.metric)
         self._account: Account | None = None
         self._places: dict[str, int] = {}  # key of a series -> its row of the blend's tilts
         self._cold: Forecaster | None = None  # for new items, where no member is
         self._learned: tuple[int, int] = (0, 0)  # steps and end of what members were fitted on
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """Every hyper-parameter but the horizon, with its default."""
-        return dict(SETTINGS)
-
-    def hyperparameters(self) -> dict[str, Any]:
-        return {"horizon": self.horizon, **{name: getattr(self, name) for name in SETTINGS}}
 
     # The search
 
@@ -134,15 +118,19 @@ class Auto(Forecaster):
             panel: The history to learn from.
             progress: Show a bar, on stderr.
         """
-        budget = Budget.parse(self.budget)
-        panel = panel.select(Draws.of(panel.keys, self.seed).order())  # whatever the user's order
+        budget = Budget.parse(self.config.budget)
+        panel = panel.select(
+            Draws.of(panel.keys, self.config.seed).order()
+        )  # whatever the user's order
         if (panel.n_observed() > 0).any():  # there is nothing to learn from the others
             panel = panel.select(panel.n_observed() > 0)
         self.members, self.blend, self.adjustment = [], None, None
         self.rounds, self._account, self.skipped = False, None, {}
         self._places, self._learned, self._cold = {}, _extent(panel), None
-        self.validation = Validation((), 0, self.horizon, self.metric)
-        search = Search(panel, self.horizon, self.validation, budget, self.seed, str(self.budget))
+        self.validation = Validation((), 0, self.horizon, self.config.metric)
+        search = Search(
+            panel, self.horizon, self.validation, budget, self.config.seed, str(self.config.budget)
+        )
         bar = tqdm(desc="auto", unit="fit", disable=not progress, file=sys.stderr, leave=False)
 
         def tick(text: str) -> None:
@@ -180,9 +168,11 @@ class Auto(Forecaster):
             search.budget.seconds = seconds = min(seconds, enough * max(1.0, seconds / USUAL))
         values = VALUES if seconds is None else int(min(VALUES, 2_000 * seconds))
         self.validation = search.validation = Validation.of(
-            panel, self.horizon, self.folds, self.metric, self.seed, values
+            panel, self.horizon, self.config.folds, self.config.metric, self.config.seed, values
         )
-        trying, search.skipped = candidates(panel, self.include, self.exclude or (), self.preset)
+        trying, search.skipped = candidates(
+            panel, self.config.include, self.config.exclude or (), self.config.preset
+        )
         if self.validation.folds:
             search.instant([c for c in trying if c.kind == "local"], tick)
             search.learn([c for c in trying if c.kind != "local"], tick)
@@ -244,7 +234,7 @@ class Auto(Forecaster):
     def _fall_back(self, panel: Panel, interrupted: bool) -> None:
         """Nothing could be measured: the seasonal naive and the empirical forecast, half and half."""
         made = [
-            registry.create(name, horizon=self.horizon, seed=self.seed)
+            registry.create(name, horizon=self.horizon, seed=self.config.seed)
             for name in (NAIVE, "empirical")
         ]
         self.members = [_member(m.fit(panel), kind="local") for m in made]
@@ -362,7 +352,7 @@ class Auto(Forecaster):
             mean[some] = found[..., len(levels) :] @ MEAN_WEIGHTS
         samples = None
         if n_samples is not None:
-            draws = Draws.of(panel.keys, self.seed)
+            draws = Draws.of(panel.keys, self.config.seed)
             template = np.empty((panel.n_series, n_samples, self.horizon), np.float32)
             if rest.n_series:
                 template[~new] = self._template(rest, n_samples)
@@ -429,7 +419,7 @@ class Auto(Forecaster):
                 found = model.predict(panel, levels=[0.5], n_samples=n_samples).samples
                 if found is not None:
                     return np.asarray(found, np.float32)
-        naive = registry.create(NAIVE, horizon=self.horizon, seed=self.seed)
+        naive = registry.create(NAIVE, horizon=self.horizon, seed=self.config.seed)
         drawn = naive.fit(panel).predict(panel, levels=[0.5], n_samples=n_samples).samples
         assert drawn is not None
         return np.asarray(drawn, np.float32)
@@ -486,7 +476,7 @@ class Auto(Forecaster):
                 "importance is measured on the windows that a search held out, which are not saved; "
                 "call it after fit"
             )
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(self.config.seed)
         return importance(self.validation, self.members, blend, rng)
 
     def weights(self) -> pl.DataFrame:
@@ -618,7 +608,7 @@ class Auto(Forecaster):
         model.rounds, model.skipped = facts.rounds, facts.skipped
         if facts.account is not None:
             model._account = Account.from_dict(facts.account)
-        model.validation = Validation((), facts.ahead, model.horizon, model.metric)
+        model.validation = Validation((), facts.ahead, model.horizon, model.config.metric)
         return model
 
 
@@ -700,20 +690,3 @@ def _bounded(values: Floats, floors: Floats, counts: NDArray[np.bool_]) -> Float
     shape = (-1, *[1] * (values.ndim - 1))
     values = np.maximum(values, floors.reshape(shape))
     return np.asarray(np.where(counts.reshape(shape), np.rint(values), values), np.float32)
-
-
-def _sign() -> inspect.Signature:
-    parameters = [inspect.Parameter("horizon", inspect.Parameter.KEYWORD_ONLY, annotation=int)]
-    kinds: dict[str, Any] = {
-        "budget": str, "preset": str, "metric": str, "folds": int | None, "include": str | None, "exclude": str | None, "seed": int,
-    }  # fmt: skip
-    for name, default in SETTINGS.items():
-        parameters.append(
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[name]
-            )
-        )
-    return inspect.Signature(parameters)
-
-
-Auto.__signature__ = _sign()  # type: ignore[attr-defined]  # read by --help and --set

@@ -287,7 +287,7 @@ class Search:
             usual = model.defaults()
             return float(model.config.rows / usual["rows"] * model.grown / usual["trees"])
         if kind == "tuned" and self.budget.steps is None:
-            return float(model.tune / TUNED_SECONDS)
+            return float(model.config.tune / TUNED_SECONDS)
         return 1.0
 
     def _slow(self, candidate: Candidate) -> bool:

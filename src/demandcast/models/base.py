@@ -7,29 +7,28 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from demandcast import likelihoods
-from demandcast.errors import ConfigError, NotFittedError
+from demandcast.errors import NotFittedError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forks import check_fork
 from demandcast.layers.draws import draws_of, supplied_where_needed
 from demandcast.likelihoods.base import Likelihood
-from demandcast.models.config import NeuralConfig
+from demandcast.models.config import N, Plan
+from demandcast.models.gaps import warn_of_gaps
 from demandcast.models.network import Network
 from demandcast.models.rows import Rows, batches_of, draft_of, forecast_rows
 from demandcast.models.workers import fit_group, shared_forecast
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
-from demandcast.settings import as_python, check_horizon, check_names, signature_of
 from demandcast.train.checkpoint import pack, read_tensors, restore_network
 from demandcast.train.device import usable
 from demandcast.train.group import joined
@@ -45,7 +44,10 @@ from demandcast.windows.features import FeatureForecaster, Features
 from demandcast.windows.loader import WindowDataset
 from demandcast.windows.multivariate import StampSampler
 from demandcast.windows.sampler import WindowSampler
-from demandcast.windows.window import FEW, Sizes, Window, WindowSource
+from demandcast.windows.window import Sizes, Window, WindowSource
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of `typing` from Python 3.11 on
 
 log = logging.getLogger("demandcast")
 # a layer without inputs (no covariates, no lags) has nothing to begin with, and is meant so
@@ -55,58 +57,27 @@ KEPT_PATHS = 50_000_000  # sample values a forecast keeps unless it is asked for
 ROWS = 1 << 15  # series x paths in one batch of prediction
 
 
-class NeuralForecaster(FeatureForecaster):
+class NeuralForecaster(FeatureForecaster[N]):
     """A network with its training and prediction; subclasses name their parts and nothing else."""
 
-    learned = ("features", "settled")
-    Config: ClassVar[type[NeuralConfig]]
-    Net: ClassVar[type[Network]]
+    learned = ("features", "plan")
+    Net: type[Network[N]]
     samples_paths: ClassVar[bool] = False
     rows: ClassVar[int] = ROWS
     context_floor: ClassVar[int] = 0  # steps read where the histories are three times as long
     seasons_floor: ClassVar[int] = 0  # the same, in seasons: the longest that the horizon holds
-    forks: ClassVar[bool] = False  # forecasts from several cutoffs of one window in training
     scaling: ClassVar[str] = "mean_abs"  # where the user does not say; counts have their own
 
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
-        known = [f.name for f in fields(self.Config)]
-        for alias, name in self.aliases.items():
-            if alias in hyper and name in hyper:
-                raise ConfigError(f"{alias} is another name for {name}; give one of them")
-            if alias in hyper:
-                hyper[name] = hyper.pop(alias)
-        check_names(self.name, hyper, known)
-        hyper = as_python(hyper)
-        hyper = {k: tuple(v) if isinstance(v, list) else v for k, v in hyper.items()}
-        self.config = self.Config(horizon=check_horizon(horizon, h), **hyper)
-        self.horizon = self.config.horizon
-        self.network: Network | None = None
-        self.settled: NeuralConfig | None = None  # the config with every "auto" decided
+        super().__init__(horizon, h=h, **hyper)
+        self.network: Network[N] | None = None
+        self.plan: Plan[N] | None = None
         self.log: TrainingLog | None = None
         self.diagnosis: Diagnosis | None = None  # of the last fit that was asked for one
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if not hasattr(cls, "Config"):
-            return
-        cls.__signature__ = signature_of(cls.Config)  # type: ignore[attr-defined]
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """Every hyper-parameter but the horizon, with its default."""
-        return {f.name: f.default for f in fields(cls.Config) if f.name != "horizon"}
-
-    def hyperparameters(self) -> dict[str, Any]:
-        return asdict(self.config)
-
-    def __repr__(self) -> str:
-        defaults = self.defaults()
-        changed = {k: v for k, v in asdict(self.config).items() if defaults.get(k, object()) != v}
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
-
     # What a model decides from the panel
 
-    def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
+    def make_likelihood(self, config: N, panel: Panel | None) -> Likelihood:
         """The likelihood by name; where it is "auto" and a panel is given, by the panel."""
         return likelihoods.create("quantile" if config.likelihood == "auto" else config.likelihood)
 
@@ -122,7 +93,8 @@ class NeuralForecaster(FeatureForecaster):
         """How contexts are scaled where the user does not say."""
         return "one_plus_mean" if likelihood.counts else self.scaling
 
-    def _settle(self, panel: Panel) -> NeuralConfig:
+    def resolve(self, panel: Panel) -> N:
+        """Return the hyper-parameters with every "auto" and None decided by a panel."""
         with draws_of(torch.Generator(), everything=True):  # its weights are not kept
             likelihood = self.make_likelihood(self.config, panel)
         longest = int(panel.lengths.max()) - self.config.held_out
@@ -148,7 +120,7 @@ class NeuralForecaster(FeatureForecaster):
         resume: bool = False,
         progress: bool = True,
         diagnose: bool | Doctor = False,
-    ) -> NeuralForecaster:
+    ) -> Self:
         """Learn from the history of every series, always from the start.
 
         Args:
@@ -168,32 +140,34 @@ class NeuralForecaster(FeatureForecaster):
         with fit_group(self, panel, watch) as group:
             job, network, source = self._job(panel)
             config, self.log, self.diagnosis = run(job, watch, group)
-        self._finish(network, source, config)
-        self.network, self.features, self.settled = network, source.spec, config
+        plan = replace(network.plan, config=config)
+        self._finish(network, source, plan)
+        self.network, self.features, self.plan = network, source.spec, plan
         return self
 
-    def _job(self, panel: Panel) -> tuple[Job[NeuralConfig], Network, WindowSource]:
+    def _job(self, panel: Panel) -> tuple[Job[N], Network[N], WindowSource]:
         """Return the training of a fresh network on a panel."""
         choice = self._choice(panel)
-        network, source, config = self._fresh(panel, choice)
+        network, source, plan = self._fresh(panel, choice)
+        config = plan.config
         for part in panel.parts():
             network.likelihood.check_target(part.target)
-        sampler = self._sampler(panel, config, config.held_out)
-        whole = self._sampler(panel, config, config.validation)
-        dataset = WindowDataset(source, sampler, extra=self._extra(config))
+        sampler = self._sampler(panel, plan, config.held_out)
+        whole = self._sampler(panel, plan, config.validation)
+        dataset = WindowDataset(source, sampler, extra=self._extra(plan))
         device = torch.device(config.device)
 
         def sample(size: int, generator: torch.Generator) -> Window:
             return dataset.__getitems__(sampler.draw(size, generator)).to(device)
 
-        def draw_of(settings: NeuralConfig) -> Draw:
+        def draw_of(settings: N) -> Draw:
             def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
                 holding = self._holds(step / settings.max_steps)
                 return (sampler if holding else whole).draw(settings.batch, generator)
 
             return draw
 
-        def load(settings: NeuralConfig, draw: Draw) -> Road:
+        def load(settings: N, draw: Draw) -> Road:
             if choice.loader == "resident":
                 return Resident(dataset, draw, device)
             return Streaming(
@@ -205,10 +179,8 @@ class NeuralForecaster(FeatureForecaster):
             network=network,
             loss_of=supplied_where_needed(network.loss),
             weight_of=network.weight,
-            begin_step=lambda: self._begin_step(network, source, config),
-            validate=self._validation(panel, source, network, config)
-            if config.validation
-            else None,
+            begin_step=lambda: self._begin_step(network, source, plan),
+            validate=self._validation(panel, source, network, plan) if config.validation else None,
         )
         job = Job(
             objective=objective, asked=self.config, planned=config, count=sampler.n_windows, sample=sample,
@@ -220,10 +192,10 @@ class NeuralForecaster(FeatureForecaster):
         """Whether training still leaves out all of `config.held_out` when a share of it is done."""
         return True
 
-    def _begin_step(self, network: Network, source: WindowSource, config: NeuralConfig) -> None:
+    def _begin_step(self, network: Network[N], source: WindowSource, plan: Plan[N]) -> None:
         """Called before each step of training, for networks that measure something on the way."""
 
-    def _finish(self, network: Network, source: WindowSource, config: NeuralConfig) -> None:
+    def _finish(self, network: Network[N], source: WindowSource, plan: Plan[N]) -> None:
         """Called after training, for networks that measure something at its end."""
 
     def _choice(self, panel: Panel) -> Choice:
@@ -236,56 +208,53 @@ class NeuralForecaster(FeatureForecaster):
             lie=None if panel.is_mapped else torch.device("cpu"),
         )
 
-    def build(self, panel: Panel) -> tuple[Network, WindowSource, NeuralConfig]:
-        """The network, the windows it reads from a panel, and the config with every "auto" decided.
+    def build(self, panel: Panel) -> tuple[Network[N], WindowSource, Plan[N]]:
+        """Return the network, the windows it reads from a panel, and the plan.
 
         Those of the fit, or what a fit on this panel would begin with; nothing is learned or kept.
         """
-        if self.network is None or self.features is None or self.settled is None:
-            return self._fresh(panel)
-        return self.network, self._source(panel, self.features, self.settled), self.settled
+        if self.network is None or self.features is None or self.plan is None:
+            return self._fresh(panel, self._choice(panel))
+        return self.network, self._source(panel, self.features, self.plan), self.plan
 
-    def _fresh(
-        self, panel: Panel, choice: Choice | None = None
-    ) -> tuple[Network, WindowSource, NeuralConfig]:
-        choice = choice or self._choice(panel)
-        config = replace(self._settle(panel), loader=choice.loader, workers=choice.workers)
+    def _fresh(self, panel: Panel, choice: Choice) -> tuple[Network[N], WindowSource, Plan[N]]:
+        config = replace(self.resolve(panel), loader=choice.loader, workers=choice.workers)
+        plan = Plan(config, panel.schema.freq)
         features = Features.of(
-            panel, config.lags or (), series=config.series_embedding, takes=self.takes.split(", ")
+            panel, plan.lags, series=config.series_embedding, takes=self.takes.split(", ")
         )
-        source = self._source(panel, features, config)
+        source = self._source(panel, features, plan)
         with draws_of(torch.Generator().manual_seed(config.seed), everything=True):
             likelihood = self.make_likelihood(config, None)  # may have weights of its own
             likelihood.censors = panel.available is not None
-            network = self.Net(config, source.sizes, likelihood, panel.schema.freq)
-        return network.to(config.device), source, config
+            network = self.Net(plan, source.sizes, likelihood)
+        return network.to(config.device), source, plan
 
-    def _sampler(
-        self, panel: Panel, config: NeuralConfig, held_out: int
-    ) -> WindowSampler | StampSampler:
-        horizon = config.horizon + self._extra(config)
-        return WindowSampler(panel, horizon=horizon, held_out=held_out, rho=config.rho)
+    def _sampler(self, panel: Panel, plan: Plan[N], held_out: int) -> WindowSampler | StampSampler:
+        horizon = plan.horizon + self._extra(plan)
+        return WindowSampler(panel, horizon=horizon, held_out=held_out, rho=plan.config.rho)
 
-    def _extra(self, config: Any) -> int:
-        return int(config.forks) - 1 if self.forks else 0
+    def _extra(self, plan: Plan[N]) -> int:
+        """Return how many steps contexts reach past their cutoffs in training."""
+        return 0
 
-    def _source(self, panel: Panel, features: Features, config: NeuralConfig) -> WindowSource:
-        assert config.context is not None
+    def _source(self, panel: Panel, features: Features, plan: Plan[N]) -> WindowSource:
         return WindowSource(
             panel,
             features,
-            context=config.context + self._extra(config),
-            horizon=config.horizon,
-            scaling=config.scaling,
-            device=config.device,
-            resident=config.loader != "streaming",
+            context=plan.context + self._extra(plan),
+            horizon=plan.horizon,
+            scaling=plan.config.scaling,
+            device=plan.config.device,
+            resident=plan.config.loader != "streaming",
         )
 
     def _validation(
-        self, panel: Panel, source: WindowSource, network: Network, config: NeuralConfig
-    ) -> Any:
-        """Loss of the held-out stretch, over at most 2,048 series spread through the panel."""
-        index = np.flatnonzero(panel.lengths > config.validation)
+        self, panel: Panel, source: WindowSource, network: Network[N], plan: Plan[N]
+    ) -> Callable[[], float]:
+        """Return the loss of the held-out stretch, over at most 2,048 series spread through the panel."""
+        steps, extra = plan.config.validation, self._extra(plan)
+        index = np.flatnonzero(panel.lengths > steps)
         index = index[:: max(1, len(index) // 2048)]
         chosen = torch.from_numpy(index).to(source.device)
         ends = source.lengths[chosen]
@@ -294,8 +263,7 @@ class NeuralForecaster(FeatureForecaster):
             losses, weights = [], []
             for rows in range(0, len(chosen), 256):
                 part, end = chosen[rows : rows + 256], ends[rows : rows + 256]
-                extra = self._extra(config)
-                window = source.windows(part, end - config.validation, end, extra=extra)
+                window = source.windows(part, end - steps, end, extra=extra)
                 weights.append(float(network.weight(window)))  # values that the loss is the mean of
                 losses.append(float(network.loss(window)) * weights[-1])
             return sum(losses) / max(sum(weights), 1.0)
@@ -303,7 +271,8 @@ class NeuralForecaster(FeatureForecaster):
         return validate
 
     def _forecast(self, panel: Panel, ask: Ask) -> Draft:
-        self._tell_gaps(panel)
+        assert self.plan is not None
+        warn_of_gaps(self.name, panel, self.plan.context + self._extra(self.plan))
         paths = ask.n_samples or 200
         keep = ask.n_samples is not None or panel.n_series * paths * self.horizon <= KEPT_PATHS
         # torch.quantile takes 16 million values
@@ -322,71 +291,50 @@ class NeuralForecaster(FeatureForecaster):
     ) -> dict[str, Tensor]:
         """Forecast some of the series; see `demandcast.models.rows.forecast_rows`."""
         assert self.network is not None
-        assert self.settled is not None
+        assert self.plan is not None
         bar = f"{self.name} forecasts" if progress else None
         return forecast_rows(
-            self.network, self._reading(panel), batches, asked, seed=self.settled.seed, bar=bar
+            self.network, self._reading(panel), batches, asked, seed=self.plan.config.seed, bar=bar
         )
 
-    def _tell_gaps(self, panel: Panel) -> None:
-        """Log which series end in a gap that the context does not reach over."""
-        assert self.settled is not None
-        assert self.settled.context is not None
-        reach = self.settled.context + self._extra(self.settled)
-        seen = panel.n_observed(reach)
-        gone = np.flatnonzero((seen < FEW) & (seen < panel.n_observed()))
-        if len(gone):
-            warn_once(
-                f"{self.name}: {len(gone):,} series hold fewer than {FEW} values in the last {reach} "
-                f"steps (e.g. {panel.key(int(gone[0]))}); they are forecast from the same places of "
-                "earlier seasons, before the gap"
-            )
-
     def _reading(self, panel: Panel) -> WindowSource:
-        """The windows that forecasts of a panel that was made ready are read from."""
+        """Return the windows that forecasts of a panel are read from."""
         assert self.features is not None
-        assert self.settled is not None
-        config = replace(self.settled, loader=self._choice(panel).loader)  # of this panel
-        return self._source(panel, self.features, config)
+        assert self.plan is not None
+        config = replace(self.plan.config, loader=self._choice(panel).loader)  # of this panel
+        return self._source(panel, self.features, replace(self.plan, config=config))
 
     def _write(self, run: Saving) -> dict[str, Any]:
-        if self.network is None or self.features is None or self.settled is None:
+        if self.network is None or self.features is None or self.plan is None:
             raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) before save")
         run.add(WEIGHTS, pack(self.network.state_dict(), {}))
         return {
-            "settled": asdict(self.settled),
+            "settled": asdict(self.plan.config),
             "features": asdict(self.features),
             "sizes": asdict(self.network.sizes),
             "training": asdict(self.log) if self.log is not None else None,
         }
 
     @classmethod
-    def restore(cls, run: Saved) -> NeuralForecaster:
-        """The model of a saved run; see `demandcast.load`."""
+    def restore(cls, run: Saved) -> Self:
+        """Return the model of a saved run; see `demandcast.load`."""
         facts = run.facts
-        config = build(cls.Config, facts["hyperparameters"], "hyperparameters")
-        model = cls(**asdict(config))
-        settled = build(cls.Config, facts["settled"], "settled")
-        model.settled = replace(settled, device=usable(config.device))
+        model = cls.from_hyperparameters(facts["hyperparameters"])
+        config = build(type(model.config), facts["settled"], "settled")
+        config = replace(config, device=usable(model.config.device))
         model.features = features = build(Features, facts["features"], "features")
+        model.plan = plan = Plan(config, features.freq)
         sizes = build(Sizes, facts["sizes"], "sizes")
 
-        def network() -> Network:
-            likelihood = model.make_likelihood(model.settled, None)
-            return cls.Net(model.settled, sizes, likelihood, features.freq)
+        def network() -> Network[N]:
+            return model.Net(plan, sizes, model.make_likelihood(config, None))
 
         path = run.file(WEIGHTS)
         restored = restore_network(network, read_tensors(path)[0], path)
-        model.network = restored.to(model.settled.device).eval()
+        model.network = restored.to(config.device).eval()
         if facts["training"] is not None:
             model.log = build(TrainingLog, facts["training"], "training")
         return model
-
-
-@lru_cache(maxsize=256)
-def warn_once(message: str) -> None:
-    """Log a warning the first time only: backtests and `auto` forecast the same series many times."""
-    log.warning("%s", message)
 
 
 def longest_season(panel: Panel) -> int:

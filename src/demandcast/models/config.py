@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from demandcast.train.loop import Training, require
 from demandcast.windows.window import SCALINGS
@@ -50,3 +51,35 @@ class DirectConfig(NeuralConfig):
     rho: float = 0.0  # every window alike: the more series are learned from, the less they overfit
     batch_size: int | str = 128
     dropout: float = 0.1
+
+
+N = TypeVar("N", bound=NeuralConfig)
+
+
+@dataclass(frozen=True)
+class Plan(Generic[N]):
+    """What a fit decided, beside what the user asked for.
+
+    Attributes:
+        config: The hyper-parameters with every "auto" and None resolved.
+        freq: Frequency of the panel.
+    """
+
+    config: N
+    freq: str
+
+    @property
+    def horizon(self) -> int:
+        """Steps forecast."""
+        return self.config.horizon
+
+    @property
+    def context(self) -> int:
+        """Steps read."""
+        assert self.config.context is not None
+        return self.config.context
+
+    @property
+    def lags(self) -> tuple[int, ...]:
+        """Steps back at which the target is an input of its own."""
+        return self.config.lags or ()

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,8 +39,9 @@ from demandcast.layers.gaussian import condition, density_of, draw, log_density
 from demandcast.layers.transform import check_transform, settled_transform
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 from demandcast.likelihoods.tails import student_t_quantile
-from demandcast.models.base import NeuralForecaster, warn_once
-from demandcast.models.config import NeuralConfig
+from demandcast.models.base import NeuralForecaster
+from demandcast.models.config import NeuralConfig, Plan
+from demandcast.models.gaps import warn_once
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
@@ -178,10 +178,11 @@ class Process(nn.Module):
         return covariance
 
 
-class DeepFactorsNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        frequency = Frequency.parse(freq)
+class DeepFactorsNetwork(Network[DeepFactorsConfig]):
+    def __init__(self, plan: Plan[DeepFactorsConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        frequency = Frequency.parse(plan.freq)
         self.shared = len(frequency.calendar_names)
         own = sizes.features - self.shared  # age and known covariates
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
@@ -194,12 +195,12 @@ class DeepFactorsNetwork(Network):
             sizes.features + self.static.width, config.local_hidden, batch_first=True
         )
         self.noise = nn.Linear(config.local_hidden, 1)
-        periods = tuple(p for p in frequency.periods if 1 < p < config.context)
+        periods = tuple(p for p in frequency.periods if 1 < p < plan.context)
         self.effect: StateSpace | Process | None = None
         if config.random_effect == "lds":
-            self.effect = StateSpace(self.static.width, periods, config.horizon)
+            self.effect = StateSpace(self.static.width, periods, plan.horizon)
         elif config.random_effect == "gp":
-            self.effect = Process(self.static.width, self.shared, config.horizon)
+            self.effect = Process(self.static.width, self.shared, plan.horizon)
         heavy = likelihood.name == "student_t"
         self.tail = nn.Parameter(torch.tensor(2.0)) if heavy else None
         start = torch.tensor(0.3 if self.effect is None else 0.1)
@@ -210,7 +211,9 @@ class DeepFactorsNetwork(Network):
         """g at stamps (batch, steps), each computed once: (batch, steps, factors)."""
         number = stamps.div(STRETCH, rounding_mode="floor")
         found, place = torch.unique(number, return_inverse=True)
-        calendar = torch.stack([_stretch(self.freq, n) for n in found.tolist()]).to(stamps.device)
+        calendar = torch.stack([_stretch(self.plan.freq, n) for n in found.tolist()]).to(
+            stamps.device
+        )
         hidden = self.dropout(self.lstm(calendar)[0])  # (stretches, RUN_UP + STRETCH, hidden)
         read = torch.cat([hidden, calendar], -1)[:, RUN_UP:]
         table = self.factors(read).flatten(0, 1)  # (stretches * STRETCH, factors)
@@ -319,7 +322,7 @@ def noisy(covariance: Tensor, noise: Tensor) -> Tensor:
     return whole
 
 
-class DeepFactors(NeuralForecaster):
+class DeepFactors(NeuralForecaster[DeepFactorsConfig]):
     """Deep Factors; `random_effect` is lds, gp or rnn, `likelihood` student_t ("auto") or normal."""
 
     name = "deep_factors"
@@ -330,14 +333,14 @@ class DeepFactors(NeuralForecaster):
     Net = DeepFactorsNetwork
     samples_paths = True
 
-    def _sampler(self, panel: Panel, config: NeuralConfig, held_out: int) -> WindowSampler:
+    def _sampler(self, panel: Panel, plan: Plan[DeepFactorsConfig], held_out: int) -> WindowSampler:
         """Whole contexts, where series are long enough: few values tell little of a window's scale."""
         return WindowSampler(
             panel,
-            horizon=config.horizon,
+            horizon=plan.horizon,
             held_out=held_out,
-            rho=config.rho,
-            min_history=config.context or 1,
+            rho=plan.config.rho,
+            min_history=plan.context,
         )
 
     def auto_context(self, panel: Panel) -> int:
@@ -345,20 +348,17 @@ class DeepFactors(NeuralForecaster):
         season = min((p for p in panel.freq.periods if p > 1), default=1)
         return max(min(3 * self.horizon, 168), self.horizon, 4 * season)
 
-    def _settle(self, panel: Panel) -> NeuralConfig:
-        config: Any = super()._settle(panel)
+    def resolve(self, panel: Panel) -> DeepFactorsConfig:
+        config = super().resolve(panel)
         bounds = 0 if panel.available is None else int(panel.n_unavailable().sum())
         if bounds:
             warn_once(
                 f"{self.name} leaves out {bounds:,} steps at which an item could not be bought; demand "
                 "was at least what was sold there, and deepar, nhits and the other networks learn from that"
             )
-        settled: NeuralConfig = replace(
-            config, transform=settled_transform(config.transform, panel)
-        )
-        return settled
+        return replace(config, transform=settled_transform(config.transform, panel))
 
-    def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
+    def make_likelihood(self, config: DeepFactorsConfig, panel: Panel | None) -> Likelihood:
         if config.likelihood not in ("auto", "normal", "student_t"):
             raise ConfigError(
                 f"{self.name} is a normal or a Student-t process: likelihood='student_t' or 'normal', "

@@ -16,7 +16,6 @@ no place in a network that feeds itself, and are not read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.lstm import LSTM, EmbeddedLSTM
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster, longest_season
-from demandcast.models.config import NeuralConfig
+from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
@@ -65,10 +64,11 @@ class DeepARConfig(NeuralConfig):
         require(whole, self, "season", "whole numbers of steps, 1 or more")
 
 
-class DeepARNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        self.lags = tuple(config.lags)
+class DeepARNetwork(Network[DeepARConfig]):
+    def __init__(self, plan: Plan[DeepARConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        self.lags = plan.lags
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         width = sizes.lags + 1 + sizes.features + self.static.width
         rest = (width, config.hidden, config.layers, config.dropout)
@@ -81,7 +81,7 @@ class DeepARNetwork(Network):
         self.head = nn.Linear(config.hidden, likelihood.n_params)
         self.skip = nn.Linear(sizes.lags, likelihood.n_params, bias=False)
         nn.init.zeros_(self.skip.weight)
-        seasons = _first_seasons(config.season, self.lags, freq)
+        seasons = _first_seasons(config.season, self.lags, plan.freq)
         if (
             likelihood.located and seasons
         ):  # at first, the mean of those steps before, and little else
@@ -197,7 +197,7 @@ class DeepARNetwork(Network):
         return paths.view(batch, n, horizon)
 
 
-class DeepAR(NeuralForecaster):
+class DeepAR(NeuralForecaster[DeepARConfig]):
     """DeepAR; `likelihood` is student_t, negative_binomial or normal, "auto" by the data."""
 
     name = "deepar"
@@ -208,7 +208,7 @@ class DeepAR(NeuralForecaster):
     Net = DeepARNetwork
     samples_paths = True
 
-    def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
+    def make_likelihood(self, config: DeepARConfig, panel: Panel | None) -> Likelihood:
         name = config.likelihood
         if name == "auto" and panel is not None:
             name = "negative_binomial" if _small_counts(panel) else "student_t"

@@ -12,7 +12,6 @@ repeated, not as the mean; the context is standardised.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from demandcast.layers.dropout import Dropout
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import DirectConfig
+from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.windows.window import Sizes, Window
 
@@ -49,13 +48,14 @@ class DLinearConfig(NLinearConfig):
             raise ConfigError(f"trend_width is {self.trend_width!r}; it is an odd number of steps")
 
 
-class DLinearNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        period = season_within(freq, config.context)
-        self.trend = SeasonalLinear(config.context, config.horizon, period)
-        self.remainder = SeasonalLinear(config.context, config.horizon, period)
-        self.spread = ParameterHead(config.context, likelihood, config.horizon)
+class DLinearNetwork(Network[DLinearConfig]):
+    def __init__(self, plan: Plan[DLinearConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        period = season_within(plan.freq, plan.context)
+        self.trend = SeasonalLinear(plan.context, plan.horizon, period)
+        self.remainder = SeasonalLinear(plan.context, plan.horizon, period)
+        self.spread = ParameterHead(plan.context, likelihood, plan.horizon)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, window: Window) -> Tensor:
@@ -66,12 +66,13 @@ class DLinearNetwork(Network):
         return self.lifted(window, params, base)
 
 
-class NLinearNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        period = season_within(freq, config.context)
-        self.linear = SeasonalLinear(config.context, config.horizon, period)
-        self.spread = ParameterHead(config.context, likelihood, config.horizon)
+class NLinearNetwork(Network[NLinearConfig]):
+    def __init__(self, plan: Plan[NLinearConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        period = season_within(plan.freq, plan.context)
+        self.linear = SeasonalLinear(plan.context, plan.horizon, period)
+        self.spread = ParameterHead(plan.context, likelihood, plan.horizon)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, window: Window) -> Tensor:
@@ -82,7 +83,7 @@ class NLinearNetwork(Network):
         return self.lifted(window, params, base)
 
 
-class DLinear(NeuralForecaster):
+class DLinear(NeuralForecaster[DLinearConfig]):
     """DLinear, with any likelihood; "auto" is the quantile grid."""
 
     name = "dlinear"
@@ -95,7 +96,7 @@ class DLinear(NeuralForecaster):
     seasons_floor = 4  # two weeks tell a linear map too little of the week ahead
 
 
-class NLinear(NeuralForecaster):
+class NLinear(NeuralForecaster[NLinearConfig]):
     """NLinear, with any likelihood; "auto" is the quantile grid."""
 
     name = "nlinear"

@@ -13,7 +13,6 @@ season repeated; and probabilities are told, not the loss's own indicator, which
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import DirectConfig, NeuralConfig
+from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.windows.window import Sizes, Window
@@ -100,10 +99,15 @@ def probability(u: Tensor, share: Tensor, gamma: float) -> Tensor:
     return extreme / (extreme + normal)
 
 
-class ExtremeValueMemoryNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        context, horizon, hidden = config.context, config.horizon, config.hidden
+class ExtremeValueMemoryNetwork(Network[ExtremeValueMemoryConfig]):
+    def __init__(
+        self, plan: Plan[ExtremeValueMemoryConfig], sizes: Sizes, likelihood: Likelihood
+    ) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        assert config.span is not None
+        self.span = config.span
+        context, horizon, hidden = plan.context, plan.horizon, config.hidden
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         self.inlet = nn.Linear(2 + sizes.features + sizes.past_features, hidden)
         self.gru = nn.GRU(hidden, hidden, batch_first=True)
@@ -119,7 +123,7 @@ class ExtremeValueMemoryNetwork(Network):
         self.spread = nn.Linear(2, likelihood.n_params, bias=False)
         nn.init.zeros_(self.spread.weight)
         self.lifting = nn.Parameter(torch.tensor(-2.0))  # b of the paper, by softplus
-        self.linear = SeasonalLinear(context, horizon, season_within(freq, context))
+        self.linear = SeasonalLinear(context, horizon, season_within(plan.freq, context))
         shares = torch.tensor([1 - config.high, config.low])
         self.register_buffer("shares", shares, persistent=False)
 
@@ -146,7 +150,7 @@ class ExtremeValueMemoryNetwork(Network):
         Returns embeddings (batch, memory, hidden), labels (batch, memory, horizon, 2), which of them
         are certain (batch, memory, horizon, 1), and which windows hold anything (batch, memory).
         """
-        horizon, span, context = self.config.horizon, self.config.span, inputs.shape[1]
+        horizon, span, context = self.plan.horizon, self.span, inputs.shape[1]
         places = context - span - horizon + 1  # below 1 where the context is too short to remember
         begins = torch.arange(max(places, 1), device=inputs.device)
         if self.training and places > self.config.memory:
@@ -234,7 +238,7 @@ class ExtremeValueMemoryNetwork(Network):
         return chances, torch.cat(self.thresholds(window), -1)
 
 
-class ExtremeValueMemory(NeuralForecaster):
+class ExtremeValueMemory(NeuralForecaster[ExtremeValueMemoryConfig]):
     """The memory network, with any likelihood; warns of extremes in `forecast.events`."""
 
     name = "extreme_value_memory"
@@ -247,13 +251,13 @@ class ExtremeValueMemory(NeuralForecaster):
     rows = 128
     context_floor = 120  # a few extremes
 
-    def _settle(self, panel: Panel) -> NeuralConfig:
-        config: Any = super()._settle(panel)
+    def resolve(self, panel: Panel) -> ExtremeValueMemoryConfig:
+        config = super().resolve(panel)
+        assert config.context is not None
         span = config.span or max(1, min(30, config.context // 4))
         if config.span and config.span + self.horizon > config.context:
             raise ConfigError(
                 f"span={config.span} and the horizon of {self.horizon} steps after it do not fit into "
                 f"context={config.context}; give a longer context or a shorter span"
             )
-        settled: NeuralConfig = replace(config, span=span)
-        return settled
+        return replace(config, span=span)

@@ -12,7 +12,6 @@ beside the series; the candidate of the recurrences is tanh, as in the authors' 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.seasonal import season_within
 from demandcast.likelihoods.base import Likelihood
+from demandcast.models.config import Plan
 from demandcast.models.multivariate import (
     MultivariateConfig,
     MultivariateForecaster,
@@ -72,17 +72,18 @@ class SkipGRU(nn.Module):
         return last.view(batch, -1)
 
 
-class LSTNetNetwork(MultivariateNetwork):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        kernel = min(config.kernel, config.context)
-        columns = config.context - kernel + 1
+class LSTNetNetwork(MultivariateNetwork[LSTNetConfig]):
+    def __init__(self, plan: Plan[LSTNetConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        kernel = min(config.kernel, plan.context)
+        columns = plan.context - kernel + 1
         self.conv = nn.Conv1d(self.inputs, config.channels, kernel)
         self.gru = nn.GRU(config.channels, config.hidden, batch_first=True)
-        period = season_within(freq, columns) if config.skip is None else config.skip
+        period = season_within(plan.freq, columns) if config.skip is None else config.skip
         if config.skip is not None and config.skip > columns:
             raise ConfigError(
-                f"skip is {config.skip}, but a context of {config.context} steps leaves {columns} columns "
+                f"skip is {config.skip}, but a context of {plan.context} steps leaves {columns} columns "
                 f"to step back in; say context={config.skip + kernel - 1} or more, or skip=0"
             )
         self.skip = None  # where no period is known, or the context holds none
@@ -122,7 +123,7 @@ def attended(states: Tensor) -> Tensor:
     return (weights[:, None] @ states).squeeze(1)
 
 
-class LSTNet(MultivariateForecaster):
+class LSTNet(MultivariateForecaster[LSTNetConfig]):
     """LSTNet, with any likelihood; "auto" is the quantile grid."""
 
     name = "lstnet"

@@ -14,7 +14,6 @@ PyTorch versions had it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.lstm import LSTM
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster, longest_season
-from demandcast.models.config import NeuralConfig
+from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
@@ -122,13 +121,14 @@ class LegacyDecoder(nn.Module):
         return y
 
 
-class MQRNNNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        horizon = config.horizon
-        self.far = [i for i, lag in enumerate(config.lags) if lag >= horizon]
-        periods = Frequency.parse(freq).periods
-        self.seasons = [p for p in periods if p > 1 and p <= config.context]
+class MQRNNNetwork(Network[MQRNNConfig]):
+    def __init__(self, plan: Plan[MQRNNConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        horizon = plan.horizon
+        self.far = [i for i, lag in enumerate(plan.lags) if lag >= horizon]
+        periods = Frequency.parse(plan.freq).periods
+        self.seasons = [p for p in periods if p > 1 and p <= plan.context]
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         demand = 2 + sizes.lags  # the value, whether it was observed, and lags
         self.embedding: nn.Module = nn.Identity()
@@ -168,7 +168,9 @@ class MQRNNNetwork(Network):
         nn.init.constant_(last.bias, -3.0)
         nn.init.zeros_(last.bias[self.likelihood.middle])  # type: ignore[attr-defined]
 
-    def make_encoder(self, width: int, config: Any) -> RecurrentEncoder | ConvolutionalEncoder:
+    def make_encoder(
+        self, width: int, config: MQRNNConfig
+    ) -> RecurrentEncoder | ConvolutionalEncoder:
         return RecurrentEncoder(width, config)
 
     def forward(self, window: Window, cutoffs: Tensor) -> Tensor:
@@ -268,7 +270,7 @@ class MQRNNNetwork(Network):
     def forks(self, window: Window) -> tuple[Tensor, Tensor]:
         """Cutoffs inside the window (forks,), and the steps ahead of each (forks, horizon)."""
         context, device = window.past_target.shape[1], window.scale.device
-        cutoffs = torch.arange(self.config.context, context + 1, device=device)
+        cutoffs = torch.arange(self.plan.context, context + 1, device=device)
         return cutoffs, cutoffs[:, None] + torch.arange(self.config.horizon, device=device)
 
     def targets(self, window: Window) -> Tensor:
@@ -297,11 +299,12 @@ class MQRNNNetwork(Network):
 
 
 class MQCNNNetwork(MQRNNNetwork):
-    def make_encoder(self, width: int, config: Any) -> ConvolutionalEncoder:
+    def make_encoder(self, width: int, config: MQRNNConfig) -> ConvolutionalEncoder:
+        assert isinstance(config, MQCNNConfig)
         return ConvolutionalEncoder(width, config)
 
 
-class MQRNN(NeuralForecaster):
+class MQRNN(NeuralForecaster[MQRNNConfig]):
     """MQ-RNN, with the quantile grid as its likelihood."""
 
     name = "mqrnn"
@@ -310,15 +313,17 @@ class MQRNN(NeuralForecaster):
     gives = "quantiles"
     Config = MQRNNConfig
     Net = MQRNNNetwork
-    forks = True
 
-    def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
+    def make_likelihood(self, config: MQRNNConfig, panel: Panel | None) -> Likelihood:
         if config.likelihood not in ("auto", "quantile"):
             raise ConfigError(
                 f"{self.name} learns quantiles: likelihood='quantile', not {config.likelihood!r}; "
                 "models.DeepAR takes distributions"
             )
         return likelihoods.create("quantile")
+
+    def _extra(self, plan: Plan[MQRNNConfig]) -> int:
+        return plan.config.forks - 1
 
     def auto_context(self, panel: Panel) -> int:
         season = longest_season(panel)

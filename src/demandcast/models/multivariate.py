@@ -6,8 +6,9 @@ known by their keys. Training, saving and the forecaster are those of every othe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.highway import Highway, last_observed
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import DirectConfig, NeuralConfig
+from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.train.loop import require
@@ -48,21 +49,25 @@ class MultivariateConfig(DirectConfig):
         require(self.most_series >= 1, self, "most_series", "a whole number, 1 or more")
 
 
-class MultivariateNetwork(Network):
+M = TypeVar("M", bound=MultivariateConfig)
+
+
+class MultivariateNetwork(Network[M]):
     """A network whose `forward` gives parameters of all series, (batch, steps, series, params).
 
     Its `steps` are the whole horizon, or the last step alone. Beside what the subclass learns stand a
     highway for the place of each forecast and a head for its spread, both shared by all series.
     """
 
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        first = config.horizon - 1 if config.single_step else 0
-        self.steps = config.horizon - first
+    def __init__(self, plan: Plan[M], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        first = plan.horizon - 1 if config.single_step else 0
+        self.steps = plan.horizon - first
         self.inputs = sizes.series + (sizes.features if config.calendar else 0)
-        reach = config.context if config.ar is None else min(config.ar, config.context)
-        self.highway = Highway(reach, config.horizon, freq, first) if reach else None
-        self.spread = ParameterHead(config.context, likelihood, self.steps)
+        reach = plan.context if config.ar is None else min(config.ar, plan.context)
+        self.highway = Highway(reach, plan.horizon, plan.freq, first) if reach else None
+        self.spread = ParameterHead(plan.context, likelihood, self.steps)
 
     def read(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
         """What is read of a window.
@@ -118,16 +123,15 @@ class MultivariateNetwork(Network):
         return quantiles, self.likelihood.mean(params, scale), None
 
 
-class MultivariateForecaster(NeuralForecaster):
+class MultivariateForecaster(NeuralForecaster[M]):
     """A network of all series at once; subclasses name their parts and nothing else."""
 
-    Config: ClassVar[type[MultivariateConfig]]
-    Net: ClassVar[type[MultivariateNetwork]]
+    Net: type[MultivariateNetwork[M]]
     scaling = "standard"
     rows = 64  # forecast at once: each may end at another stamp, and so need a window of all series
 
-    def _settle(self, panel: Panel) -> NeuralConfig:
-        most = self.config.most_series  # type: ignore[attr-defined]
+    def resolve(self, panel: Panel) -> M:
+        most = self.config.most_series
         if panel.n_series > most:
             raise DataError(
                 f"{self.name} reads all series at once and takes at most {most:,}, but the panel has "
@@ -135,33 +139,30 @@ class MultivariateForecaster(NeuralForecaster):
                 "pick some with panel.select, or raise most_series if memory allows"
             )
         # places in the block go by the keys, so features keep them as for an embedding
-        return replace(super()._settle(panel), lags=(), series_embedding=True)
+        return replace(super().resolve(panel), lags=(), series_embedding=True)
 
-    def _source(self, panel: Panel, features: Features, config: NeuralConfig) -> MultivariateSource:
-        assert isinstance(config, MultivariateConfig)
-        assert config.context is not None
+    def _source(self, panel: Panel, features: Features, plan: Plan[M]) -> MultivariateSource:
         return MultivariateSource(
             panel,
             features,
-            context=config.context,
-            horizon=config.horizon,
-            scaling=config.scaling,
-            device=config.device,
-            resident=config.loader != "streaming",
-            single_step=config.single_step,
+            context=plan.context,
+            horizon=plan.horizon,
+            scaling=plan.config.scaling,
+            device=plan.config.device,
+            resident=plan.config.loader != "streaming",
+            single_step=plan.config.single_step,
         )
 
-    def _sampler(self, panel: Panel, config: NeuralConfig, held_out: int) -> StampSampler:
-        return StampSampler(panel, horizon=config.horizon, held_out=held_out)
+    def _sampler(self, panel: Panel, plan: Plan[M], held_out: int) -> StampSampler:
+        return StampSampler(panel, horizon=plan.horizon, held_out=held_out)
 
     def _validation(
-        self, panel: Panel, source: WindowSource, network: Network, config: NeuralConfig
-    ) -> Any:
-        """Loss of the calendar's last stamps, from at most 128 cutoffs spread through them."""
+        self, panel: Panel, source: WindowSource, network: Network[M], plan: Plan[M]
+    ) -> Callable[[], float]:
+        """Return the loss of the calendar's last stamps, from at most 128 cutoffs spread through them."""
+        horizon, steps = plan.horizon, plan.config.validation
         end = int(panel.ends().max()) + 1 - int(panel.starts[0])  # in steps of the first series
-        cutoffs = torch.arange(
-            end - config.validation, max(end - config.horizon, end - config.validation) + 1
-        )
+        cutoffs = torch.arange(end - steps, max(end - horizon, end - steps) + 1)
         cutoffs = cutoffs[:: -(-len(cutoffs) // 128)].to(source.device)
         window = source.windows(torch.zeros_like(cutoffs), cutoffs, torch.full_like(cutoffs, end))
         return lambda: float(network.loss(window))

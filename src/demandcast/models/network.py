@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Generic, final
 
 from torch import Tensor, nn
 
 from demandcast.draws.tensors import TensorDraws
 from demandcast.likelihoods.base import Likelihood
+from demandcast.models.config import N, Plan
 from demandcast.windows.window import Sizes, Window
 
 
-class Network(nn.Module):
+class Network(nn.Module, Generic[N]):
     """A map from a window to the parameters of a likelihood, and the loss that trains it.
 
     A direct model forecasts all steps at once: its `forward` takes a window to parameters (batch,
@@ -20,9 +21,10 @@ class Network(nn.Module):
 
     done: float = 1.0  # share of the training that lies behind, for losses with phases
 
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
+    def __init__(self, plan: Plan[N], sizes: Sizes, likelihood: Likelihood) -> None:
         super().__init__()
-        self.config, self.sizes, self.likelihood, self.freq = config, sizes, likelihood, freq
+        self.plan, self.config, self.sizes = plan, plan.config, sizes
+        self.likelihood = likelihood
 
     def scaled(self, window: Window) -> Tensor:
         """The context with its level taken off, in units of the scale: (batch, context)."""

@@ -34,7 +34,7 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster, longest_season
-from demandcast.models.config import DirectConfig
+from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
@@ -176,16 +176,17 @@ class SeasonalMean(nn.Module):
         return mean
 
 
-class NeuralODENetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        context, horizon = config.context, config.horizon
-        self.period = season_within(freq, context)
+class NeuralODENetwork(Network[NeuralODEConfig]):
+    def __init__(self, plan: Plan[NeuralODEConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        context, horizon = plan.context, plan.horizon
+        self.period = season_within(plan.freq, context)
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         self.encoder = ODERNN(2 + sizes.features + sizes.past_features, config)
         self.start = nn.Linear(config.hidden + self.static.width + 1, 2 * config.latent)
         self.flow = Flow(config.latent, config)
-        self.seasons = SeasonalMean(context, horizon, freq)
+        self.seasons = SeasonalMean(context, horizon, plan.freq)
         self.beside = nn.Linear(sizes.features + self.static.width + 2, config.width)
         self.read_out = nn.Linear(config.latent, config.width, bias=False)
         self.dropout = Dropout(config.dropout)
@@ -231,7 +232,7 @@ class NeuralODENetwork(Network):
         Inputs (batch, observations, inputs), steps before the cutoff and which are there, (batch,
         observations); as many as go into whole jumps.
         """
-        config, context = self.config, self.config.context
+        config, context = self.config, self.plan.context
         wanted = min(config.observations, context)
         most = min(int(window.past_observed.sum(1).max()), wanted)
         jumps = max(1, -(-most // config.jump))
@@ -297,7 +298,7 @@ def _solvers() -> tuple[Any, Any]:
     return odeint, odeint_adjoint
 
 
-class NeuralODE(NeuralForecaster):
+class NeuralODE(NeuralForecaster[NeuralODEConfig]):
     """Latent ODE with an ODE-RNN encoder; `rate` is another name for `learning_rate`."""
 
     name = "neural_ode"

@@ -24,7 +24,7 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import DirectConfig
+from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.windows.window import Sizes, Window
 
@@ -83,10 +83,11 @@ class Block(nn.Module):
         return left, ahead.transpose(1, 2)
 
 
-class NHITSNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        context, horizon = config.context, config.horizon
+class NHITSNetwork(Network[NHITSConfig]):
+    def __init__(self, plan: Plan[NHITSConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        context, horizon = plan.context, plan.horizon
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         self.project = nn.Linear(sizes.features, config.projected)
         self.project_past = nn.Linear(sizes.past_features + 1, config.projected)
@@ -97,7 +98,7 @@ class NHITSNetwork(Network):
             for i, (pool, stride) in enumerate(zip(config.pools, config.strides, strict=True))
         )
         self.register_buffer("still", torch.tensor(likelihood.still), persistent=False)
-        self.linear = SeasonalLinear(context, horizon, season_within(freq, context))
+        self.linear = SeasonalLinear(context, horizon, season_within(plan.freq, context))
 
     def forward(self, window: Window) -> Tensor:
         x = self.scaled(window)  # (batch, context)
@@ -114,7 +115,7 @@ class NHITSNetwork(Network):
         return self.lifted(window, params, self.linear(x))
 
 
-class NHITS(NeuralForecaster):
+class NHITS(NeuralForecaster[NHITSConfig]):
     """NHITS, with any likelihood; "auto" is the quantile grid."""
 
     name = "nhits"

@@ -12,7 +12,6 @@ in the batch; patches end at the cutoff, and the first one is filled up on the l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from demandcast.layers.dropout import Dropout
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import DirectConfig
+from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.windows.window import Sizes, Window
 
@@ -51,10 +50,11 @@ class PatchTSTConfig(DirectConfig):
             )
 
 
-class PatchTSTNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        context, horizon, width = config.context, config.horizon, config.width
+class PatchTSTNetwork(Network[PatchTSTConfig]):
+    def __init__(self, plan: Plan[PatchTSTConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        context, horizon, width = plan.context, plan.horizon, config.width
         patches = max(0, -(-(context - config.patch) // config.stride)) + 1
         self.missing = config.patch + (patches - 1) * config.stride - context  # steps to fill up
         self.embed = nn.Linear(config.patch, width)
@@ -66,7 +66,7 @@ class PatchTSTNetwork(Network):
             setattr(layer, name, Dropout(config.dropout))
         self.encoder = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
         self.dropout = Dropout(config.dropout)
-        self.linear = SeasonalLinear(context, horizon, season_within(freq, context))
+        self.linear = SeasonalLinear(context, horizon, season_within(plan.freq, context))
         self.head = ParameterHead(patches * width, likelihood, horizon)
 
     def forward(self, window: Window) -> Tensor:
@@ -79,7 +79,7 @@ class PatchTSTNetwork(Network):
         return self.lifted(window, params, self.linear(x))
 
 
-class PatchTST(NeuralForecaster):
+class PatchTST(NeuralForecaster[PatchTSTConfig]):
     """PatchTST, with any likelihood; "auto" is the quantile grid."""
 
     name = "patchtst"

@@ -15,6 +15,7 @@ from demandcast.draws.tensors import TensorDraws
 from demandcast.forecast.draft import Draft
 from demandcast.forecast.forecast import Events
 from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
+from demandcast.models.config import N
 from demandcast.models.network import Network
 from demandcast.train.allocator import keep_heap
 from demandcast.windows.window import WindowSource
@@ -41,7 +42,7 @@ def batches_of(total: int, batch: int) -> list[slice]:
 
 
 def forecast_rows(
-    network: Network,
+    network: Network[N],
     source: WindowSource,
     batches: Sequence[slice],
     asked: Rows,

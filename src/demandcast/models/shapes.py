@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from demandcast.layers.draws import draws_of
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import NeuralConfig
+from demandcast.models.config import N, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.windows.window import Window
@@ -106,7 +106,7 @@ class Trace:
         return f"<b>{html.escape(self.heading())}</b><table>{head}{cells}</table>"
 
 
-def trace(model: NeuralForecaster, panel: Panel) -> Trace:
+def trace(model: NeuralForecaster[N], panel: Panel) -> Trace:
     """Follow a batch of the panel's last windows through a model's network.
 
     Args:
@@ -127,16 +127,15 @@ def trace(model: NeuralForecaster, panel: Panel) -> Trace:
         >>> [(r.name, r.axes) for r in seen.rows if r.layer == ""][:2]
         [('x', '(batch, context)'), ('trend', '(batch, context)')]
     """
-    network, windows, config = _built(model, panel)
-    assert config.context is not None  # a network has been built by it
+    network, windows, plan = _built(model, panel)
     window = windows(BATCH)
     training = network.training
     rows = _follow(network, window)
-    seconds = _step_seconds(network, windows(config.batch))
+    seconds = _step_seconds(network, windows(plan.config.batch))
     network.train(training)
     longer = type(model)(
         **model.hyperparameters()
-        | {"context": config.context + LONGER[0], "horizon": config.horizon + LONGER[1]}
+        | {"context": plan.context + LONGER[0], "horizon": plan.horizon + LONGER[1]}
     )
     other, more_windows, _ = _built(longer, panel)
     again = more_windows(BATCH + 2)
@@ -145,34 +144,34 @@ def trace(model: NeuralForecaster, panel: Panel) -> Trace:
     return Trace(
         model=model.name,
         context=window.past_target.shape[1],
-        horizon=config.horizon,
+        horizon=plan.horizon,
         rows=tuple(
             replace(row, axes=_axes(row.shape, sizes.get((row.layer, row.name, row.count)), words))
             for row in rows
         ),
         parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
         seconds=seconds,
-        batch=config.batch,
-        device=config.device,
+        batch=plan.config.batch,
+        device=plan.config.device,
     )
 
 
 def _built(
-    model: NeuralForecaster, panel: Panel
-) -> tuple[Network, Callable[[int], Window], NeuralConfig]:
+    model: NeuralForecaster[N], panel: Panel
+) -> tuple[Network[N], Callable[[int], Window], Plan[N]]:
     """The network of a model, and what makes batches of the panel's last windows for it."""
-    network, source, config = model.build(panel)
-    extra = model._extra(config)
+    network, source, plan = model.build(panel)
+    extra = model._extra(plan)
 
     def windows(count: int) -> Window:
         series = torch.arange(count, device=source.device) % panel.n_series
         ends = source.lengths[series]
-        return source.windows(series, (ends - config.horizon).clamp(min=1), ends, extra=extra)
+        return source.windows(series, (ends - plan.horizon).clamp(min=1), ends, extra=extra)
 
-    return network, windows, config
+    return network, windows, plan
 
 
-def _follow(network: Network, window: Window) -> list[Intermediate]:
+def _follow(network: Network[N], window: Window) -> list[Intermediate]:
     rows: list[Intermediate] = []
     network.eval()
     with torch.no_grad(), _followed(network, rows):
@@ -180,7 +179,7 @@ def _follow(network: Network, window: Window) -> list[Intermediate]:
     return rows
 
 
-def _words(network: Network, window: Window, again: Window) -> dict[tuple[int, int], str]:
+def _words(network: Network[N], window: Window, again: Window) -> dict[tuple[int, int], str]:
     """Sizes that have a name, in a trace and in that of a longer context and horizon."""
 
     def size(window: Window) -> tuple[int, int, int]:
@@ -208,7 +207,7 @@ def _axes(
 
 
 @contextmanager
-def _followed(network: Network, rows: list[Intermediate]) -> Iterator[None]:
+def _followed(network: Network[N], rows: list[Intermediate]) -> Iterator[None]:
     """Collect what gets a name while the block runs."""
     places = {id(module): name for name, module in network.named_modules()}
     leaves = {
@@ -266,7 +265,7 @@ def _followed(network: Network, rows: list[Intermediate]) -> Iterator[None]:
             hook.remove()
 
 
-def _step_seconds(network: Network, window: Window) -> float:
+def _step_seconds(network: Network[N], window: Window) -> float:
     """The shortest of a few forward and backward passes, in seconds."""
     network.train()
     times = []

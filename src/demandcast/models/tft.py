@@ -28,7 +28,7 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import DirectConfig
+from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
@@ -183,10 +183,11 @@ class InterpretableAttention(nn.Module):
         return found, attention
 
 
-class TFTNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        context, hidden, dropout = config.context, config.hidden, config.dropout
+class TFTNetwork(Network[TFTConfig]):
+    def __init__(self, plan: Plan[TFTConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        context, hidden, dropout = plan.context, config.hidden, config.dropout
 
         def gated() -> GatedResidual:
             return GatedResidual(hidden, hidden, hidden, dropout, hidden)
@@ -198,7 +199,7 @@ class TFTNetwork(Network):
         self.to_choice, self.to_state, self.to_cell, self.to_steps = (
             GatedResidual(hidden, hidden, hidden, dropout) for _ in range(4)
         )
-        cycles = list(_cycles(freq).values())
+        cycles = list(_cycles(plan.freq).values())
         known = [*cycles, *[1] * (sizes.features - sum(cycles))]
         self.choose_past = VariableSelection(
             _columns([2, *[1] * sizes.past_features, *known]), hidden, dropout, hidden
@@ -212,7 +213,7 @@ class TFTNetwork(Network):
         self.after_attention = GatedSkip(hidden, dropout)
         self.feed_forward = GatedResidual(hidden, hidden, hidden, dropout)
         self.after_all = GatedSkip(hidden, dropout)
-        self.linear = SeasonalLinear(context, config.horizon, season_within(freq, context))
+        self.linear = SeasonalLinear(context, plan.horizon, season_within(plan.freq, context))
         self.head = ParameterHead(hidden, likelihood)
 
     def forward(self, window: Window) -> Tensor:
@@ -224,7 +225,7 @@ class TFTNetwork(Network):
         "static" (batch, variables), "past" (batch, context, variables), "future" (batch, horizon,
         variables), "attention" (batch, horizon, context + horizon).
         """
-        context = self.config.context
+        context = self.plan.context
         x = self.scaled(window)  # (batch, context)
         base = self.linear(x)  # (batch, horizon)
         level = torch.asinh(window.level / window.scale)  # (batch, 1)
@@ -272,7 +273,7 @@ def _cycles(freq: str) -> dict[str, int]:
     return cycles
 
 
-class TFT(NeuralForecaster):
+class TFT(NeuralForecaster[TFTConfig]):
     """TFT, with any likelihood; "auto" is the quantile grid."""
 
     name = "tft"

@@ -11,7 +11,6 @@ known to the cutoff only, and which values were observed, are projected and enco
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import DirectConfig
+from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.windows.window import Sizes, Window
 
@@ -53,10 +52,11 @@ class ResidualBlock(nn.Module):
         return normed
 
 
-class TiDENetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        context, horizon, r = config.context, config.horizon, config.projected
+class TiDENetwork(Network[TiDEConfig]):
+    def __init__(self, plan: Plan[TiDEConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        context, horizon, r = plan.context, plan.horizon, config.projected
 
         def block(width: int, out: int, hidden: int = config.hidden) -> ResidualBlock:
             return ResidualBlock(width, hidden, out, config.dropout)
@@ -68,12 +68,12 @@ class TiDENetwork(Network):
         widths = [read, *[config.hidden] * (config.encoders + config.decoders - 1)]
         blocks = [block(width, config.hidden) for width in widths]
         self.dense = nn.Sequential(*blocks, nn.Linear(config.hidden, horizon * config.decoded))
-        self.linear = SeasonalLinear(context, horizon, season_within(freq, context))
+        self.linear = SeasonalLinear(context, horizon, season_within(plan.freq, context))
         self.temporal = block(config.decoded + r + 2, config.temporal, config.temporal)
         self.head = ParameterHead(config.temporal, likelihood)
 
     def forward(self, window: Window) -> Tensor:
-        context, horizon = self.config.context, self.config.horizon
+        context, horizon = self.plan.context, self.config.horizon
         x = self.scaled(window)  # (batch, context)
         level = torch.asinh(window.level / window.scale)  # (batch, 1)
         known = self.project(window.features)  # (batch, context + horizon, projected)
@@ -93,7 +93,7 @@ class TiDENetwork(Network):
         return self.lifted(window, params, base)
 
 
-class TiDE(NeuralForecaster):
+class TiDE(NeuralForecaster[TiDEConfig]):
     """TiDE, with any likelihood; "auto" is the quantile grid."""
 
     name = "tide"

@@ -12,7 +12,6 @@ the series. `per_step` attends at every step and feeds it to the next, as the au
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.dropout import Dropout
 from demandcast.likelihoods.base import Likelihood
+from demandcast.models.config import Plan
 from demandcast.models.multivariate import (
     MultivariateConfig,
     MultivariateForecaster,
@@ -90,10 +90,11 @@ class PerStep(nn.Module):
         return outputs[-1]
 
 
-class TPALSTMNetwork(MultivariateNetwork):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        width, self.window = config.hidden, max(config.context - 1, 1)
+class TPALSTMNetwork(MultivariateNetwork[TPALSTMConfig]):
+    def __init__(self, plan: Plan[TPALSTMConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        width, self.window = config.hidden, max(plan.context - 1, 1)
         self.enter = nn.Linear(self.inputs, width)
         self.dropout = Dropout(config.dropout)
         if config.per_step:
@@ -120,7 +121,7 @@ class TPALSTMNetwork(MultivariateNetwork):
         return self.written(window, x, learned + last, self.shared(hidden))
 
 
-class TPALSTM(MultivariateForecaster):
+class TPALSTM(MultivariateForecaster[TPALSTMConfig]):
     """TPA-LSTM, with any likelihood; "auto" is the quantile grid."""
 
     name = "tpa_lstm"

@@ -12,7 +12,6 @@ axes, so that forecasts do not depend on what else is in the batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import DirectConfig
+from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.windows.window import Sizes, Window
 
@@ -74,10 +73,11 @@ class FeatureMixing(nn.Module):
         return mixed
 
 
-class TSMixerNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        context, horizon = config.context, config.horizon
+class TSMixerNetwork(Network[TSMixerConfig]):
+    def __init__(self, plan: Plan[TSMixerConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        context, horizon = plan.context, plan.horizon
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
 
         def mixing(width: int) -> FeatureMixing:
@@ -94,11 +94,11 @@ class TSMixerNetwork(Network):
         self.feature = nn.ModuleList(
             mixing(2 * config.width if i == 0 else config.width) for i in range(config.layers)
         )
-        self.linear = SeasonalLinear(context, horizon, season_within(freq, context))
+        self.linear = SeasonalLinear(context, horizon, season_within(plan.freq, context))
         self.head = ParameterHead(config.width, likelihood)
 
     def forward(self, window: Window) -> Tensor:
-        context = self.config.context
+        context = self.plan.context
         x = self.scaled(window)  # (batch, context)
         level = torch.asinh(window.level / window.scale)  # (batch, 1)
         static = torch.cat([self.static(window.static_codes, window.static_reals), level], -1)
@@ -113,7 +113,7 @@ class TSMixerNetwork(Network):
         return self.lifted(window, self.head(mixed), base)  # (batch, horizon, params)
 
 
-class TSMixer(NeuralForecaster):
+class TSMixer(NeuralForecaster[TSMixerConfig]):
     """TSMixer, with any likelihood; "auto" is the quantile grid."""
 
     name = "tsmixer"

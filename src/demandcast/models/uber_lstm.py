@@ -34,7 +34,7 @@ from demandcast.layers.seasonal import SeasonalLinear, season_within
 from demandcast.layers.transform import check_transform, settled_transform
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
-from demandcast.models.config import NeuralConfig
+from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.windows.window import Sizes, Window, WindowSource
@@ -108,10 +108,11 @@ class Autoencoder(nn.Module):
         return written
 
 
-class UberLSTMNetwork(Network):
-    def __init__(self, config: Any, sizes: Sizes, likelihood: Likelihood, freq: str) -> None:
-        super().__init__(config, sizes, likelihood, freq)
-        context, horizon = config.context, config.horizon
+class UberLSTMNetwork(Network[UberLSTMConfig]):
+    def __init__(self, plan: Plan[UberLSTMConfig], sizes: Sizes, likelihood: Likelihood) -> None:
+        super().__init__(plan, sizes, likelihood)
+        config = plan.config
+        context, horizon = plan.context, plan.horizon
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         width = 2 + sizes.features + sizes.past_features + self.static.width
         self.autoencoder = Autoencoder(width, sizes.features, config)
@@ -122,7 +123,7 @@ class UberLSTMNetwork(Network):
         self.head = nn.Linear(config.decoded, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.period = season_within(freq, context)
+        self.period = season_within(plan.freq, context)
         self.linear = SeasonalLinear(context, horizon, self.period)
         self.noise: Tensor  # deviation of each step ahead, in units of the window's roughness
         self.mixing: (
@@ -178,7 +179,7 @@ class UberLSTMNetwork(Network):
 
         Returns (batch * passes, horizon) and (batch * passes, embedding); without passes, (batch, ...).
         """
-        context, many = self.config.context, max(passes, 1)
+        context, many = self.plan.context, max(passes, 1)
         x, _, _ = self.footing(window)  # (batch, context)
         inputs = self.inputs(window, x)  # (batch, context, width)
         thin: Any = {"passes": passes, "generator": generator}
@@ -303,7 +304,7 @@ class UberLSTMNetwork(Network):
         self.get_buffer("measured").fill_(True)
 
 
-class UberLSTM(NeuralForecaster):
+class UberLSTM(NeuralForecaster[UberLSTMConfig]):
     """LSTM autoencoder, LSTM forecaster, MC dropout; Gaussian on a logarithmic scale."""
 
     name = "uber_lstm"
@@ -318,7 +319,7 @@ class UberLSTM(NeuralForecaster):
     rows = 1 << 13
     context_floor = 120
 
-    def make_likelihood(self, config: Any, panel: Panel | None) -> Likelihood:
+    def make_likelihood(self, config: UberLSTMConfig, panel: Panel | None) -> Likelihood:
         if config.likelihood not in ("auto", "normal"):
             raise ConfigError(
                 f"{self.name} is normal on its transformed scale: likelihood='normal', not "
@@ -326,35 +327,38 @@ class UberLSTM(NeuralForecaster):
             )
         return likelihoods.create("normal")
 
-    def _settle(self, panel: Panel) -> NeuralConfig:
-        config: Any = super()._settle(panel)
+    def resolve(self, panel: Panel) -> UberLSTMConfig:
+        config = super().resolve(panel)
         config = replace(config, transform=settled_transform(config.transform, panel))
         if config.noise is None:
             middle, longest = int(np.median(panel.lengths)), int(panel.lengths.max())
             tenth = min(max(middle // 10, self.horizon), 28 * self.horizon, middle // 4)
             config = replace(config, noise=max(1, min(tenth, longest - 2)))
-        assert isinstance(config, UberLSTMConfig)
         return config
 
-    def _finish(self, network: Network, source: WindowSource, config: NeuralConfig) -> None:
+    def _finish(
+        self, network: Network[UberLSTMConfig], source: WindowSource, plan: Plan[UberLSTMConfig]
+    ) -> None:
         """Measure the noise where training stopped before that."""
-        self._begin_step(network, source, config)
+        self._begin_step(network, source, plan)
 
     def _holds(self, done: float) -> bool:
         """The stretch is kept from the first steps, then the noise is measured, then all is learned."""
         return done < HELD
 
-    def _begin_step(self, network: Network, source: WindowSource, config: NeuralConfig) -> None:
+    def _begin_step(
+        self, network: Network[UberLSTMConfig], source: WindowSource, plan: Plan[UberLSTMConfig]
+    ) -> None:
         assert isinstance(network, UberLSTMNetwork)
         if self._holds(network.done) or network.get_buffer("measured"):
             return
         training = network.training
         network.eval()
-        _measure(network, source, config)
+        _measure(network, source, plan.config)
         network.train(training)
 
 
-def _measure(network: UberLSTMNetwork, source: WindowSource, config: NeuralConfig) -> None:
+def _measure(network: UberLSTMNetwork, source: WindowSource, config: UberLSTMConfig) -> None:
     """Forecast the stretch that was not learned from, and tell the network how it erred."""
     lengths = source.panel.lengths
     each = min(config.held_out, max(1, MEASURED // len(lengths)))

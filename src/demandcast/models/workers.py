@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from demandcast.errors import ConfigError
+from demandcast.models.config import N
 from demandcast.models.rows import Rows
 from demandcast.panel.panel import Panel
 from demandcast.saved import read_saved
@@ -38,7 +39,7 @@ TASK, PANEL, MODEL = "task.json", "panel", "model"
 
 
 @contextmanager
-def fit_group(model: NeuralForecaster, panel: Panel, watch: Watch) -> Iterator[Group]:
+def fit_group(model: NeuralForecaster[N], panel: Panel, watch: Watch) -> Iterator[Group]:
     """Start the workers that fit the same forecaster to the same panel, where `devices` asks for them.
 
     Yields the group of processes that train together: this one alone, those that torchrun started, or
@@ -59,7 +60,7 @@ def fit_group(model: NeuralForecaster, panel: Panel, watch: Watch) -> Iterator[G
 
 
 def shared_forecast(
-    model: NeuralForecaster, panel: Panel, batches: Sequence[slice], asked: Rows
+    model: NeuralForecaster[N], panel: Panel, batches: Sequence[slice], asked: Rows
 ) -> list[dict[str, Tensor]]:
     """Share the batches of `model.forecast_rows` among processes; return what each forecast, in order."""
     count = model.config.devices
@@ -75,7 +76,7 @@ def shared_forecast(
 
 
 @contextmanager
-def _task(model: NeuralForecaster, panel: Panel, **task: Any) -> Iterator[Path]:
+def _task(model: NeuralForecaster[N], panel: Panel, **task: Any) -> Iterator[Path]:
     kind = type(model)
     if kind.__module__ == "__main__":
         raise ConfigError(

@@ -6,7 +6,7 @@ this is what a user holds: nothing is fitted, any panel is forecast, and `fine_t
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import between
-from demandcast.forecaster import Forecaster, check_panel
+from demandcast.forecaster import ConfiguredForecaster, check_panel
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.histories import histories
 from demandcast.pretrained.network import LEVELS
@@ -25,7 +25,6 @@ from demandcast.pretrained.paths import paths
 from demandcast.pretrained.tune import tune
 from demandcast.pretrained.weights import read_network, shipped
 from demandcast.saved import Saved, Saving
-from demandcast.settings import check_horizon, check_names
 from demandcast.train.budget import Budget
 from demandcast.train.checkpoint import pack
 from demandcast.train.loop import TrainingLog
@@ -38,7 +37,27 @@ SHARES = between(np.eye(len(LEVELS)), LEVELS, [(i + 0.5) / 400 for i in range(40
 # of each quantile in the mean
 
 
-class ZeroShot(Forecaster):
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotConfig:
+    """What the pretrained network can be told."""
+
+    horizon: int  # steps forecast, as many as wanted
+    context: int = 1024  # steps of history read, at most; up to 2,048
+    # how long `fit` goes on learning from its panel: "2m", "30s", "500 steps"; None: not at all
+    tune: str | float | None = None
+    seed: int = 0  # of paths and of fine-tuning
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, by name."""
+        for name, least, most in (("context", 1, 2048), ("seed", 0, 2**62)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise ConfigError(f"{name} is {value!r}; it is a whole number, {least} to {most}")
+        if self.tune is not None:
+            Budget.parse(self.tune)
+
+
+class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
     """The pretrained network: `fit` learns nothing, `predict` forecasts any panel.
 
     Reads the target, covariates known ahead and, where the item could not be bought, that the target there
@@ -50,45 +69,13 @@ class ZeroShot(Forecaster):
     takes = "target, known, available"
     gives = "paths and quantiles"
 
-    def __init__(
-        self,
-        horizon: int | None = None,
-        *,
-        h: int | None = None,
-        context: int = 1024,
-        tune: str | float | None = None,
-        seed: int = 0,
-        **unknown: Any,
-    ) -> None:
-        """Choose how far to forecast; the weights that ship with the package are read at once.
+    Config = ZeroShotConfig
 
-        Args:
-            horizon: Steps to forecast, as many as wanted.
-            h: The same.
-            context: Steps of history read at most, up to 2,048.
-            tune: How long `fit` goes on learning from its panel, as the budget of `fine_tune`: "2m",
-                "30s", "500 steps"; None for not at all.
-            seed: Of paths and of fine-tuning.
-        """
-        check_names(self.name, unknown, self.defaults())
-        self.horizon = check_horizon(horizon, h)
-        for label, value, least, most in (("context", context, 1, 2048), ("seed", seed, 0, 2**62)):
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise ConfigError(f"{label} is {value!r}; it is a whole number, {least} to {most}")
-        if tune is not None:
-            Budget.parse(tune)
-        self.context, self.tune, self.seed = context, tune, seed
+    def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
+        super().__init__(horizon, h=h, **hyper)
         self.tuned: TrainingLog | None = None  # of fine-tuning, if there was one
         self.improved = False  # whether what it learned was kept
         self.pretrained = shipped()
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """Every hyper-parameter but the horizon, with its default."""
-        return {"context": 1024, "tune": None, "seed": 0}
-
-    def hyperparameters(self) -> dict[str, Any]:
-        return {"horizon": self.horizon, **{name: getattr(self, name) for name in self.defaults()}}
 
     def fit(self, panel: Panel, *, progress: bool = True) -> ZeroShot:
         """Back to the weights that ship with the package, and on from there where `tune` says so.
@@ -102,7 +89,11 @@ class ZeroShot(Forecaster):
         """
         check_panel(panel)
         self.pretrained, self.tuned, self.improved = shipped(), None, False
-        return self if self.tune is None else self.fine_tune(panel, self.tune, progress=progress)
+        return (
+            self
+            if self.config.tune is None
+            else self.fine_tune(panel, self.config.tune, progress=progress)
+        )
 
     def fine_tune(
         self,
@@ -129,8 +120,8 @@ class ZeroShot(Forecaster):
         """
         check_panel(panel)
         network, self.tuned = tune(
-            self.pretrained, panel, Budget.parse(budget), context=self.context, horizon=self.horizon,
-            learning_rate=learning_rate, batch_size=batch_size, seed=self.seed, progress=progress,
+            self.pretrained, panel, Budget.parse(budget), context=self.config.context, horizon=self.horizon,
+            learning_rate=learning_rate, batch_size=batch_size, seed=self.config.seed, progress=progress,
         )  # fmt: skip
         self.pretrained, self.improved = network, network is not self.pretrained
         return self
@@ -140,11 +131,11 @@ class ZeroShot(Forecaster):
         found = np.empty((panel.n_series, self.horizon, len(LEVELS)), np.float32)
         order = np.argsort(-panel.lengths, kind="stable")  # the longest first, in smaller batches
         while len(order):
-            longest = min(self.context, int(panel.lengths[order[0]]))
+            longest = min(self.config.context, int(panel.lengths[order[0]]))
             size = max(1, CELLS // (longest + 4 * min(self.horizon, ASKED)))
             rows, order = order[:size], order[size:]
             ends = panel.lengths[rows]
-            batch = histories(panel, rows, ends, ends, self.context, self.horizon)
+            batch = histories(panel, rows, ends, ends, self.config.context, self.horizon)
             for ahead in torch.split(torch.arange(1, self.horizon + 1), ASKED):
                 with torch.inference_mode():
                     part = self.pretrained(batch, ahead)[0]
@@ -160,8 +151,8 @@ class ZeroShot(Forecaster):
         quantiles = np.where(whole, counted(quantiles), quantiles)
         samples = None
         if ask.n_samples is not None:
-            draws = Draws.of(panel.keys, self.seed)
-            samples = paths(panel, grid, ask.n_samples, self.context, draws)
+            draws = Draws.of(panel.keys, self.config.seed)
+            samples = paths(panel, grid, ask.n_samples, self.config.context, draws)
             samples = np.where(whole, counted(samples), samples)
         mean = (grid @ SHARES).astype(np.float32)
         return Draft(quantiles, mean, samples)

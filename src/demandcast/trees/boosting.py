@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, between
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
-from demandcast.settings import as_python, check_horizon, check_levels, check_names, signature_of
+from demandcast.settings import check_levels
 from demandcast.trees.like import Likeness
 from demandcast.trees.table import NEW, Table
 from demandcast.trees.text import check_text, trees_of
@@ -86,7 +86,7 @@ class LightGBMConfig:
             raise ConfigError(f"levels are {list(self.levels)}; name two or more")
 
 
-class LightGBM(FeatureForecaster):
+class LightGBM(FeatureForecaster[LightGBMConfig]):
     """Quantiles by gradient-boosted trees; needs the `trees` extra."""
 
     name = "lightgbm"
@@ -94,13 +94,10 @@ class LightGBM(FeatureForecaster):
     takes = "target, known, past, static"
     gives = "quantiles"
     learned = ("boosters", "features")
-    Config: ClassVar[type[LightGBMConfig]] = LightGBMConfig
+    Config = LightGBMConfig
 
     def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
-        check_names(self.name, hyper, [f.name for f in fields(LightGBMConfig)])
-        hyper = as_python(hyper)
-        self.config = LightGBMConfig(horizon=check_horizon(horizon, h), **hyper)
-        self.horizon = self.config.horizon
+        super().__init__(horizon, h=h, **hyper)
         self.based = False
         self.unit = 1.0
         self.grown, self.rate = 0, 0.0  # trees of each level, and the learning rate of the last
@@ -108,14 +105,6 @@ class LightGBM(FeatureForecaster):
         self.likeness: Likeness | None = None
         self.periods: tuple[int, ...] = (1,)
         self.windows: tuple[int, ...] = (1,)
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """Every hyper-parameter but the horizon, with its default."""
-        return {f.name: f.default for f in fields(LightGBMConfig) if f.name != "horizon"}
-
-    def hyperparameters(self) -> dict[str, Any]:
-        return asdict(self.config)
 
     def fit(self, panel: Panel, *, seconds: float | None = None) -> LightGBM:
         """Learn from rows drawn over the history of every series, always from the start.
@@ -316,9 +305,6 @@ class _Facts:
     together: list[tuple[tuple[int, ...], float]]
     grown: int
     rate: float
-
-
-LightGBM.__signature__ = signature_of(LightGBMConfig)  # type: ignore[attr-defined]
 
 
 def _lightgbm() -> Any:

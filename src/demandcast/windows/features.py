@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from demandcast.errors import NotFittedError, SchemaError
-from demandcast.forecaster import Forecaster
+from demandcast.forecaster import C, ConfiguredForecaster
 from demandcast.frames.future import require_known
 from demandcast.panel.align import align
 from demandcast.panel.panel import Panel
@@ -186,7 +186,7 @@ def _moments(values: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[int, float,
     return len(column) - gaps, mean, deviation, gaps
 
 
-class FeatureForecaster(Forecaster):
+class FeatureForecaster(ConfiguredForecaster[C]):
     """A method that learns in `fit` which inputs there are, and reads the same ones ever after."""
 
     learned: ClassVar[tuple[str, ...]] = ("features",)  # attributes that are None before `fit`

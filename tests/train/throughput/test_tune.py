@@ -317,7 +317,7 @@ def test_a_fit_tells_what_it_chose_and_repeats_where_that_is_pinned(panel: dc.Pa
     assert torch.get_num_threads() == threads
     told = [note.split("=")[0] for note in model.log.notes]
     assert {"threads", "batch_size", "precision"} <= set(told)
-    settled = model.settled
+    settled = model.plan.config
     assert isinstance(settled.batch_size, int)
     assert model.log.windows == settled.batch_size * settled.max_steps
     assert model.log.windows == pytest.approx(40 * 128, rel=0.1)  # as many as without
@@ -334,7 +334,7 @@ def test_a_run_that_is_resumed_keeps_its_choices(panel: dc.Panel, tmp_path: Path
     again = dc.models.DLinear(**settings).fit(
         panel, checkpoint=tmp_path, resume=True, progress=False
     )
-    assert again.settled == first.settled
+    assert again.plan.config == first.plan.config
     assert again.predict(panel).to_frame().equals(first.predict(panel).to_frame())
 
 
