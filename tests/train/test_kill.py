@@ -64,8 +64,7 @@ def run(
 ) -> int | None:
     """Run a program in a process of its own; kill it so many seconds behind its next checkpoint."""
     context = multiprocessing.get_context("forkserver")
-    # torch imports its compiler with the first optimiser
-    context.set_forkserver_preload(["demandcast.registry", "demandcast.models", "torch._dynamo"])
+    context.set_forkserver_preload(["demandcast.registry", "demandcast.models"])
     known = {"checkpoint": str(checkpoint), "end": str(checkpoint / "end"), **known}
     child = context.Process(target=exec, args=(code, known))
     kept = checkpoint / CHECKPOINT

@@ -8,6 +8,7 @@ from the device's generator, which is seeded and put back around a run.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ def draws_of(
         everything: Supply all operators in the block, at some microseconds each.
     """
     before, _thread.generator = _thread.generator, source
-    mode = Supplied(source) if everything else None
+    mode = supplied(source) if everything else None
     modules = [] if network is None else [m for m in network.modules() if _draws(m)]
     device = torch.device("cpu") if network is None else _device(network)
     state = gpu_state(device)
@@ -84,6 +85,10 @@ class Supplied(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.source, self.used = source, False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
     def __torch_dispatch__(
         self,
         func: Any,
@@ -100,6 +105,24 @@ class Supplied(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
+class Exempt(Supplied):  # type: ignore[no-untyped-call]
+    """The same, left alone by torch's compiler, which else compiles the operators of the mode itself."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return True
+
+    __torch_dispatch__ = Supplied.__torch_dispatch__  # that torch finds it in this class
+
+
+def supplied(source: torch.Generator) -> Supplied:
+    """Return a mode that supplies a generator.
+
+    The exemption imports the compiler, over a second of CPU: only programs that did so themselves need it.
+    """
+    return Exempt(source) if "torch._dynamo" in sys.modules else Supplied(source)
+
+
 def supplied_where_needed(loss_of: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
     """Return the loss with a generator supplied to all it draws, if its first call drew without one.
 
@@ -113,7 +136,7 @@ def supplied_where_needed(loss_of: Callable[[Any], Tensor]) -> Callable[[Any], T
         nonlocal needed
         if not needed or _thread.generator is None:
             return loss_of(batch)
-        with Supplied(_thread.generator) as mode:
+        with supplied(_thread.generator) as mode:
             value = loss_of(batch)
         needed = mode.used
         return value
@@ -168,7 +191,7 @@ def _supplied(module: nn.Module) -> Callable[..., Any]:
         source = _thread.generator
         if source is None or not module.training:
             return forward(*args, **kwargs)
-        with Supplied(source):
+        with supplied(source):
             return forward(*args, **kwargs)
 
     return call

@@ -133,23 +133,3 @@ def _at_most(values: int, tensors: int) -> Iterator[None]:
     finally:
         for remover in removers:
             remover.remove()
-
-
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
-    return {
-        f"optimiser.{index}.{name}": torch.as_tensor(value)
-        for index, slots in state.items()
-        for name, value in slots.items()
-    }
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for full, value in tensors.items():
-        if full.startswith("optimiser."):
-            _, index, name = full.split(".", 2)
-            state.setdefault(int(index), {})[name] = value
-    whole = optimiser.state_dict()
-    whole["state"] = state
-    optimiser.load_state_dict(whole)

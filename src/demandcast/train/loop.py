@@ -25,13 +25,9 @@ from tqdm import tqdm
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.layers.draws import draws_of, gpu_state, set_gpu_state
 from demandcast.train import interrupts
+from demandcast.train.adamw import AdamW
 from demandcast.train.allocator import keep_heap
-from demandcast.train.checkpoint import (
-    optimiser_tensors,
-    read_tensors,
-    restore_optimiser,
-    write_tensors,
-)
+from demandcast.train.checkpoint import read_tensors, write_tensors
 from demandcast.train.clock import Clock, marker
 from demandcast.train.device import out_of_memory
 from demandcast.train.group import ALONE, Group
@@ -259,11 +255,8 @@ class _Run:
         self.path = None if folder is None else Path(folder) / CHECKPOINT
         self.weights: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
         self.device = self.weights[0].device
-        self.optimiser = torch.optim.AdamW(
-            self.weights,
-            lr=training.learning_rate,
-            weight_decay=training.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),
+        self.optimiser = AdamW(
+            self.weights, rate=training.learning_rate, weight_decay=training.weight_decay
         )
         self.draws = torch.Generator().manual_seed(training.seed)
         # no cache: weights cast once would stay as they were until the outermost autocast ends
@@ -339,8 +332,7 @@ class _Run:
 
     def _begin_step(self, road: Road) -> None:
         """Set the rate, and remember what the forward pass will change, to undo it if interrupted."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.training.rate(self.log.steps)
+        self.optimiser.rate = self.training.rate(self.log.steps)
         self._tell(self.log.steps / self.training.max_steps)
         if self.path is not None:
             buffers = [buffer.clone() for buffer in self.network.buffers()]
@@ -394,7 +386,7 @@ class _Run:
     def _gradients(self, batch: Any, objective: Objective) -> tuple[Tensor, int]:
         """Gradients of a batch's mean loss; the loss, and samples of all processes, are returned."""
         while True:  # in as many parts as fit the memory
-            self.optimiser.zero_grad(set_to_none=True)
+            self.optimiser.zero_grad()
             try:
                 if self.log.parts == 1 and self.group.size == 1:
                     return self._backward(batch, objective.loss_of), size(batch)
@@ -523,7 +515,7 @@ class _Run:
             return
         for name, values in self._lists().items():
             tensors |= {f"{name}.{i}": value for i, value in enumerate(values)}
-        tensors |= optimiser_tensors(self.optimiser)
+        tensors |= self.optimiser.tensors()
         facts = {
             "training": asdict(self.training), "log": asdict(self.log), "best": self.best_score,
         }  # fmt: skip
@@ -566,7 +558,7 @@ class _Run:
                     )
                 with torch.no_grad():
                     value.copy_(found)
-        restore_optimiser(self.optimiser, tensors)
+        self.optimiser.restore(tensors)
         self.draws.set_state(tensors["draws"])
         self.own.set_state(tensors[f"dropout.{self.group.rank}"])
         if self.device.type != "cpu":

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from demandcast.layers.draws import draws_of
+from demandcast.train.adamw import AdamW
 from demandcast.train.throughput.machine import memory, queued
 
 MEMORY = 0.5  # of what is free, for a batch
@@ -100,9 +101,7 @@ class Bare:
         self.weights = [p for p in subject.network.parameters() if p.requires_grad]
         self.draws = torch.Generator().manual_seed(subject.seed)
         # the usual rate is so small that trials learn nothing: none explodes, all cost the same
-        self.optimiser = torch.optim.AdamW(
-            self.weights, lr=rate, weight_decay=0.0, fused=subject.device.type in ("cpu", "cuda")
-        )
+        self.optimiser = AdamW(self.weights, rate=rate, weight_decay=0.0)
         subject.network.train()
 
     def batch(self, size: int | None = None) -> Any:
@@ -117,7 +116,7 @@ class Bare:
 
     def step(self, batch: Any, label: Callable[[str], Any] = nullcontext) -> Tensor:
         """Forward, backward, clipping and the optimiser's step; the loss."""
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         with label("forward"):
             loss = self.loss(batch)
         with label("backward"):
@@ -207,12 +206,12 @@ class Bare:
     def syncs(self) -> Syncs:
         """One step in which every value read from the device is counted and its line named."""
         batch = self.batch()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         seen = Syncs()
         with seen:
             loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         return seen
 
 

@@ -215,7 +215,7 @@ def _batch(bare: Bare, times: float, seconds: float) -> Chosen:
             why = "memory was exhausted"
             break
         finally:
-            bare.optimiser.zero_grad(set_to_none=True)
+            bare.optimiser.zero_grad()
         rates[size] = size / spent
         if size >= 4 * max(rates, key=lambda n: rates[n]):
             why = ""  # it has stopped to pay

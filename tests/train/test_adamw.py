@@ -1,0 +1,82 @@
+"""AdamW takes the steps of torch's own, and neither training nor forecasts import torch's compiler."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from demandcast.train.adamw import AdamW
+from demandcast.train.fit import fit
+
+EVERY_NETWORK = """
+import sys
+import demandcast as dc
+from demandcast import registry
+from demandcast.frames.examples import retail
+from demandcast.models.base import NeuralForecaster
+
+panel = dc.read_panel(retail(n_items=3, n_days=90, seed=1).frame, key="item", target="units")
+for name, kind in registry.classes().items():
+    if issubclass(kind, NeuralForecaster):
+        model = kind(horizon=3, context=14, max_steps=1, batch_size=2)
+        model.fit(panel, progress=False).predict(panel)
+        assert "torch._dynamo" not in sys.modules, name
+print("done")
+"""
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_steps_are_those_of_torch(decay: float) -> None:
+    """To the bit, with a rate that changes and a weight that has no gradient at first."""
+    networks = [nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    ours = AdamW([*networks[0].parameters()], rate=0.1, weight_decay=decay)
+    torchs = torch.optim.AdamW(networks[1].parameters(), lr=0.1, weight_decay=decay, fused=True)
+    x = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
+    for step in range(6):
+        ours.rate = torchs.param_groups[0]["lr"] = 0.1 / (1 + step)
+        for network, optimiser in zip(networks, (ours, torchs), strict=True):
+            optimiser.zero_grad()
+            network(x).square().mean().backward()
+            if step < 2:
+                network[0].bias.grad = None
+            optimiser.step()
+        for one, other in zip(*(net.parameters() for net in networks), strict=True):
+            assert torch.equal(one, other)
+    state = torchs.state_dict()["state"]
+    kept: dict[str, Tensor] = {
+        f"optimiser.{i}.{name}": value
+        for i, slots in state.items()
+        for name, value in slots.items()
+    }
+    assert ours.tensors().keys() == kept.keys()
+    assert all(torch.equal(value, kept[name]) for name, value in ours.tensors().items())
+    again = AdamW([*networks[0].parameters()], rate=0.1, weight_decay=decay)
+    again.restore(ours.tensors())
+    assert again.tensors().keys() == kept.keys()
+
+
+def test_the_compiler_of_torch_is_not_imported() -> None:
+    """It takes a process over a second of CPU; see `train.adamw` and `layers.draws.Supplied`."""
+    command = [sys.executable, "-c", EVERY_NETWORK]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_a_compiled_network_trains_as_the_network_does() -> None:
+    """The mode that supplies its dropout is exempt from the compiler, warnings and all."""
+    x = torch.linspace(-1, 1, 60).view(20, 3)
+    data = TensorDataset(x, x.sum(1, keepdim=True))
+    sums = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.2), nn.Linear(4, 1))
+        model = torch.compile(network, backend="eager") if compiled else network
+        fit(model, data, nn.functional.mse_loss, max_steps=4, batch_size=8, device="cpu", progress=False)  # type: ignore[arg-type]  # fmt: skip
+        sums.append([weight.detach() for weight in network.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*sums, strict=True))
