@@ -85,7 +85,7 @@ class Forecaster(ABC):
             SchemaError: The columns of `future` are not those of the panel.
         """
         check_fork(f"{self.name}.predict")
-        ask = Ask.of(levels, n_samples, progress)
+        ask = Ask.parse(levels, n_samples, progress)
         if ask.n_samples is not None and "paths" not in self.gives:
             raise ConfigError(
                 f"{self.name} forecasts quantiles and draws no paths; leave n_samples out, or use "

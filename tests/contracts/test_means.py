@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from demandcast import registry
-from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean, mean_bounds
+from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping, mean_bounds
 from demandcast.forecaster import Forecaster
 from demandcast.frames import read_panel
 from demandcast.models.base import NeuralForecaster
@@ -93,8 +93,12 @@ def test_bounds_of_the_mean_are_those_of_the_two_step_functions() -> None:
 
 def test_values_kept_above_the_floor_raise_the_mean() -> None:
     scores = np.array([NormalDist().inv_cdf(level) for level in MEAN_LEVELS])
-    none, half, far = bounded_mean(np.zeros(3), np.tile(scores, (3, 1)), [-np.inf, 0.0, -9.0])
+    none, half, far = mean_after_clipping(
+        np.zeros(3), np.tile(scores, (3, 1)), [-np.inf, 0.0, -9.0]
+    )
     assert (none, far) == (0, 0)
     assert half == pytest.approx(1 / np.sqrt(2 * np.pi), rel=2e-3)  # E max(Z, 0)
     narrow = 0.3 + 0.01 * scores  # all of it rounds to 0
-    assert bounded_mean(np.array(0.3), narrow, np.array(0.0), np.array(True)) == pytest.approx(0)
+    assert mean_after_clipping(
+        np.array(0.3), narrow, np.array(0.0), np.array(True)
+    ) == pytest.approx(0)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import BLOCK, Draws
-from demandcast.draws.keyed import Keyed, key_hashes
+from demandcast.draws.keyed import KeyedDraws, key_hashes
 from demandcast.draws.tensors import TensorDraws
 
 KEYS = pl.DataFrame({"item": [f"i{k}" for k in range(200)], "store": np.arange(200) % 7})
@@ -182,11 +182,11 @@ def test_tensors_hold_the_same_draws() -> None:
         tensors.uniform((200, 40)), torch.from_numpy(host.uniform((200, 40)))
     )
     for draw, params in (
-        (Keyed._uniform, ()), (Keyed._normal, ()), (Keyed._gamma, (given,)), (Keyed._poisson, (given,)),
-        (Keyed._negative_binomial, (given, given / 20 + 0.1)),
+        (KeyedDraws._uniform, ()), (KeyedDraws._normal, ()), (KeyedDraws._gamma, (given,)), (KeyedDraws._poisson, (given,)),
+        (KeyedDraws._negative_binomial, (given, given / 20 + 0.1)),
     ):  # fmt: skip
-        expected = tensors._drawn(draw, (200, 40), *params)
-        torch.testing.assert_close(tensors._on_device(draw, (200, 40), *params), expected)
+        expected = tensors._draw(draw, (200, 40), *params)
+        torch.testing.assert_close(tensors._draw_on_device(draw, (200, 40), *params), expected)
     flat = tensors.poisson(given.flatten())  # a series' paths one after the other
     torch.testing.assert_close(flat.view(200, 40), tensors.poisson(given))
     assert tensors.select(slice(2, 4)).uniform((4,)).shape == (4,)

@@ -58,7 +58,7 @@ def test_alarms_are_the_likeliest_steps_of_both_kinds(forecast: Forecast) -> Non
         ("b", 10, "below", 1.0, pytest.approx(0.71), 1.0),
         ("a", 11, "below", 9.0, pytest.approx(0.51), 5.0),
     ]
-    with pytest.raises(DataError, match=r"by_hand does not warn .* models\.ExtremeValueMemory"):
+    with pytest.raises(DataError, match=r"by_hand does not forecast .* models\.ExtremeValueMemory"):
         replace(forecast, events=None).alarms()
 
 

@@ -31,7 +31,12 @@ from demandcast.automatic.validation import LEVELS, METRICS, VALUES, Validation,
 from demandcast.draws.arrays import Draws
 from demandcast.errors import CheckpointError, NotFittedError
 from demandcast.forecast.draft import Ask, Draft
-from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, between, shuffled
+from demandcast.forecast.levels import (
+    MEAN_LEVELS,
+    MEAN_WEIGHTS,
+    interpolate_quantiles,
+    shuffle_paths,
+)
 from demandcast.forecaster import ConfiguredForecaster, Forecaster, fit
 from demandcast.panel.classes import CLASSES
 from demandcast.panel.panel import Panel
@@ -329,7 +334,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
 
         The mean is that of the distribution which the quantiles describe. Paths take the order of the
         paths of the heaviest member that draws them, and the quantiles of the blend (see
-        `demandcast.forecast.levels.shuffled`).
+        `demandcast.forecast.levels.shuffle_paths`).
         """
         levels, n_samples = ask.levels, ask.n_samples
         panel = opened(panel)
@@ -346,7 +351,9 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         mean = np.zeros(grid.shape[:2], np.float32)
         for start in range(0, panel.n_series, max(1, ROWS // self.horizon)):
             some = slice(start, start + max(1, ROWS // self.horizon))
-            found = between(grid[some], LEVELS, (*levels, *MEAN_LEVELS)).astype(np.float32)
+            found = interpolate_quantiles(grid[some], LEVELS, (*levels, *MEAN_LEVELS)).astype(
+                np.float32
+            )
             found = _bounded(found, floors[some], counts[some])
             quantiles[some] = found[..., : len(levels)]
             mean[some] = found[..., len(levels) :] @ MEAN_WEIGHTS
@@ -360,7 +367,9 @@ class Auto(ConfiguredForecaster[AutoConfig]):
             own, paths = draws.select(new), (int(new.sum()), n_samples)
             ranks = own.at("rank").uniform((*paths, 1))
             template[new] = ranks + 0.3 * own.at("step").uniform((*paths, self.horizon))
-            samples = _bounded(shuffled(template, grid, LEVELS, draws.at("ties")), floors, counts)
+            samples = _bounded(
+                shuffle_paths(template, grid, LEVELS, draws.at("ties")), floors, counts
+            )
         return Draft(quantiles, mean, samples)
 
     def _blended(self, panel: Panel) -> Floats:

@@ -165,12 +165,12 @@ def _cells(values: list[Any]) -> list[str]:
 
 def orders(found: Orders, out: str | None, *, json: bool, safe_text: bool = False) -> None:
     """Orders to the file named, and to stdout where no file is named or a machine reads."""
-    from demandcast.forecast.forecast import without_formulas
+    from demandcast.forecast.forecast import escape_formulas
 
     frame = found.to_frame()
     if out:
         text = safe_text and not out.lower().endswith(".xlsx")  # where text is never a formula
-        written = without_formulas(frame) if text else frame
+        written = escape_formulas(frame) if text else frame
         write(written, out, what="the orders", keys=found.forecast.keys.columns)
     if json:
         table(frame, json=True)

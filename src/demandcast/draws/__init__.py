@@ -1,1 +1,1 @@
-"""Random numbers of forecasts: each a function of a seed, a series' key and what is drawn."""
+"""Random numbers of forecasts, each a function of the seed, the series' key and the purpose of the draw."""

@@ -1,4 +1,4 @@
-"""Forecast, and what is done to one."""
+"""The `Forecast`: quantiles, mean and paths of all series."""
 
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 

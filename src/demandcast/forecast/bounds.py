@@ -1,4 +1,4 @@
-"""How far a forecast may lie from what its own series has shown."""
+"""Limit forecasts to a range that follows from the history of their own series."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
 
-ROOM = 1_000.0  # times the largest value of a series' own history
-LARGEST = float(np.finfo(np.float32).max)
+MAX_RATIO = 1_000.0  # of a forecast to the largest |value| in the series' own history
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
-def bounds(panel: Panel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the least and the largest value that a forecast of each series may have, (N,) both.
+def forecast_bounds(panel: Panel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the smallest and the largest value that a forecast of each series may have, (N,) both.
 
-    A forecast is at most `ROOM` times the largest |value| of the series' own history, and never
-    beyond float32. A history of zeros counts as one of at most 1, or as the smallest series of the
-    panel where that is smaller. A series without an observed value, whose size was learned from other
-    items, has the bound of float32 alone. A history that is never negative stops at 0; one of
-    whole numbers has a whole bound.
+    - A forecast is at most `MAX_RATIO` times the largest |value| of the series' own history, and within float32.
+    - A history of zeros counts as if its largest value were 1, or that of the panel's smallest series if below 1.
+    - A series without an observed value is limited by float32 only: its size was learned from other series.
+    - The lower bound is 0 where the history is never negative; the upper one is whole where the history is.
     """
-    own = panel.largest().astype(np.float64)
-    unseen = panel.n_observed() == 0
-    zeros = min(1.0, own[own > 0].min(initial=own.max(initial=0.0)))
-    other = np.where(unseen, LARGEST, ROOM * zeros)
-    high = np.minimum(np.where(own > 0, ROOM * own, other), LARGEST)
+    largest = panel.largest().astype(np.float64)
+    unobserved = panel.n_observed() == 0
+    for_zeros = min(1.0, largest[largest > 0].min(initial=largest.max(initial=0.0)))
+    without_demand = np.where(unobserved, MAX_FLOAT32, MAX_RATIO * for_zeros)
+    high = np.minimum(np.where(largest > 0, MAX_RATIO * largest, without_demand), MAX_FLOAT32)
     high = np.where(panel.whole_numbers(), np.floor(high), high)
     return np.maximum(panel.floors(), -high), high
 
 
-def bounded(
+def clip_to_bounds(
     values: NDArray[Any], low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return values (N, ...) as float32 within bounds (N,), and which series went above `high`.
+    """Clip values (N, ...) to the bounds of each series (N,), and say which series exceeded `high` in size.
 
-    NaN stays NaN, for the caller to refuse.
+    Returns:
+        The clipped values as float32, and a mask of series, (N,). NaN stays NaN: the caller refuses it.
     """
     shape = (len(values), *[1] * (values.ndim - 1))
-    each = tuple(range(1, values.ndim))
-    beyond = (np.abs(values) > high.reshape(shape) * (1 + 1e-6)).any(each)
-    kept = np.clip(values, low.reshape(shape), high.reshape(shape))
-    return kept.astype(np.float32, copy=False), beyond
+    other_axes = tuple(range(1, values.ndim))
+    exceeded = (np.abs(values) > high.reshape(shape) * (1 + 1e-6)).any(other_axes)
+    clipped = np.clip(values, low.reshape(shape), high.reshape(shape))
+    return clipped.astype(np.float32, copy=False), exceeded

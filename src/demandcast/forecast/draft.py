@@ -1,4 +1,4 @@
-"""What a method is asked to forecast, and its answer before it becomes a `Forecast`."""
+"""`Ask`, the checked arguments of a prediction, and `Draft`, a method's numbers before they become a `Forecast`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ask:
-    """What a prediction is asked for, checked.
+    """The arguments of a prediction, checked.
 
     Attributes:
         levels: Quantile levels, increasing, each in (0, 1).
-        n_samples: Joint paths to keep; None for the method's own habit.
-        progress: Show a bar, on stderr, where the method has one.
+        n_samples: Number of joint paths to return; None for the method's default.
+        progress: Whether to show a progress bar on stderr, for methods that have one.
     """
 
     levels: tuple[float, ...]
@@ -30,12 +30,12 @@ class Ask:
     progress: bool = False
 
     @classmethod
-    def of(cls, levels: Sequence[float] | float, n_samples: Any, progress: bool) -> Ask:
-        """Check what the user asks for.
+    def parse(cls, levels: Sequence[float] | float, n_samples: Any, progress: bool) -> Ask:
+        """Check the arguments of `predict`.
 
         Raises:
-            ConfigError: The levels do not increase inside (0, 1), or `n_samples` is no whole number
-                of at least 1.
+            ConfigError: The levels do not increase within (0, 1), or `n_samples` is not a whole number of at
+                least 1.
         """
         paths = None if n_samples is None else whole("n_samples", n_samples, least=1)
         return cls(check_levels(levels), paths, bool(progress))
@@ -43,13 +43,13 @@ class Ask:
 
 @dataclass
 class Draft:
-    """A method's own numbers for N series, H steps and Q levels; `Forecast.of` checks and bounds them.
+    """A method's own numbers for N series, H steps and Q levels; `Forecast.of` checks and clips them.
 
     Attributes:
-        quantiles: (N, H, Q).
-        mean: (N, H).
-        samples: Joint paths (N, S, H), or None.
-        events: How likely extremes are, or None.
+        quantiles: Quantiles, (N, H, Q).
+        mean: Means, (N, H).
+        samples: Joint paths, (N, S, H), or None.
+        events: Probabilities of extreme values, or None.
     """
 
     quantiles: NDArray[Any]
@@ -59,7 +59,7 @@ class Draft:
 
     @classmethod
     def zeros(cls, n_series: int, horizon: int, ask: Ask) -> Draft:
-        """A draft of zeros in float32, for methods that fill it some series at a time."""
+        """Return a draft of zeros in float32, for methods that fill it series by series."""
         shape = (n_series, horizon)
         paths = None
         if ask.n_samples is not None:
@@ -68,8 +68,10 @@ class Draft:
         return cls(quantiles, np.zeros(shape, np.float32), paths)
 
     def select(self, rows: NDArray[np.int64]) -> Draft:
-        """The draft of some series, or of all in another order; the paths are reordered in place."""
+        """Select or reorder series; the paths of this draft are reordered in place."""
         if self.samples is not None:
-            for path in np.moveaxis(self.samples, 1, 0):  # there are many: no second copy
+            for path in np.moveaxis(
+                self.samples, 1, 0
+            ):  # path by path: a copy of all may not fit memory
                 path[:] = path[rows]
         return Draft(self.quantiles[rows], self.mean[rows], self.samples, self.events)

@@ -1,4 +1,4 @@
-"""A forecast: quantiles and, where the model draws them, joint sample paths of every series."""
+"""The `Forecast`: quantiles, means and, where the method draws them, joint sample paths of every series."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
-from demandcast.forecast.bounds import ROOM, bounded, bounds
+from demandcast.forecast.bounds import MAX_RATIO, clip_to_bounds, forecast_bounds
 from demandcast.panel.keys import find_rows
 from demandcast.schema import Frequency, Schema
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("demandcast")
 Floats = NDArray[np.float32]
-FORMULA = r"^[=+\-@\t\r]"  # how a cell begins that spreadsheets run
+FORMULA_START = r"^[=+\-@\t\r]"  # a spreadsheet runs a cell that begins so as a formula
 DEFAULT_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Events:
-    """How likely extremes of N series are in each of H steps.
+    """Probabilities of extreme values of N series at each of H steps.
 
     Attributes:
         p_high: P(value > above), (N, H).
-        above: What counts as high, in the user's units, (N,).
+        above: Upper thresholds in the user's units, (N,).
         p_low: P(value < below), (N, H).
-        below: What counts as low, (N,).
+        below: Lower thresholds in the user's units, (N,).
     """
 
     p_high: Floats
@@ -48,7 +48,7 @@ class Events:
         n, h = self.p_high.shape
         if self.p_low.shape != (n, h) or self.above.shape != (n,) or self.below.shape != (n,):
             raise ShapeError(
-                f"p_high is {(n, h)}, (series, horizon), so p_low is too, above and below are "
+                f"p_high is {(n, h)}, (series, horizon), so p_low must be {(n, h)}, above and below are "
                 f"{(n,)}; they are {self.p_low.shape}, {self.above.shape}, {self.below.shape}"
             )
 
@@ -59,15 +59,15 @@ class Forecast:
 
     Attributes:
         schema: The user's column names.
-        keys: The key columns, N rows, as they came.
-        cutoffs: Grid step of the last value the forecast knew, (N,).
-        levels: Probabilities, increasing, (Q,).
-        quantiles: Values there, (N, H, Q), never crossing.
-        mean: The mean of the distribution, (N, H).
-        samples: Paths joint along the horizon, (N, S, H), or None.
-        events: How likely extremes are, from models that warn of them, or None.
-        model: Name of what made it.
-        notes: What was changed in the method's own numbers, if anything.
+        keys: The key columns, N rows, in the user's order and types.
+        cutoffs: Grid step of the last value that the forecast knew, (N,).
+        levels: Quantile levels, increasing, (Q,).
+        quantiles: Quantiles at the levels, (N, H, Q), never crossing.
+        mean: Means of the distributions, (N, H).
+        samples: Sample paths, joint along the horizon, (N, S, H), or None.
+        events: Probabilities of extreme values, from models that forecast them, or None.
+        model: Name of the method.
+        notes: Changes that were made to the method's own numbers.
     """
 
     schema: Schema
@@ -92,20 +92,20 @@ class Forecast:
             )
         if self.events is not None and self.events.p_high.shape != (n, h):
             raise ShapeError(f"events are {self.events.p_high.shape}, the forecast is {(n, h)}")
-        for part in ("quantiles", "mean", "samples"):
-            values = getattr(self, part)
+        for name in ("quantiles", "mean", "samples"):
+            values = getattr(self, name)
             if values is not None and not np.isfinite(values).all():
-                bad = int(np.argwhere(~np.isfinite(values))[0, 0])
+                row = int(np.argwhere(~np.isfinite(values))[0, 0])
                 raise DataError(
-                    f"the {part} of {self.model or 'the forecast'} for series {self.keys.row(bad)} "
-                    "are not finite; leave the series out with panel.select, and please report this"
+                    f"{self.model or 'the forecast'} has values that are not finite in the {name} of series "
+                    f"{self.keys.row(row)}; leave the series out with panel.select, and please report this"
                 )
 
     @classmethod
     def from_samples(
         cls, samples: Floats, levels: tuple[float, ...], panel: Panel, *, model: str
     ) -> Forecast:
-        """From paths (N, S, H) of every series of the panel, behind its last step."""
+        """Make a forecast from paths (N, S, H) of every series of the panel, after its last step."""
         quantiles = np.quantile(samples, levels, axis=1).transpose(1, 2, 0).astype(np.float32)
         return cls.of(panel, levels, quantiles, samples.mean(1), samples=samples, model=model)
 
@@ -123,26 +123,26 @@ class Forecast:
     ) -> Forecast:
         """Make the forecast of every series of a panel, after its last step.
 
-        Every method's values pass here: quantiles are sorted, and what lies beyond the bounds of
-        `demandcast.forecast.bounds` is drawn in to them, with a note and a logged warning.
+        The numbers of every method pass through here. Quantiles are sorted. Values outside the bounds of
+        `demandcast.forecast.bounds` are clipped, with a note and a logged warning.
 
         Raises:
             DataError: A value is NaN.
         """
-        low, high = bounds(panel)
-        quantiles, beyond = bounded(np.sort(quantiles, -1), low, high)
-        mean, beyond_mean = bounded(mean, low, high)
-        beyond |= beyond_mean
+        low, high = forecast_bounds(panel)
+        quantiles, exceeded = clip_to_bounds(np.sort(quantiles, -1), low, high)
+        mean, mean_exceeded = clip_to_bounds(mean, low, high)
+        exceeded |= mean_exceeded
         if samples is not None:
-            samples, beyond_samples = bounded(samples, low, high)
-            beyond |= beyond_samples
+            samples, samples_exceeded = clip_to_bounds(samples, low, high)
+            exceeded |= samples_exceeded
         notes: tuple[str, ...] = ()
-        if beyond.any():
-            first = int(np.flatnonzero(beyond)[0])
+        if exceeded.any():
+            first = int(np.flatnonzero(exceeded)[0])
             notes = (
-                f"{int(beyond.sum())} of {panel.n_series} series had forecasts beyond {ROOM:,.0f} times "
-                f"their largest value (e.g. {panel.key(first)}, cut at {high[first]:g}); "
-                "forecast series of so different sizes apart, with panel.select",
+                f"{int(exceeded.sum())} of {panel.n_series} series had forecasts beyond {MAX_RATIO:,.0f} times "
+                f"their largest value (e.g. {panel.key(first)}, clipped at {high[first]:g}); "
+                "forecast series of such different sizes separately, with panel.select",
             )
             log.warning("%s: %s", model, notes[0])
         return cls(
@@ -162,57 +162,65 @@ class Forecast:
 
     @property
     def horizon(self) -> int:
+        """Number of steps forecast."""
         return int(self.quantiles.shape[1])
 
     @property
     def n_series(self) -> int:
+        """Number of series."""
         return int(self.quantiles.shape[0])
 
     def quantile(self, level: float) -> Floats:
-        """Values at one level, (N, H): from the paths where there are any, else between the levels.
+        """Return the quantiles at one level, (N, H).
+
+        A level that was not forecast is taken from the paths, or without paths interpolated between its neighbours.
 
         Raises:
-            DataError: The level lies outside those forecast, and there are no paths.
+            DataError: The level is outside (0, 1), or outside the levels forecast while there are no paths.
         """
         if not 0 < level < 1:
-            raise DataError(f"level {level} is not between 0 and 1; say 0.9 for the 90 % quantile")
-        near = np.flatnonzero(np.isclose(self.levels, level))
-        if len(near):
-            return np.asarray(self.quantiles[..., near[0]], np.float32)
+            raise DataError(
+                f"level {level} is not between 0 and 1; write 0.9 for the 90 % quantile"
+            )
+        matching = np.flatnonzero(np.isclose(self.levels, level))
+        if len(matching):
+            return np.asarray(self.quantiles[..., matching[0]], np.float32)
         if self.samples is not None:
             return np.asarray(np.quantile(self.samples, level, axis=1), np.float32)
         if not self.levels[0] < level < self.levels[-1]:
             raise DataError(
-                f"level {level} lies outside {self.levels[0]} to {self.levels[-1]}; "
-                f"ask for it at prediction: model.predict(panel, levels=[..., {level}])"
+                f"level {level} lies outside the levels forecast, {self.levels[0]} to {self.levels[-1]}; "
+                f"name it in the prediction: model.predict(panel, levels=[..., {level}])"
             )
         right = int(np.searchsorted(self.levels, level))
         low, high = self.levels[right - 1], self.levels[right]
-        w = np.float32((level - low) / (high - low))
+        weight = np.float32((level - low) / (high - low))
         return np.asarray(
-            self.quantiles[..., right - 1] * (1 - w) + self.quantiles[..., right] * w, np.float32
+            self.quantiles[..., right - 1] * (1 - weight) + self.quantiles[..., right] * weight,
+            np.float32,
         )
 
     @property
     def median(self) -> Floats:
+        """Quantiles at level 0.5, (N, H)."""
         return self.quantile(0.5)
 
     def times(self) -> NDArray[Any]:
-        """Timestamps of the steps forecast, (N, H)."""
+        """Return the timestamps of the steps forecast, (N, H)."""
         steps = self.cutoffs[:, None] + 1 + np.arange(self.horizon)
         grid = Frequency.parse(self.schema.freq)
         return np.asarray(grid.times(steps.ravel())).reshape(steps.shape)
 
     def to_frame(self, *, safe_text: bool = False) -> pl.DataFrame:
-        """One row per series and step: key columns, time, "mean", then one column per level.
+        """Return one row per series and step: key columns, time, "mean", then one column per level.
 
-        A key or time column of such a name keeps it, and ours is called "forecast_mean" and so on.
-        Models that warn of extremes add "p_high", the probability of a value above "above", and
-        "p_low", that of one below "below".
+        Where a key or time column has such a name already, the forecast's column is called "forecast_mean" and so
+        on. Models that forecast extreme values add "p_high", the probability of a value above "above", and "p_low",
+        the probability of a value below "below".
 
         Args:
-            safe_text: Put ' before text that begins as a formula does (=, +, -, @, tab, return), so that
-                spreadsheets show it instead of running it.
+            safe_text: Put ' before text that begins like a formula (=, +, -, @, tab, return), so that
+                spreadsheets show the text and do not run it.
         """
         columns = [pl.Series("mean", self.mean.ravel())]
         columns += [
@@ -228,73 +236,73 @@ class Forecast:
                 pl.Series("below", np.repeat(e.below, h)),
             ]
         frame = self._steps().with_columns(c.rename(self.column(c.name)) for c in columns)
-        return without_formulas(frame) if safe_text else frame
+        return escape_formulas(frame) if safe_text else frame
 
     def column(self, name: str) -> str:
-        """The column that a quantity has in `to_frame`: its name, or "forecast_..." if a key has that.
+        """Return the column name of a quantity in `to_frame`: its name, or "forecast_..." if a key column has it.
 
         Args:
-            name: "mean", a level as "0.5", "p_high" and so on.
+            name: "mean", a level such as "0.5", "p_high" and so on.
         """
         while name in (*self.keys.columns, self.schema.time):
             name = f"forecast_{name}"
         return name
 
     def alarms(self, n: int = 10) -> pl.DataFrame:
-        """The steps most likely to be extreme, the likeliest first, one row each.
+        """Return the `n` steps most likely to be extreme, most likely first, one row each.
 
         Returns:
             Key columns, time, `event` ("above" or "below"), `threshold`, `probability` and "mean".
 
         Raises:
-            DataError: The model does not warn of extremes.
+            DataError: The model does not forecast extreme values.
         """
         if self.events is None:
             raise DataError(
-                f"{self.model or 'this forecast'} does not warn of extremes; forecast with "
+                f"{self.model or 'this forecast'} does not forecast extreme values; forecast with "
                 "models.ExtremeValueMemory"
             )
         e, h = self.events, self.horizon
-        chance = np.concatenate([e.p_high.ravel(), e.p_low.ravel()])
+        probability = np.concatenate([e.p_high.ravel(), e.p_low.ravel()])
         threshold = np.concatenate([np.repeat(e.above, h), np.repeat(e.below, h)])
-        order = np.argsort(-chance, kind="stable")[:n]
+        order = np.argsort(-probability, kind="stable")[:n]
         row = order % e.p_high.size
         steps: pl.DataFrame = self._steps()[row.tolist()]
         columns = {
             "event": np.where(order < e.p_high.size, "above", "below"),
             "threshold": threshold[order],
-            "probability": chance[order],
+            "probability": probability[order],
             "mean": self.mean.ravel()[row],
         }
         return steps.with_columns(pl.Series(self.column(k), v) for k, v in columns.items())
 
     def _steps(self) -> pl.DataFrame:
-        """Key columns and time, one row per series and step."""
+        """Return the key columns and the time, one row per series and step."""
         n, h = self.mean.shape
         frame = self.keys[np.repeat(np.arange(n), h).tolist()]
         steps = (self.cutoffs[:, None] + 1 + np.arange(h)).ravel()
         return frame.with_columns(time_column(self.schema, steps, self.time_zone, self.time_dtype))
 
     def index(self, key: Any) -> int:
-        """Row of a series by its key: a value, a tuple, or a dict of key columns.
+        """Return the row of a series by its key: a value, a tuple, or a dict of key columns.
 
         Raises:
-            DataError: No series has that key, or several agree with the dict.
+            DataError: No series has that key, or several series match the dict.
         """
         rows = find_rows(self.keys, key)
         if len(rows) > 1:
             raise DataError(
-                f"{len(rows):,} series agree with {key!r}, such as {self.keys.row(int(rows[0]))!r} and "
-                f"{self.keys.row(int(rows[1]))!r}; name one by all of its key columns"
+                f"{len(rows):,} series match {key!r}, such as {self.keys.row(int(rows[0]))!r} and "
+                f"{self.keys.row(int(rows[1]))!r}; give all key columns of one series"
             )
         return int(rows[0])
 
     def plot(self, key: Any = None, *, history: Panel | None = None) -> Figure:
-        """A fan chart of one series; the first where no key is given.
+        """Draw a fan chart of one series.
 
         Args:
-            key: A value, a tuple for several key columns, or a dict of them.
-            history: The panel that was forecast, for the end of its history.
+            key: A value, a tuple for several key columns, or a dict of them; None for the first series.
+            history: The panel that was forecast; the chart then shows the end of the series' history too.
         """
         from demandcast.report.figures import fan_chart
 
@@ -309,17 +317,17 @@ class Forecast:
         return f"<b>{html.escape(repr(self))}</b>{head}"
 
 
-def without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
-    """A frame whose text and column names no spreadsheet takes for a formula."""
+def escape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """Put ' before text and column names that a spreadsheet would run as a formula."""
     text = pl.col(pl.String, pl.Categorical, pl.Enum).cast(pl.String)
-    frame = frame.with_columns(text.str.replace(FORMULA, "'$0"))
-    return frame.rename(lambda name: re.sub(FORMULA, r"'\g<0>", name))
+    frame = frame.with_columns(text.str.replace(FORMULA_START, "'$0"))
+    return frame.rename(lambda name: re.sub(FORMULA_START, r"'\g<0>", name))
 
 
 def time_column(
     schema: Schema, steps: NDArray[np.int64], zone: str | None, dtype: pl.DataType | None
 ) -> pl.Series:
-    """Grid steps as the user's own time column: its name, zone and type."""
+    """Return grid steps as a time column with the user's name, time zone and type."""
     grid = Frequency.parse(schema.freq)
     time = pl.Series(schema.time, np.asarray(grid.times(steps)))
     if zone is None:
@@ -328,9 +336,9 @@ def time_column(
         return time.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
     if dtype == pl.Date:
         return time.cast(pl.Date)
-    # a day whose midnight the clock skips begins at 1 o'clock
-    at, later = (
+    # a day begins at 1 o'clock where daylight saving time skips its midnight
+    midnight, one_o_clock = (
         t.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
         for t in (time, time.dt.offset_by("1h"))
     )
-    return at.fill_null(later)
+    return midnight.fill_null(one_o_clock)

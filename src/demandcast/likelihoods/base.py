@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demandcast.draws.tensors import Sequential, Source
+from demandcast.draws.tensors import GeneratorDraws, Source
 from demandcast.errors import DataError
 
 
@@ -39,7 +39,7 @@ class Likelihood(ABC):
 
     def sample(self, params: Tensor, scale: Tensor, draws: Source | None = None) -> Tensor:
         """One draw for each element, (...); without keyed draws from torch's own generator."""
-        return self._sample(params, scale, draws or Sequential(params.device))
+        return self._sample(params, scale, draws or GeneratorDraws(params.device))
 
     @abstractmethod
     def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:

@@ -23,7 +23,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.forecast import time_column
-from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
+from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.forecaster import check_panel
 from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.parts.histories import Array, chunks
@@ -117,7 +117,7 @@ class LocalLevel(LocalForecaster):
             limits = Limits.of(values)
             variance = (start[:, None] + ratio[:, None] * ahead + 1) * noise[:, None]  # (n, H)
             around = last.level[:, None, None] + np.sqrt(variance)[..., None] * scores
-            draft.mean[index] = bounded_mean(
+            draft.mean[index] = mean_after_clipping(
                 np.repeat(last.level[:, None], self.horizon, 1),
                 around[..., len(levels) :],
                 limits.floor[:, None],

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
-from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
+from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.local.base import LocalForecaster
 from demandcast.local.parts.error_laws import Law, drift, spread, walk, window_average
 from demandcast.panel.panel import Panel
@@ -62,7 +62,7 @@ class _Naive(LocalForecaster):
             floor = np.where(np.fmin.reduce(values, axis=1, initial=np.inf) >= 0, 0.0, -np.inf)
             floor = floor[:, None]  # (n, 1)
             around = law.point[..., None] + spreads.quantiles(law, (*levels, *MEAN_LEVELS))
-            draft.mean[index] = bounded_mean(law.point, around[..., len(levels) :], floor)
+            draft.mean[index] = mean_after_clipping(law.point, around[..., len(levels) :], floor)
             draft.quantiles[index] = np.maximum(around[..., : len(levels)], floor[..., None])
             if draft.samples is not None:
                 paths = law.point[:, None] + spreads.paths(

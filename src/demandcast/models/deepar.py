@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast import likelihoods
-from demandcast.draws.tensors import Sequential, TensorDraws
+from demandcast.draws.tensors import GeneratorDraws, TensorDraws
 from demandcast.errors import ConfigError
 from demandcast.layers.draws import generator
 from demandcast.layers.embedding import StaticEmbedding
@@ -157,7 +157,7 @@ class DeepARNetwork(Network[DeepARConfig]):
         for _ in range(PASSES):
             hidden, _ = self.lstm(fed, state)  # (batch, horizon, hidden)
             drawn = self.likelihood.sample(
-                self.params(fed, hidden, level), window.scale, Sequential(ahead.device, own)
+                self.params(fed, hidden, level), window.scale, GeneratorDraws(ahead.device, own)
             )
             drawn = drawn / window.scale - level  # (batch, horizon)
             fed = ahead.clone()

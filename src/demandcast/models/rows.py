@@ -14,7 +14,7 @@ from tqdm import tqdm
 from demandcast.draws.tensors import TensorDraws
 from demandcast.forecast.draft import Draft
 from demandcast.forecast.forecast import Events
-from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
+from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.models.config import N
 from demandcast.models.network import Network
 from demandcast.train.allocator import keep_heap
@@ -78,7 +78,7 @@ def forecast_rows(
             q, m, s = network.predict(window, levels, asked.paths, draws.select(rows))
             events = network.events(window)
         nodes = q[..., len(asked.levels) :].cpu().numpy()
-        mean = bounded_mean(m.cpu().numpy(), nodes, floors[rows])
+        mean = mean_after_clipping(m.cpu().numpy(), nodes, floors[rows])
         values = {"quantiles": q[..., : len(asked.levels)], "mean": torch.from_numpy(mean).float()}
         if asked.keep and s is not None:
             values["samples"] = s

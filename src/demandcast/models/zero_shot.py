@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
-from demandcast.forecast.levels import between
+from demandcast.forecast.levels import interpolate_quantiles
 from demandcast.forecaster import ConfiguredForecaster, check_panel
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.histories import histories
@@ -33,7 +33,9 @@ from demandcast.typed import build, typed
 TUNED = "weights.safetensors"
 CELLS = 1 << 17  # steps of context in one batch of prediction
 ASKED = 64  # steps ahead at once
-SHARES = between(np.eye(len(LEVELS)), LEVELS, [(i + 0.5) / 400 for i in range(400)]).mean(-1)
+SHARES = interpolate_quantiles(
+    np.eye(len(LEVELS)), LEVELS, [(i + 0.5) / 400 for i in range(400)]
+).mean(-1)
 # of each quantile in the mean
 
 
@@ -146,7 +148,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         """Quantiles of the network, and paths through them in the order of the series' own past."""
         floors = panel.floors()[:, None, None]
         grid = np.maximum(self.grid(panel), floors)
-        quantiles = between(grid, LEVELS, ask.levels).astype(np.float32)
+        quantiles = interpolate_quantiles(grid, LEVELS, ask.levels).astype(np.float32)
         whole = panel.whole_numbers()[:, None, None]
         quantiles = np.where(whole, counted(quantiles), quantiles)
         samples = None

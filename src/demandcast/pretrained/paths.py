@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.forecast.levels import shuffled
+from demandcast.forecast.levels import shuffle_paths
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.network import LEVELS
 
@@ -31,7 +31,7 @@ def paths(
     for rows in np.array_split(np.arange(panel.n_series), count):
         own = draws.select(rows)
         stretches = _stretches(panel.select(rows), n, horizon, period, context, own.at("past"))
-        found[rows] = shuffled(stretches, grid[rows], LEVELS, own.at("ties"))
+        found[rows] = shuffle_paths(stretches, grid[rows], LEVELS, own.at("ties"))
     return found
 
 

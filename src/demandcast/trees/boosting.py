@@ -31,7 +31,7 @@ from demandcast.errors import (
 )
 from demandcast.files import printable
 from demandcast.forecast.draft import Ask, Draft
-from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, between
+from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, interpolate_quantiles
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
 from demandcast.settings import check_levels
@@ -234,7 +234,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             base = table.base(series, cutoffs, ahead) if self.based else np.zeros(len(rows))
             found = [base + scale * np.asarray(booster.predict(rows)) for booster in grown]
             grid = np.sort(np.stack(found, -1), -1)  # quantiles never cross
-            wanted = between(grid, self.config.levels, (*levels, *MEAN_LEVELS))
+            wanted = interpolate_quantiles(grid, self.config.levels, (*levels, *MEAN_LEVELS))
             wanted = np.maximum(wanted, floors[series, None])
             part = (len(some), self.horizon)
             draft.quantiles[some] = wanted[:, : len(levels)].reshape(*part, -1)

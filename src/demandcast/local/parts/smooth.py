@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
-from demandcast.forecast.levels import MEAN_LEVELS, bounded_mean
+from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.local.base import LocalForecaster
 from demandcast.local.parts.error_laws import NEWEST, NEWEST_SEASONS, Law, spread
 from demandcast.local.parts.histories import Array, Ints
@@ -183,7 +183,7 @@ class SmoothForecaster(LocalForecaster):
             drawn = shift[..., None] + factor[..., None] * around  # (n, H, Q + J)
             asked, nodes = drawn[..., : len(levels)], drawn[..., len(levels) :]
             draft.mean[index] = bounded(
-                bounded_mean(shift + factor * law.point, nodes, floor, counts[..., 0]), floor
+                mean_after_clipping(shift + factor * law.point, nodes, floor, counts[..., 0]), floor
             )
             asked = bounded(asked, floor[..., None])
             draft.quantiles[index] = np.where(counts, np.rint(asked), asked)
