@@ -1,1 +1,1 @@
-"""Forecast and what came: scores, and backtests from several cutoffs."""
+"""Metrics, and backtests from several cutoffs."""

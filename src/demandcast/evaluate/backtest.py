@@ -1,4 +1,4 @@
-"""Forecasts from several cutoffs, scored, with the seasonal naive forecast beside them."""
+"""Backtest methods from several cutoffs, always together with the seasonal naive forecast."""
 
 from __future__ import annotations
 
@@ -26,38 +26,39 @@ from demandcast.settings import check_levels, one_of
 
 log = logging.getLogger("demandcast")
 NAIVE = "seasonal_naive"
-LEADING = ("wql", "wape", "mase", "rmsse", "sql", "smape", "bias", "coverage_80")
-END = ("vs_seasonal_naive", "fit_seconds", "predict_seconds", "verdict")
-ASKED = ("mape",)  # shown where it is asked for: it leaves out steps of no demand
+FIRST_METRICS = ("wql", "wape", "mase", "rmsse", "sql", "smape", "bias", "coverage_80")
+LAST_COLUMNS = ("vs_seasonal_naive", "fit_seconds", "predict_seconds", "verdict")
+HIDDEN_METRICS = ("mape",)  # shown only by name: it leaves out steps without demand
 
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """Forecasts of every model from every cutoff, what came true, and the scores."""
+    """Forecasts of every model from every cutoff, the actual values, and the scores."""
 
     models: tuple[str, ...]
     folds: int
     horizon: int
-    rows: pl.DataFrame  # a row for each model and fold
-    forecasts: dict[str, list[Forecast]] = field(repr=False)  # the last fold last
-    actuals: list[NDArray[np.float32]] = field(repr=False)  # (series, horizon) of each fold
-    panels: list[Panel] = field(repr=False)  # what was known at each cutoff
-    metrics: tuple[str, ...] | None = None  # shown on the leaderboard; None for all but `ASKED`
+    rows: pl.DataFrame  # one row a model and fold
+    forecasts: dict[str, list[Forecast]] = field(
+        repr=False
+    )  # by model; one a fold, in order of time
+    actuals: list[NDArray[np.float32]] = field(repr=False)  # (series, horizon), one a fold
+    panels: list[Panel] = field(repr=False)  # the panel up to each cutoff
+    metrics: tuple[str, ...] | None = None  # on the leaderboard; None for all but `HIDDEN_METRICS`
 
     def leaderboard(self, metrics: Sequence[str] | str | None = None) -> pl.DataFrame:
-        """One row a model, best wQL first: mean scores over the folds, and whether it beats the naive.
+        """Return one row a model, best wQL first: mean scores over the folds, and a verdict on seasonal naive.
 
         Args:
-            metrics: Scores to show, in this order, in place of the usual ones. All of `scores`, "mape"
-                among them: the mean of |y - median| / |y| over the steps with demand other than 0, which
-                says nothing of the others.
+            metrics: Metrics to show, in this order, in place of the default ones. Any of `scores`, and "mape": the
+                mean of |y - median| / |y| over the steps with demand other than 0; it ignores all other steps.
 
         Raises:
-            ConfigError: There is no such score.
+            ConfigError: A metric is not known.
         """
-        measures = [c for c in self.rows.columns if c not in ("model", "fold", "cutoff")]
+        columns = [c for c in self.rows.columns if c not in ("model", "fold", "cutoff")]
         means = self.rows.group_by("model", maintain_order=True).agg(
-            pl.col([c for c in measures if not c.endswith("_seconds")]).mean(),
+            pl.col([c for c in columns if not c.endswith("_seconds")]).mean(),
             pl.col("fit_seconds", "predict_seconds").sum(),
         )
         naive = means.filter(pl.col("model") == NAIVE)["wql"].item()
@@ -69,16 +70,17 @@ class BacktestResult:
             .then(pl.lit("beats seasonal naive"))
             .otherwise(pl.lit("loses to seasonal naive"))
         )
-        scored = [c for c in means.columns if c not in ("model", *END)]
-        wanted = self.metrics if metrics is None else check_metrics(metrics, scored)
-        if wanted is not None:
-            return means.sort("wql").select("model", *wanted, *END)
-        front = [c for c in LEADING if c in means.columns]
-        rest = [c for c in scored if c not in (*front, *ASKED)]
-        return means.select("model", *front, *END[:1], *rest, *END[1:]).sort("wql")
+        known = [c for c in means.columns if c not in ("model", *LAST_COLUMNS)]
+        chosen = self.metrics if metrics is None else check_metrics(metrics, known)
+        if chosen is not None:
+            return means.sort("wql").select("model", *chosen, *LAST_COLUMNS)
+        first = [c for c in FIRST_METRICS if c in means.columns]
+        rest = [c for c in known if c not in (*first, *HIDDEN_METRICS)]
+        ratio_column, *other_columns = LAST_COLUMNS
+        return means.select("model", *first, ratio_column, *rest, *other_columns).sort("wql")
 
     def losers(self) -> tuple[str, ...]:
-        """Models whose wQL is no better than the seasonal naive's."""
+        """Return the models whose wQL is no better than that of the seasonal naive forecast."""
         board = self.leaderboard()
         return tuple(board.filter(pl.col("verdict") == "loses to seasonal naive")["model"])
 
@@ -106,24 +108,26 @@ def backtest(
     metrics: Sequence[str] | str | None = None,
     progress: bool = True,
 ) -> BacktestResult:
-    """Forecast from rolling cutoffs and score against what came.
+    """Forecast from rolling cutoffs and score the forecasts against the actual values.
 
-    The last cutoff leaves one horizon behind it, each earlier fold lies `step` steps before. The
-    seasonal naive is always among the models.
+    The last cutoff lies one horizon before the end of the panel, each earlier one `step` steps before the next. The
+    seasonal naive forecast is always among the models.
 
     Args:
-        models: Forecasters or names; names need `horizon`.
+        models: Forecasters or names of methods; names need `horizon`.
         panel: The whole history.
-        folds: Cutoffs.
+        folds: Number of cutoffs.
         step: Steps between cutoffs; None for the horizon, so that folds do not overlap.
-        refit: Fit at every cutoff; else at the first only, each later forecast knowing all before it.
-        levels: Quantile levels to score; 0.1, 0.5 and 0.9 among them keep all metrics.
+        refit: Fit at every cutoff. Otherwise fit at the first cutoff only; later forecasts still read all values up
+            to their own cutoff.
+        levels: Quantile levels to forecast and score; metrics of the median and of the 80 % interval need 0.5, and
+            0.1 and 0.9.
         horizon: Steps to forecast, where models are names.
-        metrics: Scores on the leaderboard, in place of the usual ones; see `BacktestResult.leaderboard`.
-        progress: Show bars, on stderr.
+        metrics: Metrics on the leaderboard, in place of the default ones; see `BacktestResult.leaderboard`.
+        progress: Show progress bars on stderr.
 
     Raises:
-        ConfigError: Horizons differ, two models have one name, or a number is out of range.
+        ConfigError: Horizons differ, or a number is out of range.
         DataError: The history is too short for so many folds.
     """
     levels = check_levels(levels)
@@ -132,58 +136,62 @@ def backtest(
     horizons = {m.horizon for m in chosen if isinstance(m, Forecaster)} | {horizon} - {None}
     if len(horizons) != 1:
         raise ConfigError(
-            f"models have horizons {sorted(h for h in horizons if h)}; give all the same, or name "
-            "them and say backtest(..., horizon=28)"
+            f"models have the horizons {sorted(h for h in horizons if h)}, but must have one and the same; "
+            "give the models by name and write backtest(..., horizon=28)"
         )
     steps = horizons.pop()
     assert steps is not None
     step = steps if step is None else step
     for name, value in (("folds", folds), ("step", step)):
         if value < 1:
-            raise ConfigError(f"{name} is {value}; it is 1 or more")
-    made = [registry.create(m, horizon=steps) if isinstance(m, str) else m for m in chosen]
-    if all(m.name != NAIVE for m in made):
-        made.append(registry.create(NAIVE, horizon=steps))
-    labels = _labels(made)
-    need = steps + (folds - 1) * step
-    if int(panel.lengths.max()) <= need:
+            raise ConfigError(f"{name} is {value}; it must be 1 or more")
+    forecasters = [registry.create(m, horizon=steps) if isinstance(m, str) else m for m in chosen]
+    if all(m.name != NAIVE for m in forecasters):
+        forecasters.append(registry.create(NAIVE, horizon=steps))
+    labels = _unique_labels(forecasters)
+    held_out = steps + (folds - 1) * step
+    if int(panel.lengths.max()) <= held_out:
         raise DataError(
-            f"{folds} folds of {steps} steps hold out {need} steps, but the longest series has "
+            f"{folds} folds of {steps} steps hold out {held_out} steps, but the longest series has "
             f"{int(panel.lengths.max())}; use fewer folds or a shorter horizon"
         )
-    known = [panel.drop_last(steps + step * (folds - 1 - i)) for i in range(folds)]
-    actuals = [part.future_target(steps) for part in known]
+    pasts = [panel.drop_last(steps + step * (folds - 1 - i)) for i in range(folds)]
+    actuals = [past.future_target(steps) for past in pasts]
     if all(np.isnan(a).all() for a in actuals):
-        raise DataError("nothing was observed in the stretches held out; use other folds")
+        raise DataError("no value was observed after any of the cutoffs; use other folds")
     rows: list[dict[str, Any]] = []
     forecasts: dict[str, list[Forecast]] = {label: [] for label in labels}
     bar = tqdm(
-        total=folds * len(made), desc="backtest", disable=not progress, file=sys.stderr, leave=False
+        total=folds * len(forecasters),
+        desc="backtest",
+        disable=not progress,
+        file=sys.stderr,
+        leave=False,
     )
-    for label, model in zip(labels, made, strict=True):
-        for fold, (part, actual) in enumerate(zip(known, actuals, strict=True)):
+    for label, model in zip(labels, forecasters, strict=True):
+        for fold, (past, actual) in enumerate(zip(pasts, actuals, strict=True)):
             bar.set_postfix_str(f"{label}, fold {fold + 1}")
-            began = time.perf_counter()
+            started = time.perf_counter()
             if refit or fold == 0:
-                fit(model, part, progress=progress)
+                fit(model, past, progress=progress)
             fitted = time.perf_counter()
-            forecast = model.predict(part, levels=levels)
-            done = time.perf_counter()
+            forecast = model.predict(past, levels=levels)
+            predicted = time.perf_counter()
             forecasts[label].append(forecast)
             rows.append(
                 {
                     "model": label,
                     "fold": fold + 1,
-                    "cutoff": show(part.freq.times(part.ends().max(keepdims=True))[0]),
-                    **scores(forecast, actual, part),
-                    "fit_seconds": fitted - began,
-                    "predict_seconds": done - fitted,
+                    "cutoff": show(past.freq.times(past.ends().max(keepdims=True))[0]),
+                    **scores(forecast, actual, past),
+                    "fit_seconds": fitted - started,
+                    "predict_seconds": predicted - fitted,
                 }
             )
             bar.update()
     bar.close()
     result = BacktestResult(
-        tuple(labels), folds, steps, pl.DataFrame(rows), forecasts, actuals, known, shown
+        tuple(labels), folds, steps, pl.DataFrame(rows), forecasts, actuals, pasts, shown
     )
     for label in result.losers():
         log.warning("%s loses to the seasonal naive forecast on this data", label)
@@ -191,7 +199,7 @@ def backtest(
 
 
 def check_metrics(metrics: Sequence[str] | str, known: Sequence[str]) -> tuple[str, ...]:
-    """Return names of scores, from one name, several by commas or a list; refuse unknown ones by name."""
+    """Return metrics by name, from a list or from one text with commas; refuse names that are not known."""
     names = metrics.split(",") if isinstance(metrics, str) else metrics
     names = tuple(dict.fromkeys(name.strip().lower() for name in names))
     for name in names:
@@ -199,8 +207,8 @@ def check_metrics(metrics: Sequence[str] | str, known: Sequence[str]) -> tuple[s
     return names
 
 
-def _labels(models: Sequence[Forecaster]) -> list[str]:
-    """Names, numbered where one comes twice."""
+def _unique_labels(models: Sequence[Forecaster]) -> list[str]:
+    """Return the models' names, numbered where several have the same one."""
     names = [m.name for m in models]
     return [
         name if names.count(name) == 1 else f"{name}_{names[: i + 1].count(name)}"

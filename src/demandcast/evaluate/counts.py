@@ -1,8 +1,8 @@
-"""Whether distributions of counts are calibrated: half of a count's chance lies on the count itself.
+"""Measure the calibration of count forecasts.
 
-A quantile of counts covers its level at least, and more than it where the distribution jumps over the
-level. So its coverage is told as two shares, or made exact by breaking ties by lot. Sources: Czado,
-Gneiting and Held, "Predictive model assessment for count data", 2009.
+A value may equal a quantile of counts, so a calibrated quantile covers its level or more. Coverage is therefore
+given as two shares (below, and at or below the quantile), or made exact by breaking ties at random. Czado, Gneiting
+and Held, "Predictive model assessment for count data", 2009.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Doubles = NDArray[np.float64]
 
 
 def randomised_pit(actual: Array, samples: Array, *, seed: int = 0) -> Doubles:
-    """Probability integral transform of each value, ties broken by lot, (N, H).
+    """Return the probability integral transform of each value, ties broken at random, (N, H).
 
-    F(y-) + u (F(y) - F(y-)), u uniform in [0, 1) and F the empirical distribution of the paths, F(y-)
-    the share below y; Czado et al. 2009, section 2. Uniform on [0, 1] where forecasts are calibrated,
-    whether they are counts or not.
+    F(y-) + u (F(y) - F(y-)), with u uniform in [0, 1), F the empirical distribution of the paths and F(y-) the share
+    below y; Czado et al. 2009, section 2. Uniform on [0, 1] where forecasts are calibrated, for counts and for
+    continuous values.
 
     Args:
-        actual: Values that came, (N, H); NaN stays NaN.
+        actual: Actual values, (N, H); NaN stays NaN.
         samples: Paths, (N, S, H).
-        seed: Of the lots.
+        seed: Seed of u.
 
     Raises:
-        ShapeError: The two do not match.
+        ShapeError: The shapes do not match.
 
     Example:
         >>> paths = np.array([[[0.0], [0.0], [1.0], [2.0]]])
@@ -42,70 +42,69 @@ def randomised_pit(actual: Array, samples: Array, *, seed: int = 0) -> Doubles:
     """
     if samples.ndim != 3 or (samples.shape[0], samples.shape[2]) != actual.shape:
         raise ShapeError(
-            f"samples are {samples.shape}, but the actuals {actual.shape}; samples want the shape "
+            f"samples are {samples.shape} and the actuals {actual.shape}; samples need the shape "
             "(series, paths, horizon), actuals (series, horizon)"
         )
     below = (samples < actual[:, None]).mean(1)
-    upto = (samples <= actual[:, None]).mean(1)
-    level = below + np.random.default_rng(seed).random(actual.shape) * (upto - below)
+    at_or_below = (samples <= actual[:, None]).mean(1)
+    level = below + np.random.default_rng(seed).random(actual.shape) * (at_or_below - below)
     return np.where(np.isnan(actual), np.nan, level)
 
 
 def pit_coverage(pit: Array, levels: Sequence[float]) -> Doubles:
-    """Share of randomised PITs at or below each level, (Q,); the level itself is right.
+    """Return the share of randomised PITs at or below each level, (Q,); calibrated forecasts have the level itself.
 
-    The coverage that quantiles would have, were ties at them broken by lot.
+    This is the coverage of the quantiles with ties broken at random.
     """
-    seen = pit[~np.isnan(pit)]
-    return np.array([(seen <= level).mean() if len(seen) else np.nan for level in levels])
+    observed = pit[~np.isnan(pit)]
+    return np.array([(observed <= level).mean() if len(observed) else np.nan for level in levels])
 
 
 def coverage_steps(actual: Array, quantiles: Array, levels: Sequence[float]) -> Doubles:
-    """Shares of values below, and at or below, each quantile, (2, Q).
+    """Return the shares of values below, and at or below, each quantile, (2, Q).
 
-    Calibrated quantiles of counts have their level between the two.
+    The level of a calibrated quantile of counts lies between the two.
 
     Args:
-        actual: Values that came, (N, H), NaN where not observed.
-        quantiles: Forecasts at the levels, (N, H, Q).
-        levels: Probabilities, (Q,).
+        actual: Actual values, (N, H), NaN where not observed.
+        quantiles: Quantile forecasts, (N, H, Q).
+        levels: Quantile levels, (Q,).
     """
     if quantiles.shape != (*actual.shape, len(levels)):
         raise ShapeError(
-            f"quantiles are {quantiles.shape}, but {len(levels)} levels of actuals {actual.shape} want "
+            f"quantiles are {quantiles.shape}, but {len(levels)} levels of actuals {actual.shape} need "
             f"{(*actual.shape, len(levels))}, (series, horizon, levels)"
         )
-    seen = ~np.isnan(actual)
-    value, at = actual[seen][:, None], quantiles[seen]  # (seen,), (seen, Q)
-    if not len(value):
+    observed = ~np.isnan(actual)
+    values, limits = actual[observed][:, None], quantiles[observed]  # (observed, 1), (observed, Q)
+    if not len(values):
         return np.full((2, len(levels)), np.nan)
-    return np.stack([(value < at).mean(0), (value <= at).mean(0)])
+    return np.stack([(values < limits).mean(0), (values <= limits).mean(0)])
 
 
 def scaled_pinball(
     actual: Array, quantiles: Array, levels: Sequence[float], past: Array
 ) -> Doubles:
-    """Scaled pinball loss of each series and level, (N, Q), as in the M5 competition.
+    """Return the scaled pinball loss of each series and level, (N, Q), as in the M5 competition.
 
-    mean `quantile_loss` over the horizon / mean |y_t - y_{t-1}| of the past from its first demand on;
-    Makridakis et al., "The M5 uncertainty competition", 2022. Without the factor 2 of `sql`, whose
-    scale counts all of the past.
+    mean `quantile_loss` over the horizon / mean |y_t - y_{t-1}| of the past from its first demand on; Makridakis et
+    al., "The M5 uncertainty competition", 2022. Without the factor 2 of `sql`, which scales by the whole past.
 
     Args:
-        actual: Values that came, (N, H), NaN where not observed.
-        quantiles: Forecasts at the levels, (N, H, Q).
-        levels: Probabilities, (Q,).
+        actual: Actual values, (N, H), NaN where not observed.
+        quantiles: Quantile forecasts, (N, H, Q).
+        levels: Quantile levels, (Q,).
         past: Values up to the cutoff, (N, C), NaN where not observed or before the start.
 
     Returns:
-        Unitless. NaN for a series of which nothing was observed, or whose past does not change.
+        Unitless. NaN for a series without an observed actual value, or whose past does not change.
     """
     loss = quantile_loss(actual, quantiles, levels)  # (N, H, Q)
-    seen = ~np.isnan(np.asarray(actual, np.float64))
-    mean = np.where(seen[..., None], loss, 0).sum(1) / np.maximum(seen.sum(1), 1)[:, None]
+    observed = ~np.isnan(np.asarray(actual, np.float64))
+    mean = np.where(observed[..., None], loss, 0).sum(1) / np.maximum(observed.sum(1), 1)[:, None]
     known = ~np.isnan(np.asarray(past, np.float64))
-    begun = np.maximum.accumulate(known & (past != 0), axis=1)
-    pair = begun[:, :-1] & known[:, :-1] & known[:, 1:]
-    step = np.where(pair, np.abs(np.diff(past, axis=1)), 0).sum(1) / np.maximum(pair.sum(1), 1)
-    scale = np.where((step > 0) & seen.any(1), step, np.nan)
+    after_demand = np.maximum.accumulate(known & (past != 0), axis=1)
+    pairs = after_demand[:, :-1] & known[:, :-1] & known[:, 1:]
+    change = np.where(pairs, np.abs(np.diff(past, axis=1)), 0).sum(1) / np.maximum(pairs.sum(1), 1)
+    scale = np.where((change > 0) & observed.any(1), change, np.nan)
     return np.asarray(mean / scale[:, None])
