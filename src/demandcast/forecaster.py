@@ -179,6 +179,8 @@ class Forecaster(ABC):
         check_panel(panel)
         self._check_fitted()
         panel = self.align(panel)
+        if "available" not in self.takes:
+            panel = panel.mask_unavailable()
         if future is not None:
             panel = extend(panel, future)
         self._check_readable(panel)

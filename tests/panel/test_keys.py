@@ -63,7 +63,7 @@ def test_one_series_is_plotted_by_any_spelling_of_its_key(panel: Panel) -> None:
     for key in (("south", 1), {"store": "south"}, {"store": "south", "item": 1}):
         assert forecast.index(key) == 2
         assert "south/1" in forecast.plot(key).axes[0].get_title()
-    with pytest.raises(DataError, match="2 series agree"):
+    with pytest.raises(DataError, match="2 series match"):
         forecast.plot({"store": "north"})
 
 

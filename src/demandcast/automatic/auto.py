@@ -94,7 +94,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
 
     name = "auto"
     summary = "the best blend of them all for a budget of time, weighted where nothing was learned"
-    takes = "target, known, past, static"
+    takes = "target, known, past, static, available"
     gives = "paths and quantiles"
     pools = True
     Config = AutoConfig

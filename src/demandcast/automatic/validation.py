@@ -83,7 +83,7 @@ class Validation:
                 room = max(50, values // (ahead * count))
                 keep = Draws.of(panel.keys, seed).at("scored").order()[:room]
             rows = np.flatnonzero(np.isin(series, keep))
-            actual = known.future_target(ahead)[rows]
+            actual = known.future_target(ahead, available=True)[rows]
             group = codes(known.select(rows))
             if len(rows) and not np.isnan(actual).all():
                 found.append(Fold(known, rows, series[rows], actual, group))

@@ -156,7 +156,7 @@ def backtest(
             f"{int(panel.lengths.max())}; use fewer folds or a shorter horizon"
         )
     pasts = [panel.drop_last(steps + step * (folds - 1 - i)) for i in range(folds)]
-    actuals = [past.future_target(steps) for past in pasts]
+    actuals = [past.future_target(steps, available=True) for past in pasts]
     if all(np.isnan(a).all() for a in actuals):
         raise DataError("no value was observed after any of the cutoffs; use other folds")
     rows: list[dict[str, Any]] = []

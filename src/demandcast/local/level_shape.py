@@ -448,7 +448,7 @@ class LevelShape(LocalForecaster):
 def group_of(way: Ints, steps: Ints) -> Ints:
     """Return a number for each series, the same for those of one way and like length, (N,)."""
     length = np.log(np.maximum(steps, 1)) / np.log(1 / ALIKE)
-    return way * 1000 + length.astype(np.int64)
+    return np.asarray(way * 1000 + length.astype(np.int64))
 
 
 def rows_of(table: Table) -> tuple[Array, Array]:

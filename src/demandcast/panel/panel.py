@@ -10,7 +10,7 @@ arrays with one entry a series. Neither copies a value of the table.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -26,6 +26,7 @@ from demandcast.panel.classes import profile
 from demandcast.panel.keys import find_rows
 from demandcast.panel.note import Note as Note
 from demandcast.panel.store import BLOCK_ROWS, read_store, write_store
+from demandcast.panel.unconstrained import impute, unconstrained
 from demandcast.schema import Frequency, Schema
 
 Ints = NDArray[np.int64]
@@ -224,13 +225,20 @@ class Panel:
             self.target, self.lengths[:, None] - steps + np.arange(steps), self.lengths
         )
 
-    def future_target(self, horizon: int) -> Floats:
-        """Return the values after the cutoff, (N, horizon), NaN where the table does not hold them."""
-        return self._take_steps(
-            self.target, self.lengths[:, None] + np.arange(horizon), self.extents
-        )
+    def future_target(self, horizon: int, *, available: bool = False) -> Floats:
+        """Return the values after the cutoff, (N, horizon), NaN where the table does not hold them.
 
-    def _take_steps(self, values: Floats, steps: Ints, limits: Ints) -> Floats:
+        Args:
+            horizon: Steps after the cutoff.
+            available: Give NaN where the item could not be bought, too: a sale there is not its demand.
+        """
+        steps = self.lengths[:, None] + np.arange(horizon)
+        values = self._take_steps(self.target, steps, self.extents)
+        if available and self.available is not None:
+            values[self._take_steps(self.available, steps, self.extents) == 0] = np.nan
+        return values
+
+    def _take_steps(self, values: NDArray[Any], steps: Ints, limits: Ints) -> Floats:
         """Return the values at steps (N, S) of each series; NaN before step 0 and from the limit (N,) on."""
         inside = (steps >= 0) & (steps < limits[:, None])
         rows = np.where(inside, self.begins[:, None] + steps, 0)
@@ -325,6 +333,46 @@ class Panel:
             ConfigError: `cuts` is not known.
         """
         return pl.concat([profile(part, cuts=cuts) for part in self.parts()])
+
+    def unconstrained(self, levels: Sequence[float] | float = (0.1, 0.9)) -> pl.DataFrame:
+        """Estimate past demand where the item could not be bought, given what was sold.
+
+        The sale of an unavailable step is taken as the stock of that step: a lower bound of demand. The module
+        `demandcast.panel.unconstrained` describes the model.
+
+        Args:
+            levels: Quantile levels of demand, increasing, each in (0, 1).
+
+        Returns:
+            One row for each series and step of history: the key, the time, the target as it was sold, `available`,
+            `mean` (expected demand) and a column for each level. At available steps demand is what was sold.
+            Where the table has a column of one of these names, ours ends in an underscore.
+
+        Raises:
+            DataError: The panel does not say when an item could not be bought.
+        """
+        return unconstrained(self, levels)
+
+    def impute_demand(self, seed: int = 0, *, known: bool = True) -> Panel:
+        """Return the panel with demand drawn for the steps at which the item could not be bought.
+
+        Each value is one draw from the distribution that `unconstrained` describes, so the mean and the spread of
+        the history are those of demand. Draws depend on the key and the seed alone.
+
+        Args:
+            seed: Of the draws.
+            known: Use the effects of covariates known ahead, estimated over all series of the panel.
+        """
+        return impute(self, seed, known=known)
+
+    def mask_unavailable(self) -> Panel:
+        """Return the panel with the steps at which the item could not be bought as not observed."""
+        if self.available is None:
+            return self
+        target = np.where(self.available, self.target, np.float32(np.nan))
+        return replace(
+            self, target=target, available=None, schema=replace(self.schema, available=None)
+        )
 
     def __repr__(self) -> str:
         s = self.summary()

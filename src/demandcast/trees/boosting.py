@@ -120,6 +120,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         """
         lightgbm = _lightgbm()
         began = time.perf_counter()
+        panel = panel.mask_unavailable()
         panel = panel.select(
             Draws.of(panel.keys, self.config.seed).order()
         )  # rows come in its order

@@ -1,0 +1,201 @@
+"""Demand at unavailable steps: exact sums, simulated truth, and what must not change."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+from polars.testing import assert_frame_equal
+
+import demandcast as dc
+from demandcast import registry
+from demandcast.errors import DataError
+from demandcast.panel.unconstrained import truncated
+
+
+def retail(
+    series: int = 60, days: int = 400, *, seed: int = 0, scale: float = 1.0, promotions: bool = False
+) -> tuple[dc.Panel, NDArray[np.int64], NDArray[np.bool_]]:
+    """Negative binomial demand with weekdays and a moving level, sold from a stock that is filled on Mondays."""
+    rng = np.random.default_rng(seed)
+    day = np.arange(days)
+    week = np.exp(rng.normal(0, 0.3, (series, 7)))
+    promo = (rng.random((series, days)) < 0.1) * promotions
+    mean = scale * np.exp(
+        rng.uniform(0, 3, (series, 1)) + np.cumsum(rng.normal(0, 0.01, (series, days)), 1)
+    )
+    mean = mean * (week / week.mean(1, keepdims=True))[:, day % 7] * np.where(promo, 2.0, 1.0)
+    demand = rng.poisson(mean * rng.gamma(5, 1 / 5, mean.shape))
+    sold, there = demand.copy(), np.ones(demand.shape, np.bool_)
+    target = np.ceil(mean.mean(1) * 7)
+    stock = target.copy()
+    for t in day:
+        stock = np.where(t % 7 == 0, target, stock)
+        sold[:, t] = np.minimum(stock, demand[:, t])
+        there[:, t] = stock > sold[:, t]
+        stock = stock - sold[:, t]
+    table = pl.DataFrame(
+        {
+            "item": np.repeat([f"i{i:02d}" for i in range(series)], days),
+            "day": np.tile(np.datetime64("2023-01-02") + day, series),
+            "units": sold.ravel(), "promo": promo.ravel().astype(float), "there": there.ravel(),
+        }
+    )  # fmt: skip
+    panel = dc.read_panel(
+        table, key="item", time="day", target="units", freq="D", available="there",
+        known=["promo"] if promotions else [],
+    )  # fmt: skip
+    return panel, demand, there
+
+
+def masses(mean: float, spread: float, most: int) -> NDArray[np.float64]:
+    """Negative binomial probabilities of 0 ... most, term by term."""
+    size = 1 / spread
+    return np.array(
+        [
+            math.exp(
+                math.lgamma(k + size) - math.lgamma(size) - math.lgamma(k + 1)
+                - size * math.log1p(spread * mean) + k * math.log(spread * mean / (1 + spread * mean))
+            )
+            for k in range(most + 1)
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "least"), [(3, 0.4, 0), (3, 0.4, 5), (30, 0.1, 41), (0.2, 2, 4)]
+)
+def test_counts_given_a_bound_are_the_sums_of_their_probabilities(
+    mean: float, spread: float, least: int
+) -> None:
+    law = masses(mean, spread, 2000)
+    law[:least] = 0
+    law /= law.sum()
+    k = np.arange(len(law))
+    levels = np.array([[0.1, 0.5, 0.9]])
+    one = np.array([1.0])
+    first, second, quantiles = truncated(mean * one, spread * one, least * one, levels, one > 0)
+    assert first == pytest.approx(law @ k, rel=1e-5)
+    assert second == pytest.approx(law @ k**2, rel=1e-4)
+    assert quantiles[0] == pytest.approx([(law.cumsum() < q).sum() for q in levels[0]])
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(300, 0.5), (300, 0.001), (5000, 0.02)])
+def test_large_counts_keep_mean_and_variance_and_their_tail(mean: float, spread: float) -> None:
+    law = masses(mean, spread, 20 * int(mean))
+    k = np.arange(len(law))
+    least = mean * (1 + 0.5 * math.sqrt(1 / mean + spread))
+    one = np.array([1.0])
+    free, square, _ = truncated(mean * one, spread * one, 0 * one, np.zeros((1, 0)), one > 0)
+    assert free == pytest.approx(mean, rel=1e-5)
+    assert square - free**2 == pytest.approx(mean + spread * mean**2, rel=1e-3)
+    above, _, _ = truncated(mean * one, spread * one, least * one, np.zeros((1, 0)), one > 0)
+    tail = law * (k >= least)
+    assert above == pytest.approx(tail @ k / tail.sum(), rel=0.01)
+
+
+@pytest.mark.parametrize("promotions", [False, True])
+def test_simulated_demand_is_found_again(promotions: bool) -> None:
+    panel, demand, there = retail(scale=4.0, promotions=promotions)
+    frame = panel.unconstrained((0.1, 0.9))
+    mean, low, high = (frame[c].to_numpy().reshape(demand.shape) for c in ("mean", "0.1", "0.9"))
+    lost = ~there
+    assert 0.1 < lost.mean() < 0.4
+    sold = frame["units"].to_numpy().reshape(demand.shape)
+    assert sold.sum() < 0.93 * demand.sum()  # what ignoring stock-outs costs
+    assert abs(mean.sum() / demand.sum() - 1) < 0.01
+    assert abs(mean[lost].sum() / demand[lost].sum() - 1) < 0.03
+    inside, ends = (low < demand) & (demand < high), (demand == low) | (demand == high)
+    assert abs((inside + 0.5 * ends)[lost].mean() - 0.8) < 0.03  # half of the ties, for counts
+    assert (mean[lost] >= sold[lost]).all()
+    np.testing.assert_array_equal(mean[there], demand[there])
+
+
+def test_promotions_raise_the_demand_that_was_lost() -> None:
+    panel, demand, there = retail(scale=4.0, promotions=True)
+    without = replace(panel, known=panel.known[:, :0], known_names=())
+    promo = panel.known[:, 0].reshape(demand.shape) > 0
+    lost = ~there & promo
+    with_it, blind = (
+        p.unconstrained()["mean"].to_numpy().reshape(demand.shape)[lost].sum() / demand[lost].sum()
+        for p in (panel, without)
+    )
+    assert abs(with_it - 1) < 0.05 < 1 - blind
+
+
+def test_imputed_demand_has_the_mean_and_spread_of_demand() -> None:
+    panel, demand, there = retail(scale=4.0)
+    imputed = panel.impute_demand(seed=1)
+    values = imputed.target.reshape(demand.shape)
+    assert imputed.available is None
+    np.testing.assert_array_equal(values[there], demand[there])
+    assert abs(values.sum() / demand.sum() - 1) < 0.01
+    assert (values == np.rint(values)).all()
+    error = values.std(1) / demand.std(1) - 1
+    assert abs(error.mean()) < 0.03
+    assert (imputed.target != panel.impute_demand(seed=2).target).any()
+
+
+def test_neither_order_nor_company_changes_a_series() -> None:
+    panel, _, _ = retail(12)
+    alone = panel.select([3])
+    turned = panel.select(np.arange(12)[::-1])
+    whole = panel.unconstrained().filter(pl.col("item") == "i03")
+    assert_frame_equal(alone.unconstrained(), whole, rel_tol=1e-9)
+    assert_frame_equal(turned.unconstrained().filter(pl.col("item") == "i03"), whole, rel_tol=1e-9)
+    own = panel.impute_demand().history(3)
+    np.testing.assert_array_equal(alone.impute_demand().history(0), own)
+
+
+def test_without_stock_outs_nothing_changes() -> None:
+    panel, _, _ = retail(5)
+    always = replace(panel, available=np.ones_like(panel.available))
+    frame = always.unconstrained()
+    for column in ("mean", "0.1", "0.9"):
+        np.testing.assert_array_equal(frame[column], frame["units"])
+    np.testing.assert_array_equal(always.impute_demand().target, panel.target)
+
+
+def test_a_panel_without_the_column_is_refused() -> None:
+    panel, _, _ = retail(2)
+    with pytest.raises(DataError, match=r"available='in_stock'"):
+        panel.mask_unavailable().unconstrained()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "seasonal_naive",
+        "tsb",
+        "ets",
+        "analogues",
+        "damped_counts",
+        "routed",
+        "zero_shot",
+        "lightgbm",
+    ],
+)
+def test_sales_of_unavailable_steps_are_not_read_as_demand(method: str) -> None:
+    panel, _, _ = retail(3, 120)
+    hyper: dict[str, Any] = {"trees": 5} if method == "lightgbm" else {}
+    other = replace(
+        panel, target=np.where(panel.available, panel.target, np.float32(1e6)).astype(np.float32)
+    )
+    forecasts = [
+        registry.create(method, horizon=7, **hyper).fit(p).predict(p) for p in (panel, other)
+    ]
+    np.testing.assert_array_equal(forecasts[0].quantiles, forecasts[1].quantiles)
+    np.testing.assert_array_equal(forecasts[0].mean, forecasts[1].mean)
+
+
+def test_unavailable_steps_are_not_scored() -> None:
+    panel, _, _ = retail(8)
+    result = dc.backtest(["tsb"], panel, horizon=14, progress=False)
+    rows = panel.begins[:, None] + panel.lengths[:, None] - 14 + np.arange(14)
+    assert panel.available is not None
+    np.testing.assert_array_equal(np.isnan(result.actuals[0]), ~panel.available[rows])
