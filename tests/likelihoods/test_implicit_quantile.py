@@ -52,16 +52,16 @@ def test_quantiles_are_those_of_the_draws_where_the_function_turns() -> None:
 def test_a_mixture_is_learned() -> None:
     """Two lumps, by gradient steps on h, phi and v together; no two-parameter law has them."""
     made, generator = law(), torch.Generator().manual_seed(0)
-    side = torch.rand(1000, generator=generator) < 0.3
-    y = torch.where(side, -2.0, 3.0) + 0.3 * torch.randn(1000, generator=generator)
+    side = torch.rand(400, generator=generator) < 0.3
+    y = torch.where(side, -2.0, 3.0) + 0.3 * torch.randn(400, generator=generator)
     params = torch.tensor(made.still)[None].requires_grad_()
-    adam = torch.optim.Adam([params, *made.parameters()], lr=0.02)
-    ones, seen = torch.ones(1000), torch.ones(1000, dtype=torch.bool)
+    adam = torch.optim.Adam([params, *made.parameters()], lr=0.03)
+    ones, seen = torch.ones(400), torch.ones(400, dtype=torch.bool)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        for _ in range(300):
+        for _ in range(200):
             adam.zero_grad()
-            made.loss(params.expand(1000, -1), y, ones, observed=seen).mean().backward()
+            made.loss(params.expand(400, -1), y, ones, observed=seen).mean().backward()
             adam.step()
     levels = torch.tensor([0.1, 0.2, 0.4, 0.6, 0.9])
     learned = made.quantile(params, torch.ones(1), levels)[0].detach()

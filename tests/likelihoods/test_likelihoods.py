@@ -101,7 +101,7 @@ def test_moments_are_those_of_the_draws(likelihood: likelihoods.Likelihood) -> N
     """The variance that draws have is that of the quantile function, by 2,000 levels of it."""
     params, n = params_of(likelihood) - 1.0, 20_000
     drawn = likelihood.sample(params.repeat(n, 1, 1), SCALE.repeat(n, 1), draws(1)).double()
-    count = 200 if likelihood.name == "student_t" else 2000  # its table of quantiles takes a while
+    count = 100 if likelihood.name == "student_t" else 2000  # its table of quantiles takes a while
     levels = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     values = likelihood.quantile(params.double(), SCALE.double(), levels)
     mean = likelihood.mean(params, SCALE)
@@ -124,6 +124,25 @@ def test_lifting_moves_the_median(likelihood: likelihoods.Likelihood) -> None:
     if likelihood.name == "hurdle_negative_binomial":
         middle = middle / torch.tensor(likelihood.still[2]).sigmoid()
     np.testing.assert_allclose(middle, base, rtol=0.05)
+
+
+@pytest.mark.parametrize("kind", [NegativeBinomial, StudentT])
+def test_the_table_of_quantiles_is_worked_out_once(
+    kind: type[likelihoods.Likelihood], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For all batches: it takes most of a second, and a batch of forecasts some milliseconds."""
+    law, levels = kind(), torch.tensor([0.1234, 0.56])
+    params, scale = 5 * torch.randn(6, law.n_params), torch.full((6,), 900.0)
+    with torch.inference_mode():
+        first = law.quantile(params, scale, levels)
+
+    def again(*_: Tensor) -> Tensor:
+        raise AssertionError("the table is worked out again")
+
+    monkeypatch.setattr("demandcast.likelihoods.student_t.student_t_quantile", again)
+    monkeypatch.setattr("torch.special.gammainc", again)
+    one = law.quantile(params[:1].requires_grad_(), scale[:1], levels)  # a graph may read it too
+    assert torch.equal(one.detach(), first[:1])
 
 
 @pytest.mark.parametrize("spread", [-4.0, 0.0, 3.0, 9.0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -127,23 +129,29 @@ def _gamma_quantile(mu: Tensor, alpha: Tensor, levels: Tensor) -> Tensor:
     """Quantiles of the shifted gamma of the same mean, variance and skewness, (elements, Q)."""
     deviation = (mu * (1 + alpha * mu)).sqrt()
     skewness = (1 + 2 * alpha * mu) / deviation
-    table = _gamma_scores(levels)
+    table = _gamma_scores(tuple(levels.tolist()), levels.device)
     place = skewness / (1 + skewness) * GRID
     left = place.long().clamp(max=GRID - 2)  # (elements,)
     scores = torch.lerp(table[left], table[left + 1], (place - left)[:, None])
     return mu[:, None] + deviation[:, None] * scores
 
 
-def _gamma_scores(levels: Tensor) -> Tensor:
-    """Quantiles of gammas of mean 0 and variance 1, (GRID, Q); row i has skewness i / (GRID - i)."""
-    step = torch.arange(1, GRID, dtype=torch.float64, device=levels.device)[:, None]
-    skewness = step / (GRID - step)
-    shape = 4 / skewness**2  # (GRID - 1, 1)
-    low = torch.zeros_like(shape * levels)
-    high = shape + 20 * shape.sqrt() + 40 + low
-    for _ in range(60):
-        middle = (low + high) / 2
-        short = torch.special.gammainc(shape.expand_as(middle), middle) < levels
-        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
-    scores = ((low + high) / 2 - shape) / shape.sqrt()
-    return torch.cat([torch.special.ndtri(levels)[None], scores])
+@lru_cache(maxsize=16)
+def _gamma_scores(levels: tuple[float, ...], device: torch.device) -> Tensor:
+    """Quantiles of gammas of mean 0 and variance 1, (GRID, Q); row i has skewness i / (GRID - i).
+
+    Kept, for they take most of a second.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        wanted = torch.tensor(levels, dtype=torch.float64, device=device)
+        step = torch.arange(1, GRID, dtype=torch.float64, device=device)[:, None]
+        skewness = step / (GRID - step)
+        shape = 4 / skewness**2  # (GRID - 1, 1)
+        low = torch.zeros_like(shape * wanted)
+        high = shape + 20 * shape.sqrt() + 40 + low
+        for _ in range(60):
+            middle = (low + high) / 2
+            short = torch.special.gammainc(shape.expand_as(middle), middle) < wanted
+            low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+        scores = ((low + high) / 2 - shape) / shape.sqrt()
+        return torch.cat([torch.special.ndtri(wanted)[None], scores])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -58,11 +60,18 @@ class StudentT(Likelihood):
 
 def _quantile(df: Tensor, levels: Tensor) -> Tensor:
     """Quantiles of the standard t for df (...) of 2 or more, (..., Q), float64."""
-    inverse = torch.linspace(0, 0.5, GRID, dtype=torch.float64, device=df.device)  # of df
-    wanted = levels.to(inverse)
-    at = 1 / inverse[1:].expand(len(wanted), -1)
-    table = student_t_quantile(wanted[:, None].expand_as(at), at)
-    table = torch.cat([torch.special.ndtri(wanted)[:, None], table], 1).T  # (GRID, Q)
+    table = _table(tuple(levels.tolist()), df.device)
     place = (2 * (GRID - 1) / df.double()).clamp(0, GRID - 1)
     left = place.long().clamp(max=GRID - 2)  # (...)
     return torch.lerp(table[left], table[left + 1], (place - left)[..., None])
+
+
+@lru_cache(maxsize=16)
+def _table(levels: tuple[float, ...], device: torch.device) -> Tensor:
+    """Quantiles at the values of 1 / df, (GRID, Q); kept, for they take most of a second."""
+    with torch.inference_mode(False), torch.no_grad():
+        inverse = torch.linspace(0, 0.5, GRID, dtype=torch.float64, device=device)  # of df
+        wanted = torch.tensor(levels, dtype=torch.float64, device=device)
+        at = 1 / inverse[1:].expand(len(wanted), -1)
+        table = student_t_quantile(wanted[:, None].expand_as(at), at)
+        return torch.cat([torch.special.ndtri(wanted)[:, None], table], 1).T.contiguous()
