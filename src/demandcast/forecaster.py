@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, final
 
@@ -30,6 +31,30 @@ if TYPE_CHECKING:
 FORMAT = 2  # of saved runs
 
 
+class Learning(str, Enum):
+    """What a method learns, and so what a fit costs."""
+
+    LOCAL = "local"  # nothing in `fit`: each series is forecast from its own history
+    PRETRAINED = "pretrained"  # nothing in `fit`: weights ship with the package
+    TREES = "trees"  # an ensemble of trees over all series
+    TUNED = "tuned"  # pretrained weights, trained on with the panel
+    NETWORK = "network"  # weights of its own over all series, step by step
+    BLEND = "blend"  # other methods, and weights of them
+
+    @property
+    def learns(self) -> bool:
+        """Whether `fit` learns, which costs time."""
+        return self not in (Learning.LOCAL, Learning.PRETRAINED)
+
+
+class Demand(Enum):
+    """What kind of history a method is for."""
+
+    ANY = "any"
+    SLOW = "slow movers"  # counts with many zeros
+    SMOOTH = "smooth"  # few zeros
+
+
 class Forecaster(ABC):
     """A method with its hyper-parameters, cheap to make; `fit` always starts fresh."""
 
@@ -37,10 +62,25 @@ class Forecaster(ABC):
     summary: ClassVar[str]  # one line: what it is, with its source
     takes: ClassVar[str]  # what it uses of a panel: "target", or "target, known, past, static"
     gives: ClassVar[str]  # "quantiles", or "paths and quantiles"
+    learning: ClassVar[Learning] = Learning.LOCAL
+    suits: ClassVar[Demand] = Demand.ANY
+    portfolio: ClassVar[int | None] = None  # place among the methods that `auto` tries; None: none
+    length: ClassVar[str | None] = None  # the hyper-parameter that says how long it is trained
+    requires: ClassVar[tuple[str, str] | None] = None  # a package, and our extra that installs it
+    for_new_items: ClassVar[bool] = False  # learns to forecast items without a history
     aliases: ClassVar[dict[str, str]] = {}  # other names of hyper-parameters -> their own
     pools: ClassVar[bool] = False  # `predict` learns from all series of the panel it is given
     horizon: int
     origin: dict[str, Any] | None = None  # how the command that fitted it was called; saved with it
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "portfolio" not in vars(cls):  # a variant of a method has no place by inheritance
+            cls.portfolio = None
+
+    def as_trained(self) -> dict[str, Any]:
+        """Return hyper-parameters by which another fit trains as long as this one did."""
+        return self.hyperparameters()
 
     @classmethod
     @abstractmethod

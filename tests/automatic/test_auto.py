@@ -22,7 +22,7 @@ from demandcast.automatic.blend import (
     select,
 )
 from demandcast.automatic.calibrate import Adjustment, calibration, pays
-from demandcast.automatic.portfolio import candidates
+from demandcast.automatic.portfolio import candidates, portfolio
 from demandcast.automatic.validation import LEVELS, Validation
 from demandcast.errors import ConfigError, NotFittedError
 from demandcast.frames.examples import retail
@@ -359,12 +359,14 @@ def test_what_is_tried_depends_on_the_panel(panel: dc.Panel) -> None:
     assert tried[0].name == "seasonal_naive"
     assert left_out["nhits"] == "excluded"
     assert "too few to learn from" in left_out["deepar"]
-    quick = {c.kind for c in candidates(panel.select([0] * 20), None, (), "fast")[0]}
-    assert quick == {"local", "trees"}
+    quick = {c.learning.value for c in candidates(panel.select([0] * 20), None, (), "fast")[0]}
+    assert quick == {"local", "pretrained", "trees"}
     steady = dc.Panel(**{**panel.__dict__, "target": panel.target + 5})
     _, left_out = candidates(steady, None, ())
     assert "not a panel of slow movers" in left_out["tsb"]
-    kinds = {c.name: c.kind for c in candidates(panel, ["lightgbm", "nhits", "tsb"], ())[0]}
+    kinds = {
+        c.name: c.learning.value for c in candidates(panel, ["lightgbm", "nhits", "tsb"], ())[0]
+    }
     assert kinds == {
         "seasonal_naive": "local",
         "lightgbm": "trees",
@@ -389,11 +391,25 @@ def test_the_pretrained_network_is_tried_as_it_is_and_trained_on(
     np.testing.assert_array_equal(again.predict(panel).quantiles, model.predict(panel).quantiles)
 
 
-def test_every_candidate_is_a_method() -> None:
-    from demandcast.automatic import portfolio
-
-    every = (*portfolio.INSTANT, *portfolio.TREES, *portfolio.NETWORKS)
-    assert set(every) <= set(registry.names())
+def test_a_class_says_its_place_in_the_portfolio(monkeypatch: pytest.MonkeyPatch) -> None:
+    instant = [
+        *(
+            "seasonal_naive",
+            "zero_shot",
+            "window_average",
+            "empirical",
+            "level_shape",
+            "ses",
+            "tsb",
+        ),
+        *("imapa", "analogues", "theta", "damped_counts", "multi_stage", "ets", "lightgbm"),
+    ]
+    learned = ["zero_shot_tuned", "tsmixer", "nhits", "tide", "deepar", "mqcnn", "tft", "patchtst"]
+    assert portfolio() == [*instant, *learned]
+    assert portfolio("fast") == instant
+    monkeypatch.setattr(dc.local.Croston, "portfolio", 65)
+    assert portfolio("fast")[7:9] == ["croston", "imapa"]
+    assert dc.local.OptimisedTheta.portfolio is None  # of Theta, whose place it does not inherit
 
 
 def test_budgets() -> None:
@@ -553,7 +569,7 @@ def test_refit_learns_from_the_new_panel_and_update_only_where_much_is_new(
     assert tree.models[0].grown == before.grown == 40
     model.update(promoted, progress=False)
     known = promoted.drop_last(7)
-    fresh = type(before)(**before.as_grown()).fit(triple)
+    fresh = type(before)(**before.as_trained()).fit(triple)
     np.testing.assert_array_equal(
         tree.models[0].predict(known).quantiles, fresh.predict(known).quantiles
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from demandcast import registry
 from demandcast.automatic.blend import DECILES, Blend, Evidence
+from demandcast.automatic.ensemble import Ensemble
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE
 from demandcast.automatic.validation import LEVELS, Validation
@@ -59,6 +60,22 @@ class Account:
             _coverage(evidence, blended),
             _reasons(members, evidence, blend, allowed),
         )
+
+    def verdict(self, ensemble: Ensemble, name: str, ahead: int) -> str:
+        """Return a paragraph: what the forecast is made of, and whether it beats the naive one."""
+        own = self.board.filter(pl.col("model") == name).row(0, named=True)
+        tried, blend = self.board.height - 1, ensemble.blend
+        text = f"The forecast blends {ensemble.parts()}, the best of {tried} methods tried"
+        ratio = own["vs_seasonal_naive"]
+        if ratio is not None:
+            value = f"{1 - ratio:.0%} better" if ratio < 1 else "no better"
+            text += f"; on the last {ahead} steps held out it is {value} than the seasonal naive"
+        how = "distributions mixed" if blend.mixed else "quantiles averaged"
+        text += f" (wQL {own['wql']:.3g}, {how}"
+        text += ", weights by class of demand" if blend.by_group else ""
+        text += ", and by series" if blend.tilts is not None else ""
+        text += ensemble.adjustment.told() if ensemble.adjustment is not None else ""
+        return text + f"). Its 80 % interval held {own['coverage_80']:.0%} of what came."
 
     def to_dict(self) -> dict[str, Any]:
         return {k: getattr(self, k).to_dicts() for k in ("board", "coverage", "reasons")}

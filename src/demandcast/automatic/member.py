@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.forecaster import Forecaster
+from demandcast.automatic.validation import LEVELS
+from demandcast.forecaster import Forecaster, Learning
 from demandcast.panel.panel import Panel
 
 Floats = NDArray[np.float32]
@@ -20,7 +21,7 @@ class Member:
 
     Attributes:
         name: As on the leaderboard; the method's, where it is tried once.
-        kind: As of its candidate; "" once loaded.
+        learning: Of the method; `TUNED` where the pretrained network goes on learning.
         models: Its fits, whose quantiles are averaged.
         quantiles: In validation, (R, Q).
         means: The same, (R,).
@@ -32,7 +33,7 @@ class Member:
     """
 
     name: str
-    kind: str
+    learning: Learning
     models: list[Forecaster]
     quantiles: Floats
     means: Floats
@@ -42,6 +43,12 @@ class Member:
     whole: bool = False
     judged: Forecaster | None = None
 
+    @classmethod
+    def fitted(cls, models: list[Forecaster], learning: Learning) -> Member:
+        """Return a member that nothing is known of but its fits."""
+        none = np.zeros((0, len(LEVELS)), np.float32)
+        return cls(models[0].name, learning, models, none, none[:, 0])
+
     @property
     def method(self) -> str:
         """Its name in the registry."""
@@ -50,7 +57,7 @@ class Member:
     @property
     def learns(self) -> bool:
         """Whether fits cost something, and more of them may help."""
-        return self.kind not in ("local", "")
+        return self.learning.learns
 
     def forecast(self, panel: Panel, levels: Sequence[float]) -> tuple[Floats, Floats]:
         """Quantiles (N, H, Q) and means (N, H), averaged over its fits."""

@@ -9,19 +9,12 @@ from typing import Any
 
 from demandcast import registry
 from demandcast.errors import ConfigError
+from demandcast.forecaster import Demand, Learning
 from demandcast.panel.panel import Panel
 
 NAIVE = "seasonal_naive"
-INSTANT = (
-    NAIVE, "zero_shot", "window_average", "empirical", "level_shape", "ses", "tsb", "imapa", "analogues",
-    "theta", "damped_counts", "multi_stage", "ets",
-)  # fmt: skip
-SLOW_MOVERS = ("empirical", "tsb", "imapa", "analogues", "damped_counts", "multi_stage")
-SMOOTH = ("theta", "ets")
-TREES = ("lightgbm",)
 TUNED = "zero_shot_tuned"  # the pretrained network, trained on with the panel
-NETWORKS = ("tsmixer", "nhits", "tide", "deepar", "mqcnn", "tft", "patchtst")
-PRESETS = {"best": (*INSTANT, *TREES, TUNED, *NETWORKS), "fast": (*INSTANT, *TREES)}
+PRESETS = {"best": tuple(Learning), "fast": (Learning.LOCAL, Learning.PRETRAINED, Learning.TREES)}
 ZEROS = 0.02  # share of zeros from which methods for slow movers are worth a try
 MOSTLY = 0.5  # share from which those for smooth series are not
 FEW = 2_000  # observed values below which nothing is learned that the instant methods do not know
@@ -33,15 +26,30 @@ class Candidate:
 
     Attributes:
         name: On the leaderboard.
-        kind: What its cost depends on: "local", "trees", "tuned" or "network".
+        learning: Of the method; `TUNED` where the pretrained network goes on learning.
         method: In the registry; the name, but for what is tried in two ways.
         hyper: Its hyper-parameters, where they are not the defaults.
     """
 
     name: str
-    kind: str
+    learning: Learning
     method: str
     hyper: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def learns(self) -> bool:
+        """Whether its fits cost something."""
+        return self.learning.learns
+
+
+def portfolio(preset: str = "best") -> list[str]:
+    """Return the methods that are tried where none is named: those that have a place, in its order."""
+    kinds = [kind for kind in registry.classes().values() if kind.portfolio is not None]
+    kinds.sort(key=lambda kind: kind.portfolio or 0)
+    instant = [k.name for k in kinds if k.learning in PRESETS["fast"]]
+    networks = [k.name for k in kinds if k.learning not in PRESETS["fast"]]
+    names = [*instant, TUNED, *networks]
+    return [name for name in names if _learning(name) in PRESETS[preset]]
 
 
 def candidates(
@@ -59,32 +67,34 @@ def candidates(
         method(name)
     if include is not None and not include:
         raise ConfigError("include names no method; leave it out, or name one: include=['tsb']")
-    wanted = list(include) if include is not None else [*PRESETS[preset]]
+    wanted = list(include) if include is not None else portfolio(preset)
     if NAIVE not in wanted:
         wanted.insert(0, NAIVE)
     zeros = float(panel.summary()["zeros"])
     observed = int(panel.n_observed().sum())
     found, left_out = [], {}
     for name in wanted:
+        kind = registry.get(method(name))
         if name in exclude:
             if name == NAIVE:
                 raise ConfigError(
                     f"{NAIVE} cannot be excluded: nothing that loses to it is given weight"
                 )
             left_out[name] = "excluded"
-        elif include is None and name in SLOW_MOVERS and zeros < ZEROS:
+        elif include is None and kind.suits is Demand.SLOW and zeros < ZEROS:
             left_out[name] = f"{zeros:.1%} of the values are 0: not a panel of slow movers"
-        elif include is None and name in SMOOTH and zeros > MOSTLY:
+        elif include is None and kind.suits is Demand.SMOOTH and zeros > MOSTLY:
             left_out[name] = f"{zeros:.0%} of the values are 0: not a panel of smooth series"
-        elif include is None and name in (*TREES, TUNED, *NETWORKS) and observed < FEW:
+        elif include is None and _learning(name).learns and observed < FEW:
             left_out[name] = (
                 f"{observed:,} values are too few to learn from; include=[{name!r}] tries it"
             )
-        elif name in TREES and find_spec("lightgbm") is None:
-            left_out[name] = "lightgbm is not installed; pip install 'demandcast[trees]'"
+        elif kind.requires is not None and find_spec(kind.requires[0]) is None:
+            package, extra = kind.requires
+            left_out[name] = f"{package} is not installed; pip install 'demandcast[{extra}]'"
         else:
-            found.append(Candidate(name, _kind(name), method(name)))
-    return sorted(found, key=lambda c: (c.name != NAIVE, c.kind != "local")), left_out
+            found.append(Candidate(name, _learning(name), method(name)))
+    return sorted(found, key=lambda c: (c.name != NAIVE, c.learns)), left_out
 
 
 def method(name: str) -> str:
@@ -98,9 +108,5 @@ def method(name: str) -> str:
     return found
 
 
-def _kind(name: str) -> str:
-    if name in TREES:
-        return "trees"
-    if name == TUNED:
-        return "tuned"
-    return "network" if hasattr(registry.get(name), "Net") else "local"
+def _learning(name: str) -> Learning:
+    return Learning.TUNED if name == TUNED else registry.get(name).learning

@@ -21,7 +21,7 @@ from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE, Candidate
 from demandcast.automatic.validation import Validation
 from demandcast.errors import DemandcastError
-from demandcast.forecaster import fit
+from demandcast.forecaster import Learning, fit
 from demandcast.panel.panel import Panel
 from demandcast.train.budget import Budget
 from demandcast.trees.boosting import FEWER
@@ -124,7 +124,7 @@ class Search:
                 break
             candidate = waiting.pop(0)
             tick(candidate.name)
-            shares = TUNED_SHARES if candidate.kind == "tuned" else 1
+            shares = TUNED_SHARES if candidate.learning is Learning.TUNED else 1
             found = self._learned(candidate, min(shares * room / count, room))
             if found is not None:
                 helped = self.weigh() > GAIN or self._weights[id(found)] > 0
@@ -153,7 +153,7 @@ class Search:
                 member = max(cut, key=lambda pair: pair[0])[1]
                 tried.add(member.name)
                 tick(f"{member.name}, longer")
-                candidate = Candidate(member.name, member.kind, member.method)
+                candidate = Candidate(member.name, member.learning, member.method)
                 self._learned(candidate, min(room / 2, 4 * member.fit_seconds), instead=member)
             elif waiting and room > 2.5 * FEWEST_SECONDS:
                 candidate = waiting.pop(0)
@@ -179,7 +179,7 @@ class Search:
                     continue
                 tick(f"{member.name}, whole history")
                 model = self._whole(member, turn)
-                if member.kind == "tuned" and not model.improved:
+                if member.learning is Learning.TUNED and not model.improved:
                     continue
                 fresh = self.validation.held_out >= STALE and not member.whole
                 member.models = [model] if fresh or steps else [*member.models, model]
@@ -190,7 +190,7 @@ class Search:
         hyper = member.models[0].hyperparameters() | {"seed": self.seed + turn}
         model = registry.create(member.method, **hyper)
         seconds = None if self.budget.seconds is None else member.fit_seconds
-        self._fit(model, member.kind, self.panel, seconds)
+        self._fit(model, member.learning, self.panel, seconds)
         return model
 
     # One candidate
@@ -199,7 +199,7 @@ class Search:
         self, candidate: Candidate, hyper: dict[str, Any] | None, seconds: float | None
     ) -> Member | None:
         """Fit and validate one candidate and keep it, or say why not."""
-        name, local = candidate.name, candidate.kind == "local"
+        name, local = candidate.name, not candidate.learns
         if hyper is None:
             self.skipped[name] = f"too little time left of {self.said}"
             return None
@@ -209,8 +209,8 @@ class Search:
                 candidate.method, horizon=self.horizon, **candidate.hyper, **hyper, seed=self.seed
             )
             if not local:
-                self._fit(model, candidate.kind, self.validation.first, seconds)
-            if candidate.kind == "tuned" and not model.improved:
+                self._fit(model, candidate.learning, self.validation.first, seconds)
+            if candidate.learning is Learning.TUNED and not model.improved:
                 self.skipped[name] = "nothing that it learned from this panel was better"
                 return None
             fitted = time.perf_counter()
@@ -223,9 +223,9 @@ class Search:
             self.skipped[name] = str(error)
             return None
         ended = time.perf_counter()
-        share = self._share(model, candidate.kind)
+        share = self._share(model, candidate.learning)
         found = Member(
-            name, candidate.kind, [model], quantiles, means, fitted - began, ended - fitted, share,
+            name, candidate.learning, [model], quantiles, means, fitted - began, ended - fitted, share,
             judged=model,
         )  # fmt: skip
         self.members.append(found)
@@ -248,8 +248,8 @@ class Search:
             instead.share = max(instead.share, found.share)
         return found
 
-    def _fit(self, model: Any, kind: str, panel: Panel, seconds: float | None) -> None:
-        if kind == "trees":
+    def _fit(self, model: Any, learning: Learning, panel: Panel, seconds: float | None) -> None:
+        if learning is Learning.TREES:
             model.fit(panel, seconds=seconds)
         else:
             fit(model, panel, progress=False)
@@ -259,11 +259,11 @@ class Search:
     ) -> dict[str, Any] | None:
         """Hyper-parameters by which a training fits into so many seconds; None where none do."""
         kind: Any = registry.get(candidate.method)
-        if candidate.kind == "tuned":
+        if candidate.learning is Learning.TUNED:
             if seconds is None:
                 return {"tune": f"{self.budget.steps} steps"}
             return {"tune": min(seconds, TUNED_SECONDS)} if seconds >= FEWEST_TUNED else None
-        if candidate.kind == "network":
+        if candidate.learning is Learning.NETWORK:
             if self.budget.steps is not None or seconds is None:
                 return {"max_steps": self.budget.steps}
             wanted = int(kind.defaults()["max_steps"])
@@ -279,14 +279,14 @@ class Search:
         rows = int(min(kind.defaults()["rows"], max(20_000, ROWS_PER_SECOND * seconds)))
         return {"rows": rows, "levels": FEWER} if seconds < HURRIED else {"rows": rows}
 
-    def _share(self, model: Any, kind: str) -> float:
+    def _share(self, model: Any, learning: Learning) -> float:
         """How much of its usual training a fit had."""
-        if kind == "network":
+        if learning is Learning.NETWORK:
             return float(model.config.max_steps / model.defaults()["max_steps"])
-        if kind == "trees":
+        if learning is Learning.TREES:
             usual = model.defaults()
             return float(model.config.rows / usual["rows"] * model.grown / usual["trees"])
-        if kind == "tuned" and self.budget.steps is None:
+        if learning is Learning.TUNED and self.budget.steps is None:
             return float(model.config.tune / TUNED_SECONDS)
         return 1.0
 

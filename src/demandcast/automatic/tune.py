@@ -205,9 +205,8 @@ def _trial(
 
 
 def _length(name: str) -> str | None:
-    """The hyper-parameter that says how long a method is trained."""
-    defaults = registry.get(name).defaults()
-    return next((key for key in ("max_steps", "trees") if key in defaults), None)
+    """Return the hyper-parameter that says how long a method is trained."""
+    return registry.get(name).length
 
 
 def _judged(name: str, hyper: dict[str, Any], validation: Validation) -> float:

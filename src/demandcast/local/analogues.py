@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
+from demandcast.forecaster import Demand
 from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.parts.conditional import CUTOFFS
 from demandcast.local.parts.histories import Array, Histories, Ints
@@ -59,6 +60,8 @@ class Analogues(LocalForecaster):
     """
 
     name = "analogues"
+    portfolio = 80
+    suits = Demand.SLOW
     summary = "What followed the histories most like this one, in all series (Yakowitz, 1987)"
     pools = True
     settings: ClassVar[dict[str, Any]] = {"neighbours": 250, "siblings": True}

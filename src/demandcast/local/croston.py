@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
-from demandcast.forecaster import check_panel
+from demandcast.forecaster import Demand, check_panel
 from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.parts import aggregation
 from demandcast.local.parts.conditional import PAIRS, Pairs, Part, Pool, followed, n_pairs
@@ -144,6 +144,7 @@ class SES(PointForecaster):
     """
 
     name = "ses"
+    portfolio = 50
     summary = "Simple exponential smoothing of intermittent demand (Brown, 1959)"
     settings: ClassVar[dict[str, Any]] = {"alpha": None, "objective": "mse"}
     alpha: float | None
@@ -201,6 +202,8 @@ class TSB(_Smoothed):
     """
 
     name = "tsb"
+    portfolio = 60
+    suits = Demand.SLOW
     summary = "Smoothed probability times smoothed size, for items that die (Teunter et al., 2011)"
 
 
@@ -263,6 +266,8 @@ class IMAPA(ADIDA):
     """The mean of ADIDA's rates over blocks of 1, 2, ... up to the mean interval. Arguments as there."""
 
     name = "imapa"
+    portfolio = 70
+    suits = Demand.SLOW
     summary = "Smoothed sums over blocks of all sizes, averaged (Petropoulos and Kourentzes, 2015)"
 
     def _rates(self, past: Histories, shared: Pair) -> Array:

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
+from demandcast.forecaster import Demand
 from demandcast.local.parts.counts import check_counts
 from demandcast.local.parts.histories import Array, Histories, Ints, Pieces
 from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
@@ -56,6 +57,8 @@ class DampedCounts(SimulatedForecaster):
     """
 
     name = "damped_counts"
+    portfolio = 100
+    suits = Demand.SLOW
     summary = "Counts around a damped mean, draws fed back (Snyder, Ord and Beaumont, 2012)"
     pools = True
     settings: ClassVar[dict[str, Any]] = {**SimulatedForecaster.settings, "law": LAWS[0]}

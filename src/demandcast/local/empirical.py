@@ -8,6 +8,7 @@ import numpy as np
 
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
+from demandcast.forecaster import Demand
 from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.parts.histories import Histories, chunks
 from demandcast.local.parts.simulated import drawn, from_urn
@@ -53,6 +54,8 @@ class Empirical(LocalForecaster):
     """
 
     name = "empirical"
+    portfolio = 30
+    suits = Demand.SLOW
     summary = "The quantiles of the last steps' values, 30 or one season by default"
     settings: ClassVar[dict[str, Any]] = {"window": None}
     window: int | None

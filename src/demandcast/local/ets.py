@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.forecaster import Demand
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.seasonal import Table, decompose
 from demandcast.local.parts.smooth import Smooth, SmoothForecaster, law_of
@@ -88,6 +89,8 @@ class ETS(SmoothForecaster):
     """
 
     name = "ets"
+    portfolio = 120
+    suits = Demand.SMOOTH
     summary = "Exponential smoothing, the best model by AICc (Hyndman et al., 2002)"
     settings: ClassVar[dict[str, Any]] = {**SmoothForecaster.settings, "family": FAMILIES[0]}
     family: str

@@ -306,6 +306,7 @@ class LevelShape(LocalForecaster):
     """
 
     name = "level_shape"
+    portfolio = 40
     summary = "Level of each period times a seasonal shape, of rank one (after FLAIR, Honda, 2026)"
     pools = True
     settings: ClassVar[dict[str, Any]] = {"period": None, "paths": 500}

@@ -18,6 +18,7 @@ import numpy as np
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
+from demandcast.forecaster import Demand
 from demandcast.local.base import CELLS
 from demandcast.local.parts.aligned import Aligned, Footing
 from demandcast.local.parts.counts import check_counts
@@ -54,6 +55,8 @@ class MultiStage(SimulatedForecaster):
     """
 
     name = "multi_stage"
+    portfolio = 110
+    suits = Demand.SLOW
     summary = "No demand, one, or more: a regression each (Seeger, Salinas and Flunkert, 2016)"
     takes: ClassVar[str] = "target, known"
     cells: ClassVar[int] = CELLS // 16  # there are many numbers to a step

@@ -104,6 +104,7 @@ class SeasonalNaive(_Naive):
     """
 
     name = "seasonal_naive"
+    portfolio = 0
     summary = "The value one season before, repeated (FPP3, section 5.2)"
 
     settings: ClassVar[dict[str, Any]] = {"period": None}
@@ -142,6 +143,7 @@ class WindowAverage(_Naive):
     """
 
     name = "window_average"
+    portfolio = 20
     summary = "The mean of the last steps, one season by default (FPP3, sections 5.2 and 5.5)"
 
     settings: ClassVar[dict[str, Any]] = {"window": None, "period": None}

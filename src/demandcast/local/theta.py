@@ -23,6 +23,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.forecaster import Demand
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.seasonal import Table, decompose, is_seasonal
 from demandcast.local.parts.smooth import Smooth, SmoothForecaster, law_of
@@ -54,6 +55,8 @@ class Theta(SmoothForecaster):
     """
 
     name = "theta"
+    portfolio = 90
+    suits = Demand.SMOOTH
     summary = (
         "Smoothed level and half the trend, season by test (Assimakopoulos and Nikolopoulos, 2000)"
     )

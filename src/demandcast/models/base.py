@@ -19,6 +19,7 @@ from torch import Tensor
 from demandcast import likelihoods
 from demandcast.errors import NotFittedError
 from demandcast.forecast.draft import Ask, Draft
+from demandcast.forecaster import Learning
 from demandcast.forks import check_fork
 from demandcast.layers.draws import draws_of, supplied_where_needed
 from demandcast.likelihoods.base import Likelihood
@@ -60,6 +61,8 @@ ROWS = 1 << 15  # series x paths in one batch of prediction
 class NeuralForecaster(FeatureForecaster[N]):
     """A network with its training and prediction; subclasses name their parts and nothing else."""
 
+    learning = Learning.NETWORK
+    length = "max_steps"
     learned = ("features", "plan")
     Net: type[Network[N]]
     samples_paths: ClassVar[bool] = False

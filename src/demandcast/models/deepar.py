@@ -201,6 +201,7 @@ class DeepAR(NeuralForecaster[DeepARConfig]):
     """DeepAR; `likelihood` is student_t, negative_binomial or normal, "auto" by the data."""
 
     name = "deepar"
+    portfolio = 340
     summary = "autoregressive LSTM that draws joint sample paths (Salinas et al. 2020)"
     takes = "target, known, static, available"
     gives = "paths and quantiles"

@@ -334,6 +334,7 @@ class MQCNN(MQRNN):
     """MQ-CNN: MQ-RNN with dilated causal convolutions for the LSTM."""
 
     name = "mqcnn"
+    portfolio = 350
     summary = "dilated causal convolutions with the decoder of MQ-RNN (Wen et al. 2017)"
     Config = MQCNNConfig
     Net = MQCNNNetwork

@@ -119,6 +119,7 @@ class NHITS(NeuralForecaster[NHITSConfig]):
     """NHITS, with any likelihood; "auto" is the quantile grid."""
 
     name = "nhits"
+    portfolio = 320
     summary = "blocks of many rates, pooled in and interpolated out (Challu et al. 2023)"
     takes = "target, known, past, static, available"
     gives = "quantiles"

@@ -83,6 +83,7 @@ class PatchTST(NeuralForecaster[PatchTSTConfig]):
     """PatchTST, with any likelihood; "auto" is the quantile grid."""
 
     name = "patchtst"
+    portfolio = 370
     summary = "a transformer over patches of the context (Nie et al. 2023)"
     takes = "target, available"
     gives = "quantiles"

@@ -277,6 +277,7 @@ class TFT(NeuralForecaster[TFTConfig]):
     """TFT, with any likelihood; "auto" is the quantile grid."""
 
     name = "tft"
+    portfolio = 360
     summary = "LSTM and attention over variables weighed at every step (Lim et al. 2021)"
     takes = "target, known, past, static, available"
     gives = "quantiles"

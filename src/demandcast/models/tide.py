@@ -97,6 +97,7 @@ class TiDE(NeuralForecaster[TiDEConfig]):
     """TiDE, with any likelihood; "auto" is the quantile grid."""
 
     name = "tide"
+    portfolio = 330
     summary = "dense encoder and decoder with covariates, beside a linear path (Das et al. 2023)"
     takes = "target, known, past, static, available"
     gives = "quantiles"

@@ -117,6 +117,7 @@ class TSMixer(NeuralForecaster[TSMixerConfig]):
     """TSMixer, with any likelihood; "auto" is the quantile grid."""
 
     name = "tsmixer"
+    portfolio = 310
     summary = "MLPs along time and along inputs by turns, with covariates (Chen et al. 2023)"
     takes = "target, known, past, static, available"
     gives = "quantiles"

@@ -17,7 +17,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import interpolate_quantiles
-from demandcast.forecaster import ConfiguredForecaster, check_panel
+from demandcast.forecaster import ConfiguredForecaster, Learning, check_panel
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.histories import histories
 from demandcast.pretrained.network import LEVELS
@@ -67,6 +67,8 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
     """
 
     name = "zero_shot"
+    learning = Learning.PRETRAINED
+    portfolio = 10
     summary = "a small network pretrained on synthetic demand: no training, works offline"
     takes = "target, known, available"
     gives = "paths and quantiles"

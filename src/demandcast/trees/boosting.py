@@ -32,6 +32,7 @@ from demandcast.errors import (
 from demandcast.files import printable
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, interpolate_quantiles
+from demandcast.forecaster import Learning
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
 from demandcast.settings import check_levels
@@ -90,6 +91,11 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
     """Quantiles by gradient-boosted trees; needs the `trees` extra."""
 
     name = "lightgbm"
+    learning = Learning.TREES
+    portfolio = 200
+    length = "trees"
+    requires = ("lightgbm", "trees")
+    for_new_items = True
     summary = "gradient-boosted trees, one ensemble a quantile (Ke et al. 2017)"
     takes = "target, known, past, static"
     gives = "quantiles"
@@ -189,8 +195,8 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         """Names of its ensembles: the levels."""
         return [f"{level:g}" for level in self.config.levels]
 
-    def as_grown(self) -> dict[str, Any]:
-        """Hyper-parameters by which a fit without a clock grows as many trees as this one had time for."""
+    def as_trained(self) -> dict[str, Any]:
+        """Return hyper-parameters by which a fit without a clock grows as many trees as this one did."""
         if not self.grown:
             return self.hyperparameters()
         return self.hyperparameters() | {"trees": self.grown, "learning_rate": self.rate}
