@@ -8,12 +8,12 @@ from torch import Tensor
 
 from demandcast.synthetic import Demand, draw
 from demandcast.synthetic.parts import (
-    coloured,
-    flags,
-    occurrences,
+    coloured_noise,
+    event_flags,
+    demand_steps,
     poisson,
-    prices,
-    season,
+    log_prices,
+    seasonal_pattern,
 )  # fmt: skip
 
 HORIZON = 16
@@ -89,29 +89,29 @@ def test_covariates_tell_of_the_target() -> None:
 def test_a_season_repeats_itself() -> None:
     g = torch.Generator().manual_seed(2)
     period = torch.full((300, 1), 12.0)
-    x = season(g, 300, 120, period, torch.zeros(300, 1))
+    x = seasonal_pattern(g, 300, 120, period, torch.zeros(300, 1))
     moved = (x[:, 12:] - x[:, :-12]).abs().mean(1)
     assert (moved < 1e-4).float().mean() > 0.4  # others drift or swell
     assert moved.mean() < 0.5 * (x[:, 5:] - x[:, :-5]).abs().mean()
-    none = season(g, 5, 120, torch.zeros(5, 1), torch.zeros(5, 1))
+    none = seasonal_pattern(g, 5, 120, torch.zeros(5, 1), torch.zeros(5, 1))
     assert (none == 0).all()
 
 
 @pytest.mark.parametrize("interval", [1.5, 5.0, 20.0])
 def test_occurrences_lie_as_far_apart_as_asked(interval: float) -> None:
     g = torch.Generator().manual_seed(3)
-    hit = occurrences(g, 400, 400, torch.full((400, 1), interval))
+    hit = demand_steps(g, 400, 400, torch.full((400, 1), interval))
     assert 1 / hit.float().mean() == pytest.approx(interval, rel=0.25)
 
 
 def test_parts_are_what_they_say() -> None:
     g = torch.Generator().manual_seed(4)
-    x = coloured(g, 200, 300)
+    x = coloured_noise(g, 200, 300)
     torch.testing.assert_close(x.mean(1), torch.zeros(200), atol=1e-4, rtol=0)
     torch.testing.assert_close(x.std(1, correction=0), torch.ones(200), atol=1e-3, rtol=0)
-    f = flags(g, 200, 300, torch.full((200, 1), 52.0), torch.zeros(200, 1))
+    f = event_flags(g, 200, 300, torch.full((200, 1), 52.0), torch.zeros(200, 1))
     assert set(f.unique().tolist()) == {0.0, 1.0}
-    assert (prices(g, 100, 300).diff(dim=1) == 0).float().mean() > 0.5
+    assert (log_prices(g, 100, 300).diff(dim=1) == 0).float().mean() > 0.5
     rate = torch.tensor([[0.3], [5.0], [4000.0]]).expand(3, 20000)
     counts = poisson(g, rate)
     torch.testing.assert_close(counts.mean(1), rate[:, 0], rtol=0.03, atol=0)

@@ -1,4 +1,4 @@
-"""Demand that never was: series drawn from what is known of demand, to learn from without any data."""
+"""Synthetic demand series, to pretrain networks without real data."""
 
 from demandcast.synthetic.demand import Demand, draw
 
