@@ -14,6 +14,7 @@ from demandcast.schema import Frequency, Schema, infer_frequency
 NAMES = [
     "min", "5min", "15min", "30min", "h", "2h", "6h", "D", "B", "W-SUN", "W-MON", "W-FRI", "2W-TUE",
     "MS", "ME", "QS-JAN", "QS-FEB", "QE-DEC", "QE-NOV", "YS-JAN", "YS-JUL", "YE-DEC", "YE-JUN",
+    "SMS", "SMS-16", "SME",
 ]  # fmt: skip
 
 
@@ -55,6 +56,22 @@ def test_names_survive_parsing() -> None:
         assert Frequency.parse(Frequency.parse(name).name) == Frequency.parse(name)
 
 
+@pytest.mark.parametrize("name", ["SMS", "SMS-16", "SME"])
+def test_each_day_lies_in_its_half_of_a_month(name: str) -> None:
+    grid = Frequency.parse(name)
+    days = np.arange("2023-02-01", "2024-04-01", dtype="datetime64[D]").astype("datetime64[us]")
+    steps = grid.ordinal(grid.floor(days))
+    assert all(
+        grid.begin(int(s)) <= d < grid.begin(int(s) + 1) for s, d in zip(steps, days, strict=True)
+    )
+    assert np.unique(steps, return_counts=True)[1][1:-1].min() >= 13
+
+
+def test_steps_of_two_weeks_are_no_half_months() -> None:
+    days = np.array(["2023-02-01", "2023-02-15", "2023-03-01"], "M8[D]")
+    assert infer_frequency(days).name.startswith("2W-WED")
+
+
 def test_whole_number_steps() -> None:
     grid = infer_frequency(np.array([3, 5, 9]))
     assert (grid.name, grid.is_integer, grid.period) == ("2+1", True, 1)
@@ -65,7 +82,16 @@ def test_whole_number_steps() -> None:
 
 @pytest.mark.parametrize(
     ("name", "period"),
-    [("h", 24), ("15min", 96), ("D", 7), ("W-SUN", 52), ("MS", 12), ("QS", 4), ("YE", 1)],
+    [
+        ("h", 24),
+        ("15min", 96),
+        ("D", 7),
+        ("W-SUN", 52),
+        ("MS", 12),
+        ("SMS", 2),
+        ("QS", 4),
+        ("YE", 1),
+    ],
 )
 def test_periods(name: str, period: int) -> None:
     assert Frequency.parse(name).period == period

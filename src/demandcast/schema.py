@@ -116,14 +116,16 @@ class Frequency:
     "445-JAN-SAT" has retail periods of 4, 4 and 5 weeks, stamped at their last day, in years that end on the last
     Saturday of January; "445-JAN-SAT-NEAR" on the one nearest to its end; "-START" stamps them at their first day.
     "BME" is stamped at the last business day of each month, "BMS" at the first.
+    "SMS" has two steps a month, at its 1st and 15th, "SMS-16" at its 1st and 16th, "SME" at its 15th and last day.
     "D-exSUN" has every day but Sundays, "D-exFRI.SAT" neither Fridays nor Saturdays; "B" is "D-exSAT.SUN".
     """
 
     name: str
-    unit: str  # "s" (fixed steps, in seconds), "B", "M" (months) or "int"
+    unit: str  # "s" (fixed steps, in seconds), "B", "M" (months), "SM" (half months), "R" or "int"
     step: int  # seconds, months or whole numbers in one step
     phase: int  # where step 0 lies: seconds since 1970, months since 1970-01, or whole numbers
     end: bool = False  # month grids: stamped at the last day
+    middle: int = 15  # unit "SM": the day of the month that stamps the other step
     week: str = "1111100"  # unit "B": which weekdays have steps, from Monday on
     business: bool = False  # month grids: stamped at business days
     retail: tuple[str, int, int, bool] | None = None  # unit "R": weeks, month, weekday, nearest
@@ -147,6 +149,8 @@ class Frequency:
             if not set(days) <= set(DAYS) or len(set(days)) > 5:
                 raise _unknown(name)
             return _open_days("".join("01"[day not in days] for day in DAYS))
+        if half := re.fullmatch(r"SM([SE]?)(?:-(1[3-7]))?", text.upper()):
+            return _half_months(end=half[1] != "S", middle=int(half[2] or 15))
         if business := re.fullmatch(r"(\d*)B([MQY][SE].*)", text):
             months = Frequency.parse(f"{business[1]}{business[2]}")
             return _on_business_days(months)
@@ -202,6 +206,8 @@ class Frequency:
             return (days, 52 * days)
         if self.unit == "R":
             return (12,)
+        if self.unit == "SM":
+            return (2, 24)
         if self.unit == "M":
             return (12 // self.step,) if self.step <= 12 and 12 % self.step == 0 else (1,)
         if self.step % WEEK == 0:
@@ -243,6 +249,9 @@ class Frequency:
         if self.unit == "R":
             found = self._retail_step(days)
             return self._on_grid(found, self.times(found) == stamps, stamps)
+        if self.unit == "SM":
+            found = self._half_month(days)
+            return self._on_grid(found, self.times(found) == stamps, stamps)
         months = days.astype("datetime64[M]")
         number = months.astype(np.int64) - self.phase
         found = number // self.step
@@ -276,6 +285,10 @@ class Frequency:
             return self.times(micros // (self.step * 1_000_000))
         if self.unit == "R":
             return self.times(self._retail_step(stamps.astype("datetime64[D]")))
+        if self.unit == "SM":
+            days = stamps.astype("datetime64[D]")
+            found = self._half_month(days)
+            return self.times(found + (self.times(found) < days) if self.end else found)
         months = stamps.astype("datetime64[M]").astype(np.int64) - self.phase
         return self.times(-(-months // self.step) if self.end else months // self.step)
 
@@ -283,6 +296,9 @@ class Frequency:
         """The moment at which a step begins: its timestamp, or for month ends the first day of its months."""
         if self.unit == "R":
             return replace(self, end=False).times(np.array([ordinal]))[0]
+        if self.unit == "SM":
+            before = self.times(np.array([ordinal - self.end]))[0]
+            return before + np.timedelta64(int(self.end), "D")
         if self.end:
             first = np.array([(ordinal - 1) * self.step + self.phase + 1])
             return first.astype("datetime64[M]").astype("datetime64[us]")[0]
@@ -318,8 +334,20 @@ class Frequency:
             index = np.clip(steps + RETAIL_ZERO, 1, len(ends) - 1)
             number = ends[index] if self.end else ends[index - 1] + 1
             return np.asarray(number.astype("datetime64[D]").astype("datetime64[us]"))
+        if self.unit == "SM":
+            months = (steps // 2).astype("datetime64[M]")
+            middle = months.astype("datetime64[D]") + (self.middle - 1)
+            second = (steps % 2 == 1) != self.end  # ends: the middle comes before the last day
+            return np.where(second, middle, self._stamp(months)).astype("datetime64[us]")
         months = (steps * self.step + self.phase).astype("datetime64[M]")
         return self._stamp(months).astype("datetime64[us]")
+
+    def _half_month(self, days: NDArray[Any]) -> Ints:
+        """The last step that is stamped at or before each day."""
+        months = days.astype("datetime64[M]")
+        first = 2 * months.astype(np.int64) - self.end  # of a month of ends: the last day before it
+        passed = (self.times(first + 1) <= days).astype(np.int64)
+        return np.asarray(first + passed + (self.times(first + 2) <= days), np.int64)
 
     def _stamp(self, months: NDArray[Any]) -> NDArray[Any]:
         """The day by which each month is named."""
@@ -352,6 +380,8 @@ class Frequency:
             )
         if self.unit == "R":
             return _around(range(1, 8), [12, 24, 36])
+        if self.unit == "SM":
+            return _around(range(1, 8), [24, 48, 72])
         if self.unit == "M":
             years = [12 * k // self.step for k in (1, 2, 3)] if self.step < 12 else []
             return _around(range(1, 8), years)
@@ -511,6 +541,8 @@ def _dated(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
             grid = _on_business_days(_monthly(1, end, 0))
             if (days == grid._stamp(months)).all():
                 return _on_business_days(_months(runs, gaps, end=end))
+    if gaps[0] >= 13 and step % 7 and (found := _half_month_fit(runs.days())) is not None:
+        return found
     if gaps[0] == 28 and 35 in gaps and (found := _retail_fit(runs.days())) is not None:
         return found
     if step % 7 == 0:  # what joins weeks is weeks: days would be seven times finer
@@ -564,6 +596,19 @@ def _retail_fit(days: NDArray[Any]) -> Frequency | None:
                     found = grid.times(grid._retail_step(days))
                     if (found == days.astype("datetime64[us]")).all():
                         return grid
+    return None
+
+
+def _half_month_fit(days: NDArray[Any]) -> Frequency | None:
+    """The grid of two days a month that all days are, where both occur; else None."""
+    months = days.astype("datetime64[M]")
+    number = (days - months.astype("datetime64[D]")).astype(np.int64) + 1
+    for end, middles in ((False, (15, 16)), (True, (15,))):
+        for middle in middles:
+            grid = _half_months(end=end, middle=middle)
+            halves = number == middle
+            if ((days == grid._stamp(months)) | halves).all() and halves.any() and not halves.all():
+                return grid
     return None
 
 
@@ -696,6 +741,11 @@ def _monthly(step: int, end: bool, phase: int) -> Frequency:
         label += f"-{MONTHS[phase + (9 if end else 0)]}"
     shift = phase // months
     return Frequency(label + (f"+{shift}" if shift else ""), "M", step, phase, end)
+
+
+def _half_months(*, end: bool, middle: int) -> Frequency:
+    name = f"SM{'E' if end else 'S'}" + (f"-{middle}" if middle != 15 else "")
+    return Frequency(name, "SM", 1, 0, end, middle=middle)
 
 
 def _on_business_days(months: Frequency) -> Frequency:

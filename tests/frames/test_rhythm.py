@@ -159,6 +159,18 @@ def test_series_that_ended_long_before_the_others_are_left_out_and_said() -> Non
     assert "in the past" in note(own, "ended").action
 
 
+@pytest.mark.parametrize(("rows", "kept"), [(28, True), (29, False)])
+def test_a_series_seen_no_longer_than_the_gap_is_carried_to_the_common_end(
+    rows: int, kept: bool
+) -> None:
+    alive = [(d, 3) for d in days(100)]
+    panel = read_panel(table(a=alive, b=alive, z=alive[:rows]))
+    assert panel.keys.height == 2 + kept
+    assert set(panel.ends().tolist()) == {panel.ends()[0]}
+    assert note(panel, "ended").severity == "warning"
+    assert "series z ends" in note(panel, "ended").example
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5])
 @pytest.mark.parametrize("covariate", [(), ("price",)])
 def test_a_series_of_few_rows_is_never_taken_as_ended(

@@ -36,7 +36,9 @@ FORMS = (
     ("month", rf"^(?P<y>\d{{4}}){LOOSE}#(?P<m>\d\d)$"),
     ("month", rf"^(?P<y>\d{{4}})(?:{SEP}|{SEP}?[mM]{SEP}?)(?P<m>\d{{1,2}})$"),
     ("month", rf"^(?:m{SEP}?)?(?P<m>\d{{1,2}}){SEP}(?P<y>\d{{4}})$"),
-    ("period", rf"^(?:fy\s?)?(?P<y>\d{{4}}){SEP}?p{SEP}?(?P<m>\d{{1,2}})$"),
+    ("period", rf"^(?:fy)?{LOOSE}(?P<y>\d{{4}}){SEP}?p{SEP}?(?P<m>\d{{1,2}})$"),
+    ("period", rf"^fy{LOOSE}{YEAR}{LOOSE}[pm]{SEP}?(?P<m>\d{{1,2}})$"),
+    ("period", rf"^[pm]{SEP}?(?P<m>\d{{1,2}}){LOOSE}fy{LOOSE}{YEAR}$"),
     ("half", rf"^(?P<y>\d{{4}}){LOOSE}(?:h|hj|s)(?P<h>[12])$"),
     ("half", rf"^(?:h|hj|s)(?P<h>[12]){LOOSE}{YEAR}$"),
     ("half", rf"^(?P<h>[12])\.?\s*(?:h|hj){LOOSE}{YEAR}$"),
@@ -47,13 +49,20 @@ FORMS = (
     ("quarter", rf"^{QUARTER_MARK}{LOOSE}(?P<q>[1-4]){LOOSE}{YEAR}$"),
     ("quarter", rf"^(?P<q>[1-4])\.?\s*{QUARTER_MARK}{LOOSE}{YEAR}$"),
     ("day of year", r"^(?P<y>\d{4})-?(?P<j>\d{3})$"),
-    ("fiscal year", rf"^fy\s?{YEAR}$"),
+    ("fiscal year", rf"^fy{LOOSE}{YEAR}$"),
+    ("fiscal quarter", rf"^fy{LOOSE}{YEAR}{LOOSE}{QUARTER_MARK}{LOOSE}(?P<q>[1-4])$"),
+    ("fiscal quarter", rf"^{QUARTER_MARK}{LOOSE}(?P<q>[1-4]){LOOSE}fy{LOOSE}{YEAR}$"),
+    ("fiscal half", rf"^fy{LOOSE}{YEAR}{LOOSE}(?:h|hj|s)(?P<h>[12])$"),
+    ("fiscal half", rf"^(?:h|hj|s)(?P<h>[12]){LOOSE}fy{LOOSE}{YEAR}$"),
 )  # fmt: skip
 ORDERS = {  # of three numbers with the year in two or four figures
     "day": rf"^(?P<d>\d{{1,2}}){SEP}(?P<m>\d{{1,2}}){SEP}{YEAR}$",
     "month": rf"^(?P<m>\d{{1,2}}){SEP}(?P<d>\d{{1,2}}){SEP}{YEAR}$",
     "year": rf"^(?P<y>\d{{2}}){SEP}(?P<m>\d{{1,2}}){SEP}(?P<d>\d{{1,2}})$",
 }
+SPLIT_YEAR = (
+    r"(\d{4})\s*[-/]\s*(\d{4}|\d{2})"  # 2023/24, a year from one calendar year into the next
+)
 CLOCK = (
     r"^(?P<day>.*?)(?:t|[\s,]+)(?P<hour>\d{1,2})(?::|h)(?P<minute>\d{2})?(?::(?P<second>\d{2})"
     r"(?:[.,](?P<part>\d{1,9}))?)?\s*(?:uhr)?(?P<half>am|pm|a\.m\.|p\.m\.)?\s*"
@@ -68,6 +77,8 @@ SAID = {
     "half": "half-years like {0!r} are read as their first day",
     "day of year": "times like {0!r} are read as year and day of the year",
     "fiscal year": "fiscal years like {0!r} are read as calendar years; they may begin elsewhere",
+    "fiscal quarter": "fiscal quarters like {0!r} are read as quarters of that calendar year; the fiscal year may begin elsewhere",
+    "fiscal half": "fiscal half-years like {0!r} are read as halves of that calendar year; the fiscal year may begin elsewhere",
 }
 
 
@@ -96,10 +107,10 @@ def read_dates(words: pl.Series, name: str, *, day_first: bool | None = None) ->
     if words.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$").all():
         iso = words.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us")
         return Dates(iso, nowhere)
-    normal = _normal(words)
+    normal, said = _join_split_years(_normal(words), words)
     clocks = normal.str.contains(r":|\d[th]|\d{10}|\d{8}\s").any()
     table = _split_clock(normal) if clocks else None
-    text, said = (normal if table is None else table["day"]), list[str]()
+    text = normal if table is None else table["day"]
     found = pl.Series("found", [None] * len(words), dtype=pl.Datetime("us"))
     short = pl.Series([False] * len(words))
     kinds: dict[str, str] = {}
@@ -135,6 +146,32 @@ def read_dates(words: pl.Series, name: str, *, day_first: bool | None = None) ->
     found, bad_clock = _with_clock(found, table)
     found = found.set(bad_clock, None) if bad_clock.any() else found
     return Dates(found, _offsets(table["zone"]), said)
+
+
+def _join_split_years(text: pl.Series, words: pl.Series) -> tuple[pl.Series, list[str]]:
+    """Write years like 2023/24 as their first calendar year, where every word has such a year, and say so.
+
+    Up to 2011/12 one such word may be a month; several, each of two years in a row, are years.
+    """
+    pattern = SPLIT_YEAR
+    if text.str.contains("fy").all():  # FY23/24
+        pattern = SPLIT_YEAR.replace(r"(\d{4})", r"(\d{4}|\d{2})", 1)
+    parts = (
+        text.str.extract_groups(pattern).struct.rename_fields(["first", "second"]).struct.unnest()
+    )
+    first, second = (parts[c].cast(pl.Int64) for c in parts.columns)
+    apart = second - pl.select(pl.when(second < 100).then(first % 100).otherwise(first))[:, 0]
+    if not apart.is_in([1, -99]).fill_null(False).all():
+        return text, []
+    months = (second < 13).all() and (
+        text.n_unique() == 1 or not text.str.contains(rf"^\D*{pattern}$").all()
+    )
+    if months and not text.str.contains(r"^fy|[qhp]").all():
+        return text, []
+    joined = text.str.replace(pattern, "${1}")
+    joined = joined.str.replace(r"^(\d{4})$", "fy${1}")
+    action = f"years like {words[0]!r} are read as the calendar year in which they begin"
+    return joined, [action]
 
 
 def _closer(years: pl.Series, *others: pl.Series, by: int) -> bool:

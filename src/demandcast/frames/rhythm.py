@@ -174,8 +174,8 @@ def treat_ended(
 
     A series stops long before where it lacks the last two seasons of the table (28 days and the like), and more
     than three times its own longest gap. Where fewer than half of the series reach the end of the table, they
-    have no common end, and none stops before it. One of fewer than `OWN_ROWS` rows has shown no rhythm: it may
-    be rare or new, and is never left out.
+    have no common end, and none stops before it. One of fewer than `OWN_ROWS` rows, or seen over no longer than the
+    gap, has shown no rhythm: it may be rare or new, and is never left out.
 
     Returns:
         The rows that stay, the grid step that each of their series is carried to (None where none is), and notes.
@@ -193,7 +193,8 @@ def treat_ended(
     early = behind > np.maximum(far, 3 * longest)
     if not early.any() or 2 * int((behind <= far).sum()) < len(last):
         return rows, None, []
-    few = early & (np.bincount(rows.codes, minlength=len(last)) < OWN_ROWS)
+    counts = np.bincount(rows.codes, minlength=len(last))
+    few = early & ((counts < OWN_ROWS) | (grid.extents <= far))
     ended = early & ~few
     common = show(freq.times(np.array([end]))[0])
     notes = []
@@ -223,7 +224,12 @@ def treat_ended(
         action = f"these series ended before the others: forecast from the common end, {common}, as ended='forecast' asks"
     tell("ended", ended, action, "warning")
     action = f"fewer than {OWN_ROWS} rows, the last long ago: not observed since, forecast from the common end, {common}"
-    tell("rare", few, action, "info")
+    tell("rare", few & (counts < OWN_ROWS), action, "info")
+    action = (
+        f"rows over no more than {far} steps, the last long ago, so that it cannot be told whether they ended: "
+        f"forecast from the common end, {common}"
+    )
+    tell("ended", few & (counts >= OWN_ROWS), action, "warning")
     reach = np.where(early, end, last)
     if rule == "skip" and ended.any():
         stays = ~ended
