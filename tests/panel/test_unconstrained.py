@@ -19,7 +19,12 @@ from demandcast.panel.unconstrained import truncated
 
 
 def retail(
-    series: int = 60, days: int = 400, *, seed: int = 0, scale: float = 1.0, promotions: bool = False
+    series: int = 60,
+    days: int = 400,
+    *,
+    seed: int = 0,
+    scale: float = 1.0,
+    promotions: bool = False,
 ) -> tuple[dc.Panel, NDArray[np.int64], NDArray[np.bool_]]:
     """Negative binomial demand with weekdays and a moving level, sold from a stock that is filled on Mondays."""
     rng = np.random.default_rng(seed)
