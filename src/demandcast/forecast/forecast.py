@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from demandcast.errors import DataError, ShapeError
 from demandcast.forecast.bounds import MAX_RATIO, clip_to_bounds, forecast_bounds
 from demandcast.panel.keys import find_rows
+from demandcast.panel.times import time_column
 from demandcast.schema import Frequency, Schema
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from demandcast.panel.panel import Panel
+from demandcast.panel.panel import Panel
 
 log = logging.getLogger("demandcast")
 Floats = NDArray[np.float32]
@@ -322,23 +323,3 @@ def escape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     text = pl.col(pl.String, pl.Categorical, pl.Enum).cast(pl.String)
     frame = frame.with_columns(text.str.replace(FORMULA_START, "'$0"))
     return frame.rename(lambda name: re.sub(FORMULA_START, r"'\g<0>", name))
-
-
-def time_column(
-    schema: Schema, steps: NDArray[np.int64], zone: str | None, dtype: pl.DataType | None
-) -> pl.Series:
-    """Return grid steps as a time column with the user's name, time zone and type."""
-    grid = Frequency.parse(schema.freq)
-    time = pl.Series(schema.time, np.asarray(grid.times(steps)))
-    if zone is None:
-        return time if dtype is None else time.cast(dtype)
-    if grid.is_subdaily:
-        return time.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
-    if dtype == pl.Date:
-        return time.cast(pl.Date)
-    # a day begins at 1 o'clock where daylight saving time skips its midnight
-    midnight, one_o_clock = (
-        t.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-        for t in (time, time.dt.offset_by("1h"))
-    )
-    return midnight.fill_null(one_o_clock)

@@ -41,6 +41,7 @@ from demandcast.frames.times import (
     zone_of_midnights,
 )
 from demandcast.panel.panel import Note, Panel
+from demandcast.panel.stock_outs import note_of_suspected
 from demandcast.panel.store import is_store
 from demandcast.schema import DAY, HOUR, Frequency, Schema, infer_frequency
 
@@ -268,6 +269,7 @@ def read_panel(
         static_real_names=encoded.real_names, notes=tuple(notes), time_zone=clock.zone,
         time_dtype=clock.dtype,
     )  # fmt: skip
+    panel = replace(panel, notes=(*panel.notes, *note_of_suspected(panel)))
     if rows.keys.height < every.height:
         panel = replace(panel, left_out=every.join(rows.keys, on=every.columns, how="anti"))
     if later is not None:

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
-from demandcast.forecast.forecast import time_column
 from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.forecaster import check_panel
 from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.parts.histories import Array, chunks
 from demandcast.local.parts.kalman import RATIOS, concentrated, filtered, likeliest_ratio, smoothed
 from demandcast.panel.panel import Panel
+from demandcast.panel.times import time_column
 
 
 class LocalLevel(LocalForecaster):

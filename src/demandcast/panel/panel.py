@@ -25,6 +25,7 @@ from demandcast.errors import DataError, ShapeError
 from demandcast.panel.classes import profile
 from demandcast.panel.keys import find_rows
 from demandcast.panel.note import Note as Note
+from demandcast.panel.stock_outs import suspected
 from demandcast.panel.store import BLOCK_ROWS, read_store, write_store
 from demandcast.panel.unconstrained import impute, unconstrained
 from demandcast.schema import Frequency, Schema
@@ -352,6 +353,17 @@ class Panel:
             DataError: The panel does not say when an item could not be bought.
         """
         return unconstrained(self, levels)
+
+    def suspected_stock_outs(self) -> pl.DataFrame:
+        """List runs of zeros that look like stock-outs: a steady seller falls to zero and comes back.
+
+        Nothing is changed. To have them taken as stock-outs, name a column that flags them: `available`.
+
+        Returns:
+            One row for each run: the key, its `first` and `last` time, its `steps`, and `zeros_otherwise`, the share
+            of zeros among the other steps of the series.
+        """
+        return suspected(self)
 
     def impute_demand(self, seed: int = 0, *, known: bool = True) -> Panel:
         """Return the panel with demand drawn for the steps at which the item could not be bought.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import DataError
+from demandcast.panel.times import time_column
 from demandcast.settings import check_levels
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def unconstrained(panel: Panel, levels: Sequence[float] | float) -> pl.DataFrame
     steps = np.arange(len(rows)) - first[series] + panel.starts[series]
     schema = panel.schema
     named = {
-        schema.time: pl.Series(panel.freq.times(steps)),
+        schema.time: time_column(schema, steps, panel.time_zone, panel.time_dtype),
         schema.target: pl.Series(sales).fill_nan(None),
         "available": pl.Series(~unavailable),
         "mean": pl.Series(table[:, 0]).fill_nan(None),
