@@ -13,7 +13,7 @@ from demandcast.local import ETS
 from demandcast.local.ets import FAMILY, Form, Search, States
 from demandcast.local.parts.histories import Histories
 from demandcast.local.parts.seasonal import Table, decompose
-from demandcast.local.parts.smoothing import fitted, ses
+from demandcast.local.parts.smoothing import fit_recursion, ses
 from demandcast.panel.panel import Panel
 
 Array = NDArray[np.float64]
@@ -62,7 +62,7 @@ def test_without_trend_and_season_it_is_the_smoothing_of_this_package() -> None:
     table = Table.from_rows(LEVEL[None], 1)
     start = States(weights, table.filled[0], np.zeros(1), np.zeros((1, 1)))
     track = start.run(np.zeros(1, bool), table, 0)
-    expected = fitted(ses, Histories.from_rows(LEVEL[None]), weights[0], weights[0])
+    expected = fit_recursion(ses, Histories.from_rows(LEVEL[None]), weights[0], weights[0])
     np.testing.assert_allclose(track.mu[1:] * table.scale, expected[1:-1])
     np.testing.assert_allclose(track.level[-1] * table.scale, expected[-1])
 

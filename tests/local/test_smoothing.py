@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from demandcast.local.parts.aggregation import adida, imapa, mean_interval
 from demandcast.local.parts.histories import Histories
-from demandcast.local.parts.smoothing import RECURSIONS, _sizes_and_intervals, fitted
+from demandcast.local.parts.smoothing import RECURSIONS, _sizes_and_intervals, fit_recursion
 from demandcast.local.parts.weights import (
-    golden,
-    loss,
-    optimise,
+    golden_section_search,
+    optimise_weights,
     part_weights,
     ses_weight,
-    shared_pair,
+    shared_weights,
+    weight_losses,
 )
 
 Array = NDArray[np.float64]
@@ -66,10 +66,10 @@ def some_series() -> list[list[float]]:
 @pytest.mark.parametrize("name", RECURSIONS)
 def test_rates_are_those_of_a_plain_loop(name: str) -> None:
     series = some_series()
-    rates = fitted(RECURSIONS[name], histories(*series), np.float64(0.2), np.float64(0.13))
+    rates = fit_recursion(RECURSIONS[name], histories(*series), np.float64(0.2), np.float64(0.13))
     expected = [plain(name, y, 0.2, 0.13) for y in series]
     np.testing.assert_allclose(rates[-1], expected, rtol=1e-12)
-    before = fitted(
+    before = fit_recursion(
         RECURSIONS[name],
         histories(*(y[:-2] for y in series[:3])),
         np.float64(0.2),
@@ -125,7 +125,7 @@ def test_biases_are_those_of_theory(p: float, weight: float) -> None:
         if name == "from 1":
             rates = hes_from_1(past, weight)
         else:
-            rates = fitted(RECURSIONS[name], past, np.float64(weight), np.float64(weight))
+            rates = fit_recursion(RECURSIONS[name], past, np.float64(weight), np.float64(weight))
         found = 100 * (rates[200:-1].mean() / came - 1)
         # 320,000 correlated steps: a standard error of about 0.3 points, that of the table aside
         assert found == pytest.approx(expected, abs=1.0), (name, p, weight)
@@ -135,8 +135,10 @@ def test_biases_are_those_of_theory(p: float, weight: float) -> None:
 def test_loss_is_that_of_a_plain_loop(objective: str) -> None:
     series = [y for y in some_series() if len(y) > 2]
     past = histories(*series)
-    rates = fitted(RECURSIONS["tsb"], past, np.float64(0.2), np.float64(0.1))
-    found = loss(RECURSIONS["tsb"], past, np.array([[0.2]]), np.array([[0.1]]), objective)[0]
+    rates = fit_recursion(RECURSIONS["tsb"], past, np.float64(0.2), np.float64(0.1))
+    found = weight_losses(RECURSIONS["tsb"], past, np.array([[0.2]]), np.array([[0.1]]), objective)[
+        0
+    ]
     for i, y in enumerate(series):
         mine = rates[past.steps - len(y) :, i]
         aims = [np.mean(y[: t + 1]) if objective in ("msr", "mar") else y[t] for t in range(len(y))]
@@ -150,13 +152,13 @@ def test_weights_found_are_no_worse_than_a_fine_grid() -> None:
     past = Histories(
         (rng.random((120, 30)) < 0.6) * rng.poisson(4, (120, 30)) * 1.0, np.full(30, 120)
     )
-    alpha, beta = optimise(RECURSIONS["sba"], past, None, None, "mse")
-    found = loss(RECURSIONS["sba"], past, alpha, beta, "mse")
+    alpha, beta = optimise_weights(RECURSIONS["sba"], past, None, None, "mse")
+    found = weight_losses(RECURSIONS["sba"], past, alpha, beta, "mse")
     grid = np.exp(np.linspace(np.log(0.01), np.log(0.5), 12))
     pairs = np.array([(a, b) for a in grid for b in grid])
-    fine = loss(RECURSIONS["sba"], past, pairs[:, :1], pairs[:, 1:], "mse").min(0)
+    fine = weight_losses(RECURSIONS["sba"], past, pairs[:, :1], pairs[:, 1:], "mse").min(0)
     assert (found <= fine * 1.01).all()  # 144 pairs against 32
-    given, _ = optimise(RECURSIONS["sba"], past, 0.17, None, "mse")
+    given, _ = optimise_weights(RECURSIONS["sba"], past, 0.17, None, "mse")
     np.testing.assert_allclose(given, 0.17)
 
 
@@ -165,17 +167,17 @@ def test_few_demands_share_their_weights() -> None:
     past = Histories((rng.random((60, 50)) < 0.1) * 1.0, np.full(50, 60))
     search = (None, None, "mse")
     parts = [past.select(np.arange(20)), past.select(np.arange(20, 50))]
-    shared = shared_pair(RECURSIONS["tsb"], parts, *search)
-    np.testing.assert_allclose(shared, shared_pair(RECURSIONS["tsb"], [past], *search))
-    alpha, beta = optimise(RECURSIONS["tsb"], past, *search, shared)
+    shared = shared_weights(RECURSIONS["tsb"], parts, *search)
+    np.testing.assert_allclose(shared, shared_weights(RECURSIONS["tsb"], [past], *search))
+    alpha, beta = optimise_weights(RECURSIONS["tsb"], past, *search, shared)
     assert len(np.unique(alpha)) == len(np.unique(beta)) == 1
 
 
 def test_golden_section_finds_minima_and_the_middle_of_ties() -> None:
     aims = np.array([0.12, 0.3, 0.05, 0.25])
-    found = golden(lambda a: (a - aims) ** 2, 4, 0.1, 0.3, 40)
+    found = golden_section_search(lambda a: (a - aims) ** 2, 4, 0.1, 0.3, 40)
     np.testing.assert_allclose(found, [0.12, 0.3, 0.1, 0.25], atol=1e-7)
-    np.testing.assert_allclose(golden(lambda a: np.ones(1), 1, 0.1, 0.3, 40), 0.2)
+    np.testing.assert_allclose(golden_section_search(lambda a: np.ones(1), 1, 0.1, 0.3, 40), 0.2)
 
 
 def best_weight(y: list[float]) -> float:

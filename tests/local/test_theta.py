@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from demandcast.local import AutoTheta, OptimisedTheta, SeasonalNaive, Theta
 from demandcast.local.parts.histories import Histories
 from demandcast.local.parts.seasonal import Table, decompose, is_seasonal
-from demandcast.local.parts.smoothing import fitted, ses
+from demandcast.local.parts.smoothing import fit_recursion, ses
 from demandcast.local.theta import Trend
 from demandcast.panel.panel import Panel
 
@@ -77,7 +77,7 @@ def test_without_trend_it_is_the_exponential_smoothing_of_this_package() -> None
     trend = Trend.of(values, table, ("standard",))
     weight, zero = np.array([0.3]), np.zeros(1)
     steps, ahead = trend.run(np.zeros(1, np.int64), weight, values[0], zero, 5)
-    expected = fitted(ses, Histories.from_rows(values.T), weight, weight)
+    expected = fit_recursion(ses, Histories.from_rows(values.T), weight, weight)
     np.testing.assert_allclose(steps[1:], expected[1:-1])
     np.testing.assert_allclose(ahead[0], np.repeat(expected[-1], 5))
 

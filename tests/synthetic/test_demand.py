@@ -9,10 +9,10 @@ from torch import Tensor
 from demandcast.synthetic import Demand, draw
 from demandcast.synthetic.parts import (
     coloured_noise,
-    event_flags,
     demand_steps,
-    poisson,
+    event_flags,
     log_prices,
+    poisson,
     seasonal_pattern,
 )  # fmt: skip
 

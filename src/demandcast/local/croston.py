@@ -21,8 +21,13 @@ from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.parts import aggregation
 from demandcast.local.parts.conditional import PAIRS, Pairs, Part, Pool, followed, n_pairs
 from demandcast.local.parts.histories import Array, Histories, chunks
-from demandcast.local.parts.smoothing import RECURSIONS, fitted, ses
-from demandcast.local.parts.weights import OBJECTIVES, Pair, optimise, shared_pair
+from demandcast.local.parts.smoothing import RECURSIONS, fit_recursion, ses
+from demandcast.local.parts.weights import (
+    OBJECTIVES,
+    SharedWeights,
+    optimise_weights,
+    shared_weights,
+)
 from demandcast.panel.panel import Panel
 from demandcast.settings import one_of, share
 
@@ -38,11 +43,11 @@ class PointForecaster(LocalForecaster):
 
     pools = True
 
-    def _rates(self, past: Histories, shared: Pair) -> Array:
+    def _rates(self, past: Histories, shared: SharedWeights) -> Array:
         """Before each step and behind the last, (T + 1, n); (T + H, n) where it is not flat ahead."""
         raise NotImplementedError
 
-    def _shared(self, pasts: Sequence[Histories]) -> Pair:
+    def _shared(self, pasts: Sequence[Histories]) -> SharedWeights:
         """The weights of all series of the panel that have too few demands for their own."""
         return None
 
@@ -119,18 +124,20 @@ class _Smoothed(PointForecaster):
         share("beta", self.beta, optional=True)
         one_of("objective", self.objective, OBJECTIVES)
 
-    def _rates(self, past: Histories, shared: Pair) -> Array:
-        return fitted(RECURSIONS[self.name], past, *self._weights(past, shared))
+    def _rates(self, past: Histories, shared: SharedWeights) -> Array:
+        return fit_recursion(RECURSIONS[self.name], past, *self._weights(past, shared))
 
-    def _shared(self, pasts: Sequence[Histories]) -> Pair:
+    def _shared(self, pasts: Sequence[Histories]) -> SharedWeights:
         if self.alpha is not None and self.beta is not None:
             return None
-        return shared_pair(RECURSIONS[self.name], pasts, self.alpha, self.beta, self.objective)
+        return shared_weights(RECURSIONS[self.name], pasts, self.alpha, self.beta, self.objective)
 
-    def _weights(self, past: Histories, shared: Pair) -> tuple[Array, Array]:
+    def _weights(self, past: Histories, shared: SharedWeights) -> tuple[Array, Array]:
         if self.alpha is not None and self.beta is not None:
             return np.full(past.n_series, self.alpha), np.full(past.n_series, self.beta)
-        return optimise(RECURSIONS[self.name], past, self.alpha, self.beta, self.objective, shared)
+        return optimise_weights(
+            RECURSIONS[self.name], past, self.alpha, self.beta, self.objective, shared
+        )
 
 
 class SES(PointForecaster):
@@ -154,15 +161,15 @@ class SES(PointForecaster):
         share("alpha", self.alpha, optional=True)
         one_of("objective", self.objective, OBJECTIVES[1:])
 
-    def _shared(self, pasts: Sequence[Histories]) -> Pair:
-        return None if self.alpha else shared_pair(ses, pasts, None, 0.1, self.objective)
+    def _shared(self, pasts: Sequence[Histories]) -> SharedWeights:
+        return None if self.alpha else shared_weights(ses, pasts, None, 0.1, self.objective)
 
-    def _rates(self, past: Histories, shared: Pair) -> Array:
+    def _rates(self, past: Histories, shared: SharedWeights) -> Array:
         if self.alpha is None:
-            weights = optimise(ses, past, None, 0.1, self.objective, shared)[0]
+            weights = optimise_weights(ses, past, None, 0.1, self.objective, shared)[0]
         else:
             weights = np.full(past.n_series, self.alpha)
-        return fitted(ses, past, weights, weights)
+        return fit_recursion(ses, past, weights, weights)
 
 
 class Croston(_Smoothed):
@@ -232,13 +239,13 @@ class HES(_Smoothed):
         if not isinstance(self.decay, bool):
             raise ConfigError(f"decay is {self.decay!r}; it is True or False")
 
-    def _rates(self, past: Histories, shared: Pair) -> Array:
+    def _rates(self, past: Histories, shared: SharedWeights) -> Array:
         if not self.decay:
             return super()._rates(past, shared)
         more = self.horizon - 1
         zeros = np.zeros((more, past.n_series))
         later = Histories(np.concatenate([past.values, zeros]), past.lengths + more)
-        return fitted(RECURSIONS[self.name], later, *self._weights(past, shared))
+        return fit_recursion(RECURSIONS[self.name], later, *self._weights(past, shared))
 
 
 class ADIDA(PointForecaster):
@@ -258,7 +265,7 @@ class ADIDA(PointForecaster):
     def _check(self) -> None:
         share("alpha", self.alpha, optional=True)
 
-    def _rates(self, past: Histories, shared: Pair) -> Array:
+    def _rates(self, past: Histories, shared: SharedWeights) -> Array:
         return aggregation.adida(past, self.alpha)
 
 
@@ -270,5 +277,5 @@ class IMAPA(ADIDA):
     suits = Demand.SLOW
     summary = "Smoothed sums over blocks of all sizes, averaged (Petropoulos and Kourentzes, 2015)"
 
-    def _rates(self, past: Histories, shared: Pair) -> Array:
+    def _rates(self, past: Histories, shared: SharedWeights) -> Array:
         return aggregation.imapa(past, self.alpha)

@@ -1,1 +1,1 @@
-"""What the methods are built from: recursions, decompositions, filters and distributions."""
+"""The parts of the local methods: histories, recursions, decompositions, filters and distributions."""

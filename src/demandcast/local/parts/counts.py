@@ -1,4 +1,4 @@
-"""What count laws share: log-gamma on arrays, and the refusal of what is no count."""
+"""Shared by the count distributions: log-gamma of arrays, and the check that values are counts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from demandcast.errors import DataError
 from demandcast.local.parts.histories import Array
 from demandcast.panel.panel import Panel
 
-FAR = 8.0  # from where Stirling's series is exact to 1e-13
+STIRLING_FROM = 8.0  # from here on Stirling's series is exact to 1e-13
 
 
 def log_gamma(x: Array) -> Array:
-    """log Gamma(x) for x > 0, any shape: Stirling's series, after stepping up to `FAR`.
+    """Return log Gamma(x) for x > 0 of any shape, by Stirling's series above `STIRLING_FROM` and recursion below.
 
-    Abramowitz and Stegun 6.1.41 and 6.1.15; absolute error below 1e-12 for x up to 100.
+    Abramowitz and Stegun 6.1.41 and 6.1.15; the absolute error is below 1e-12 for x up to 100.
     """
     x = np.asarray(x, np.float64)
-    steps = np.maximum(np.ceil(FAR - x), 0)
+    steps = np.maximum(np.ceil(STIRLING_FROM - x), 0)
     product = np.ones_like(x)
     for k in range(int(steps.max(initial=0))):
         product *= np.where(k < steps, x + k, 1.0)
@@ -32,12 +32,16 @@ def log_gamma(x: Array) -> Array:
 
 
 def check_counts(name: str, panel: Panel) -> None:
-    """Refuse a panel with values that are no counts, naming the first series and value."""
+    """Refuse a panel with values that are not counts, and name the first series and value.
+
+    Raises:
+        DataError: A value is negative or not whole.
+    """
     values = panel.padded_history(max(1, int(panel.lengths.max(initial=1))))
-    odd: NDArray[np.bool_] = (values < 0) | (values != np.rint(values)) & ~np.isnan(values)
-    if odd.any():
-        i = int(odd.any(1).argmax())
+    wrong: NDArray[np.bool_] = (values < 0) | (values != np.rint(values)) & ~np.isnan(values)
+    if wrong.any():
+        i = int(wrong.any(1).argmax())
         raise DataError(
-            f"{name} forecasts counts, but series {panel.key(i)} holds {values[i][odd[i]][0]:g}; "
+            f"{name} forecasts counts, but series {panel.key(i)} holds {values[i][wrong[i]][0]:g}; "
             "round or clip the target, or use 'tsb' or 'willemain'"
         )

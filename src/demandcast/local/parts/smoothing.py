@@ -1,7 +1,7 @@
-"""Exponential smoothing of demand that comes rarely: the recursions, one step of time after another.
+"""The recursions of exponential smoothing for intermittent demand.
 
-Each recursion yields the rate (demand per step) it forecasts before each step, and one more behind
-the last: T + 1 arrays of the shape of its weights against (n,), so that G x n weights run as a batch.
+Each recursion yields its rate (the forecast demand per step) before each step and once more after the last: T + 1
+arrays. Their shape is that of the weights broadcast against (n,), so that weights (G, n) run as one batch.
 
 | method | source |
 | --- | --- |
@@ -12,9 +12,8 @@ the last: T + 1 arrays of the shape of its weights against (n,), so that G x n w
 | tsb | Teunter, Syntetos and Babai, "Intermittent demand: linking forecasting to obsolescence", 2011 |
 | hes | Prestwich, Tarim, Rossi and Hnich, "Forecasting intermittent demand by hyperbolic-exponential smoothing", 2014 |
 
-A demand is a value above 0: a return (below 0) is a period without demand, but for `ses`, which
-smooths whatever comes. The first interval counts from the first step, so that it is 1 or more.
-Before the first demand the rate is 0.
+A demand is a value above 0. A return (a value below 0) is a period without demand, except for `ses`, which smooths all
+values. The first interval starts at the first step, so it is 1 or more. Before the first demand the rate is 0.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Recursion = Callable[[Histories, Array, Array], Iterator[Array]]
 
 
 def ses(past: Histories, alpha: Array, beta: Array) -> Iterator[Array]:
-    """level += alpha (y - level), started at the first value; `beta` is not used."""
+    """Yield the level, level += alpha (y - level), starting at the first value; `beta` is not used."""
     start = past.begins
     level = np.zeros(np.broadcast_shapes(np.shape(alpha), (past.n_series,)))
     for t, y in enumerate(past.values):
@@ -40,72 +39,72 @@ def ses(past: Histories, alpha: Array, beta: Array) -> Iterator[Array]:
 
 
 def croston(past: Histories, alpha: Array, beta: Array) -> Iterator[Array]:
-    """size / interval, each smoothed at a demand only; biased upwards by about beta / 2."""
+    """Yield size / interval, both smoothed at demands only; biased upwards by a factor of about 1 + beta / 2."""
     for size, interval, _ in _sizes_and_intervals(past, alpha, beta):
         yield size / interval
 
 
 def sba(past: Histories, alpha: Array, beta: Array) -> Iterator[Array]:
-    """(1 - beta / 2) size / interval: Croston without its bias where demand is rare."""
+    """Yield (1 - beta / 2) size / interval: Croston's method corrected for its bias on rare demand."""
     for rate in croston(past, alpha, beta):
         yield (1 - beta / 2) * rate
 
 
 def sbj(past: Histories, alpha: Array, beta: Array) -> Iterator[Array]:
-    """(1 - beta / (2 - beta)) size / interval: the correction of Poisson arrivals."""
+    """Yield (1 - beta / (2 - beta)) size / interval: Croston's method corrected for Poisson arrivals."""
     for rate in croston(past, alpha, beta):
         yield (1 - beta / (2 - beta)) * rate
 
 
 def hes(past: Histories, alpha: Array, beta: Array) -> Iterator[Array]:
-    """size / (interval + beta waited / 2), `waited` the zero periods since the last demand.
+    """Yield size / (interval + beta z / 2), with z the number of zero periods since the last demand.
 
-    With `waited` 0 right after a demand it is unbiased; counted from 1 it would err like SBA.
+    z is 0 right after a demand. Counted from 1, the method would have the bias of SBA.
     """
-    for size, interval, waited in _sizes_and_intervals(past, alpha, beta):
-        yield size / (interval + beta * waited / 2)
+    for size, interval, zero_periods in _sizes_and_intervals(past, alpha, beta):
+        yield size / (interval + beta * zero_periods / 2)
 
 
 def tsb(past: Histories, alpha: Array, beta: Array) -> Iterator[Array]:
-    """probability x size: the probability smoothed by `beta` each step, the size at a demand."""
+    """Yield probability * size: the probability is smoothed with `beta` at each step, the size at demands."""
     shape = np.broadcast_shapes(np.shape(alpha), np.shape(beta), (past.n_series,))
     start = past.begins
     size, probability = np.zeros(shape), np.zeros(shape)
-    seen = np.zeros(past.n_series, bool)
+    had_demand = np.zeros(past.n_series, bool)
     for t, y in enumerate(past.values):
         yield probability * size
         demand = y > 0
-        size = size + _weight(alpha, demand, seen) * (y - size)
+        size = size + _gain(alpha, demand, had_demand) * (y - size)
         probability = probability + np.where(t <= start, 1.0, beta) * (demand - probability)
-        seen |= demand
+        had_demand |= demand
     yield probability * size
 
 
 def _sizes_and_intervals(
     past: Histories, alpha: Array, beta: Array
 ) -> Iterator[tuple[Array, Array, Array]]:
-    """Croston's smoothed size and interval before each step, and the zero periods just waited."""
+    """Yield Croston's smoothed size and interval before each step, and the zero periods since the last demand."""
     shape = np.broadcast_shapes(np.shape(alpha), np.shape(beta), (past.n_series,))
     size, interval = np.zeros(shape), np.ones(shape)
-    waited = -past.begins.astype(np.float64)  # (n,), 0 at a series' first step
-    seen = np.zeros(past.n_series, bool)
+    zero_periods = -past.begins.astype(np.float64)  # (n,), 0 at a series' first step
+    had_demand = np.zeros(past.n_series, bool)
     for y in past.values:
-        yield size, interval, np.maximum(waited, 0)
+        yield size, interval, np.maximum(zero_periods, 0)
         demand = y > 0
-        size = size + _weight(alpha, demand, seen) * (y - size)
-        interval = interval + _weight(beta, demand, seen) * (waited + 1 - interval)
-        waited = np.where(demand, 0.0, waited + 1)
-        seen |= demand
-    yield size, interval, waited
+        size = size + _gain(alpha, demand, had_demand) * (y - size)
+        interval = interval + _gain(beta, demand, had_demand) * (zero_periods + 1 - interval)
+        zero_periods = np.where(demand, 0.0, zero_periods + 1)
+        had_demand |= demand
+    yield size, interval, zero_periods
 
 
-def _weight(weight: Array, demand: Array, seen: Array) -> Array:
-    """How far a state moves: not without demand, all the way at the first, else by its weight."""
-    return np.asarray(np.where(seen, weight, 1.0) * demand)
+def _gain(weight: Array, demand: Array, had_demand: Array) -> Array:
+    """Return the share of the error that moves a state: 0 without demand, 1 at the first demand, else the weight."""
+    return np.asarray(np.where(had_demand, weight, 1.0) * demand)
 
 
-def fitted(recursion: Recursion, past: Histories, alpha: Array, beta: Array) -> Array:
-    """Rates before each step and behind the last, (T + 1, n)."""
+def fit_recursion(recursion: Recursion, past: Histories, alpha: Array, beta: Array) -> Array:
+    """Return the rates of a recursion before each step and after the last, (T + 1, n)."""
     return np.stack(list(recursion(past, alpha, beta)))
 
 
