@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from demandcast.errors import DataError, FileError, NotEnoughMemoryError, SchemaError
-from demandcast.frames import memory, read_panel, roles, source
+from demandcast.frames import delimited, memory, read_panel, roles, source
 from demandcast.frames.dates import read_dates
 from demandcast.frames.source import open_table
 
@@ -95,7 +95,7 @@ def test_a_file_with_nothing_to_read_is_an_error_with_its_name(name: str, tmp_pa
 def test_a_line_that_no_table_has_is_refused_early(
     packed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "LONGEST", 1 << 20)
+    monkeypatch.setattr(delimited, "LONGEST", 1 << 20)
     path = tmp_path / f"long.csv{packed}"
     text = b"item,date,units\n" + b"a" * (3 << 20) + b",2024-01-01,1\n"
     path.write_bytes({"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}[packed](text))
@@ -107,7 +107,7 @@ def test_a_line_that_no_table_has_is_refused_early(
 def test_a_text_that_outgrows_the_memory_is_refused(
     packed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (source, memory):
+    for module in (delimited, memory):
         monkeypatch.setattr(module, "memory_of_process", lambda: (1 << 30, 1 << 20))
     path = tmp_path / f"bomb.csv{packed}"
     text = b"item,date,units\n" + b"a,2024-01-01,1\n" * 100_000
@@ -174,7 +174,7 @@ def test_columns_without_a_role_are_not_parsed_one_by_one(
 def test_a_packed_file_that_grows_as_no_table_does_is_refused(
     packed: str, fetched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "UNPACKED", 1 << 20)
+    monkeypatch.setattr(delimited, "UNPACKED", 1 << 20)
     text = b"item,date,units\n" + b"a,2024-01-01,5\n" * 200_000
     if packed == ".zst":  # a header that states 900 MB
         content = b"\x28\xb5\x2f\xfd\xa0" + (900_000_000).to_bytes(4, "little") + b"\0" * 60

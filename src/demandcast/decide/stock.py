@@ -17,7 +17,8 @@ from demandcast.decide.interval import Doubles, Ints
 from demandcast.decide.rules import Policy
 from demandcast.errors import ConfigError, DataError, SchemaError
 from demandcast.frames.numerals import parse_numbers
-from demandcast.frames.source import Table, open_table
+from demandcast.frames.opened import Table
+from demandcast.frames.source import open_table
 
 ARRIVING = re.compile(r"arriving_(-?\d+)")
 MONEY = ("cost_under", "cost_over", "price")

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, SchemaError
 from demandcast.frames.numerals import MISSING, Hints, parse_numbers
+from demandcast.frames.opened import Table
 from demandcast.frames.regularise import Floats, Grid, Ints, holds_flags, numbers, series_name
 from demandcast.frames.roles import nearest
-from demandcast.frames.source import Table
 from demandcast.panel.panel import Note
 
 MOST_WORDS = 50  # a text covariate with more distinct values is refused: one column each

@@ -13,9 +13,10 @@ import polars as pl
 from demandcast.errors import DataError, FileError
 from demandcast.frames import covariates, quality
 from demandcast.frames.numerals import row_number
+from demandcast.frames.opened import Table
 from demandcast.frames.regularise import Rows, merge_duplicates, number_series, numbers, sort
 from demandcast.frames.roles import Roles, find_roles, melt, no_column
-from demandcast.frames.source import Table, open_table
+from demandcast.frames.source import open_table
 from demandcast.frames.times import join_times, parse_times
 from demandcast.panel.panel import Panel
 from demandcast.panel.store import is_store

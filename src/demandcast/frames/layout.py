@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import polars as pl
 
 from demandcast.errors import FileError
 from demandcast.frames import vocabulary
 from demandcast.frames.dates import looks_like_times
+from demandcast.panel.panel import Note
 
 Cells = Sequence[str | None]
 DEEPEST = 50  # rows above the header, at most
@@ -86,3 +89,40 @@ def column_names(header: Cells, place: str) -> list[str]:
     if twice:
         raise FileError(f"{place} has two columns named {twice[0]!r}; rename one in its header")
     return names
+
+
+def describe_titles(header: int, rows: Sequence[Cells]) -> list[Note]:
+    """That the rows above the header are left out, where they hold anything."""
+    said = [" ".join(cell for cell in row if cell) for row in rows[:header]]
+    if not any(said):
+        return []
+    first = next(line for line in said if line)
+    action = f"{header} rows above the header are left out, the first of them {first[:60]!r}"
+    return [Note(kind="title", count=header, series=0, example="", action=action)]
+
+
+def choose_columns(
+    names: Mapping[str, str], cells: pl.DataFrame
+) -> tuple[dict[str, str], list[Note]]:
+    """The columns under their names, and what became of those that have none in the header.
+
+    Args:
+        names: Of each column as the header has it, "" where it has none.
+        cells: The columns to keep, or the first of their rows.
+    """
+    kept: dict[str, str] = {}
+    notes: list[Note] = []
+    positions = {column: i for i, column in enumerate(names, 1)}
+    for column in cells.columns:
+        name, position = names[column], positions[column]
+        if name and not re.fullmatch(r"Unnamed: \d+", name):
+            kept[name] = column
+            continue
+        steps = cells[column].cast(pl.Int64, strict=False).diff()[1:]
+        if len(steps) and not steps.null_count() and (steps == 1).all():
+            action = f"column {position} has no name and numbers the rows, as pandas writes them: left out"
+        else:
+            kept[f"column {position}"] = column
+            action = f"column {position} has no name in the header: called 'column {position}'"
+        notes.append(Note(kind="unnamed", count=1, series=0, example="", action=action))
+    return kept, notes

@@ -19,6 +19,7 @@ from demandcast.frames.faults import tells_all_faults
 from demandcast.frames.future import FUTURE_GAPS_RULES, complete, extend
 from demandcast.frames.memory import check_memory
 from demandcast.frames.numerals import DECIMALS, JUNK_RULES, row_number
+from demandcast.frames.opened import Table
 from demandcast.frames.regularise import (
     Grid,
     Ints,
@@ -32,7 +33,7 @@ from demandcast.frames.regularise import (
     sort,
 )
 from demandcast.frames.roles import Roles, find_roles, melt
-from demandcast.frames.source import Table, open_table
+from demandcast.frames.source import open_table
 from demandcast.frames.times import (
     join_times,
     parse_times,

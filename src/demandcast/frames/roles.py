@@ -17,7 +17,7 @@ from demandcast.errors import DemandcastError, SchemaError
 from demandcast.frames import vocabulary
 from demandcast.frames.dates import looks_like_times, read_dates, read_whole
 from demandcast.frames.numerals import MISSING, parse_numbers
-from demandcast.frames.source import Table
+from demandcast.frames.opened import Table
 from demandcast.frames.vocabulary import bearing, is_word, plain
 from demandcast.panel.panel import Note
 

@@ -12,9 +12,9 @@ from demandcast.errors import DataError, SchemaError
 from demandcast.frames import vocabulary
 from demandcast.frames.covariates import is_text
 from demandcast.frames.numerals import Hints
+from demandcast.frames.opened import Table
 from demandcast.frames.regularise import Ints, Rows, numbers
 from demandcast.frames.roles import Roles, nearest
-from demandcast.frames.source import Table
 from demandcast.frames.times import join_times, parse_times
 from demandcast.panel.panel import Note, Panel
 from demandcast.schema import Frequency, infer_frequency

@@ -10,6 +10,9 @@ from typing import IO, Any
 import polars as pl
 
 from demandcast.errors import FileError
+from demandcast.frames.layout import choose_columns, column_names, describe_titles, find_header
+from demandcast.frames.numerals import Hints
+from demandcast.frames.opened import SAMPLE, Table
 from demandcast.panel.panel import Note
 
 ROWS = 1_048_576  # of a sheet of Excel
@@ -18,6 +21,26 @@ LETTERS = 32_767  # of a cell
 EXACT = 2**53  # from here on a number in Excel loses digits
 FIRST_DAY = datetime(1900, 3, 1)  # before it, Excel counts days as no calendar does
 OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "remove_timezone": True}
+
+
+def open_sheet(source: Any, name: str, sheet: str | None, decimal: str | None) -> Table:
+    """A sheet of a workbook as a table of text; see `read_sheet`."""
+    cells, title, notes = read_sheet(source, name, sheet)
+    place = f"{name}, sheet {title!r}"
+    rows = cells.head(SAMPLE).rows()
+    header = find_header(rows, place)
+    names = column_names(rows[header], place)
+    frame = cells.slice(header + 1)
+    frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    labels = dict(zip(frame.columns, names, strict=True))
+    full = [c for c in frame.columns if labels[c] or frame[c].null_count() < frame.height]
+    chosen, told = choose_columns(labels, frame.select(full))
+    frame = frame.select(pl.col(old).alias(new) for new, old in chosen.items())
+    titles = describe_titles(header, rows)
+    return Table(
+        frame=frame.lazy(), sample=frame.head(SAMPLE), is_text=True, name=place,
+        hints=Hints(decimal=decimal, typed=decimal is None), notes=(*notes, *titles, *told),
+    )  # fmt: skip
 
 
 def read_sheet(source: Any, name: str, sheet: str | None) -> tuple[pl.DataFrame, str, list[Note]]:
