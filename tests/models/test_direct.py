@@ -23,8 +23,11 @@ ALL = (*WITH_COVARIATES, dc.models.PatchTST)
 @pytest.mark.parametrize("kind", WITH_COVARIATES)
 def test_promotions_known_ahead_are_placed(kind: type[dc.models.TiDE], promotions: Panel) -> None:
     known = promotions.drop_last(14)
-    size = {"hidden": 16, "max_steps": 100} if kind is dc.models.TFT else {"max_steps": 300}
-    model = kind(horizon=14, context=28, batch_size=32, learning_rate=5e-3, seed=0, **size)
+    hyper = {
+        dc.models.NHITS: {"max_steps": 300, "batch_size": 32, "learning_rate": 5e-3},
+        dc.models.TFT: {"max_steps": 60, "batch_size": 16, "learning_rate": 1e-2, "hidden": 16},
+    }.get(kind, {"max_steps": 100, "batch_size": 16, "learning_rate": 1e-2})
+    model = kind(horizon=14, context=28, seed=0, **hyper)
     median = model.fit(known, progress=False).predict(known, levels=[0.5]).quantiles[..., 0]
     truth = known.future_target(14)
     # an ideal forecast errs by the noise, .8 a day; one that sees no promotions by 6 and more
@@ -51,7 +54,9 @@ def test_every_kind_of_likelihood_is_learned(
     kind: type[dc.models.TiDE], likelihood: str, promotions: Panel
 ) -> None:
     panel = replace(promotions, target=np.round(promotions.target)).drop_last(7)
-    model = kind(horizon=7, context=28, likelihood=likelihood, max_steps=30)
+    small = {"width": 16} if kind is dc.models.PatchTST else {"hidden": 16}
+    hyper = {"max_steps": 25, "batch_size": 8, "learning_rate": 1e-2, "likelihood": likelihood}
+    model = kind(horizon=7, context=14, **hyper, **small)
     forecast = model.fit(panel, progress=False).predict(panel)
     assert np.isfinite(forecast.quantiles).all()
     assert model.log is not None

@@ -72,7 +72,7 @@ def test_every_part_of_the_legacy_decoder_learns(
     kind: type[dc.models.MQRNN], promotions: Panel, tmp_path: Path
 ) -> None:
     known = promotions.drop_last(14)
-    hyper = {"max_steps": 150, "learning_rate": 1e-2, "batch_size": 32}
+    hyper = {"max_steps": 80, "learning_rate": 2e-2, "batch_size": 16}
     model = kind(horizon=14, context=28, legacy_decoder=True, **hyper)
     before = dict(model.build(known)[0].state_dict())
     forecast = model.fit(known, progress=False).predict(known, levels=[0.5])

@@ -281,7 +281,9 @@ def test_hard_series_train_without_nan(kind: Any) -> None:
     values = np.stack([0 * noise, 0 * noise + 7, 1e12 * noise, 1e-9 * noise], 1)
     panel = days_of(values)
     for hyper in ({}, {"likelihood": "student_t"}, {"last_value": True}):
-        model = kind(horizon=5, context=20, max_steps=20, **hyper).fit(panel, progress=False)
+        model = kind(horizon=5, context=20, max_steps=10, batch_size=16, **hyper).fit(
+            panel, progress=False
+        )
         assert np.isfinite(model.predict(panel).quantiles).all()
         assert model.log.skipped == 0
 
@@ -299,7 +301,7 @@ def test_short_contexts_are_read(kind: Any, context: int, panel: Panel) -> None:
 )
 def test_every_kind_of_likelihood_is_learned(kind: Any, likelihood: str, panel: Panel) -> None:
     counts = replace(panel, target=np.round(panel.target))
-    model = kind(horizon=7, context=28, likelihood=likelihood, max_steps=30)
+    model = kind(horizon=7, context=14, likelihood=likelihood, max_steps=25, batch_size=8)
     forecast = model.fit(counts, progress=False).predict(counts)
     assert np.isfinite(forecast.quantiles).all()
     assert model.log.losses[-1][1] < 8  # nats a step

@@ -193,7 +193,7 @@ def test_seasons_give_way_to_one_another() -> None:
 
 
 def test_promotions_are_placed_where_steps_are_missing(holed: Panel, promotions: Panel) -> None:
-    model = dc.models.NeuralODE(horizon=14, context=28, max_steps=150, rate=5e-3)
+    model = dc.models.NeuralODE(horizon=14, context=28, max_steps=80, rate=1e-2, batch_size=32)
     median = model.fit(holed, progress=False).predict(holed).quantile(0.5)
     truth = promotions.drop_last(14).future_target(14)
     # an ideal forecast errs by the noise, .8 a day; one that sees no promotions by 6 and more
@@ -203,7 +203,8 @@ def test_promotions_are_placed_where_steps_are_missing(holed: Panel, promotions:
 @pytest.mark.parametrize("likelihood", ["student_t", "normal", "quantile", "negative_binomial"])
 def test_every_kind_of_likelihood_is_learned(likelihood: str, holed: Panel) -> None:
     panel = replace(holed, target=np.round(holed.target))
-    model = dc.models.NeuralODE(horizon=7, context=28, likelihood=likelihood, max_steps=30)
+    hyper = {"likelihood": likelihood, "max_steps": 25, "batch_size": 16}
+    model = dc.models.NeuralODE(horizon=7, context=14, **hyper)
     forecast = model.fit(panel, progress=False).predict(panel, n_samples=50)
     assert forecast.samples is not None
     assert forecast.samples.shape == (8, 50, 7)

@@ -33,10 +33,16 @@ def panel() -> Panel:
     )  # fmt: skip
 
 
+_seen: dict[str, Trace] = {}
+
+
 def seen(name: str, panel: Panel) -> Trace:
-    model = registry.create(name, horizon=9, context=29)
-    assert isinstance(model, NeuralForecaster)
-    return trace(model, panel)
+    """What a network's layers give, worked out once for all tests."""
+    if name not in _seen:
+        model = registry.create(name, horizon=9, context=29)
+        assert isinstance(model, NeuralForecaster)
+        _seen[name] = trace(model, panel)
+    return _seen[name]
 
 
 @lru_cache

@@ -37,7 +37,7 @@ def shop(promotions: Panel) -> Panel:
 @pytest.fixture(scope="module")
 def fitted(shop: Panel) -> tuple[dc.models.TFT, Panel]:
     known = shop.drop_last(14)
-    hyper = {"hidden": 16, "max_steps": 120, "learning_rate": 1e-2, "batch_size": 32}
+    hyper = {"hidden": 16, "max_steps": 120, "learning_rate": 1e-2, "batch_size": 16}
     model = dc.models.TFT(horizon=14, context=28, **hyper)
     model.fit(known, progress=False)
     return model, known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,35 +119,41 @@ def test_paths_follow_the_quantiles_and_hang_together() -> None:
     assert linked.mean() > 0.6  # a walk's neighbours move together
 
 
-def test_a_longer_budget_of_fine_tuning_is_kept_only_where_it_helps(noisy: Panel) -> None:
-    model = ZeroShot(horizon=7)
+@pytest.fixture(scope="module")
+def learned(noisy: Panel) -> ZeroShot:
+    return ZeroShot(horizon=7).fine_tune(noisy, "20 steps", batch_size=16, progress=False)
+
+
+@pytest.fixture
+def tuned(learned: ZeroShot) -> ZeroShot:
+    return deepcopy(learned)
+
+
+def test_a_longer_budget_of_fine_tuning_is_kept_only_where_it_helps(
+    noisy: Panel, tuned: ZeroShot
+) -> None:
     held = held_out(noisy, context=1024, horizon=7)
-    before = held(model.pretrained)
-    model.fine_tune(noisy, "30 steps", progress=False)
-    assert held(model.pretrained) <= before
-    again = ZeroShot(horizon=7).fine_tune(noisy, "30 steps", progress=False)
-    np.testing.assert_array_equal(model.predict(noisy).quantiles, again.predict(noisy).quantiles)
+    assert held(tuned.pretrained) <= held(ZeroShot(horizon=7).pretrained)
     fresh = ZeroShot(horizon=7).predict(noisy)
-    np.testing.assert_array_equal(model.fit(noisy).predict(noisy).quantiles, fresh.quantiles)
+    np.testing.assert_array_equal(tuned.fit(noisy).predict(noisy).quantiles, fresh.quantiles)
 
 
-def test_fit_goes_on_learning_where_it_is_told_to(noisy: Panel) -> None:
-    by_hand = ZeroShot(horizon=7).fine_tune(noisy, "30 steps", progress=False)
-    fitted = ZeroShot(horizon=7, tune="30 steps").fit(noisy, progress=False)
+def test_fit_goes_on_learning_where_it_is_told_to_and_repeats_to_the_bit(noisy: Panel) -> None:
+    by_hand = ZeroShot(horizon=7).fine_tune(noisy, "10 steps", progress=False)
+    fitted = ZeroShot(horizon=7, tune="10 steps").fit(noisy, progress=False)
     assert fitted.tuned is not None
     assert fitted.improved == by_hand.improved
     np.testing.assert_array_equal(fitted.predict(noisy).quantiles, by_hand.predict(noisy).quantiles)
 
 
-def test_fine_tuned_weights_are_saved(noisy: Panel, tmp_path: Path) -> None:
-    model = ZeroShot(horizon=7).fine_tune(noisy, "30 steps", progress=False)
+def test_fine_tuned_weights_are_saved(noisy: Panel, tuned: ZeroShot, tmp_path: Path) -> None:
     with torch.no_grad():
-        model.pretrained.out.bias += 0.1  # other than those that ship, whatever was kept
-    model.save(tmp_path)
+        tuned.pretrained.out.bias += 0.1  # other than those that ship, whatever was kept
+    tuned.save(tmp_path)
     back = dc.load(tmp_path)
-    np.testing.assert_array_equal(model.predict(noisy).quantiles, back.predict(noisy).quantiles)
+    np.testing.assert_array_equal(tuned.predict(noisy).quantiles, back.predict(noisy).quantiles)
     assert isinstance(back, ZeroShot)
-    assert back.improved == model.improved
+    assert back.improved == tuned.improved
 
 
 def test_every_parameter_gets_a_gradient() -> None:
