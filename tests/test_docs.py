@@ -22,7 +22,8 @@ from demandcast.models.base import NeuralForecaster
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(ROOT.glob("docs/guide/*.md"))
-ALL_PAGES = (ROOT / "README.md", *PAGES, *sorted(ROOT.glob("docs/models/*.md")))
+OTHERS = sorted(page for page in ROOT.glob("docs/**/*.md") if page not in PAGES)
+ALL_PAGES = (*sorted(ROOT.glob("README*.md")), *PAGES, *OTHERS)
 SLOW = {
     "demo",
     "doctor",
@@ -166,7 +167,7 @@ def test_every_command_is_shown_somewhere() -> None:
 
 def test_every_guide_is_linked_from_the_readme_and_no_link_is_broken() -> None:
     linked = set()
-    for page in (ROOT / "README.md", *PAGES):
+    for page in ALL_PAGES:
         for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{name(page)} links to {target}"
