@@ -15,9 +15,9 @@ import demandcast as dc
 from demandcast.errors import CheckpointError, ConfigError, DataError
 from demandcast.models.zero_shot import ZeroShot
 from demandcast.panel.panel import Panel
+from demandcast.pretrained.fine_tune import held_out
 from demandcast.pretrained.histories import Histories
 from demandcast.pretrained.network import LEVELS, ZeroShotNetwork
-from demandcast.pretrained.tune import held_out
 from demandcast.pretrained.weights import WEIGHTS, read_network
 from demandcast.train.checkpoint import write_tensors
 

@@ -18,11 +18,11 @@ import polars as pl
 from tqdm import tqdm
 
 from demandcast import registry
+from demandcast.automatic.account import Account, importance
 from demandcast.automatic.blend import Blend
-from demandcast.automatic.choose import conclude, extent, fall_back
+from demandcast.automatic.conclude import conclude, extent, fall_back
 from demandcast.automatic.config import AutoConfig
 from demandcast.automatic.ensemble import BlendFacts, Ensemble
-from demandcast.automatic.explain import Account, importance
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import candidates
 from demandcast.automatic.search import STALE, Search

@@ -107,7 +107,9 @@ class Orders:
         """
         from demandcast.report.orders import stock_chart
 
-        return stock_chart(self, 0 if key is None else self.forecast.index(key))
+        i = 0 if key is None else self.forecast.index(key)
+        ordered, without = (stock_ahead(self, i, order=order) for order in (True, False))
+        return stock_chart(self, i, ordered=ordered, without=without)
 
     def __repr__(self) -> str:
         ordered = int((self.order > 0).sum())

@@ -166,9 +166,11 @@ def read_panel(
         key=None if key is None else _listed("key", key),
         time=None if time is None else _listed("time", time),
         target=_one("target", target),
-        known=[c for c in wanted if c not in added],
-        past=_listed("past", past),
-        static=[c for c in fixed if c not in elsewhere],
+        covariates={
+            "known": [c for c in wanted if c not in added],
+            "past": _listed("past", past),
+            "static": [c for c in fixed if c not in elsewhere],
+        },
         available=_one("available", available),
         wide=wide,
     )

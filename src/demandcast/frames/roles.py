@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -146,9 +146,7 @@ def find_roles(
     key: Sequence[str] | None,
     time: Sequence[str] | None,
     target: str | None,
-    known: Sequence[str],
-    past: Sequence[str],
-    static: Sequence[str],
+    covariates: Mapping[str, Sequence[str]],
     available: str | None,
     wide: bool | None,
 ) -> tuple[Roles, list[Note]]:
@@ -158,6 +156,7 @@ def find_roles(
         SchemaError: A column does not exist, has two roles, or a role cannot be guessed.
     """
     columns = table.columns
+    known, past, static = (covariates[role] for role in ("known", "past", "static"))
     given = [
         *(key or ()),
         *known,

@@ -9,10 +9,10 @@ from demandcast.models.mqrnn import MQCNN, MQRNN
 from demandcast.models.neural_ode import NeuralODE
 from demandcast.models.nhits import NHITS
 from demandcast.models.patchtst import PatchTST
-from demandcast.models.shapes import trace
 from demandcast.models.tft import TFT
 from demandcast.models.tide import TiDE
 from demandcast.models.tpa_lstm import TPALSTM
+from demandcast.models.trace import trace
 from demandcast.models.tsmixer import TSMixer
 from demandcast.models.uber_lstm import UberLSTM
 from demandcast.models.zero_shot import ZeroShot

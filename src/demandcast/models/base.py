@@ -41,8 +41,8 @@ from demandcast.train.throughput.report import Diagnosis
 from demandcast.train.throughput.tune import usual
 from demandcast.train.watch import Watch
 from demandcast.typed import build
+from demandcast.windows.dataset import WindowDataset
 from demandcast.windows.features import FeatureForecaster, Features
-from demandcast.windows.loader import WindowDataset
 from demandcast.windows.multivariate import StampSampler
 from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.window import Sizes, Window, WindowSource

@@ -19,15 +19,15 @@ from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import interpolate_quantiles
 from demandcast.forecaster import ConfiguredForecaster, Learning, check_panel
 from demandcast.panel.panel import Panel
+from demandcast.pretrained.fine_tune import fine_tune
 from demandcast.pretrained.histories import histories
 from demandcast.pretrained.network import LEVELS
 from demandcast.pretrained.paths import paths
-from demandcast.pretrained.tune import tune
 from demandcast.pretrained.weights import read_network, shipped
 from demandcast.saved import Saved, Saving
 from demandcast.train.budget import Budget
 from demandcast.train.checkpoint import pack
-from demandcast.train.loop import TrainingLog
+from demandcast.train.loop import Training, TrainingLog
 from demandcast.typed import build, typed
 
 TUNED = "weights.safetensors"
@@ -123,9 +123,10 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
             DataError: No series is longer than the horizon and one step more.
         """
         check_panel(panel)
-        network, self.tuned = tune(
+        asked = Training(learning_rate=learning_rate, batch_size=batch_size, seed=self.config.seed)
+        network, self.tuned = fine_tune(
             self.pretrained, panel, Budget.parse(budget), context=self.config.context, horizon=self.horizon,
-            learning_rate=learning_rate, batch_size=batch_size, seed=self.config.seed, progress=progress,
+            asked=asked, progress=progress,
         )  # fmt: skip
         self.pretrained, self.improved = network, network is not self.pretrained
         return self

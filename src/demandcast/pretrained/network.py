@@ -11,6 +11,7 @@ that cannot cross. Steps ahead do not see each other, so that any number of them
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from demandcast.layers.readings import knots, mean_of, quantiles_of
 from demandcast.pretrained.candidates import moved, places_of
-from demandcast.pretrained.facts import CHANGES, empty, facts_of, growth, moves_of, naive_error
+from demandcast.pretrained.distributions import laws
 from demandcast.pretrained.histories import Histories
-from demandcast.pretrained.laws import laws
 from demandcast.pretrained.past import MASK, alike, by_age, errors_of
 from demandcast.pretrained.reading import Reading, read
+from demandcast.pretrained.summaries import CHANGES, empty, facts_of, growth, moves_of, naive_error
 from demandcast.pretrained.tower import Block, mlp, patches, turns
 
 LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
@@ -42,6 +43,15 @@ class Shape:
     hidden: int = 160  # nodes of the head
     layers: int = 2  # of the tower
     patch: int = 16  # steps in a patch
+
+
+class Candidates(NamedTuple):
+    """What the forecast is mixed from, of each series and step ahead."""
+
+    places: Tensor  # (batch, steps, places)
+    shapes: Tensor  # (batch, steps, shapes, levels)
+    errors: Tensor  # (batch, steps, errors, levels)
+    grow: Tensor  # how errors grow with the steps ahead, (batch, steps, 1)
 
 
 class ZeroShotNetwork(nn.Module):
@@ -151,9 +161,8 @@ class ZeroShotNetwork(nn.Module):
             torch.cat([kind[:, None].expand(-1, s, -1), heard], -1)
         )
         y = y + self.inner(self.norms[0](y))  # (batch, s, hidden)
-        return self._mix(
-            r, self.out(self.norms[1](y)), places, shapes, errors, grow, zeros, none, naive
-        )
+        candidates = Candidates(places, shapes, errors, grow)
+        return self._mix(r, self.out(self.norms[1](y)), candidates, zeros, none, naive)
 
     def _tower(self, r: Reading) -> tuple[Tensor, Tensor, Tensor]:
         """A vector for each patch, which patches hold nothing, and the mean of those that do."""
@@ -168,15 +177,13 @@ class ZeroShotNetwork(nn.Module):
         self,
         r: Reading,
         out: Tensor,
-        places: Tensor,
-        shapes: Tensor,
-        errors: Tensor,
-        grow: Tensor,
+        candidates: Candidates,
         zeros: Tensor,
         none: Tensor,
         naive: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One set of quantiles from all candidates: weighed by their levels, then moved and stretched."""
+        places, shapes, errors, grow = candidates
         place, blend, shape, error, move, stretch, more, chance = torch.split(
             out, self.out_sizes, -1
         )

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.errors import MissingExtraError
-from demandcast.forecast.forecast import Forecast
 from demandcast.panel.panel import Panel
 from demandcast.report.picture import picture
 from demandcast.schema import Frequency
@@ -18,6 +17,8 @@ from demandcast.schema import Frequency
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from demandcast.forecast.forecast import Forecast
 
 BLUE, ORANGE, INK = "#1f6feb", "#b35900", "#333333"
 OPACITY = 0.18  # of a band

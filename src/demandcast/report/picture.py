@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
-from demandcast.forecast.forecast import Forecast
 from demandcast.panel.panel import Panel
+
+if TYPE_CHECKING:
+    from demandcast.forecast.forecast import Forecast
 
 Floats = NDArray[np.float32]
 HISTORY = 4  # horizons of history beside a forecast

@@ -277,7 +277,7 @@ def _draw_demand(
     year: Tensor,
 ) -> Tensor:
     """Draw demand around a mean, (batch, steps): measured amounts, counts, or lumpy demand, on any scale."""
-    batch, steps = total.shape
+    batch = len(total)
     # effects are ratios (for most series) or sums
     deviation = total.std(1, keepdim=True).clamp(min=0.3)
     swing = torch.minimum(log_uniform(g, batch, 0.05, 0.7), 1.5 / deviation)

@@ -1,7 +1,7 @@
 """What a model sees: windows of a panel, and which of them are drawn."""
 
+from demandcast.windows.dataset import WindowDataset
 from demandcast.windows.features import Features
-from demandcast.windows.loader import WindowDataset
 from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.split import split
 from demandcast.windows.window import Sizes, Window, WindowSource

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,16 +22,14 @@ from demandcast.train.watch import Watch
 from demandcast.windows.sampler import WindowSampler
 
 
-def tune(
+def fine_tune(
     network: ZeroShotNetwork,
     panel: Panel,
     budget: Budget,
     *,
     context: int,
     horizon: int,
-    learning_rate: float,
-    batch_size: int,
-    seed: int,
+    asked: Training,
     progress: bool,
 ) -> tuple[ZeroShotNetwork, TrainingLog]:
     """A network trained further and the log of it; the network itself where that forecasts no better.
@@ -43,7 +42,7 @@ def tune(
     before = held(tuned)
     road = Resident(
         Windows(panel, context, horizon),
-        lambda _, g: sampler.draw(batch_size, g),
+        lambda _, g: sampler.draw(asked.batch, g),
         torch.device("cpu"),
     )
 
@@ -54,17 +53,21 @@ def tune(
 
     steps = budget.steps
     if steps is None:
-        g = torch.Generator().manual_seed(seed)
+        g = torch.Generator().manual_seed(asked.seed)
         with draws_of(g):
             for _ in range(3):
                 began = budget.spent
-                loss(road.batch(sampler.draw(batch_size, g))).backward()  # type: ignore[no-untyped-call]
+                loss(road.batch(sampler.draw(asked.batch, g))).backward()  # type: ignore[no-untyped-call]
         tuned.zero_grad()
         steps = max(20, int(0.8 * budget.left / (budget.spent - began)))
-    training = Training(
-        max_steps=steps, batch_size=batch_size, learning_rate=learning_rate, clip=1.0,
-        average=0.98, seed=seed, validate_every=max(10, steps // 8), patience=4,
-    )  # fmt: skip
+    training = replace(
+        asked,
+        max_steps=steps,
+        clip=1.0,
+        average=0.98,
+        validate_every=max(10, steps // 8),
+        patience=4,
+    )
     objective = Objective(network=tuned, loss_of=loss, validate=lambda: held(tuned))
     log = train(objective, road, training, watch=Watch(progress=progress, label="zero_shot"))
     better = min((score for _, score in log.validation), default=np.inf) < before

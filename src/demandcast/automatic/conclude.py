@@ -7,10 +7,10 @@ import logging
 import numpy as np
 
 from demandcast import registry
+from demandcast.automatic.account import Account
 from demandcast.automatic.blend import GAIN, Blend, Evidence, choose
 from demandcast.automatic.calibrate import Adjustment, calibration
 from demandcast.automatic.ensemble import Ensemble
-from demandcast.automatic.explain import Account
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE
 from demandcast.automatic.search import Search

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from demandcast.pretrained.distributions import count_laws
 from demandcast.pretrained.histories import Histories
-from demandcast.pretrained.laws import count_laws
 from demandcast.pretrained.network import LAWFUL, LEVELS
 from demandcast.pretrained.weights import shipped
 

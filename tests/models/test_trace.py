@@ -17,7 +17,7 @@ from demandcast.frames import read_panel
 from demandcast.frames.examples import retail
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.multivariate import MultivariateForecaster
-from demandcast.models.shapes import BATCH, Intermediate, Trace, trace
+from demandcast.models.trace import BATCH, Intermediate, Trace, trace
 from demandcast.panel.panel import Panel
 
 NEURAL = [n for n, kind in registry.classes().items() if issubclass(kind, NeuralForecaster)]
