@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,3 +109,23 @@ def test_an_older_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has format 1, this package reads 2"):
         dc.load(tmp_path)
     assert saved.is_ours(tmp_path / "model.json")
+
+
+def test_an_older_format_with_an_upgrade_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = dc.local.SeasonalNaive(horizon=2, period=7)
+    model.save(tmp_path)
+    facts = json.loads((tmp_path / "model.json").read_text())
+    facts.pop("digest")
+    facts |= {"format": 1, "settings": facts.pop("hyperparameters")}
+    (tmp_path / "model.json").write_text(json.dumps(facts | {"digest": digest_of(facts)}))
+
+    def upgrade(facts: dict[str, Any]) -> dict[str, Any]:
+        return facts | {"hyperparameters": facts["settings"]}
+
+    monkeypatch.setitem(saved.UPGRADES, ("model.json", 1), upgrade)
+    assert dc.load(tmp_path).hyperparameters() == model.hyperparameters()
+    (tmp_path / "model.json").write_text(json.dumps(facts | {"digest": "of the new facts"}))
+    with pytest.raises(CheckpointError, match="damaged or edited"):
+        dc.load(tmp_path)

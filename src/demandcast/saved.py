@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +26,9 @@ MODEL = "model.json"
 JOURNAL = ".saving"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # no path: neither "..", nor a separator
 BLOCK = 1 << 20
+# Functions that turn the facts of an older format into those of the next one, by manifest and format. A
+# change that a default of a new field cannot express gets the next format number and an entry here.
+UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 class Saving:
@@ -253,7 +256,8 @@ def read_saved(
     except (OSError, ValueError, RecursionError) as cause:
         raise error(f"{printable(path)} holds {holds} ({_short(cause)}); {hint}") from cause
     version = facts["format"]
-    if type(version) is not int or version != format:
+    known = type(version) is int and 0 < version <= format
+    if not known or any((manifest, older) not in UPGRADES for older in range(version, format)):
         newer = type(version) is int and version > format
         what = "update demandcast" if newer else "fit and save it again with this version"
         raise error(
@@ -271,6 +275,8 @@ def read_saved(
             f"{printable(folder / manifest)} is damaged: its list of files has to hold plain names with their "
             "bytes and sha256; save it again"
         )
+    for older in range(version, format):
+        facts = UPGRADES[manifest, older](facts)
     return Saved(folder, facts, stamp, error)
 
 

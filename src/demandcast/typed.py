@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -17,7 +17,9 @@ WORDS = {
 
 
 def build(kind: type[Kind], values: Any, place: str) -> Kind:
-    """Build a dataclass from a JSON object that has each of its fields and no other.
+    """Build a dataclass from a JSON object of its fields; a missing field takes its default.
+
+    What an older version saved lacks the fields that came later.
 
     Args:
         kind: The dataclass.
@@ -25,14 +27,18 @@ def build(kind: type[Kind], values: Any, place: str) -> Kind:
         place: Where it stands, for the message of an error: "settled".
 
     Raises:
-        ConfigError: A field is missing, unknown or of another type; or the class refuses a value.
+        ConfigError: A field without a default is missing; a field is unknown or of another type; or the
+            class refuses a value.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{place} is {_shown(values)}, and should be an object")
     hints = _hints(kind)
-    for name in [*values.keys() - hints.keys(), *hints.keys() - values.keys()]:
+    required = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}  # type: ignore[arg-type]
+    for name in [*values.keys() - hints.keys(), *(required & hints.keys()) - values.keys()]:
         raise ConfigError(f"{place}.{name} is {'missing' if name in hints else 'not known'}")
-    return kind(**{name: typed(values[name], hints[name], f"{place}.{name}") for name in hints})
+    return kind(
+        **{name: typed(own, hints[name], f"{place}.{name}") for name, own in values.items()}
+    )
 
 
 def typed(value: Any, kind: Any, place: str) -> Any:

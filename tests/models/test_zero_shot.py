@@ -181,7 +181,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, noisy: Panel) -> None:
         ZeroShot(horizon=7).predict([1, 2, 3])  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="n_samples is 0"):
         ZeroShot(horizon=7).predict(noisy, n_samples=0)
-    write_tensors(tmp_path / WEIGHTS, {"a": torch.zeros(2)}, {"shape": {}})
+    write_tensors(tmp_path / WEIGHTS, {"a": torch.zeros(2)}, {"shape": []})
     with pytest.raises(CheckpointError, match="not of this network"):
         read_network(tmp_path / WEIGHTS)
 

@@ -173,7 +173,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
     def restore(cls, run: Saved) -> ZeroShot:
         """The model of a saved run; see `demandcast.load`."""
         facts = run.facts
-        model = cls(**facts["hyperparameters"])
+        model = cls.from_hyperparameters(facts["hyperparameters"])
         if facts["training"] is not None:
             model.pretrained = read_network(run.file(TUNED))
             model.tuned = build(TrainingLog, facts["training"], "training")

@@ -9,9 +9,11 @@ A store is written to a temporary folder and renamed at the end, so it is comple
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from demandcast.errors import FileError
 from demandcast.panel.note import Note
 from demandcast.saved import Saving, read_saved, saving
-from demandcast.schema import Schema
+from demandcast.schema import Frequency, Schema
 from demandcast.typed import build
 
 if TYPE_CHECKING:
@@ -30,6 +32,13 @@ FORMAT = 2
 MANIFEST = "panel.json"
 STEP_ARRAYS = ("target", "known", "past", "available")  # one row a step
 SERIES_ARRAYS = ("begins", "extents", "lengths", "starts", "static_codes", "static_reals")
+KINDS = {
+    "target": "f",
+    "known": "f",
+    "past": "f",
+    "static_reals": "f",
+    "available": "b",
+}  # others: i
 BLOCK_ROWS = 1 << 22  # rows read or written at once: 16 MB of the target
 COLUMN_NAMES = ("known_names", "past_names", "static_real_names")
 
@@ -124,7 +133,7 @@ def read_store(path: str | Path, *, check: bool = True) -> dict[str, Any]:
         keys = pl.read_parquet(store.file("keys.parquet"), glob=False)
         times = pl.read_parquet(store.file("times.parquet"), glob=False)
         time_dtype = times["time"].dtype
-        _check_shapes(arrays, keys, facts)
+        _check_facts(arrays, keys, facts)
         return {
             "schema": facts.schema,
             "keys": keys,
@@ -152,8 +161,8 @@ def read_store(path: str | Path, *, check: bool = True) -> dict[str, Any]:
         ) from error
 
 
-def _check_shapes(arrays: dict[str, NDArray[Any]], keys: pl.DataFrame, facts: _Facts) -> None:
-    """Refuse arrays whose shapes and row ranges do not agree, before any of them is used as an index."""
+def _check_facts(arrays: dict[str, NDArray[Any]], keys: pl.DataFrame, facts: _Facts) -> None:
+    """Refuse facts that do not agree, before any of them is used as an index or to build a time."""
     n, rows = keys.height, len(arrays["target"])
     begins, extents = arrays["begins"].astype(np.int64), arrays["extents"].astype(np.int64)
     shapes = {
@@ -166,6 +175,12 @@ def _check_shapes(arrays: dict[str, NDArray[Any]], keys: pl.DataFrame, facts: _F
         "available": (rows,),
     }
     wrong = [name for name, values in arrays.items() if values.shape != shapes[name]]
+    codes, sizes = arrays["static_codes"], [len(values) for values in facts.vocabularies.values()]
+    if not wrong and not ((codes >= 0) & (codes <= np.array(sizes, np.int64))).all():
+        raise ValueError("its codes of categories are out of range")
+    if facts.time_zone is not None:
+        ZoneInfo(facts.time_zone)
+    Frequency.parse(facts.schema.freq)
     outside = (begins < 0) | (extents < 0) | (begins + extents > rows)
     longer = (arrays["lengths"] < 0) | (arrays["lengths"] > extents)
     if wrong or outside.any() or longer.any() or [*facts.schema.key] != keys.columns:
@@ -173,9 +188,20 @@ def _check_shapes(arrays: dict[str, NDArray[Any]], keys: pl.DataFrame, facts: _F
 
 
 def _read_array(path: Path, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Read an array of a store and check its type and shape; memory-map it where it has one row a step."""
+    """Read an array of a store; memory-map it where it has one row a step.
+
+    Type and shape in the file's header have to be those of the manifest, and to fill the file; that is checked
+    before any memory is taken.
+    """
+    with path.open("rb") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{name} is not of NumPy's file format 1.0")
+        found, by_column, kind = np.lib.format.read_array_header_1_0(file)
+        size = file.tell() + math.prod(found) * kind.itemsize
+    if (str(kind), found, by_column) != (dtype, shape, False) or kind.kind != KINDS.get(name, "i"):
+        raise ValueError(f"{name} is {kind} {found}, but should be {dtype} {shape}")
+    if min(shape, default=0) < 0 or path.stat().st_size != size:
+        raise ValueError(f"{name} has {path.stat().st_size:,} bytes, but should have {size:,}")
     mapped = name in STEP_ARRAYS and 0 not in shape
     values: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    if str(values.dtype) != dtype or values.shape != shape:
-        raise ValueError(f"{name} is {values.dtype} {values.shape}, but should be {dtype} {shape}")
     return values

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from demandcast.train.checkpoint import take
+
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # as torch.optim.AdamW has them
 
 
@@ -72,10 +74,17 @@ class AdamW:
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take the moments from what `tensors` gave, among other tensors."""
+        """Take the moments from what `tensors` gave, among other tensors.
+
+        Raises:
+            ValueError: Moments of a weight are missing, or have another shape or type.
+        """
         for index, (weight, moments) in enumerate(zip(self.weights, self.moments, strict=True)):
-            for name in ("step", "exp_avg", "exp_avg_sq"):
-                value = tensors.get(f"optimiser.{index}.{name}")
-                if value is not None:
-                    place = "cpu" if name == "step" and not self.fused else weight.device
-                    moments[name] = value.to(place)
+            step = torch.zeros((), dtype=torch.float32)
+            expected = {"step": step, "exp_avg": weight, "exp_avg_sq": weight}
+            like = {f"optimiser.{index}.{name}": value for name, value in expected.items()}
+            if not like.keys() & tensors.keys():
+                continue  # it had no step yet
+            for name, value in zip(expected, take(tensors, like).values(), strict=True):
+                place = "cpu" if name == "step" and not self.fused else weight.device
+                moments[name] = value.to(place)

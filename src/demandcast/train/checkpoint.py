@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
-from demandcast.errors import CheckpointError
+from demandcast.errors import CheckpointError, ConfigError
 from demandcast.files import printable, write_file
 from demandcast.layers.draws import draws_of
 
@@ -54,7 +54,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise ValueError("it is not a file")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # copied: they are views of the file, which another program may cut short or write over
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         text = metadata["facts"]
         facts = json.loads(text)
         if not isinstance(facts, dict) or metadata["digest"] != _digest(tensors, text):
@@ -65,6 +66,37 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "take the folder of another run"
         ) from error
     return tensors, facts
+
+
+@contextmanager
+def reading_facts(path: Path) -> Iterator[None]:
+    """Raise what is wrong with the facts of a checkpoint as `CheckpointError`."""
+    try:
+        yield
+    except (ConfigError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"the checkpoint {printable(path)} is damaged, or is of another model or panel ({reason}); resume "
+            "with the same ones, or take another folder"
+        ) from error
+
+
+def take(tensors: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of these names, each of the same shape and type as the one expected.
+
+    Raises:
+        ValueError: One is missing, or has another shape or type.
+    """
+    for name, expected in like.items():
+        value = tensors.get(name)
+        if value is None:
+            raise ValueError(f"it has no {name}")
+        if value.shape != expected.shape or value.dtype != expected.dtype:
+            raise ValueError(
+                f"{name} is {value.dtype} {tuple(value.shape)}, and should be {expected.dtype} "
+                f"{tuple(expected.shape)}"
+            )
+    return {name: tensors[name] for name in like}
 
 
 def _digest(tensors: dict[str, Tensor], text: str) -> str:

@@ -27,7 +27,7 @@ from demandcast.layers.draws import draws_of, gpu_state, set_gpu_state
 from demandcast.train import interrupts
 from demandcast.train.adamw import AdamW
 from demandcast.train.allocator import keep_heap
-from demandcast.train.checkpoint import read_tensors, write_tensors
+from demandcast.train.checkpoint import read_tensors, reading_facts, take, write_tensors
 from demandcast.train.clock import Clock, marker
 from demandcast.train.device import out_of_memory
 from demandcast.train.group import ALONE, Group
@@ -35,6 +35,7 @@ from demandcast.train.roads import Road, check, part, size
 from demandcast.train.throughput.bare import threads_of
 from demandcast.train.throughput.guard import Guard
 from demandcast.train.watch import Watch
+from demandcast.typed import build, typed
 
 log = logging.getLogger("demandcast")
 CHECKPOINT = "checkpoint.safetensors"
@@ -223,11 +224,18 @@ def train(
     return run.log
 
 
-def settings_kept(folder: Path) -> dict[str, Any] | None:
-    """The settings of the run kept in a folder; None where none is."""
+def settings_kept(folder: Path, kind: type[Counted]) -> Counted | None:
+    """Return the settings of the run kept in a folder; None where there is none.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged, or has settings of another kind.
+    """
     path = folder / CHECKPOINT
-    settings: dict[str, Any] | None = read_tensors(path)[1]["training"] if path.exists() else None
-    return settings
+    if not path.exists():
+        return None
+    facts = read_tensors(path)[1]
+    with reading_facts(path):
+        return build(kind, facts.get("training"), "training")
 
 
 @dataclass
@@ -540,7 +548,8 @@ class _Run:
             return
         tensors, facts = read_tensors(self.path)
         settings = json.loads(json.dumps(asdict(self.training)))  # as written: tuples are lists
-        before = facts["training"]
+        with reading_facts(self.path):
+            before = typed(facts.get("training"), dict[str, Any], "training")
         changed = [k for k in settings | before if before.get(k) != settings.get(k)]
         changed = [k for k in changed if k not in FREE]
         if changed:
@@ -548,25 +557,26 @@ class _Run:
                 f"the checkpoint {self.path} was made with other settings ({', '.join(changed)}); "
                 "resume with the same ones, or take another folder"
             )
-        for name, values in self._lists().items():
-            for i, value in enumerate(values):
-                found = tensors.get(f"{name}.{i}")
-                if found is None or found.shape != value.shape:
-                    raise CheckpointError(
-                        f"the checkpoint {self.path} is of another model or panel; resume with the "
-                        "same ones, or take another folder"
-                    )
-                with torch.no_grad():
-                    value.copy_(found)
-        self.optimiser.restore(tensors)
-        self.draws.set_state(tensors["draws"])
-        self.own.set_state(tensors[f"dropout.{self.group.rank}"])
-        if self.device.type != "cpu":
-            set_gpu_state(self.device, tensors[f"dropout_cuda.{self.group.rank}"])
-        self.best_score = facts["best"]
-        past = facts["log"]
-        pairs = {k: [(int(s), float(v)) for s, v in past[k]] for k in ("losses", "validation")}
-        self.log = TrainingLog(**(past | pairs))
+        own = {
+            f"{name}.{i}": v for name, values in self._lists().items() for i, v in enumerate(values)
+        }
+        random = {f"{name}.{self.group.rank}": state for name, state in self._random().items()}
+        with reading_facts(self.path):  # all is checked before a weight is changed
+            best_score = typed(facts.get("best"), float, "best")
+            past = build(TrainingLog, facts.get("log"), "log")
+            if not 0 <= past.steps <= self.training.max_steps or past.parts < 1:
+                raise ValueError(f"{past.steps} steps in {past.parts} parts are out of range")
+            values = take(tensors, own)
+            states = take(tensors, {"draws": self.draws.get_state(), **random})
+            self.optimiser.restore(tensors)
+            self.draws.set_state(states["draws"])
+            self.own.set_state(states[f"dropout.{self.group.rank}"])
+            if self.device.type != "cpu":
+                set_gpu_state(self.device, states[f"dropout_cuda.{self.group.rank}"])
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(values[name])
+        self.best_score, self.log = best_score, past
 
     def _random(self) -> dict[str, Tensor]:
         """States of the generators that the network draws from."""

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import Dataset
 
+from demandcast.errors import CheckpointError
 from demandcast.train.group import ALONE, Group
 from demandcast.train.loop import Objective, Training, TrainingLog, settings_kept, train
 from demandcast.train.roads import Draw, Road, Streaming
@@ -22,12 +23,14 @@ from demandcast.train.throughput.tune import (
     RESIZED,
     left_open,
     require_bf16,
+    resized,
     tune,
     tune_workers,
     usual,
 )
 from demandcast.train.watch import Watch
 
+MOST_THREADS = 4096  # of torch; more end the process
 LONG = 200_000  # samples of a run that is worth seconds of trials with workers
 
 Settings = TypeVar("Settings", bound=Training)
@@ -140,11 +143,24 @@ def choose_settings(
         return settings, []
     if group.rank:
         return replace(settings, **group.same(None)), []
-    kept = None if resumed is None else settings_kept(resumed)
+    kept = None if resumed is None else settings_kept(resumed, type(settings))
     if kept is not None:
-        if kept["precision"] == "bf16":  # chosen on a machine where it ran
+        largest, threads = max(settings.batch, job.count), kept.threads
+        too_many = isinstance(threads, int) and threads > MOST_THREADS
+        if left_open(kept) or kept.batch > largest or too_many:
+            raise CheckpointError(
+                f"the checkpoint in {resumed} was edited: batch_size={kept.batch_size!r}, threads="
+                f"{kept.threads!r} and precision={kept.precision!r} cannot have been chosen for {job.count:,} "
+                "samples; take another folder"
+            )
+        if kept.precision == "bf16":  # chosen on a machine where it ran
             require_bf16(subject)
-        return replace(settings, **group.same({k: kept[k] for k in (*names, *RESIZED)})), []
+        if "batch_size" in names:
+            settings = resized(settings, kept.batch)
+        settings = replace(settings, **{name: getattr(kept, name) for name in names})
+        settings = settings.counted(job.count)
+        group.same({name: getattr(settings, name) for name in (*names, *RESIZED)})
+        return settings, []
     began = time.perf_counter()
     settings, chosen = tune(subject, settings, names)
     took = f"choosing took {time.perf_counter() - began:.1f} s"

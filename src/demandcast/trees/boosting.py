@@ -37,7 +37,7 @@ from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
 from demandcast.settings import check_levels
 from demandcast.trees.like import Likeness
-from demandcast.trees.table import NEW, Table
+from demandcast.trees.table import NEW, Table, count_columns
 from demandcast.trees.text import check_text, trees_of
 from demandcast.typed import build, typed
 from demandcast.windows.features import FeatureForecaster, Features
@@ -282,14 +282,18 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         effects = tuple(map(np.array, facts.effects))
         model.likeness = Likeness(facts.level, effects, dict(facts.together), np.ones(0))
         model.grown, model.rate = facts.grown, facts.rate
+        sizes = (*facts.periods, *facts.windows)
+        fits = len(effects) == len(facts.features.vocabularies) and all(facts.effects)
+        if not facts.periods or min(sizes) < 1 or not fits:
+            raise ValueError("its periods, windows and effects are not those of a fit")
+        width = count_columns(facts.features, facts.periods, facts.windows)
         path = run.file(TREES_FILE)
         try:
             texts = typed(json.loads(path.read_bytes()), dict[str, str], TREES_FILE)
             if [*texts] != model.outputs():
                 raise ValueError(f"it has trees of {', '.join(texts):.60}")
-            widths = {check_text(text) for text in texts.values()}
-            if len(widths) > 1:
-                raise ValueError("its trees read different columns")
+            for text in texts.values():
+                check_text(text, width)
         except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(
                 f"{printable(path)} is damaged ({error}); save the run again, or take it from a copy"

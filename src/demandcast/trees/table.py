@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.panel.panel import Panel
+from demandcast.schema import Frequency
 from demandcast.trees.like import Likeness
 from demandcast.windows.features import Features
 
@@ -230,6 +231,15 @@ class Table:
         inside = (step >= 0) & (step < self.panel.extents[series])
         rows = np.where(inside, self.panel.begins[series] + step, 0)
         return np.where(inside[:, None], values[rows], np.float32(np.nan))
+
+
+def count_columns(features: Features, periods: tuple[int, ...], windows: tuple[int, ...]) -> int:
+    """Return how many columns the rows of a table have."""
+    static = len(features.vocabularies) + len(features.static_reals)
+    calendar = len(Frequency.parse(features.freq).calendar(np.zeros(1, np.int64))[0])
+    seasons = sum(period > 1 for period in periods)
+    history = 3 + NEWEST + 4 * len(windows) + 1 + 3 * seasons
+    return static + history + calendar + 2 * len(features.known) + len(features.past)
 
 
 def _columns(values: Singles, names: tuple[str, ...], wanted: dict[str, Any]) -> Singles:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 import demandcast as dc
-from demandcast.errors import ConfigError
+from demandcast.errors import CheckpointError, ConfigError
 from demandcast.train.loop import Training
 from demandcast.train.roads import Streaming
 from demandcast.train.throughput import Subject
@@ -336,6 +336,15 @@ def test_a_run_that_is_resumed_keeps_its_choices(panel: dc.Panel, tmp_path: Path
     )
     assert again.plan.config == first.plan.config
     assert again.predict(panel).to_frame().equals(first.predict(panel).to_frame())
+
+
+@pytest.mark.usefixtures("quick")
+def test_choices_of_a_resumed_run_bring_no_other_settings(panel: dc.Panel, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {**SMALL, "threads": "auto", "checkpoint_every": 2}
+    dc.models.DLinear(**settings).fit(panel, checkpoint=tmp_path, progress=False)
+    longer = dc.models.DLinear(**settings | {"max_steps": settings["max_steps"] + 2})
+    with pytest.raises(CheckpointError, match=r"other settings .max_steps"):
+        longer.fit(panel, checkpoint=tmp_path, resume=True, progress=False)
 
 
 def test_a_long_run_on_a_streaming_road_tries_workers(monkeypatch: pytest.MonkeyPatch) -> None:
