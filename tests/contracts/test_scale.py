@@ -27,11 +27,11 @@ COUNTS = ("damped_counts", "gamma_poisson", "multi_stage")  # take whole numbers
 
 def forecast_of(name: str, panel: Panel, **hyper: Any) -> Forecast:
     if name in NEURAL:
-        hyper |= {"max_steps": 8, "batch_size": 16, "context": 14}
+        hyper |= {"max_steps": 4, "batch_size": 8, "context": 14}
     if name == "auto":
         hyper |= {"budget": "4 steps", "include": ("seasonal_naive", "tsb", "nlinear")}
     if name == "lightgbm":
-        hyper |= {"trees": 40}
+        hyper |= {"trees": 12}
     return registry.create(name, horizon=HORIZON, **hyper).fit(panel).predict(panel)
 
 

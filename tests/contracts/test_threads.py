@@ -18,7 +18,7 @@ from demandcast.models.base import NeuralForecaster
 from demandcast.panel.panel import Panel
 
 NEURAL = [n for n, kind in registry.classes().items() if issubclass(kind, NeuralForecaster)]
-SMALL: dict[str, Any] = {"horizon": 7, "context": 28, "max_steps": 6, "batch_size": 8, "seed": 3}
+SMALL: dict[str, Any] = {"horizon": 7, "context": 28, "max_steps": 3, "batch_size": 8, "seed": 3}
 
 
 def numbers(name: str, panel: Panel, **hyper: Any) -> list[np.ndarray[Any, Any]]:
@@ -41,11 +41,11 @@ def same(one: list[Any], other: list[Any]) -> bool:
 def test_a_fit_in_threads_is_a_fit_alone(name: str, panel: Panel) -> None:
     alone = numbers(name, panel)
     before = torch.get_rng_state()
-    with ThreadPoolExecutor(3) as pool:
-        fits = [pool.submit(numbers, name, panel, seed=seed) for seed in (3, 4, 3)]
-        found = [fit.result() for fit in fits]
-    assert same(alone, found[0])
-    assert same(alone, found[2])
+    with ThreadPoolExecutor(2) as pool:
+        fits = [pool.submit(numbers, name, panel, seed=seed) for seed in (4, 3)]
+        other, found = (fit.result() for fit in fits)
+    assert same(alone, found)
+    assert not same(alone, other)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -89,7 +89,8 @@ def test_any_network_draws_its_own_random_numbers(precision: str) -> None:
     torch.manual_seed(2)
     again = trained(0, precision=precision)
     assert same(alone, again)
-    assert not same(alone, trained(1, precision=precision))
+    if precision == "float32":  # the other is chosen by trials, which take seconds
+        assert not same(alone, trained(1, precision=precision))
 
 
 def test_another_thread_draws_what_it_would_alone(panel: Panel) -> None:
