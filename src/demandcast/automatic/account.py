@@ -26,6 +26,7 @@ from demandcast.panel.panel import Panel
 
 Floats = NDArray[np.float32]
 INTERVALS = {80: (0.1, 0.9), 90: (0.05, 0.95), 98: (0.01, 0.99)}
+SAVED = ("board", "coverage", "reasons")
 ALL = "all"  # the row that stands for every class
 
 
@@ -37,11 +38,13 @@ class Account:
         board: A row for each method and the blend; see `Auto.leaderboard`.
         coverage: A row for each class of demand; see `Auto.coverage`.
         reasons: A row for each class and method; see `Auto.explain`.
+        held_out: What the blend forecast in validation; not saved.
     """
 
     board: pl.DataFrame
     coverage: pl.DataFrame
     reasons: pl.DataFrame
+    held_out: HeldOut | None = None
 
     @classmethod
     def of(
@@ -52,6 +55,7 @@ class Account:
         blended: Floats,
         allowed: NDArray[np.bool_],
         name: str,
+        validation: Validation,
     ) -> Account:
         """From members, their weights, and what the blend forecast in validation, (R, Q)."""
         weights = blend.weights(evidence.group, evidence.series)
@@ -59,6 +63,7 @@ class Account:
             _board(members, evidence, weights.mean(0), blended, name),
             _coverage(evidence, blended),
             _reasons(members, evidence, blend, allowed),
+            HeldOut.of(validation, members, evidence, blended),
         )
 
     def verdict(self, ensemble: Ensemble, name: str, ahead: int) -> str:
@@ -78,7 +83,7 @@ class Account:
         return text + f"). Its 80 % interval held {own['coverage_80']:.0%} of what came."
 
     def to_dict(self) -> dict[str, Any]:
-        return {k: getattr(self, k).to_dicts() for k in ("board", "coverage", "reasons")}
+        return {k: getattr(self, k).to_dicts() for k in SAVED}
 
     @classmethod
     def from_dict(cls, rows: dict[str, Any]) -> Account:
@@ -88,9 +93,108 @@ class Account:
             CheckpointError: The rows are not those of tables.
         """
         try:
-            return cls(**{k: pl.DataFrame(v, infer_schema_length=None) for k, v in rows.items()})
-        except pl.exceptions.PolarsError as error:
+            return cls(*(pl.DataFrame(rows[k], infer_schema_length=None) for k in SAVED))
+        except (pl.exceptions.PolarsError, KeyError) as error:
             raise CheckpointError(f"the account of the search is damaged: {error}") from error
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The blend's forecasts of the windows held out, a row for each value that was observed.
+
+    Attributes:
+        keys: The key columns of the series searched.
+        series: Row of `keys`, (R,).
+        cutoff: Grid step of the last value that the forecast knew, (R,).
+        step: Steps ahead, from 0, (R,).
+        actual: Values that came, (R,).
+        quantiles: At `LEVELS`, (R, Q).
+        naive: The same of the seasonal naive, (R, Q), or None.
+    """
+
+    keys: pl.DataFrame
+    series: NDArray[np.int64]
+    cutoff: NDArray[np.int64]
+    step: NDArray[np.int64]
+    actual: NDArray[np.float64]
+    quantiles: Floats
+    naive: Floats | None
+
+    @classmethod
+    def of(
+        cls,
+        validation: Validation,
+        members: list[Member],
+        evidence: Evidence,
+        blended: Floats,
+    ) -> HeldOut:
+        """From what the blend forecast in validation, (R, Q)."""
+        folds = validation.folds
+        ends = np.concatenate([fold.known.ends()[fold.rows] for fold in folds])
+        keys = pl.concat([fold.known.keys[fold.rows.tolist()] for fold in folds])
+        numbers = np.concatenate([fold.series for fold in folds])
+        _, first, series = np.unique(numbers, return_index=True, return_inverse=True)
+        return cls(
+            keys=keys[first.tolist()],
+            series=series[evidence.cell],
+            cutoff=ends[evidence.cell],
+            step=evidence.step,
+            actual=evidence.actual,
+            quantiles=blended,
+            naive=next((m.quantiles for m in members if m.name == NAIVE), None),
+        )
+
+    def errors(self, keys: pl.DataFrame) -> tuple[NDArray[np.float64], ...]:
+        """Return the absolute error of the median, of the blend and of the seasonal naive, and what came.
+
+        Args:
+            keys: The series asked for, (N rows).
+
+        Returns:
+            Three sums over all windows, (N,), NaN for series that were not scored.
+        """
+        row = self._rows(keys)
+        median = LEVELS.index(0.5)
+        naive = np.full(len(self.actual), np.nan) if self.naive is None else self.naive[:, median]
+        missed = (self.actual - self.quantiles[:, median], self.actual - naive, self.actual)
+        sums = (np.bincount(self.series, np.abs(v), self.keys.height) for v in missed)
+        return tuple(np.where(row >= 0, s[np.maximum(row, 0)], np.nan) for s in sums)
+
+    def last(
+        self, keys: pl.DataFrame
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats, Floats] | None:
+        """Return the forecasts from the last cutoff of each series that was scored.
+
+        Args:
+            keys: The series asked for.
+
+        Returns:
+            Rows of `keys`, (M,); cutoffs, (M,); and the quantiles at 0.1, 0.5 and 0.9, (M, steps), NaN where
+            nothing was observed. None where no series asked for was scored.
+        """
+        row = self._rows(keys)
+        latest = np.full(self.keys.height, np.iinfo(np.int64).min)
+        np.maximum.at(latest, self.series, self.cutoff)
+        wanted = np.flatnonzero(row >= 0)
+        wanted = wanted[latest[row[wanted]] > np.iinfo(np.int64).min]
+        if not len(wanted):
+            return None
+        place = np.full(self.keys.height, -1, np.int64)
+        place[row[wanted]] = np.arange(len(wanted))
+        own = np.flatnonzero((self.cutoff == latest[self.series]) & (place[self.series] >= 0))
+        found = []
+        for level in (0.1, 0.5, 0.9):
+            values = np.full((len(wanted), int(self.step.max()) + 1), np.nan, np.float32)
+            values[place[self.series[own]], self.step[own]] = self.quantiles[
+                own, LEVELS.index(level)
+            ]
+            found.append(values)
+        return wanted, latest[row[wanted]], found[0], found[1], found[2]
+
+    def _rows(self, keys: pl.DataFrame) -> NDArray[np.int64]:
+        """Return the row of `self.keys` of each series asked for, -1 where it was not searched."""
+        place = {key: i for i, key in enumerate(self.keys.iter_rows())}
+        return np.array([place.get(key, -1) for key in keys.iter_rows()], np.int64)
 
 
 def _wql(evidence: Evidence, quantiles: Floats, rows: NDArray[np.bool_] | slice) -> float:

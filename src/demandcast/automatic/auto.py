@@ -18,7 +18,7 @@ import polars as pl
 from tqdm import tqdm
 
 from demandcast import registry
-from demandcast.automatic.account import Account, importance
+from demandcast.automatic.account import Account, HeldOut, importance
 from demandcast.automatic.blend import Blend
 from demandcast.automatic.conclude import conclude, extent, fall_back
 from demandcast.automatic.config import AutoConfig
@@ -77,6 +77,11 @@ class Auto(ConfiguredForecaster[AutoConfig]):
     def blend(self) -> Blend | None:
         """Weights of the members; None before `fit`."""
         return None if self.ensemble is None else self.ensemble.blend
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """What the blend forecast in validation, and what came; None where it was not measured, or once loaded."""
+        return None if self._account is None else self._account.held_out
 
     # The search
 

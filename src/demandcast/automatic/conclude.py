@@ -86,7 +86,7 @@ def _weigh(
         blend,
         adjustment,
         rounds,
-        Account.of(search.members, evidence, blend, blended, allowed, name),
+        Account.of(search.members, evidence, blend, blended, allowed, name, search.validation),
     )
 
 

@@ -92,7 +92,9 @@ def backtest(
         from demandcast.report.page import write_report
 
         title = f"Backtest of {Path(table.source).name}"
-        write_report(report, result=result, panel=panel, title=title)
+        write_report(
+            report, result=result, panel=panel, title=title, command=options.command_line()
+        )
         show.say(f"wrote {report}")
 
 

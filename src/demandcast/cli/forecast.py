@@ -109,7 +109,10 @@ def forecast(
         from demandcast.report.page import write_report
 
         title = f"Forecast of {Path(table.source).name}"
-        write_report(report, forecast=predicted, panel=panel, title=title)
+        asked_for = options.command_line()
+        write_report(
+            report, forecast=predicted, panel=panel, model=made, title=title, command=asked_for
+        )
         show.say(f"wrote {report}")
     show.forecast(predicted, out, json=json, safe_text=safe_text)
 

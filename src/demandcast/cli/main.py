@@ -16,6 +16,7 @@ from demandcast.cli import (
     doctor,
     forecast,
     models,
+    options,
     order,
     predict,
     replay,
@@ -75,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         on stderr; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
     words = list(argv) if argv else ["--help"]
+    options.COMMAND[:] = words
     try:
         with terminal.log_lines():
             code = get_command(app).main(args=words, prog_name="demandcast", standalone_mode=False)

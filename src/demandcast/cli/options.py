@@ -17,6 +17,7 @@ import typer
 from demandcast.errors import ConfigError
 
 Text = str | None
+COMMAND: list[str] = []  # the words of the command that runs
 QUANTILES = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
 Horizon = Annotated[
     int,
@@ -163,6 +164,11 @@ def table_options(
         listed = [word.strip() for word in value.split(",") if word.strip()] if value else []
         options[name] = listed or (None if name in ("key", "time") else [])
     return Table(source, options)
+
+
+def command_line() -> str:
+    """Return the command that runs, as it is typed; empty outside the command line."""
+    return shlex.join(["demandcast", *COMMAND]) if COMMAND else ""
 
 
 def as_words(table: Table) -> str:

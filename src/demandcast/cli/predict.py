@@ -64,7 +64,10 @@ def predict(
         from demandcast.report.page import write_report
 
         title = f"Forecast of {Path(table.source).name}"
-        write_report(report, forecast=predicted, panel=panel, title=title)
+        command = options.command_line()
+        write_report(
+            report, forecast=predicted, panel=panel, model=fitted, title=title, command=command
+        )
         show.say(f"wrote {report}")
     show.forecast(predicted, out, json=json, safe_text=safe_text)
 
