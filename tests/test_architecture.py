@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,11 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = [path for path in FILES if path != SOURCE / "__init__.py"]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def nodes(tree: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
     """Every node that runs: what stands under TYPE_CHECKING does not, functions only if asked."""
     for child in ast.iter_child_nodes(tree):
@@ -57,10 +63,11 @@ def nodes(tree: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
         yield from nodes(child, functions=functions)
 
 
+@cache
 def imports(path: Path, *, functions: bool = True) -> list[str]:
     """Modules that a file imports, as dotted names; a name imported from a package is its own module."""
     found: list[str] = []
-    for node in nodes(ast.parse(path.read_text(encoding="utf-8")), functions=functions):
+    for node in nodes(parsed(path), functions=functions):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -113,7 +120,7 @@ def test_imports_point_up_the_order(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=here)
 def test_nothing_but_the_version_is_taken_from_the_top(path: Path) -> None:
     """The top level loads the rooms; what a room takes from it could come round in a ring."""
-    for node in nodes(ast.parse(path.read_text(encoding="utf-8")), functions=True):
+    for node in nodes(parsed(path), functions=True):
         if isinstance(node, ast.ImportFrom) and node.module == "demandcast":
             names = {alias.name for alias in node.names} - {"__version__"}
             assert all(is_module(f"demandcast.{name}") for name in names), (here(path), names)
@@ -165,7 +172,7 @@ def test_only_public_functions_take_more_than_eight_parameters() -> None:
     for path in MODULES:
         if room(path) == "cli":
             continue
-        for node in nodes(ast.parse(path.read_text(encoding="utf-8")), functions=True):
+        for node in nodes(parsed(path), functions=True):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 names = {a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg)}
                 if len(names - {"self", "cls"}) > 8:
@@ -194,9 +201,19 @@ def test_the_command_line_starts_without_torch_or_polars() -> None:
     assert not loaded_by("import demandcast.cli.main") & {"torch", "polars", *EXTRAS}
 
 
-@pytest.mark.parametrize("name", ["panel", "forecast", "frames", "evaluate.metrics", "local"])
-def test_tables_and_scores_need_no_torch(name: str) -> None:
-    assert "torch" not in loaded_by(f"import demandcast.{name}")
+def test_tables_and_scores_need_no_torch() -> None:
+    rooms = ("panel", "forecast", "frames", "evaluate.metrics", "local")
+    assert "torch" not in loaded_by("; ".join(f"import demandcast.{room}" for room in rooms))
+
+
+def test_a_local_method_is_forecast_from_the_command_line_without_torch(tmp_path: Path) -> None:
+    table = tmp_path / "sales.csv"
+    table.write_text("date,units\n" + "".join(f"2024-01-{d:02},{d}\n" for d in range(1, 29)))
+    words = ["forecast", str(table), "--horizon", "2", "--model", "ses"]
+    words += ["--out", str(tmp_path / "out.csv")]
+    loaded = loaded_by(f"from demandcast.cli.main import main; assert main({words}) == 0")
+    assert "polars" in loaded
+    assert "torch" not in loaded
 
 
 @pytest.mark.parametrize("name", demandcast.__all__)

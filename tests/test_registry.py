@@ -16,6 +16,7 @@ import pytest
 
 import demandcast as dc
 from demandcast import registry
+from demandcast.cli.main import main
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Forecaster
@@ -153,20 +154,27 @@ def command(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_command_line_knows_an_installed_package(tmp_path: Path) -> None:
+def test_the_command_line_knows_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     install(tmp_path, "elsewhere", "Elsewhere", "elsewhere_models")
     rows = {
         "item": ["a"] * 9,
         "date": pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 1, 9), eager=True),
     }
     pl.DataFrame(rows | {"units": [1.0, 2.0, 3.0] * 3}).write_csv(tmp_path / "sales.csv")
-    listed = command(tmp_path, "models", "--json")
-    assert {"model": "elsewhere", "summary": "One number, from elsewhere", "takes": "target",
-            "gives": "paths and quantiles"} in json.loads(listed.stdout)  # fmt: skip
     words = ("forecast", "sales.csv", "--horizon", "2", "--model", "elsewhere", "--set", "size=7.5")
     done = command(tmp_path, *words, "--out", "out.csv")
     assert done.returncode == 0, done.stderr
     assert pl.read_csv(tmp_path / "out.csv")["mean"].to_list() == [7.5, 7.5]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry._entries.cache_clear()
+    try:
+        assert main(["models", "--json"]) == 0
+    finally:
+        registry._entries.cache_clear()
+    assert {"model": "elsewhere", "summary": "One number, from elsewhere", "takes": "target",
+            "gives": "paths and quantiles"} in json.loads(capsys.readouterr().out)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -325,5 +325,7 @@ def test_a_forecast_that_is_not_finite_is_refused_by_name(part: str) -> None:
         "samples": np.ones((2, 4, 3)),
     }
     parts[part][1] = np.nan
-    with pytest.raises(DemandcastError, match=rf"the {part} of wild for series .*item 1"):
+    with pytest.raises(
+        DemandcastError, match=rf"wild .* not finite in the {part} of series .*item 1"
+    ):
         Forecast.of(panel, (0.1, 0.9), **parts, model="wild")  # type: ignore[arg-type]

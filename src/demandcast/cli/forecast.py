@@ -61,7 +61,6 @@ def forecast(
     """
     show.check_stdout(out, report, save)
     from demandcast import registry
-    from demandcast.automatic.auto import Auto
     from demandcast.errors import ConfigError
     from demandcast.frames.read import read_panel
     from demandcast.settings import check_levels
@@ -77,7 +76,7 @@ def forecast(
         if model != DEFAULT_MODEL:
             raise ConfigError(f"--budget is of auto, not of {model}; leave one of the two out")
         hyper["budget"] = budget
-    made = registry.create(model, horizon=horizon, **hyper)
+    made: Any = registry.create(model, horizon=horizon, **hyper)
     training: dict[str, Any] = {"progress": show.watched()} if model == DEFAULT_MODEL else {}
     if hasattr(made, "network"):  # only networks train
         training = {"checkpoint": checkpoint, "resume": resume, "progress": show.watched()}
@@ -92,14 +91,14 @@ def forecast(
         check_reach(panel, horizon)
     show.say(f"fitting {made}")
     fitted = made.fit(panel, **training)
-    if isinstance(made, Auto):
+    if model == DEFAULT_MODEL:
         signals.finish()
     predicted = fitted.predict(panel, levels=levels)
     for note in getattr(getattr(made, "log", None), "notes", ()) if verbose else ():
         show.say(note)
     if not options.first_process():
         return
-    if isinstance(made, Auto):
+    if model == DEFAULT_MODEL:
         show.search(made, panel)
     if save:
         asked = {**table.options, "freq": panel.schema.freq}

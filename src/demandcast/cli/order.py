@@ -182,16 +182,16 @@ def _forecast(
 ) -> Forecast:
     """Fit a model to a panel and draw the paths of every series."""
     from demandcast import registry
-    from demandcast.automatic.auto import Auto
     from demandcast.forecaster import fit
 
-    made = registry.create(model, horizon=horizon, **hyper)
+    made: Any = registry.create(model, horizon=horizon, **hyper)
     if "known" in made.takes:
         check_reach(panel, horizon)
     show.say(f"fitting {made}")
     fit(made, panel, progress=show.watched())
-    if isinstance(made, Auto):
+    if model == DEFAULT_MODEL:
         signals.finish()
         if options.first_process():
             show.search(made, panel)
-    return made.predict(panel, n_samples=paths)
+    forecast: Forecast = made.predict(panel, n_samples=paths)
+    return forecast

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from demandcast.cli import options, places, show
+from demandcast.cli.forecast import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from demandcast.forecaster import Forecaster
@@ -41,7 +42,6 @@ def predict(
     """
     show.check_stdout(out, report)
     import demandcast
-    from demandcast.automatic.auto import Auto
     from demandcast.errors import ConfigError
     from demandcast.settings import check_levels
 
@@ -49,11 +49,11 @@ def predict(
         places.check_ending(out)
     places.check(files={"--out": out, "--report": report}, table=table, force=force)
     levels = check_levels(options.levels(quantiles))
-    fitted = demandcast.load(run)
-    if update and not isinstance(fitted, Auto):
+    fitted: Any = demandcast.load(run)
+    if update and fitted.name != DEFAULT_MODEL:
         raise ConfigError(f"--update is of auto, and {run} holds {fitted.name}; leave it out")
     panel = aligned(fitted, table)
-    if update and isinstance(fitted, Auto):
+    if update:
         if fitted.outgrown(panel):
             fitted.update(panel, progress=show.watched()).save(run)
             show.say(f"learned from the fresh rows; {run} keeps it")
