@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env check test demo clean format
+.PHONY: help env check test demo docs clean format
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	touch $(STAMP)
 
 check: $(STAMP)  ## Format, lint and types, changing nothing
@@ -29,6 +29,9 @@ test: $(STAMP)  ## All tests and doctests
 
 demo: $(STAMP)  ## The main job on data that ships, into demandcast-demo/
 	$(BIN)/demandcast demo --out demandcast-demo
+
+docs: $(STAMP)  ## Build the documentation into build/docs; a warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -b html -c docs . build/docs
 
 format: $(STAMP)  ## Format and mend what can be mended
 	$(BIN)/ruff format .

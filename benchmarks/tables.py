@@ -333,7 +333,7 @@ def source(figures: list[Figure], figure: Figure) -> list[Figure]:
 
 def pages() -> list[Path]:
     """The files whose tables are checked; the log is a dated record of what was tried."""
-    found = [ROOT / "README.md", *ROOT.glob("docs/models/*.md"), *FOLDER.rglob("*.md")]
+    found = [*ROOT.glob("README*.md"), *ROOT.glob("docs/models/*.md"), *FOLDER.rglob("*.md")]
     return sorted(path for path in found if path.name != "LOG.md")
 
 
