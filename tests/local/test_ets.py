@@ -47,7 +47,7 @@ def test_derivatives_are_those_of_small_differences(form: Form) -> None:
 
 def test_the_search_finds_the_best_of_a_fine_grid() -> None:
     search = searched(Form("N", "N", "A"), LEVEL[None], 1)
-    states, loss, _ = search.best()
+    states, loss, _ = search.run()
     best = np.inf
     for alpha in np.linspace(0.01, 0.99, 33):
         for level in np.linspace(LEVEL.min(), LEVEL.max(), 20) / search.table.scale:

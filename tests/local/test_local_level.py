@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 import demandcast
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import LocalLevel
-from demandcast.local.parts.kalman import concentrated, filtered, likeliest_ratio, smoothed
+from demandcast.local.parts.kalman import (
+    concentrated_likelihood,
+    fit_ratio,
+    kalman_filter,
+    kalman_smoother,
+)
 
 from .conftest import panel_of
 
@@ -73,7 +78,7 @@ def exact(y: Array, q: float, r: float) -> tuple[float, Array, Array]:
 
 def test_the_filter_is_that_of_a_plain_loop() -> None:
     table, q, r = some_series(), 0.7, 2.3
-    steps = list(filtered(table, [r] * len(table), np.full(6, q), 1.7))
+    steps = list(kalman_filter(table, [r] * len(table), np.full(6, q), 1.7))
     for i in range(table.shape[1]):
         levels, variances = plain(table[:, i], q, r, 1.7)
         np.testing.assert_allclose([s.level[i] for s in steps], levels, rtol=1e-10)
@@ -82,8 +87,8 @@ def test_the_filter_is_that_of_a_plain_loop() -> None:
 
 def test_the_diffuse_start_is_the_limit_of_a_vague_one() -> None:
     table = some_series()
-    diffuse = list(filtered(table, [1.0] * 30, np.full(6, 0.5), np.inf))
-    vague = list(filtered(table, [1.0] * 30, np.full(6, 0.5), 1e9))
+    diffuse = list(kalman_filter(table, [1.0] * 30, np.full(6, 0.5), np.inf))
+    vague = list(kalman_filter(table, [1.0] * 30, np.full(6, 0.5), 1e9))
     np.testing.assert_allclose(diffuse[-1].level, vague[-1].level, rtol=1e-6)
     np.testing.assert_allclose(diffuse[-1].variance, vague[-1].variance, rtol=1e-6)
 
@@ -91,8 +96,8 @@ def test_the_diffuse_start_is_the_limit_of_a_vague_one() -> None:
 @pytest.mark.parametrize("q", [0.0, 1e-3, 0.4, 30.0])
 def test_smoothing_is_that_of_the_joint_normal(q: float) -> None:
     table = some_series()
-    steps = list(filtered(table, [1.0] * 30, np.full(6, q), np.inf))
-    level, variance = smoothed(steps, np.full(6, q))
+    steps = list(kalman_filter(table, [1.0] * 30, np.full(6, q), np.inf))
+    level, variance = kalman_smoother(steps, np.full(6, q))
     for i in range(6):
         _, mean, deviation2 = exact(table[:, i], q, 1.0)
         np.testing.assert_allclose(level[:, i], mean, rtol=1e-8)
@@ -102,7 +107,7 @@ def test_smoothing_is_that_of_the_joint_normal(q: float) -> None:
 def test_the_likelihood_is_that_of_the_joint_normal() -> None:
     table = some_series()[:, [0, 1, 2, 4, 5]]
     ratios = np.repeat([[0.01], [0.3], [5.0]], 5, 1)
-    likely, noise = concentrated(table, ratios)
+    likely, noise = concentrated_likelihood(table, ratios)
     for g, i in np.ndindex(likely.shape):
         q, r = ratios[g, i] * noise[g, i], noise[g, i]
         assert likely[g, i] == pytest.approx(exact(table[:, i], q, r)[0], rel=1e-9)
@@ -114,17 +119,17 @@ def test_no_ratio_is_more_likely_than_the_one_found() -> None:
     rng = np.random.default_rng(1)
     table = rng.normal(0, 1, (80, 20)).cumsum(0) * np.geomspace(0.01, 3, 20)
     table += rng.normal(0, 1, table.shape)
-    found = concentrated(table, likeliest_ratio(table))[0]
+    found = concentrated_likelihood(table, fit_ratio(table))[0]
     fine = np.repeat(np.geomspace(1e-6, 1e3, 400)[:, None], 20, 1)
-    assert (found >= concentrated(table, fine)[0].max(0) - 0.01).all()
+    assert (found >= concentrated_likelihood(table, fine)[0].max(0) - 0.01).all()
 
 
 def test_variances_are_found_again() -> None:
     rng = np.random.default_rng(2)
     table = rng.normal(0, 0.5, (400, 60)).cumsum(0) + rng.normal(0, 2, (400, 60))
-    ratio = likeliest_ratio(table)
+    ratio = fit_ratio(table)
     assert np.median(ratio) == pytest.approx(0.25 / 4, rel=0.2)
-    assert np.median(concentrated(table, ratio)[1]) == pytest.approx(4, rel=0.1)
+    assert np.median(concentrated_likelihood(table, ratio)[1]) == pytest.approx(4, rel=0.1)
 
 
 def test_the_forecast_is_flat_and_its_variance_grows_by_the_walk() -> None:
@@ -133,7 +138,7 @@ def test_the_forecast_is_flat_and_its_variance_grows_by_the_walk() -> None:
     model = LocalLevel(h=9, ratio=0.8)
     forecast = model.predict(panel_of(y, freq="D"), levels=[0.1, 0.5, 0.975], n_samples=20_000)
     y = y.astype(np.float32).astype(np.float64)
-    noise = concentrated(y[:, None], np.array([0.8]))[1][0]
+    noise = concentrated_likelihood(y[:, None], np.array([0.8]))[1][0]
     levels, variances = plain(y, 0.8, 1.0, 1e12)
     np.testing.assert_allclose(forecast.mean[0], levels[-1], rtol=1e-5)
     expected = (variances[-1] + 0.8 * np.arange(1, 10) + 1) * noise
@@ -172,7 +177,9 @@ def test_smooth_tells_the_level_of_every_step_by_key_and_time() -> None:
     ]
     assert found.select("item", "day").equals(frame.select("item", "day"))
     _, mean, variance = exact(np.array([float(d % 3) for d in range(1, 9)]), 0.3, 1.0)
-    noise = concentrated(np.array([[float(d % 3)] for d in range(1, 9)]), np.array([0.3]))[1][0]
+    noise = concentrated_likelihood(
+        np.array([[float(d % 3)] for d in range(1, 9)]), np.array([0.3])
+    )[1][0]
     first = found.filter(item="a")
     np.testing.assert_allclose(first["smoothed"], mean, rtol=1e-6)
     np.testing.assert_allclose(first["smoothed_deviation"], np.sqrt(variance * noise), rtol=1e-6)
@@ -189,7 +196,7 @@ def test_what_was_never_seen_has_no_level() -> None:
 
 
 def test_what_is_wrong_is_told() -> None:
-    with pytest.raises(ConfigError, match=r"ratio is -1; it is 0 or more, or None"):
+    with pytest.raises(ConfigError, match=r"ratio is -1; it must be 0 or more, or None"):
         LocalLevel(h=1, ratio=-1)
     with pytest.raises(DataError, match="read_panel"):
         LocalLevel(h=1).smooth([1, 2])  # type: ignore[arg-type]

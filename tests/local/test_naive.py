@@ -17,7 +17,7 @@ from demandcast import local
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecaster import Forecaster
 from demandcast.local import Drift, LastValue, SeasonalNaive, WindowAverage
-from demandcast.local.parts.error_laws import FEWEST_DF, SCORES, _student_scores
+from demandcast.local.parts.error_distributions import MIN_DEGREES, SCORES, _student_scores
 from demandcast.panel.panel import Panel
 from demandcast.schema import Schema
 
@@ -86,7 +86,7 @@ def test_intervals_grow_as_in_fpp3() -> None:
 
 def test_student_table_is_scipys() -> None:
     level = scipy.stats.norm.cdf(SCORES)
-    for row, df in ((0, FEWEST_DF), (7, FEWEST_DF + 7), (-2, 29)):
+    for row, df in ((0, MIN_DEGREES), (7, MIN_DEGREES + 7), (-2, 29)):
         ours = _student_scores()[row]
         np.testing.assert_allclose(ours, scipy.stats.t.ppf(level, df), rtol=2e-3, atol=1e-12)
 

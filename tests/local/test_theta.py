@@ -74,7 +74,7 @@ def test_a_level_times_a_shape_goes_on(make_panel: MakePanel) -> None:
 def test_without_trend_it_is_the_exponential_smoothing_of_this_package() -> None:
     values = SERIES["level"][0][:, None]
     table = Table.from_rows(values.T, 1)
-    trend = Trend.of(values, table, ("standard",))
+    trend = Trend.fit(values, table, ("standard",))
     weight, zero = np.array([0.3]), np.zeros(1)
     steps, ahead = trend.run(np.zeros(1, np.int64), weight, values[0], zero, 5)
     expected = fit_recursion(ses, Histories.from_rows(values.T), weight, weight)

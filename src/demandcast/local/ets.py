@@ -1,19 +1,19 @@
-"""Exponential smoothing as state space models, all of a family fitted to all series at once.
+"""ETS: exponential smoothing as state space models; each model of the family is fitted to all series at once.
 
 Hyndman, Koehler, Snyder and Grose, "A state space framework for automatic forecasting using exponential
-smoothing methods", *International Journal of Forecasting* 18 (2002); FPP3, chapter 8. A level, no trend
-or one that may be damped, and no season or one added or multiplied:
+smoothing methods", *International Journal of Forecasting* 18 (2002); FPP3, chapter 8. A model has a level; no trend, a
+trend or a damped one; and no season, an additive or a multiplicative one:
 
     mu = (l + phi b) + s  or  (l + phi b) s,      e = y - mu
-    l = l + phi b + alpha e,   b = phi b + beta e,   s = s + gamma e         (a season added)
-    l = l + phi b + alpha e/s, b = phi b + beta e/s, s = s + gamma e/(l + phi b)   (multiplied)
+    l = l + phi b + alpha e,   b = phi b + beta e,   s = s + gamma e         (additive season)
+    l = l + phi b + alpha e/s, b = phi b + beta e/s, s = s + gamma e/(l + phi b)   (multiplicative season)
 
-Errors are of one size, or in proportion to mu: the states move alike, only the likelihood differs. Weights
-and first states maximise it; the model of least AICc forecasts.
+Errors are additive, or multiplicative (proportional to mu); the states are updated in the same way and only the
+likelihood differs. Weights and first states maximise the likelihood. The model of smallest AICc forecasts.
 
-Departs from the paper: the search is Levenberg and Marquardt's, on derivatives that run along with the
-states, a batch over series. beta is held to `TREND` alpha. Errors of one size with a multiplied season,
-and multiplied trends, are left out, as is usual.
+Departs from the paper: the likelihood is maximised by the Levenberg-Marquardt method for a batch of series, with
+derivatives computed along with the states. beta is at most `MAX_BETA` alpha. Additive errors with a multiplicative
+season, and multiplicative trends, are left out, as is usual.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from numpy.typing import NDArray
 from demandcast.forecaster import Demand
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.seasonal import Table, decompose
-from demandcast.local.parts.smooth import Smooth, SmoothForecaster, law_of
+from demandcast.local.parts.smooth import SmoothForecast, SmoothForecaster, estimate_errors
 from demandcast.settings import one_of
 
 ITERATIONS = 25  # of the search, at most
-SETTLED = 1e-5  # relative gain in squared error below which a search ends
-STARTS, GAMMAS = (0.05, 0.3, 0.8), (0.03, 0.4)  # weights of level and season to begin with
-TREND = 0.05  # most of alpha that beta may be
-DAMPED = (0.8, 0.98)  # range of phi
-EDGE = 9.0  # of the logistic scale that weights are searched on
-EXACT = 1e-18  # squared errors below are none
+TOLERANCE = 1e-5  # relative gain in squared error below which a search ends
+FIRST_ALPHAS, FIRST_GAMMAS = (0.05, 0.3, 0.8), (0.03, 0.4)  # weights that the search may start from
+MAX_BETA = 0.05  # in units of alpha
+PHI_RANGE = (0.8, 0.98)
+MAX_LOGIT = 9.0  # weights are searched on the logistic scale, up to here
+NO_ERROR = 1e-18  # smaller squared errors count as 0
 BLOCK = 64  # steps whose derivatives are held at once
-SMALL = 1e-6  # of a series' mean: a forecast below has no share
-ALPHA, BETA, GAMMA, PHI, LEVEL, SLOPE = range(6)  # rows of the unknowns
+MIN_MEAN = 1e-6  # of a series' mean: smaller forecasts have no multiplicative error
+ALPHA, BETA, GAMMA, PHI, LEVEL, SLOPE = range(6)  # rows of the parameters
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Form:
     season: str  # "N", "A" or "M"
     error: str  # "A" or "M"
 
-    def unknowns(self, period: int) -> int:
-        """Parameters estimated: weights, first states, the error's scale."""
+    def n_parameters(self, period: int) -> int:
+        """Return the number of parameters: weights, first states and the error's scale."""
         trend = {"N": 0, "A": 2, "Ad": 3}[self.trend]
         return 3 + trend + (period if self.season != "N" else 0)
 
-    def free(self) -> Ints:
-        """Rows of the unknowns that this model has."""
+    def parameter_rows(self) -> Ints:
+        """Return the rows of the parameters that this model searches."""
         rows = [ALPHA, LEVEL]
         rows += [BETA, SLOPE] if self.trend != "N" else []
         rows += [PHI] if self.trend == "Ad" else []
@@ -74,18 +74,17 @@ FAMILIES = ("additive", "all")
 
 
 class ETS(SmoothForecaster):
-    """Level, trend and season, each smoothed; the model of least AICc of each series.
+    """Exponential smoothing of level, trend and season, with the model of smallest AICc for each series.
 
-    With `family="all"`, series with values that are not above 0 have errors of one size and no multiplied season. A season
-    wants two periods of history, and any model more values than unknowns; a series too short for all
-    takes its last smoothed level.
+    A season needs two periods of history, and every model more values than parameters. A series too short for all models
+    is forecast with its smoothed level. Multiplicative errors and seasons need values above 0.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        period: Steps in one season; None for that of the panel's frequency. 1 for no season.
-        family: "additive", the six models with errors of one size and no multiplied season, or "all",
-            those and the nine with errors in proportion.
-        seed: Of the paths.
+        period: Steps in one season; None for that of the panel's frequency, 1 for no season.
+        family: "additive", the six models with additive errors and seasons, or "all", which adds the nine models with
+            multiplicative errors.
+        seed: Seed of the paths.
     """
 
     name = "ets"
@@ -99,247 +98,272 @@ class ETS(SmoothForecaster):
         super()._check()
         one_of("family", self.family, FAMILIES)
 
-    def _fit(self, table: Table) -> Smooth:
-        with np.errstate(all="ignore"):  # a search may try what overflows; it is not taken
-            return self._best(table).smooth(table, self.horizon)
+    def _fit(self, table: Table) -> SmoothForecast:
+        with np.errstate(all="ignore"):  # the search rejects parameters whose errors overflow
+            return self._select_models(table).forecast(table, self.horizon)
 
-    def _best(self, table: Table) -> Best:
-        """Every model able to describe a series is fitted to it."""
-        best = Best.of(table)
-        enough = table.lengths >= 2 * table.period
-        enough &= table.period > 1
-        added, times = (decompose(table, enough, added=flag) for flag in (True, False))
+    def _select_models(self, table: Table) -> BestModels:
+        """Fit every model to the series that allow it, and keep the best of each series."""
+        best = BestModels.start(table)
+        two_seasons = table.lengths >= 2 * table.period
+        two_seasons &= table.period > 1
+        additive, multiplicative = (
+            decompose(table, two_seasons, added=flag) for flag in (True, False)
+        )
         positive = np.where(table.seen, table.filled, 1.0).min(0) > 0
         for form in FAMILY:
             if self.family == FAMILIES[0] and form.error != "A":
                 continue
-            able = form.unknowns(table.period) + 2 <= table.observed
-            able &= positive | (form.error == "A")
-            able &= enough | (form.season == "N")
-            able &= times.times | (form.season != "M")
-            some = np.flatnonzero(able)
-            if len(some):
-                season = (times if form.season == "M" else added).index[:, some]
+            allowed = form.n_parameters(table.period) + 2 <= table.observed
+            allowed &= positive | (form.error == "A")
+            allowed &= two_seasons | (form.season == "N")
+            allowed &= multiplicative.times | (form.season != "M")
+            index = np.flatnonzero(allowed)
+            if len(index):
+                season = (multiplicative if form.season == "M" else additive).index[:, index]
                 season = season if form.season != "N" else 0 * season
-                best.offer(form, some, Search(form, table.select(some), season).best())
+                best.update(form, index, Search(form, table.select(index), season).run())
         return best
 
 
 @dataclass(frozen=True)
 class States:
-    """Weights (4, n), the first level and slope (n,), and the first season (period, n)."""
+    """Weights (4, n), first level and slope (n,), and first season (period, n)."""
 
     weights: Array
     level: Array
     slope: Array
     season: Array
 
-    def run(self, times: NDArray[np.bool_], table: Table, beyond: int) -> Track:
-        """Through the history and `beyond` steps on, where no error comes."""
+    def run(self, multiplicative: NDArray[np.bool_], table: Table, horizon: int) -> Track:
+        """Run the recursion through the history and `horizon` steps on, where errors are 0.
+
+        Args:
+            multiplicative: Series whose season is multiplicative, (n,).
+            table: Their histories.
+            horizon: Steps after the history.
+        """
         alpha, beta, gamma, phi = self.weights
         level, slope, season = self.level, self.slope, self.season.copy()
-        out = np.zeros((5, table.steps + beyond, table.n_series))
-        for t in range(table.steps + beyond):
+        track = np.zeros((5, table.steps + horizon, table.n_series))
+        for t in range(table.steps + horizon):
             row = min(t, table.steps - 1)
             known = table.seen[row] & (t < table.lengths)
             s = season[t % table.period]
             base = level + phi * slope
-            mu = np.where(times, base * s, base + s)
+            mu = np.where(multiplicative, base * s, base + s)
             e = np.where(known, table.filled[row] - mu, 0.0)
-            level = base + alpha * e / np.where(times, _apart(s), 1.0)
-            slope = phi * slope + beta * e / np.where(times, _apart(s), 1.0)
-            season[t % table.period] = s + gamma * e / np.where(times, _apart(base), 1.0)
-            out[:, t] = mu, level, slope, s, season[t % table.period]
-        return Track(*out)
+            level = base + alpha * e / np.where(multiplicative, _nonzero(s), 1.0)
+            slope = phi * slope + beta * e / np.where(multiplicative, _nonzero(s), 1.0)
+            season[t % table.period] = s + gamma * e / np.where(multiplicative, _nonzero(base), 1.0)
+            track[:, t] = mu, level, slope, s, season[t % table.period]
+        return Track(*track)
 
 
 @dataclass(frozen=True)
 class Track:
-    """What a run went through, (T, n) each: forecasts of one step, states after it, seasons used and left."""
+    """One-step forecasts, level and slope after each step, and the season's index before and after it, (T, n) each."""
 
     mu: Array
     level: Array
     slope: Array
-    used: Array
-    left: Array
+    index_before: Array
+    index_after: Array
 
 
 @dataclass
-class Best:
-    """The model of least AICc so far, of every series."""
+class BestModels:
+    """The model of smallest AICc so far, of every series."""
 
     aicc: Array
     states: States
-    times: NDArray[np.bool_]
-    unknowns: Ints
+    multiplicative: NDArray[np.bool_]
+    n_parameters: Ints
 
     @classmethod
-    def of(cls, table: Table) -> Best:
-        """To begin with, half of every error goes into the level."""
+    def start(cls, table: Table) -> BestModels:
+        """Return the model for series too short for any other: a level that takes half of every error."""
         n = table.n_series
         weights = np.repeat([[0.5], [0.0], [0.0], [1.0]], n, 1)
         states = States(weights, table.filled[0].copy(), np.zeros(n), np.zeros((table.period, n)))
         return cls(np.full(n, np.inf), states, np.zeros(n, bool), np.full(n, 1))
 
-    def offer(self, form: Form, some: Ints, found: tuple[States, Array, Ints]) -> None:
-        """Take what is better than before, of some series."""
-        states, loss, count = found
-        k = form.unknowns(len(states.season))
-        aicc = count * np.log(np.maximum(loss, EXACT * count)) + 2 * k * count / (count - k - 1)
-        better = aicc < self.aicc[some]
+    def update(self, form: Form, index: Ints, result: tuple[States, Array, Ints]) -> None:
+        """Replace the models of those series (of `index`) for which a new one has a smaller AICc."""
+        states, loss, count = result
+        k = form.n_parameters(len(states.season))
+        aicc = count * np.log(np.maximum(loss, NO_ERROR * count)) + 2 * k * count / (count - k - 1)
+        better = aicc < self.aicc[index]
         if not better.any():
             return
-        to = some[better]
-        self.aicc[to] = aicc[better]
-        self.times[to] = form.season == "M"
-        self.unknowns[to] = k
+        replaced = index[better]
+        self.aicc[replaced] = aicc[better]
+        self.multiplicative[replaced] = form.season == "M"
+        self.n_parameters[replaced] = k
         for name in ("weights", "level", "slope", "season"):
-            getattr(self.states, name)[..., to] = getattr(states, name)[..., better]
+            getattr(self.states, name)[..., replaced] = getattr(states, name)[..., better]
 
-    def smooth(self, table: Table, horizon: int) -> Smooth:
+    def forecast(self, table: Table, horizon: int) -> SmoothForecast:
+        """Forecast the series of a table with their best models."""
         n, period = table.n_series, table.period
-        track = self.states.run(self.times, table, horizon)
+        track = self.states.run(self.multiplicative, table, horizon)
         rows = table.lengths + np.arange(horizon)[:, None]
-        point, season = (np.take_along_axis(x, rows, 0).T for x in (track.mu, track.used))
+        point, season = (np.take_along_axis(x, rows, 0).T for x in (track.mu, track.index_before))
         alpha, beta, gamma, phi = self.states.weights
-        grown = np.cumsum(phi ** np.arange(1, horizon + 1)[:, None], 0)  # (H, n), of a slope
-        moved = alpha + beta * grown
-        moved[period - 1 :: period] += gamma
-        first = np.tile(self.states.season, (-(-(table.steps + horizon) // period), 1))
+        slope_sums = np.cumsum(phi ** np.arange(1, horizon + 1)[:, None], 0)  # (H, n)
+        response = alpha + beta * slope_sums
+        response[period - 1 :: period] += gamma
+        first_season = np.tile(self.states.season, (-(-(table.steps + horizon) // period), 1))
 
-        def ahead(step: int) -> Array:
-            """From the states `step` rows before; the season as it was left by then."""
-            made = np.full((table.steps, n), np.nan)
+        def forecast_ahead(step: int) -> Array:
+            """Forecast every row from the states, season included, `step` rows before."""
+            forecasts = np.full((table.steps, n), np.nan)
             if step > table.steps:
-                return made
-            back = period * -(-step // period)
-            seasons = first[: table.steps].copy()
-            seasons[back:] = track.left[: max(0, table.steps - back)]
+                return forecasts
+            lag = period * -(-step // period)
+            seasons = first_season[: table.steps].copy()
+            seasons[lag:] = track.index_after[: max(0, table.steps - lag)]
             level = np.concatenate([self.states.level[None], track.level])[: table.steps - step + 1]
             slope = np.concatenate([self.states.slope[None], track.slope])[: table.steps - step + 1]
-            base, s = level + grown[step - 1] * slope, seasons[step - 1 :]
-            made[step - 1 :] = np.where(self.times, base * s, base + s)
-            return made
+            base, s = level + slope_sums[step - 1] * slope, seasons[step - 1 :]
+            forecasts[step - 1 :] = np.where(self.multiplicative, base * s, base + s)
+            return forecasts
 
-        size = np.where(self.times[:, None], np.maximum(season, SMALL), 1.0)
+        factor = np.where(self.multiplicative[:, None], np.maximum(season, MIN_MEAN), 1.0)
         counted = table.seen & (np.isfinite(self.aicc) | (np.arange(table.steps) > 0)[:, None])
-        lost = self.unknowns - 1
-        law = law_of(table, table.filled, ahead, counted, point, moved.T, lost, size)
-        return Smooth(law, np.ones((n, horizon)), np.zeros((n, horizon)))
+        errors = estimate_errors(
+            table,
+            table.filled,
+            forecast_ahead,
+            counted,
+            point,
+            response.T,
+            n_estimated=self.n_parameters - 1,
+            season=factor,
+        )
+        return SmoothForecast(errors, np.ones((n, horizon)), np.zeros((n, horizon)))
 
 
 class Search:
-    """Weights and first states of one model that make the squared error least, for all series at once."""
+    """Search for the weights and first states of one model with the smallest squared error, for all series at once."""
 
     def __init__(self, form: Form, table: Table, season: Array) -> None:
         self.form, self.table, self.season = form, table, season
-        self.free = form.free()
-        self.place = {int(row): i for i, row in enumerate(self.free)}
+        self.rows = form.parameter_rows()
+        self.place = {int(row): i for i, row in enumerate(self.rows)}
 
-    def best(self) -> tuple[States, Array, Ints]:
-        """States, squared errors (n,) and how many they sum, (n,)."""
+    def run(self) -> tuple[States, Array, Ints]:
+        """Return the best states, their squared errors (n,) and the number of errors in each sum (n,)."""
         x = self._start()
         lowest = np.full(self.table.n_series, np.inf)
         damping = np.full(self.table.n_series, 1e-2)
-        going = np.arange(self.table.n_series)
-        loss, slope, bend = self._derive(x, self.table, self.season)
+        active = np.arange(self.table.n_series)
+        loss, gradient, curvature = self._derive(x, self.table, self.season)
         lowest[:] = loss
-        settled = ~np.isfinite(loss)
+        converged = ~np.isfinite(loss)
         for _ in range(ITERATIONS):
-            on = ~settled
-            going, loss, slope, bend = going[on], loss[on], slope[on], bend[on]
-            if not len(going):
+            on = ~converged
+            active, loss, gradient, curvature = active[on], loss[on], gradient[on], curvature[on]
+            if not len(active):
                 break
-            diagonal = np.einsum("nii->ni", bend)
-            scale = damping[going, None] * diagonal + 1e-9 * diagonal.max(1, keepdims=True) + 1e-30
-            step = np.linalg.solve(bend + scale[:, :, None] * np.eye(len(x)), -slope[..., None])
-            tried = x[:, going] + step[..., 0].T
-            tried = np.where((self.free < LEVEL)[:, None], np.clip(tried, -EDGE, EDGE), tried)
-            part = self.table.select(going)
-            new, new_slope, new_bend = self._derive(tried, part, self.season[:, going])
-            better = new < loss
-            now = np.where(better, new, loss)
-            damping[going] *= np.where(better, 0.2, 5.0)
-            x[:, going] = np.where(better, tried, x[:, going])
-            settled = better & (loss - now <= SETTLED * loss) | (damping[going] > 1e6)
-            loss = now
-            slope = np.where(better[:, None], new_slope, slope)
-            bend = np.where(better[:, None, None], new_bend, bend)
-            lowest[going] = loss
-            settled |= loss <= EXACT
+            diagonal = np.einsum("nii->ni", curvature)
+            ridge = damping[active, None] * diagonal + 1e-9 * diagonal.max(1, keepdims=True) + 1e-30
+            step = np.linalg.solve(
+                curvature + ridge[:, :, None] * np.eye(len(x)), -gradient[..., None]
+            )
+            candidate = x[:, active] + step[..., 0].T
+            candidate = np.where(
+                (self.rows < LEVEL)[:, None], np.clip(candidate, -MAX_LOGIT, MAX_LOGIT), candidate
+            )
+            new_loss, new_gradient, new_curvature = self._derive(
+                candidate, self.table.select(active), self.season[:, active]
+            )
+            better = new_loss < loss
+            previous, loss = loss, np.where(better, new_loss, loss)
+            damping[active] *= np.where(better, 0.2, 5.0)
+            x[:, active] = np.where(better, candidate, x[:, active])
+            converged = better & (previous - loss <= TOLERANCE * previous)
+            converged |= damping[active] > 1e6
+            gradient = np.where(better[:, None], new_gradient, gradient)
+            curvature = np.where(better[:, None, None], new_curvature, curvature)
+            lowest[active] = loss
+            converged |= loss <= NO_ERROR
         return self._states(x, self.season), lowest, np.asarray(self.table.seen.sum(0))
 
     def _start(self) -> Array:
-        """A line through the first seasons, the decomposition's season, and the best of a few weights."""
+        """Return first parameters (p, n): a line through the first seasons, and the best of a few weights."""
         table, n = self.table, self.table.n_series
         rows = np.arange(min(max(10, 2 * table.period), table.steps))
         index = self.season[rows % table.period]
-        rest = table.filled[rows]
-        rest = rest / index if self.form.season == "M" else rest - index
-        weight = table.inside[rows]
-        count = np.maximum(weight.sum(0), 1)
-        middle = (weight * (rows + 1)[:, None]).sum(0) / count
-        level = (weight * rest).sum(0) / count
-        across = weight * ((rows + 1)[:, None] - middle)
-        slope = (across * rest).sum(0) / np.maximum((across**2).sum(0), 1)
+        adjusted = table.filled[rows]
+        adjusted = adjusted / index if self.form.season == "M" else adjusted - index
+        inside = table.inside[rows]
+        count = np.maximum(inside.sum(0), 1)
+        mean_time = (inside * (rows + 1)[:, None]).sum(0) / count
+        level = (inside * adjusted).sum(0) / count
+        centred_time = inside * ((rows + 1)[:, None] - mean_time)
+        slope = (centred_time * adjusted).sum(0) / np.maximum((centred_time**2).sum(0), 1)
         x = np.zeros((SLOPE + 1, n))
         x[SLOPE] = slope
-        x[LEVEL] = level - slope * middle if self.form.trend != "N" else level
+        x[LEVEL] = level - slope * mean_time if self.form.trend != "N" else level
         x[PHI], x[BETA] = 2.0, -1.0
-        tried = []
-        for alpha, gamma in product(STARTS, GAMMAS if self.form.season != "N" else GAMMAS[:1]):
+        candidates = []
+        gammas = FIRST_GAMMAS if self.form.season != "N" else FIRST_GAMMAS[:1]
+        for alpha, gamma in product(FIRST_ALPHAS, gammas):
             x[ALPHA], x[GAMMA] = np.log(alpha / (1 - alpha)), np.log(gamma / (1 - gamma))
-            tried.append((self._loss(x[self.free]), x[self.free]))
-        pick = np.argmin([loss for loss, _ in tried], 0)
-        return np.asarray(np.stack([x for _, x in tried])[pick, :, np.arange(n)].T)
+            candidates.append((self._loss(x[self.rows]), x[self.rows]))
+        best = np.argmin([loss for loss, _ in candidates], 0)
+        return np.asarray(np.stack([x for _, x in candidates])[best, :, np.arange(n)].T)
 
     def _loss(self, x: Array) -> Array:
-        """Squared error, (n,), of unknowns (p, n)."""
+        """Return the squared error of parameters (p, n), (n,); for multiplicative errors as in `_derive`."""
         track = self._states(x, self.season).run(np.array(self.form.season == "M"), self.table, 0)
         error = np.where(self.table.seen, self.table.filled - track.mu, 0.0)
         if self.form.error == "A":
             return np.asarray((error**2).sum(0))
-        mu = np.where(self.table.seen, np.maximum(track.mu, SMALL), 1.0)
+        mu = np.where(self.table.seen, np.maximum(track.mu, MIN_MEAN), 1.0)
         unit = np.exp(2 * np.log(mu).sum(0) / np.maximum(self.table.seen.sum(0), 1))
         return np.asarray(unit * ((error / mu) ** 2).sum(0))
 
     def _states(self, x: Array, season: Array) -> States:
+        """Return the weights and first states of parameters (p, n)."""
         form, n, place = self.form, x.shape[1], self.place
-        alpha = _squash(x[place[ALPHA]])
+        alpha = _logistic(x[place[ALPHA]])
         none = np.zeros(n)
-        beta = TREND * alpha * _squash(x[place[BETA]]) if form.trend != "N" else none
-        gamma = (1 - alpha) * _squash(x[place[GAMMA]]) if form.season != "N" else none
-        low, high = DAMPED
-        phi = low + (high - low) * _squash(x[place[PHI]]) if form.trend == "Ad" else none + 1
+        beta = MAX_BETA * alpha * _logistic(x[place[BETA]]) if form.trend != "N" else none
+        gamma = (1 - alpha) * _logistic(x[place[GAMMA]]) if form.season != "N" else none
+        low, high = PHI_RANGE
+        phi = low + (high - low) * _logistic(x[place[PHI]]) if form.trend == "Ad" else none + 1
         slope = x[place[SLOPE]] if form.trend != "N" else none
         return States(np.stack([alpha, beta, gamma, phi]), x[place[LEVEL]], slope, season)
 
     def _derive(self, x: Array, table: Table, season: Array) -> tuple[Array, Array, Array]:
-        """Squared error (n,), half its gradient (n, p), and the products of the errors' derivatives.
+        """Return the squared error (n,), half its gradient (n, p), and the products of the errors' derivatives (n, p, p).
 
-        An error in proportion to mu counts times the geometric mean of mu, so that its squared error is
-        the likelihood too: u = e / mu, du = -(y / mu) d(log mu), and the mean of d(log mu) besides.
+        A multiplicative error u = e / mu, du = -(y / mu) d(log mu), is scaled by the geometric mean of mu. Then the
+        smallest squared error is the largest likelihood here too; d(log mu) is averaged for the scale's derivative.
         """
         form, place, period = self.form, self.place, table.period
         p, n = x.shape
         start = self._states(x, season)
         alpha, beta, gamma, phi = start.weights
         level, slope, season = start.level, start.slope, start.season.copy()
-        trend, seasonal, times = form.trend != "N", form.season != "N", form.season == "M"
-        # derivatives of the weights by the unknowns
+        trend, seasonal = form.trend != "N", form.season != "N"
+        multiplicative = form.season == "M"
+        # derivatives of the weights by the parameters
         a = alpha * (1 - alpha)
         b_a = beta * (1 - alpha)
-        b = beta * (1 - _squash(x[place[BETA]])) if trend else beta
+        b = beta * (1 - _logistic(x[place[BETA]])) if trend else beta
         g_a = -alpha * gamma
-        g = gamma * (1 - _squash(x[place[GAMMA]])) if seasonal else gamma
-        low, high = DAMPED
+        g = gamma * (1 - _logistic(x[place[GAMMA]])) if seasonal else gamma
+        low, high = PHI_RANGE
         f = (phi - low) * (high - phi) / (high - low)
         d_level, d_slope = np.zeros((p, n)), np.zeros((p, n))
         d_level[place[LEVEL]] = 1
         if trend:
             d_slope[place[SLOPE]] = 1
         d_season = np.zeros((period, p, n) if seasonal else (1, 1, 1))
-        ratio, bad = form.error == "M", np.zeros(n, bool)
+        relative, invalid = form.error == "M", np.zeros(n, bool)
         errors, rows = np.zeros((BLOCK, n)), np.zeros((BLOCK, p, n))
         total, logs = np.zeros(n), np.zeros(n)
         d_logs, first, second = np.zeros((p, n)), np.zeros((n, p)), np.zeros((n, p, p))
@@ -352,14 +376,14 @@ class Search:
             else:
                 base, d_base = level, d_level
             s, d_s = season[k], d_season[k if seasonal else 0]
-            if times:
+            if multiplicative:
                 mu, d_mu = base * s, d_base * s + base * d_s
             else:
                 mu, d_mu = base + s, d_base + d_s if seasonal else d_base
             e, d_e = np.where(known, y - mu, 0.0), -d_mu * known
-            if ratio:
-                bad |= known & (mu <= SMALL)
-                mu = np.where(known, np.maximum(mu, SMALL), 1.0)
+            if relative:
+                invalid |= known & (mu <= MIN_MEAN)
+                mu = np.where(known, np.maximum(mu, MIN_MEAN), 1.0)
                 d_mu = d_mu * (known / mu)  # of log mu
                 errors[block] = e / mu
                 rows[block] = d_mu * (-y / mu)
@@ -368,13 +392,13 @@ class Search:
             else:
                 errors[block], rows[block] = e, d_e
             if block == BLOCK - 1 or t == table.steps - 1:
-                used = rows[: block + 1].transpose(2, 1, 0)  # (n, p, block)
+                derivatives = rows[: block + 1].transpose(2, 1, 0)  # (n, p, block)
                 total += (errors[: block + 1] ** 2).sum(0)
-                first += (used @ errors[: block + 1].T[..., None])[..., 0]
-                second += used @ used.transpose(0, 2, 1)
-            if times:
-                bad |= (s <= SMALL) | (base <= SMALL)
-                s, base = np.maximum(s, SMALL), np.maximum(base, SMALL)
+                first += (derivatives @ errors[: block + 1].T[..., None])[..., 0]
+                second += derivatives @ derivatives.transpose(0, 2, 1)
+            if multiplicative:
+                invalid |= (s <= MIN_MEAN) | (base <= MIN_MEAN)
+                s, base = np.maximum(s, MIN_MEAN), np.maximum(base, MIN_MEAN)
                 z, d_z = e / base, (d_e - (e / base) * d_base) / base
                 e, d_e = e / s, (d_e - (e / s) * d_s) / s
             else:
@@ -394,7 +418,7 @@ class Search:
                 d_season[k, place[ALPHA]] += z * g_a
                 d_season[k, place[GAMMA]] += z * g
                 season[k] = season[k] + gamma * z
-        if ratio:
+        if relative:
             count = np.maximum(table.seen.sum(0), 1)
             unit = np.exp(2 * logs / count)
             mean = (d_logs / count).T  # (n, p)
@@ -402,13 +426,14 @@ class Search:
             second += mean[:, :, None] * mean[:, None] * total[:, None, None]
             first = (first + mean * total[:, None]) * unit[:, None]
             second, total = second * unit[:, None, None], total * unit
-        return np.where(bad | ~np.isfinite(total), np.inf, total), first, second
+        return np.where(invalid | ~np.isfinite(total), np.inf, total), first, second
 
 
-def _squash(x: Array) -> Array:
+def _logistic(x: Array) -> Array:
+    """Return 1 / (1 + exp(-x))."""
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-def _apart(x: Array) -> Array:
-    """Kept from 0, to divide by."""
-    return np.where(np.abs(x) < SMALL, SMALL, x)
+def _nonzero(x: Array) -> Array:
+    """Return x with values near 0 replaced, as a divisor."""
+    return np.where(np.abs(x) < MIN_MEAN, MIN_MEAN, x)

@@ -26,24 +26,29 @@ from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.forecaster import check_panel
 from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.parts.histories import Array, chunks
-from demandcast.local.parts.kalman import RATIOS, concentrated, filtered, likeliest_ratio, smoothed
+from demandcast.local.parts.kalman import (
+    RATIOS,
+    concentrated_likelihood,
+    fit_ratio,
+    kalman_filter,
+    kalman_smoother,
+)
 from demandcast.panel.panel import Panel
 from demandcast.panel.times import time_column
 
 
 class LocalLevel(LocalForecaster):
-    """A level that walks at random, seen through Gaussian noise; the forecast is flat.
+    """A random walk observed with Gaussian noise; the forecast is flat.
 
-    Unlike the other local methods it keeps time over steps that were not observed. `mean` is
-    the level, and above it where values stop at 0.
-    Where a history is never negative, it, quantiles and paths stop at 0; where it is whole, the last
-    two are rounded. A series with one observed value tells no variance: the value is taken for the
-    deviation of its noise.
+    Unlike the other local methods, it does not skip steps that were not observed. The mean is the level, or more where
+    values are clipped at 0. Mean, quantiles and paths are at least 0 where the history is never negative; quantiles and
+    paths are whole numbers where the history is. A series with one observed value has no variance to estimate; the value
+    is taken as the standard deviation of the noise.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        ratio: Q / R, 0 or more; None has it fitted per series by maximum likelihood.
-        seed: Of the paths.
+        ratio: Q / R, 0 or more; None to fit it per series by maximum likelihood.
+        seed: Seed of the paths.
     """
 
     name = "local_level"
@@ -58,15 +63,16 @@ class LocalLevel(LocalForecaster):
             or not isinstance(given, (int, float))
             or not 0 <= given < np.inf
         ):
-            raise ConfigError(f"ratio is {given!r}; it is 0 or more, or None to have it fitted")
+            raise ConfigError(f"ratio is {given!r}; it must be 0 or more, or None to fit it")
 
     def smooth(self, panel: Panel) -> pl.DataFrame:
-        """The level at every step of the history: as known then, and as known now.
+        """Return the level at every step of the history, given the values up to the step and given all values.
 
         Returns:
-            A row for each series and step: the key columns, time, `filtered`, `filtered_deviation`,
-            `smoothed` and `smoothed_deviation`, in the target's unit. What was filtered is null before
-            a series' first observed value; all four are where there is none.
+            One row a series and step: the key columns, time, `filtered` and `filtered_deviation` (mean and standard
+            deviation given the values up to the step), `smoothed` and `smoothed_deviation` (given all values), in the
+            target's unit. The filtered columns are null before a series' first observed value; all four are null for a
+            series without one.
 
         Raises:
             DataError: `panel` is not a Panel.
@@ -75,32 +81,32 @@ class LocalLevel(LocalForecaster):
         longest = max(1, int(panel.lengths.max(initial=1)))
         table = np.full((4, panel.n_series, longest), np.nan)
         for index in chunks(panel, CELLS // len(RATIOS)):
-            values, ratio, noise = self._fitted(panel.select(index))
-            steps = list(filtered(values, [1.0] * len(values), ratio, np.inf))
+            values, ratio, noise = self._fit_series(panel.select(index))
+            steps = list(kalman_filter(values, [1.0] * len(values), ratio, np.inf))
             parts = (
                 *(np.stack([s.level for s in steps]), np.stack([s.variance for s in steps])),
-                *smoothed(steps, ratio),
+                *kalman_smoother(steps, ratio),
             )
             for row, part in enumerate(parts):
-                known = np.isfinite(parts[row | 1])  # a variance stands behind each level
-                found = np.sqrt(part * noise) if row % 2 else part
-                table[row, index, longest - len(values) :] = np.where(known, found, np.nan).T
+                known = np.isfinite(parts[row | 1])  # parts alternate between level and variance
+                column = np.sqrt(part * noise) if row % 2 else part
+                table[row, index, longest - len(values) :] = np.where(known, column, np.nan).T
         inside = np.arange(longest) >= longest - panel.lengths[:, None]  # (N, longest)
-        series, place = np.nonzero(inside)
-        times = panel.ends()[series] - (longest - 1 - place)
+        series, step = np.nonzero(inside)
+        times = panel.ends()[series] - (longest - 1 - step)
         names = ("filtered", "filtered_deviation", "smoothed", "smoothed_deviation")
         return panel.keys[series.tolist()].with_columns(
             time_column(panel.schema, times, panel.time_zone, panel.time_dtype),
             *(pl.Series(n, t[inside]).fill_nan(None) for n, t in zip(names, table, strict=True)),
         )
 
-    def _fitted(self, panel: Panel) -> tuple[Array, Array, Array]:
-        """Histories (T, n), ratios (n,) and variances of the noise (n,)."""
+    def _fit_series(self, panel: Panel) -> tuple[Array, Array, Array]:
+        """Return histories (T, n), ratios Q / R (n,) and variances of the noise (n,)."""
         history = panel.padded_history(max(1, int(panel.lengths.max(initial=1))))
         values = np.ascontiguousarray(history.T, np.float64)
         n = panel.n_series
-        ratio = likeliest_ratio(values) if self.ratio is None else np.full(n, float(self.ratio))
-        return values, ratio, concentrated(values, ratio)[1]
+        ratio = fit_ratio(values) if self.ratio is None else np.full(n, float(self.ratio))
+        return values, ratio, concentrated_likelihood(values, ratio)[1]
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
@@ -109,12 +115,12 @@ class LocalLevel(LocalForecaster):
         scores = np.array([NormalDist().inv_cdf(level) for level in (*levels, *MEAN_LEVELS)])
         ahead = np.arange(1, self.horizon + 1)
         for index in chunks(panel, CELLS // len(RATIOS)):
-            values, ratio, noise = self._fitted(panel.select(index))
-            *_, last = filtered(values, [1.0] * len(values), ratio, np.inf)
+            values, ratio, noise = self._fit_series(panel.select(index))
+            *_, last = kalman_filter(values, [1.0] * len(values), ratio, np.inf)
             seen = np.isfinite(last.variance)
             start = np.where(seen, last.variance, 0.0)
             noise = np.where(seen, noise, 0.0)
-            limits = Limits.of(values)
+            limits = Limits.from_histories(values)
             variance = (start[:, None] + ratio[:, None] * ahead + 1) * noise[:, None]  # (n, H)
             around = last.level[:, None, None] + np.sqrt(variance)[..., None] * scores
             draft.mean[index] = mean_after_clipping(
@@ -123,36 +129,37 @@ class LocalLevel(LocalForecaster):
                 limits.floor[:, None],
                 limits.whole[:, None],
             )
-            draft.quantiles[index] = limits.keep(around[..., : len(levels)])
+            draft.quantiles[index] = limits.apply(around[..., : len(levels)])
             if draft.samples is None:
                 continue
-            room = max(1, CELLS // (n_paths * self.horizon))
-            for begin in range(0, len(index), room):
-                some = slice(begin, begin + room)
-                size = (len(index[some]), n_paths, self.horizon)
-                own = draws.select(index[some])
-                paths = own.at("walk").normal(size).cumsum(2) * np.sqrt(ratio[some, None, None])
-                level = own.at("level").normal((*size[:2], 1))
-                paths += level * np.sqrt(start[some, None, None])
-                paths += own.at("noise").normal(size)
-                paths = last.level[some, None, None] + paths * np.sqrt(noise[some, None, None])
-                draft.samples[index[some]] = limits.keep(paths, some)
+            batch_size = max(1, CELLS // (n_paths * self.horizon))
+            for begin in range(0, len(index), batch_size):
+                batch = slice(begin, begin + batch_size)
+                shape = (len(index[batch]), n_paths, self.horizon)
+                own = draws.select(index[batch])
+                paths = own.at("walk").normal(shape).cumsum(2) * np.sqrt(ratio[batch, None, None])
+                level = own.at("level").normal((*shape[:2], 1))
+                paths += level * np.sqrt(start[batch, None, None])
+                paths += own.at("noise").normal(shape)
+                paths = last.level[batch, None, None] + paths * np.sqrt(noise[batch, None, None])
+                draft.samples[index[batch]] = limits.apply(paths, batch)
         return draft
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What values histories (T, n) allow: none below `floor`, whole numbers where `whole`, (n,) each."""
+    """Limits that follow from histories: values of at least `floor`, and whole numbers where `whole`, (n,) each."""
 
     floor: Array
     whole: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, values: Array) -> Limits:
+    def from_histories(cls, values: Array) -> Limits:
+        """Return the limits of histories (T, n), NaN where not observed."""
         floor = np.where(np.fmin.reduce(values, 0, initial=np.inf) >= 0, 0.0, -np.inf)
         return cls(floor, (np.isnan(values) | (values == np.rint(values))).all(0))
 
-    def keep(self, values: Array, some: slice = slice(None)) -> Array:
-        """Values (n, ..., ...) of some of the series, within their limits."""
-        whole = np.where(self.whole[some, None, None], np.rint(values), values)
-        return np.asarray(np.maximum(whole, self.floor[some, None, None]))
+    def apply(self, values: Array, series: slice = slice(None)) -> Array:
+        """Round and clip values (n, ..., ...) of the selected series."""
+        whole = np.where(self.whole[series, None, None], np.rint(values), values)
+        return np.asarray(np.maximum(whole, self.floor[series, None, None]))

@@ -1,8 +1,8 @@
-"""The naive methods: what every forecast has to beat, with intervals worth beating.
+"""The naive methods, the baselines of every other method, with calibrated intervals.
 
-Hyndman & Athanasopoulos, "Forecasting: Principles and Practice", 3rd ed. (FPP3), sections 5.2 and 5.5.
-Each method is a point forecast, in-sample errors of one innovation each, and the growth of their
-variance over the horizon (FPP3, table 5.2). The quantiles follow from them (see `laws.py`).
+Hyndman & Athanasopoulos, "Forecasting: Principles and Practice", 3rd ed. (FPP3), sections 5.2 and 5.5. Each method has
+a point forecast, in-sample errors of one innovation each, and a variance that grows over the horizon (FPP3, table 5.2).
+`parts/error_distributions.py` derives quantiles and paths from them.
 """
 
 from __future__ import annotations
@@ -18,36 +18,40 @@ from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.local.base import LocalForecaster
-from demandcast.local.parts.error_laws import Law, drift, spread, walk, window_average
+from demandcast.local.parts.error_distributions import (
+    ErrorDistribution,
+    fit_innovations,
+    random_walk_with_drift,
+    seasonal_random_walk,
+    window_average,
+)
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 
 CELLS = 250_000  # numbers held at once, per array
-FEWEST_STEPS = 4  # steps averaged where the grid has no season
+MIN_WINDOW = 4  # steps averaged where the frequency has no season
 
 
 class _Naive(LocalForecaster):
-    """What the four share: nothing is learned in `fit`; `predict` reads each series' own history.
+    """Base class of the four naive methods: `predict` reads each series' own history, `fit` learns nothing.
 
-    Intervals: the scale is the root mean square of the series' own in-sample errors of the last 10
-    seasons (100 errors where that is more), the shape that of those errors where there are 30 or
-    more, and Student's t with as many degrees of freedom as errors where there are fewer. They grow
-    as for a process that wanders; on demand that keeps its level they are wide at long horizons.
-    Where a series' history is never negative, its quantiles and paths stop at 0. The mean is that of
-    the paths: the point forecast, and above it where paths stop at 0. On rare demand that is well
-    above; the methods for rare demand have laws of their own.
+    Intervals: the scale is the root mean square of the series' own in-sample errors in the last 10 seasons (or the last
+    100 errors if that is more). The shape is that of these errors where there are 30 or more; with fewer it is Student's
+    t with as many degrees of freedom as errors. Intervals grow as for a random walk; for demand with a stable level they
+    are wide at long horizons. Quantiles and paths are at least 0 where the history is never negative. The mean is that
+    of the paths: the point forecast, or more where paths are clipped at 0. For intermittent demand it is well above;
+    methods for such demand have distributions of their own.
 
-    A missing value is no error and no value: the last observed one stands in for it, and the
-    interval is as much wider as that value is older. A series with one observed value takes that
-    value for its scale; one with none is forecast as 0, with a logged warning.
+    A missing value is replaced by the last observed one and adds no error; the interval widens with the age of that
+    value. A series with one observed value takes it as scale; one without any is forecast as 0, with a logged warning.
     """
 
     @abstractmethod
-    def _law(self, values: NDArray[np.float64], period: int) -> Law:
-        """The method's law for histories (n, steps), right-aligned, NaN where not observed."""
+    def _forecast_errors(self, values: NDArray[np.float64], period: int) -> ErrorDistribution:
+        """Return forecasts and errors for histories (n, steps), right-aligned, NaN where not observed."""
 
-    def _season(self, panel: Panel) -> NDArray[np.int64]:
-        """The period by which each series is read, (N,)."""
+    def _periods(self, panel: Panel) -> NDArray[np.int64]:
+        """Return the period (or window) of each series, (N,)."""
         return np.ones(panel.n_series, np.int64)
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
@@ -57,23 +61,25 @@ class _Naive(LocalForecaster):
         for index, period in self._chunks(panel, n_paths):
             part = panel.select(index)
             values = part.padded_history(max(1, int(part.lengths.max()))).astype(np.float64)
-            law = self._law(values, period)
-            spreads = spread(law, values)
+            errors = self._forecast_errors(values, period)
+            innovations = fit_innovations(errors, values)
             floor = np.where(np.fmin.reduce(values, axis=1, initial=np.inf) >= 0, 0.0, -np.inf)
             floor = floor[:, None]  # (n, 1)
-            around = law.point[..., None] + spreads.quantiles(law, (*levels, *MEAN_LEVELS))
-            draft.mean[index] = mean_after_clipping(law.point, around[..., len(levels) :], floor)
-            draft.quantiles[index] = np.maximum(around[..., : len(levels)], floor[..., None])
+            quantiles = innovations.quantiles(errors, (*levels, *MEAN_LEVELS))
+            quantiles = errors.point[..., None] + quantiles  # (n, H, Q + J)
+            draft.mean[index] = mean_after_clipping(
+                errors.point, quantiles[..., len(levels) :], floor
+            )
+            draft.quantiles[index] = np.maximum(quantiles[..., : len(levels)], floor[..., None])
             if draft.samples is not None:
-                paths = law.point[:, None] + spreads.paths(
-                    law, draws.select(index), n_paths
-                )  # (n, S, H)
+                paths = innovations.paths(errors, draws.select(index), n_paths)  # (n, S, H)
+                paths = errors.point[:, None] + paths
                 draft.samples[index] = np.maximum(paths, floor[..., None])
         return draft
 
     def _chunks(self, panel: Panel, n_paths: int) -> Iterator[tuple[NDArray[np.int64], int]]:
-        """Series of one period and like length, few enough to fit in memory."""
-        seasons = self._season(panel)
+        """Yield series of one period and similar length, as many at once as fit in memory, and their period."""
+        seasons = self._periods(panel)
         width = np.maximum(panel.lengths, self.horizon * max(n_paths, len(MEAN_LEVELS))) + 1
         for period in np.unique(seasons):
             index = np.flatnonzero(seasons == period)
@@ -86,21 +92,20 @@ class _Naive(LocalForecaster):
 
 
 class LastValue(_Naive):
-    """The last observed value, at every step; the variance grows as h."""
+    """The last observed value at every step; the variance is proportional to the steps ahead."""
 
     name = "last_value"
     summary = "The last observed value, repeated (FPP3, section 5.2)"
 
-    def _law(self, values: NDArray[np.float64], period: int) -> Law:
-        return walk(values, self.horizon, 1)
+    def _forecast_errors(self, values: NDArray[np.float64], period: int) -> ErrorDistribution:
+        return seasonal_random_walk(values, self.horizon, 1)
 
 
 class SeasonalNaive(_Naive):
-    """The last observed value of the same season; the variance grows by one error a season.
+    """The last observed value of the same phase of the season; the variance grows by one error a season.
 
-    A season's place that was never observed takes the series' last value. A series with fewer steps
-    than one period is forecast as by `LastValue`; one with fewer than two takes its scale from the
-    differences between neighbouring steps.
+    A phase that was never observed takes the series' last value. A series shorter than one period is forecast as by
+    `LastValue`. One shorter than two periods takes its scale from the differences of neighbouring steps.
     """
 
     name = "seasonal_naive"
@@ -114,32 +119,32 @@ class SeasonalNaive(_Naive):
         if self.period is not None:
             whole("period", self.period, least=1)
 
-    def _season(self, panel: Panel) -> NDArray[np.int64]:
+    def _periods(self, panel: Panel) -> NDArray[np.int64]:
         period = self.period or panel.freq.period
         return np.where(panel.lengths < period, 1, period).astype(np.int64)
 
-    def _law(self, values: NDArray[np.float64], period: int) -> Law:
-        return walk(values, self.horizon, period)
+    def _forecast_errors(self, values: NDArray[np.float64], period: int) -> ErrorDistribution:
+        return seasonal_random_walk(values, self.horizon, period)
 
 
 class Drift(_Naive):
-    """The last observed value and the mean step from the first to it; variance h (1 + h / (T - 1)).
+    """The line through the first and the last observed value; the variance grows as h (1 + h / (T - 1)).
 
-    A series with one observed value has no step, and is forecast as by `LastValue`.
+    A series with one observed value is forecast as by `LastValue`.
     """
 
     name = "drift"
     summary = "The line through the first and the last value (FPP3, section 5.2)"
 
-    def _law(self, values: NDArray[np.float64], period: int) -> Law:
-        return drift(values, self.horizon)
+    def _forecast_errors(self, values: NDArray[np.float64], period: int) -> ErrorDistribution:
+        return random_walk_with_drift(values, self.horizon)
 
 
 class WindowAverage(_Naive):
-    """The mean of what was observed in the last `window` steps; the variance does not grow.
+    """The mean of the values observed in the last `window` steps; the variance does not grow.
 
-    `window` None is one period, or 4 steps where the period is shorter. A window without an observed
-    value is forecast by the last one. The errors keep their skew, less their mean.
+    `window=None` is one period, or 4 steps if the period is shorter. Without an observed value in the window, the
+    forecast is the last observed value. The errors keep their skewness; their mean is subtracted.
     """
 
     name = "window_average"
@@ -155,9 +160,9 @@ class WindowAverage(_Naive):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), least=1)
 
-    def _season(self, panel: Panel) -> NDArray[np.int64]:
-        window = self.window or max(self.period or panel.freq.period, FEWEST_STEPS)
+    def _periods(self, panel: Panel) -> NDArray[np.int64]:
+        window = self.window or max(self.period or panel.freq.period, MIN_WINDOW)
         return np.full(panel.n_series, window, np.int64)
 
-    def _law(self, values: NDArray[np.float64], period: int) -> Law:
+    def _forecast_errors(self, values: NDArray[np.float64], period: int) -> ErrorDistribution:
         return window_average(values, self.horizon, period)

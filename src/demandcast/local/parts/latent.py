@@ -24,7 +24,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.local.parts.aligned import Aligned
 from demandcast.local.parts.glm import start, with_one
 from demandcast.local.parts.histories import Array, Ints
-from demandcast.local.parts.kalman import Step, filtered, smoothed
+from demandcast.local.parts.kalman import Step, kalman_filter, kalman_smoother
 from demandcast.local.parts.recent import SEEN, Typical
 from demandcast.local.parts.simulated import Simulate
 from demandcast.local.parts.stages import Stage, drawn_counts, stage_values
@@ -75,14 +75,17 @@ def search(
         _, slope, information = stage.told(around, known, scale)
         variance = 1 / information
         z = np.where(seen, around + slope * variance - base, np.nan)
-        steps = list(filtered(z, variance + noise, walk, s))
-        level, left = smoothed(steps, walk)
+        steps = list(kalman_filter(z, variance + noise, walk, s))
+        level, left = kalman_smoother(steps, walk)
         z = np.where(seen, z, level)
         f = base + level + noise / (noise + variance) * (z - level)
         f = around + np.clip(f - around, -STEEPEST, STEEPEST)
     likely = stage.told(around, known, scale)[0]
     likely -= _normal(z + base - around, variance)  # the parabola's own likelihood is taken off ...
-    error, expected = np.stack([p.error for p in steps]), np.stack([p.expected for p in steps])
+    error, expected = (
+        np.stack([p.error for p in steps]),
+        np.stack([p.error_variance for p in steps]),
+    )
     likely += _normal(error, expected)  # ... and that of all its values put in its place
     return Path(level, left, steps[-1], np.where(seen, likely, 0.0).sum(0))
 

@@ -1,7 +1,7 @@
-"""Series of one period side by side, left-aligned: seasonality test, and the classical decomposition.
+"""Tables of series with one period, the seasonality test and the classical decomposition.
 
-Time is the first axis and every series begins in the first row, so that row t is phase t mod period of
-all of them, and a recursion that runs on past a series' end forecasts it.
+Time is the first axis, and every series begins in the first row. So row t has phase t mod period for all series, and a
+recursion that runs on after a series' end forecasts it.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from demandcast.local.parts.histories import Array, Ints
 from demandcast.panel.panel import Panel
 
 ALIKE = 0.7  # shortest over longest history of a table, so that little of it is padding
-FEWEST = 64  # series a table takes in whatever their lengths
-CRITICAL = 1.645  # normal score of the one-sided 5 % test
-LEAST_INDEX = 0.01  # of a multiplicative season; below, the season is added
+MIN_SERIES = 64  # in a table, whatever their lengths
+CRITICAL_SCORE = 1.645  # normal score of the one-sided 5 % test
+MIN_INDEX = 0.01  # of a multiplicative season; with a smaller one the season is additive
 
 
 @dataclass(frozen=True)
 class Table:
-    """n series in units of their own mean absolute value.
+    """n series, left-aligned, in units of their own mean absolute value.
 
     Attributes:
-        filled: Values, (T, n); a step not observed holds what `fill` put there, 0 behind the end.
-        seen: Whether observed, (T, n).
-        lengths: Steps from a series' first observed one to the cutoff, (n,); 0 for an empty series.
-        scale: The unit of each, (n,).
+        filled: Values, (T, n); filled by `fill` where not observed, 0 after the end.
+        seen: Whether a value was observed, (T, n).
+        lengths: Steps from a series' first observed value to the cutoff, (n,); 0 for an empty series.
+        scale: Mean absolute value of each series, (n,).
         period: Steps in one season.
     """
 
@@ -41,24 +41,26 @@ class Table:
 
     @property
     def n_series(self) -> int:
+        """Number of series, n."""
         return len(self.lengths)
 
     @property
     def steps(self) -> int:
+        """Number of rows, T."""
         return len(self.filled)
 
     @property
     def inside(self) -> NDArray[np.bool_]:
-        """Steps up to the cutoff, observed or not, (T, n)."""
+        """Mask of steps up to the cutoff, observed or not, (T, n)."""
         return np.arange(self.steps)[:, None] < self.lengths
 
     @property
     def observed(self) -> Ints:
-        """Observed values of each series, (n,)."""
+        """Number of observed values of each series, (n,)."""
         return np.asarray(self.seen.sum(0))
 
     def select(self, series: Ints) -> Table:
-        """Some of the series."""
+        """Return the table of the selected series."""
         lengths = self.lengths[series]
         steps = max(1, int(lengths.max(initial=1)))
         filled, seen = self.filled[:steps, series], self.seen[:steps, series]
@@ -66,20 +68,21 @@ class Table:
 
     @classmethod
     def of(cls, panel: Panel, period: int) -> Table:
+        """Return the table of all series of a panel."""
         rows = panel.padded_history(max(1, int(panel.lengths.max(initial=1)))).astype(np.float64)
         return cls.from_rows(rows, period)
 
     @classmethod
     def from_rows(cls, rows: Array, period: int) -> Table:
-        """Of histories (n, T), right-aligned, NaN where not observed."""
+        """Return the table of histories (n, T), right-aligned, NaN where not observed."""
         width = rows.shape[1]
         known = ~np.isnan(rows)
         first = np.where(known.any(1), known.argmax(1), width)
         lengths = width - first
         steps = max(1, int(lengths.max(initial=1)))
-        place = first[:, None] + np.arange(steps)
+        column = first[:, None] + np.arange(steps)
         values = np.where(
-            place < width, np.take_along_axis(rows, np.minimum(place, width - 1), 1), np.nan
+            column < width, np.take_along_axis(rows, np.minimum(column, width - 1), 1), np.nan
         ).T
         seen = ~np.isnan(values)
         total = np.where(seen, np.abs(values), 0.0)
@@ -93,25 +96,35 @@ class Table:
 
 
 def tables(panel: Panel, periods: Ints, cells: int) -> Iterator[tuple[Ints, Table]]:
-    """The panel's series in tables of one period and like length, with their places in the panel."""
+    """Yield tables of series with one period and similar lengths, each after the series' rows in the panel.
+
+    Args:
+        panel: N series.
+        periods: Steps in one season of each series, (N,).
+        cells: Number of values in one table, at most.
+    """
     for period in np.unique(periods):
         order = np.flatnonzero(periods == period)
         order = order[np.argsort(panel.lengths[order], kind="stable")]
         while len(order):
             lengths = np.maximum(panel.lengths[order], 1)
-            room = np.searchsorted(np.arange(1, len(order) + 1) * lengths, cells, side="right")
-            alike = np.searchsorted(lengths, lengths[0] / ALIKE, side="right")
-            stop = max(1, min(int(room), max(int(alike), FEWEST)))
+            fitting = np.searchsorted(np.arange(1, len(order) + 1) * lengths, cells, side="right")
+            similar = np.searchsorted(lengths, lengths[0] / ALIKE, side="right")
+            stop = max(1, min(int(fitting), max(int(similar), MIN_SERIES)))
             index = order[:stop]
             yield index, Table.of(panel.select(index), int(period))
             order = order[stop:]
 
 
 def fill(values: Array, inside: NDArray[np.bool_], period: int) -> Array:
-    """Steps not observed take the mean of the nearest observed ones of their phase, before and after.
+    """Fill steps that were not observed with the mean of the nearest values of the same phase, before and after.
 
-    Where only one side has one, that one; where the phase was never observed, the last value before.
-    Values and `inside` are (T, n), T beginning at phase 0; steps that are not inside become 0.
+    With a value on one side only, that value is taken; without a value of this phase, the last value before.
+
+    Args:
+        values: (T, n), NaN where not observed; row 0 has phase 0.
+        inside: Mask of the steps of each series, (T, n); other steps become 0.
+        period: Steps in one season.
     """
     if not (np.isnan(values) & inside).any():
         return np.where(inside, values, 0.0)
@@ -120,73 +133,76 @@ def fill(values: Array, inside: NDArray[np.bool_], period: int) -> Array:
     table = np.full((seasons * period, n), np.nan)
     table[:steps] = values
     table = table.reshape(seasons, period, n)
-    before, after = _carried(table), _carried(table[::-1])[::-1]
-    near = np.where(
+    before, after = _carry_forward(table), _carry_forward(table[::-1])[::-1]
+    nearest = np.where(
         np.isnan(before), after, np.where(np.isnan(after), before, (before + after) / 2)
     )
-    found = np.where(np.isnan(values), near.reshape(-1, n)[:steps], values)
-    found = np.where(np.isnan(found), _carried(found), found)
-    return np.where(inside, np.nan_to_num(found), 0.0)
+    filled = np.where(np.isnan(values), nearest.reshape(-1, n)[:steps], values)
+    filled = np.where(np.isnan(filled), _carry_forward(filled), filled)
+    return np.where(inside, np.nan_to_num(filled), 0.0)
 
 
-def _carried(table: Array) -> Array:
-    """The last observed value up to each row, along the first axis; NaN before the first."""
+def _carry_forward(table: Array) -> Array:
+    """Return the last observed value up to each row, along the first axis; NaN before the first."""
     rows = np.arange(len(table)).reshape(-1, *[1] * (table.ndim - 1))
     last = np.maximum.accumulate(np.where(np.isnan(table), -1, rows), 0)
-    found = np.take_along_axis(table, np.maximum(last, 0), 0)
-    return np.where(last < 0, np.nan, found)
+    return np.where(last < 0, np.nan, np.take_along_axis(table, np.maximum(last, 0), 0))
 
 
 def is_seasonal(table: Table) -> NDArray[np.bool_]:
-    """Whether the autocorrelation at the period is significant, (n,).
+    """Return whether the autocorrelation at the period is significant, (n,).
 
-    |r_m| > 1.645 sqrt((1 + 2 sum_{k<m} r_k^2) / T), with two seasons or more: the test of the
-    Theta method's authors (Assimakopoulos and Nikolopoulos, 2000).
+    |r_m| > 1.645 sqrt((1 + 2 sum_{k<m} r_k^2) / T), with two seasons or more: the test of the authors of the Theta method
+    (Assimakopoulos and Nikolopoulos, 2000).
     """
     period, steps = table.period, table.steps
     if period < 2:
         return np.zeros(table.n_series, bool)
     inside, count = table.inside, np.maximum(table.lengths, 1)
     centred = np.where(inside, table.filled - table.filled.sum(0) / count, 0.0)
-    room = 1 << int(np.ceil(np.log2(steps + period + 1)))
-    power = np.abs(np.fft.rfft(centred, room, axis=0)) ** 2
-    products = np.fft.irfft(power, room, axis=0)[: period + 1]  # of lags 0 to the period
+    padded = 1 << int(np.ceil(np.log2(steps + period + 1)))
+    power = np.abs(np.fft.rfft(centred, padded, axis=0)) ** 2
+    products = np.fft.irfft(power, padded, axis=0)[: period + 1]  # at lags 0 to the period
     variance = products[0]
     r = products[1:] / np.where(variance > 0, variance, 1.0)
     limit = np.sqrt((1 + 2 * (r[:-1] ** 2).sum(0)) / count)
     constant = variance <= 1e-12 * count
     return np.asarray(
-        (np.abs(r[-1]) > CRITICAL * limit) & (table.lengths >= 2 * period) & ~constant
+        (np.abs(r[-1]) > CRITICAL_SCORE * limit) & (table.lengths >= 2 * period) & ~constant
     )
 
 
 @dataclass(frozen=True)
 class Season:
-    """Of each series: values are index * rest where `times`, else index + rest; index (period, n)."""
+    """Seasonal index of each series, (period, n): a factor where `times` (n,) is true, else a summand."""
 
     index: Array
     times: NDArray[np.bool_]
 
     def at(self, rows: Ints) -> Array:
-        """The index at rows of a table, (len(rows), n), or at (len(rows), n) rows of each series."""
+        """Return the index at rows (R,) of a table, or at rows (R, n) of each series; (R, n)."""
         phase = rows % len(self.index)
         if phase.ndim == 1:
             return np.asarray(self.index[phase])
         return np.take_along_axis(self.index, phase, 0)
 
     def split(self, rows: Ints) -> tuple[Array, Array]:
-        """What multiplies and what is added at those rows."""
+        """Return the factor and the summand of the season at these rows, (R, n) both."""
         index = self.at(rows)
         return np.where(self.times, index, 1.0), np.where(self.times, 0.0, index)
 
 
 def decompose(table: Table, seasonal: NDArray[np.bool_], *, added: bool = False) -> Season:
-    """Seasonal indices by the classical decomposition; FPP3, section 3.4.
+    """Estimate seasonal indices by the classical decomposition; FPP3, section 3.4.
 
-    The trend is the centred moving average over one period, the index of a phase the mean of value /
-    trend over the seasons, scaled to average 1. Where a value is not above 0, or an index would fall
-    below 0.01, or where it is to be `added`, it is the mean of value - trend, and averages 0. No
-    season: nothing added.
+    The trend is the centred moving average over one period. A multiplicative index is the mean of value / trend over the
+    seasons, scaled to mean 1. An additive index is the mean of value - trend, shifted to mean 0. The season is additive
+    where a value is not above 0 or an index would be below 0.01.
+
+    Args:
+        table: n series.
+        seasonal: Series that have a season, (n,); others get an additive index of 0.
+        added: Whether all seasons are to be additive.
     """
     period, n = table.period, table.n_series
     inside = table.inside
@@ -196,12 +212,12 @@ def decompose(table: Table, seasonal: NDArray[np.bool_], *, added: bool = False)
     ratio = ratio / ratio.mean(0)
     difference = _phase_means(table.filled - trend, period)
     difference = difference - difference.mean(0)
-    fit = np.isfinite(ratio).all(0) & np.isfinite(difference).all(0)
+    finite = np.isfinite(ratio).all(0) & np.isfinite(difference).all(0)
     times = (
         np.full(n, not added)
         & positive
-        & fit
-        & (np.where(fit, ratio, 0.0) >= LEAST_INDEX).all(0)
+        & finite
+        & (np.where(finite, ratio, 0.0) >= MIN_INDEX).all(0)
         & seasonal
     )
     index = np.where(times, ratio, np.where(np.isfinite(difference).all(0), difference, 0.0))
@@ -209,23 +225,26 @@ def decompose(table: Table, seasonal: NDArray[np.bool_], *, added: bool = False)
 
 
 def moving_average(values: Array, lengths: Ints, period: int) -> Array:
-    """Centred over one period, (T, n), both half-weighted ends of an even one included; NaN at the ends."""
+    """Return the centred moving average over one period, (T, n), NaN at both ends of each series.
+
+    For an even period, the first and the last value of a window have half the weight.
+    """
     steps, n = values.shape
     sums = np.concatenate([np.zeros((1, n)), np.cumsum(values, 0)])
     half = period // 2
     rows = np.arange(half, steps - half)
-    out = np.full((steps, n), np.nan)
+    average = np.full((steps, n), np.nan)
     if len(rows):
-        whole = sums[rows + half + 1] - sums[rows - half]
+        total = sums[rows + half + 1] - sums[rows - half]
         if period % 2 == 0:
-            whole -= (values[rows + half] + values[rows - half]) / 2
-        out[rows] = whole / period
-    out[np.arange(steps)[:, None] >= lengths - half] = np.nan
-    return out
+            total -= (values[rows + half] + values[rows - half]) / 2
+        average[rows] = total / period
+    average[np.arange(steps)[:, None] >= lengths - half] = np.nan
+    return average
 
 
 def _phase_means(values: Array, period: int) -> Array:
-    """Means by phase of what is not NaN, (period, n); NaN where a phase has none."""
+    """Return the mean of the values of each phase without NaN, (period, n); NaN for a phase without values."""
     steps, n = values.shape
     seasons = -(-steps // period)
     table = np.full((seasons * period, n), np.nan)

@@ -1,4 +1,4 @@
-"""What methods for smooth series share: tables of one period, and from a law to quantiles and paths."""
+"""Base class of the methods for smooth series, and the distribution of their forecast errors."""
 
 from __future__ import annotations
 
@@ -13,148 +13,172 @@ from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.local.base import LocalForecaster
-from demandcast.local.parts.error_laws import NEWEST, NEWEST_SEASONS, Law, spread
+from demandcast.local.parts.error_distributions import (
+    MIN_NEWEST,
+    NEWEST_SEASONS,
+    ErrorDistribution,
+    fit_innovations,
+)
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.seasonal import Table, tables
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 
 CELLS = 400_000  # numbers held at once, per array
-SMALL = 1e-3  # of a series' mean: forecasts below are none that errors could be a share of
-SPANS = 5.0  # errors of many steps, not overlapping, that weigh as much as the recursion's word
-POWERS = (0.0, 0.5)  # of the forecast, that errors may grow with; 1 made bands too wide on tourism
-LARGEST = float(np.finfo(np.float32).max)
-LEAST_RATIO = 0.05  # of their variance to the recursion's
+MIN_FORECAST = 1e-3  # of a series' mean: errors of smaller forecasts have no relative size
+PRIOR_SPANS = (
+    5.0  # multi-step errors, not overlapping, that weigh as much as the recursion's own variance
+)
+POWERS = (
+    0.0,
+    0.5,
+)  # of the forecast that errors may grow with; 1 gave too wide intervals on tourism
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
+MIN_VARIANCE_RATIO = 0.05  # of the variance of multi-step errors to the recursion's own
 
 
 @dataclass(frozen=True)
-class Smooth:
-    """What a method says of a table: value = shift + factor (law's point + its error).
+class SmoothForecast:
+    """Forecast of a table of n series: value = shift + factor * (point + error).
 
     Attributes:
-        law: In the table's units, without the season.
-        factor: The season that multiplies, (n, H).
-        shift: The season that is added, (n, H).
+        errors: Point forecasts and their errors, in the table's units, without the season.
+        factor: Multiplicative season, (n, H).
+        shift: Additive season, (n, H).
     """
 
-    law: Law
+    errors: ErrorDistribution
     factor: Array
     shift: Array
 
 
-def law_of(
+def estimate_errors(
     table: Table,
     values: Array,
-    ahead: Callable[[int], Array],
+    forecast_ahead: Callable[[int], Array],
     counted: NDArray[np.bool_],
     point: Array,
-    moved: Array,
-    lost: int | Ints,
+    response: Array,
+    n_estimated: int | Ints,
     season: Array | None = None,
-) -> Law:
-    """The law around point forecasts, from the errors that the fitted method made over its history.
+) -> ErrorDistribution:
+    """Estimate the distribution around point forecasts from the errors of the fitted method over its history.
 
-    One-step errors give its shape and scale. How it widens is between what the recursion says
-    (`moved`) and what errors of 2, 3, ... steps were, the more so the more there are. Errors grow with a
-    power p of the forecast f: of `POWERS`, the one of least n log(sum (e / f^p)^2) + 2 p sum log f.
+    One-step errors give the shape and the scale. The variance at later steps is a compromise between the recursion's
+    own (from `response`) and that of the errors at 2, 3, ... steps; the more such errors there are, the more they
+    count. Errors grow with a power p of the forecast f: the one among `POWERS` that minimises
+    n log(sum (e / f^p)^2) + 2 p sum log f.
 
     Args:
         table: The series.
-        values: What was forecast, (T, n).
-        ahead: Forecasts of each row made so many steps before, (T, n).
+        values: Values that the method forecasts, (T, n).
+        forecast_ahead: Returns the forecasts of all rows made so many steps before, (T, n).
         counted: Rows whose errors count, (T, n).
-        point: Forecasts behind the end, (n, H).
-        moved: What is left of an error one step later, two steps later, ..., (n, H).
-        lost: Parameters estimated per series.
-        season: What multiplies the level that an error has moved, at each step, (n, H).
+        point: Forecasts after the end, (n, H).
+        response: Share of an error that remains in the level one, two, ... steps later, (n, H).
+        n_estimated: Parameters estimated per series.
+        season: Factor of the level at each step, (n, H); None without a multiplicative season.
     """
     n, horizon = point.shape
-    fitted = ahead(1)
+    fitted = forecast_ahead(1)
     error = np.where(counted, values - fitted, np.nan)
     count = np.maximum(counted.sum(0), 1)
-    able = np.asarray(((fitted > SMALL) | ~counted).all(0) & (point > SMALL).all(1))
-    size = np.where(counted & able, fitted, 1.0)  # (T, n)
+    positive = np.asarray(
+        ((fitted > MIN_FORECAST) | ~counted).all(0) & (point > MIN_FORECAST).all(1)
+    )
+    size = np.where(counted & positive, fitted, 1.0)  # (T, n)
     logs = np.log(size).sum(0)
-    costs = [count * _log(np.nansum((error / size**p) ** 2, 0)) + 2 * p * logs for p in POWERS]
-    power = np.where(able, np.array(POWERS)[np.argmin(costs, 0)], 0.0)
-    unit = np.where(able[:, None], point, 1.0) ** power[:, None]  # (n, H), of an error at each step
+    costs = [count * _safe_log(np.nansum((error / size**p) ** 2, 0)) + 2 * p * logs for p in POWERS]
+    power = np.where(positive, np.array(POWERS)[np.argmin(costs, 0)], 0.0)
+    unit = np.where(positive[:, None], point, 1.0) ** power[:, None]  # (n, H), size of an error
     lag = np.arange(horizon)[:, None] - np.arange(horizon)
-    kept = np.concatenate([np.ones((n, 1)), moved[:, :-1]], 1)
-    response = np.where(lag >= 0, kept[:, np.maximum(lag, 0)], 0.0)  # (n, H, H)
-    newest = counted & (np.arange(table.steps)[:, None] >= table.lengths - _newest(table.period))
+    remaining = np.concatenate([np.ones((n, 1)), response[:, :-1]], 1)
+    weights = np.where(lag >= 0, remaining[:, np.maximum(lag, 0)], 0.0)  # (n, H, H)
+    newest = counted & (np.arange(table.steps)[:, None] >= table.lengths - _n_newest(table.period))
 
-    def errors(step: int) -> Array:
-        made = np.where(newest, ahead(step), np.nan)
-        return np.asarray((values - made) / np.maximum(made, SMALL) ** power)
+    def errors_ahead(step: int) -> Array:
+        forecasts = np.where(newest, forecast_ahead(step), np.nan)
+        return np.asarray((values - forecasts) / np.maximum(forecasts, MIN_FORECAST) ** power)
 
-    one = errors(1)
-    squares = _mean_square(one)
+    one_step_errors = errors_ahead(1)
+    one_step_square = _mean_square(one_step_errors)
     for step in range(2, horizon + 1):
-        found = errors(step)
-        seen = (~np.isnan(found)).sum(0) / step  # spans that do not overlap
-        told = (response[:, step - 1] ** 2).sum(1) * squares
-        ratio = _mean_square(found) / np.where(told > 0, told, 1.0)
-        ratio = np.clip(np.where(told > 0, ratio, 1.0), LEAST_RATIO, 1 / LEAST_RATIO)
-        response[:, step - 1] *= (ratio ** (seen / (seen + SPANS) / 2))[:, None]
+        errors = errors_ahead(step)
+        spans = (~np.isnan(errors)).sum(0) / step  # that do not overlap
+        expected = (weights[:, step - 1] ** 2).sum(1) * one_step_square
+        ratio = _mean_square(errors) / np.where(expected > 0, expected, 1.0)
+        ratio = np.where(expected > 0, ratio, 1.0)
+        ratio = np.clip(ratio, MIN_VARIANCE_RATIO, 1 / MIN_VARIANCE_RATIO)
+        weights[:, step - 1] *= (ratio ** (spans / (spans + PRIOR_SPANS) / 2))[:, None]
     if season is not None:
-        response *= season[..., None] / season[:, None]
-    response *= unit[..., None]
-    variance = (response**2).sum(2)
+        weights *= season[..., None] / season[:, None]
+    weights *= unit[..., None]
+    variance = (weights**2).sum(2)
 
-    def scores(draws: Draws, n_samples: int) -> Array:
-        drawn = draws.normal((n, n_samples, horizon))
-        return np.asarray(drawn @ response.transpose(0, 2, 1) / np.sqrt(variance)[:, None])
+    def draw_scores(draws: Draws, n_samples: int) -> Array:
+        normal = draws.normal((n, n_samples, horizon))
+        return np.asarray(normal @ weights.transpose(0, 2, 1) / np.sqrt(variance)[:, None])
 
-    return Law(
+    return ErrorDistribution(
         point=point,
-        errors=ended(one, table.lengths)[:, -_newest(table.period) :],
-        lost=lost,
+        errors=ended(one_step_errors, table.lengths)[:, -_n_newest(table.period) :],
+        n_estimated=n_estimated,
         variance=variance,
-        innovations=variance**2 / (response**4).sum(2),
-        scores=scores,
+        n_innovations=variance**2 / (weights**4).sum(2),
+        draw_scores=draw_scores,
         symmetric=False,
     )
 
 
-def _newest(period: int) -> int:
-    return max(NEWEST_SEASONS * period, NEWEST)
+def _n_newest(period: int) -> int:
+    """Return the number of newest errors that are used."""
+    return max(NEWEST_SEASONS * period, MIN_NEWEST)
 
 
 def _mean_square(errors: Array) -> Array:
-    seen = ~np.isnan(errors)
-    squares = np.where(seen, errors, 0.0) ** 2
-    return np.asarray(squares.sum(0) / np.maximum(seen.sum(0), 1))
+    """Return the mean square of errors (T, n) without NaN, (n,)."""
+    known = ~np.isnan(errors)
+    squares = np.where(known, errors, 0.0) ** 2
+    return np.asarray(squares.sum(0) / np.maximum(known.sum(0), 1))
 
 
 def limits(values: Array, scale: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """The floor (n, 1) of histories (n, T) in units of their scale (n, 1), and which are whole, (n, 1, 1)."""
-    floor = np.where((values >= 0) | np.isnan(values), 0.0, -LARGEST).min(1)[:, None]
-    exact = (values * scale).astype(np.float32)  # as they came
-    return floor, (np.isnan(exact) | (exact == np.rint(exact))).all(1)[:, None, None]
+    """Return the floor of histories and whether they are whole numbers.
+
+    Args:
+        values: Histories in units of their scale, (n, T), NaN where not observed.
+        scale: Unit of each series, (n, 1).
+
+    Returns:
+        0 or the smallest float32, (n, 1), in units of the scale; and a mask, (n, 1, 1).
+    """
+    floor = np.where((values >= 0) | np.isnan(values), 0.0, -MAX_FLOAT32).min(1)[:, None]
+    original = (values * scale).astype(np.float32)
+    return floor, (np.isnan(original) | (original == np.rint(original))).all(1)[:, None, None]
 
 
 def bounded(values: Array, floor: Array) -> Array:
-    """Not below the floor, nor larger than a float32 can be."""
-    return np.asarray(np.clip(values, floor, LARGEST))
+    """Clip values at the floor and at the largest float32."""
+    return np.asarray(np.clip(values, floor, MAX_FLOAT32))
 
 
 def ended(values: Array, lengths: Ints) -> Array:
-    """Columns that begin together, (T, n), as rows that end together, (n, T), NaN before the first."""
-    place = np.arange(len(values))[:, None] - (len(values) - lengths)
-    moved = np.take_along_axis(values, np.maximum(place, 0), 0)
-    return np.asarray(np.where(place < 0, np.nan, moved).T)
+    """Return left-aligned columns (T, n) as right-aligned rows (n, T), NaN before the first value."""
+    row = np.arange(len(values))[:, None] - (len(values) - lengths)
+    shifted = np.take_along_axis(values, np.maximum(row, 0), 0)
+    return np.asarray(np.where(row < 0, np.nan, shifted).T)
 
 
-def _log(sums: Array) -> Array:
+def _safe_log(sums: Array) -> Array:
+    """Return the logarithm, finite at 0."""
     return np.log(np.maximum(sums, 1e-300))
 
 
 class SmoothForecaster(LocalForecaster):
-    """A recursion over time for all series at once, and the law of its own errors around it.
+    """Base class of the methods that run a recursion over time, for all series at once.
 
-    Steps not observed are filled from their phase for the recursion, and count in no error. The
-    scale is the root mean square of the newest errors, their shape as in the naive methods (see
-    `laws`).
+    Steps that were not observed are filled from their phase for the recursion, and add no error. The scale of the errors
+    is the root mean square of the newest ones; their shape is as in the naive methods (see `error_distributions`).
     """
 
     settings: ClassVar[dict[str, Any]] = {"period": None}
@@ -164,7 +188,8 @@ class SmoothForecaster(LocalForecaster):
         if self.period is not None:
             whole("period", self.period, least=1)
 
-    def _fit(self, table: Table) -> Smooth:
+    def _fit(self, table: Table) -> SmoothForecast:
+        """Fit the method to the series of a table and forecast them."""
         raise NotImplementedError
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
@@ -173,24 +198,23 @@ class SmoothForecaster(LocalForecaster):
         levels, n_paths = ask.levels, ask.n_samples or 0
         periods = np.full(panel.n_series, self.period or panel.freq.period)
         for index, table in tables(panel, periods, CELLS):
-            found = self._fit(table)
-            law, scale = found.law, table.scale[:, None]
-            factor, shift = found.factor * scale, found.shift * scale  # (n, H)
+            forecast = self._fit(table)
+            errors, scale = forecast.errors, table.scale[:, None]
+            factor, shift = forecast.factor * scale, forecast.shift * scale  # (n, H)
             values = np.where(table.seen, table.filled, np.nan).T
-            spreads = spread(law, values)
+            innovations = fit_innovations(errors, values)
             floor, counts = limits(values, scale)
-            around = law.point[..., None] + spreads.quantiles(law, (*levels, *MEAN_LEVELS))
-            drawn = shift[..., None] + factor[..., None] * around  # (n, H, Q + J)
-            asked, nodes = drawn[..., : len(levels)], drawn[..., len(levels) :]
-            draft.mean[index] = bounded(
-                mean_after_clipping(shift + factor * law.point, nodes, floor, counts[..., 0]), floor
-            )
-            asked = bounded(asked, floor[..., None])
-            draft.quantiles[index] = np.where(counts, np.rint(asked), asked)
+            around = innovations.quantiles(errors, (*levels, *MEAN_LEVELS))  # (n, H, Q + J)
+            around = shift[..., None] + factor[..., None] * (errors.point[..., None] + around)
+            quantiles, mean_quantiles = around[..., : len(levels)], around[..., len(levels) :]
+            mean = shift + factor * errors.point
+            mean = mean_after_clipping(mean, mean_quantiles, floor, counts[..., 0])
+            draft.mean[index] = bounded(mean, floor)
+            quantiles = bounded(quantiles, floor[..., None])
+            draft.quantiles[index] = np.where(counts, np.rint(quantiles), quantiles)
             if draft.samples is not None:
-                around = law.point[:, None] + spreads.paths(
-                    law, draws.select(index), n_paths
-                )  # (n, S, H)
-                drawn = bounded(shift[:, None] + factor[:, None] * around, floor[..., None])
-                draft.samples[index] = np.where(counts, np.rint(drawn), drawn)
+                paths = innovations.paths(errors, draws.select(index), n_paths)  # (n, S, H)
+                paths = shift[:, None] + factor[:, None] * (errors.point[:, None] + paths)
+                paths = bounded(paths, floor[..., None])
+                draft.samples[index] = np.where(counts, np.rint(paths), paths)
         return draft
