@@ -43,8 +43,6 @@ BOUNDS = {
         ("empirical", "renewal", "viswanathan_zhou"),
         ((0.12, 0.135, 0.13, 0.11, 0.115), USUAL[1]),
     ),
-    # skewed sizes, one in five steps: the filter takes some of it for the level
-    "gamma_poisson": ((0.16, 0.155, 0.09, 0.085, 0.05), USUAL[1]),
     # bands are as wide as one horizon of the group tells, and their tail is that of few errors
     "level_shape": ((0.15, 0.11, 0.13, 0.14, 0.13), (0.13, 0.155, 0.1, 0.05, 0.01)),
 }

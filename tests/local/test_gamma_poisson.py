@@ -7,9 +7,10 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import GammaPoisson
-from demandcast.local.gamma_poisson import DISCOUNTS, EVIDENCE, LEAST, Rate
+from demandcast.local.gamma_poisson import DISCOUNTS, EVIDENCE, LEAST, SHARES, Fitted, Rate
 from demandcast.local.parts.counts import log_gamma
 from demandcast.local.parts.histories import Histories
 
@@ -44,6 +45,33 @@ def test_the_likelihood_is_that_of_a_plain_loop(evidence: float) -> None:
     np.testing.assert_allclose([last.a[0, 0], last.b[0, 0]], [a, b], rtol=1e-12)
 
 
+def test_zeros_beside_those_of_the_negative_binomial_have_their_likelihood() -> None:
+    a, b, share, size = 1.3, 0.8, 0.4, 1 / (1 / 1.3 + (1 + 1 / 1.3) / 2.0)
+    last = Rate(*(np.array([[part]]) for part in (1.0, 1.0, a, b, share, 2.0)))
+    for y in (0.0, 3.0):
+        law = scipy.stats.nbinom(size, size / (size + a / b / share))
+        total = np.log(share * law.pmf(y) + (y == 0) * (1 - share)) + scipy.special.gammaln(y + 1)
+        assert last.log_likelihood(np.array([y]))[0, 0] == pytest.approx(total, rel=1e-12)
+    steady = Rate(*(np.array([[part]]) for part in (1.0, 1.0, 1e3, 1.0)))
+    expected = -1e3 * np.log(2)  # so little that one less it is one to the last digit
+    assert steady.log_likelihood(np.zeros(1))[0, 0] == pytest.approx(expected)
+
+
+def test_laws_are_drawn_by_their_likelihood() -> None:
+    """Where one step in five has a count, 1 or more, the share of steps that may have one is about .2."""
+    rng = np.random.default_rng(4)
+    many = (rng.random((40, 100)) < 0.2) * (1 + rng.negative_binomial(1, 0.15, (40, 100)))
+    plain = rng.poisson(0.5, (40, 100))
+    for values, low, high in ((many, 0.17, 0.36), (plain, 0.6, 1.0)):
+        past = Histories.of(panel_of(*values.astype(float)))
+        fitted = Fitted.of([past], DISCOUNTS, EVIDENCE, SHARES)
+        chance = np.diff(fitted.reached, prepend=0, axis=0)
+        mean = (fitted.laws[:, 0, None] * chance).sum(0)
+        drawn = fitted.drawn(np.arange(40), 500, Draws.of(panel_of(*values).keys, 0)).share
+        np.testing.assert_allclose(drawn.mean(1), mean, atol=0.06)
+        assert low < mean.mean() < high
+
+
 def test_without_a_discount_it_is_the_conjugate_posterior() -> None:
     last, _ = rate(1.0, 1.0, 2.0, 3.0).over(of(Y))
     np.testing.assert_allclose([last.a[0, 0], last.b[0, 0]], [2 + sum(Y), 3 + len(Y)])
@@ -60,7 +88,7 @@ def test_series_begin_where_they_begin() -> None:
 def test_one_step_ahead_is_negative_binomial() -> None:
     model = GammaPoisson(h=1, discount=0.85, evidence=1.0, paths=40_000)
     panel = panel_of(Y * 4)
-    found = Rate.of([Histories.of(panel)], (0.85,), (1.0,))
+    found = Fitted.of([Histories.of(panel)], (0.85,), (1.0,)).rate
     law = scipy.stats.nbinom(found.a[0], found.b[0] / (1 + found.b[0]))
     paths = model.predict(panel, n_samples=40_000).samples
     assert paths is not None
@@ -91,7 +119,7 @@ def test_discounts_are_found_again() -> None:
     walk = np.exp(rng.normal(0, 0.4, (100, 80)).cumsum(1) * 0.8)
     moving = rng.poisson(5 * np.clip(walk, 0.05, 40)) * 1.0
     high, low = (
-        np.median(Rate.of([Histories.of(panel_of(*t))], DISCOUNTS, (1.0,)).discount)
+        np.median(Fitted.of([Histories.of(panel_of(*t))], DISCOUNTS, (1.0,)).rate.discount)
         for t in (steady, moving)
     )
     assert high >= 0.97
@@ -102,7 +130,7 @@ def test_counts_that_vary_more_than_poisson_tell_less() -> None:
     """A steady rate: with evidence 1 only a low discount explains the spread, with less it need not."""
     rng = np.random.default_rng(2)
     past = Histories.of(panel_of(*rng.negative_binomial(1, 0.15, (60, 100))))
-    paper, free = Rate.of([past], DISCOUNTS, (1.0,)), Rate.of([past], DISCOUNTS, EVIDENCE)
+    paper, free = (Fitted.of([past], DISCOUNTS, e).rate for e in ((1.0,), EVIDENCE))
     assert np.median(paper.discount) < 0.8 < np.median(free.discount)
     assert np.median(free.evidence) < 0.3
     spread = [np.std(r.a / r.b) for r in (paper, free)]  # the rate of all is the same: 5.7
@@ -114,8 +142,8 @@ def test_few_demands_choose_as_the_panel_does() -> None:
     walk = np.exp(rng.normal(0, 0.5, (60, 60)).cumsum(1) * 0.7)
     many = [list(y) for y in rng.poisson(5 * np.clip(walk, 0.05, 40)) * 1.0]
     few = [4.0, 4, 4, 3]  # as steady as can be, but few
-    alone = Rate.of([of(few)], DISCOUNTS, (1.0,)).discount[0]
-    beside = Rate.of([of(few, *many)], DISCOUNTS, (1.0,)).discount[0]
+    alone = Fitted.of([of(few)], DISCOUNTS, (1.0,)).rate.discount[0]
+    beside = Fitted.of([of(few, *many)], DISCOUNTS, (1.0,)).rate.discount[0]
     assert alone == 1
     assert beside < 0.95
 
