@@ -33,7 +33,7 @@ SLOW = {
 DROPPED = {"--model", "--models", "--budget", "--set"}  # in the others, with their values
 BUDGET = re.compile(r"\"\d+m\"")  # in a block of Python: compiled only
 DAYS = 150  # of each series
-STEPS = 12  # enough to run every line; what is learned is of no matter here
+STEPS = 8  # enough to run every line; what is learned is of no matter here
 
 FRESH = """
 import doctest, importlib, sys

@@ -379,7 +379,7 @@ def test_the_pretrained_network_is_tried_as_it_is_and_trained_on(
     panel: dc.Panel, tmp_path: Any
 ) -> None:
     names = ("zero_shot", "zero_shot_tuned")
-    model = dc.Auto(horizon=7, budget="20 steps", include=names).fit(panel, progress=False)
+    model = dc.Auto(horizon=7, budget="10 steps", include=names).fit(panel, progress=False)
     tried = {*model.leaderboard()["model"], *model.skipped}
     assert set(names) < tried
     if "zero_shot_tuned" in model.skipped:  # weights that are no better are not kept

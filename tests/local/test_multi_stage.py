@@ -259,9 +259,9 @@ def test_seasons_are_followed() -> None:
 
 def test_latent_levels_widen_the_spread_step_by_step() -> None:
     rng = np.random.default_rng(6)
-    walk = np.exp(rng.normal(0, 0.35, (60, 100)).cumsum(1) * 0.8)
+    walk = np.exp(rng.normal(0, 0.35, (40, 100)).cumsum(1) * 0.8)
     panel = panel_of(*rng.poisson(np.clip(3 * walk, 0, 60)), freq="1")
-    paths = MultiStage(h=15, latent=True).predict(panel, n_samples=400).samples
+    paths = MultiStage(h=15, latent=True).predict(panel, n_samples=200).samples
     assert paths is not None
     spread = np.median(paths.var(1) / np.maximum(paths.mean(1), 0.1), 0)
     assert spread[-1] > 1.5 * spread[0]

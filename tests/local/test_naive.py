@@ -105,7 +105,7 @@ def covered(panel: Panel, method: Forecaster, n_samples: int | None = None) -> f
 @pytest.mark.parametrize("noise", ["normal", "laplace"])
 def test_intervals_cover_what_they_say(steps: int, noise: str) -> None:
     """Random walks, seasonal walks, lines and levels: 80 % within 5 points."""
-    rng, n, horizon, m = np.random.default_rng(5), 1500, 8, 4
+    rng, n, horizon, m = np.random.default_rng(5), 700, 8, 4
     draw = getattr(rng, noise)
     e = draw(size=(n, steps + horizon))
     seasonal = draw(size=(n, (steps + horizon) // m, m)).cumsum(1).reshape(n, -1)

@@ -16,7 +16,8 @@ from demandcast.trees.like import Likeness
 from demandcast.trees.table import LEANING, NEW, NEWEST, PHASES, Table
 from demandcast.windows.features import Features
 
-SMALL: dict[str, Any] = {"trees": 30, "least": 5}
+SMALL: dict[str, Any] = {"trees": 30, "least": 5, "levels": (0.05, 0.25, 0.5, 0.75, 0.95)}
+LEVELS = (0.1, 0.5, 0.9)
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +127,17 @@ def test_what_is_wrong_is_told(panel: dc.Panel, monkeypatch: pytest.MonkeyPatch)
 def test_with_little_time_fewer_trees_learn_faster(panel: dc.Panel) -> None:
     from demandcast.trees.boosting import FEWEST
 
-    hurried = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5).fit(panel, seconds=0.0)
+    hurried = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5, levels=LEVELS).fit(
+        panel, seconds=0.0
+    )
     assert hurried.grown == FEWEST
-    patient = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5).fit(panel, seconds=1e6)
-    usual = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5).fit(panel)
+    patient = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5, levels=LEVELS).fit(
+        panel, seconds=1e6
+    )
+    usual = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5, levels=LEVELS).fit(panel)
     assert patient.grown == usual.grown == 40
     assert patient.boosters == usual.boosters
-    few = dc.trees.LightGBM(horizon=7, levels=(0.1, 0.5, 0.9), **SMALL).fit(panel)
+    few = dc.trees.LightGBM(horizon=7, trees=30, least=5, levels=LEVELS).fit(panel)
     assert list(few.boosters or {}) == ["0.1", "0.5", "0.9"]
     assert few.predict(panel.drop_last(7), levels=[0.3, 0.95]).quantiles.shape[-1] == 2
     with pytest.raises(ConfigError, match="two or more"):
@@ -196,7 +201,9 @@ def test_a_new_item_is_forecast_like_those_of_its_kind() -> None:
         }
     )
     panel = dc.read_panel(frame, key="item", time="date", target="units", freq="D", static=["kind"])
-    model = dc.trees.LightGBM(horizon=7, trees=60, least=20).fit(panel.select(np.arange(4, items)))
+    model = dc.trees.LightGBM(horizon=7, trees=60, least=20, levels=LEVELS).fit(
+        panel.select(np.arange(4, items))
+    )
     new = panel.select([0, 1])
     new = dc.Panel(
         **{
@@ -205,10 +212,10 @@ def test_a_new_item_is_forecast_like_those_of_its_kind() -> None:
             "starts": new.starts + new.lengths, "lengths": new.lengths * 0,
         }
     )  # fmt: skip
-    forecast = model.predict(new, levels=[0.1, 0.5, 0.9])
+    forecast = model.predict(new, levels=LEVELS)
     low, median, high = forecast.quantiles.mean(1).T
     assert 2.5 < median[0] < 6
     assert 25 < median[1] < 60
     assert (high > low).all()
-    usual = model.predict(panel.select([0, 1]), levels=[0.1, 0.5, 0.9]).quantiles.mean(1).T
+    usual = model.predict(panel.select([0, 1]), levels=LEVELS).quantiles.mean(1).T
     assert high[1] - low[1] > 1.5 * (usual[2] - usual[0])[1]  # it is not known how large it is
