@@ -185,6 +185,6 @@ def test_a_packed_file_that_grows_as_no_table_does_is_refused(
     place: Any = path
     if fetched:
         place = f"https://example.org/a.csv{packed}"
-        monkeypatch.setattr(source, "_fetched", lambda url: io.BytesIO(content))
+        monkeypatch.setattr(source, "_fetched", lambda *_: io.BytesIO(content))
     with pytest.raises(FileError, match=r"unpacks to more than 1 MB.*100 times.*unpack it first"):
         read_panel(place)

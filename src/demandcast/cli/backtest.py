@@ -91,7 +91,7 @@ def backtest(
     if report:
         from demandcast.report.page import write_report
 
-        title = f"Backtest of {Path(table.source).name}"
+        title = f"Backtest of {table.name}"
         write_report(
             report, result=result, panel=panel, title=title, command=options.command_line()
         )

@@ -107,7 +107,7 @@ def forecast(
     if report:
         from demandcast.report.page import write_report
 
-        title = f"Forecast of {Path(table.source).name}"
+        title = f"Forecast of {table.name}"
         asked_for = options.command_line()
         write_report(
             report, forecast=predicted, panel=panel, model=made, title=title, command=asked_for

@@ -7,8 +7,9 @@ import contextlib
 import inspect
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin
 
@@ -64,14 +65,26 @@ class Table:
     source: Any
     options: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """What a page calls it: the name of the file, or where a query was asked."""
+        return Path(self.source).name if isinstance(self.source, str) else str(self.source)
+
 
 def table_options(
     data: Annotated[
         str,
         typer.Argument(
-            metavar="DATA", help="CSV, Excel or Parquet: a path, folder, or quoted glob."
+            metavar="DATA", help="CSV, Excel or Parquet: a path, folder, URL, or quoted glob."
         ),
-    ],
+    ] = "",
+    sql: Annotated[
+        Text, typer.Option(metavar="QUERY", help="Read a query in place of DATA: select ...")
+    ] = None,
+    connect: Annotated[
+        Text,
+        typer.Option(metavar="URL", help="Of --sql: sqlite:///a.db. Or in DEMANDCAST_CONNECT."),
+    ] = None,
     key: Annotated[
         Text, typer.Option(metavar="COLUMNS", help="Name a series: store,item. Guessed.")
     ] = None,
@@ -158,7 +171,13 @@ def table_options(
     ] = None,
 ) -> Table:
     options = dict(locals())
-    source = options.pop("data")
+    source: Any = options.pop("data")
+    query, connect = options.pop("sql"), options.pop("connect")
+    if query is not None or connect is not None:
+        connect = connect or os.environ.get("DEMANDCAST_CONNECT")
+        from demandcast.frames.sql import as_source
+
+        source = as_source(source, query, connect)
     for name in ("key", "time", "known", "past", "static"):
         value = options[name]
         listed = [word.strip() for word in value.split(",") if word.strip()] if value else []
@@ -166,26 +185,62 @@ def table_options(
     return Table(source, options)
 
 
-def command_line() -> str:
-    """Return the command that runs, as it is typed; empty outside the command line."""
-    return shlex.join(["demandcast", *COMMAND]) if COMMAND else ""
+def command_line(mend: Iterable[tuple[str, Any]] = ()) -> str:
+    """Return the command that runs, as it is typed but without credentials; empty outside the command line.
+
+    Args:
+        mend: Arguments of `read_panel` and their values, which take the place of those typed.
+    """
+    words = list(COMMAND)
+    for i, word in enumerate(words):
+        if i and words[i - 1] == "--connect":
+            words[i] = _without_credentials(word)
+        elif word.startswith("--connect="):
+            words[i] = "--connect=" + _without_credentials(word.partition("=")[2])
+    for name, value in mend:
+        words = _replaced(words, name, value)
+    return shlex.join(["demandcast", *words]) if words else ""
+
+
+def _without_credentials(address: str) -> str:
+    from demandcast.frames.sql import without_credentials
+
+    return without_credentials(address)
+
+
+def _replaced(words: list[str], name: str, value: Any) -> list[str]:
+    """Words of a command with another value of one option of the table."""
+    flags = FLAGS.get(name, ())
+    option = f"--{name.replace('_', '-')}"
+    kept = list[str]()
+    skip = False
+    for word in words:
+        if not skip and word not in (option, *flags) and not word.startswith(f"{option}="):
+            kept.append(word)
+        skip = not skip and word == option and not flags
+    if flags:
+        return [*kept, flags[bool(value)]]
+    listed = ",".join(value) if isinstance(value, (list, tuple)) else str(value)
+    return [*kept, option, listed]
 
 
 def as_words(table: Table) -> str:
     """The table and its options as they are written on a command line, without what was left alone."""
     words = [str(table.source)]
-    flags = {"wide": ("--long", "--wide"), "day_first": ("--month-first", "--day-first")}
+    if not isinstance(table.source, str):
+        words = ["--sql", table.source.sql, "--connect", table.source.place]
     for name, value in table.options.items():
         if value == LEFT_ALONE[name]:
             continue
-        if name in flags:
-            words.append(flags[name][bool(value)])
+        if name in FLAGS:
+            words.append(FLAGS[name][bool(value)])
         else:
             listed = ",".join(value) if isinstance(value, list) else str(value)
             words += [f"--{name.replace('_', '-')}", listed]
     return shlex.join(words)
 
 
+FLAGS = {"wide": ("--long", "--wide"), "day_first": ("--month-first", "--day-first")}
 LEFT_ALONE = table_options("").options  # what they are where nobody says anything
 KEPT = tuple(
     name for name in LEFT_ALONE if name not in ("future", "covariates")
@@ -202,9 +257,16 @@ def takes_table(
     if command is None:
         return lambda found: takes_table(found, optional=optional)
     shared = dict(inspect.signature(table_options, eval_str=True).parameters)
-    if optional:
-        shared["data"] = shared["data"].replace(default="")
-    return in_place(command, "table", table_options, shared)
+
+    def build(**given: Any) -> Table:
+        table = table_options(**given)
+        if not optional and not table.source:
+            raise ConfigError(
+                "no table is given; name DATA, a file, or --sql QUERY and --connect URL"
+            )
+        return table
+
+    return in_place(command, "table", build, shared)
 
 
 def in_place(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,7 +62,7 @@ def predict(
     if report:
         from demandcast.report.page import write_report
 
-        title = f"Forecast of {Path(table.source).name}"
+        title = f"Forecast of {table.name}"
         command = options.command_line()
         write_report(
             report, forecast=predicted, panel=panel, model=fitted, title=title, command=command

@@ -282,7 +282,7 @@ def as_options(text: object) -> str:
         filled = "" if value in ("...", "[...]") else f" {value}"
         return f"--{name.replace('_', '-')}{filled}"
 
-    names = "|".join([*options.LEFT_ALONE, *OF_ORDERS])
+    names = "|".join([*options.LEFT_ALONE, "sql", "connect", *OF_ORDERS])
     values = r"'[^']*'|\"[^\"]*\"|\.\.\.|\[\.\.\.\]|True|False"
     said = re.sub(rf"\b({names})=({values})", option, str(text))
     said = re.sub(r'read_panel\((?:\.\.\., )?("[^"]*"|--[^)]*)\)', r"\1", said)

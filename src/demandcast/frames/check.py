@@ -10,6 +10,7 @@ import polars as pl
 
 from demandcast.errors import DemandcastError
 from demandcast.frames.read import read_panel
+from demandcast.frames.sql import as_source
 from demandcast.panel.classes import count_classes
 from demandcast.panel.panel import Note, Panel
 
@@ -67,7 +68,7 @@ class Report:
         return frame
 
 
-def check(source: Any, **options: Any) -> Report:
+def check(source: Any = None, **options: Any) -> Report:
     """Read a table as `read_panel` would, and tell all that is found instead of raising.
 
     A fault that stops the reading is a finding of severity "error"; the table is then read once
@@ -77,6 +78,7 @@ def check(source: Any, **options: Any) -> Report:
         source: As in `read_panel`.
         options: As in `read_panel`.
     """
+    source = as_source(source, options.pop("sql", None), options.pop("connect", None))
     try:
         panel = read_panel(source, **options)
     except DemandcastError as error:

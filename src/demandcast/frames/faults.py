@@ -17,6 +17,7 @@ from demandcast.frames.opened import Table
 from demandcast.frames.regularise import Rows, merge_duplicates, number_series, numbers, sort
 from demandcast.frames.roles import Roles, find_roles, melt, no_column
 from demandcast.frames.source import open_table
+from demandcast.frames.sql import as_source
 from demandcast.frames.times import join_times, parse_times
 from demandcast.panel.panel import Panel
 from demandcast.panel.store import is_store
@@ -30,14 +31,16 @@ def tells_all_faults(reading: Callable[Given, Panel]) -> Callable[Given, Panel]:
 
     @functools.wraps(reading)
     def read(*args: Given.args, **options: Given.kwargs) -> Panel:
+        bound = signature.bind(*args, **options)
+        bound.apply_defaults()
+        given = bound.arguments
+        given["source"] = as_source(given["source"], given["sql"], given["connect"])
+        given["sql"] = given["connect"] = None  # the query is the source, so that it runs once
         try:
-            return reading(*args, **options)
+            return reading(*bound.args, **bound.kwargs)
         except FileError:
             raise
         except DataError as error:
-            bound = signature.bind(*args, **options)
-            bound.apply_defaults()
-            given = bound.arguments
             every = error if is_store(given["source"]) else with_all_faults(error, given)
             if every is error:
                 raise

@@ -61,8 +61,10 @@ RULES = {
 
 @tells_all_faults
 def read_panel(
-    source: Any,
+    source: Any = None,
     *,
+    sql: str | None = None,
+    connect: str | None = None,
     key: str | Sequence[str] | None = None,
     time: str | Sequence[str] | None = None,
     target: str | None = None,
@@ -96,6 +98,9 @@ def read_panel(
         source: A path, glob, folder or web address of CSV, TSV, Excel, ODS or Parquet, a list of paths, or a
             frame of pandas, polars or pyarrow. Only the columns needed are read. Or the folder of a panel
             that `Panel.to_store` wrote: it knows its roles and rules, and its values stay in the file.
+        sql: A query to read in place of a source.
+        connect: Where `sql` is asked: "sqlite:///sales.db", "postgresql://user:password@host/database". Drivers of
+            ADBC read it (extra `sql`). Its credentials are never printed or saved.
         key: Columns that name a series; guessed if None, [] for a table of one series.
         time: Column of dates, datetimes, text or whole steps, or the columns that make a time together, as
             ["year", "month"]; guessed if None.

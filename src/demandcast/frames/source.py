@@ -13,6 +13,9 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, url2pathname, urlopen
 
 import narwhals as nw
 import polars as pl
@@ -23,6 +26,7 @@ from demandcast.frames.indexes import as_columns
 from demandcast.frames.numerals import Hints
 from demandcast.frames.opened import SAMPLE, Table
 from demandcast.frames.sheets import open_sheet
+from demandcast.frames.sql import Query, without_credentials
 from demandcast.panel.panel import Note
 
 TEXT = (".csv", ".tsv", ".txt")
@@ -42,7 +46,7 @@ def open_table(
 
     Args:
         source: A path, glob, folder or URL of CSV, TSV (also .gz, .zst, .bz2), Excel, ODS or Parquet; a list
-            of paths; or a frame of pandas, polars (lazy too), pyarrow, DuckDB or any library that narwhals reads.
+            of paths; a query; or a frame of pandas, polars (lazy too), pyarrow, DuckDB or any library that narwhals reads.
         encoding: Of delimited text; told by itself if None.
         sheet: The sheet of a workbook; found if None.
         decimal: The decimal sign of numbers in text, "." or ","; told by itself if None.
@@ -53,6 +57,10 @@ def open_table(
     """
     if isinstance(source, Table):
         return source
+    if isinstance(source, Query):
+        rows = source.rows
+        hints = Hints(decimal=decimal)
+        return Table(frame=rows.lazy(), sample=rows.head(SAMPLE), hints=hints, name=str(source))
     if isinstance(source, (str, Path)):
         source = [source]
     if isinstance(source, (list, tuple)) and all(isinstance(s, (str, Path)) for s in source):
@@ -60,6 +68,7 @@ def open_table(
         if not paths:
             raise FileError('the list of paths is empty; give a file, as in read_panel(["a.csv"])')
         return _stack([_open(path, encoding, sheet, decimal) for path in paths])
+    source = nw.to_native(source, pass_through=True)
     keys: tuple[str, ...] = ()
     notes = list[Note]()
     if nw.dependencies.is_pandas_dataframe(source) or nw.dependencies.is_pandas_series(source):
@@ -122,6 +131,8 @@ def _column(column: nw.Series[Any]) -> pl.Series:
 
 
 def _paths(source: str | Path) -> list[Path | str]:
+    if str(source).startswith("file://"):
+        source = url2pathname(urlsplit(str(source)).path)
     if re.match(r"^[a-z][a-z0-9+.-]+://", str(source)):
         return [str(source)]
     path = Path(source)
@@ -195,11 +206,10 @@ def _open(path: Path | str, encoding: str | None, sheet: str | None, decimal: st
             f"{path} ends in {Path(path).suffix or 'nothing'}; expected .csv, .tsv, .xlsx, .ods or .parquet "
             "(text also with .gz, .zst or .bz2): rename it, or load it yourself and pass the frame"
         )
-    if isinstance(path, str) and kind not in PARQUET:
-        return _opened(_fetched(path), str(path), kind, packed, encoding, sheet, decimal)
+    name = without_credentials(path) if isinstance(path, str) else str(path)
     if isinstance(path, Path) and path.stat().st_size == 0:
         raise FileError(f"{path} is empty (0 bytes); give a file with a header line and rows")
-    return _opened(path, str(path), kind, packed, encoding, sheet, decimal)
+    return _opened(path, name, kind, packed, encoding, sheet, decimal)
 
 
 def _opened(
@@ -207,6 +217,8 @@ def _opened(
     decimal: str | None,
 ) -> Table:  # fmt: skip
     try:
+        if isinstance(source, str) and kind not in PARQUET:
+            source = _fetched(source, kind, packed)
         if kind in PARQUET:
             frame = pl.scan_parquet(source, glob=False)
             hints = Hints(decimal=decimal)
@@ -223,16 +235,20 @@ def _opened(
         ) from error
 
 
-def _fetched(url: str) -> io.BytesIO:
-    """What lies at an URL, in memory; object stores by polars, the web by the standard library."""
+def _fetched(url: str, kind: str, packed: str) -> io.BytesIO:
+    """What lies at an URL, in memory: the web by the standard library, text of object stores by Polars."""
+    name = without_credentials(url)
     if not url.startswith(("http://", "https://")):
-        raise FileError(
-            f"{url}: of object stores only Parquet is read; write the table as Parquet, or fetch the file first"
-        )
-    from urllib.request import Request, urlopen
-
+        if kind not in TEXT or packed:
+            raise FileError(
+                f"{name}: of object stores only Parquet and plain text are read; write the table as .parquet or "
+                ".csv, or fetch the file first"
+            )
+        return io.BytesIO("\n".join(pl.scan_lines(url).collect()["line"]).encode())
     try:
         with urlopen(Request(url, headers={"User-Agent": "demandcast"}), timeout=60) as answer:
             return io.BytesIO(answer.read())
     except OSError as error:
-        raise FileError(f"{url} cannot be fetched ({error}); check the address") from error
+        if isinstance(error, HTTPError):
+            error.close()
+        raise FileError(f"{name} cannot be fetched ({error}); check the address") from None
