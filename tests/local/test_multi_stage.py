@@ -18,9 +18,15 @@ from demandcast.errors import ConfigError, DataError
 from demandcast.local import MultiStage
 from demandcast.local.parts.aligned import Aligned, Footing
 from demandcast.local.parts.glm import Glm
-from demandcast.local.parts.latent import NEWTON, search
-from demandcast.local.parts.recent import DEMANDS, PACES, SEEN, Recent, Typical
-from demandcast.local.parts.stages import LINKS, Stage, drawn_counts, logistic, stage_values
+from demandcast.local.parts.latent import NEWTON_STEPS, find_mode
+from demandcast.local.parts.recent import (
+    DECAYS,
+    DEMAND_DECAY,
+    PRIOR_STEPS,
+    PanelAverages,
+    RecentDemand,
+)
+from demandcast.local.parts.stages import LINKS, Stage, draw_counts, logistic, stage_values
 
 from .conftest import panel_of
 
@@ -33,13 +39,13 @@ def draws() -> Draws:
 
 
 def log_p(y: Array, f: Array, link: str, scale: float) -> Array:
-    """The formula of the paper, stage by stage, from `Stage.told`."""
+    """The formula of the paper, stage by stage, from `Stage.likelihood`."""
     total = np.zeros(len(y))
     for k, value in enumerate(stage_values(y)):
         asked = ~np.isnan(value)
         stage = Stage(link if k == 2 else None)
         at = np.full(asked.sum(), f[k])
-        total[asked] += stage.told(at, value[asked], scale)[0]
+        total[asked] += stage.likelihood(at, value[asked], scale)[0]
         if k == 2:
             k2 = value[asked]
             total[asked] += k2 * np.log(scale) - scipy.special.gammaln(k2 + 1)
@@ -72,8 +78,8 @@ def test_links_are_those_of_the_paper() -> None:
 def test_slope_and_information_are_those_of_the_likelihood(link: str | None) -> None:
     stage, f, scale, eps = Stage(link), np.linspace(-3, 4, 9), 1.3, 1e-5
     for value in (0.0, 1.0):
-        up, down = (stage.told(f + d, np.full(9, value), scale)[0] for d in (eps, -eps))
-        slope = stage.told(f, np.full(9, value), scale)[1]
+        up, down = (stage.likelihood(f + d, np.full(9, value), scale)[0] for d in (eps, -eps))
+        slope = stage.likelihood(f, np.full(9, value), scale)[1]
         np.testing.assert_allclose(slope, (up - down) / (2 * eps), rtol=1e-5, atol=1e-8)
     counts = np.arange(2 if link is None else 200.0)
     squares = np.zeros(9)  # Fisher's information is the mean squared slope
@@ -83,8 +89,8 @@ def test_slope_and_information_are_those_of_the_likelihood(link: str | None) -> 
             if link is None
             else scipy.stats.poisson.pmf(value, scale * stage.rate(f)[0])
         )
-        squares += chance * stage.told(f, np.full(9, value), scale)[1] ** 2
-    np.testing.assert_allclose(stage.told(f, f, scale)[2], squares, rtol=1e-6)
+        squares += chance * stage.likelihood(f, np.full(9, value), scale)[1] ** 2
+    np.testing.assert_allclose(stage.likelihood(f, f, scale)[2], squares, rtol=1e-6)
 
 
 def test_three_fits_are_the_joint_one() -> None:
@@ -93,12 +99,12 @@ def test_three_fits_are_the_joint_one() -> None:
     x = np.stack([np.ones(400), rng.normal(0, 1, 400)], 1)
     true = np.array([[-0.5, 0.8], [0.2, -0.6], [0.5, 0.7]])
     f = list((x @ true.T).T)
-    y = drawn_counts(f, 1.5 * Stage(LINKS[1]).rate(f[2])[0], draws())
+    y = draw_counts(f, 1.5 * Stage(LINKS[1]).rate(f[2])[0], draws())
     fits = []
     for k, value in enumerate(stage_values(y)):
         asked = ~np.isnan(value)
         stage = Stage(LINKS[1] if k == 2 else None)
-        fits.append(stage.weights(x[asked], value[asked], 1.5, 0.0, 2.0))
+        fits.append(stage.fit_weights(x[asked], value[asked], 1.5, 0.0, 2.0))
 
     def cost(w: Array) -> float:
         total = 1.0 * (w @ w)
@@ -106,7 +112,7 @@ def test_three_fits_are_the_joint_one() -> None:
             value = stage_values(y)[i]
             asked = ~np.isnan(value)
             stage = Stage(LINKS[1] if i == 2 else None)
-            total -= stage.told(x[asked] @ w[2 * i : 2 * i + 2], value[asked], 1.5)[0].sum()
+            total -= stage.likelihood(x[asked] @ w[2 * i : 2 * i + 2], value[asked], 1.5)[0].sum()
         return float(total)
 
     best = scipy.optimize.minimize(cost, np.zeros(6), method="BFGS", options={"gtol": 1e-6})
@@ -116,7 +122,7 @@ def test_three_fits_are_the_joint_one() -> None:
 
 def test_draws_follow_the_stages() -> None:
     f = [np.full(200_000, v) for v in (0.2, -0.4, 0.0)]
-    y = drawn_counts(f, np.full(200_000, 1.2), draws())
+    y = draw_counts(f, np.full(200_000, 1.2), draws())
     s0, s1 = logistic(np.array(0.2)), logistic(np.array(-0.4))
     expected = [s0, (1 - s0) * s1, (1 - s0) * (1 - s1) * np.exp(-1.2)]
     np.testing.assert_allclose([(y == k).mean() for k in range(3)], expected, atol=0.006)
@@ -124,24 +130,28 @@ def test_draws_follow_the_stages() -> None:
 
 def test_the_recent_past_is_that_of_a_plain_loop() -> None:
     y = [0.0, 3, NAN, 1, 0, 5, 0]
-    typical = Typical(share=0.4, many=0.5, mean=1.1, excess=0.9)
-    recent = Recent.begun(typical, (1,))
+    averages = PanelAverages(share=0.4, many=0.5, mean=1.1, excess=0.9)
+    recent = RecentDemand.start(averages, (1,))
     for value in y:
-        recent = recent.behind(np.array([value]))
+        recent = recent.update(np.array([value]))
     seen = [v for v in y if not np.isnan(v)]
     expected = []
     for of in (lambda v: float(v > 0), lambda v: v):
-        for pace in PACES:
+        for pace in DECAYS:
             weights = pace ** np.arange(len(seen))[::-1]
             prior = 0.4 if of(3) == 1 else 1.1
-            mean = (sum(w * of(v) for w, v in zip(weights, seen, strict=True)) + SEEN * prior) / (
-                weights.sum() + SEEN
-            )
+            mean = (
+                sum(w * of(v) for w, v in zip(weights, seen, strict=True)) + PRIOR_STEPS * prior
+            ) / (weights.sum() + PRIOR_STEPS)
             expected.append(np.log(mean / (1 - mean)) if prior == 0.4 else np.log(mean))
-    many = (DEMANDS**2 + 1 + SEEN * 0.5) / (DEMANDS**2 + DEMANDS + 1 + SEEN)  # of 3, 1, 5
-    scale = (DEMANDS * 1 + 3 + SEEN * 0.9) / (DEMANDS + 1 + SEEN)  # of 3 and 5, less 2
+    many = (DEMAND_DECAY**2 + 1 + PRIOR_STEPS * 0.5) / (
+        DEMAND_DECAY**2 + DEMAND_DECAY + 1 + PRIOR_STEPS
+    )  # of 3, 1, 5
+    scale = (DEMAND_DECAY * 1 + 3 + PRIOR_STEPS * 0.9) / (
+        DEMAND_DECAY + 1 + PRIOR_STEPS
+    )  # of 3 and 5, less 2
     expected += [np.log1p(1), np.log(many / (1 - many)), np.log(scale)]
-    np.testing.assert_allclose(np.stack(recent.figures())[:, 0], expected, rtol=1e-12)
+    np.testing.assert_allclose(np.stack(recent.features())[:, 0], expected, rtol=1e-12)
 
 
 def test_time_is_kept_over_gaps() -> None:
@@ -165,10 +175,10 @@ def dense(
     inverse, y, b = np.linalg.inv(k), value[seen], base[seen]
 
     def cost(u: Array) -> float:
-        return float(0.5 * u @ inverse @ u - stage.told(b + u, y, 1.0)[0].sum())
+        return float(0.5 * u @ inverse @ u - stage.likelihood(b + u, y, 1.0)[0].sum())
 
     u = scipy.optimize.minimize(cost, np.zeros(seen.sum()), method="BFGS", options={"gtol": 1e-8}).x
-    likely, _, information = stage.told(b + u, y, 1.0)
+    likely, _, information = stage.likelihood(b + u, y, 1.0)
     fit = likely.sum() - 0.5 * u @ inverse @ u
     volume = np.linalg.slogdet(np.eye(len(u)) + k * information[:, None])[1]
     return b + u, float(fit - 0.5 * volume)
@@ -179,32 +189,37 @@ def dense(
 def test_latent_paths_are_those_of_dense_algebra(
     link: str | None, noise: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("demandcast.local.parts.latent.NEWTON", 30)  # to the very mode
+    monkeypatch.setattr("demandcast.local.parts.latent.NEWTON_STEPS", 30)  # to the very mode
     rng = np.random.default_rng(2)
     value = rng.poisson(1.5, (20, 4)) * 1.0 if link else (rng.random((20, 4)) < 0.3) * 1.0
     value[rng.random(value.shape) < 0.25] = NAN
     base = rng.normal(0, 0.3, value.shape)
-    path = search(Stage(link), value, 1.0, base, 0.05, noise, 0.8)
+    mode = find_mode(Stage(link), value, 1.0, base, 0.05, noise, 0.8)
     for i in range(4):
         f, likely = dense(Stage(link), value[:, i], base[:, i], 0.05, noise, 0.8)
-        assert path.likely[i] == pytest.approx(likely, abs=1e-4)
+        assert mode.log_likelihood[i] == pytest.approx(likely, abs=1e-4)
         if noise == 0:
             seen = ~np.isnan(value[:, i])
-            np.testing.assert_allclose((base + path.level)[seen, i], f, atol=1e-4)
+            np.testing.assert_allclose((base + mode.level)[seen, i], f, atol=1e-4)
     monkeypatch.undo()
-    soon = search(Stage(link), value, 1.0, base, 0.05, noise, 0.8)
-    assert NEWTON < 30
-    np.testing.assert_allclose(soon.likely, path.likely, atol=0.02)
+    soon = find_mode(Stage(link), value, 1.0, base, 0.05, noise, 0.8)
+    assert NEWTON_STEPS < 30
+    np.testing.assert_allclose(soon.log_likelihood, mode.log_likelihood, atol=0.02)
 
 
 def test_laplace_is_near_the_integral() -> None:
     """Of one value, whose likelihood a sum over f gives."""
     f = np.linspace(-12, 12, 40_001)
     for link, y in ((None, 1.0), (LINKS[0], 3.0)):
-        law = scipy.stats.norm.logpdf(f, 0.2, 1.0) + Stage(link).told(f, np.full_like(f, y), 1.0)[0]
+        law = (
+            scipy.stats.norm.logpdf(f, 0.2, 1.0)
+            + Stage(link).likelihood(f, np.full_like(f, y), 1.0)[0]
+        )
         exact = np.log(np.exp(law).sum() * (f[1] - f[0]))
-        path = search(Stage(link), np.array([[y]]), 1.0, np.array([[0.2]]), 0.0, 0.0, 1.0)
-        assert path.likely[0] == pytest.approx(exact, abs=0.1)  # Fisher for the second derivative
+        mode = find_mode(Stage(link), np.array([[y]]), 1.0, np.array([[0.2]]), 0.0, 0.0, 1.0)
+        assert mode.log_likelihood[0] == pytest.approx(
+            exact, abs=0.1
+        )  # Fisher for the second derivative
 
 
 @pytest.mark.parametrize("latent", [False, True])
@@ -271,7 +286,7 @@ def test_sizes_may_vary_more_than_poisson_ones() -> None:
     rng = np.random.default_rng(7)
     panel = panel_of(*(2 + rng.negative_binomial(0.6, 0.1, (60, 60))), freq="1")
     free, paper = (
-        Glm.learn(Aligned.of(panel, 0, Footing.of(panel)), LINKS[1], 1.0, varied).spread
+        Glm.learn(Aligned.of(panel, 0, Footing.of(panel)), LINKS[1], 1.0, varied).dispersion
         for varied in (True, False)
     )
     assert free == pytest.approx(10, rel=0.2)  # variance over mean of that law: 1 / 0.1

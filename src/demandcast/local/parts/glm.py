@@ -1,8 +1,8 @@
-"""Each stage of a count a generalised linear model over all series of a panel.
+"""Model each stage of a count by a generalised linear model over all series of a panel.
 
-The figures are those of `recent`, the log ratio of each season's mean to the level, the calendar and the
-known covariates. One set of weights a stage serves every series. A path goes on from its own draws; the
-seasons' means stay as they were at the last step.
+The features are those of `recent`, the log ratio of the season's mean to the level, the calendar and the known
+covariates. All series share one set of weights a stage. A path updates its features with its own draws; the means of the
+seasons stay as they were at the last step.
 """
 
 from __future__ import annotations
@@ -15,150 +15,164 @@ import numpy as np
 from demandcast.draws.arrays import Draws
 from demandcast.local.parts.aligned import Aligned
 from demandcast.local.parts.histories import Array, Ints
-from demandcast.local.parts.recent import Recent, Typical
+from demandcast.local.parts.recent import PanelAverages, RecentDemand
 from demandcast.local.parts.simulated import Simulate
-from demandcast.local.parts.stages import Stage, drawn_counts, stage_values
+from demandcast.local.parts.stages import Stage, draw_counts, stage_values
 
-SEASONS = 0.7  # what a value weighs one season later
-FAR = 4.0  # deviations from a figure's mean beyond which it is drawn in
-SHARED = 10.0  # counts' worth of the panel's evidence on how sizes vary
+SEASON_DECAY = 0.7  # weight of a value after one more season
+MAX_DEVIATIONS = 4.0  # standard deviations from a feature's mean at which it is clipped
+PRIOR_COUNTS = 10.0  # counts that the panel's overdispersion weighs as much as
 
 
 @dataclass(frozen=True)
 class Glm:
-    """What was learned of a panel.
+    """Three generalised linear models, fitted to a panel.
 
     Attributes:
-        weights: One for each figure, of each of the stages, 3 times (F,).
-        offsets: What f is without any figure: the typical share, share of ones, and scale.
-        middle: Means of the figures, (F,).
-        deviation: Theirs, (F,).
-        spread: Variance over mean of y - 2; 1 is Poisson.
+        stages: The three stages.
+        averages: The panel's averages.
+        weights: Intercept and weight of each feature, (1 + F,) a stage.
+        offsets: f of each stage without features: from the share of demand, the share of ones, and the scale.
+        center: Means of the features, (F,).
+        deviation: Standard deviations of the features, (F,).
+        dispersion: Variance over mean of y - 2; 1 for Poisson.
     """
 
     stages: tuple[Stage, Stage, Stage]
-    typical: Typical
+    averages: PanelAverages
     weights: tuple[Array, Array, Array]
     offsets: tuple[float, float, float]
-    middle: Array
+    center: Array
     deviation: Array
-    spread: float
+    dispersion: float
 
     @classmethod
     def learn(cls, past: Aligned, link: str, ridge: float, varied: bool) -> Glm:
-        """From histories; `varied` lets sizes vary more than Poisson ones."""
+        """Fit the models to histories; `varied` allows sizes a variance above their mean (overdispersion)."""
         stages = (Stage(), Stage(), Stage(link))
-        typical = Typical.of(past.values)
-        found, scales = [], []
-        for t, recent, season in walk(past, typical):
+        averages = PanelAverages.of(past.values)
+        features, scales = [], []
+        for t, recent, season in iterate_states(past, averages):
             if t < past.steps:
-                found.append(np.stack(figures(past, t, recent, season), -1))
+                features.append(np.stack(features_at(past, t, recent, season), -1))
                 scales.append(recent.scale())
-        seen = ~np.isnan(past.values)
-        x, y, scale = np.stack(found)[seen], past.values[seen], np.stack(scales)[seen]
-        middle, deviation = x.mean(0), x.std(0)
+        observed = ~np.isnan(past.values)
+        x, y, scale = (
+            np.stack(features)[observed],
+            past.values[observed],
+            np.stack(scales)[observed],
+        )
+        center, deviation = x.mean(0), x.std(0)
         deviation[deviation < 1e-8] = 1.0
-        x = np.clip((x - middle) / deviation, -FAR, FAR)  # (R, F)
-        offsets = start(typical)
+        x = np.clip((x - center) / deviation, -MAX_DEVIATIONS, MAX_DEVIATIONS)  # (R, F)
+        offsets = initial_values(averages)
         weights = []
         for stage, value, offset in zip(stages, stage_values(y), offsets, strict=True):
-            some = ~np.isnan(value)
-            x1, scale1 = with_one(x[some]), scale[some]
-            weights.append(stage.weights(x1, value[some], scale1, offset, ridge))
+            rows = ~np.isnan(value)
+            stage_x = add_intercept(x[rows])
+            weights.append(stage.fit_weights(stage_x, value[rows], scale[rows], offset, ridge))
         two = y >= 2
-        mean = scale[two] * stages[2].rate(offsets[2] + with_one(x[two]) @ weights[2])[0]
+        mean = scale[two] * stages[2].rate(offsets[2] + add_intercept(x[two]) @ weights[2])[0]
         ratio = (y[two] - 2 - mean) ** 2 / np.maximum(mean, 1e-9)
-        spread = float((ratio.sum() + SHARED) / (len(ratio) + SHARED)) if varied else 1.0
+        dispersion = (ratio.sum() + PRIOR_COUNTS) / (len(ratio) + PRIOR_COUNTS) if varied else 1.0
         w0, w1, w2 = weights
-        return cls(stages, typical, (w0, w1, w2), offsets, middle, deviation, spread)
+        return cls(stages, averages, (w0, w1, w2), offsets, center, deviation, float(dispersion))
 
-    def latent(self, told: list[Array]) -> list[Array]:
-        """f0, f1, f2 from figures, each broadcast against the others."""
+    def predictors(self, features: list[Array]) -> list[Array]:
+        """Return f0, f1, f2 of features, which broadcast against each other."""
         x = [
-            np.clip((part - middle) / deviation, -FAR, FAR)
-            for part, middle, deviation in zip(told, self.middle, self.deviation, strict=True)
+            np.clip((feature - center) / deviation, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+            for feature, center, deviation in zip(
+                features, self.center, self.deviation, strict=True
+            )
         ]
-        found = []
+        predictors = []
         for offset, weights in zip(self.offsets, self.weights, strict=True):
             f = np.asarray(offset + weights[0] + weights[1] * x[0])
-            for weight, part in zip(weights[2:], x[1:], strict=True):
-                f = f + weight * part
-            found.append(f)
-        return found
+            for weight, column in zip(weights[2:], x[1:], strict=True):
+                f = f + weight * column
+            predictors.append(f)
+        return predictors
 
     def simulator(self, past: Aligned) -> Simulate:
-        """What draws paths of some of the series behind their histories."""
+        """Return a function that draws paths of the selected series after their histories."""
         squares, count = np.zeros(past.n_series), np.zeros(past.n_series)
-        for t, recent, season in walk(past, self.typical):
+        for t, recent, season in iterate_states(past, self.averages):
             if t == past.steps:
                 break
             y = past.values[t]
-            f2 = self.latent(figures(past, t, recent, season))[2]
+            f2 = self.predictors(features_at(past, t, recent, season))[2]
             mean = np.maximum(recent.scale() * self.stages[2].rate(f2)[0], 1e-9)
             squares += np.where(y >= 2, (y - 2 - mean) ** 2 / mean, 0.0)
             count += y >= 2
-        over = (squares + SHARED * self.spread) / (count + SHARED) - 1  # above Poisson, (n,)
-        end, at_end, most = recent, season, past.most()
+        dispersion = (squares + PRIOR_COUNTS * self.dispersion) / (count + PRIOR_COUNTS)  # (n,)
+        extra_dispersion = dispersion - 1
+        last, last_season, max_mean = recent, season, past.most()
 
-        def simulate(some: Ints, n_paths: int, draws: Draws) -> Array:
+        def simulate(index: Ints, n_paths: int, draws: Draws) -> Array:
             steps = range(past.steps, len(past.inputs))
-            paths = np.zeros((len(some), n_paths, len(steps)))
-            state = end.repeated(some, n_paths)  # (some, paths)
-            level = end.level()
+            paths = np.zeros((len(index), n_paths, len(steps)))
+            state = last.repeat(index, n_paths)  # (selected, paths)
+            level = last.level()
             for step, t in enumerate(steps):
-                fixed = [part[some, None] for part in given(past, t, at_end, level)]
-                f = self.latent([*state.figures(), *fixed])
-                mean = np.minimum(state.scale() * self.stages[2].rate(f[2])[0], most[some, None])
-                if self.spread > 1:
-                    wide = np.maximum(over[some, None], 1e-3)
-                    mean = draws.at("wide", step).gamma(mean / wide) * wide
-                paths[..., step] = drawn_counts(f, mean, draws.at(step))
-                state = state.behind(paths[..., step])
+                known = [
+                    feature[index, None] for feature in known_features(past, t, last_season, level)
+                ]
+                f = self.predictors([*state.features(), *known])
+                mean = state.scale() * self.stages[2].rate(f[2])[0]
+                mean = np.minimum(mean, max_mean[index, None])
+                if self.dispersion > 1:
+                    gamma_scale = np.maximum(extra_dispersion[index, None], 1e-3)
+                    mean = draws.at("wide", step).gamma(mean / gamma_scale) * gamma_scale
+                paths[..., step] = draw_counts(f, mean, draws.at(step))
+                state = state.update(paths[..., step])
             return paths
 
         return simulate
 
 
-def start(typical: Typical) -> tuple[float, float, float]:
-    """f0, f1, f2 of a series of which nothing is known; g is 1 at log(e - 1)."""
+def initial_values(averages: PanelAverages) -> tuple[float, float, float]:
+    """Return f0, f1, f2 of a series with the panel's averages; g is 1 at log(e - 1)."""
     return (
-        float(np.log((1 - typical.share) / typical.share)),
-        float(np.log((1 - typical.many) / typical.many)),
+        float(np.log((1 - averages.share) / averages.share)),
+        float(np.log((1 - averages.many) / averages.many)),
         float(np.log(np.e - 1)),
     )
 
 
-def with_one(x: Array) -> Array:
-    """A column of ones before the figures."""
+def add_intercept(x: Array) -> Array:
+    """Put a column of ones before the features."""
     return np.concatenate([np.ones((len(x), 1)), x], 1)
 
 
-def walk(past: Aligned, typical: Typical) -> Iterator[tuple[int, Recent, Array]]:
-    """Before each step and behind the last: the step, the recent past, the seasons' sums.
+def iterate_states(
+    past: Aligned, averages: PanelAverages
+) -> Iterator[tuple[int, RecentDemand, Array]]:
+    """Yield the step, the recent demand and the sums of the seasons, before each step and after the last.
 
-    Sums are weights and values at each place of the season, (2, period, n).
+    The sums are of weights and of weighted values at each phase of the season, (2, period, n).
     """
-    recent = Recent.begun(typical, (past.n_series,))
+    recent = RecentDemand.start(averages, (past.n_series,))
     season = np.zeros((2, past.period, past.n_series))
     series = np.arange(past.n_series)
     for t, y in enumerate(past.values):
         yield t, recent, season
-        recent = recent.behind(y)
-        known, place = ~np.isnan(y), past.phase[t]
+        recent = recent.update(y)
+        known, phase = ~np.isnan(y), past.phase[t]
         season = season.copy()
-        before = season[:, place, series]
-        after = SEASONS * before + np.stack([np.ones(len(y)), np.nan_to_num(y)])
-        season[:, place, series] = np.where(known, after, before)
+        before = season[:, phase, series]
+        after = SEASON_DECAY * before + np.stack([np.ones(len(y)), np.nan_to_num(y)])
+        season[:, phase, series] = np.where(known, after, before)
     yield past.steps, recent, season
 
 
-def figures(past: Aligned, t: int, recent: Recent, season: Array) -> list[Array]:
-    """All that is known before step t, F times (n,)."""
-    return [*recent.figures(), *given(past, t, season, recent.level())]
+def features_at(past: Aligned, t: int, recent: RecentDemand, season: Array) -> list[Array]:
+    """Return the features known before step t, F times (n,)."""
+    return [*recent.features(), *known_features(past, t, season, recent.level())]
 
 
-def given(past: Aligned, t: int, season: Array, level: Array) -> list[Array]:
-    """What does not follow from the draws of a path: season, calendar and covariates, each (n,)."""
+def known_features(past: Aligned, t: int, season: Array, level: Array) -> list[Array]:
+    """Return the features that the draws of a path do not change: season, calendar and covariates, each (n,)."""
     inputs = list(np.moveaxis(past.inputs[t], -1, 0))
     if past.period == 1:
         return inputs

@@ -1,16 +1,15 @@
-"""Each stage of a count a linear model and a level of each series that walks at random.
+"""Model each stage of a count by a linear model plus a level of each series that is a random walk.
 
     f[t] = offset + x[t] w + level[t] (+ noise[t]),   level[t + 1] = level[t] + N(0, q),   level[0] ~ N(0, s)
 
-The mode of a path is found by Newton's method, each step of which is a Kalman smoother: around the path
-so far the log-likelihood is a parabola, as of values z = f + slope / information seen through noise of
-variance 1 / information. There, too, stands Laplace's approximation of the likelihood of q and the
-noise, and each series takes the most likely of a grid. w and s serve all series: they are found in turn
-with the paths, on a part of the panel.
+The mode of the levels is found by Newton's method; each step is a Kalman smoother. Around the current path the
+log-likelihood is a parabola, like that of values z = f + slope / information observed with noise of variance
+1 / information. At the mode, Laplace's approximation gives the likelihood of q and of the noise, and each series takes
+the pair of largest likelihood from a grid. All series share w and s, which are fitted on a part of the panel, in
+alternation with the paths.
 
-Departs from the paper: one w for all series; Gaussian `noise` on f2 where sizes vary more than Poisson
-ones around a level that need not move for it; each series adds to its log-likelihood the mean one of
-`SHARED` values of the panel.
+Departs from the paper: one w for all series; Gaussian `noise` on f2 for sizes that vary more than Poisson ones while the
+level stays; each series' log-likelihood is added to the mean one of `PRIOR_VALUES` values of the panel.
 """
 
 from __future__ import annotations
@@ -22,95 +21,105 @@ import numpy as np
 
 from demandcast.draws.arrays import Draws
 from demandcast.local.parts.aligned import Aligned
-from demandcast.local.parts.glm import start, with_one
+from demandcast.local.parts.glm import add_intercept, initial_values
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.kalman import Step, kalman_filter, kalman_smoother
-from demandcast.local.parts.recent import SEEN, Typical
+from demandcast.local.parts.recent import PRIOR_STEPS, PanelAverages
 from demandcast.local.parts.simulated import Simulate
-from demandcast.local.parts.stages import Stage, drawn_counts, stage_values
+from demandcast.local.parts.stages import Stage, draw_counts, stage_values
 
-WALKS = (0.0, 0.002, 0.01, 0.04, 0.15, 0.5)  # q
-NOISES = (0.0, 0.2, 0.8)  # variances of the noise
-SHARED = 20.0  # values' worth of the panel's evidence
-NEWTON, STEEPEST = 6, 3.0  # steps of the search, and how far each may move f
-ROUNDS = 3  # of weights and paths in turn
-LEARNERS = 400  # series that weights are learned from
+STEP_VARIANCES = (0.0, 0.002, 0.01, 0.04, 0.15, 0.5)  # candidates of q
+NOISE_VARIANCES = (0.0, 0.2, 0.8)  # candidates
+PRIOR_VALUES = 20.0  # values that the panel's mean log-likelihood weighs as much as
+NEWTON_STEPS, MAX_MOVE = 6, 3.0  # number of steps, and the largest change of f in one
+ROUNDS = 3  # of fitting weights and paths in alternation
+LEARNERS = 400  # series that weights are fitted on
 
 
 @dataclass(frozen=True)
-class Path:
+class Mode:
     """The mode of the levels of n series.
 
     Attributes:
-        level, variance: At each step given all values, (T, n).
-        last: As filtered at the last step.
-        likely: Laplace's log-likelihood, (n,).
+        level, variance: Mean and variance at each step given all values, (T, n).
+        last: State of the filter at the last step.
+        log_likelihood: Laplace's approximation, (n,).
     """
 
     level: Array
     variance: Array
     last: Step
-    likely: Array
+    log_likelihood: Array
 
 
-def search(
+def find_mode(
     stage: Stage, value: Array, scale: Array | float, base: Array, q: float, noise: float, s: float
-) -> Path:
-    """The mode of the levels by Newton's method, begun at 0.
+) -> Mode:
+    """Find the mode of the levels by Newton's method, starting at 0.
 
     Args:
-        value: What the stage learns from, (T, n); NaN at other steps.
-        scale: (n,) or a number.
+        stage: The stage.
+        value: Values of the stage, (T, n); NaN at other steps.
+        scale: Unit of the Poisson mean, (n,) or a number.
         base: f without the level, (T, n).
         q: Variance of the level's steps.
-        noise: Of f around the level.
-        s: Of the level at the first step.
+        noise: Variance of f around the level.
+        s: Variance of the level at the first step.
     """
-    seen = ~np.isnan(value)
+    observed = ~np.isnan(value)
     known = np.nan_to_num(value)
-    walk = np.full(value.shape[1], q)
+    step_variance = np.full(value.shape[1], q)
     f = base
-    for _ in range(NEWTON):
-        around = f
-        _, slope, information = stage.told(around, known, scale)
+    for _ in range(NEWTON_STEPS):
+        previous = f
+        _, slope, information = stage.likelihood(previous, known, scale)
         variance = 1 / information
-        z = np.where(seen, around + slope * variance - base, np.nan)
-        steps = list(kalman_filter(z, variance + noise, walk, s))
-        level, left = kalman_smoother(steps, walk)
-        z = np.where(seen, z, level)
+        z = np.where(observed, previous + slope * variance - base, np.nan)
+        steps = list(kalman_filter(z, variance + noise, step_variance, s))
+        level, level_variance = kalman_smoother(steps, step_variance)
+        z = np.where(observed, z, level)
         f = base + level + noise / (noise + variance) * (z - level)
-        f = around + np.clip(f - around, -STEEPEST, STEEPEST)
-    likely = stage.told(around, known, scale)[0]
-    likely -= _normal(z + base - around, variance)  # the parabola's own likelihood is taken off ...
-    error, expected = (
-        np.stack([p.error for p in steps]),
-        np.stack([p.error_variance for p in steps]),
-    )
-    likely += _normal(error, expected)  # ... and that of all its values put in its place
-    return Path(level, left, steps[-1], np.where(seen, likely, 0.0).sum(0))
+        f = previous + np.clip(f - previous, -MAX_MOVE, MAX_MOVE)
+    log_likelihood = stage.likelihood(previous, known, scale)[0]
+    # replace the likelihood of each z alone by that of all z together
+    log_likelihood -= _log_normal(z + base - previous, variance)
+    errors = np.stack([step.error for step in steps])
+    error_variances = np.stack([step.error_variance for step in steps])
+    log_likelihood += _log_normal(errors, error_variances)
+    return Mode(level, level_variance, steps[-1], np.where(observed, log_likelihood, 0.0).sum(0))
 
 
-def _normal(error: Array, variance: Array) -> Array:
+def _log_normal(error: Array, variance: Array) -> Array:
+    """Return the log density of a normal variable of mean 0."""
     return np.asarray(-0.5 * (np.log(2 * np.pi * variance) + error**2 / variance))
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What a panel says of one stage: weights (F,), s, and the mean log-likelihood of each candidate."""
+class FittedStage:
+    """One stage, fitted to a panel.
+
+    Attributes:
+        stage: The stage.
+        offset: f without inputs and level.
+        weights: Intercept and weights of the inputs, (1 + C,).
+        start: Variance s of the level at the first step.
+        mean_likelihood: Mean log-likelihood of a value under each candidate, (G,).
+        candidates: Pairs of q and noise variance.
+    """
 
     stage: Stage
     offset: float
     weights: Array
     start: float
-    shared: Array
-    tried: tuple[tuple[float, float], ...]  # pairs of q and noise
+    mean_likelihood: Array
+    candidates: tuple[tuple[float, float], ...]
 
     def base(self, past: Aligned) -> Array:
-        """f without the level, (T + H, n)."""
+        """Return f without the level, (T + H, n)."""
         return np.asarray(self.offset + self.weights[0] + past.inputs @ self.weights[1:])
 
     @classmethod
-    def of(
+    def fit(
         cls,
         stage: Stage,
         past: Aligned,
@@ -119,101 +128,107 @@ class Learned:
         offset: float,
         ridge: float,
         noises: tuple[float, ...],
-    ) -> Learned:
-        """From values (T, n): weights, then paths, then weights around the paths, `ROUNDS` times."""
-        tried = tuple(product(WALKS, noises))
-        q, noise = tried[len(tried) // 2]
-        seen = ~np.isnan(value)
-        x = with_one(past.inputs[: past.steps][seen])
-        units = np.broadcast_to(scale, value.shape)[seen]
-        weights = stage.weights(x, value[seen], units, offset, ridge)
+    ) -> FittedStage:
+        """Fit a stage to values (T, n): weights, then `ROUNDS` times the levels and the weights given the levels."""
+        candidates = tuple(product(STEP_VARIANCES, noises))
+        q, noise = candidates[len(candidates) // 2]
+        observed = ~np.isnan(value)
+        x = add_intercept(past.inputs[: past.steps][observed])
+        scales = np.broadcast_to(scale, value.shape)[observed]
+        weights = stage.fit_weights(x, value[observed], scales, offset, ridge)
         s = 1.0
         for _ in range(ROUNDS):
-            learned = cls(stage, offset, weights, s, np.zeros(len(tried)), tried)
-            base = learned.base(past)[: past.steps]
-            path = search(stage, value, scale, base, q, noise, s)
-            some = seen.any(0)
-            first = path.level[0, some] ** 2 + path.variance[0, some]  # expected square
-            s = float(np.clip(first.mean(), 1e-3, 25.0)) if some.any() else s
-            around = offset + path.level[seen]
-            weights = stage.weights(x, value[seen], units, around, ridge, weights)
-        learned = cls(stage, offset, weights, s, np.zeros(len(tried)), tried)
-        total = learned.paths(past, value, scale)[0].sum(1)
-        return cls(stage, offset, weights, s, total / max(1, int(seen.sum())), tried)
+            fitted = cls(stage, offset, weights, s, np.zeros(len(candidates)), candidates)
+            base = fitted.base(past)[: past.steps]
+            mode = find_mode(stage, value, scale, base, q, noise, s)
+            series = observed.any(0)
+            first = mode.level[0, series] ** 2 + mode.variance[0, series]  # expected square
+            s = float(np.clip(first.mean(), 1e-3, 25.0)) if series.any() else s
+            offsets = offset + mode.level[observed]
+            weights = stage.fit_weights(x, value[observed], scales, offsets, ridge, weights)
+        fitted = cls(stage, offset, weights, s, np.zeros(len(candidates)), candidates)
+        total = fitted.modes(past, value, scale)[0].sum(1)
+        mean = total / max(1, int(observed.sum()))
+        return cls(stage, offset, weights, s, mean, candidates)
 
-    def paths(self, past: Aligned, value: Array, scale: Array) -> tuple[Array, Array, Array]:
-        """Of each candidate: log-likelihoods, and means and variances of the last level, (G, n)."""
+    def modes(self, past: Aligned, value: Array, scale: Array) -> tuple[Array, Array, Array]:
+        """Return log-likelihood, and mean and variance of the last level, for each candidate, (G, n) each."""
         base = self.base(past)[: past.steps]
-        found = []
-        for q, noise in self.tried:
-            path = search(self.stage, value, scale, base, q, noise, self.start)
-            found.append((path.likely, path.last.level, path.last.variance))
-        likely, level, variance = (np.stack(part) for part in zip(*found, strict=True))
-        return likely, level, variance
+        results = []
+        for q, noise in self.candidates:
+            mode = find_mode(self.stage, value, scale, base, q, noise, self.start)
+            results.append((mode.log_likelihood, mode.last.level, mode.last.variance))
+        log_likelihood, level, variance = (
+            np.stack(columns) for columns in zip(*results, strict=True)
+        )
+        return log_likelihood, level, variance
 
 
 @dataclass(frozen=True)
 class Latent:
-    """What was learned of a panel, stage by stage."""
+    """Three stages with latent levels, fitted to a panel."""
 
-    typical: Typical
-    stages: tuple[Learned, ...]
+    averages: PanelAverages
+    stages: tuple[FittedStage, ...]
 
     @classmethod
     def learn(cls, past: Aligned, link: str, ridge: float, varied: bool) -> Latent:
-        """From histories; `varied` lets sizes vary more than Poisson ones."""
-        typical = Typical.of(past.values)
-        noises = ((0.0,), (0.0,), NOISES if varied else (0.0,))
-        scales = (np.ones(past.n_series), np.ones(past.n_series), _scale(past.values, typical))
+        """Fit the stages to histories; `varied` allows sizes a variance above their mean (overdispersion)."""
+        averages = PanelAverages.of(past.values)
+        noises = ((0.0,), (0.0,), NOISE_VARIANCES if varied else (0.0,))
+        scales = (np.ones(past.n_series), np.ones(past.n_series), _scale(past.values, averages))
         stages = (Stage(), Stage(), Stage(link))
-        parts = zip(stages, stage_values(past.values), scales, start(typical), noises, strict=True)
-        learned = [
-            Learned.of(stage, past, value, scale, offset, ridge, noise)
-            for stage, value, scale, offset, noise in parts
+        offsets = initial_values(averages)
+        arguments = zip(stages, stage_values(past.values), scales, offsets, noises, strict=True)
+        fitted = [
+            FittedStage.fit(stage, past, value, scale, offset, ridge, noise)
+            for stage, value, scale, offset, noise in arguments
         ]
-        return cls(typical, tuple(learned))
+        return cls(averages, tuple(fitted))
 
     def simulator(self, past: Aligned) -> Simulate:
-        """What draws paths of some of the series behind their histories."""
-        scale, most = _scale(past.values, self.typical), past.most()
+        """Return a function that draws paths of the selected series after their histories."""
+        scale, max_mean = _scale(past.values, self.averages), past.most()
         ends = []  # of each stage: mean and variance of the last level, q, noise, f ahead
-        for k, (learned, value) in enumerate(
+        for k, (fitted, value) in enumerate(
             zip(self.stages, stage_values(past.values), strict=True)
         ):
-            units = scale if k == 2 else np.ones(past.n_series)
-            likely, level, variance = learned.paths(past, value, units)
-            best = (likely + SHARED * learned.shared[:, None]).argmax(0)
+            scales = scale if k == 2 else np.ones(past.n_series)
+            log_likelihood, level, variance = fitted.modes(past, value, scales)
+            prior = PRIOR_VALUES * fitted.mean_likelihood[:, None]
+            best = (log_likelihood + prior).argmax(0)
             series = np.arange(past.n_series)
-            chosen = np.array(learned.tried)[best]  # (n, 2)
-            ahead = learned.base(past)[past.steps :]  # (H, n)
+            chosen = np.array(fitted.candidates)[best]  # (n, 2)
+            ahead = fitted.base(past)[past.steps :]  # (H, n)
             ends.append((level[best, series], variance[best, series], *chosen.T, ahead))
 
-        def simulate(some: Ints, n_paths: int, draws: Draws) -> Array:
-            shape = (len(some), n_paths)
+        def simulate(index: Ints, n_paths: int, draws: Draws) -> Array:
+            shape = (len(index), n_paths)
             paths = np.zeros((*shape, len(past.inputs) - past.steps))
             levels = [
-                end[0][some, None]
-                + np.sqrt(end[1][some, None]) * draws.at("start", k).normal(shape)
+                end[0][index, None]
+                + np.sqrt(end[1][index, None]) * draws.at("start", k).normal(shape)
                 for k, end in enumerate(ends)
             ]
             for step in range(paths.shape[2]):
                 f = []
                 for k, (_, _, q, noise, ahead) in enumerate(ends):
-                    move, apart = (draws.at(what, k, step) for what in ("level", "noise"))
-                    levels[k] += np.sqrt(q[some, None]) * move.normal(shape)
-                    around = np.sqrt(noise[some, None]) * apart.normal(shape)
-                    f.append(ahead[step, some, None] + levels[k] + around)
+                    level_draws, noise_draws = (
+                        draws.at(purpose, k, step) for purpose in ("level", "noise")
+                    )
+                    levels[k] += np.sqrt(q[index, None]) * level_draws.normal(shape)
+                    deviation = np.sqrt(noise[index, None]) * noise_draws.normal(shape)
+                    f.append(ahead[step, index, None] + levels[k] + deviation)
                 rate = self.stages[2].stage.rate(f[2])[0]
-                mean = np.minimum(scale[some, None] * rate, most[some, None])
-                paths[..., step] = drawn_counts(f, mean, draws.at(step))
+                mean = np.minimum(scale[index, None] * rate, max_mean[index, None])
+                paths[..., step] = draw_counts(f, mean, draws.at(step))
             return paths
 
         return simulate
 
 
-def _scale(values: Array, typical: Typical) -> Array:
-    """The mean of y - 2 of each series where it is 0 or more, drawn to that of the panel, (n,)."""
+def _scale(values: Array, averages: PanelAverages) -> Array:
+    """Return the mean of y - 2 over each series' values of 2 or more, shrunk towards the panel's, (n,)."""
     two = values >= 2
-    return np.asarray(
-        (np.where(two, values - 2, 0).sum(0) + SEEN * typical.excess) / (two.sum(0) + SEEN)
-    )
+    excess = np.where(two, values - 2, 0).sum(0) + PRIOR_STEPS * averages.excess
+    return np.asarray(excess / (two.sum(0) + PRIOR_STEPS))

@@ -1,7 +1,7 @@
-"""What a series' recent past says of its next count, in figures that go on as counts come in.
+"""Features of a series' recent past that predict its next count, updated count by count.
 
-Averages with weights that fall by `PACES` a step, each drawn to what is typical of the panel by as much as
-`SEEN` steps of it, so that a new series begins there.
+They are averages whose weights fall by one of `DECAYS` a step. Each is shrunk towards the panel's average as if the
+series had `PRIOR_STEPS` more steps with that average, so a new series starts there.
 """
 
 from __future__ import annotations
@@ -12,14 +12,21 @@ import numpy as np
 
 from demandcast.local.parts.histories import Array, Ints
 
-PACES = (0.5, 0.8, 0.92, 0.98)  # what a step weighs one step later
-DEMANDS = 0.9  # what a demand weighs one demand later
-SEEN = 1.0
+DECAYS = (0.5, 0.8, 0.92, 0.98)  # weight of a step after one more step
+DEMAND_DECAY = 0.9  # weight of a demand after one more demand
+PRIOR_STEPS = 1.0
 
 
 @dataclass(frozen=True)
-class Typical:
-    """Of a whole panel: shares of steps with demand, of demands above 1, mean count, mean of y - 2."""
+class PanelAverages:
+    """Averages over a whole panel of counts.
+
+    Attributes:
+        share: Share of the steps with demand.
+        many: Share of the demands that are above 1.
+        mean: Mean count.
+        excess: Mean of y - 2 over the demands above 1.
+    """
 
     share: float
     many: float
@@ -27,60 +34,63 @@ class Typical:
     excess: float
 
     @classmethod
-    def of(cls, y: Array) -> Typical:
-        """Of counts of any shape, NaN where not observed."""
-        seen, demands, two = int((~np.isnan(y)).sum()), int((y >= 1).sum()), int((y >= 2).sum())
+    def of(cls, y: Array) -> PanelAverages:
+        """Return the averages of counts of any shape, NaN where not observed."""
+        steps, demands, many = int((~np.isnan(y)).sum()), int((y >= 1).sum()), int((y >= 2).sum())
         return cls(
-            share=(demands + 0.5) / (seen + 1),
-            many=(two + 0.5) / (demands + 1),
-            mean=(float(np.nansum(y)) + 0.5) / (seen + 1),
-            excess=(float(np.where(y >= 2, y - 2, 0).sum()) + 0.5) / (two + 1),
+            share=(demands + 0.5) / (steps + 1),
+            many=(many + 0.5) / (demands + 1),
+            mean=(float(np.nansum(y)) + 0.5) / (steps + 1),
+            excess=(float(np.where(y >= 2, y - 2, 0).sum()) + 0.5) / (many + 1),
         )
 
 
 @dataclass(frozen=True)
-class Recent:
-    """Sums before a step, for series or paths of any shape.
+class RecentDemand:
+    """Weighted sums over the counts before a step, for series or paths of any shape.
 
     Attributes:
-        steps: Weights, steps with demand and counts at each pace, (3, paces, ...).
-        demands: Weights of demands, and those above 1, (2, ...).
-        twos: Weights of demands above 1, and their counts less 2, (2, ...).
+        averages: The panel's averages.
+        steps: Sums of weights, of steps with demand and of counts, for each decay, (3, decays, ...).
+        demands: Sums of weights of the demands, and of those above 1, (2, ...).
+        twos: Sums of weights of the demands above 1, and of their counts minus 2, (2, ...).
         age: Steps since the last demand, or since the start, (...).
     """
 
-    typical: Typical
+    averages: PanelAverages
     steps: Array
     demands: Array
     twos: Array
     age: Array
 
     @classmethod
-    def begun(cls, typical: Typical, shape: tuple[int, ...]) -> Recent:
-        """Before anything was seen."""
+    def start(cls, averages: PanelAverages, shape: tuple[int, ...]) -> RecentDemand:
+        """Return the sums before the first count."""
         return cls(
-            typical,
-            np.zeros((3, len(PACES), *shape)),
+            averages,
+            np.zeros((3, len(DECAYS), *shape)),
             np.zeros((2, *shape)),
             np.zeros((2, *shape)),
             np.zeros(shape),
         )
 
     def scale(self) -> Array:
-        """The mean of y - 2 where it is 0 or more, (...)."""
-        return np.asarray((self.twos[1] + SEEN * self.typical.excess) / (self.twos[0] + SEEN))
+        """Return the mean of y - 2 over the demands above 1, (...)."""
+        excess = self.twos[1] + PRIOR_STEPS * self.averages.excess
+        return np.asarray(excess / (self.twos[0] + PRIOR_STEPS))
 
     def level(self) -> Array:
-        """The mean count at the slowest pace, (...)."""
+        """Return the mean count with the slowest decay, (...)."""
         weight, _, total = self.steps[:, -1]
-        return np.asarray((total + SEEN * self.typical.mean) / (weight + SEEN))
+        return np.asarray((total + PRIOR_STEPS * self.averages.mean) / (weight + PRIOR_STEPS))
 
-    def figures(self) -> list[Array]:
-        """Log odds of a demand and log means at each pace, log age, log odds of many, log scale."""
+    def features(self) -> list[Array]:
+        """Return log odds of a demand and log mean for each decay, log age, log odds of a count above 1, log scale."""
         weight, share, total = self.steps
-        share = (share + SEEN * self.typical.share) / (weight + SEEN)  # (paces, ...)
-        total = (total + SEEN * self.typical.mean) / (weight + SEEN)
-        many = (self.demands[1] + SEEN * self.typical.many) / (self.demands[0] + SEEN)
+        share = (share + PRIOR_STEPS * self.averages.share) / (weight + PRIOR_STEPS)
+        total = (total + PRIOR_STEPS * self.averages.mean) / (weight + PRIOR_STEPS)
+        many = self.demands[1] + PRIOR_STEPS * self.averages.many
+        many = many / (self.demands[0] + PRIOR_STEPS)
         return [
             *np.log(share / (1 - share)),
             *np.log(total),
@@ -89,30 +99,30 @@ class Recent:
             np.log(self.scale()),
         ]
 
-    def behind(self, y: Array) -> Recent:
-        """After counts y, (...); where they are NaN nothing moves."""
+    def update(self, y: Array) -> RecentDemand:
+        """Return the sums after counts y, (...); NaN changes nothing."""
         known, demand, two = ~np.isnan(y), y >= 1, y >= 2
-        pace = np.array(PACES).reshape(-1, *[1] * y.ndim)
-        came = np.stack([known, demand, np.where(known, y, 0.0)])[:, None]  # (3, 1, ...)
-        above = np.where(two, y - 2, 0.0)
+        decay = np.array(DECAYS).reshape(-1, *[1] * y.ndim)
+        new = np.stack([known, demand, np.where(known, y, 0.0)])[:, None]  # (3, 1, ...)
+        excess = np.where(two, y - 2, 0.0)
         return replace(
             self,
-            steps=np.where(known, pace, 1.0) * self.steps + came,
-            demands=np.where(demand, DEMANDS, 1.0) * self.demands + np.stack([demand, two]),
-            twos=np.where(two, DEMANDS, 1.0) * self.twos + np.stack([two, above]),
+            steps=np.where(known, decay, 1.0) * self.steps + new,
+            demands=np.where(demand, DEMAND_DECAY, 1.0) * self.demands + np.stack([demand, two]),
+            twos=np.where(two, DEMAND_DECAY, 1.0) * self.twos + np.stack([two, excess]),
             age=np.where(demand, 0.0, self.age + known),
         )
 
-    def repeated(self, index: Ints, n_paths: int) -> Recent:
-        """Some of the series, each so many times: (..., n) to (..., some, paths)."""
+    def repeat(self, index: Ints, n_paths: int) -> RecentDemand:
+        """Select series and repeat each `n_paths` times: (..., n) becomes (..., selected, paths)."""
 
-        def spread(part: Array) -> Array:
-            return np.repeat(part[..., index, None], n_paths, -1)
+        def repeated(sums: Array) -> Array:
+            return np.repeat(sums[..., index, None], n_paths, -1)
 
         return replace(
             self,
-            steps=spread(self.steps),
-            demands=spread(self.demands),
-            twos=spread(self.twos),
-            age=spread(self.age),
+            steps=repeated(self.steps),
+            demands=repeated(self.demands),
+            twos=repeated(self.twos),
+            age=repeated(self.age),
         )

@@ -1,4 +1,4 @@
-"""Counts in three stages: is there a demand, is it more than one, and how much more.
+"""The likelihood of a count in three stages: is there a demand, is it more than one, and how much more.
 
 Seeger, Salinas and Flunkert, "Bayesian intermittent demand forecasting for large inventories", NIPS 2016.
 With latent values f0, f1, f2 and the logistic s:
@@ -6,12 +6,12 @@ With latent values f0, f1, f2 and the logistic s:
     log p(y) = 1[y = 0] log s(f0) + 1[y = 1] (log(1 - s(f0)) + log s(f1))
              + 1[y >= 2] (log(1 - s(f0)) + log(1 - s(f1)) + log Poisson(y - 2 | scale g(f2)))
 
-It is a sum over stages, so that each is fitted on its own: the first to all values, the second to those of
-1 or more, the third to those of 2 or more. g is log(1 + exp f), or with "twice_logistic"
-log(1 + exp(f (1 + a log(1 + exp f)))), which grows faster where f is large; both are calmer than exp.
+It is a sum over stages, so each stage is fitted on its own: the first to all values, the second to values of 1 or more,
+the third to values of 2 or more. g is log(1 + exp f), or with "twice_logistic" log(1 + exp(f (1 + a log(1 + exp f)))),
+which grows faster where f is large. Both grow more slowly than exp.
 
-Departs from the paper: the Poisson mean is in units of a `scale`, a mean of y - 2, so that one f means as
-much to large sellers as to small ones; Fisher's information stands for the second derivative.
+Departs from the paper: the Poisson mean is in units of a `scale`, a mean of y - 2, so that f does not depend on how much
+an item sells; Fisher's information takes the place of the second derivative.
 """
 
 from __future__ import annotations
@@ -24,41 +24,45 @@ from demandcast.draws.arrays import Draws
 from demandcast.local.parts.histories import Array
 
 LINKS = ("logistic", "twice_logistic")
-BENT = 0.01  # a of the twice-logistic link
-LEAST = 1e-6  # of Fisher's information, and of g
-NEWTON = 30  # steps at most; halved where they would lose
+TWICE_LOGISTIC_A = 0.01  # a of the twice-logistic link
+MIN_INFORMATION = 1e-6  # of Fisher, and smallest g
+MAX_NEWTON_STEPS = 30  # a step that would raise the loss is halved
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A choice of two, or with a link what is Poisson.
+    """One stage of a count: binary without a link, Poisson with one.
 
     Attributes:
-        link: None for the first two stages, whose value is 1 with chance s(f).
+        link: "logistic" or "twice_logistic"; None for the first two stages, whose value is 1 with probability s(f).
     """
 
     link: str | None = None
 
     def rate(self, f: Array) -> tuple[Array, Array]:
-        """g(f) and its slope."""
-        soft = np.logaddexp(0.0, f)
+        """Return g(f) and its derivative."""
+        softplus = np.logaddexp(0.0, f)
         if self.link == "logistic":
-            return soft, logistic(f)
-        bent = f * (1 + BENT * soft)
-        return np.logaddexp(0.0, bent), logistic(bent) * (1 + BENT * (soft + f * logistic(f)))
+            return softplus, logistic(f)
+        stretched = f * (1 + TWICE_LOGISTIC_A * softplus)
+        derivative = 1 + TWICE_LOGISTIC_A * (softplus + f * logistic(f))
+        return np.logaddexp(0.0, stretched), logistic(stretched) * derivative
 
-    def told(self, f: Array, value: Array, scale: Array | float) -> tuple[Array, Array, Array]:
-        """Log-likelihood, less what f does not change, its slope, and Fisher's information; shape of f."""
+    def likelihood(
+        self, f: Array, value: Array, scale: Array | float
+    ) -> tuple[Array, Array, Array]:
+        """Return the log-likelihood up to a constant, its derivative, and Fisher's information, in the shape of f."""
         if self.link is None:
-            chance = logistic(f)
-            likely = value * f - np.logaddexp(0.0, f)
-            return likely, value - chance, np.maximum(chance * (1 - chance), LEAST)
+            probability = logistic(f)
+            log_likelihood = value * f - np.logaddexp(0.0, f)
+            information = np.maximum(probability * (1 - probability), MIN_INFORMATION)
+            return log_likelihood, value - probability, information
         rate, slope = self.rate(f)
-        rate = np.maximum(rate, LEAST)
-        information = np.maximum(scale * slope**2 / rate, LEAST)
+        rate = np.maximum(rate, MIN_INFORMATION)
+        information = np.maximum(scale * slope**2 / rate, MIN_INFORMATION)
         return value * np.log(rate) - scale * rate, (value / rate - scale) * slope, information
 
-    def weights(
+    def fit_weights(
         self,
         x: Array,
         value: Array,
@@ -67,44 +71,44 @@ class Stage:
         ridge: float,
         start: Array | None = None,
     ) -> Array:
-        """Weights w, (F,), of the largest likelihood at f = offset + x w, less ridge |w|^2 / 2.
+        """Return the weights w, (F,), that maximise the likelihood at f = offset + x w, minus ridge |w|^2 / 2.
 
         Args:
-            x: Figures, (R, F).
-            value: (R,), as is `scale` unless it is a number.
-            scale: See the head of the file; of no matter to the first two stages.
-            offset: (R,) or a number.
-            ridge: Above 0.
-            start: Where the search begins; None for 0.
+            x: Features, (R, F).
+            value: Values of the stage, (R,).
+            scale: Unit of the Poisson mean, (R,) or a number; the first two stages do not use it.
+            offset: f without the features, (R,) or a number.
+            ridge: Weight of the penalty, above 0.
+            start: Weights that the search starts from, (F,); None for 0.
         """
-        found = np.zeros(x.shape[1]) if start is None else start
+        weights = np.zeros(x.shape[1]) if start is None else start
 
-        def cost(w: Array) -> float:
-            likely = self.told(offset + x @ w, value, scale)[0].sum()
-            return float(0.5 * ridge * (w @ w) - likely)
+        def loss_at(w: Array) -> float:
+            log_likelihood = self.likelihood(offset + x @ w, value, scale)[0].sum()
+            return float(0.5 * ridge * (w @ w) - log_likelihood)
 
-        now = cost(found)
-        for _ in range(NEWTON):
-            _, slope, information = self.told(offset + x @ found, value, scale)
-            curve = (x * information[:, None]).T @ x + ridge * np.eye(x.shape[1])
-            # least squares, for beside counts of 1e15 the ridge is lost and the curve singular
-            move = np.linalg.lstsq(curve, x.T @ slope - ridge * found, rcond=None)[0]
-            while cost(found + move) > now and np.abs(move).max() > 1e-9:
+        loss = loss_at(weights)
+        for _ in range(MAX_NEWTON_STEPS):
+            _, slope, information = self.likelihood(offset + x @ weights, value, scale)
+            curvature = (x * information[:, None]).T @ x + ridge * np.eye(x.shape[1])
+            # least squares: with counts of 1e15 the ridge is rounded away and the curvature is singular
+            move = np.linalg.lstsq(curvature, x.T @ slope - ridge * weights, rcond=None)[0]
+            while loss_at(weights + move) > loss and np.abs(move).max() > 1e-9:
                 move = move / 2
-            gain = now - cost(found + move)
-            if gain <= 1e-8 * abs(now):
+            gain = loss - loss_at(weights + move)
+            if gain <= 1e-8 * abs(loss):
                 break
-            found, now = found + move, now - gain
-        return found
+            weights, loss = weights + move, loss - gain
+        return weights
 
 
 def logistic(f: Array) -> Array:
-    """s(f), without overflow."""
+    """Return s(f) = 1 / (1 + exp(-f)), without overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * f)))
 
 
 def stage_values(y: Array) -> tuple[Array, Array, Array]:
-    """What each stage learns from counts y: no demand?, one?, how many above 2; NaN where not asked."""
+    """Return the values of the three stages of counts y: y = 0, y = 1, y - 2; NaN where a stage does not apply."""
     return (
         np.where(np.isnan(y), np.nan, y == 0),
         np.where(y >= 1, y == 1, np.nan),
@@ -112,9 +116,9 @@ def stage_values(y: Array) -> tuple[Array, Array, Array]:
     )
 
 
-def drawn_counts(f: list[Array], rate: Array, draws: Draws) -> Array:
-    """Counts from f0, f1 and the mean of y - 2, each of one shape: the stages one after another."""
+def draw_counts(f: list[Array], rate: Array, draws: Draws) -> Array:
+    """Draw counts from f0, f1 and the mean of y - 2, arrays of one shape, one stage after the other."""
     shape = f[0].shape
-    one = draws.at("one").uniform(shape) < logistic(f[1])
-    more = np.where(one, 1, 2 + draws.at("more").poisson(rate))
-    return np.where(draws.at("none").uniform(shape) < logistic(f[0]), 0.0, more)
+    is_one = draws.at("one").uniform(shape) < logistic(f[1])
+    demand = np.where(is_one, 1, 2 + draws.at("more").poisson(rate))
+    return np.where(draws.at("none").uniform(shape) < logistic(f[0]), 0.0, demand)
