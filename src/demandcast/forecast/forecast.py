@@ -21,7 +21,7 @@ from demandcast.schema import Frequency, Schema
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-from demandcast.panel.panel import Panel
+    from demandcast.panel.panel import Panel
 
 log = logging.getLogger("demandcast")
 Floats = NDArray[np.float32]
