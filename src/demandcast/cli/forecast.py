@@ -29,6 +29,7 @@ def forecast(
     ] = None,
     settings: options.Set = None,
     quantiles: options.Quantiles = options.QUANTILES,
+    by: options.By = None,
     seed: options.Seed = 0,
     devices: options.Devices = None,
     out: options.Out = None,
@@ -87,6 +88,7 @@ def forecast(
 
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
+    groups = show.check_groups(panel, by)
     if "known" in made.takes:
         check_reach(panel, horizon)
     show.say(f"fitting {made}")
@@ -113,7 +115,7 @@ def forecast(
             report, forecast=predicted, panel=panel, model=made, title=title, command=asked_for
         )
         show.say(f"wrote {report}")
-    show.forecast(predicted, out, json=json, safe_text=safe_text)
+    show.forecast(predicted, out, json=json, safe_text=safe_text, by=groups)
 
 
 def check_reach(panel: Panel, horizon: int) -> None:

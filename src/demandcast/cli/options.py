@@ -44,6 +44,13 @@ Seed = Annotated[int, typer.Option(metavar="N", help="Same seed, same numbers.")
 Quantiles = Annotated[
     str, typer.Option(metavar="LEVELS", help="Between 0 and 1, increasing, by commas.")
 ]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMNS",
+        help="Add rows of totals: by key or static columns, by commas, or total for all; repeat for more levels.",
+    ),
+]
 Devices = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Train networks on N GPUs, or in N processes."),
@@ -296,6 +303,11 @@ def in_place(
     with_options.__annotations__ = {p.name: p.annotation for p in every}
     with_options.__doc__ = command.__doc__
     return with_options
+
+
+def groups(by: list[str] | None) -> list[tuple[str, ...]]:
+    """Return the columns of each level of totals, () for the total of all."""
+    return [() if word == "total" else tuple(word.split(",")) for word in by or ()]
 
 
 def levels(text: str) -> tuple[float, ...]:

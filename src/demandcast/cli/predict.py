@@ -22,6 +22,7 @@ def predict(
     run: Run,
     table: options.Table,
     quantiles: options.Quantiles = options.QUANTILES,
+    by: options.By = None,
     out: options.Out = None,
     report: options.Report = None,
     update: Annotated[
@@ -52,6 +53,7 @@ def predict(
     if update and fitted.name != DEFAULT_MODEL:
         raise ConfigError(f"--update is of auto, and {run} holds {fitted.name}; leave it out")
     panel = aligned(fitted, table)
+    groups = show.check_groups(panel, by)
     if update:
         if fitted.outgrown(panel):
             fitted.update(panel, progress=show.watched()).save(run)
@@ -68,7 +70,7 @@ def predict(
             report, forecast=predicted, panel=panel, model=fitted, title=title, command=command
         )
         show.say(f"wrote {report}")
-    show.forecast(predicted, out, json=json, safe_text=safe_text)
+    show.forecast(predicted, out, json=json, safe_text=safe_text, by=groups)
 
 
 def aligned(fitted: Forecaster, table: options.Table) -> Panel:

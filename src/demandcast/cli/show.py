@@ -180,12 +180,30 @@ def orders(found: Orders, out: str | None, *, json: bool, safe_text: bool = Fals
             say(f"shown: {ROWS} of {len(frame):,} items; --out FILE writes all")
 
 
-def forecast(predicted: Forecast, out: str | None, *, json: bool, safe_text: bool = False) -> None:
+def check_groups(read: Panel, by: list[str] | None) -> list[tuple[str, ...]]:
+    """Return the columns of each level of totals; refuse those that are no groups of the panel."""
+    from demandcast.forecast.total import group
+
+    levels = options.groups(by)
+    for columns in levels:
+        group(read, columns)
+    return levels
+
+
+def forecast(
+    predicted: Forecast, out: str | None, *, json: bool, safe_text: bool = False,
+    by: Sequence[tuple[str, ...]] = (),
+) -> None:  # fmt: skip
     """A forecast to the file named, and to stdout where no file is named or a machine reads.
 
-    Where the model warns of extremes, the likeliest of them come below.
+    Where the model warns of extremes, the likeliest of them come below. Rows of totals come first.
     """
-    frame = predicted.to_frame()
+    from demandcast.forecast.forecast import escape_formulas
+    from demandcast.forecast.total import common_steps
+
+    frame = predicted.hierarchy(by) if by else predicted.to_frame()
+    for note in common_steps(predicted)[2] if by else ():
+        say(note)
     names = [f"{level:g}" for level in predicted.levels]
     moved = {
         name: predicted.column(name) for name in ("mean", *names) if predicted.column(name) != name
@@ -195,7 +213,7 @@ def forecast(predicted: Forecast, out: str | None, *, json: bool, safe_text: boo
         say(f"columns of the table have names of the forecast's, which move aside: {said}")
     if out:
         text = safe_text and not out.lower().endswith((".parquet", ".xlsx"))
-        written = predicted.to_frame(safe_text=True) if text else frame
+        written = escape_formulas(frame) if text else frame
         write(written, out, keys=predicted.schema.key)
     if json:
         table(frame, json=True)

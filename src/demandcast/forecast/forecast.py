@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import logging
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
 from demandcast.forecast.bounds import MAX_RATIO, clip_to_bounds, forecast_bounds
+from demandcast.forecast.total import hierarchy, total
 from demandcast.panel.keys import find_rows
 from demandcast.panel.times import time_column
 from demandcast.schema import Frequency, Schema
@@ -69,6 +71,7 @@ class Forecast:
         events: Probabilities of extreme values, from models that forecast them, or None.
         model: Name of the method.
         notes: Changes that were made to the method's own numbers.
+        panel: What the forecast was made from, or None.
     """
 
     schema: Schema
@@ -83,6 +86,7 @@ class Forecast:
     notes: tuple[str, ...] = ()
     time_zone: str | None = None
     time_dtype: pl.DataType | None = None
+    panel: Panel | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n, h, q = self.quantiles.shape
@@ -159,6 +163,7 @@ class Forecast:
             model=model,
             time_zone=panel.time_zone,
             time_dtype=panel.time_dtype,
+            panel=panel,
         )
 
     @property
@@ -248,6 +253,49 @@ class Forecast:
         while name in (*self.keys.columns, self.schema.time):
             name = f"forecast_{name}"
         return name
+
+    def total(
+        self,
+        by: str | Sequence[str] = (),
+        *,
+        steps: str | None = None,
+        levels: Sequence[float] | None = None,
+    ) -> Forecast:
+        """Add the forecast up over series, and over time.
+
+        A quantile of the sum is that of joint paths, in which series move together as they did in the past; see
+        `demandcast.forecast.total`. Means add up exactly.
+
+        Args:
+            by: Key columns or static categories whose groups are added up; all series together for none.
+            steps: "week" (from Monday), "month", "quarter", "year" or a frequency: add up to such steps, too.
+                Steps that the forecast covers in part are left out, which the notes say.
+            levels: Quantile levels; those of the forecast if None.
+
+        Returns:
+            A forecast with one series a group, the `by` columns as its key, and its paths.
+
+        Raises:
+            SchemaError: A column is neither a key nor a static category.
+            DataError: The forecasts of the series share no step.
+            ConfigError: No whole step is covered.
+        """
+        return total(self, by, steps, levels)
+
+    def hierarchy(self, by: Sequence[str | Sequence[str]]) -> pl.DataFrame:
+        """Return the rows of every level: totals by each group of columns, then the series themselves.
+
+        Means of the levels add up exactly, and all quantiles are those of the same joint paths; see `total`.
+
+        Args:
+            by: For each level the columns whose groups are added up, such as ["store", ("store", "category"), ()];
+                () is the total over all series.
+
+        Returns:
+            As `to_frame`, with a column `level` in front ("total", "store", "store,category", "series") and the
+            columns of all levels; null where a level has no such column.
+        """
+        return hierarchy(self, by)
 
     def alarms(self, n: int = 10) -> pl.DataFrame:
         """Return the `n` steps most likely to be extreme, most likely first, one row each.

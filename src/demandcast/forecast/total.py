@@ -1,0 +1,305 @@
+"""Add a forecast up over series and over time, from paths that are joint across series.
+
+A quantile of a sum is not the sum of quantiles: it depends on how the series move together. Paths are put in the order
+of the past (Schaake shuffle; Clark et al., 2004): path s of every series follows what that series did after one and
+the same earlier date, so all series share the courses of that date, across series and along the horizon. The
+distribution of each series and step stays as it was forecast.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.draws.arrays import Draws
+from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+from demandcast.forecast.levels import interpolate_quantiles
+from demandcast.schema import Frequency
+from demandcast.settings import check_levels
+
+if TYPE_CHECKING:
+    from demandcast.forecast.forecast import Forecast
+    from demandcast.panel.panel import Panel
+
+Ints = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+TOTAL = "series"  # the column that names a total over all series
+STEPS = {"day": "D", "week": "W-MON", "month": "MS", "quarter": "QS", "year": "YS"}
+PATHS = 200  # where the method drew none
+CELLS = 1 << 22  # numbers of paths that are ordered at once
+TIES = 1e-5  # of the largest course: noise that breaks ties at random
+SEASONS_BEFORE = (
+    4  # whose mean is taken off a course of the past, so that its level does not matter
+)
+FEWEST_DATES = 8  # at the same phase of the season; with fewer, dates of any phase are taken
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Series by their values in some columns.
+
+    Attributes:
+        table: The columns, one row a group, in the order of their first series, (G rows).
+        code: Group of each series, (N,).
+    """
+
+    table: pl.DataFrame
+    code: Ints
+
+
+def group(panel: Panel, by: Sequence[str]) -> Groups:
+    """Group the series of a panel by key columns and static categories; all in one group for no column.
+
+    Raises:
+        SchemaError: A column is neither; the nearest is named.
+    """
+    table = describe(panel)
+    unknown = [c for c in by if c not in table.columns]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], table.columns, n=1, cutoff=0.0)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SchemaError(
+            f"{unknown[0]!r} is neither a key column nor a static category of the table, which has "
+            f"{', '.join(table.columns) or 'none'}{hint}"
+        )
+    if not by:
+        return Groups(pl.DataFrame({TOTAL: ["total"]}), np.zeros(panel.n_series, np.int64))
+    columns = list(dict.fromkeys(by))
+    keyed = table.select(columns).with_row_index("__series")
+    firsts = keyed.group_by(columns, maintain_order=True).agg(pl.len()).drop("len")
+    coded = keyed.join(
+        firsts.with_row_index("__group"),
+        on=columns,
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    )
+    return Groups(firsts, coded["__group"].to_numpy().astype(np.int64))
+
+
+def describe(panel: Panel) -> pl.DataFrame:
+    """Return the key columns and the static categories of each series, (N rows)."""
+    statics = [
+        pl.Series(name, [None, *values], dtype=pl.String)[panel.static_codes[:, k].tolist()]
+        for k, (name, values) in enumerate(panel.vocabularies.items())
+        if name not in panel.keys.columns
+    ]
+    return panel.keys.with_columns(statics)
+
+
+def total(
+    forecast: Forecast,
+    by: str | Sequence[str] = (),
+    steps: str | None = None,
+    levels: Sequence[float] | None = None,
+) -> Forecast:
+    """See `Forecast.total`."""
+    levels = forecast.levels if levels is None else check_levels(levels)
+    own = [by] if isinstance(by, str) else list(by)
+    group(source(forecast), own)  # a wrong column is refused before the work
+    common_steps(forecast)
+    added = _total(forecast, joint_paths(forecast), own, levels)
+    return added if steps is None else over_time(added, steps)
+
+
+def _total(
+    forecast: Forecast, paths: NDArray[np.float32], by: list[str], levels: tuple[float, ...]
+) -> Forecast:
+    """Add paths (N, S, H) and means up by group, over the steps that all series share."""
+    groups = group(source(forecast), by)
+    first, end, notes = common_steps(forecast)
+    offset = first - (forecast.cutoffs + 1)  # of each series' own steps
+    count = end - first
+    take = offset[:, None] + np.arange(count)
+    mean = np.take_along_axis(forecast.mean.astype(np.float64), take, 1)
+    sums, means = np.zeros((groups.table.height, paths.shape[1], count)), _sum(mean, groups)
+    for s in range(paths.shape[1]):
+        sums[:, s] = _sum(np.take_along_axis(paths[:, s], take, 1), groups)
+    return replace(
+        forecast,
+        schema=replace(
+            forecast.schema, key=tuple(groups.table.columns), known=(), past=(), static=(), available=None
+        ),
+        keys=groups.table,
+        cutoffs=np.full(len(means), first - 1),
+        levels=levels, quantiles=_quantiles(sums, levels), mean=means.astype(np.float32),
+        samples=sums.astype(np.float32), events=None, notes=(*forecast.notes, *notes), panel=None,
+    )  # fmt: skip
+
+
+def hierarchy(forecast: Forecast, by: Sequence[str | Sequence[str]]) -> pl.DataFrame:
+    """See `Forecast.hierarchy`."""
+    level, frames = forecast.column("level"), []
+    paths = joint_paths(forecast)  # the same for every level, so that levels add up
+    for columns in by:
+        own = [columns] if isinstance(columns, str) else list(columns)
+        added = _total(forecast, paths, own, forecast.levels)
+        frame = added.to_frame().with_columns(pl.lit(",".join(own) or "total").alias(level))
+        frames.append(frame if own else frame.drop(TOTAL))
+    bottom = forecast.to_frame().with_columns(pl.lit("series").alias(level))
+    joined = pl.concat([*reversed(frames), bottom], how="diagonal")
+    numbers = bottom.columns[len(forecast.keys.columns) : -1]
+    keys = [c for c in joined.columns if c not in (*numbers, level)]
+    order = [*forecast.keys.columns, *[c for c in keys if c not in forecast.keys.columns]]
+    return joined.select(level, *order, *numbers)
+
+
+def source(forecast: Forecast) -> Panel:
+    """Return the panel that a forecast was made from.
+
+    Raises:
+        DataError: It does not know it.
+    """
+    if forecast.panel is None:
+        raise DataError(
+            "this forecast does not know the panel it was made from, so its series cannot be added up; add up "
+            "what predict returned"
+        )
+    return forecast.panel
+
+
+def common_steps(forecast: Forecast) -> tuple[int, int, tuple[str, ...]]:
+    """Return the grid steps that the forecast of every series covers, as first and end, and a note if that is fewer.
+
+    Raises:
+        DataError: There is none: some series ended before others began.
+    """
+    first, end = int(forecast.cutoffs.max()) + 1, int(forecast.cutoffs.min()) + 1 + forecast.horizon
+    if end <= first:
+        early = int(forecast.cutoffs.argmin())
+        key = "/".join(str(v) for v in forecast.keys.row(early))
+        raise DataError(
+            f"series {key} ended {int(forecast.cutoffs.max() - forecast.cutoffs.min())} steps before others, so the "
+            f"forecasts share none of their {forecast.horizon} steps; leave out what ended: "
+            "read_panel(..., ended='skip')"
+        )
+    left = forecast.horizon - (end - first)
+    if not left:
+        return first, end, ()
+    return first, end, (
+        f"series end at different times, so totals cover {end - first} of {forecast.horizon} steps: those that the "
+        "forecast of every series covers",
+    )  # fmt: skip
+
+
+def joint_paths(forecast: Forecast) -> NDArray[np.float32]:
+    """Return paths with the distributions of the forecast, in the order of shared dates of the past, (N, S, H)."""
+    panel = source(forecast)
+    n, horizon = forecast.mean.shape
+    samples = forecast.samples
+    count = PATHS if samples is None else samples.shape[1]
+    dates = _dates(panel, horizon, count)
+    draws = Draws.of(panel.keys, 0)
+    found = np.empty((n, count, horizon), np.float32)
+    for rows in np.array_split(np.arange(n), max(1, -(-n * count * horizon // CELLS))):
+        courses = _courses(panel.select(rows), forecast.cutoffs[rows], dates, horizon)
+        size = np.abs(courses).max((1, 2), initial=0)[:, None, None] + np.float32(1e-30)
+        courses += draws.select(rows).at("ties").uniform(courses.shape) * size * TIES
+        values = _sorted_values(forecast, rows, count)
+        np.put_along_axis(found[rows[0] : rows[-1] + 1], np.argsort(courses, 1), values, 1)
+    return found
+
+
+def _sorted_values(forecast: Forecast, rows: Ints, count: int) -> NDArray[np.float32]:
+    """Return `count` values of the distribution of each series and step, increasing, (n, S, H)."""
+    if forecast.samples is not None:
+        return np.sort(forecast.samples[rows], 1)
+    levels = (np.arange(count) + 0.5) / count
+    values = interpolate_quantiles(forecast.quantiles[rows], forecast.levels, levels.tolist())
+    floor = source(forecast).select(rows).floors()
+    return np.maximum(values.transpose(0, 2, 1), floor[:, None, None]).astype(np.float32)
+
+
+def _dates(panel: Panel, horizon: int, count: int) -> Ints:
+    """Return how many steps before its cutoff each path's course of the past begins, (S,); the same for all series."""
+    period = max(1, panel.freq.period)
+    room = int(panel.lengths.max()) - horizon - period
+    seasons = room // period
+    rng = np.random.default_rng(0)
+    if seasons >= FEWEST_DATES:
+        ahead = -(-horizon // period) * period
+        pool = ahead + period * np.arange(max(1, (int(panel.lengths.max()) - ahead) // period))
+    else:
+        pool = horizon + np.arange(max(1, room + 1))
+    rounds = -(-count // len(pool))  # each date as often as any other, as far as that goes
+    return np.concatenate([rng.permutation(pool) for _ in range(rounds)])[:count]
+
+
+def _courses(panel: Panel, cutoffs: Ints, back: Ints, horizon: int) -> NDArray[np.float32]:
+    """Return what each series did after each date, less its mean over the seasons before, (n, S, H).
+
+    NaN becomes 0 where nothing was observed, so that ties are broken at random there: independently of others.
+    """
+    before = SEASONS_BEFORE * max(1, panel.freq.period)
+    steps = int(back.max()) + before
+    late = cutoffs - panel.ends()  # 0, but for a forecast that begins later
+    past = panel.padded_history(steps)
+    sums = np.concatenate([np.zeros((len(past), 1)), np.nancumsum(past, 1)], 1)
+    counts = np.concatenate([np.zeros((len(past), 1)), np.cumsum(~np.isnan(past), 1)], 1)
+    begin = np.broadcast_to(steps - back + late[:, None], (len(past), len(back)))
+    earlier = np.maximum(begin - before, 0)
+    level = np.take_along_axis(sums, begin, 1) - np.take_along_axis(sums, earlier, 1)
+    level /= np.maximum(
+        np.take_along_axis(counts, begin, 1) - np.take_along_axis(counts, earlier, 1), 1
+    )
+    index = np.minimum(begin[..., None] + np.arange(horizon), steps - 1)
+    course = np.take_along_axis(past, index.reshape(len(past), -1), 1).reshape(index.shape)
+    return np.asarray(np.nan_to_num(course - level[..., None]), np.float32)
+
+
+def over_time(forecast: Forecast, steps: str) -> Forecast:
+    """Add the steps of a forecast with paths up to coarser ones; those that it covers in part are left out and noted.
+
+    Args:
+        forecast: With paths, and one cutoff for all series.
+        steps: "week" (from Monday), "month", "quarter", "year", or a frequency such as "W-SUN".
+
+    Raises:
+        ConfigError: The forecast covers no whole step.
+        FrequencyError: `steps` is no frequency that times can be rounded to.
+    """
+    assert forecast.samples is not None
+    fine, coarse = Frequency.parse(forecast.schema.freq), Frequency.parse(STEPS.get(steps, steps))
+    if fine.is_integer:
+        raise FrequencyError(f"steps is {steps!r}, but the times are whole numbers; leave it out")
+    around = int(forecast.cutoffs[0]) + np.arange(
+        forecast.horizon + 2
+    )  # with the step before and after
+    ordinal = coarse.ordinal(coarse.floor(fine.times(around)))
+    inner = ordinal[1:-1]
+    low, high = inner[0] + (ordinal[0] == inner[0]), inner[-1] - (ordinal[-1] == inner[-1])
+    whole = (inner >= low) & (inner <= high)
+    if not whole.any():
+        raise ConfigError(
+            f"{forecast.horizon} steps of {fine.name!r} cover no whole step of {coarse.name!r}; forecast a "
+            "longer horizon"
+        )
+    left = int((~whole).sum())
+    note = f"{left} of {forecast.horizon} steps lie in steps of {coarse.name!r} that are forecast in part: left out"
+    begins = np.flatnonzero(np.diff(inner[whole], prepend=low - 1))
+    sums = np.add.reduceat(forecast.samples[..., whole].astype(np.float64), begins, 2)
+    means = np.add.reduceat(forecast.mean[..., whole].astype(np.float64), begins, 1)
+    return replace(
+        forecast, schema=replace(forecast.schema, freq=coarse.name),
+        cutoffs=np.full(forecast.n_series, low - 1), quantiles=_quantiles(sums, forecast.levels),
+        mean=means.astype(np.float32), samples=sums.astype(np.float32),
+        notes=(*forecast.notes, note) if left else forecast.notes,
+    )  # fmt: skip
+
+
+def _sum(values: NDArray[Any], groups: Groups) -> Doubles:
+    """Add rows (N, H) up by group, (G, H), in 64 bits."""
+    order = np.argsort(groups.code, kind="stable")
+    begins = np.flatnonzero(np.diff(groups.code[order], prepend=-1))
+    return np.asarray(np.add.reduceat(values[order].astype(np.float64), begins, 0))
+
+
+def _quantiles(sums: Doubles, levels: Sequence[float]) -> NDArray[np.float32]:
+    found = np.quantile(sums, levels, axis=1).transpose(1, 2, 0)
+    return np.asarray(found, np.float32)

@@ -1,0 +1,148 @@
+"""Totals: quantiles of sums from joint paths, exact means, and what cannot be added up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+import demandcast as dc
+from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+
+DAYS, HORIZON = 200, 28
+
+
+def shops(shared: float, *, n: int = 40, seed: int = 0) -> dc.Panel:
+    """Series of two stores whose daily noise is shared to a degree; the value of a day is 50 on average."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(0, 1, DAYS)
+    own = rng.normal(0, 1, (n, DAYS))
+    values = 50 + 10 * (np.sqrt(shared) * common + np.sqrt(1 - shared) * own)
+    table = pl.DataFrame(
+        {
+            "store": np.repeat(["north", "south"], n // 2 * DAYS),
+            "item": np.repeat(np.arange(n), DAYS),
+            "day": np.tile(np.datetime64("2024-01-01") + np.arange(DAYS), n),
+            "units": values.ravel(),
+            "group": np.repeat([["food", "drink"][i % 2] for i in range(n)], DAYS),
+        }
+    )
+    return dc.read_panel(
+        table,
+        key=["store", "item"],
+        time="day",
+        target="units",
+        freq="D",
+        static=["group"],
+        totals="keep",
+    )
+
+
+def forecast_of(panel: dc.Panel, paths: int | None = 200) -> dc.Forecast:
+    return dc.local.WindowAverage(horizon=HORIZON, window=100).predict(panel, n_samples=paths)
+
+
+@pytest.mark.parametrize("paths", [200, None])
+@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+def test_the_spread_of_a_total_is_that_of_sums_of_the_past(
+    shared: float, paths: int | None
+) -> None:
+    panel = shops(shared)
+    total = forecast_of(panel, paths).total()
+    history = panel.target.reshape(40, DAYS).sum(0)
+    width = (total.quantile(0.9) - total.quantile(0.1)).mean()
+    truth = 2 * 1.2816 * 10 * np.sqrt(40 + shared * 40 * 39)
+    assert width == pytest.approx(truth, rel=0.2)
+    assert width == pytest.approx(2 * 1.2816 * history.std(), rel=0.2)
+    adding = forecast_of(panel).quantiles
+    added_up = (adding[..., -1] - adding[..., 0]).sum(0).mean()
+    if shared < 1:
+        assert added_up > 1.25 * truth  # where adding quantiles up is wrong
+
+
+def test_means_add_up_and_series_keep_their_distributions() -> None:
+    panel = shops(0.5)
+    forecast = forecast_of(panel)
+    by_store = forecast.total("store")
+    np.testing.assert_allclose(by_store.mean.sum(0), forecast.mean.sum(0), rtol=1e-6)
+    np.testing.assert_allclose(by_store.mean[0], forecast.mean[:20].sum(0), rtol=1e-6)
+    assert by_store.keys.to_dict(as_series=False) == {"store": ["north", "south"]}
+    single = forecast.total(["store", "item"])
+    np.testing.assert_allclose(
+        single.quantiles,
+        np.quantile(forecast.samples, forecast.levels, axis=1).transpose(1, 2, 0),
+        rtol=1e-5,
+    )
+    groups = forecast.total(["group", "store"]).keys
+    assert groups.rows() == [
+        ("food", "north"),
+        ("drink", "north"),
+        ("food", "south"),
+        ("drink", "south"),
+    ]
+
+
+def test_levels_of_a_hierarchy_add_up() -> None:
+    forecast = forecast_of(shops(0.5, n=6))
+    frame = forecast.hierarchy(["store", ()])
+    assert frame["level"].unique(maintain_order=True).to_list() == ["total", "store", "series"]
+    assert frame.columns[:4] == ["level", "store", "item", "day"]
+    sums = frame.group_by("level", maintain_order=True).agg(pl.col("mean").sum())["mean"]
+    np.testing.assert_allclose(sums, sums[0], rtol=1e-6)
+    top = frame.filter(level="total")
+    np.testing.assert_allclose(top["0.9"], forecast.total().quantile(0.9)[0])
+    assert top["store"].null_count() == top.height == HORIZON
+
+
+def test_weeks_are_whole() -> None:
+    panel = shops(0.5)  # ends on Thursday, 2024-07-18
+    forecast = forecast_of(panel)
+    weeks = forecast.total(steps="week")
+    assert weeks.to_frame()["day"].dt.date().to_list() == [
+        np.datetime64(d).item() for d in ("2024-07-22", "2024-07-29", "2024-08-05")
+    ]
+    np.testing.assert_allclose(
+        weeks.mean[0], forecast.mean.sum(0)[3:24].reshape(3, 7).sum(1), rtol=1e-6
+    )
+    assert "7 of 28 steps" in weeks.notes[-1]
+    day, week = forecast.total().samples, weeks.samples
+    assert day is not None
+    assert week is not None
+    np.testing.assert_allclose(week[0], day[0, :, 3:24].reshape(200, 3, 7).sum(2), rtol=1e-5)
+
+
+def test_a_period_covered_in_part_or_without_a_calendar_is_refused() -> None:
+    forecast = forecast_of(shops(0.5, n=4))
+    with pytest.raises(ConfigError, match="28 steps of 'D' cover no whole step of 'QS-JAN'"):
+        forecast.total(steps="quarter")
+    table = pl.DataFrame({"k": ["a"] * 30, "t": range(30), "y": [1.0, 2.0] * 15})
+    counted = dc.local.WindowAverage(horizon=4).predict(
+        dc.read_panel(table, key="k", time="t", target="y")
+    )
+    with pytest.raises(FrequencyError, match="whole numbers"):
+        counted.total(steps="week")
+
+
+def test_columns_that_are_no_groups_are_refused_by_name() -> None:
+    with pytest.raises(
+        SchemaError, match=r"'stor' is neither a key column .*; did you mean 'store'"
+    ):
+        forecast_of(shops(0.5, n=4)).total("stor")
+
+
+def test_series_that_end_at_different_times_share_fewer_steps() -> None:
+    panel = shops(0.5, n=4)
+    shorter = replace(panel, lengths=panel.lengths - np.array([0, 0, 0, 5]))
+    total = forecast_of(shorter).total()
+    assert total.horizon == HORIZON - 5
+    assert "23 of 28 steps" in total.notes[-1]
+    with pytest.raises(DataError, match="series south/3 ended 150 steps before others"):
+        forecast_of(replace(panel, lengths=panel.lengths - np.array([0, 0, 0, 150]))).total()
+
+
+def test_a_total_does_not_know_its_panel() -> None:
+    total = forecast_of(shops(0.5, n=4)).total("store")
+    with pytest.raises(DataError, match="add up what predict returned"):
+        total.total()
