@@ -18,7 +18,7 @@ import demandcast
 
 SOURCE = Path(demandcast.__file__).parent
 ORDER = (
-    "errors", "settings", "forks", "files", "saved", "typed", "draws", "schema", "panel", "forecast", "frames", "forecaster", "synthetic", "windows", "layers",
+    "errors", "settings", "memory", "forks", "files", "saved", "typed", "draws", "schema", "panel", "forecast", "frames", "forecaster", "synthetic", "windows", "layers",
     "likelihoods", "train", "pretrained", "models", "trees", "local", "registry", "evaluate", "decide", "automatic", "report", "cli", "notebook",
     "__main__",
 )  # fmt: skip
@@ -161,8 +161,7 @@ def test_training_knows_no_panel(path: Path) -> None:
     """`train/` fits any network to any data; the way from a panel to a network's data is in models/."""
     above = ("panel", "schema", "frames", "forecast", "forecaster", "windows")
     own = {name.split(".")[1] for name in imports(path) if name.startswith("demandcast.")}
-    memory = {"frames"} if "demandcast.frames.memory" in imports(path) else set()  # of the machine
-    assert not (own & set(above)) - memory
+    assert not own & set(above)
 
 
 def test_only_public_functions_take_more_than_eight_parameters() -> None:

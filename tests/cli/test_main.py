@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from demandcast.cli.main import main
+from demandcast.frames.examples import retail
 
 COMMANDS = ["demo", "check", "forecast", "backtest", "predict", "models", "doctor"]
 
@@ -87,3 +89,54 @@ def test_an_allocation_that_fails_is_one_line(
     assert told.count("\n") == 1
     assert "store" in told
     assert library == "python" or str(1 << 60) in told or "2.00 EiB" in told
+
+
+LIMITED = """
+import resource, sys
+from demandcast.cli.main import main
+{imports}
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + ({room} << 20),) * 2)
+sys.exit(main(sys.argv[1:]))
+"""
+NETWORK = ["--model", "nlinear", "--set", "max_steps=5"]
+HUGE = ["--model", "deepar", "--set", "max_steps=5", "--set", "hidden=30000"]
+TRAINED = "import demandcast.models.deepar, torch, polars; torch.ones(9, 9) @ torch.ones(9, 9); polars.select(1)"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs the limits of Linux")
+@pytest.mark.parametrize(
+    ("room", "imports", "options"),
+    [
+        (20, "", ["--model", "seasonal_naive"]),
+        (200, "import polars", ["--model", "seasonal_naive"]),
+        (700, "", NETWORK),
+        (700, "", ["--model", "lightgbm", "--set", "trees=2"]),
+        (1400, TRAINED, HUGE),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_process_with_little_memory_ends_in_one_line(
+    ending: str, room: int, imports: str, options: list[str], tmp_path: Path
+) -> None:
+    """Whatever runs out first, and though polars would end the process."""
+    table = retail(n_items=300, n_days=400, seed=0).frame
+    if ending == "csv":
+        table.write_csv(tmp_path / "sales.csv")
+    else:
+        table.write_parquet(tmp_path / "sales.parquet")
+    code = LIMITED.format(room=room, imports=imports)
+    words = ["forecast", f"sales.{ending}", "--horizon", "7", *options]
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    last = ended.stderr.splitlines()[-1]
+    assert ended.returncode == 2, ended.stderr
+    assert last.startswith("error:")
+    assert "memory" in last
+    assert "a store" in last or "smaller network" in last
+    assert "Traceback" not in ended.stderr

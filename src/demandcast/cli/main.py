@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
@@ -26,7 +27,9 @@ from demandcast.cli import (
     tune,
 )
 from demandcast.errors import DemandcastError, NotEnoughMemoryError
+from demandcast.memory import check_memory, memory_of_process
 
+LITTLE = 1 << 28  # bytes left, with which a library that fails to load fails for want of memory
 INTERRUPTED = 130  # the exit code of Ctrl-C
 
 app = typer.Typer(
@@ -79,6 +82,10 @@ def main(argv: list[str] | None = None) -> int:
     options.COMMAND[:] = words
     try:
         with terminal.log_lines():
+            if "--help" not in words:
+                check_memory(
+                    1, "a command"
+                )  # before libraries that end the process where there is none
             code = get_command(app).main(args=words, prog_name="demandcast", standalone_mode=False)
         if code == INTERRUPTED:  # typer makes an exit of Ctrl-C
             raise KeyboardInterrupt
@@ -100,14 +107,14 @@ def main(argv: list[str] | None = None) -> int:
         )
         show.say(f"interrupted; {hint}")
         return signals.exit_code()
-    except MemoryError as error:
-        return _no_memory(error)
     except OSError as error:  # a folder that cannot be written to, a full disk
+        if error.errno == errno.ENOMEM:
+            return _no_memory(error)
         show.say(f"error: {error}")
         return 2
     except Exception as error:
-        if isinstance(error, RuntimeError) and "alloc" in str(error) and "memory" in str(error):
-            return _no_memory(error)  # torch raises no MemoryError
+        if _is_lack_of_memory(error):
+            return _no_memory(error)
         if not hasattr(error, "format_message"):  # typer's usage errors, of any release, have it
             raise
         context: Any = getattr(error, "ctx", None)
@@ -116,6 +123,20 @@ def main(argv: list[str] | None = None) -> int:
         show.say(f"error: {told}; see {asked} --help")
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed, of which C++ has many ways to tell."""
+    said = str(error)
+    if isinstance(error, SystemError):  # of a library that ran out of it while it was loaded
+        total, free = memory_of_process()
+        return total > 0 and free < LITTLE
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, ImportError) and "failed to map segment" in said)
+        or (isinstance(error, RuntimeError) and "alloc" in said and "memory" in said)
+        or "bad_alloc" in said
+    )
 
 
 def _no_memory(error: Exception) -> int:

@@ -10,15 +10,15 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 
 from demandcast.errors import FileError
 from demandcast.frames.layout import choose_columns, column_names, describe_titles, find_header
-from demandcast.frames.memory import check_memory, memory_of_process
 from demandcast.frames.numerals import Hints, decimal_of
 from demandcast.frames.opened import SAMPLE, Table
+from demandcast.memory import check_memory, memory_of_process
 from demandcast.panel.panel import Note
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -37,6 +37,7 @@ LONGEST = 1 << 24  # letters in a line; with 100,000 columns a line has about 1 
 CHUNK = 1 << 20  # bytes looked at at once
 UNPACKED = 1 << 28  # bytes that a packed text may unpack to, where that is more than
 GROWTH = 100  # times its packed size; exports of demand pack to a fifth or a twentieth
+ZST_BLOCK = 1 << 17  # bytes that a compressed block of a .zst file holds at most
 EXPANSION = 5  # memory that a table takes while it becomes a panel, over the bytes of its text
 
 
@@ -117,9 +118,11 @@ def _check_size(source: Any, name: str, packed: str) -> None:
     """
     on_disk = isinstance(source, Path)
     stored = source.stat().st_size if on_disk else len(source.getbuffer())
-    if packed == ".zst":  # Python unpacks it from 3.14 on; most of them state their size
-        with source.open("rb") if on_disk else io.BytesIO(source.getbuffer()[:18]) as stream:
-            _check_unpacked(_stated_size(stream.read(18)), stored, name, packed)
+    if packed == ".zst":  # Python unpacks it from 3.14 on; the headers of its blocks bound the size
+        with source.open("rb") if on_disk else io.BytesIO(source.getbuffer()) as stream:
+            size = _largest_size(stream)
+        _check_unpacked(size, stored, name, packed)
+        check_memory(size * EXPANSION, f"reading {name}")
         return
     size = line = 0
     total, free = memory_of_process()
@@ -158,14 +161,28 @@ def _check_unpacked(size: int, stored: int, name: str, packed: str) -> None:
         )
 
 
-def _stated_size(head: bytes) -> int:
-    """The size of what a .zst file holds, as its header states it (RFC 8878, 3.1.1.1); 0 if it does not."""
-    if len(head) < 18 or head[:4] != b"\x28\xb5\x2f\xfd":
-        return 0
-    single = head[4] >> 5 & 1
-    width = (single, 2, 4, 8)[head[4] >> 6]
-    start = 6 - single + (0, 1, 2, 4)[head[4] & 3]
-    return int.from_bytes(head[start : start + width], "little") + (256 if width == 2 else 0)
+def _largest_size(stream: IO[bytes]) -> int:
+    """Bytes that a .zst file unpacks to at most, by the headers of its frames and blocks (RFC 8878, 3.1)."""
+    total = 0
+    while len(mark := stream.read(4)) == 4:
+        if mark[1:] == b"\x2a\x4d\x18" and mark[0] >> 4 == 5:  # a frame to be skipped
+            stream.seek(int.from_bytes(stream.read(4), "little"), io.SEEK_CUR)
+            continue
+        if mark != b"\x28\xb5\x2f\xfd":
+            break  # no frame; polars says so
+        facts = (stream.read(1) or b"\0")[0]
+        single, width = facts >> 5 & 1, (facts >> 5 & 1, 2, 4, 8)[facts >> 6]
+        stream.seek(1 - single + (0, 1, 2, 4)[facts & 3], io.SEEK_CUR)
+        stated = int.from_bytes(stream.read(width), "little") + (256 if width == 2 else 0)
+        blocks, last = 0, False
+        while not last and len(head := stream.read(3)) == 3:
+            block = int.from_bytes(head, "little")
+            last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+            blocks += ZST_BLOCK if kind == 2 else size
+            stream.seek(1 if kind == 1 else size, io.SEEK_CUR)
+        stream.seek(4 * (facts >> 2 & 1), io.SEEK_CUR)  # checksum
+        total += max(stated if width else 0, blocks)
+    return total
 
 
 def _usual(sample: pl.DataFrame) -> str | None:

@@ -17,7 +17,6 @@ from demandcast.frames import covariates as encode
 from demandcast.frames import quality, rhythm, second
 from demandcast.frames.faults import tells_all_faults
 from demandcast.frames.future import FUTURE_GAPS_RULES, complete, extend
-from demandcast.frames.memory import check_memory
 from demandcast.frames.numerals import DECIMALS, JUNK_RULES, row_number
 from demandcast.frames.opened import Table
 from demandcast.frames.regularise import (
@@ -41,6 +40,7 @@ from demandcast.frames.times import (
     to_instants,
     zone_of_midnights,
 )
+from demandcast.memory import check_memory
 from demandcast.panel.panel import Note, Panel
 from demandcast.panel.stock_outs import note_of_suspected
 from demandcast.panel.store import is_store

@@ -27,12 +27,14 @@ from demandcast.frames.numerals import Hints
 from demandcast.frames.opened import SAMPLE, Table
 from demandcast.frames.sheets import open_sheet
 from demandcast.frames.sql import Query, without_credentials
+from demandcast.memory import check_memory
 from demandcast.panel.panel import Note
 
 TEXT = (".csv", ".tsv", ".txt")
 SHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 PARQUET = (".parquet", ".pq")
 PACKED = (".gz", ".zst", ".bz2")
+PIECE = 1 << 24  # bytes fetched at once
 
 
 def open_table(
@@ -209,6 +211,8 @@ def _open(path: Path | str, encoding: str | None, sheet: str | None, decimal: st
     name = without_credentials(path) if isinstance(path, str) else str(path)
     if isinstance(path, Path) and path.stat().st_size == 0:
         raise FileError(f"{path} is empty (0 bytes); give a file with a header line and rows")
+    if isinstance(path, Path):  # before polars, which ends the process where there is none
+        check_memory(path.stat().st_size, f"reading {name}")
     return _opened(path, name, kind, packed, encoding, sheet, decimal)
 
 
@@ -247,7 +251,12 @@ def _fetched(url: str, kind: str, packed: str) -> io.BytesIO:
         return io.BytesIO("\n".join(pl.scan_lines(url).collect()["line"]).encode())
     try:
         with urlopen(Request(url, headers={"User-Agent": "demandcast"}), timeout=60) as answer:
-            return io.BytesIO(answer.read())
+            fetched = io.BytesIO()
+            while piece := answer.read(PIECE):
+                check_memory(fetched.tell() + len(piece), f"fetching {name}")
+                fetched.write(piece)
+            fetched.seek(0)
+            return fetched
     except OSError as error:
         if isinstance(error, HTTPError):
             error.close()

@@ -17,7 +17,7 @@ from types import TracebackType
 
 import torch
 
-from demandcast.frames.memory import memory_of_process
+from demandcast.memory import memory_of_process
 
 SHORTEST = 0.3  # seconds; the system counts in ticks of a hundredth, too coarse for less
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100

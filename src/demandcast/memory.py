@@ -13,6 +13,8 @@ from pathlib import Path
 
 from demandcast.errors import NotEnoughMemoryError
 
+RESERVED = 1 << 30  # bytes of address space that libraries and threads take and hardly fill
+
 
 def memory_of_process() -> tuple[int, int]:
     """Bytes in total and bytes left, that system, container and limits give; (0, 0) if unknown."""
@@ -36,9 +38,13 @@ def check_memory(needed: int, purpose: str) -> None:
     total, free = memory_of_process()
     if total and needed > free:
         raise NotEnoughMemoryError(
-            f"{purpose} takes about {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB "
-            f"are left; {NotEnoughMemoryError.help}"
+            f"{purpose} takes about {_shown(needed)} of memory, and {_shown(free)} are left; "
+            f"{NotEnoughMemoryError.help}"
         )
+
+
+def _shown(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
 
 
 def _limits() -> Iterator[tuple[int, int]]:
@@ -59,7 +65,8 @@ def _limits() -> Iterator[tuple[int, int]]:
         for kind, field in ((resource.RLIMIT_DATA, 5), (resource.RLIMIT_AS, 0)):
             limited, _ = resource.getrlimit(kind)
             if limited != resource.RLIM_INFINITY:
-                yield limited, pages[field] * resource.getpagesize()
+                spare = RESERVED if kind == resource.RLIMIT_AS else 0
+                yield limited, pages[field] * resource.getpagesize() + spare
 
 
 def _meminfo() -> dict[str, int]:
