@@ -7,6 +7,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import pytest
 from typer.main import get_command
 
 import demandcast as dc
+from demandcast import registry
 from demandcast.cli import options
 from demandcast.cli.main import app, main
 from demandcast.models.base import NeuralForecaster
+from demandcast.models.config import NeuralConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(ROOT.glob("docs/guide/*.md"))
@@ -179,3 +182,31 @@ def test_every_guide_is_linked_from_the_readme_and_no_link_is_broken() -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.py")), ids=name)
 def test_an_example_runs(path: Path) -> None:
     runpy.run_path(str(path), run_name="__main__")
+
+
+def own_settings(name: str, over: str | None) -> dict[str, Any]:
+    """The defaults of a method, less those it shares with all networks or with another method."""
+    shared = {f.name: f.default for f in fields(NeuralConfig)} | {"seed": 0}
+    if name == NeuralConfig.__name__:
+        return {key: value for key, value in shared.items() if key != "horizon"}
+    others = registry.get(over).defaults() if over else shared
+    defaults = registry.get(name).defaults()
+    own = {k: v for k, v in defaults.items() if k not in others or repr(others[k]) != repr(v)}
+    return {k: v for k, v in own.items() if k not in ("horizon", "seed", "lags")}
+
+
+def test_the_settings_on_the_pages_of_models_are_those_of_the_classes() -> None:
+    shown = set()
+    for page in ROOT.glob("docs/models/*.md"):
+        found = re.findall(
+            r"<!-- settings: (.*?)(?: over (\w+))? -->\n.*\n.*\n.*\n((?:\|.*\n)+)",
+            page.read_text("utf-8"),
+        )
+        for names, over, rows in found:
+            shown |= set(names.split(", "))
+            expected: dict[str, Any] = {}
+            for method in names.split(", "):
+                expected |= own_settings(method, over or None)
+            table = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", rows, re.M))
+            assert table == {k: repr(v) for k, v in expected.items()}, (name(page), names)
+    assert shown - {NeuralConfig.__name__} == set(registry.names()) - {"zero"}  # which has none
