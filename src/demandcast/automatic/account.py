@@ -93,9 +93,12 @@ class Account:
             CheckpointError: The rows are not those of tables.
         """
         try:
-            return cls(*(pl.DataFrame(rows[k], infer_schema_length=None) for k in SAVED))
+            board, coverage, reasons = (
+                pl.DataFrame(rows[k], infer_schema_length=None) for k in SAVED
+            )
         except (pl.exceptions.PolarsError, KeyError) as error:
             raise CheckpointError(f"the account of the search is damaged: {error}") from error
+        return cls(board, coverage, reasons)
 
 
 @dataclass(frozen=True)
