@@ -24,15 +24,34 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert "\x1b" not in shown
 
 
+def test_help_shows_required_options_first_and_groups_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["order", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Usage: demandcast order [DATA] --stock FILE [OPTIONS]")
+    titles = [line for line in shown.splitlines() if line.endswith(":") and line[0] != " "]
+    assert titles == [
+        "Arguments:", "Options:", "What to order:", "Output:", "Columns of the table:", "How the table is read:",
+    ]  # fmt: skip
+    assert shown.count("--key") == 1
+
+
+def test_every_command_fits_into_one_line_of_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "..." not in shown.split("Commands:")[1]
+
+
 @pytest.mark.parametrize("argv", [None, []])
-def test_no_words_show_the_help_whatever_the_kernel_was_given(
+def test_no_words_show_the_first_steps_whatever_the_kernel_was_given(
     argv: list[str] | None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])
     assert main(argv) == 0
-    assert "forecast" in capsys.readouterr().out
+    assert "demandcast check sales.csv" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

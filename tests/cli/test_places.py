@@ -92,7 +92,7 @@ def test_a_key_named_as_a_column_of_ours_is_kept(
     assert frame[name].unique().sort().to_list() == ["a", "b"]
     ours = {"mean": "forecast_mean", "0.5": "forecast_0.5"}.get(name, "mean")
     assert frame[ours].dtype == pl.Float64
-    assert ("move aside" in capsys.readouterr().err) == (name != "forecast_mean")
+    assert ("are renamed" in capsys.readouterr().err) == (name != "forecast_mean")
 
 
 def test_text_is_no_formula_where_it_is_asked_for(table: Path) -> None:

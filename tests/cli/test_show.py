@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from demandcast import registry
 from demandcast.cli import options, places, show
 from demandcast.errors import ConfigError, FileError
+from demandcast.frames.read import read_panel
 
 FRAME = pl.DataFrame({"model": ["deepar", "naive"], "wql": [0.5, 0.25]})
 
@@ -24,6 +26,37 @@ def test_a_table_is_plain_where_no_one_watches(capsys: pytest.CaptureFixture[str
 def test_json_parses(capsys: pytest.CaptureFixture[str]) -> None:
     show.table(FRAME, json=True)
     assert json.loads(capsys.readouterr().out) == FRAME.to_dicts()
+
+
+def test_a_summary_names_dates_total_and_the_largest_items(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [date(2024, 1, 1) + timedelta(days=i) for i in range(28)]
+    sizes = {f"i{n}": 100 * n for n in range(1, 8)}
+    frame = pl.DataFrame(
+        {
+            "item": [name for name in sizes for _ in days],
+            "date": days * len(sizes),
+            "sales": [float(size + day.day % 7) for size in sizes.values() for day in days],
+        }
+    )
+    panel = read_panel(frame)
+    forecast = registry.create("seasonal_naive", horizon=14).fit(panel).predict(panel)
+    show.summary(forecast, panel)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1] == "forecast of 7 items for 14 days, 29 Jan to 11 Feb 2024"
+    assert lines[2] == "total sales: 39,494, 0 % against the 14 days before"
+    assert [line.split()[0] for line in lines[4:]] == ["i7", "i6", "i5", "i4", "i3"]
+    assert lines[4].split()[:5] == ["i7", "9,842", "9,842", "0", "%"]
+    assert len(lines[4].split()[-1]) == 14 + 1 + 14
+    monkeypatch.setattr(show, "_prints", lambda _: False)  # a terminal without the characters
+    show.summary(forecast, panel)
+    assert capsys.readouterr().err.isascii()
+
+
+def test_a_sparkline_has_one_scale_and_blanks_where_nothing_was_observed() -> None:
+    assert show.sparkline([0, 7, float("nan")], [14, 0]) == "▁▅ │█▁"
+    assert show.sparkline([1.0] * 56, []) == "█" * 28 + "│"
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])

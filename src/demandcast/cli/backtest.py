@@ -1,4 +1,4 @@
-"""`demandcast backtest`: forecasts from several cutoffs, scored beside the seasonal naive."""
+"""`demandcast backtest`: forecast from several cutoffs and score against the seasonal naive."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ def backtest(
     table: options.Table,
     horizon: options.Horizon,
     models: Annotated[
-        str, typer.Option(metavar="NAMES", help="By commas; demandcast models lists them.")
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Models to score, separated by commas; demandcast models lists them.",
+        ),
     ] = "deepar,mqrnn",
     settings: options.Set = None,
     folds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="How many times to stand in the past.")
+        int, typer.Option(min=1, metavar="N", help="How many cutoffs to forecast from.")
     ] = 1,
     step: Annotated[
         int | None,
-        typer.Option(min=1, metavar="STEPS", help="From fold to fold; the horizon if not given."),
+        typer.Option(min=1, metavar="STEPS", help="Steps between cutoffs; default: the horizon."),
     ] = None,
     refit: Annotated[
         bool, typer.Option("--refit/--no-refit", help="Fit at every fold, or at the first only.")
@@ -38,23 +42,23 @@ def backtest(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Scores to show, by commas, such as wql,mape; mape is of steps with demand.",
+            help="Scores to show, such as wql,mape; mape counts only steps with demand.",
         ),
     ] = None,
     seed: options.Seed = 0,
     devices: options.Devices = None,
     out: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Write scores and config into a folder.")
+        str | None, typer.Option(metavar="DIR", help="Write scores and settings into a folder.")
     ] = None,
     report: options.Report = None,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Score models on the past of a table, beside the naive forecast.
+    """Measure models on the history of a table.
 
-    Each fold hides the last steps, fits on what is left and forecasts what is hidden. The seasonal
-    naive always stands beside the models: one that loses to it is not worth its trouble. --set
-    reaches every model named that has the hyper-parameter.
+    Each fold hides the last steps, fits on the rest and forecasts the hidden steps. The seasonal naive
+    is always scored too: a model that does not beat it is not worth its effort. --set applies to every
+    model that has the hyper-parameter.
     """
     from demandcast import registry
     from demandcast.evaluate.backtest import NAIVE
@@ -99,7 +103,7 @@ def backtest(
 
 
 def write_scores(folder: str | Path, result: BacktestResult, config: dict[str, Any]) -> None:
-    """A run folder: a row for each model and fold, the leaderboard, and how to run it again."""
+    """Write a run folder: a row for each model and fold, the leaderboard, and the settings."""
     show.write(result.rows, Path(folder) / "rows.csv")
     show.write(result.leaderboard(), Path(folder) / "leaderboard.csv")
     show.write_config(folder, config)

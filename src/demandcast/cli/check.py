@@ -11,10 +11,10 @@ EXAMPLES = "Example: demandcast check sales.csv --key store,item"
 
 @options.takes_table
 def check(table: options.Table, json: options.Json = False) -> None:
-    """Say what is in a table, and what is wrong with it.
+    """Show how a table is read and what is wrong with it.
 
-    Nothing is changed and nothing is fitted. Each finding is named and counted, with the option
-    that treats it another way. Exit code 2 where the table cannot be forecast as it is.
+    The command changes nothing and fits nothing. It counts each finding and names the option that
+    treats it another way. The exit code is 2 if the table cannot be forecast as it is.
     """
     from demandcast.frames import check as check_table
 

@@ -1,4 +1,4 @@
-"""`demandcast demo`: the main job on the Tourism competition's 366 monthly series."""
+"""`demandcast demo`: forecast the Tourism competition's 366 monthly series, with scores and a report."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def demo(
     ] = "demandcast-demo",
     json: options.Json = False,
 ) -> None:
-    """Forecast real data, and score it against what came.
+    """Forecast real data and measure the forecast.
 
-    The data are the 366 monthly series of the Tourism competition, with their official test part. It
-    writes the forecast, the scores, a picture and a page, beside the seasonal naive forecast.
+    The data are the 366 monthly series of the Tourism competition with their official test part. The
+    command writes the forecast, the scores, a picture and a report, with the seasonal naive forecast
+    for comparison. It takes about a minute.
     """
     from demandcast import registry
     from demandcast.evaluate.backtest import NAIVE, backtest

@@ -1,4 +1,4 @@
-"""`demandcast doctor`: where the time of a training goes, and how it would go faster."""
+"""`demandcast doctor`: find out where the time of a training goes, and what makes it faster."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ LEAST = 20  # steps that are measured in any case
 def doctor(
     table: options.Table,
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="The network to train; demandcast models lists.")
+        str, typer.Option(metavar="NAME", help="Network to train; demandcast models lists them.")
     ] = "deepar",
     horizon: options.Horizon = 24,
     settings: options.Set = None,
     seconds: Annotated[float, typer.Option(min=0.5, metavar="S", help="How long to train.")] = 8.0,
     ops: Annotated[
-        bool, typer.Option("--ops", help="Name the five operators that cost most.")
+        bool, typer.Option("--ops", help="List the five most expensive operators.")
     ] = False,
     trace: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write five steps for https://ui.perfetto.dev: .json."),
+        typer.Option(
+            metavar="FILE", help="Write a trace of five steps for https://ui.perfetto.dev: .json."
+        ),
     ] = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    """Train for some seconds, and say where the time goes and what would make it faster.
+    """Find out where the time of a training goes.
 
-    It shows the parts of a training step, how busy the machine is, and how near the training comes to
-    a bare loop: the same network and optimiser on one batch that is at hand. The verdict names what is
-    wrong, what mends it and what that gives. Without DATA it trains on a simulated shop that ships.
-    Nothing is kept of the training.
+    The command trains for some seconds. It shows the parts of a training step, how busy the machine is,
+    and how the speed compares with a bare loop: the same network and optimiser on one batch in memory.
+    The verdict names the bottleneck, the fix and what it would gain. Without DATA it trains on simulated
+    sales. The trained model is discarded.
     """
     from demandcast import registry
     from demandcast.errors import ConfigError

@@ -1,4 +1,4 @@
-"""`demandcast forecast`: a table in, quantiles out."""
+"""`demandcast forecast`: forecast every series of a table."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ def forecast(
     table: options.Table,
     horizon: options.Horizon,
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, or one that demandcast models lists.")
+        str, typer.Option(metavar="NAME", help="auto, or a name that demandcast models lists.")
     ] = DEFAULT_MODEL,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Of auto: 30s, 5m, 1h, or training steps: '500 steps'."),
+        typer.Option(
+            metavar="TIME", help="How long auto searches: 30s, 5m, 1h or '500 steps'; default 5m."
+        ),
     ] = None,
     settings: options.Set = None,
     quantiles: options.Quantiles = options.QUANTILES,
@@ -35,30 +37,35 @@ def forecast(
     out: options.Out = None,
     report: options.Report = None,
     save: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Keep the fitted model, for predict.")
+        str | None,
+        typer.Option(metavar="DIR", help="Save the fitted model for demandcast predict."),
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Keep the training, to go on from.")
+        str | None,
+        typer.Option(metavar="DIR", help="Save the state of the training, for --resume."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from --checkpoint, as if never cut off.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue the training in --checkpoint; the numbers are those of an uninterrupted one.",
+        ),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Say what the training chose, and why.")
+        bool, typer.Option("--verbose", help="Print what the training chose, and why.")
     ] = False,
     force: options.Force = False,
     safe_text: options.SafeText = False,
     json: options.Json = False,
 ) -> None:
-    """Fit a model to a table and forecast every series.
+    """Forecast every series of a table.
 
-    Each is forecast from its own last step, for as many steps as the horizon has. Unless a model is
-    named, many are tried on the history, and the blend of them that forecast it best is taken; Ctrl-C
-    takes the best so far.
+    Each series is forecast from its own last step. Without --model, the command tries many methods on
+    the end of the history and blends those that forecast it best; Ctrl-C stops the search and takes the
+    best so far. With --model, demandcast backtest measures whether that model beats the naive forecast.
 
-    Covariates known ahead are wanted for the steps to forecast too: as rows of the table whose
-    target is empty, or with --future FILE. Whether a model named beats the naive forecast on this
-    table is for demandcast backtest to say.
+    Covariates known ahead (--known) need values for the steps to forecast too: as rows of the table
+    whose target is empty, or in a second table with --future.
     """
     show.check_stdout(out, report, save)
     from demandcast import registry
@@ -116,10 +123,12 @@ def forecast(
         )
         show.say(f"wrote {report}")
     show.forecast(predicted, out, json=json, safe_text=safe_text, by=groups)
+    if not json:
+        show.summary(predicted, panel)
 
 
 def check_reach(panel: Panel, horizon: int) -> None:
-    """Refuse covariates that end too early before the training, not after it."""
+    """Refuse covariates that end too early, before the training."""
     from demandcast.errors import DataError
 
     ahead = panel.extents - panel.lengths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
@@ -16,6 +17,8 @@ from demandcast.cli import (
     demo,
     doctor,
     forecast,
+    help,
+    mend,
     models,
     options,
     order,
@@ -34,7 +37,7 @@ INTERRUPTED = 130  # the exit code of Ctrl-C
 
 app = typer.Typer(
     name="demandcast",
-    help="Probabilistic demand forecasts from a table, and the proof that they beat a naive one.",
+    help="Forecast demand from a table, with quantiles, and measure how good the forecast is.",
     epilog="Start with: demandcast demo   Then: demandcast check sales.csv",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -57,28 +60,33 @@ def _print_version(wanted: bool) -> None:
 def _root(
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
-    """Typer hangs the options of `demandcast` itself on a function."""
+    """Hold the options of `demandcast` itself: Typer takes them from a function."""
 
 
 for module in (demo, check, forecast, order, backtest, replay, predict, models, doctor, tune):
     name = module.__name__.rsplit(".", 1)[-1]
-    app.command(name, epilog=module.EXAMPLES)(getattr(module, name))
+    app.command(name, cls=help.Command, epilog=module.EXAMPLES)(getattr(module, name))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; `sys.argv` is never read.
 
     Args:
-        argv: The words behind `demandcast`. None or no words show the help.
+        argv: The words after `demandcast`. None or no words print the first steps.
 
     Returns:
-        0 done, also where the reader of a pipe went away; 2 something the caller can mend, told
-        on stderr; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+        0 success, also where the reader of a pipe went away; 2 an error that the caller can fix,
+        printed on stderr; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
-    words = list(argv) if argv else ["--help"]
+    if not argv:
+        show.lines(help.START)
+        return 0
+    words = list(argv)
     options.COMMAND[:] = words
     try:
         with terminal.log_lines():
@@ -97,6 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         for i, fault in enumerate(faults, start=1):
             show.say(f"  {i}. {show.as_options(fault)}")
+        _say_command(mend.replace_name(words, str(error)))
         return 2
     except (KeyboardInterrupt, typer.Abort):
         kept = any(word.startswith("--checkpoint") for word in words)
@@ -119,8 +128,9 @@ def main(argv: list[str] | None = None) -> int:
             raise
         context: Any = getattr(error, "ctx", None)
         asked = context.command_path if context is not None else "demandcast"
-        told = error.format_message().rstrip(".")
-        show.say(f"error: {told}; see {asked} --help")
+        message = error.format_message().rstrip(".")
+        show.say(f"error: {message}; see {asked} --help")
+        _say_command(mend.usage(words, error, context))
         return 2
     return code if isinstance(code, int) else 0
 
@@ -139,8 +149,13 @@ def _is_lack_of_memory(error: Exception) -> bool:
     )
 
 
+def _say_command(words: list[str] | None) -> None:
+    if words is not None:
+        show.say(f"try: {shlex.join(['demandcast', *words])}")
+
+
 def _no_memory(error: Exception) -> int:
-    """Say how much was asked for, as numpy and torch word it, and what takes less."""
+    """Print how much memory was asked for, as numpy and torch word it, and what needs less."""
     asked = str(error).strip().splitlines()
     said = f" ({asked[0].rpartition('] ')[2].rstrip('.')})" if asked else ""
     show.say(f"error: the memory does not suffice{said}; {NotEnoughMemoryError.help}")

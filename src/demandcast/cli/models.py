@@ -1,4 +1,4 @@
-"""`demandcast models`: every method, and the way of a batch through one."""
+"""`demandcast models`: list every model, or follow a batch through one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ EXAMPLES = "Example: demandcast models show nhits --context 168 --horizon 24"
 def models(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[show NAME]", help="Follow a batch through this network."),
+        typer.Argument(metavar="[show NAME]", help="Show the layers of this network."),
     ] = None,
-    context: Annotated[int, typer.Option(min=1, metavar="STEPS", help="Steps read.")] = 168,
+    context: Annotated[
+        int, typer.Option(min=1, metavar="STEPS", help="Steps that the network reads.")
+    ] = 168,
     horizon: options.Horizon = 24,
     settings: options.Set = None,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    """List every method: what it is, takes and gives; or show one network layer by layer."""
+    """List the models, or show the layers of one.
+
+    demandcast models lists every model with its inputs and outputs. demandcast models show NAME follows
+    a batch through a network and prints each intermediate tensor with its shape.
+    """
     import polars as pl
 
     from demandcast import registry
@@ -46,7 +52,7 @@ def models(
 def _show(
     name: str, context: int, horizon: int, settings: list[str] | None, seed: int, json: bool
 ) -> None:
-    """A network's intermediates, on the simulated shop that ships: daily, with price and promotion."""
+    """Print the intermediate tensors of a network, on simulated daily sales with price and promotion."""
     from demandcast import registry
     from demandcast.frames import examples, read_panel
     from demandcast.models import trace

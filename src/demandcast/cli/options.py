@@ -23,26 +23,37 @@ QUANTILES = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
 Horizon = Annotated[
     int,
     typer.Option(
-        "--horizon", "--h", min=1, metavar="STEPS", help="Steps of the table to forecast."
+        "--horizon",
+        "--h",
+        min=1,
+        metavar="STEPS",
+        help="Number of steps to forecast, in steps of the table.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Out = Annotated[
-    Text, typer.Option(metavar="FILE", help="Write all rows and levels: .csv .tsv .xlsx .parquet.")
+    Text, typer.Option(metavar="FILE", help="Write the whole table: .csv .tsv .xlsx .parquet.")
 ]
 Report = Annotated[
-    Text, typer.Option(metavar="FILE", help="Write a page to open in a browser: .html.")
+    Text, typer.Option(metavar="FILE", help="Write a report to open in a browser: .html.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are not earlier outputs.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Also overwrite files that demandcast did not write.")
+]
 SafeText = Annotated[
     bool,
     typer.Option(
         "--safe-text", help="In CSV, put ' before text that spreadsheets would run as a formula."
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Same seed, same numbers.")]
+Seed = Annotated[
+    int, typer.Option(metavar="N", help="Random seed: the same seed gives the same numbers.")
+]
 Quantiles = Annotated[
-    str, typer.Option(metavar="LEVELS", help="Between 0 and 1, increasing, by commas.")
+    str,
+    typer.Option(
+        metavar="LEVELS", help="Quantile levels between 0 and 1, increasing, separated by commas."
+    ),
 ]
 By = Annotated[
     list[str] | None,
@@ -60,7 +71,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="A hyper-parameter of the model, as in --set max_steps=500; repeat for more.",
+        help="Set a hyper-parameter, as in --set max_steps=500; repeat for more.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""`demandcast order`: a table of demand and one of stock in, what to order of every item out."""
+"""`demandcast order`: decide what to order of every item, from a table of demand and one of stock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLES = (
     "Example: demandcast order sales.csv --stock stock.csv --lead-time 2 --cost-under 1 "
     "--cost-over 0.2 --out order.csv"
 )
-LONGEST = 1000  # steps that are forecast of a table of fewer
+LONGEST = 1000  # steps that may be forecast of a shorter table
 PATHS = 400  # of each item: the quantile at .99 of sums rests on four of them
 
 Stock = Annotated[
@@ -28,11 +28,11 @@ Stock = Annotated[
     typer.Option(
         "--stock",
         metavar="FILE",
-        help="A row an item: the key columns, on_hand; on_order, arriving_1, lead_time, pack ...",
+        help="Stock, one row an item: the key columns, on_hand; optional: on_order, lead_time, pack ...",
     ),
 ]
 Rule = dict[str, Any]  # what `rule_options` gathers
-Paths = Annotated[int, typer.Option(min=50, metavar="N", help="Joint paths of each item.")]
+Paths = Annotated[int, typer.Option(min=50, metavar="N", help="Sample paths drawn for each item.")]
 
 
 def rule_options(
@@ -40,15 +40,15 @@ def rule_options(
         float | None,
         typer.Option(
             metavar="STEPS",
-            help="That pass before an order can be sold; else a column of the stock.",
+            help="Steps until an order is on sale; or a column of the stock table.",
         ),
     ] = None,
-    review: Annotated[int, typer.Option(metavar="STEPS", help="Between orders.")] = 1,
+    review: Annotated[int, typer.Option(metavar="STEPS", help="Steps between orders.")] = 1,
     cost_under: Annotated[
-        float | None, typer.Option(metavar="MONEY", help="Lost by one unit too few.")
+        float | None, typer.Option(metavar="MONEY", help="Cost of one unit too few.")
     ] = None,
     cost_over: Annotated[
-        float | None, typer.Option(metavar="MONEY", help="Lost by one unit left at the end.")
+        float | None, typer.Option(metavar="MONEY", help="Cost of one unit left over.")
     ] = None,
     service: Annotated[
         float | None, typer.Option(metavar="SHARE", help="Probability of not running out: 0.95.")
@@ -58,14 +58,16 @@ def rule_options(
     ] = None,
     lost_sales: Annotated[
         bool,
-        typer.Option("--lost-sales/--backorders", help="Demand without stock is lost, or waits."),
+        typer.Option(
+            "--lost-sales/--backorders", help="Whether demand without stock is lost or waits."
+        ),
     ] = True,
 ) -> dict[str, Any]:
     return dict(locals())
 
 
 def takes_rule(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say what to order by; they reach it as `rule`, the fields of a `Policy`."""
+    """Give a command the options of the order rule; they reach it as `rule`, the fields of a `Policy`."""
     shared = inspect.signature(rule_options, eval_str=True).parameters
     return options.in_place(command, "rule", rule_options, shared)
 
@@ -78,21 +80,29 @@ def order(
     rule: Rule,
     lead_times: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Lead times observed, a row a delivery, to draw from."),
+        typer.Option(metavar="FILE", help="Observed lead times, one row a delivery, to draw from."),
     ] = None,
     spend: Annotated[
         float | None,
-        typer.Option(metavar="MONEY", help="For all orders, at the stock's price a unit."),
+        typer.Option(
+            metavar="MONEY", help="Budget for all orders, at the stock table's unit prices."
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="auto, or one that demandcast models lists.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="auto, or a name that demandcast models lists; default auto."
+        ),
     ] = None,
     run: Annotated[
-        str | None, typer.Option(metavar="RUN", help="A model that forecast --save wrote.")
+        str | None,
+        typer.Option(metavar="RUN", help="Use the model that demandcast forecast --save wrote."),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Of auto: 30s, 5m, 1h, or training steps: '500 steps'."),
+        typer.Option(
+            metavar="TIME", help="How long auto searches: 30s, 5m, 1h or '500 steps'; default 5m."
+        ),
     ] = None,
     settings: options.Set = None,
     paths: Paths = PATHS,
@@ -103,14 +113,15 @@ def order(
     safe_text: options.SafeText = False,
     json: options.Json = False,
 ) -> None:
-    """Decide what to order of every item, from its forecast and its stock.
+    """Decide what to order, from forecast and stock.
 
-    An order placed after the last step t with lead time L can be sold from step t+L+1 on; it decides
-    the steps to t+L+review. Order by cost (--cost-under and --cost-over), by --service or by
-    --fill-rate; columns of the stock table of these names go before, item by item.
+    Order by cost (--cost-under and --cost-over), by --service or by --fill-rate. A column of the same
+    name in the stock table overrides the option for its item. An order placed after the last step t
+    with lead time L is on sale from step t+L+1 and has to cover the steps up to t+L+review.
 
-    on_hand is what is there after the last step, on_order arrives when an order placed now would, and
-    arriving_1, arriving_2 ... at the start of step 1, 2 ... after the last. Every item needs a row.
+    The stock table has one row for every item: the key columns and on_hand, the stock after the last step.
+    It may have on_order, which arrives when an order placed now would, and arriving_1, arriving_2, ...,
+    which arrive at the start of step 1, 2, ... after the last.
     """
     show.check_stdout(out)
     import demandcast

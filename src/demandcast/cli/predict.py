@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
 
 EXAMPLES = "Example: demandcast predict runs/a sales.csv --out forecast.csv"
-Run = Annotated[str, typer.Argument(metavar="RUN", help="The folder that forecast --save wrote.")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="Folder that demandcast forecast --save wrote.")
+]
 
 
 @options.takes_table
@@ -28,7 +30,7 @@ def predict(
     update: Annotated[
         bool,
         typer.Option(
-            "--update", help="Of auto: learn from fresh rows where there are many; kept in RUN."
+            "--update", help="Fit auto again if the table has many fresh rows, and save it in RUN."
         ),
     ] = False,
     force: options.Force = False,
@@ -37,8 +39,8 @@ def predict(
 ) -> None:
     """Forecast with a saved model, without training.
 
-    The table may be a newer one, or hold other series. What is not said of it is taken from the
-    run: its columns, frequency and rules.
+    The table may be newer or hold other series. Columns, frequency and rules that you do not give are
+    those of the saved run.
     """
     show.check_stdout(out, report)
     import demandcast
@@ -71,10 +73,12 @@ def predict(
         )
         show.say(f"wrote {report}")
     show.forecast(predicted, out, json=json, safe_text=safe_text, by=groups)
+    if not json:
+        show.summary(predicted, panel)
 
 
 def aligned(fitted: Forecaster, table: options.Table) -> Panel:
-    """The table as the panel of a saved model, read as its own was, and shown."""
+    """Read the table as the panel of a saved model, with the settings of its own, and print it."""
     from demandcast.frames.future import extend
     from demandcast.frames.read import read_panel
 
@@ -90,7 +94,7 @@ def aligned(fitted: Forecaster, table: options.Table) -> Panel:
 
 
 def _as_in(fitted: Forecaster, table: options.Table) -> dict[str, Any]:
-    """The roles and rules of the run, for options that were left alone; none where Python saved it."""
+    """Return the roles and rules of the run for options that were not given; none if Python saved it."""
     try:
         before = (fitted.origin or {})["table"]["options"]
         return {

@@ -1,4 +1,4 @@
-"""`demandcast replay`: what ordering by each model would have cost on the past of a table."""
+"""`demandcast replay`: compute what ordering by each model would have cost on the history of a table."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ def replay(
     table: options.Table,
     rule: order.Rule,
     models: Annotated[
-        str, typer.Option(metavar="NAMES", help="By commas; demandcast models lists them.")
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Models to compare, separated by commas; demandcast models lists them.",
+        ),
     ] = "zero_shot",
-    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Orders of every item.")] = 8,
+    rounds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Orders placed for every item.")
+    ] = 8,
     stock: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="At the first round; else mean demand of lead time and review."
+            metavar="FILE",
+            help="Stock at the first round; default: mean demand over lead time and review.",
         ),
     ] = None,
     settings: options.Set = None,
@@ -38,22 +45,22 @@ def replay(
     devices: options.Devices = None,
     out: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write a row for each model and round: .csv, .parquet."),
+        typer.Option(
+            metavar="FILE", help="Write one row for each model and round: .csv, .parquet."
+        ),
     ] = None,
     picture: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE", help="Draw stock held against units lost by target: .png, .svg, .pdf."
-        ),
+        typer.Option(metavar="FILE", help="Draw stock held against units lost: .png, .svg, .pdf."),
     ] = None,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Order on the past of a table by each model's forecasts, and count the money.
+    """Compare models by what their orders would have cost.
 
-    At each round every model forecasts from what was known then, the rule orders, and demand as it
-    came is served from the stock that its own orders left. Two usual rules always stand beside the
-    models: mean + z sigma of the last steps, and some steps of cover. Perfect foresight is the floor.
+    In each round every model forecasts from what was known then, the rule orders, and the demand that
+    came is served from the stock that the model's own orders left. Two usual rules are always compared
+    too: mean + z sigma of the last steps, and some steps of cover. Perfect foresight is the lower bound.
     """
     show.check_stdout(out, picture)
     from demandcast import registry

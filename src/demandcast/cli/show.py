@@ -1,4 +1,4 @@
-"""How tables and files leave a command: to stdout, plain where no one watches, whole or not at all."""
+"""Print tables and notes, and write files: plain text where no terminal is, complete files or none."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ FIRST = (
 
 
 def say(text: object) -> None:
-    """A line of progress, to stderr."""
+    """Print a line of progress to stderr."""
     terminal.write(terminal.printable(text), sys.stderr)
 
 
 def lines(text: object) -> None:
-    """A text of several lines, to stdout."""
+    """Print a text of several lines to stdout."""
     for line in str(text).split("\n"):
         terminal.write(terminal.printable(line), sys.stdout)
 
 
 def machine(text: str) -> None:
-    """A JSON text to stdout."""
+    """Print a JSON text to stdout."""
     terminal.write(terminal.printable_json(text), sys.stdout)
 
 
@@ -69,12 +69,12 @@ def check_stdout(*files: str | None) -> None:
 
 
 def watched() -> bool:
-    """Whether someone sees bars move: on a terminal or in a notebook, not in a log."""
+    """Return whether progress bars are seen: on a terminal or in a notebook, not in a log."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def leaderboard(board: pl.DataFrame, *, json: bool = False, whole: bool = False) -> None:
-    """A leaderboard to stdout: what is looked at first, or all of it as JSON or where it is `whole`."""
+    """Print a leaderboard to stdout: the main columns, or all of them as JSON or if `whole`."""
     if not json:
         columns = board.columns if whole else [c for c in FIRST if c in board.columns]
         board = board.select(columns).with_columns(board["fit_seconds"].round(2))
@@ -82,7 +82,7 @@ def leaderboard(board: pl.DataFrame, *, json: bool = False, whole: bool = False)
 
 
 def search(made: Auto, read: Panel) -> None:
-    """What auto tried and took, to stderr: the forecast itself has stdout."""
+    """Print what auto tried and chose to stderr; stdout is for the forecast."""
     import polars as pl
 
     board = made.leaderboard()
@@ -93,8 +93,11 @@ def search(made: Auto, read: Panel) -> None:
         table(board)
         if "wql" in board.columns and made.coverage().height > 2:
             table(made.coverage())
+    by_reason: dict[str, list[str]] = {}
     for name, why in made.skipped.items():
-        say(f"not tried: {name}: {as_options(why)}")
+        by_reason.setdefault(as_options(why), []).append(name)
+    for why, names in by_reason.items():
+        say(f"not tried: {', '.join(names)}: {why}")
     new = made.new_items(read)
     if new.height:
         names = ["/".join(map(str, row)) for row in new.drop("values", "by").head(5).rows()]
@@ -104,7 +107,7 @@ def search(made: Auto, read: Panel) -> None:
 
 
 def table(frame: pl.DataFrame, *, json: bool = False) -> None:
-    """A frame to stdout: JSON, a ruled table on a terminal, or aligned plain text."""
+    """Print a frame to stdout: JSON, a ruled table on a terminal, or aligned plain text."""
     if json:
         machine(frame.write_json())
         return
@@ -164,7 +167,7 @@ def _cells(values: list[Any]) -> list[str]:
 
 
 def orders(found: Orders, out: str | None, *, json: bool, safe_text: bool = False) -> None:
-    """Orders to the file named, and to stdout where no file is named or a machine reads."""
+    """Write orders to the file, and print them if there is no file or as JSON."""
     from demandcast.forecast.forecast import escape_formulas
 
     frame = found.to_frame()
@@ -194,9 +197,9 @@ def forecast(
     predicted: Forecast, out: str | None, *, json: bool, safe_text: bool = False,
     by: Sequence[tuple[str, ...]] = (),
 ) -> None:  # fmt: skip
-    """A forecast to the file named, and to stdout where no file is named or a machine reads.
+    """Write a forecast to the file, and print it if there is no file or as JSON.
 
-    Where the model warns of extremes, the likeliest of them come below. Rows of totals come first.
+    Rows of totals come first. The likeliest extremes are printed too if the model warns of them.
     """
     from demandcast.forecast.forecast import escape_formulas
     from demandcast.forecast.total import common_steps
@@ -210,7 +213,9 @@ def forecast(
     }
     if moved:
         said = ", ".join(f"{name!r} is {ours!r}" for name, ours in moved.items())
-        say(f"columns of the table have names of the forecast's, which move aside: {said}")
+        say(
+            f"key columns of the table have names that the forecast uses; the forecast's columns are renamed: {said}"
+        )
     if out:
         text = safe_text and not out.lower().endswith((".parquet", ".xlsx"))
         written = escape_formulas(frame) if text else frame
@@ -230,18 +235,98 @@ def forecast(
         table(predicted.alarms(ALARMS))
 
 
+def summary(predicted: Forecast, panel: Panel) -> None:
+    """Print the dates, the total and the largest items of a forecast, with sparklines, to stderr."""
+    from demandcast.report.view import View
+    from demandcast.report.words import amount, percent, period, span
+
+    view = View.of("", {predicted.model: predicted}, panel)
+    steps, target = span(predicted.horizon, predicted.schema.freq), predicted.schema.target
+    before = view.previous[view.previous > 0].sum()
+    change = percent(view.total[view.previous > 0].sum() / before - 1, sign=True) if before else ""
+    say("")
+    say(f"forecast of {predicted.n_series:,} items for {steps}, {period(*view.dates())}")
+    against = f", {change} against the {steps} before" if change else ""
+    say(f"total {target}: {amount(view.total.sum())}{against}")
+    if predicted.n_series == 1:
+        return
+    rows: list[tuple[str, ...]] = [
+        ("largest items", f"last {steps}", "forecast", "change", "course")
+    ]
+    largest = (-abs(view.total)).argsort(kind="stable")[:LARGEST]
+    for i, (past, ahead) in zip(largest, view.courses(largest), strict=True):
+        known, own = view.previous[i], view.total[i]
+        rows.append(
+            (
+                _short("/".join(map(str, predicted.keys.row(int(i))))),
+                amount(known),
+                amount(own),
+                percent(own / known - 1, sign=True) if known > 0 else "",
+                sparkline(past, ahead),
+            )
+        )
+    if not _prints(BARS):
+        rows = [row[:-1] for row in rows]
+    widths = [max(len(terminal.printable(row[c])) for row in rows) for c in range(len(rows[0]))]
+    for row in rows:
+        cells = [terminal.printable(cell) for cell in row]
+        left, right = cells[0].ljust(widths[0]), zip(cells[1:4], widths[1:4], strict=True)
+        say("  ".join([left, *(cell.rjust(width) for cell, width in right), *cells[4:]]))
+
+
+def sparkline(past: Sequence[float], ahead: Sequence[float]) -> str:
+    """Return a line of bars for a history, a rule, and bars for what follows, on one scale from 0."""
+    parts = [_thin(values) for values in (past, ahead)]
+    known = [value for part in parts for value in part if math.isfinite(value)]
+    low, high = min([0.0, *known]), max([0.0, *known])
+
+    def bar(value: float) -> str:
+        if not math.isfinite(value):
+            return " "
+        return (
+            BARS[round((value - low) / (high - low) * (len(BARS) - 1))] if high > low else BARS[0]
+        )
+
+    return "│".join("".join(map(bar, part)) for part in parts)
+
+
+def _thin(values: Sequence[float]) -> list[float]:
+    """Return at most `BARS_AT_MOST` means of neighbours that are observed."""
+    width = -(-len(values) // BARS_AT_MOST) or 1
+    groups = [values[i : i + width] for i in range(0, len(values), width)]
+    seen = [[value for value in group if math.isfinite(value)] for group in groups]
+    return [sum(group) / len(group) if group else math.nan for group in seen]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= WIDEST else f"{name[: WIDEST - 3]}..."
+
+
+def _prints(text: str) -> bool:
+    """Return whether stderr has the characters of a text."""
+    try:
+        text.encode(getattr(sys.stderr, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+BARS = "▁▂▃▄▅▆▇█"
+BARS_AT_MOST = 28  # of each part of a sparkline
+WIDEST = 40  # characters of a name in a summary
+LARGEST = 5  # items of a summary
 ALARMS = 5  # of a forecast, the likeliest
 ROWS = 20  # of a forecast, for a person; all of it is in --json and --out
 _ROLE = re.compile(r"; (?:key|time|target|freq)=\S+ changes it$")  # said by the line of the roles
 
 
 def panel(read: Panel, given: dict[str, Any] | None = None, *, notes: bool = True) -> None:
-    """What was read, which column is what, and what was done about what was found, to stderr.
+    """Print what was read, the role of each column, and the findings, to stderr.
 
     Args:
         read: The panel.
-        given: The options it was read with, to tell which roles are guesses.
-        notes: Whether to list what was found.
+        given: The options it was read with, which say what roles are guesses.
+        notes: Whether to list the findings.
     """
     schema, facts = read.schema, read.summary()
     missing = facts["missing"]
@@ -263,7 +348,7 @@ def panel(read: Panel, given: dict[str, Any] | None = None, *, notes: bool = Tru
     guessed = [
         f"--{name}" for name in ("key", "time", "target", "freq") if given and not given[name]
     ]
-    hint = f" (guessed; say otherwise with {' '.join(guessed)})" if guessed else ""
+    hint = f" (guessed; change with {' '.join(guessed)})" if guessed else ""
     say("; ".join(words) + hint)
     for note in read.notes if notes else ():
         if not _ROLE.search(note.action):
@@ -271,7 +356,7 @@ def panel(read: Panel, given: dict[str, Any] | None = None, *, notes: bool = Tru
 
 
 def demand(read: Panel) -> None:
-    """How many series have which kind of demand, to stderr."""
+    """Print how many series have each class of demand, to stderr."""
     from demandcast.panel.classes import CLASSES, count_classes
 
     found = count_classes(read)
@@ -282,16 +367,16 @@ def demand(read: Panel) -> None:
         for wanted in (True, False)
     )
     also = f"; of them {flags}" if flags else ""
-    say(f"demand by {read.schema.freq}: {kinds}{also} (panel.profile() tells which)")
+    say(f"demand by {read.schema.freq}: {kinds}{also}")
 
 
 def _moment(text: str) -> str:
-    """A timestamp no longer than it need be: 2024-01-01, or 2024-01-01 13:00."""
+    """Return a timestamp without zeros at its end: 2024-01-01, or 2024-01-01 13:00."""
     return re.sub(r"T00:00:00(\.0+)?$|(:00)?\.0+$", "", text).replace("T", " ")
 
 
 def as_options(text: object) -> str:
-    """A message with `read_panel`'s arguments spelled as the command line has them."""
+    """Return a message with the arguments of `read_panel` written as options, and without calls of Python."""
 
     def option(match: re.Match[str]) -> str:
         name, value = match[1], match[2].strip("'\"")
@@ -305,6 +390,8 @@ def as_options(text: object) -> str:
     said = re.sub(rf"\b({names})=({values})", option, str(text))
     said = re.sub(r'read_panel\((?:\.\.\., )?("[^"]*"|--[^)]*)\)', r"\1", said)
     said = re.sub(r"\bdevice='(\w+)'", r"--set device=\1", said)
+    said = re.sub(r"; panel\.\w+\(\) [^;]*", "", said)
+    said = re.sub(r"(--\S+ \S+) \(\1\)", r"\1", said)
     return said.replace("levels=[0.1, 0.5, 0.9]", "--quantiles 0.1,0.5,0.9")
 
 
@@ -338,7 +425,7 @@ def save(model: Forecaster, folder: str, config: dict[str, Any]) -> None:
 
 
 def write_config(folder: str | Path, content: dict[str, Any]) -> None:
-    """Write `config.json`: what a run was told, and the versions that it ran on."""
+    """Write `config.json`: the settings of a run, and the versions that it ran on."""
     versions = {"python": platform.python_version()}
     for package in ("demandcast", "torch", "numpy", "polars"):
         with contextlib.suppress(PackageNotFoundError):  # run from a source folder

@@ -1,4 +1,4 @@
-"""`demandcast tune`: hyper-parameters of a model by trial."""
+"""`demandcast tune`: search the hyper-parameters of a model."""
 
 from __future__ import annotations
 
@@ -16,35 +16,40 @@ EXAMPLES = "Example: demandcast tune sales.csv --horizon 28 --model lightgbm --t
 def tune(
     table: options.Table,
     horizon: options.Horizon,
-    model: Annotated[str, typer.Option(metavar="NAME", help="One that demandcast models lists.")],
-    trials: Annotated[int, typer.Option(min=1, metavar="N", help="Trials in all.")] = 30,
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="Model to tune; demandcast models lists them.")
+    ],
+    trials: Annotated[int, typer.Option(min=1, metavar="N", help="Number of trials.")] = 30,
     budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="After it no trial is begun: 10m, 1h.")
+        str | None,
+        typer.Option(metavar="TIME", help="Start no new trial after this time: 10m, 1h."),
     ] = None,
     space: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=RANGE",
-            help="What to try: leaves=7..63 is a range, dropout=[0,0.1] a choice; repeat for more.",
+            help="Values to try: leaves=7..63 is a range, dropout=[0,0.1] a list; repeat for more.",
         ),
     ] = None,
     metric: Annotated[
-        str, typer.Option(metavar="NAME", help="wql, sql, mase, rmsse or spec.")
+        str, typer.Option(metavar="NAME", help="Score to minimise: wql, sql, mase, rmsse or spec.")
     ] = "wql",
     storage: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Keep the trials; the same call goes on.")
+        str | None,
+        typer.Option(metavar="FILE", help="Save the trials; the same command continues them."),
     ] = None,
     settings: options.Set = None,
     seed: options.Seed = 0,
     save: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Keep the best model, for predict.")
+        str | None, typer.Option(metavar="DIR", help="Save the best model for demandcast predict.")
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Search the hyper-parameters of a model on windows inside the history.
+    """Search the hyper-parameters of a model.
 
-    The best, or the defaults where no trial is better, is fitted on the whole history. Trials that do poorly after
-    a quarter of their training are stopped. Needs the tune extra.
+    Trials are scored on windows inside the history; poor ones are stopped after a quarter of their
+    training. The best settings, or the defaults if no trial beats them, are fitted on the whole history.
+    Needs the extra: pip install "demandcast[tune]".
     """
     from demandcast.automatic.tune import tune as search
     from demandcast.frames.read import read_panel

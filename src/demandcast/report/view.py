@@ -6,7 +6,8 @@ A view is a forecast of the steps ahead, or the last fold of a backtest with the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +52,6 @@ class View:
         missed: Absolute error of the median, summed over the values that came or were held out, (N,).
         naive_missed: The same of the seasonal naive, (N,).
         size: Sum of the absolute values that came or were held out, (N,).
-        groups: Column -> the group of each series, by name.
     """
 
     label: str
@@ -68,7 +68,6 @@ class View:
     missed: Doubles
     naive_missed: Doubles
     size: Doubles
-    groups: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -134,7 +133,6 @@ class View:
             missed=missed,
             naive_missed=naive_missed,
             size=size,
-            groups=_groups(panel, rows, first.keys),
         )
 
     @property
@@ -161,6 +159,17 @@ class View:
     @property
     def has_come(self) -> bool:
         return not bool(np.isnan(self.came).all())
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """The group of each series, for each column that splits them."""
+        return _groups(self.panel, self.rows, self.first.keys)
+
+    def courses(self, series: Ints) -> list[tuple[list[float], list[float]]]:
+        """Return the last horizon of history and the mean ahead of some series."""
+        steps = np.arange(1 - self.first.horizon, 1)
+        past = _values(self.panel, self.rows[series], self.first.cutoffs[series], steps)
+        return list(zip(past.tolist(), self.first.mean[series].tolist(), strict=True))
 
     def dates(self) -> tuple[str, str]:
         """Return the first and the last step forecast, over all series, as labels."""

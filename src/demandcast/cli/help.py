@@ -1,0 +1,70 @@
+"""The text of `--help`: options in groups, required ones in the usage line; and the next step without a command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+from demandcast.cli.options import LEFT_ALONE
+
+COLUMNS = ("key", "time", "target", "freq", "known", "past", "static", "available")
+GROUPS = {  # title -> parameters; a command's other options come first, without a title of their own
+    "What to order": (
+        "stock", "lead_time", "lead_times", "review", "cost_under", "cost_over", "service", "fill_rate",
+        "lost_sales", "spend",
+    ),
+    "Output": (
+        "out", "report", "picture", "save", "storage", "trace", "checkpoint", "resume", "verbose", "force",
+        "safe_text", "json",
+    ),
+    "Columns of the table": COLUMNS,
+    "How the table is read": (
+        "sql", "connect", *(name for name in LEFT_ALONE if name not in COLUMNS),
+    ),
+}  # fmt: skip
+START = """\
+demandcast forecasts demand from a table and shows how far to trust the forecast.
+
+  demandcast demo                                 forecast real data, with a report
+  demandcast check sales.csv                      see how your table is read
+  demandcast forecast sales.csv --horizon 28 --report forecast.html
+                                                  forecast it, with a report
+
+demandcast --help lists all commands; demandcast COMMAND --help explains one."""
+
+
+class Command(TyperCommand):
+    """A command whose help has its options in groups."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return arguments, required options with their values, and a word for the others."""
+        pieces = []
+        for param in self.get_params(ctx):
+            if param.param_type_name == "argument":
+                name = str(param.metavar or param.name).upper()
+                bare = name if name.startswith("[") else f"[{name}]"
+                pieces.append(name if param.required else bare)
+        for param in self.get_params(ctx):
+            if param.param_type_name == "option" and param.required:
+                pieces.append(f"{param.opts[0]} {param.metavar}")
+        return [*pieces, "[OPTIONS]"]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, then the options of each group."""
+        rows: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is None:
+                continue
+            title = next((t for t, names in GROUPS.items() if param.name in names), "Options")
+            name, text = record
+            if param.param_type_name == "argument":
+                title = "Arguments"
+                name = str(param.metavar or param.name)
+                text = text.replace("  [required]", "")
+            rows.setdefault(title, []).append((name, text))
+        for title in ("Arguments", "Options", *GROUPS):
+            if title in rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows[title])

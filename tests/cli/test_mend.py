@@ -1,0 +1,74 @@
+"""A command that failed is printed anew with the name that was meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from demandcast.cli.main import main
+from demandcast.cli.mend import replace_name
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "expected"),
+    [
+        (
+            ["check", "s.csv", "--target", "sale"],
+            "there is no column 'sale'; did you mean 'sales'?",
+            ["check", "s.csv", "--target", "sales"],
+        ),
+        (
+            ["check", "s.csv", "--key=shop,itm"],
+            "there is no column 'itm'; did you mean 'item'?",
+            ["check", "s.csv", "--key=shop,item"],
+        ),
+        (
+            ["forecast", "s.csv", "--set", "max_step=10"],
+            "no hyper-parameter 'max_step' of nhits; did you mean 'max_steps'? There are: lags",
+            ["forecast", "s.csv", "--set", "max_steps=10"],
+        ),
+        (["forecast", "s.csv", "--freq", "fortnight"], "'fortnight'; did you mean 'MS'?", None),
+        (["check", "s.csv"], "there is no column 'itm'; did you mean 'item'?", None),
+        (["check", "itm"], "there is no column 'itm'; There are: 'item'", None),
+    ],
+)
+def test_the_name_that_was_meant_is_put_in(
+    words: list[str], message: str, expected: list[str] | None
+) -> None:
+    assert replace_name(words, message) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "tried"),
+    [
+        (["forcast", "s.csv", "--horizon", "3"], "forecast s.csv --horizon 3"),
+        (["forecast", "s.csv"], "forecast s.csv --horizon 28"),
+        (["forecast", "s.csv", "--horizn", "3"], "forecast s.csv --horizon 3"),
+        (["forecast", "s.csv", "--horizn=3"], "forecast s.csv --horizon=3"),
+        (["backtest", "s.csv", "--h", "3", "--models", "ets,nhit"], "backtest s.csv --h 3 --models ets,nhits"),
+        (
+            ["backtest", "s.csv", "--h", "3", "--models", "ets", "--target", "sale"],
+            "backtest s.csv --h 3 --models ets --target sales",
+        ),
+    ],
+)  # fmt: skip
+def test_the_corrected_command_is_printed(
+    words: list[str],
+    tried: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [f"a,2024-01-{day:02d},{day}" for day in range(1, 29)]
+    Path("s.csv").write_text("\n".join(["item,date,sales", *lines]), encoding="utf-8")
+    assert main(words) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"try: demandcast {tried}"
+
+
+def test_an_error_without_a_suggestion_has_no_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check", "nowhere.csv"]) == 2
+    assert "try:" not in capsys.readouterr().err
