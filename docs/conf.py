@@ -34,6 +34,8 @@ html_title = "demandcast"
 templates_path = ["_templates"]
 html_additional_pages = {"index": "to_docs.html"}
 html_show_sourcelink = False
+html_show_copyright = False
+highlight_language = "text"  # of fences without a language: diagrams and formulas
 
 
 def escape(app: Any, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:

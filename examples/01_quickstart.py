@@ -1,6 +1,6 @@
-"""A table to quantiles in five lines, and a picture of one item.
+"""Quick start: from a table to quantiles in five lines, and a plot of one item.
 
-The table is simulated; put your own in its place.
+The table is simulated. Replace `sales` with your own frame or file.
 """
 
 import demandcast as dc
@@ -17,4 +17,4 @@ frame.write_csv("forecast.csv")
 print(frame.head())
 
 forecast.plot("item_0003", history=panel).savefig("item_0003.png")
-model.save("run")  # dc.load("run") forecasts tomorrow's table without training
+model.save("run")  # dc.load("run") forecasts an updated table without training

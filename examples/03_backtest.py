@@ -1,4 +1,4 @@
-"""Which model is worth having on this table: three folds, a leaderboard, and a page to look at."""
+"""Backtest: compare models with the seasonal naive forecast over three folds, and write a report."""
 
 import demandcast as dc
 from demandcast.frames import examples

@@ -1,8 +1,7 @@
-"""Be warned of the days on which demand may be far above the usual.
+"""Alarms: list the days on which demand may be far above the usual.
 
-A simulated shop, forecast by a network that remembers what followed windows like the last one. The
-chances of an extreme come beside the quantiles; here the likeliest are printed, and then it is counted
-how many of them came.
+Forecast a simulated shop with a network that remembers what followed similar windows. It gives the probability of an
+extreme beside the quantiles. Print the most likely extremes, then count how many of them occurred.
 """
 
 import numpy as np
@@ -19,8 +18,9 @@ model = dc.models.ExtremeValueMemory(horizon=HORIZON, high=0.95, max_steps=150, 
 forecast = model.fit(past, progress=False).predict(past)
 print(forecast.alarms(5))
 
-came = past.future_target(HORIZON) > forecast.events.above[:, None]
-likely = np.argsort(-forecast.events.p_high, axis=None)[: came.size // 10]
+extreme = past.future_target(HORIZON) > forecast.events.above[:, None]
+likely = np.argsort(-forecast.events.p_high, axis=None)[: extreme.size // 10]
 print(
-    f"extremes among all days {came.mean():.0%}, among the likeliest tenth {came.ravel()[likely].mean():.0%}"
+    f"share of extremes: {extreme.mean():.0%} of all days, "
+    f"{extreme.ravel()[likely].mean():.0%} of the tenth with the highest probability"
 )

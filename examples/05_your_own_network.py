@@ -1,9 +1,10 @@
-"""Train any network on any data: handwritten digits, an MLP, an epoch that is one pass over them.
+"""Your own network: train a classifier of handwritten digits with the training loop of the forecasters.
 
-The same loop that trains the forecasters, with its roads, precision, checkpoints and progress bar.
+An epoch is one pass over all samples. Loaders, precision, checkpoints and the progress bar are those of the
+forecasters.
 
 Run: python examples/05_your_own_network.py [mnist.npz]
-Without the file the digits are simulated: ten noisy patterns, far easier than real ones.
+Without the file, the digits are simulated: ten noisy patterns, much easier than real digits.
 """
 
 import sys
@@ -18,7 +19,7 @@ import demandcast as dc
 
 
 def digits(path: str | None) -> list[TensorDataset]:
-    """Pixels in 0 to 1 and the digit, to learn from and to test on."""
+    """Return the training set and the test set: pixels in [0, 1] and the digit."""
     if path and Path(path).exists():
         with np.load(path) as file:
             parts = [(file[f"x_{part}"], file[f"y_{part}"]) for part in ("train", "test")]
@@ -48,8 +49,8 @@ log = dc.train.fit(
     seed=0,
 )
 with torch.no_grad():
-    found = network(test.tensors[0].to(next(network.parameters()).device)).argmax(1).cpu()
-right = (found == test.tensors[1]).float().mean().item()
+    predicted = network(test.tensors[0].to(next(network.parameters()).device)).argmax(1).cpu()
+accuracy = (predicted == test.tensors[1]).float().mean().item()
 print(
-    f"{log.steps} iterations, {log.per_epoch} an epoch, in {log.seconds:.0f} s: {right:.1%} right"
+    f"{log.steps} iterations, {log.per_epoch} an epoch, in {log.seconds:.0f} s: accuracy {accuracy:.1%}"
 )
