@@ -8,7 +8,7 @@ import pytest
 
 from demandcast.errors import ConfigError
 from demandcast.local import Analogues
-from demandcast.local.analogues import _heading, _told
+from demandcast.local.analogues import _iterate_features, _sibling_trend
 from demandcast.local.parts.histories import Histories
 
 from .conftest import panel_of
@@ -17,7 +17,7 @@ from .conftest import panel_of
 def test_figures_are_those_of_a_plain_loop() -> None:
     y = [0.0, 3, 0, 0, 2, 0]
     past = Histories.from_rows(np.array([[np.nan, np.nan, *y], [1.0, 0, 0, 0, 0, 0, 0, 5]]))
-    row, told, level = list(_told(past, 1.0, None, 3))[-1]
+    row, told, level = list(_iterate_features(past, 1.0, None, 3))[-1]
     assert row == 8
     weight = 0.85 ** np.arange(5, -1, -1)
     expected = (weight * y).sum() / weight.sum()
@@ -30,7 +30,7 @@ def test_figures_are_those_of_a_plain_loop() -> None:
 def test_heading_is_the_trend_of_the_neighbours_not_of_oneself() -> None:
     order = np.array([2, 0, 1])  # series 2 stands first, then 0, then 1
     newer, older = np.array([0.1, 0.4, 0.9]), np.array([0.5, 0.4, 0.3])
-    found = _heading(np.stack([newer, older]), order)
+    found = _sibling_trend(np.stack([newer, older]), order)
     near, far = np.exp(-0.25), np.exp(-0.5)
     beside = [  # of 0: both at one step; of 1: 0 at one, 2 at two; of 2: 0 at one, 1 at two
         ((newer[2] + newer[1]) / 2, (older[2] + older[1]) / 2),

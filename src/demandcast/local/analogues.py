@@ -1,10 +1,9 @@
-"""Analogues: what followed the histories most like this one, anywhere in the panel.
+"""Analogues: the values that followed the most similar histories of the panel.
 
-Nearest neighbours after Yakowitz, "Nearest-neighbour methods for time series analysis", 1987, over
-all series and earlier cutoffs rather than within one series. A history is told by few figures: its
-level and its share of steps with demand at three paces of forgetting, the steps since its last
-demand, and where the series beside it in the order of keys are heading: parts with like numbers are
-of one age and die together.
+Nearest neighbours after Yakowitz, "Nearest-neighbour methods for time series analysis", 1987, over all series and earlier
+cutoffs instead of within one series. A history is described by a few features: its level and its share of steps with
+demand at three decays, the steps since its last demand, and the trend of the neighbouring series in the order of keys.
+Items with similar keys often are of similar age, and reach the end of their life together.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Demand
 from demandcast.local.base import CELLS, LocalForecaster
@@ -32,31 +30,30 @@ from demandcast.local.parts.weighted_points import (
     tie_of,
 )
 from demandcast.panel.panel import Panel
-from demandcast.settings import whole
+from demandcast.settings import flag, whole
 
 Singles = NDArray[np.float32]
-DECAYS = (0.85, 0.94, 0.995)  # what a value weighs one step later, at three paces
-TREND = (0.85, 0.97)  # two paces whose ratio tells where the neighbours are heading
-BESIDE = 4  # series over which a neighbour in the order of keys counts 1/e
-SHARE, AGE, HEADING = 1.5, 0.3, 1.0  # weights of figures against that of the level
-MOST = 50_000  # histories to choose from
-TOLD = 200  # series that tell the correlation of a path's steps
-PRIOR = 60.0  # own values worth as much as those of the neighbours; their figures are own already
-POINTS = 8_000_000  # values of all laws together
+DECAYS = (0.85, 0.94, 0.995)  # weight of a value after one more step
+TREND_DECAYS = (0.85, 0.97)  # the trend is the ratio of the demand shares at these two
+SIBLING_DISTANCE = 4  # positions in the order of keys at which a sibling's weight is 1/e
+SHARE_WEIGHT, AGE_WEIGHT, TREND_WEIGHT = 1.5, 0.3, 1.0  # of the features; the level has 1
+MAX_HISTORIES = 50_000  # to choose neighbours from
+CORRELATION_SERIES = 200  # series that the correlation of a path's steps is estimated from
+PRIOR = 60.0  # own values that weigh as much as the neighbours' values, which resemble them already
+MAX_POINTS = 8_000_000  # values of all distributions together
 
 
 class Analogues(LocalForecaster):
-    """Each series' law is the values that followed the `neighbours` histories most like its own.
+    """The distribution of the values that followed the `neighbours` most similar histories.
 
-    Values are scaled by the ratio of the levels and mixed with the series' own newest values, as in
-    the laws of the point methods. The mean is that of the law. Needs many series: alone, one has its
-    own past to look at only.
+    Values are scaled by the ratio of the levels and mixed with the series' own newest values, as in the distributions of
+    the point methods. Needs many series: a single one has only its own past to compare with.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        neighbours: Histories whose sequel makes the law.
-        siblings: Tell histories by the trend of the series beside them in the order of keys, too.
-        seed: Of the paths, and of the draw of histories in large panels.
+        neighbours: Number of similar histories.
+        siblings: Whether the trend of the neighbouring series in the order of keys is a feature.
+        seed: Seed of the paths, and of the sample of histories in large panels.
     """
 
     name = "analogues"
@@ -70,8 +67,7 @@ class Analogues(LocalForecaster):
 
     def _check(self) -> None:
         whole("neighbours", self.neighbours, least=1)
-        if not isinstance(self.siblings, bool):
-            raise ConfigError(f"siblings is {self.siblings!r}; it is True or False")
+        flag("siblings", self.siblings)
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
@@ -81,154 +77,177 @@ class Analogues(LocalForecaster):
             past = Histories.of(panel)
             order = panel.keys.select(pl.arg_sort_by(panel.keys.columns)).to_series().to_numpy()
             library = Library.of(past, self.horizon, order if self.siblings else None, draws)
-            tied = 0.0
-            if n_paths:  # of the same series, whichever are held together
-                told = np.sort(draws.at("tie").order()[:TOLD])
-                tied = library.tie(told, self.neighbours, draws.select(told).at("tie"))
+            correlation = 0.0
+            if n_paths:  # from the same series, however the panel is split
+                chosen = np.sort(draws.at("tie").order()[:CORRELATION_SERIES])
+                correlation = library.correlation(
+                    chosen, self.neighbours, draws.select(chosen).at("tie")
+                )
             for index in np.array_split(
                 np.arange(len(order)), -(-len(order) * len(library.levels) // CELLS)
             ):
                 own = draws.select(index)
-                law = library.laws(index, past.select(index), self.neighbours)
-                draft.quantiles[index] = law.quantiles(levels)[:, None]
-                draft.mean[index] = law.mean()[:, None]
+                distribution = library.distributions(index, past.select(index), self.neighbours)
+                draft.quantiles[index] = distribution.quantiles(levels)[:, None]
+                draft.mean[index] = distribution.mean()[:, None]
                 if draft.samples is not None:
-                    draft.samples[index] = law.paths(self.horizon, n_paths, tied, own)
+                    draft.samples[index] = distribution.paths(
+                        self.horizon, n_paths, correlation, own
+                    )
         return draft
 
 
 @dataclass(frozen=True)
 class Library:
-    """Histories as they were at earlier cutoffs, told by F figures, and what followed them.
+    """Histories at earlier cutoffs, described by F features, and the values that followed them.
 
     Attributes:
-        figures: (R, F), each weighted by what it matters.
+        features: (R, F), each multiplied by its weight.
         levels: Demand per step, (R,).
-        values: What followed, (R, H); NaN behind the last step.
-        now: The figures of the histories to forecast, (n, F).
-        level: Their levels, (n,).
-        unit: A level so small that values are no longer scaled by it.
-        most: The largest value seen.
+        values: Values that followed, (R, H); NaN after the last step.
+        own_features: Features of the histories to forecast, (n, F).
+        own_levels: Their levels, (n,).
+        unit: Levels well below it have ratios near 1, so that values are hardly scaled there.
+        most: The largest value in the panel.
     """
 
-    figures: Singles
+    features: Singles
     levels: Array
     values: Array
-    now: Singles
-    level: Array
+    own_features: Singles
+    own_levels: Array
     unit: float
-    most: float
+    max_value: float
 
     @classmethod
     def of(cls, past: Histories, horizon: int, order: Ints | None, draws: Draws) -> Library:
-        """From all cutoffs of the newest `CUTOFFS` steps, or one horizon where that is more."""
+        """Collect the histories at the newest `CUTOFFS` cutoffs, or at as many as the horizon if that is more.
+
+        Args:
+            past: Histories of n series.
+            horizon: Steps ahead.
+            order: The series in the order of their keys, (n,); None to leave the siblings' trend out.
+            draws: Random numbers of the n series.
+        """
         demands = past.values[past.values > 0]
         unit = float(np.median(demands)) if len(demands) else 1.0
         first = max(1, past.steps - max(CUTOFFS, horizon))
-        known = np.minimum(10, np.maximum(past.lengths // 2, 1))
-        keep = MOST / max(1, past.n_series * (past.steps - first))
-        figures, levels, values = [], [], []
-        later = np.concatenate([past.values, np.full((horizon, past.n_series), np.nan)])
-        for row, told, level in _told(past, unit, order, first):
-            some = np.flatnonzero(row - past.begins >= known)
+        min_steps = np.minimum(10, np.maximum(past.lengths // 2, 1))
+        keep = MAX_HISTORIES / max(1, past.n_series * (past.steps - first))
+        features, levels, values = [], [], []
+        extended = np.concatenate([past.values, np.full((horizon, past.n_series), np.nan)])
+        for row, row_features, level in _iterate_features(past, unit, order, first):
+            series = np.flatnonzero(row - past.begins >= min_steps)
             if row == past.steps:
-                now, at = told, level
+                own_features, own_levels = row_features, level
             elif keep < 1:
                 kept = draws.at("history", past.steps - row).uniform((past.n_series,)) < keep
-                some = some[kept[some]]
+                series = series[kept[series]]
             if row < past.steps:
-                figures.append(told[some])
-                levels.append(level[some])
-                values.append(later[row : row + horizon, some].T)
-        if not any(len(part) for part in levels):  # nothing to look back at: nothing will come
-            return cls(now[:1], at[:1], np.zeros((1, horizon)), now, at, 0.5 * unit, 0.0)
+                features.append(row_features[series])
+                levels.append(level[series])
+                values.append(extended[row : row + horizon, series].T)
+        if not any(len(part) for part in levels):  # without earlier histories all forecasts are 0
+            no_values = np.zeros((1, horizon))
+            return cls(
+                own_features[:1],
+                own_levels[:1],
+                no_values,
+                own_features,
+                own_levels,
+                0.5 * unit,
+                0.0,
+            )
         return cls(
-            np.concatenate(figures),
+            np.concatenate(features),
             np.concatenate(levels),
             np.concatenate(values),
-            now,
-            at,
+            own_features,
+            own_levels,
             0.5 * unit,
             float(past.values.max(initial=0)),
         )
 
-    def laws(self, index: Ints, past: Histories, count: int) -> Laws:
-        """The laws of some series."""
-        values = self._likes(index, count)
-        came = ~np.isnan(values)
-        mass = came / np.maximum(came.sum((1, 2), keepdims=True), 1)
+    def distributions(self, index: Ints, past: Histories, count: int) -> Laws:
+        """Return the distributions of the selected series, from `count` neighbours each."""
+        values = self._neighbour_values(index, count)
+        known = ~np.isnan(values)
+        mass = known / np.maximum(known.sum((1, 2), keepdims=True), 1)
         rows = (len(index), -1)
         return mixed(np.nan_to_num(values).reshape(rows), mass.reshape(rows), past, PRIOR)
 
-    def tie(self, index: Ints, count: int, draws: Draws) -> float:
-        """The correlation of the steps of one path, as some series tell it."""
-        return _tie(self._likes(index, count), draws)
+    def correlation(self, index: Ints, count: int, draws: Draws) -> float:
+        """Estimate the correlation of the steps of one path from the selected series."""
+        return _rank_correlation(self._neighbour_values(index, count), draws)
 
-    def _likes(self, index: Ints, count: int) -> Array:
-        """What followed the histories nearest to those of some series, on their scale, (n, K, E)."""
+    def _neighbour_values(self, index: Ints, count: int) -> Array:
+        """Return the values after the histories nearest to those of the selected series, on their scale, (n, K, E)."""
         count = min(count, len(self.levels))
-        now = self.now[index]
-        distance = (self.figures**2).sum(1) - 2 * now @ self.figures.T  # (n, R), less |now|^2
-        near = (
+        own = self.own_features[index]
+        # squared distances (n, R), without the term that is the same for all neighbours
+        distance = (self.features**2).sum(1) - 2 * own @ self.features.T
+        nearest = (
             np.argpartition(distance, count - 1, axis=1)[:, :count]
             if count < len(self.levels)
             else np.broadcast_to(np.arange(count), (len(index), count))
         )
         horizon = self.values.shape[1]
-        each = int(np.clip(POINTS // max(1, len(self.now) * count), 2, 12))
-        steps = np.unique(np.linspace(0, horizon - 1, min(each, horizon)).astype(np.int64))
-        values = self.values[near][..., steps]  # (n, K, E)
-        ratio = ratio_of(self.level[index][:, None], self.levels[near], self.unit)
-        return rescaled(values, ratio[..., None], self.most)
+        n_steps = int(np.clip(MAX_POINTS // max(1, len(self.own_features) * count), 2, 12))
+        steps = np.unique(np.linspace(0, horizon - 1, min(n_steps, horizon)).astype(np.int64))
+        values = self.values[nearest][..., steps]  # (n, K, E)
+        ratio = ratio_of(self.own_levels[index][:, None], self.levels[nearest], self.unit)
+        return rescaled(values, ratio[..., None], self.max_value)
 
 
-def _told(past: Histories, unit: float, order: Ints | None, first: int) -> Any:
-    """Row, figures (n, F) and levels (n,) of the histories before each row from `first` on."""
-    paces = np.array([*DECAYS, *TREND])[:, None]
-    sums, demands, weights = (np.zeros((len(paces), past.n_series)) for _ in range(3))
-    waited = np.zeros(past.n_series)
+def _iterate_features(past: Histories, unit: float, order: Ints | None, first: int) -> Any:
+    """Yield row, features (n, F) and levels (n,) of the histories before each row from `first` on."""
+    decays = np.array([*DECAYS, *TREND_DECAYS])[:, None]
+    sums, demands, weights = (np.zeros((len(decays), past.n_series)) for _ in range(3))
+    age = np.zeros(past.n_series)  # steps since the last demand
     rows = np.concatenate([past.values, np.zeros((1, past.n_series))])
     for row, y in enumerate(rows):
         if row >= first:
-            whole_weight = np.maximum(weights, 1e-9)
-            level, part = sums / whole_weight, demands / whole_weight
-            told = [*np.sqrt(np.maximum(level[:3], 0) / unit), *(SHARE * part[:3])]
-            told.append(AGE * np.log1p(waited))
+            divisor = np.maximum(weights, 1e-9)
+            level, share = sums / divisor, demands / divisor
+            features = [*np.sqrt(np.maximum(level[:3], 0) / unit), *(SHARE_WEIGHT * share[:3])]
+            features.append(AGE_WEIGHT * np.log1p(age))
             if order is not None:
-                told.append(HEADING * _heading(part[3:], order))
-            yield row, np.stack(told, 1).astype(np.float32), level[0]
-        begun = row >= past.begins
-        sums = paces * sums + y
-        demands = paces * demands + (y > 0)
-        weights = paces * weights + begun
-        waited = np.where(y > 0, 0.0, waited + begun)
+                features.append(TREND_WEIGHT * _sibling_trend(share[3:], order))
+            yield row, np.stack(features, 1).astype(np.float32), level[0]
+        inside = row >= past.begins
+        sums = decays * sums + y
+        demands = decays * demands + (y > 0)
+        weights = decays * weights + inside
+        age = np.where(y > 0, 0.0, age + inside)
 
 
-def _heading(parts: Array, order: Ints) -> Array:
-    """Log ratio of the newest share of demand to the older one, over the series beside each, (n,)."""
-    sorted_parts = parts[:, order]  # (2, n)
-    total, weight = np.zeros_like(sorted_parts), np.zeros(len(order))
-    for away in range(1, min(4 * BESIDE, len(order) - 1) + 1):
-        near = np.exp(-away / BESIDE)
-        total[:, away:] += near * sorted_parts[:, :-away]
-        total[:, :-away] += near * sorted_parts[:, away:]
-        weight[away:] += near
-        weight[:-away] += near
+def _sibling_trend(shares: Array, order: Ints) -> Array:
+    """Return the log ratio of the newer to the older share of demand over each series' neighbours by key, (n,)."""
+    sorted_shares = shares[:, order]  # (2, n)
+    total, weight = np.zeros_like(sorted_shares), np.zeros(len(order))
+    for distance in range(1, min(4 * SIBLING_DISTANCE, len(order) - 1) + 1):
+        closeness = np.exp(-distance / SIBLING_DISTANCE)
+        total[:, distance:] += closeness * sorted_shares[:, :-distance]
+        total[:, :-distance] += closeness * sorted_shares[:, distance:]
+        weight[distance:] += closeness
+        weight[:-distance] += closeness
     newer, older = total / np.maximum(weight, 1e-9)
-    heading = np.empty(len(order))
-    heading[order] = np.log((newer + 0.03) / (older + 0.03))
-    return heading
+    trend = np.empty(len(order))
+    trend[order] = np.log((newer + 0.03) / (older + 0.03))
+    return trend
 
 
-def _tie(values: Array, draws: Draws) -> float:
-    """Correlation within what followed one history, of ranks among all that followed its likes.
+def _rank_correlation(values: Array, draws: Draws) -> float:
+    """Return the correlation of the steps after one history, from ranks among the values of all neighbours.
 
-    Values (n, K, E) of n series, K neighbours, E steps; ties are broken by lot.
+    Args:
+        values: Values of n series, K neighbours and E steps, (n, K, E).
+        draws: Random numbers that break ties, of the n series.
     """
     flat = values.reshape(len(values), -1)
-    lots = np.lexsort((draws.uniform(flat.shape), flat), axis=1)  # NaN last
-    rank = np.empty_like(lots)
-    np.put_along_axis(rank, lots, np.broadcast_to(np.arange(flat.shape[1]), flat.shape), 1)
+    order = np.lexsort((draws.uniform(flat.shape), flat), axis=1)  # NaN last
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.broadcast_to(np.arange(flat.shape[1]), flat.shape), 1)
     count = (~np.isnan(flat)).sum(1, keepdims=True)
     scores = normal_score((rank + 0.5) / np.maximum(count, 1)).reshape(values.shape)
     return tie_of(scores[~np.isnan(values).any(2)])

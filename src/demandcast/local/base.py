@@ -1,4 +1,4 @@
-"""What local methods share: settings, saving, and every series' history as rows of one table."""
+"""Base class of the local methods: settings, signature and the order of series."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ CELLS = 8_000_000  # numbers held at once, per array
 
 
 class LocalForecaster(Forecaster):
-    """A method without a training: `predict` reads the histories it is given, `fit` only checks.
+    """Base class of the methods without training: `fit` only checks the panel, `predict` reads its histories.
 
-    A subclass states its hyper-parameters with their defaults in `settings`, checks them in
-    `_check`, and says in `_draft` what follows a table of histories.
+    A subclass lists its hyper-parameters and their defaults in `settings`, checks them in `_check`, and forecasts the
+    series of a panel in `_draft`.
 
-    A step that was not observed is no step: it is neither a demand nor a period without one. Where a
-    series' history is never negative, its mean, quantiles and paths stop at 0; where it holds whole
-    numbers only, quantiles and paths do too. A series without an observed value is forecast as 0,
-    with a logged warning.
+    Steps that were not observed are skipped: they are neither a demand nor a period without one. Mean, quantiles and
+    paths are at least 0 where the history is never negative; quantiles and paths are whole numbers where the history is.
+    A series without an observed value is forecast as 0, with a logged warning.
     """
 
     takes: ClassVar[str] = "target"
     gives: ClassVar[str] = "paths and quantiles"
     settings: ClassVar[
         dict[str, Any]
-    ] = {}  # hyper-parameter -> default; horizon and seed are all's
+    ] = {}  # hyper-parameter -> default; all methods have horizon and seed
 
     seed: int
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Give the class the signature of its settings, which help and the command line read."""
+        """Give the class a signature with its settings; help and the command line read it."""
         super().__init_subclass__(**kwargs)
         kinds = get_type_hints(cls)
         steps = inspect.Parameter(
@@ -70,34 +69,34 @@ class LocalForecaster(Forecaster):
         self._check()
 
     def _check(self) -> None:
-        """Refuse hyper-parameters out of their range."""
+        """Refuse hyper-parameters that are out of range."""
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """Every hyper-parameter but the horizon, with its default."""
+        """Return every hyper-parameter except the horizon, with its default."""
         return {**cls.settings, "seed": 0}
 
     def hyperparameters(self) -> dict[str, Any]:
         return {"horizon": self.horizon, **{name: getattr(self, name) for name in self.defaults()}}
 
     def fit(self, panel: Panel) -> Forecaster:
-        """Nothing to learn beforehand: checks that it is given a panel."""
+        """Check that the argument is a panel; there is nothing to learn."""
         check_panel(panel)
         return self
 
     def _forecast(self, panel: Panel, ask: Ask) -> Draft:
-        """In an order of the series' keys, whatever the user's is: pools are then drawn alike."""
+        """Forecast in an order that depends on the series' keys only, so that the user's order changes no number."""
         warn_of_empty(self.name, panel)
         order = Draws.of(panel.keys, self.seed).order()
         return self._draft(panel.select(order), ask).select(np.argsort(order))
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
-        """Forecast the series of a panel, which come in an order of their keys."""
+        """Forecast the series of a panel; their order depends on their keys only."""
         raise NotImplementedError
 
 
 def warn_of_empty(name: str, panel: Panel) -> None:
-    """Log how many series have no observed value."""
+    """Log a warning with the number of series that have no observed value."""
     empty = np.flatnonzero(panel.n_observed() == 0)
     if len(empty):
         logger.warning(

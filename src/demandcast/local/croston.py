@@ -1,8 +1,8 @@
 """Point methods for intermittent demand, each with a distribution around its rate.
 
-The rates are those of `smoothing` and `aggregation`, the distributions those of `followed`. Mean, quantiles
-and paths are those of what followed such rates over the panel, so that they make up for a bias of the method.
-The method's own rate, which its paper forecasts, is `rates`.
+`parts/smoothing.py` and `parts/aggregation.py` compute the rates, `parts/conditional.py` the distributions. Mean,
+quantiles and paths come from the values that followed similar rates in the panel, which corrects a bias of the method.
+`rates` returns the method's own rate, the forecast of its paper.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Demand, check_panel
 from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.parts import aggregation
-from demandcast.local.parts.conditional import PAIRS, Pairs, Part, Pool, followed, n_pairs
+from demandcast.local.parts.conditional import MAX_PAIRS, Pairs, Part, Pool, followed, n_pairs
 from demandcast.local.parts.histories import Array, Histories, chunks
 from demandcast.local.parts.smoothing import RECURSIONS, fit_recursion, ses
 from demandcast.local.parts.weights import (
@@ -29,90 +28,92 @@ from demandcast.local.parts.weights import (
     shared_weights,
 )
 from demandcast.panel.panel import Panel
-from demandcast.settings import one_of, share
+from demandcast.settings import flag, one_of, share
 
-LAWS = 512  # drawn up at once: so many stay in the processor's cache
+BATCH = 512  # distributions computed at once: so many stay in the processor's cache
 
 
 class PointForecaster(LocalForecaster):
-    """A rate per series, and a law around it drawn from what followed such rates over the panel.
+    """Base class: a rate per series, and a distribution from the values that followed similar rates in the panel.
 
-    Series with fewer than two observed values, or no demand at all, take their law from the other
-    series of like rate too; alone in a panel, an all-zero series is forecast as 0 at every level.
+    Series with fewer than two observed values, or without demand, take their distribution from the other series of
+    similar rate too. Alone in a panel, a series of zeros is forecast as 0 at every level.
     """
 
     pools = True
 
     def _rates(self, past: Histories, shared: SharedWeights) -> Array:
-        """Before each step and behind the last, (T + 1, n); (T + H, n) where it is not flat ahead."""
+        """Return the rates before each step and after the last, (T + 1, n), or (T + H, n) if the forecast is not flat."""
         raise NotImplementedError
 
     def _shared(self, pasts: Sequence[Histories]) -> SharedWeights:
-        """The weights of all series of the panel that have too few demands for their own."""
+        """Return the weights shared by the series of the panel with too few demands for their own; None without any."""
         return None
 
     def _parts(self, panel: Panel) -> list[Part]:
-        """Series at once, their histories and rates; which ones stand together changes no number."""
-        pieces = [(i, Histories.of(panel.select(i))) for i in chunks(panel, CELLS)]
-        shared = self._shared([past for _, past in pieces])
-        return [(index, past, self._rates(past, shared)) for index, past in pieces]
+        """Return the series in parts that fit in memory, with histories and rates; the split changes no number."""
+        parts = [(index, Histories.of(panel.select(index))) for index in chunks(panel, CELLS)]
+        shared = self._shared([past for _, past in parts])
+        return [(index, past, self._rates(past, shared)) for index, past in parts]
 
     def rates(self, panel: Panel) -> NDArray[np.float32]:
-        """Return what the method's paper forecasts, (N, H): its rate, without a law around it."""
+        """Return the method's own rate at each step ahead, (N, H), as its paper forecasts it."""
         check_panel(panel)
-        found = np.zeros((panel.n_series, self.horizon), np.float32)
+        forecasts = np.zeros((panel.n_series, self.horizon), np.float32)
         for index, past, rates in self._parts(panel):
-            ahead = rates[past.steps :].T  # (n, 1) where it is flat
-            found[index] = np.maximum(ahead, past.floors[:, None])
-        return found
+            ahead = rates[past.steps :].T  # (n, 1) if the forecast is flat
+            forecasts[index] = np.maximum(ahead, past.floors[:, None])
+        return forecasts
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
-        keep = PAIRS / max(1, n_pairs(panel.lengths, self.horizon))
+        keep = MAX_PAIRS / max(1, n_pairs(panel.lengths, self.horizon))
         parts = self._parts(panel)
         pairs = [
             followed(past, rates, self.horizon, keep, draws.select(index))
             for index, past, rates in parts
         ]
-        ends = np.concatenate([np.zeros(0), *(rates[past.steps] for _, past, rates in parts)])
-        pool = Pool.of(Pairs.joined(pairs), ends)
-        tied = pool.correlation(parts, self.horizon, draws) if n_paths else 0.0
+        last_rates = np.concatenate([np.zeros(0), *(rates[past.steps] for _, past, rates in parts)])
+        pool = Pool.of(Pairs.joined(pairs), last_rates)
+        correlation = pool.correlation(parts, self.horizon, draws) if n_paths else 0.0
         for index, past, rates in parts:
             rate = rates[past.steps]
             ahead = np.broadcast_to(rates[past.steps :].T, (len(index), self.horizon))
-            falls = np.where(rate[:, None] != 0, ahead / np.where(rate == 0, 1, rate)[:, None], 1.0)
-            room = (
-                LAWS
+            decay = np.where(rate[:, None] != 0, ahead / np.where(rate == 0, 1, rate)[:, None], 1.0)
+            batch_size = (
+                BATCH
                 if draft.samples is None
-                else min(LAWS, max(1, CELLS // (n_paths * self.horizon)))
+                else min(BATCH, max(1, CELLS // (n_paths * self.horizon)))
             )
-            for start in range(0, len(index), room):
-                some = slice(start, start + room)
-                part = past.select(some)
-                law = pool.laws(rate[some], part)
-                whole = part.counts[:, None, None]
-                found = law.quantiles(levels)[:, None]
-                draft.quantiles[index[some]] = _scaled(found, falls[some, :, None], whole)
-                points = _scaled(law.points[:, None], falls[some, :, None], whole)
-                draft.mean[index[some]] = (points * law.masses[:, None]).sum(-1)
+            for start in range(0, len(index), batch_size):
+                batch = slice(start, start + batch_size)
+                rows, batch_past = index[batch], past.select(batch)
+                distribution = pool.laws(rate[batch], batch_past)
+                whole = batch_past.counts[:, None, None]
+                quantiles = distribution.quantiles(levels)[:, None]
+                draft.quantiles[rows] = _apply_decay(quantiles, decay[batch, :, None], whole)
+                points = _apply_decay(distribution.points[:, None], decay[batch, :, None], whole)
+                draft.mean[rows] = (points * distribution.masses[:, None]).sum(-1)
                 if draft.samples is not None:
-                    drawn = law.paths(self.horizon, n_paths, tied, draws.select(index[some]))
-                    draft.samples[index[some]] = _scaled(drawn, falls[some, None], whole)
+                    paths = distribution.paths(
+                        self.horizon, n_paths, correlation, draws.select(rows)
+                    )
+                    draft.samples[rows] = _apply_decay(paths, decay[batch, None], whole)
         return draft
 
 
-def _scaled(values: Array, falls: Array, whole: NDArray[np.bool_]) -> Array:
-    """Values of a flat law times how each step's rate has fallen; whole where they were."""
-    if (falls == 1).all():
-        return np.broadcast_to(values, np.broadcast_shapes(values.shape, falls.shape))
-    scaled = values * falls
+def _apply_decay(values: Array, decay: Array, whole: NDArray[np.bool_]) -> Array:
+    """Multiply the values of a flat forecast by the rate's decay at each step; round where the history is whole."""
+    if (decay == 1).all():
+        return np.broadcast_to(values, np.broadcast_shapes(values.shape, decay.shape))
+    scaled = values * decay
     return np.where(whole, np.rint(scaled), scaled)
 
 
-class _Smoothed(PointForecaster):
-    """A method of two weights: of sizes, and of intervals or probabilities."""
+class _TwoWeights(PointForecaster):
+    """Base class of the methods with two weights: one of sizes, one of intervals or probabilities."""
 
     settings: ClassVar[dict[str, Any]] = {"alpha": None, "beta": None, "objective": "mse"}
     alpha: float | None
@@ -133,6 +134,7 @@ class _Smoothed(PointForecaster):
         return shared_weights(RECURSIONS[self.name], pasts, self.alpha, self.beta, self.objective)
 
     def _weights(self, past: Histories, shared: SharedWeights) -> tuple[Array, Array]:
+        """Return alpha and beta of each series, (n,) both."""
         if self.alpha is not None and self.beta is not None:
             return np.full(past.n_series, self.alpha), np.full(past.n_series, self.beta)
         return optimise_weights(
@@ -141,13 +143,13 @@ class _Smoothed(PointForecaster):
 
 
 class SES(PointForecaster):
-    """Simple exponential smoothing of the demand, zeros and all.
+    """Simple exponential smoothing of the demand, including its zeros.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        alpha: Weight of the newest value, in (0, 1]; None has it optimised per series.
-        objective: What an optimised weight minimises: "mse", "mae", "msr" or "mar".
-        seed: Of the paths, and of the draw of what followed in large panels.
+        alpha: Weight of the newest value, in (0, 1]; None to optimise it per series.
+        objective: Loss that an optimised weight minimises: "mse", "mae", "msr" or "mar".
+        seed: Seed of the paths, and of the sample of values in large panels.
     """
 
     name = "ses"
@@ -172,38 +174,38 @@ class SES(PointForecaster):
         return fit_recursion(ses, past, weights, weights)
 
 
-class Croston(_Smoothed):
-    """Size over interval, each smoothed at demands; too high by about beta / 2.
+class Croston(_TwoWeights):
+    """Smoothed size over smoothed interval, both updated at demands; biased upwards by about beta / 2.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        alpha: Weight of the newest size, in (0, 1]; None has it optimised per series.
-        beta: Weight of the newest interval, likewise.
-        objective: What optimised weights minimise, see `demandcast.local.parts.weights`: "parts" (the
-            one-step errors of sizes and intervals apart), "mse", "mae", "msr" or "mar".
-        seed: Of the paths, and of the draw of what followed in large panels.
+        alpha: Weight of the newest size, in (0, 1]; None to optimise it per series.
+        beta: Weight of the newest interval, in (0, 1]; None to optimise it per series.
+        objective: Loss that optimised weights minimise, see `demandcast.local.parts.weights`: "parts" (one-step errors
+            of sizes and of intervals, separately), "mse", "mae", "msr" or "mar".
+        seed: Seed of the paths, and of the sample of values in large panels.
     """
 
     name = "croston"
     summary = "Smoothed size over smoothed interval (Croston, 1972)"
 
 
-class SBA(_Smoothed):
+class SBA(_TwoWeights):
     """Croston's method times 1 - beta / 2. Arguments as in `Croston`."""
 
     name = "sba"
     summary = "Croston's method without its bias (Syntetos and Boylan, 2005)"
 
 
-class SBJ(_Smoothed):
+class SBJ(_TwoWeights):
     """Croston's method times 1 - beta / (2 - beta). Arguments as in `Croston`."""
 
     name = "sbj"
     summary = "Croston's method corrected for Poisson arrivals (Shale, Boylan and Johnston, 2006)"
 
 
-class TSB(_Smoothed):
-    """Smoothed probability of a demand times smoothed size; falls while no demand comes.
+class TSB(_TwoWeights):
+    """Smoothed probability of a demand times smoothed size; decreases while there is no demand.
 
     Arguments as in `Croston`; `beta` is the weight of the newest step in the probability.
     """
@@ -214,16 +216,16 @@ class TSB(_Smoothed):
     summary = "Smoothed probability times smoothed size, for items that die (Teunter et al., 2011)"
 
 
-class HES(_Smoothed):
-    """Croston's size and interval, and a rate that falls hyperbolically while no demand comes.
+class HES(_TwoWeights):
+    """Croston's size and interval, with a rate that decreases hyperbolically while there is no demand.
 
     Args:
         horizon: Steps to forecast; also `h`.
         alpha: As in `Croston`.
         beta: As in `Croston`.
         objective: As in `Croston`.
-        decay: Let the rate go on falling over the horizon, as if no demand came. The expected demand,
-            and the default, is flat.
+        decay: Whether the rate continues to decrease over the horizon, as if there were no demand. The expected demand
+            is flat, which is the default.
         seed: As in `Croston`.
     """
 
@@ -231,30 +233,29 @@ class HES(_Smoothed):
     summary = (
         "Hyperbolic-exponential smoothing: rates fall as demand stays out (Prestwich et al., 2014)"
     )
-    settings: ClassVar[dict[str, Any]] = {**_Smoothed.settings, "decay": False}
+    settings: ClassVar[dict[str, Any]] = {**_TwoWeights.settings, "decay": False}
     decay: bool
 
     def _check(self) -> None:
         super()._check()
-        if not isinstance(self.decay, bool):
-            raise ConfigError(f"decay is {self.decay!r}; it is True or False")
+        flag("decay", self.decay)
 
     def _rates(self, past: Histories, shared: SharedWeights) -> Array:
         if not self.decay:
             return super()._rates(past, shared)
-        more = self.horizon - 1
-        zeros = np.zeros((more, past.n_series))
-        later = Histories(np.concatenate([past.values, zeros]), past.lengths + more)
-        return fit_recursion(RECURSIONS[self.name], later, *self._weights(past, shared))
+        added = self.horizon - 1
+        zeros = np.zeros((added, past.n_series))
+        extended = Histories(np.concatenate([past.values, zeros]), past.lengths + added)
+        return fit_recursion(RECURSIONS[self.name], extended, *self._weights(past, shared))
 
 
 class ADIDA(PointForecaster):
-    """Sums over blocks of the mean interval, smoothed, divided by the block's steps.
+    """Smoothed sums over blocks as long as the mean interval, divided by the steps of a block.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        alpha: Weight of the newest block; None for that of least squared error in [0.1, 0.3].
-        seed: Of the paths, and of the draw of what followed in large panels.
+        alpha: Weight of the newest block; None for the one of smallest squared error in [0.1, 0.3].
+        seed: Seed of the paths, and of the sample of values in large panels.
     """
 
     name = "adida"
@@ -270,7 +271,7 @@ class ADIDA(PointForecaster):
 
 
 class IMAPA(ADIDA):
-    """The mean of ADIDA's rates over blocks of 1, 2, ... up to the mean interval. Arguments as there."""
+    """The mean of ADIDA's rates over blocks of 1, 2, ... up to the mean interval. Arguments as `ADIDA`."""
 
     name = "imapa"
     portfolio = 70

@@ -1,4 +1,4 @@
-"""The two forecasts that any other of rare demand has to beat: nothing at all, and what came lately."""
+"""The two baselines for intermittent demand: 0, and the empirical distribution of the last values."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from demandcast.local.parts.simulated import drawn, from_urn
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 
-SHORT, STEPS = (
-    12,
-    30,
-)  # steps read where a season is shorter: of 7 values, all levels above 0.86 are the largest
+MIN_PERIOD = (
+    12  # seasons with fewer steps have too few values: of 7, the largest is every level above 0.86
+)
+DEFAULT_WINDOW = 30  # values read where the season is shorter than `MIN_PERIOD`
 
 
 class Zero(LocalForecaster):
-    """Nothing is wanted: 0 at every level. What it scores says how much a score is worth.
+    """Forecasts 0 at every level, as a reference for scores.
 
-    Where more than half of all values are 0 it has the least absolute error of all, and its wQL over
-    levels around one half is 1.
+    Where more than half of all values are 0, no forecast has a smaller absolute error; its wQL over levels around one
+    half is 1.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        seed: Taken for the sake of the other methods.
+        seed: Not used; accepted as by all methods.
     """
 
     name = "zero"
@@ -40,17 +40,17 @@ class Zero(LocalForecaster):
 
 
 class Empirical(LocalForecaster):
-    """The values of the last steps, each as likely as the other, at every step ahead.
+    """The empirical distribution of the last values, the same at every step ahead.
 
-    A quantile is the least of them that reaches its level, so that counts stay counts. Levels above
-    n / (n + 1), of n values, are not told apart: they are the largest. Paths draw from an urn, in which
-    each value drawn is put back with another like it: the Bayesian bootstrap (Rubin, 1981). Each step is
-    as likely as the values are, and sums vary as much more as the level is not known.
+    A quantile is the smallest value that reaches its level, so quantiles of counts are counts. With n values, all levels
+    above 1 - 1 / n have the largest value. Paths are drawn by the Bayesian bootstrap (Rubin, 1981): each value drawn
+    becomes more likely at later steps of the path. The distribution at each step stays the same, and sums over steps
+    include the uncertainty of the level.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        window: Observed values read; None for one period of the grid, or 30 where that is below 12 steps.
-        seed: Of the paths.
+        window: Number of observed values; None for one season, or 30 if the season is shorter than 12 steps.
+        seed: Seed of the paths.
     """
 
     name = "empirical"
@@ -67,7 +67,7 @@ class Empirical(LocalForecaster):
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
         period = panel.freq.period
-        window = self.window or (period if period >= SHORT else STEPS)
+        window = self.window or (period if period >= MIN_PERIOD else DEFAULT_WINDOW)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
         for index in chunks(panel, CELLS // max(1, n_paths)):
@@ -75,17 +75,17 @@ class Empirical(LocalForecaster):
             newest = past.values[-window:]  # (W, n)
             count = np.minimum(past.lengths, len(newest))
             draft.mean[index] = (newest.sum(0) / np.maximum(count, 1))[:, None]
-            unseen = np.arange(len(newest))[:, None] < len(newest) - count
-            ordered = np.sort(np.where(unseen, np.inf, newest), axis=0)
+            before_start = np.arange(len(newest))[:, None] < len(newest) - count
+            ordered = np.sort(np.where(before_start, np.inf, newest), axis=0)
             ordered[:, count == 0] = 0
             rank = np.ceil(np.array(levels) * count[:, None] * (1 - 1e-12)).astype(np.int64)
-            at = np.take_along_axis(ordered.T, np.maximum(rank - 1, 0), 1)  # (n, Q)
-            draft.quantiles[index] = at[:, None]
+            quantiles = np.take_along_axis(ordered.T, np.maximum(rank - 1, 0), 1)  # (n, Q)
+            draft.quantiles[index] = quantiles[:, None]
             if draft.samples is not None:
                 own = draws.select(index)
-                which = np.zeros((len(index), n_paths, 0), np.int64)
+                path_ranks = np.zeros((len(index), n_paths, 0), np.int64)
                 for step in range(self.horizon):
-                    place = from_urn(which, count[:, None], own.at(step))
-                    which = np.concatenate([which, place[..., None]], 2)
-                draft.samples[index] = drawn(ordered.T, which)
+                    step_ranks = from_urn(path_ranks, count[:, None], own.at(step))
+                    path_ranks = np.concatenate([path_ranks, step_ranks[..., None]], 2)
+                draft.samples[index] = drawn(ordered.T, path_ranks)
         return draft

@@ -1,8 +1,4 @@
-"""Each class of demand by the method that forecast it best, measured on the history at hand.
-
-Which method suits which class is folklore as often as fact: here it is decided by a backtest inside
-the history, and told.
-"""
+"""Routed: forecast each class of demand by the method that was best for it in a backtest on the panel's history."""
 
 from __future__ import annotations
 
@@ -35,24 +31,23 @@ KNOWN: dict[str, Any] = {
         *(Theta, OptimisedTheta, AutoTheta, ETS, LevelShape),
     )
 }
-GAIN = 0.03  # by how much a method must be better in a class than the one best over all
-FEWEST = 10  # series of a class from which it has a method of its own
+MIN_GAIN = 0.03  # in a class over the method best for all classes; smaller gains rarely persist
+MIN_SERIES = 10  # in a class, measured, for a method of its own
 
 
 class Routed(LocalForecaster):
-    """Sends each class of `panel.profile()` to the method of least wQL on the last steps of the history.
+    """Forecasts each class of `panel.profile()` with the method of smallest wQL in a backtest on the history.
 
-    The backtest holds out the horizon, or a quarter of the longest history where that is less, from
-    each of `folds` cutoffs. A class goes to the method best over all, unless it has 10 series there and
-    another method is 3 % better: smaller gains are seldom there again on the next horizon. A history
-    too short for a backtest goes to the first method. Every method forecasts from the whole panel, for
-    some learn from all its series.
+    The backtest forecasts one horizon (at most a quarter of the longest history) from each of `folds` cutoffs. A class
+    takes the method that is best over all classes, unless the class has 10 series in the backtest and another method is
+    at least 3 % better: smaller gains rarely persist. If the history is too short for a backtest, the first method
+    forecasts all series. Every method reads the whole panel, since some learn from all series.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        methods: Names of the candidates, the first the one for lack of evidence.
-        folds: Cutoffs of the backtest.
-        seed: Of every method.
+        methods: Names of the candidates; the first is the default without a backtest.
+        folds: Number of cutoffs of the backtest.
+        seed: Seed of every method.
     """
 
     name = "routed"
@@ -75,12 +70,11 @@ class Routed(LocalForecaster):
             one_of("a method", method, list(KNOWN))
 
     def routes(self, panel: Panel) -> pl.DataFrame:
-        """Where each class goes, and why.
+        """Return the method of each class, and its scores.
 
         Returns:
-            A row for each class in the panel: `class`, `series` now, `method`, `measured` (series
-            in the backtests, over all folds), and the wQL of each candidate in them; null where
-            nothing was measured.
+            One row a class in the panel: `class`, `series` (now), `method`, `measured` (series in the backtest, summed
+            over the folds), and the wQL of each candidate; null without a backtest.
         """
         check_panel(panel)
         loss, demand, count = self._backtest(panel)
@@ -91,11 +85,12 @@ class Routed(LocalForecaster):
         for place, kind in enumerate(CLASSES):
             series = int((kinds == kind).sum())
             if series:
-                least = int(np.argmin(loss[place]))
-                told = (
-                    count[place] >= FEWEST and loss[place, least] < (1 - GAIN) * loss[place, best]
+                own = int(np.argmin(loss[place]))
+                takes_own = (
+                    count[place] >= MIN_SERIES
+                    and loss[place, own] < (1 - MIN_GAIN) * loss[place, best]
                 )
-                chosen = self.methods[least if told else best]
+                chosen = self.methods[own if takes_own else best]
                 scores = [None if np.isnan(s) else float(s) for s in wql[place]]
                 rows.append((kind, series, chosen, int(count[place]), *scores))
         columns = {
@@ -109,27 +104,27 @@ class Routed(LocalForecaster):
         )
 
     def _backtest(self, panel: Panel) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Pinball losses (classes, methods), absolute demand (classes,) and series (classes,)."""
+        """Return pinball losses (classes, methods), absolute demand (classes,) and numbers of series (classes,)."""
         loss = np.zeros((len(CLASSES), len(self.methods)))
         demand, count = np.zeros(len(CLASSES)), np.zeros(len(CLASSES), np.int64)
         longest = int(panel.lengths.max(initial=0))
         ahead = min(self.horizon, longest // 4)
         for fold in range(min(self.folds, longest // (4 * ahead)) if ahead else 0):
-            known = panel.drop_last(ahead * (fold + 1))
-            came = known.future_target(ahead)  # (n, ahead)
-            codes = np.array([CLASSES.index(kind) for kind in profile(known)["class"]])
-            seen = np.where(np.isnan(came), 0, came)
-            np.add.at(demand, codes, np.abs(seen).sum(1))
-            np.add.at(count, codes, (~np.isnan(came)).any(1))
-            for i, method in enumerate(self._made(ahead)):
-                quantiles = method.predict(known).quantiles
-                error = came[..., None].astype(np.float64) - quantiles
+            past = panel.drop_last(ahead * (fold + 1))
+            actual = past.future_target(ahead)  # (n, ahead)
+            codes = np.array([CLASSES.index(kind) for kind in profile(past)["class"]])
+            np.add.at(demand, codes, np.abs(np.where(np.isnan(actual), 0, actual)).sum(1))
+            np.add.at(count, codes, (~np.isnan(actual)).any(1))
+            for i, method in enumerate(self._create_methods(ahead)):
+                quantiles = method.predict(past).quantiles
+                error = actual[..., None].astype(np.float64) - quantiles
                 levels = np.array(DEFAULT_LEVELS)
                 pinball = 2 * np.maximum(levels * error, (levels - 1) * error).mean(-1)
                 np.add.at(loss[:, i], codes, np.nansum(pinball, 1))
         return loss, demand, count
 
-    def _made(self, horizon: int) -> list[Forecaster]:
+    def _create_methods(self, horizon: int) -> list[Forecaster]:
+        """Return a forecaster of each candidate."""
         return [KNOWN[name](horizon=horizon, seed=self.seed) for name in self.methods]
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
@@ -137,15 +132,15 @@ class Routed(LocalForecaster):
         if panel.n_series:
             routes = dict(self.routes(panel).select("class", "method").iter_rows())
             kinds = profile(panel)["class"].to_list()
-            taken = np.array([self.methods.index(routes[kind]) for kind in kinds])
-            for i, method in enumerate(self._made(self.horizon)):
-                rows = np.flatnonzero(taken == i)
+            chosen = np.array([self.methods.index(routes[kind]) for kind in kinds])
+            for i, method in enumerate(self._create_methods(self.horizon)):
+                rows = np.flatnonzero(chosen == i)
                 if len(rows):
-                    found = method.predict(panel, levels=ask.levels, n_samples=ask.n_samples)
-                    draft.mean[rows] = found.mean[rows]
-                    draft.quantiles[rows] = found.quantiles[rows]
-                    if draft.samples is not None and found.samples is not None:
-                        draft.samples[rows] = found.samples[rows]
+                    forecast = method.predict(panel, levels=ask.levels, n_samples=ask.n_samples)
+                    draft.mean[rows] = forecast.mean[rows]
+                    draft.quantiles[rows] = forecast.quantiles[rows]
+                    if draft.samples is not None and forecast.samples is not None:
+                        draft.samples[rows] = forecast.samples[rows]
             rows = np.flatnonzero(panel.whole_numbers())  # the naive methods do not round
             draft.quantiles[rows] = np.rint(draft.quantiles[rows])
             if draft.samples is not None:

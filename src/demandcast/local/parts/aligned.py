@@ -1,4 +1,4 @@
-"""Histories in time, gaps kept, beside what is known of every step ahead too: calendar and covariates."""
+"""Histories with their gaps, aligned at the cutoff, with calendar and known covariates of past and future steps."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from demandcast.panel.panel import Panel
 
 @dataclass(frozen=True)
 class Footing:
-    """Means and deviations of the known covariates over a panel's history, (F_known,) each."""
+    """Means and standard deviations of the known covariates over a panel's history, (F_known,) each."""
 
     mean: Array
     deviation: Array
 
     @classmethod
     def of(cls, panel: Panel) -> Footing:
+        """Compute means and deviations of a panel's covariates; a constant covariate gets the deviation 1."""
         within = np.arange(panel.n_steps) - np.repeat(
             np.cumsum(panel.lengths) - panel.lengths, panel.lengths
         )
         known = panel.known[np.repeat(panel.begins, panel.lengths) + within].astype(np.float64)
-        seen = ~np.isnan(known)
-        count = np.maximum(seen.sum(0), 1)
-        mean = np.where(seen, known, 0).sum(0) / count
-        deviation = np.sqrt((np.where(seen, known - mean, 0) ** 2).sum(0) / count)
+        given = ~np.isnan(known)
+        count = np.maximum(given.sum(0), 1)
+        mean = np.where(given, known, 0).sum(0) / count
+        deviation = np.sqrt((np.where(given, known - mean, 0) ** 2).sum(0) / count)
         return cls(mean, np.where(deviation > 1e-8, deviation, 1.0))
 
 
@@ -38,8 +39,8 @@ class Aligned:
     Attributes:
         values: (T, n); NaN where not observed or before the start.
         inputs: Calendar and standardised known covariates, (T + H, n, C); 0 where not given.
-        phase: Place of each step in the period of the grid, (T + H, n).
-        period: Steps in one season; 1 where the grid has none.
+        phase: Phase of each step in the season, (T + H, n).
+        period: Steps in one season; 1 without a season.
     """
 
     values: Array
@@ -49,35 +50,38 @@ class Aligned:
 
     @property
     def steps(self) -> int:
+        """Number of steps of history, T."""
         return len(self.values)
 
     @property
     def n_series(self) -> int:
+        """Number of series, n."""
         return int(self.values.shape[1])
 
     def most(self) -> Array:
-        """Return the largest mean count that a path of each series may have, (n,).
+        """Return the largest mean count allowed in a path of each series, (n,).
 
         `GROWTH` times its own largest value; 1 for a series without a demand.
         """
-        own = np.nan_to_num(self.values).max(0, initial=0.0)
-        return np.where(own > 0, GROWTH * own, 1.0)
+        largest = np.nan_to_num(self.values).max(0, initial=0.0)
+        return np.where(largest > 0, GROWTH * largest, 1.0)
 
     @classmethod
     def of(cls, panel: Panel, horizon: int, footing: Footing) -> Aligned:
+        """Align the series of a panel, with covariates standardised by `footing`."""
         steps = max(1, int(panel.lengths.max(initial=1)))
-        here = np.arange(-steps, horizon)[:, None]
-        stamps = panel.ends() + 1 + here  # (T + H, n)
-        first, last = int(stamps.min()), int(stamps.max())
-        calendar = panel.freq.calendar(np.arange(first, last + 1))[stamps - first]
-        place = panel.lengths + here
-        inside = (place >= 0) & (place < panel.extents)
-        rows = panel.known[np.where(inside, panel.begins + place, 0)]  # (T + H, n, F)
+        offsets = np.arange(-steps, horizon)[:, None]
+        grid_steps = panel.ends() + 1 + offsets  # (T + H, n)
+        first, last = int(grid_steps.min()), int(grid_steps.max())
+        calendar = panel.freq.calendar(np.arange(first, last + 1))[grid_steps - first]
+        own_steps = panel.lengths + offsets
+        inside = (own_steps >= 0) & (own_steps < panel.extents)
+        rows = panel.known[np.where(inside, panel.begins + own_steps, 0)]  # (T + H, n, F)
         known = (rows - footing.mean) / footing.deviation
         known = np.where(inside[..., None] & ~np.isnan(known), known, 0.0)
         return cls(
             values=np.ascontiguousarray(panel.padded_history(steps).T, np.float64),
             inputs=np.concatenate([calendar.astype(np.float64), known], 2),
-            phase=stamps % panel.freq.period,
+            phase=grid_steps % panel.freq.period,
             period=panel.freq.period,
         )

@@ -1,4 +1,4 @@
-"""What methods share that forecast by simulation: paths first, quantiles and means from them."""
+"""Base class of the methods that simulate paths and take quantiles and means from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Simulate = Callable[[Ints, int, Draws], Array]
 
 
 class SimulatedForecaster(LocalForecaster):
-    """`paths` joint paths a series; a quantile is the least value that reaches its level among them."""
+    """Base class: draws `paths` joint paths a series; a quantile is the smallest path value that reaches its level."""
 
     settings: ClassVar[dict[str, Any]] = {"paths": 500}
     paths: int
@@ -30,70 +30,72 @@ class SimulatedForecaster(LocalForecaster):
     cells: ClassVar[int] = CELLS  # numbers held at once, of histories and of paths
 
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
-        """Paths of every series, (n, S, H)."""
+        """Draw paths of all series, (n, S, H)."""
         raise NotImplementedError
 
     def _reader(self, panel: Panel) -> Callable[[Ints], Simulate]:
-        """From series of the panel, forecast at once, to what draws (some of these, paths, H).
+        """Fit the method to the whole panel; return a function that prepares series of the panel for simulation.
 
-        What is learned from the whole panel is learned here, before any series is simulated.
+        That function takes the rows of series in the panel, and returns a `Simulate`: a function that draws paths
+        (selected, S, H) of a selection of these series.
         """
 
-        def reader(index: Ints) -> Simulate:
+        def prepare_series(index: Ints) -> Simulate:
             past = Histories.of(panel.select(index))
-            return lambda some, n_paths, draws: self._simulate(past.select(some), n_paths, draws)
+            return lambda selected, n_paths, draws: self._simulate(
+                past.select(selected), n_paths, draws
+            )
 
-        return reader
+        return prepare_series
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draws = Draws.of(panel.keys, self.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
-        count = max(self.paths, n_paths)
-        room = max(1, self.cells // (count * self.horizon))
-        reader = self._reader(panel)
+        n_simulated = max(self.paths, n_paths)
+        batch_size = max(1, self.cells // (n_simulated * self.horizon))
+        prepare_series = self._reader(panel)
         for index in chunks(panel, self.cells):
-            simulate = reader(index)
-            for start in range(0, len(index), room):
-                some = np.arange(start, min(start + room, len(index)))
-                paths = simulate(some, count, draws.select(index[some]))
-                draft.mean[index[some]] = paths.mean(1)
+            simulate = prepare_series(index)
+            for start in range(0, len(index), batch_size):
+                batch = np.arange(start, min(start + batch_size, len(index)))
+                paths = simulate(batch, n_simulated, draws.select(index[batch]))
+                draft.mean[index[batch]] = paths.mean(1)
                 if draft.samples is not None:
-                    draft.samples[index[some]] = paths[:, :n_paths]
-                draft.quantiles[index[some]] = reaching(paths, levels)
+                    draft.samples[index[batch]] = paths[:, :n_paths]
+                draft.quantiles[index[batch]] = reaching(paths, levels)
         return draft
 
 
 def reaching(paths: Array, levels: Sequence[float]) -> Array:
-    """The least value of paths (n, S, H) that reaches each level among them, (n, H, Q)."""
+    """Return the smallest value of paths (n, S, H) that reaches each level at each step, (n, H, Q)."""
     rank = np.ceil(np.array(levels) * paths.shape[1] * (1 - 1e-12)).astype(np.int64) - 1
     return np.asarray(np.sort(paths, axis=1)[:, np.maximum(rank, 0)].transpose(0, 2, 1))
 
 
 def from_urn(drawn: Ints, count: Ints, draws: Draws) -> Ints:
-    """Draw again from `count` values and what was drawn from them before, each as likely, (n, S).
+    """Draw one of `count` values or of the values drawn before, all equally likely; return its index, (n, S).
 
-    Draws so made, one after another, are those from weights that are themselves random, Dirichlet(1, ...,
-    1): the Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981). What a path does not know of the
-    distribution is common to all of its steps.
+    Repeated draws are draws with random weights, Dirichlet(1, ..., 1): the Bayesian bootstrap (Rubin, Annals of
+    Statistics 9, 1981). All steps of a path share the same uncertainty about the distribution.
 
     Args:
-        drawn: Places of the values drawn before, (n, S, D).
-        count: How many values there are, broadcasts with (n, S).
-        draws: Of the series.
+        drawn: Indices of the values drawn before, (n, S, D).
+        count: Number of values, broadcasts with (n, S).
+        draws: Random numbers of the n series.
     """
-    before = drawn.shape[-1]
-    place = draws.below(count + before, drawn.shape[:2])
-    if not before:
-        return place
-    again = np.take_along_axis(drawn, np.maximum(place - count, 0)[..., None], 2)[..., 0]
-    return np.where(place < count, place, again)
+    n_drawn = drawn.shape[-1]
+    index = draws.below(count + n_drawn, drawn.shape[:2])
+    if not n_drawn:
+        return index
+    repeated = np.take_along_axis(drawn, np.maximum(index - count, 0)[..., None], 2)[..., 0]
+    return np.where(index < count, index, repeated)
 
 
 def demands(past: Histories) -> tuple[Array, Ints, Ints]:
-    """Sizes and intervals of every series' demands, packed to the left, (n, D), and how many, (n,).
+    """Return sizes and intervals of each series' demands, left-aligned, (n, D) both, and their number, (n,).
 
-    A demand is a value above 0. The first interval counts from the first step.
+    A demand is a value above 0. The first interval starts at the first step.
     """
     values = past.values.T
     demand = values > 0
@@ -107,12 +109,12 @@ def demands(past: Histories) -> tuple[Array, Ints, Ints]:
 
 
 def waited(past: Histories) -> Ints:
-    """Zero periods since the last demand, or since the start where there was none, (n,)."""
+    """Return the zero periods since the last demand, or since the start without a demand, (n,)."""
     demand = past.values > 0
     return np.where(demand.any(0), demand[::-1].argmax(0), past.lengths)
 
 
 def drawn(values: NDArray[Any], index: Ints) -> NDArray[Any]:
-    """Entries of each row, values (n, D) at (n, ...)."""
+    """Take entries of each row of values (n, D) at indices (n, ...)."""
     flat = np.take_along_axis(values, index.reshape(len(index), -1), 1)
     return np.asarray(flat.reshape(index.shape))
