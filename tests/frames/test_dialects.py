@@ -347,3 +347,12 @@ def test_an_opened_table_is_text_as_it_stands(tmp_path: Path) -> None:
     assert table.is_text
     assert table.collect().rows() == [("01", "x"), ("1.10", None)]
     assert not open_table(pl.DataFrame({"a": [1]})).is_text
+
+
+@pytest.mark.parametrize("mark", ["\r", "\u2028", "\x0b", "\x85", "\n", "\r\n"])
+def test_a_line_break_in_a_quoted_name_costs_no_row(mark: str, tmp_path: Path) -> None:
+    path = tmp_path / "sales.csv"
+    rows = "".join(f"a,2024-01-{day:02},{day}\n" for day in range(1, 10))
+    path.write_text(f'item,date,"units{mark}sold"\n{rows}', newline="")
+    panel = read_panel(path, target=f"units{mark}sold")
+    assert panel.history(0).tolist() == [*range(1, 10)]

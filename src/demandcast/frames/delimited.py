@@ -290,7 +290,9 @@ def _parsed(
     text: str, separator: str, start: int, *, whole: bool = True
 ) -> tuple[list[list[str]], list[int]]:
     """Rows of cells of the first lines, and the line that each ends in."""
-    lines = text.splitlines(keepends=True)[start:]
+    # lines as polars counts them to skip the header: a "\r" or U+2028 in a cell ends none
+    every = io.StringIO(text, newline="\n").readlines() if "\n" in text else text.splitlines(True)
+    lines = every[start:]
     if not whole:
         lines = lines[:-1]  # cut off
     rows, ends = [], []
