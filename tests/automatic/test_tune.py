@@ -11,7 +11,7 @@ import pytest
 
 import demandcast as dc
 from demandcast.automatic.tune import usual
-from demandcast.errors import ConfigError, DataError, MissingExtraError
+from demandcast.errors import ConfigError, DataError, FileError, MissingExtraError
 from demandcast.frames.examples import retail
 
 
@@ -81,6 +81,16 @@ def test_trials_in_a_file_are_gone_on_with(panel: dc.Panel, tmp_path: Any) -> No
     found = search(panel, space=space, storage=place, trials=5)
     assert found.trials.height == 5
     assert search(panel, space=space, storage=place, trials=5).trials.height == 5
+
+
+def test_a_file_that_holds_no_trials_is_left_alone(panel: dc.Panel, tmp_path: Any) -> None:
+    place = tmp_path / "notes.txt"
+    place.write_text("mine\n")
+    with pytest.raises(FileError, match=r"notes.txt is there already, and holds no trials"):
+        search(panel, space={"alpha": (0.02, 0.9)}, storage=place, trials=3)
+    assert place.read_text() == "mine\n"
+    with pytest.raises(FileError, match=r"not saved: .*the trials was not written|NUL"):
+        search(panel, space={"alpha": (0.02, 0.9)}, storage=place / "inner", trials=3)
 
 
 def test_what_is_searched_where_nothing_is_said(panel: dc.Panel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import threading
 import zipfile
@@ -80,6 +81,37 @@ def test_a_file_of_the_users_needs_force(
     if option == "--out":
         assert main([*words, "--force"]) == 0
         assert Path(name).read_bytes() != mine
+
+
+@pytest.mark.parametrize("name", ["steps.json", "steps.json.gz"])
+def test_a_trace_replaces_only_a_trace_and_keeps_its_link(
+    name: str, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["doctor", "t.csv", "--horizon", "2", "--model", "nlinear", "--set", "context=4"]
+    words += ["--set", "max_steps=25", "--seconds", "0.5", "--trace", name]
+    Path("kept").touch(mode=0o600)
+    Path(name).symlink_to("kept")
+    assert main(words) == 0
+    assert main(words) == 0
+    assert Path(name).is_symlink()
+    assert Path("kept").stat().st_mode & 0o777 == 0o600
+    mine = b'{"mine": 1}' if name.endswith(".json") else gzip.compress(b'{"mine": 1}')
+    Path(name).write_bytes(mine)
+    assert main(words) == 2
+    assert "not a file that this package wrote" in capsys.readouterr().err
+    assert Path("kept").read_bytes() == mine
+
+
+def test_a_config_of_the_users_is_not_overwritten_by_a_run(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["forecast", "t.csv", *MORE, "--save", "run", "--out", "o.csv"]
+    assert main(words) == 0
+    assert main(words) == 0
+    Path("run/config.json").write_text('{"mine": 1}')
+    assert main(words) == 2
+    assert "has a config.json that this package did not write" in capsys.readouterr().err
+    assert Path("run/config.json").read_text() == '{"mine": 1}'
 
 
 @pytest.mark.parametrize("name", ["mean", "0.5", "forecast_mean"])

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from demandcast import registry
 from demandcast.automatic.validation import METRICS, Validation
-from demandcast.errors import ConfigError, DataError, DemandcastError, MissingExtraError
+from demandcast.errors import ConfigError, DataError, DemandcastError, FileError, MissingExtraError
+from demandcast.files import check_name, not_written, printable
 from demandcast.forecaster import Forecaster, fit
 from demandcast.panel.panel import Panel
 from demandcast.settings import check_horizon, check_names, one_of, whole
@@ -156,7 +157,8 @@ def tune(
             study.optimize(objective, n_trials=left, callbacks=[stop], catch=(DemandcastError,))
     except KeyboardInterrupt:
         pass  # the best so far
-    bar.close()
+    finally:
+        bar.close()
     done = [t for t in study.trials if t.value is not None and t.state.name == "COMPLETE"]
     if not done:
         raise ConfigError(f"no trial of {name} came to an end; see study {storage or 'in memory'}")
@@ -246,9 +248,28 @@ def _storage(optuna: Any, place: str | Path | None) -> Any:
     """A journal in a file; None keeps trials in memory."""
     if place is None:
         return None
-    Path(place).parent.mkdir(parents=True, exist_ok=True)
-    backend = optuna.storages.journal.JournalFileBackend(str(place))
-    return optuna.storages.JournalStorage(backend)
+    what = "the trials"
+    check_name(place, what)
+    path = Path(place)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and (not path.is_file() or not _is_journal(path)):
+            raise FileError(
+                f"storage {printable(path)} is there already, and holds no trials; name another file"
+            )
+        backend = optuna.storages.journal.JournalFileBackend(str(path))
+        return optuna.storages.JournalStorage(backend)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise not_written(path, error, what) from error
+
+
+def _is_journal(path: Path) -> bool:
+    """Whether a file is empty or begins as Optuna's journals do."""
+    with path.open("rb") as file:
+        first = file.readline(1 << 20)
+    return not first or (first.startswith(b"{") and b'"op_code"' in first)
 
 
 def _relative(loss: float, default: float) -> float:

@@ -31,6 +31,7 @@ def demo(
     """
     from demandcast import registry
     from demandcast.evaluate.backtest import NAIVE, backtest
+    from demandcast.files import replacing
     from demandcast.frames import examples
     from demandcast.report.figures import fan_chart
     from demandcast.report.page import write_report
@@ -48,7 +49,8 @@ def demo(
     show.write(forecast.to_frame(), folder / "forecast.csv")
     write_scores(folder, result, {"horizon": HORIZON, "models": {MODEL: SETTINGS, NAIVE: {}}})
     chart = fan_chart(forecast, forecast.keys.row(0), panel=result.panels[0], actual=actual[0])
-    chart.savefig(folder / "forecast.png")
+    with replacing(folder / "forecast.png", what="the picture") as file:
+        chart.savefig(file, format="png")
     write_report(
         folder / "report.html", result=result, panel=result.panels[0], title="Tourism demand"
     )

@@ -32,6 +32,7 @@ def doctor(
         ),
     ] = None,
     seed: options.Seed = 0,
+    force: options.Force = False,
     json: options.Json = False,
 ) -> None:
     """Find out where the time of a training goes.
@@ -48,7 +49,7 @@ def doctor(
     from demandcast.train.throughput import Doctor
 
     examiner = Doctor(budget=min(4.0, seconds / 2), operators=ops, trace=trace)
-    places.check(files={"--trace": trace}, table=table)
+    places.check(files={"--trace": trace}, table=table, force=force)
     hyper = options.hyperparameters([model], settings, seed=seed)[model]
     if not issubclass(registry.get(model), NeuralForecaster):
         raise ConfigError(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -32,8 +34,8 @@ def check(
     """Refuse what cannot or must not be written where it is to go, before any work is done for it.
 
     A file that is there already is replaced where it is an earlier output: a table with the columns
-    "mean" and a quantile level, of scores, of orders or of a replay; a page or a
-    picture written by this package. An empty file is too.
+    "mean" and a quantile level, of scores, of orders or of a replay; a page, a
+    picture or a trace written by this package. An empty file is too.
 
     Args:
         files: Option -> the file it names.
@@ -60,6 +62,11 @@ def check(
     for option, path in every.items():
         if option not in named:
             _check_place(path, "a folder")
+            if not force and not is_output(path / "config.json"):
+                raise FileError(
+                    f"{option} {printable(path)} has a config.json that this package did not write; name another "
+                    "folder, or move that file"
+                )
         for other, place in every.items():
             both_folders = option not in named and other not in named
             if (
@@ -137,7 +144,7 @@ def is_output(path: Path) -> bool:
             if kind in PICTURES:
                 return PICTURES[kind] in head
             if kind not in KINDS:
-                return PAGE in head or (kind in (".json", ".gz") and head[:1] in (b"{", b"\x1f"))
+                return PAGE in head or _is_trace(head) or (kind == ".json" and _is_config(path))
             separator = "\t" if kind == ".tsv" else ","
             first = head.decode("utf-8-sig", "replace").split("\n", 1)[0]
             columns = [word.strip('"\r') for word in first.split(separator)]
@@ -150,6 +157,21 @@ def is_output(path: Path) -> bool:
         or ours >= ORDERS
         or (_has_mean(columns) and any(map(_is_level, columns)))
     )
+
+
+def _is_trace(head: bytes) -> bool:
+    """Whether a file begins as torch's traces do, packed or not."""
+    if head[:2] == b"\x1f\x8b":
+        head = zlib.decompressobj(31).decompress(head, HEAD)
+    return (
+        head.lstrip()[:1] == b"{" and b'"schemaVersion"' in head and b'"deviceProperties"' in head
+    )
+
+
+def _is_config(path: Path) -> bool:
+    """Whether a file holds what a run was told, as `show.write_config` writes it."""
+    config = json.loads(path.read_bytes())
+    return isinstance(config, dict) and "python" in config.get("versions", ())
 
 
 def _has_mean(columns: list[str]) -> bool:

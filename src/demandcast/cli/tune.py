@@ -55,6 +55,7 @@ def tune(
     from demandcast.frames.read import read_panel
 
     places.check(files={"--storage": storage}, folders={"--save": save}, table=table, force=True)
+    places.check(folders={"--save": save})  # trials are not replaced but gone on with
     hyper = options.hyperparameters([model], settings, seed=seed)[model]
     hyper.pop("seed", None)
     panel = read_panel(table.source, **table.options)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from demandcast.files import write_file
 from demandcast.train.throughput.bare import Bare, Subject, unchanged
 
 STEPS = 5
@@ -48,8 +50,10 @@ def operators(subject: Subject, trace: str | Path | None = None) -> tuple[Operat
                 bare.step(batch, record_function)
             bare.wait()
     if trace is not None:
-        Path(trace).parent.mkdir(parents=True, exist_ok=True)
-        seen.export_chrome_trace(str(trace))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "trace.json.gz" if str(trace).endswith(".gz") else "trace.json")
+            seen.export_chrome_trace(str(path))
+            write_file(trace, path.read_bytes(), what="the trace")
     rows = [
         (row.key, row.count, row.self_device_time_total if on_gpu else row.self_cpu_time_total)
         for row in seen.key_averages()
