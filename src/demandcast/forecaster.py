@@ -183,26 +183,29 @@ class Forecaster(ABC):
         most = longest - 1 if steps is None else min(whole("steps", steps, least=1), longest - 1)
         ahead = np.arange(1, self.horizon + 1)
         parts = []
-        for back in tqdm(
+        with tqdm(
             range(self.horizon, most + self.horizon, self.horizon),
             desc=f"{self.name} fitted", disable=not progress, leave=False, file=sys.stderr,
-        ):  # fmt: skip
-            begin = np.minimum(np.minimum(back, most), panel.lengths - 1)  # steps before the last
-            covered = begin - (back - self.horizon)
-            some = np.flatnonzero(covered > 0)
-            known = replace(panel, lengths=panel.lengths - begin).select(some)
-            forecast = self.predict(known, levels=levels)
-            own = pl.DataFrame(
-                {
-                    "ahead": np.tile(ahead, known.n_series),
-                    "actual": known.future_target(self.horizon).ravel(),
-                }
-            ).with_columns(pl.col("actual").fill_nan(None))
-            frame = forecast.to_frame()
-            place = len(panel.keys.columns) + 1
-            for at, column in enumerate(own.rename(forecast.column)):
-                frame.insert_column(place + at, column)
-            parts.append(frame.filter((ahead <= covered[some, None]).ravel()))
+        ) as bar:  # fmt: skip
+            for back in bar:
+                begin = np.minimum(
+                    np.minimum(back, most), panel.lengths - 1
+                )  # steps before the last
+                covered = begin - (back - self.horizon)
+                some = np.flatnonzero(covered > 0)
+                known = replace(panel, lengths=panel.lengths - begin).select(some)
+                forecast = self.predict(known, levels=levels)
+                own = pl.DataFrame(
+                    {
+                        "ahead": np.tile(ahead, known.n_series),
+                        "actual": known.future_target(self.horizon).ravel(),
+                    }
+                ).with_columns(pl.col("actual").fill_nan(None))
+                frame = forecast.to_frame()
+                place = len(panel.keys.columns) + 1
+                for at, column in enumerate(own.rename(forecast.column)):
+                    frame.insert_column(place + at, column)
+                parts.append(frame.filter((ahead <= covered[some, None]).ravel()))
         found = pl.concat(reversed(parts))
         ranks = panel.keys.with_row_index("__series")
         if not panel.keys.columns:

@@ -170,11 +170,11 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         """
         ensemble = self._fitted()
         fits = [(m, k) for m in ensemble.members for k in range(len(m.models))]
-        bar = tqdm(fits, desc="auto", disable=not progress, file=sys.stderr, leave=False)
         fresh: dict[int, list[Forecaster]] = {id(m): [] for m in ensemble.members}
-        for member, k in bar:
-            bar.set_postfix_str(member.name)
-            fresh[id(member)].append(_again(member.models[k], panel))
+        with tqdm(fits, desc="auto", disable=not progress, file=sys.stderr, leave=False) as bar:
+            for member, k in bar:
+                bar.set_postfix_str(member.name)
+                fresh[id(member)].append(_again(member.models[k], panel))
         if ensemble.cold is not None:
             ensemble.cold = _again(ensemble.cold, panel)
         for member in ensemble.members:  # all or none: an interrupt leaves what was there

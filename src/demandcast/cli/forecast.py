@@ -102,7 +102,7 @@ def forecast(
     fitted = made.fit(panel, **training)
     if model == DEFAULT_MODEL:
         signals.finish()
-    predicted = fitted.predict(panel, levels=levels)
+    predicted = fitted.predict(panel, levels=levels, progress=show.watched())
     for note in getattr(getattr(made, "log", None), "notes", ()) if verbose else ():
         show.say(note)
     if not options.first_process():

@@ -163,7 +163,7 @@ def order(
         _check_horizon(panel, horizon)
         forecast = _forecast(panel, model, horizon, paths, hyper)
     else:
-        forecast = fitted.predict(panel, n_samples=paths)
+        forecast = fitted.predict(panel, n_samples=paths, progress=show.watched())
     if not options.first_process():
         return
     if not forecast.keys.equals(panel.keys):
@@ -204,5 +204,5 @@ def _forecast(
         signals.finish()
         if options.first_process():
             show.search(made, panel)
-    forecast: Forecast = made.predict(panel, n_samples=paths)
+    forecast: Forecast = made.predict(panel, n_samples=paths, progress=show.watched())
     return forecast

@@ -62,7 +62,7 @@ def predict(
             show.say(f"learned from the fresh rows; {run} keeps it")
         else:
             show.say("few fresh rows: nothing to learn again")
-    predicted = fitted.predict(panel, levels=levels)
+    predicted = fitted.predict(panel, levels=levels, progress=show.watched())
     if report:
         from demandcast.report.page import write_report
 

@@ -176,20 +176,21 @@ def replay(
     made = [registry.create(m, horizon=start.horizon) if isinstance(m, str) else m for m in chosen]
     forecasts: dict[str, list[Forecast]] = {}
     seconds: dict[str, float] = {}
-    bar = tqdm(
+    with tqdm(
         total=rounds * len(made), desc="replay", disable=not progress, file=sys.stderr, leave=False
-    )
-    for model in made:
-        began, own = time.perf_counter(), list[Forecast]()
-        for r, part in enumerate(known):
-            bar.set_postfix_str(f"{model.name}, round {r + 1}")
-            if refit or r == 0:
-                fit(model, part, progress=False)
-            own.append(model.predict(part, n_samples=n_samples))
-            bar.update()
-        label = model.name if model.name not in forecasts else f"{model.name}_{len(forecasts) + 1}"
-        forecasts[label], seconds[label] = own, time.perf_counter() - began
-    bar.close()
+    ) as bar:
+        for model in made:
+            began, own = time.perf_counter(), list[Forecast]()
+            for r, part in enumerate(known):
+                bar.set_postfix_str(f"{model.name}, round {r + 1}")
+                if refit or r == 0:
+                    fit(model, part, progress=False)
+                own.append(model.predict(part, n_samples=n_samples))
+                bar.update()
+            label = (
+                model.name if model.name not in forecasts else f"{model.name}_{len(forecasts) + 1}"
+            )
+            forecasts[label], seconds[label] = own, time.perf_counter() - began
     players = _players(forecasts, known, policy, window, cover)
     truth = [_truth(known[r], actual[:, r * step :], start.horizon) for r in range(rounds)]
     players[FORESIGHT] = _by_forecast(truth, policy)

@@ -161,35 +161,34 @@ def backtest(
         raise DataError("no value was observed after any of the cutoffs; use other folds")
     rows: list[dict[str, Any]] = []
     forecasts: dict[str, list[Forecast]] = {label: [] for label in labels}
-    bar = tqdm(
+    with tqdm(
         total=folds * len(forecasters),
         desc="backtest",
         disable=not progress,
         file=sys.stderr,
         leave=False,
-    )
-    for label, model in zip(labels, forecasters, strict=True):
-        for fold, (past, actual) in enumerate(zip(pasts, actuals, strict=True)):
-            bar.set_postfix_str(f"{label}, fold {fold + 1}")
-            started = time.perf_counter()
-            if refit or fold == 0:
-                fit(model, past, progress=progress)
-            fitted = time.perf_counter()
-            forecast = model.predict(past, levels=levels)
-            predicted = time.perf_counter()
-            forecasts[label].append(forecast)
-            rows.append(
-                {
-                    "model": label,
-                    "fold": fold + 1,
-                    "cutoff": show(past.freq.times(past.ends().max(keepdims=True))[0]),
-                    **scores(forecast, actual, past),
-                    "fit_seconds": fitted - started,
-                    "predict_seconds": predicted - fitted,
-                }
-            )
-            bar.update()
-    bar.close()
+    ) as bar:
+        for label, model in zip(labels, forecasters, strict=True):
+            for fold, (past, actual) in enumerate(zip(pasts, actuals, strict=True)):
+                bar.set_postfix_str(f"{label}, fold {fold + 1}")
+                started = time.perf_counter()
+                if refit or fold == 0:
+                    fit(model, past, progress=progress)
+                fitted = time.perf_counter()
+                forecast = model.predict(past, levels=levels)
+                predicted = time.perf_counter()
+                forecasts[label].append(forecast)
+                rows.append(
+                    {
+                        "model": label,
+                        "fold": fold + 1,
+                        "cutoff": show(past.freq.times(past.ends().max(keepdims=True))[0]),
+                        **scores(forecast, actual, past),
+                        "fit_seconds": fitted - started,
+                        "predict_seconds": predicted - fitted,
+                    }
+                )
+                bar.update()
     result = BacktestResult(
         tuple(labels), folds, steps, pl.DataFrame(rows), forecasts, actuals, pasts, shown
     )

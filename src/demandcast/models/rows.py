@@ -71,28 +71,32 @@ def forecast_rows(
     draws = TensorDraws.of(panel.keys, seed, source.to)
     levels = torch.tensor((*asked.levels, *MEAN_LEVELS), device=source.to)
     floors = panel.floors()[:, None]
-    for rows in tqdm(batches, desc=bar, disable=bar is None, leave=False):
-        series = torch.arange(rows.start, rows.stop, device=source.device)
-        with torch.inference_mode():
-            window = source.latest(series)
-            q, m, s = network.predict(window, levels, asked.paths, draws.select(rows))
-            events = network.events(window)
-        nodes = q[..., len(asked.levels) :].cpu().numpy()
-        mean = mean_after_clipping(m.cpu().numpy(), nodes, floors[rows])
-        values = {"quantiles": q[..., : len(asked.levels)], "mean": torch.from_numpy(mean).float()}
-        if asked.keep and s is not None:
-            values["samples"] = s
-        if events is not None:
-            values["chances"], values["thresholds"] = events
-        unknown = ~window.answerable.cpu()
-        for name, value in values.items():
-            if name not in found:
-                found[name] = torch.empty(total, *value.shape[1:])
-            part = found[name][done : done + len(value)]
-            part.copy_(value)
-            if name not in ("chances", "thresholds"):  # 0 where nothing tells the scale
-                part[unknown] = 0.0
-        done += len(series)
+    with tqdm(batches, desc=bar, disable=bar is None, leave=False) as shown:
+        for rows in shown:
+            series = torch.arange(rows.start, rows.stop, device=source.device)
+            with torch.inference_mode():
+                window = source.latest(series)
+                q, m, s = network.predict(window, levels, asked.paths, draws.select(rows))
+                events = network.events(window)
+            nodes = q[..., len(asked.levels) :].cpu().numpy()
+            mean = mean_after_clipping(m.cpu().numpy(), nodes, floors[rows])
+            values = {
+                "quantiles": q[..., : len(asked.levels)],
+                "mean": torch.from_numpy(mean).float(),
+            }
+            if asked.keep and s is not None:
+                values["samples"] = s
+            if events is not None:
+                values["chances"], values["thresholds"] = events
+            unknown = ~window.answerable.cpu()
+            for name, value in values.items():
+                if name not in found:
+                    found[name] = torch.empty(total, *value.shape[1:])
+                part = found[name][done : done + len(value)]
+                part.copy_(value)
+                if name not in ("chances", "thresholds"):  # 0 where nothing tells the scale
+                    part[unknown] = 0.0
+            done += len(series)
     return found
 
 
