@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from demandcast.cli import show, terminal
-from demandcast.cli.main import main
+from demandcast.cli.main import app, main
 
 HOSTILE = "\x1b[2J\x1b]0;pwn\x07x\n\r\t\x9b\x7f\u202e\u2066\u200f\u2028y\ud800"[:-1]
 JOINERS = "\u200c\u200d"
@@ -59,6 +59,8 @@ def hostile(tmp_path: Path) -> Path:
             f"spare{HOSTILE}": ["a"] * 30,
         }
     ).write_csv(path)
+    stock = pl.DataFrame({"item": [HOSTILE], "on_hand": [3], f"note{HOSTILE}": ["a"]})
+    stock.write_csv(tmp_path / "st\x1bock.csv")
     return path
 
 
@@ -73,7 +75,57 @@ COMMANDS: list[list[str]] = [
     ["forecast", "nowhere\x1b[31m.csv", "--horizon", "2"],
     ["backtest", "FILE", "--horizon", "2", "--models", "ses"],
     ["check\x1b[31m"],
+    ["check", "--sql", "select \x1b[31m", "--connect", "sqlite:///n\x1b[31m.db"],
+    ["predict", "RUN", "FILE"],
+    ["predict", "RUN", "FILE", "--report", "r\x1b[31m.html", "--out", "f\x1b[31m.csv"],
+    ["predict", "nowhere\x1b[31m", "FILE"],
+    ["order", "FILE", "--model", "ses", "--lead-time", "1", "--service", "0.9", "--stock", "STOCK"],
+    ["order", "FILE", "--model", "ses", "--lead-time", "1", "--service", "0.9", "--stock", "FILE"],
+    ["order", "FILE", "--model", "ses", "--lead-time", "1", "--stock", "nowhere\x1b[31m.csv"],
+    ["replay", "FILE", "--models", "ses", "--rounds", "2", "--lead-time", "1", "--service", "0.9"],
+    ["replay", "FILE", "--models", "se\x1b[31ms", "--rounds", "2", "--lead-time", "1"],
+    [
+        "tune",
+        "FILE",
+        "--horizon",
+        "2",
+        "--model",
+        "ses",
+        "--trials",
+        "1",
+        "--space",
+        "alpha=[0.1]",
+        "--storage",
+        "s\x1b[31m",
+        "--save",
+        "t\x1b[31m",
+    ],
+    ["tune", "FILE", "--horizon", "2", "--model", "ses", "--space", "\x1b[31m=[1,2]"],
+    ["tune", "FILE", "--horizon", "2", "--model", "ses", "--storage", "FILE"],
+    [
+        "doctor",
+        "FILE",
+        "--horizon",
+        "2",
+        "--model",
+        "nlinear",
+        "--set",
+        "context=4",
+        "--set",
+        "max_steps=25",
+        "--seconds",
+        "0.5",
+        "--trace",
+        "t\x1b[31m.json",
+    ],
+    ["doctor", "FILE", "--model", "nlin\x1b[31mear"],
+    ["demo", "--out", "FILE"],
+    ["models", "show", "ses\x1b[31m"],
 ]
+
+
+def test_every_command_is_given_escape_codes() -> None:
+    assert {words[0] for words in COMMANDS} >= {command.name for command in app.registered_commands}
 
 
 @pytest.mark.parametrize(
@@ -88,17 +140,26 @@ def test_names_with_escape_codes_are_shown_escaped(
     monkeypatch.chdir(hostile.parent)
     target = f"units{HOSTILE}"
     roles = ["--target", target, "--key", "item"]
-    given = [hostile.name if word == "FILE" else word for word in words]
-    code = main([*given, *(roles if "FILE" in words and "--key" not in words else [])])
+    names = {"FILE": hostile.name, "STOCK": "st\x1bock.csv", "RUN": "r\x1b[31mun"}
+    given = [names.get(word, word) for word in words]
+    given += roles if words[1:2] != ["--out"] and "FILE" in words and "--key" not in words else []
+    if "RUN" in words:
+        fit = ["forecast", hostile.name, "--horizon", "2", "--model", "ses", *roles]
+        assert main([*fit, "--save", names["RUN"], "--out", "old.csv"]) == 0
+    code = main(given)
     shown = capsys.readouterr()
     assert is_safe(shown.out), ascii(shown.out)
     assert is_safe(shown.err), ascii(shown.err)
     assert r"\x1b" in shown.out + shown.err or "--json" in words
-    mistaken = any("\x1b" in word for word in words)
-    assert code == (2 if mistaken and "--out" not in words else 0)
+    outputs = {"--out", "--storage", "--trace"} & {*words}
+    over = (
+        words[-1] == "FILE" and words[0] != "predict"
+    )  # an output over an input, or a stock that is none
+    mistaken = any("\x1b" in word for word in words) and not outputs
+    assert code == (2 if mistaken or (over and words != ["check", "FILE"]) else 0), shown.err
     if "--json" in words:
         assert {row["item"] for row in json.loads(shown.out)} == {HOSTILE}
-    if "--out" in words:
+    if "--out" in words and code == 0:
         assert set(pl.read_csv("f\x1b[31m.csv", glob=False)["item"]) == {HOSTILE}
 
 
