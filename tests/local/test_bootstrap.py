@@ -11,7 +11,7 @@ import pytest
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import DampedCounts, Renewal, ViswanathanZhou, Willemain
-from demandcast.local.bootstrap import arrivals, bandwidth, jittered
+from demandcast.local.bootstrap import bandwidth, demand_probabilities, jitter_sizes
 from demandcast.local.damped_counts import Recursion
 from demandcast.local.parts.histories import Histories
 from demandcast.local.parts.simulated import demands, waited
@@ -40,17 +40,17 @@ def test_demands_are_sizes_and_intervals() -> None:
 
 def test_transitions_are_counted_within_a_series() -> None:
     """Y: after a zero, demand 2 times of 3; after a demand, 1 of 3."""
-    found = arrivals(of(Y, [0.0, 1]))
+    found = demand_probabilities(of(Y, [0.0, 1]))
     np.testing.assert_allclose(found[:, 0], [2.5 / 4, 1.5 / 4])
     np.testing.assert_allclose(found[:, 1], [1.5 / 2, 0.5])
 
 
 def test_jitter_is_that_of_the_paper() -> None:
     width = np.array([[0.5]])
-    moved = jittered(np.full((1, 20_000), 4.0), np.array([[True]]), width, draws())
+    moved = jitter_sizes(np.full((1, 20_000), 4.0), np.array([[True]]), width, draws())
     expected = 1 + np.trunc(4 + 2 * draws().normal((20_000,)))
     np.testing.assert_array_equal(moved[0], np.where(expected > 0, expected, 4))
-    assert (jittered(np.full((1, 99), 0.5), np.array([[False]]), width, draws()) > 0).all()
+    assert (jitter_sizes(np.full((1, 99), 0.5), np.array([[False]]), width, draws()) > 0).all()
 
 
 def test_amounts_are_smoothed_in_their_own_unit() -> None:
@@ -60,7 +60,7 @@ def test_amounts_are_smoothed_in_their_own_unit() -> None:
     assert found[0, 0] == pytest.approx(0.9 * amounts[0, :4].std() * 4**-0.2)
     assert found[1, 0] == 0
     np.testing.assert_allclose(bandwidth(1e-6 * amounts, np.array([4, 1])), 1e-6 * found)
-    moved = jittered(np.full((1, 20_000), 40.0), np.array([[False]]), found[:1], draws())
+    moved = jitter_sizes(np.full((1, 20_000), 40.0), np.array([[False]]), found[:1], draws())
     np.testing.assert_allclose(moved[0], 40 + found[0, 0] * draws().normal((20_000,)))
 
 

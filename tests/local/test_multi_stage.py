@@ -286,7 +286,7 @@ def test_sizes_may_vary_more_than_poisson_ones() -> None:
     rng = np.random.default_rng(7)
     panel = panel_of(*(2 + rng.negative_binomial(0.6, 0.1, (60, 60))), freq="1")
     free, paper = (
-        Glm.learn(Aligned.of(panel, 0, Footing.of(panel)), LINKS[1], 1.0, varied).dispersion
+        Glm.fit(Aligned.of(panel, 0, Footing.of(panel)), LINKS[1], 1.0, varied).dispersion
         for varied in (True, False)
     )
     assert free == pytest.approx(10, rel=0.2)  # variance over mean of that law: 1 / 0.1
@@ -318,7 +318,7 @@ def test_what_is_wrong_is_told() -> None:
         MultiStage(h=2, latent=1)
     with pytest.raises(ConfigError, match=r"link is 'exp'; did you mean 'twice_logistic'|logistic"):
         MultiStage(h=2, link="exp")
-    with pytest.raises(ConfigError, match="ridge is 0; it is above 0"):
+    with pytest.raises(ConfigError, match="ridge is 0; it must be above 0"):
         MultiStage(h=2, ridge=0)
     model: Any = MultiStage(h=2)
     with pytest.raises(DataError, match=r"multi_stage.*series s0 holds 1\.5"):

@@ -1,8 +1,8 @@
-"""Paths put together from what a series' own past shows: runs without demand, and sizes of demands.
+"""Bootstrap methods: paths made of the intervals and sizes of a series' own demands.
 
-A series without a demand is forecast as 0. Departs from Zhou and Viswanathan: each path puts back what it
-draws with another like it (the Bayesian bootstrap), so that the paths' sums vary as much more as little is known
-of the distribution.
+A series without demand is forecast as 0. Departs from Zhou and Viswanathan: each path draws by the Bayesian bootstrap
+(a value drawn becomes more likely later in the path), so that sums over a path include the uncertainty of the
+distribution.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from demandcast.settings import flag
 
 
 class Willemain(SimulatedForecaster):
-    """A two-state Markov chain says when demand comes, past sizes say how much.
+    """A two-state Markov chain of steps with and without demand; sizes are drawn from the past.
 
-    Each transition is estimated by (count + 1/2) / (total + 1), so that one never seen may happen.
-    Sizes are jittered to 1 + int(X + Z sqrt(X)), or X where that is 0 or less. Amounts have no unit of
-    their own as counts have: they are smoothed by a normal kernel, X + h Z, h by Silverman's rule.
+    Transition probabilities are estimated as (count + 1/2) / (total + 1), so none is 0. Sizes of counts are jittered to
+    1 + int(X + Z sqrt(X)), or stay X where that is 0 or less. Sizes that are not whole numbers are smoothed with a normal
+    kernel, X + h Z, with h by Silverman's rule.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        paths: Paths simulated for the quantiles.
-        jitter: Jitter the sizes, as in the paper; it raises their mean by about one half.
-        seed: Of the paths.
+        paths: Number of paths simulated for the quantiles.
+        jitter: Whether sizes are jittered, as in the paper; it raises their mean by about one half.
+        seed: Seed of the paths.
     """
 
     name = "willemain"
@@ -46,62 +46,66 @@ class Willemain(SimulatedForecaster):
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         sizes, _, count = demands(past)
         width = bandwidth(sizes, count)
-        arrive = arrivals(past)
+        after_zero, after_demand = demand_probabilities(past)[..., None]
         state = np.repeat(past.values[-1][:, None] > 0, n_paths, 1)  # (n, S)
         paths = np.zeros((past.n_series, n_paths, self.horizon))
         for step in range(self.horizon):
-            chance = np.where(state, arrive[1][:, None], arrive[0][:, None])
-            come = draws.at("come", step).uniform(state.shape)
-            state = (come < chance) & (count > 0)[:, None]
-            which = draws.at("size", step).below(count[:, None], state.shape)
-            size = drawn(sizes, which)
+            probability = np.where(state, after_demand, after_zero)
+            uniform = draws.at("come", step).uniform(state.shape)
+            state = (uniform < probability) & (count > 0)[:, None]
+            index = draws.at("size", step).below(count[:, None], state.shape)
+            size = drawn(sizes, index)
             if self.jitter:
-                size = jittered(size, past.counts[:, None], width, draws.at("jitter", step))
+                size = jitter_sizes(size, past.counts[:, None], width, draws.at("jitter", step))
             paths[..., step] = np.where(state, size, 0.0)
         return paths
 
 
-def arrivals(past: Histories) -> Array:
-    """Chances of a demand after a step without and after one with, (2, n)."""
+def demand_probabilities(past: Histories) -> Array:
+    """Return the probabilities of a demand after a step without demand and after one with demand, (2, n)."""
     demand = past.values > 0
     inside = np.arange(1, past.steps)[:, None] > past.begins
-    chances = []
+    probabilities = []
     for before in (~demand[:-1] & inside, demand[:-1] & inside):
-        chances.append(((before & demand[1:]).sum(0) + 0.5) / (before.sum(0) + 1))
-    return np.stack(chances)
+        probabilities.append(((before & demand[1:]).sum(0) + 0.5) / (before.sum(0) + 1))
+    return np.stack(probabilities)
 
 
 def bandwidth(sizes: Array, count: Ints) -> Array:
-    """Width of a normal kernel for each series' sizes (n, D), the first `count` of them: (n, 1).
+    """Return the width of a normal kernel for each series' sizes, (n, 1).
 
-    0.9 s count^(-1/5), s the deviation; Silverman, "Density Estimation", 1986, equation 3.31.
+    0.9 s count^(-1/5), with s the standard deviation; Silverman, "Density Estimation", 1986, equation 3.31.
+
+    Args:
+        sizes: Sizes, left-aligned, (n, D).
+        count: Number of sizes of each series, (n,).
     """
     n = np.maximum(count, 1)[:, None]
-    kept = np.arange(sizes.shape[1]) < count[:, None]
-    error = np.where(kept, sizes - sizes.sum(1, keepdims=True) / n, 0.0)
+    inside = np.arange(sizes.shape[1]) < count[:, None]
+    error = np.where(inside, sizes - sizes.sum(1, keepdims=True) / n, 0.0)
     return np.asarray(0.9 * np.sqrt((error**2).sum(1, keepdims=True) / n) * n**-0.2)
 
 
-def jittered(size: Array, whole: NDArray[np.bool_], width: Array, draws: Draws) -> Array:
-    """1 + int(X + Z sqrt(X)) of counts, X + width Z of amounts; X where that is not above 0."""
+def jitter_sizes(size: Array, whole: NDArray[np.bool_], width: Array, draws: Draws) -> Array:
+    """Return 1 + int(X + Z sqrt(X)) for counts, X + width Z for other sizes; X itself where that is not above 0."""
     noise = draws.normal(size.shape)
-    moved = np.where(whole, 1 + np.trunc(size + noise * np.sqrt(size)), size + noise * width)
-    return np.where(moved > 0, moved, size)
+    jittered = np.where(whole, 1 + np.trunc(size + noise * np.sqrt(size)), size + noise * width)
+    return np.where(jittered > 0, jittered, size)
 
 
 class ViswanathanZhou(SimulatedForecaster):
-    """Intervals between demands drawn from those seen, one after another, and a size at each.
+    """Draws past intervals between demands, one after another, and a past size for each demand.
 
-    The first interval, from the start of the record to the first demand, is cut off and is left out
-    where there are 3 demands or more.
+    The first interval, from the start of the record to the first demand, is incomplete; it is left out for series with 3
+    demands or more.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        paths: Paths simulated for the quantiles.
-        condition_on_age: Draw the first interval among those longer than the steps already waited;
-            where there is none such, and if False, as if a demand had just come.
-        jitter: Jitter the sizes as in `Willemain`.
-        seed: Of the paths.
+        paths: Number of paths simulated for the quantiles.
+        condition_on_age: Whether the first interval is drawn from those longer than the time since the last demand.
+            Without such an interval, and if False, a path starts as if the last step had a demand.
+        jitter: Whether sizes are jittered, as in `Willemain`.
+        seed: Seed of the paths.
     """
 
     name = "viswanathan_zhou"
@@ -123,46 +127,45 @@ class ViswanathanZhou(SimulatedForecaster):
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         sizes, intervals, count = demands(past)
         width = bandwidth(sizes, count)
-        cut = (count >= 3).astype(np.int64)  # leave the first out
-        order = np.argsort(
-            np.where(_kept(intervals, cut, count), intervals, -1), axis=1, kind="stable"
-        )[:, ::-1]  # longest first, so that those above an age are a run
+        left_out = (count >= 3).astype(np.int64)  # the incomplete first interval
+        column = np.arange(intervals.shape[1])
+        usable = (column >= left_out[:, None]) & (column < count[:, None])
+        # longest first, so that the intervals longer than an age are the first columns
+        order = np.argsort(np.where(usable, intervals, -1), axis=1, kind="stable")[:, ::-1]
         intervals = np.take_along_axis(intervals, order, 1)
-        paired = np.take_along_axis(sizes, order, 1)
-        usable = count - cut
+        paired_sizes = np.take_along_axis(sizes, order, 1)
+        n_usable = count - left_out
         age = waited(past) if self.condition_on_age else np.zeros_like(count)
-        longer = (
-            (intervals > age[:, None]) & (np.arange(intervals.shape[1]) < usable[:, None])
-        ).sum(1)
-        age, longer = np.where(longer > 0, age, 0), np.where(longer > 0, longer, usable)
+        n_longer = ((intervals > age[:, None]) & (column < n_usable[:, None])).sum(1)
+        age = np.where(n_longer > 0, age, 0)
+        n_longer = np.where(n_longer > 0, n_longer, n_usable)
         paths = np.zeros((past.n_series, n_paths, self.horizon))
         series, path = np.indices(paths.shape[:2])
-        clock = -np.repeat(age[:, None], n_paths, 1)  # (n, S), step of the last demand
-        gaps = np.zeros((past.n_series, n_paths, 0), np.int64)  # places of the intervals drawn
-        places = gaps  # and of the sizes
+        last_demand = -np.repeat(age[:, None], n_paths, 1)  # (n, S), in steps after the cutoff
+        drawn_intervals = np.zeros((past.n_series, n_paths, 0), np.int64)  # their indices
+        drawn_sizes = drawn_intervals
         for demand in range(self.horizon):
-            which = from_urn(
-                gaps, usable[:, None] if demand else longer[:, None], draws.at("interval", demand)
-            )
-            gaps = np.concatenate([gaps, which[..., None]], 2)
-            clock = clock + np.maximum(drawn(intervals, which), 1)
-            due = (clock <= self.horizon) & (count > 0)[:, None]
-            if not due.any():
+            n_intervals = n_usable[:, None] if demand else n_longer[:, None]
+            index = from_urn(drawn_intervals, n_intervals, draws.at("interval", demand))
+            drawn_intervals = np.concatenate([drawn_intervals, index[..., None]], 2)
+            last_demand = last_demand + np.maximum(drawn(intervals, index), 1)
+            inside = (last_demand <= self.horizon) & (count > 0)[:, None]
+            if not inside.any():
                 break
             if self.together:
-                size = drawn(paired, which)
+                size = drawn(paired_sizes, index)
             else:
-                place = from_urn(places, count[:, None], draws.at("size", demand))
-                places = np.concatenate([places, place[..., None]], 2)
-                size = drawn(sizes, place)
+                index = from_urn(drawn_sizes, count[:, None], draws.at("size", demand))
+                drawn_sizes = np.concatenate([drawn_sizes, index[..., None]], 2)
+                size = drawn(sizes, index)
             if self.jitter:
-                size = jittered(size, past.counts[:, None], width, draws.at("jitter", demand))
-            paths[series[due], path[due], clock[due] - 1] = size[due]
+                size = jitter_sizes(size, past.counts[:, None], width, draws.at("jitter", demand))
+            paths[series[inside], path[inside], last_demand[inside] - 1] = size[inside]
         return paths
 
 
 class Renewal(ViswanathanZhou):
-    """Pairs of an interval and the size that ended it, drawn together: long waits with their sizes.
+    """Draws pairs of an interval and the size of the demand that ended it.
 
     Arguments as in `ViswanathanZhou`.
     """
@@ -170,8 +173,3 @@ class Renewal(ViswanathanZhou):
     name = "renewal"
     summary = "Bootstrap of intervals together with their sizes: an empirical renewal process"
     together = True
-
-
-def _kept(intervals: Ints, cut: Ints, count: Ints) -> NDArray[np.bool_]:
-    place = np.arange(intervals.shape[1])
-    return (place >= cut[:, None]) & (place < count[:, None])

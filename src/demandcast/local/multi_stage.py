@@ -1,12 +1,12 @@
-"""Multi-stage counts: no demand, one, or more, each stage a regression, with or without a latent path.
+"""Multi-stage counts: no demand, one, or more; each stage is a regression, with or without a latent level.
 
 Seeger, Salinas and Flunkert, "Bayesian intermittent demand forecasting for large inventories", NIPS 2016.
-The likelihood and its links are in `stages`; `glm` has the figures of history, calendar and covariates
-and one set of weights for the panel, `latent` a level of each series that walks at random, fitted by
-Laplace's approximation. Both sample exactly: a stage after the other, a step after the other.
+`parts/stages.py` has the likelihood and its links. `parts/glm.py` has features of history, calendar and covariates and
+one set of weights for the panel. `parts/latent.py` has a level of each series that is a random walk, fitted with
+Laplace's approximation. Both draw paths exactly, one stage after the other and one step after the other.
 
-Departs from the paper in what the heads of these files say, above all: sizes may vary more than Poisson
-ones (`varied`), by a Gamma variable in the one, by Gaussian noise in the other.
+Departs from the paper as these three files say. Above all, sizes may be overdispersed (`varied`): by a Gamma variable in
+`glm`, by Gaussian noise in `latent`.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from demandcast.local.parts.aligned import Aligned, Footing
 from demandcast.local.parts.counts import check_counts
 from demandcast.local.parts.glm import Glm
 from demandcast.local.parts.histories import Array, Ints
-from demandcast.local.parts.latent import LEARNERS, Latent
+from demandcast.local.parts.latent import MAX_TRAINING_SERIES, Latent
 from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
 from demandcast.local.parts.stages import LINKS
 from demandcast.panel.panel import Panel
 from demandcast.settings import flag, one_of
 
-ROWS = 400_000  # steps in the table of histories that weights are learned from
+MAX_ROWS = 400_000  # steps of history that weights are fitted on
 
 
 class MultiStage(SimulatedForecaster):
-    """Is there a demand, is it more than one, how much more: three regressions over the whole panel.
+    """Three regressions over the whole panel: is there a demand, is it more than one, and how much more.
 
-    Weights are learned at prediction, from the panel that is forecast; of a large one from series
-    drawn by lot. A series that was never observed, and all in a panel without one demand, are forecast
-    as 0. Needs the known covariates over the horizon, where the panel has any.
+    Weights are fitted at prediction, on the panel that is forecast; of a large panel, on a random sample of its series. A
+    series without an observed value, and every series of a panel without demand, is forecast as 0. The panel's known
+    covariates are needed over the horizon.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        latent: False for figures of the history, with draws fed back; True for a latent level of each
-            series, and calendar and covariates only.
-        link: "twice_logistic" or "logistic", of the mean of sizes above 2.
-        varied: Let sizes vary more than Poisson ones; False is the paper.
-        ridge: What squared weights cost.
-        paths: Paths simulated for the quantiles.
-        seed: Of the paths, and of the draw of series.
+        latent: False for features of the history that each path updates with its own draws; True for a latent level of
+            each series, with calendar and covariates as only features.
+        link: "twice_logistic" or "logistic", for the mean of sizes above 2.
+        varied: Whether sizes may be overdispersed; False is the paper.
+        ridge: Penalty of squared weights.
+        paths: Number of paths simulated for the quantiles.
+        seed: Seed of the paths, and of the sample of series.
 
     Raises:
-        DataError: At prediction, for a series with values that are no counts.
+        DataError: At prediction, if a value is not a count.
     """
 
     name = "multi_stage"
@@ -79,36 +79,37 @@ class MultiStage(SimulatedForecaster):
         flag("varied", self.varied)
         one_of("link", self.link, LINKS)
         if isinstance(self.ridge, bool) or not 0 < self.ridge < np.inf:
-            raise ConfigError(f"ridge is {self.ridge!r}; it is above 0")
+            raise ConfigError(f"ridge is {self.ridge!r}; it must be above 0")
 
     def _reader(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
         demands = panel.padded_history(max(1, int(panel.lengths.max(initial=1)))) > 0
         if not demands.any():
             return lambda index: (
-                lambda some, n_paths, _: np.zeros((len(some), n_paths, self.horizon))
+                lambda selected, n_paths, _: np.zeros((len(selected), n_paths, self.horizon))
             )
-        footing = Footing.of(panel)
+        scale = Footing.of(panel)
         order = Draws.of(panel.keys, self.seed).at("learners").order()
-        table = np.arange(1, len(order) + 1) * np.maximum.accumulate(panel.lengths[order])
-        enough = max(1, int(np.searchsorted(table, ROWS, side="right")))
+        rows = np.arange(1, len(order) + 1) * np.maximum.accumulate(panel.lengths[order])
+        n_series = max(1, int(np.searchsorted(rows, MAX_ROWS, side="right")))
         if self.latent:
-            enough = min(enough, LEARNERS)
-        chosen = np.sort(order[:enough])
+            n_series = min(n_series, MAX_TRAINING_SERIES)
+        chosen = np.sort(order[:n_series])
         if not demands[chosen].any():
             chosen = np.arange(panel.n_series)
-        kind: type[Glm] | type[Latent] = Latent if self.latent else Glm
-        past = Aligned.of(panel.select(chosen), 0, footing)
-        learned = kind.learn(past, self.link, self.ridge, self.varied)
+        model: type[Glm] | type[Latent] = Latent if self.latent else Glm
+        past = Aligned.of(panel.select(chosen), 0, scale)
+        fitted = model.fit(past, self.link, self.ridge, self.varied)
 
-        def reader(index: Ints) -> Simulate:
-            ahead = Aligned.of(panel.select(index), self.horizon, footing)
-            simulate = learned.simulator(ahead)
-            seen = (~np.isnan(ahead.values)).sum(0) > 0
+        def prepare_series(index: Ints) -> Simulate:
+            ahead = Aligned.of(panel.select(index), self.horizon, scale)
+            simulate = fitted.simulator(ahead)
+            has_values = (~np.isnan(ahead.values)).sum(0) > 0
 
-            def simulated(some: Any, n_paths: int, draws: Draws) -> Array:
-                return np.where(seen[some][:, None, None], simulate(some, n_paths, draws), 0.0)
+            def simulate_observed(selected: Any, n_paths: int, draws: Draws) -> Array:
+                paths = simulate(selected, n_paths, draws)
+                return np.where(has_values[selected][:, None, None], paths, 0.0)
 
-            return simulated
+            return simulate_observed
 
-        return reader
+        return prepare_series

@@ -47,7 +47,7 @@ class Glm:
     dispersion: float
 
     @classmethod
-    def learn(cls, past: Aligned, link: str, ridge: float, varied: bool) -> Glm:
+    def fit(cls, past: Aligned, link: str, ridge: float, varied: bool) -> Glm:
         """Fit the models to histories; `varied` allows sizes a variance above their mean (overdispersion)."""
         stages = (Stage(), Stage(), Stage(link))
         averages = PanelAverages.of(past.values)

@@ -33,7 +33,7 @@ NOISE_VARIANCES = (0.0, 0.2, 0.8)  # candidates
 PRIOR_VALUES = 20.0  # values that the panel's mean log-likelihood weighs as much as
 NEWTON_STEPS, MAX_MOVE = 6, 3.0  # number of steps, and the largest change of f in one
 ROUNDS = 3  # of fitting weights and paths in alternation
-LEARNERS = 400  # series that weights are fitted on
+MAX_TRAINING_SERIES = 400  # series that weights are fitted on
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Latent:
     stages: tuple[FittedStage, ...]
 
     @classmethod
-    def learn(cls, past: Aligned, link: str, ridge: float, varied: bool) -> Latent:
+    def fit(cls, past: Aligned, link: str, ridge: float, varied: bool) -> Latent:
         """Fit the stages to histories; `varied` allows sizes a variance above their mean (overdispersion)."""
         averages = PanelAverages.of(past.values)
         noises = ((0.0,), (0.0,), NOISE_VARIANCES if varied else (0.0,))
