@@ -1,4 +1,4 @@
-"""AdamW takes the steps of torch's own, and neither training nor forecasts import torch's compiler."""
+"""AdamW takes the steps of torch's own, and neither training, loading nor forecasts import torch's compiler."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from demandcast.train.adamw import AdamW
 from demandcast.train.fit import fit
 
 EVERY_NETWORK = """
-import sys
+import sys, tempfile
 import demandcast as dc
 from demandcast import registry
 from demandcast.frames.examples import retail
@@ -24,8 +24,13 @@ panel = dc.read_panel(retail(n_items=3, n_days=90, seed=1).frame, key="item", ta
 for name, kind in registry.classes().items():
     if issubclass(kind, NeuralForecaster):
         model = kind(horizon=3, context=14, max_steps=1, batch_size=2)
-        model.fit(panel, progress=False).predict(panel)
+        model.fit(panel, progress=False)
+        with tempfile.TemporaryDirectory() as folder:
+            model.save(folder)
+            dc.load(folder).predict(panel)
         assert "torch._dynamo" not in sys.modules, name
+dc.models.ZeroShot(horizon=3).predict(panel)
+assert "torch._dynamo" not in sys.modules
 print("done")
 """
 

@@ -8,10 +8,11 @@ from the device's generator, which is seeded and put back around a run.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, wraps
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
+RANGES = {"arange", "linspace", "logspace", "randperm"}
 WITH_GENERATOR = {  # overloads without a generator, and their twins with one
     "default": "generator",
     "low": "low_generator",
@@ -113,6 +115,40 @@ class Exempt(Supplied):  # type: ignore[no-untyped-call]
         return True
 
     __torch_dispatch__ = Supplied.__torch_dispatch__  # that torch finds it in this class
+
+
+class Bounded(Supplied):  # type: ignore[no-untyped-call]
+    """The same, refusing tensors of more than `most` values before they are made."""
+
+    def __init__(self, source: torch.Generator, most: int) -> None:
+        super().__init__(source)
+        self.most = most
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if _n_values(func, args) > self.most:
+            raise ValueError(f"{func} asks for more values than the {self.most:,} there may be")
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+def _n_values(func: Any, args: tuple[Any, ...]) -> float:
+    """Values of the tensor that an operator makes of a size, a range or tensors that broadcast; else 0."""
+    numbers = [abs(value) for value in args if isinstance(value, (int, float))]
+    shapes = [value.shape for value in args if isinstance(value, Tensor)]
+    if args and isinstance(args[0], (list, tuple)):
+        return math.prod(value for value in args[0] if isinstance(value, int))
+    if func.overloadpacket.__name__ == "eye":
+        return math.prod(numbers) if len(numbers) > 1 else numbers[0] ** 2
+    if func.overloadpacket.__name__ in RANGES:
+        return max(numbers)
+    with suppress(RuntimeError):  # these do not broadcast
+        return math.prod(torch.broadcast_shapes(*shapes)) if len(shapes) > 1 else 0  # type: ignore[no-untyped-call]
+    return 0
 
 
 def supplied(source: torch.Generator) -> Supplied:

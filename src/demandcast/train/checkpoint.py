@@ -18,7 +18,7 @@ from torch.nn.modules import module as hooks
 
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.files import printable, write_file
-from demandcast.layers.draws import draws_of
+from demandcast.layers.draws import Bounded, draws_of
 
 Net = TypeVar("Net", bound=nn.Module)
 BUFFERS = 10_000_000  # values in tables that networks compute when they are built, at most
@@ -112,8 +112,8 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
 def restore_network(build: Callable[[], Net], tensors: dict[str, Tensor], path: Path) -> Net:
     """Build a network and give it the weights that were read from a file.
 
-    It is built without memory first, and stopped where it grows beyond what the file has weights
-    for: sizes in a damaged manifest can then neither fill the memory nor take forever.
+    The build stops where it grows beyond what the file has weights for, before memory is taken: sizes in a
+    damaged manifest can then neither fill the memory nor take forever.
 
     Raises:
         CheckpointError: The weights are of another network.
@@ -121,15 +121,13 @@ def restore_network(build: Callable[[], Net], tensors: dict[str, Tensor], path: 
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     room = sum(value.numel() for value in tensors.values())
     try:
-        with draws_of(torch.Generator(), everything=True):  # weights that are not kept
-            with torch.device("meta"), _at_most(room, len(tensors)):
-                outline = {k: tuple(v.shape) for k, v in build().state_dict().items()}
-            for name in found.keys() | outline.keys():
-                if found.get(name) != outline.get(name):
-                    raise ValueError(
-                        f"{name} is {found.get(name)}, and should be {outline.get(name)}"
-                    )
+        source = torch.Generator()  # of weights that are not kept
+        with draws_of(source), Bounded(source, room + BUFFERS), _at_most(room, len(tensors)):
             network = build()
+        outline = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+        for name in found.keys() | outline.keys():
+            if found.get(name) != outline.get(name):
+                raise ValueError(f"{name} is {found.get(name)}, and should be {outline.get(name)}")
         network.load_state_dict(tensors)
     except (
         AssertionError, AttributeError, LookupError, MemoryError, OverflowError, RuntimeError, TypeError,

@@ -1,0 +1,52 @@
+"""Weights of a file are given to a network that is built in no more memory than the file has weights for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from demandcast.errors import CheckpointError
+from demandcast.train.checkpoint import restore_network
+
+LARGE = {
+    "a layer": lambda: nn.Linear(10**7, 10**4),
+    "draws": lambda: torch.randn(10**6, 10**6),
+    "a range": lambda: torch.arange(10**12),
+    "steps": lambda: torch.linspace(0, 1, 10**12),
+    "an identity": lambda: torch.eye(10**7),
+    "a product": lambda: torch.ones(10**7)[:, None] * torch.ones(10**7),
+    "many layers": lambda: nn.ModuleList(nn.Linear(1, 1) for _ in range(10**9)),
+}
+
+
+class Holds(nn.Linear):
+    """A layer that has made something large on its way."""
+
+    def __init__(self, make: Callable[[], Tensor | nn.Module]) -> None:
+        super().__init__(3, 2)
+        self.made = make()
+
+
+@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
+def test_sizes_that_the_file_has_no_weights_for_take_no_memory(
+    make: Callable[[], Tensor | nn.Module],
+) -> None:
+    tensors = nn.Linear(3, 2).state_dict()
+    with pytest.raises(
+        CheckpointError, match=r"do not fit .*more (values|parameters|modules) than"
+    ):
+        restore_network(lambda: Holds(make), tensors, Path("weights"))
+
+
+def test_weights_of_another_network_are_named() -> None:
+    tensors = {"weight": torch.ones(2, 3), "bias": torch.ones(2)}
+    assert torch.equal(
+        restore_network(lambda: nn.Linear(3, 2), tensors, Path("w")).bias, tensors["bias"]
+    )
+    for found, wrong in ((nn.Linear(3, 2, bias=False), "bias"), (nn.Linear(4, 2), "weight")):
+        with pytest.raises(CheckpointError, match=f"{wrong} is .*, and should be"):
+            restore_network(lambda found=found: found, tensors, Path("w"))  # type: ignore[misc]
