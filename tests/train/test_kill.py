@@ -28,7 +28,7 @@ FORECASTER = """
 from demandcast import registry
 from demandcast.frames import read_panel
 hyper = dict(
-    horizon=7, context=14, batch_size=4, max_steps=160, checkpoint_every=10, dropout=0.2,
+    horizon=7, context=14, batch_size=4, max_steps=120, checkpoint_every=10, dropout=0.2,
     validation=7, validate_every=40, hidden=8, loader=loader, workers=workers,
 )
 panel = read_panel(table, key="item", known=["price", "promo"]).drop_last(7)
@@ -52,7 +52,7 @@ class Items(torch.utils.data.Dataset):
 torch.manual_seed(0)
 net = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.2), nn.Linear(8, 1))
 fit(
-    net, Items(), nn.functional.mse_loss, epochs=120, batch_size=16, workers=1, device="cpu",
+    net, Items(), nn.functional.mse_loss, epochs=80, batch_size=16, workers=1, device="cpu",
     checkpoint=checkpoint, resume=True, checkpoint_every=9, progress=False,
 )
 save_file(net.state_dict(), end)

@@ -223,7 +223,7 @@ LSTMS = ("deepar", "mqrnn", "deep_factors", "uber_lstm")  # whose LSTM reads flo
 
 @pytest.mark.parametrize("name", ["nhits", "tft", *LSTMS])
 def test_bf16_learns_what_float32_learns_or_is_refused(name: str, panel: Panel) -> None:
-    hyper: dict[str, Any] = {"max_steps": 40, "dropout": 0.0, "average": 0.0}
+    hyper: dict[str, Any] = {"max_steps": 25, "dropout": 0.0, "average": 0.0}
     if name in LSTMS and not lstm_takes_bf16():
         with pytest.raises(ConfigError, match=r"precision='bf16' does not run .* cpu .*'auto'"):
             fitted(name, panel, precision="bf16", **hyper)
