@@ -10,7 +10,7 @@ import scipy.stats
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import GammaPoisson
-from demandcast.local.gamma_poisson import DISCOUNTS, EVIDENCE, LEAST, SHARES, Fitted, Rate
+from demandcast.local.gamma_poisson import DISCOUNTS, EVIDENCE, MIN_A, SHARES, Fitted, Rate
 from demandcast.local.parts.counts import log_gamma
 from demandcast.local.parts.histories import Histories
 
@@ -40,7 +40,7 @@ def test_the_likelihood_is_that_of_a_plain_loop(evidence: float) -> None:
     for y in Y:
         total += scipy.stats.nbinom.logpmf(y, a, b / (1 + b)) + scipy.special.gammaln(y + 1)
         a, b = 0.9 * (a + evidence * y), 0.9 * (b + evidence)
-    last, likely = rate(0.9, evidence, 1.3, 0.8).over(of(Y))
+    last, likely = rate(0.9, evidence, 1.3, 0.8).filter(of(Y))
     assert likely[0, 0] == pytest.approx(total, rel=1e-12)
     np.testing.assert_allclose([last.a[0, 0], last.b[0, 0]], [a, b], rtol=1e-12)
 
@@ -64,23 +64,23 @@ def test_laws_are_drawn_by_their_likelihood() -> None:
     plain = rng.poisson(0.5, (40, 100))
     for values, low, high in ((many, 0.17, 0.36), (plain, 0.6, 1.0)):
         past = Histories.of(panel_of(*values.astype(float)))
-        fitted = Fitted.of([past], DISCOUNTS, EVIDENCE, SHARES)
-        chance = np.diff(fitted.reached, prepend=0, axis=0)
-        mean = (fitted.laws[:, 0, None] * chance).sum(0)
-        drawn = fitted.drawn(np.arange(40), 500, Draws.of(panel_of(*values).keys, 0)).share
+        fitted = Fitted.fit([past], DISCOUNTS, EVIDENCE, SHARES)
+        chance = np.diff(fitted.cumulative, prepend=0, axis=0)
+        mean = (fitted.pairs[:, 0, None] * chance).sum(0)
+        drawn = fitted.draw_rates(np.arange(40), 500, Draws.of(panel_of(*values).keys, 0)).share
         np.testing.assert_allclose(drawn.mean(1), mean, atol=0.06)
         assert low < mean.mean() < high
 
 
 def test_without_a_discount_it_is_the_conjugate_posterior() -> None:
-    last, _ = rate(1.0, 1.0, 2.0, 3.0).over(of(Y))
+    last, _ = rate(1.0, 1.0, 2.0, 3.0).filter(of(Y))
     np.testing.assert_allclose([last.a[0, 0], last.b[0, 0]], [2 + sum(Y), 3 + len(Y)])
 
 
 def test_series_begin_where_they_begin() -> None:
-    together = Rate(*(np.array([[v, v]]) for v in (0.8, 1.0, 1.0, 1.0))).over(of(Y, Y[3:]))
+    together = Rate(*(np.array([[v, v]]) for v in (0.8, 1.0, 1.0, 1.0))).filter(of(Y, Y[3:]))
     for i, y in enumerate((Y, Y[3:])):
-        last, likely = rate(0.8, 1.0, 1.0, 1.0).over(of(y))
+        last, likely = rate(0.8, 1.0, 1.0, 1.0).filter(of(y))
         assert together[1][0, i] == pytest.approx(likely[0, 0], rel=1e-12)
         assert together[0].a[0, i] == pytest.approx(last.a[0, 0], rel=1e-12)
 
@@ -88,7 +88,7 @@ def test_series_begin_where_they_begin() -> None:
 def test_one_step_ahead_is_negative_binomial() -> None:
     model = GammaPoisson(h=1, discount=0.85, evidence=1.0, paths=40_000)
     panel = panel_of(Y * 4)
-    found = Fitted.of([Histories.of(panel)], (0.85,), (1.0,)).rate
+    found = Fitted.fit([Histories.of(panel)], (0.85,), (1.0,)).rate
     law = scipy.stats.nbinom(found.a[0], found.b[0] / (1 + found.b[0]))
     paths = model.predict(panel, n_samples=40_000).samples
     assert paths is not None
@@ -119,7 +119,7 @@ def test_discounts_are_found_again() -> None:
     walk = np.exp(rng.normal(0, 0.4, (100, 80)).cumsum(1) * 0.8)
     moving = rng.poisson(5 * np.clip(walk, 0.05, 40)) * 1.0
     high, low = (
-        np.median(Fitted.of([Histories.of(panel_of(*t))], DISCOUNTS, (1.0,)).rate.discount)
+        np.median(Fitted.fit([Histories.of(panel_of(*t))], DISCOUNTS, (1.0,)).rate.discount)
         for t in (steady, moving)
     )
     assert high >= 0.97
@@ -130,7 +130,7 @@ def test_counts_that_vary_more_than_poisson_tell_less() -> None:
     """A steady rate: with evidence 1 only a low discount explains the spread, with less it need not."""
     rng = np.random.default_rng(2)
     past = Histories.of(panel_of(*rng.negative_binomial(1, 0.15, (60, 100))))
-    paper, free = (Fitted.of([past], DISCOUNTS, e).rate for e in ((1.0,), EVIDENCE))
+    paper, free = (Fitted.fit([past], DISCOUNTS, e).rate for e in ((1.0,), EVIDENCE))
     assert np.median(paper.discount) < 0.8 < np.median(free.discount)
     assert np.median(free.evidence) < 0.3
     spread = [np.std(r.a / r.b) for r in (paper, free)]  # the rate of all is the same: 5.7
@@ -142,15 +142,15 @@ def test_few_demands_choose_as_the_panel_does() -> None:
     walk = np.exp(rng.normal(0, 0.5, (60, 60)).cumsum(1) * 0.7)
     many = [list(y) for y in rng.poisson(5 * np.clip(walk, 0.05, 40)) * 1.0]
     few = [4.0, 4, 4, 3]  # as steady as can be, but few
-    alone = Fitted.of([of(few)], DISCOUNTS, (1.0,)).rate.discount[0]
-    beside = Fitted.of([of(few, *many)], DISCOUNTS, (1.0,)).rate.discount[0]
+    alone = Fitted.fit([of(few)], DISCOUNTS, (1.0,)).rate.discount[0]
+    beside = Fitted.fit([of(few, *many)], DISCOUNTS, (1.0,)).rate.discount[0]
     assert alone == 1
     assert beside < 0.95
 
 
 def test_long_silence_stops_at_the_least() -> None:
-    last, likely = rate(0.5, 1.0, 1.0, 1.0).over(of([3.0] + [0.0] * 60))
-    assert last.a[0, 0] == LEAST
+    last, likely = rate(0.5, 1.0, 1.0, 1.0).filter(of([3.0] + [0.0] * 60))
+    assert last.a[0, 0] == MIN_A
     assert np.isfinite(likely).all()
     forecast = GammaPoisson(h=3, discount=0.5).predict(panel_of([3.0] + [0.0] * 60))
     assert (forecast.quantiles == 0).all()

@@ -1,18 +1,18 @@
-"""Level times shape: a series cut into its periods is nearly of rank one, and only its levels need a forecast.
+"""Level times shape: the matrix of a series' periods is nearly of rank one, and only the levels need a forecast.
 
-After Honda, "Don't learn the shape: forecasting periodic time series by rank-1 decomposition" (FLAIR),
-arXiv:2605.07222, 2026. The last values make a matrix, a period a row, and
+After Honda, "Don't learn the shape: forecasting periodic time series by rank-1 decomposition" (FLAIR), arXiv:2605.07222,
+2026. The last values form a matrix with one period a row, and
 
     value[row, phase] = level[row] * shape[phase] + rest
 
-The shape is the first right singular vector, newer rows weighing more, drawn towards a flat one as far as
-its noise is to its spread. Levels follow a ridge regression on their own past, its penalty chosen by
-leave-one-out. Paths resample whole rows: the level's error and the rest of a row stay together.
+The shape is the first right singular vector, with larger weights on newer rows. It is shrunk towards a flat shape by the
+ratio of its noise to its variance. Levels are forecast by a ridge regression on their own past; the penalty is chosen by
+leave-one-out. Paths resample whole rows, so that the level's error and the rest of a row stay together.
 
-Departs from the paper: where the frequency has a longer season (a week of days of hours), each row of it
-has its own shape, drawn towards the common one. The regression forecasts the change since one season of
-rows before, so that a large penalty repeats the last season. What a row leaves over follows from step to step
-(AR(1)). Of the frequency's periods and 1, the one that would have forecast the last values best is taken.
+Departs from the paper: where the frequency has a longer season (a week, with hourly data), each row of that season has its
+own shape, shrunk towards the common one. The regression forecasts the change since one season earlier, so that a large
+penalty repeats the last season. The rest is an AR(1) process from step to step. Among the frequency's periods and 1, the
+method takes the one that would have forecast the last values best.
 """
 
 from __future__ import annotations
@@ -35,25 +35,24 @@ from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 
 CELLS = 4_000_000  # numbers held at once, per array
-ROWS = 150  # newest periods looked at
-FADE = 0.9  # weight of a row, for each season of rows that it is older
-PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, np.inf)  # rows' worth; averaged by their likelihood
-AVERAGED = 4  # seasons of rows in the mean that a level may go back to
-FEWEST = 5  # rows from which levels are regressed
-SHAPED = 30  # rows from which their own distribution is used; normal weights on them before
-LEAST = (
-    0.01  # of the mean mass of a cycle's rows: a row of less, all but without level, has no shape
-)
-STEADIEST = 0.98  # of the AR(1) of what rows leave over
-LONGEST = 1000  # steps of the longer season: a week of hours, not a year of days
-CHECKED, ALONE = 300, 5  # series whose bands are checked, and those that would leave it in doubt
-WIDER = (0.5, 2.5)
-DOUBT, DOUBTED = (
-    2.0,
-    1.6,
-)  # how much better another way must be: over the root of cycles seen, at most
-CYCLES = 2  # of the longer season that a series must have, for each of its rows to have a shape
-TRIED = 2  # horizons held out to choose the period by
+MAX_ROWS = 150  # newest periods used
+ROW_DECAY = 0.9  # weight of a row that is one (longer) season older
+PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, np.inf)  # in rows; averaged by their likelihood
+MEAN_SEASONS = 4  # in the mean level that a level may return to
+MIN_REGRESSION_ROWS = 5  # with fewer rows the change of the level is 0
+MIN_RESAMPLED_ROWS = 30  # with fewer rows, errors are multiplied by normal numbers instead of signs
+MIN_MASS = 0.01  # of a cycle's mean: a row with less, almost without level, has no shape of its own
+MAX_AUTOCORRELATION = 0.98  # of the rest
+MAX_LONG_SEASON = 1000  # steps: a week of hours, but not a year of days
+MAX_CHECKED, PRIOR_CHECKED = (
+    300,
+    5,
+)  # series that intervals are checked on, and the weight of factor 1
+FACTOR_RANGE = (0.5, 2.5)  # of the width of intervals
+# another cut must be better by 1 + MARGIN / sqrt(cycles), at most by MAX_MARGIN
+MARGIN, MAX_MARGIN = 2.0, 1.6
+MIN_CYCLES = 2  # of the longer season, for each of its rows to have a shape
+HELD_OUT = 2  # horizons that the period is chosen on
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ class Rows:
 
     Attributes:
         values: (n, K, m), 0 before a series' first whole period.
-        begun: Rows that a series has, (n, K).
-        cycle: Rows in the longer season; 1 where there is none.
+        begun: Mask of the rows that a series has, (n, K).
+        cycle: Rows in the longer season; 1 without one.
     """
 
     values: Array
@@ -72,25 +71,31 @@ class Rows:
 
     @classmethod
     def of(cls, history: Array, period: int, cycle: int) -> Rows:
-        """Of histories (n, T), right-aligned, NaN before the first value only."""
+        """Cut histories (n, T) into rows; right-aligned, NaN before the first value only."""
         n, steps = history.shape
-        count = min(max(1, steps // period), ROWS * cycle)
-        short = max(0, count * period - steps)
-        history = np.pad(history, ((0, 0), (short, 0)), constant_values=np.nan)
+        count = min(max(1, steps // period), MAX_ROWS * cycle)
+        missing = max(0, count * period - steps)
+        history = np.pad(history, ((0, 0), (missing, 0)), constant_values=np.nan)
         values = history[:, history.shape[1] - count * period :].reshape(n, count, period)
         begun = np.asarray(~np.isnan(values).any(2))
         return cls(np.where(begun[..., None], values, 0.0), begun, cycle)
 
     @property
     def weights(self) -> Array:
-        """Of the rows, falling with their age, (n, K)."""
+        """Weights of the rows, decreasing with their age, (n, K)."""
         age = np.arange(self.values.shape[1])[::-1] / self.cycle
-        return np.asarray(self.begun * FADE**age)
+        return np.asarray(self.begun * ROW_DECAY**age)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Level (n, K), shapes of the cycle's rows from the first row on (n, cycle, m), the rest (n, K, m)."""
+    """Rows split into level, shape and rest.
+
+    Attributes:
+        level: Level of each row, (n, K).
+        shape: Shape of each row of a cycle, starting with the first row, (n, cycle, m).
+        rest: Values minus level times shape, (n, K, m).
+    """
 
     level: Array
     shape: Array
@@ -98,65 +103,75 @@ class Split:
 
     @classmethod
     def of(cls, rows: Rows) -> Split:
-        """One singular value decomposition, then shapes drawn towards flat and towards the common."""
+        """Split rows by a singular value decomposition, and shrink shapes to a flat one and to the common one."""
         x, weight = rows.values, rows.weights[..., None]
         n, count, period = x.shape
         if period == 1:
             return cls(x[..., 0], np.ones((n, rows.cycle, 1)), np.zeros(x.shape))
-        first = np.linalg.svd(np.sqrt(weight) * x, full_matrices=False)[2][:, 0]  # (n, m)
-        middle = first.mean(1, keepdims=True)
-        told = np.abs(middle) > 0.05 * np.abs(first).max(1, keepdims=True)
-        shape = np.where(told, first / np.where(told, middle, 1.0), 1.0)
-        level = _level(x, shape[:, None])
+        vector = np.linalg.svd(np.sqrt(weight) * x, full_matrices=False)[2][:, 0]  # (n, m)
+        mean = vector.mean(1, keepdims=True)
+        usable = np.abs(mean) > 0.05 * np.abs(vector).max(1, keepdims=True)
+        shape = np.where(usable, vector / np.where(usable, mean, 1.0), 1.0)
+        level = _fit_level(x, shape[:, None])
         mass = (weight[..., 0] * level**2).sum(1)
         mass = np.where(mass > 0, mass, 1.0)
         error = (weight * (x - level[..., None] * shape[:, None]) ** 2).sum((1, 2))
-        seen = rows.begun.sum(1)
-        error *= seen / np.maximum(seen - 1, 1) / ((period - 1) * weight.sum((1, 2)).clip(1e-12))
+        n_rows = rows.begun.sum(1)
+        error *= n_rows / np.maximum(n_rows - 1, 1)
+        error /= (period - 1) * weight.sum((1, 2)).clip(1e-12)
         noise = error * ((weight[..., 0] * level) ** 2).sum(1) / mass**2  # variance of an entry
-        shape = 1 + _drawn(noise, ((shape - 1) ** 2).mean(1))[:, None] * (shape - 1)
-        own = np.repeat(shape[:, None], rows.cycle, 1)  # (n, cycle, m)
+        shape = 1 + _kept_share(noise, ((shape - 1) ** 2).mean(1))[:, None] * (shape - 1)
+        shapes = np.repeat(shape[:, None], rows.cycle, 1)  # (n, cycle, m)
         if rows.cycle > 1:
             place = np.arange(count) % rows.cycle
-            sums, masses = np.zeros_like(own), np.zeros((n, rows.cycle, 1))
+            sums, masses = np.zeros_like(shapes), np.zeros((n, rows.cycle, 1))
             for k in range(rows.cycle):
-                part = weight[:, place == k] * level[:, place == k, None]
-                sums[:, k] = (part * x[:, place == k]).sum(1)
-                masses[:, k] = (part * level[:, place == k, None]).sum(1)
-            told = masses > LEAST * masses.mean(1, keepdims=True)
-            found = np.where(told, sums / np.where(told, masses, 1.0), shape[:, None])
-            apart = found - shape[:, None]
-            error = (weight * (x - level[..., None] * found[:, place]) ** 2).sum((1, 2))
-            error *= seen / np.maximum(seen - rows.cycle, 1)
+                row_weight = weight[:, place == k] * level[:, place == k, None]
+                sums[:, k] = (row_weight * x[:, place == k]).sum(1)
+                masses[:, k] = (row_weight * level[:, place == k, None]).sum(1)
+            usable = masses > MIN_MASS * masses.mean(1, keepdims=True)
+            own = np.where(usable, sums / np.where(usable, masses, 1.0), shape[:, None])
+            deviation = own - shape[:, None]
+            error = (weight * (x - level[..., None] * own[:, place]) ** 2).sum((1, 2))
+            error *= n_rows / np.maximum(n_rows - rows.cycle, 1)
             error /= (period - 1) * weight.sum((1, 2)).clip(1e-12)
             noise = error * rows.cycle * ((weight[..., 0] * level) ** 2).sum(1) / mass**2
-            pulled = _drawn(noise, (apart**2).mean((1, 2)))
-            own = shape[:, None] + pulled[:, None, None] * apart
-        each = own[:, np.arange(count) % rows.cycle]  # (n, K, m)
-        level = np.where(rows.begun, _level(x, each), 0.0)
-        return cls(level, own, np.where(rows.begun[..., None], x - level[..., None] * each, 0.0))
+            kept = _kept_share(noise, (deviation**2).mean((1, 2)))
+            shapes = shape[:, None] + kept[:, None, None] * deviation
+        row_shapes = shapes[:, np.arange(count) % rows.cycle]  # (n, K, m)
+        level = np.where(rows.begun, _fit_level(x, row_shapes), 0.0)
+        rest = np.where(rows.begun[..., None], x - level[..., None] * row_shapes, 0.0)
+        return cls(level, shapes, rest)
 
 
-def _level(x: Array, shape: Array) -> Array:
+def _fit_level(x: Array, shape: Array) -> Array:
+    """Return the level of least squares for values and shapes along the last axis."""
     square = (shape**2).sum(-1)
     return np.asarray((x * shape).sum(-1) / np.where(square > 0, square, 1.0))
 
 
-def _drawn(noise: Array, spread: Array) -> Array:
-    """What is kept of a departure whose spread is partly noise."""
-    return np.asarray(np.clip(1 - noise / np.where(spread > 0, spread, 1.0), 0, 1))
+def _kept_share(noise: Array, variance: Array) -> Array:
+    """Return the share of a deviation that is kept when part of its variance is noise, in [0, 1]."""
+    return np.asarray(np.clip(1 - noise / np.where(variance > 0, variance, 1.0), 0, 1))
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """Coefficients of a level's change, (n, 3), and the errors of each row left out, (n, K)."""
+    """Ridge regression of the levels' changes.
+
+    Attributes:
+        coefficients: Coefficients of the causes, (n, 3).
+        errors: Error of each row, forecast without that row, (n, K).
+        used: Mask of rows that have an error, (n, K).
+    """
 
     coefficients: Array
     errors: Array
-    used: NDArray[np.bool_]  # rows that have an error, (n, K)
+    used: NDArray[np.bool_]
 
     @classmethod
     def of(cls, level: Array, rows: Rows) -> Ridge:
+        """Fit the regression to levels (n, K)."""
         r = rows.cycle
         n, count = level.shape
         change, causes = np.zeros((n, count)), np.zeros((n, count, 3))
@@ -169,140 +184,150 @@ class Ridge:
         size = np.where(size > 0, size, 1.0)
         scaled = causes / size[:, None]
         root = np.sqrt(weight)
-        known, wanted = scaled * root[..., None], change * root
-        values, vectors = np.linalg.eigh(known.transpose(0, 2, 1) @ known)
-        turned = known @ vectors  # (n, K, 3)
-        aim = (turned * wanted[..., None]).sum(1)  # (n, 3)
-        enough = used.sum(1) >= FEWEST
-        fits, losses, lefts = [], [], []
+        x, y = scaled * root[..., None], change * root
+        values, vectors = np.linalg.eigh(x.transpose(0, 2, 1) @ x)
+        rotated = x @ vectors  # (n, K, 3)
+        products = (rotated * y[..., None]).sum(1)  # (n, 3)
+        enough = used.sum(1) >= MIN_REGRESSION_ROWS
+        coefficients, losses, errors = [], [], []
         for penalty in PENALTIES:
             divisor = values.clip(0) + penalty + 1e-9
-            fit = aim / divisor
-            left = wanted - (turned * fit[:, None]).sum(2)
-            left /= (1 - (turned**2 / divisor[:, None]).sum(2)).clip(0.05)  # the row left out
-            fits.append((vectors @ fit[..., None])[..., 0])
-            losses.append(np.where(enough | np.isinf(penalty), (left**2).sum(1), np.inf))
-            lefts.append(left / np.where(root > 0, root, 1.0))
+            rotated_coefficients = products / divisor
+            error = y - (rotated * rotated_coefficients[:, None]).sum(2)
+            error /= (1 - (rotated**2 / divisor[:, None]).sum(2)).clip(0.05)  # leave-one-out
+            coefficients.append((vectors @ rotated_coefficients[..., None])[..., 0])
+            losses.append(np.where(enough | np.isinf(penalty), (error**2).sum(1), np.inf))
+            errors.append(error / np.where(root > 0, root, 1.0))
         loss = np.array(losses)
-        likely = loss.min(0) / np.where(loss > 0, loss, 1.0)
-        likely = np.where(loss > 0, likely, 1.0) ** (used.sum(1) / 2)
-        likely /= likely.sum(0)
-        kept = (likely[..., None] * np.array(fits)).sum(0)
-        errors = (likely[..., None] * np.array(lefts)).sum(0)
-        alone = rows.begun & (
-            rows.begun.sum(1, keepdims=True) == 1
-        )  # one row: its size is the error
-        return cls(kept / size, np.where(alone, level, errors), used)
+        likelihood = loss.min(0) / np.where(loss > 0, loss, 1.0)
+        likelihood = np.where(loss > 0, likelihood, 1.0) ** (used.sum(1) / 2)
+        likelihood /= likelihood.sum(0)
+        mean_coefficients = (likelihood[..., None] * np.array(coefficients)).sum(0)
+        mean_errors = (likelihood[..., None] * np.array(errors)).sum(0)
+        # a single row has its own level as error
+        single = rows.begun & (rows.begun.sum(1, keepdims=True) == 1)
+        return cls(mean_coefficients / size, np.where(single, level, mean_errors), used)
 
 
 def causes_of(level: Array, begun: NDArray[np.bool_], cycle: int) -> Array:
-    """What the change of the next level may depend on, (n, 3), or (n, S, 3).
+    """Return the features that the next level's change may depend on, (n, 3) or (n, S, 3).
 
-    The last change over a cycle, how far the level a cycle before is from its mean, and time itself. With
-    no longer season only time: levels that go on as they last went made forecasts worse.
+    They are the last change over a cycle, the distance of the level one cycle earlier from its mean, and time (a
+    constant). Without a longer season only time is used: extrapolating the last change made forecasts worse.
     """
     count = level.shape[-1]
     time = np.ones_like(level[..., -1])
     if cycle == 1 or count <= cycle:
         return np.stack([0 * time, 0 * time, time], -1)
-    back = [count - k * cycle for k in range(1, AVERAGED + 1) if count >= k * cycle]
-    seen = begun[..., back]
-    mean = (level[..., back] * seen).sum(-1) / np.maximum(seen.sum(-1), 1)
+    earlier = [count - k * cycle for k in range(1, MEAN_SEASONS + 1) if count >= k * cycle]
+    known = begun[..., earlier]
+    mean = (level[..., earlier] * known).sum(-1) / np.maximum(known.sum(-1), 1)
     last = np.where(begun[..., -1 - cycle], level[..., -1] - level[..., -1 - cycle], 0.0)
-    apart = np.where(begun[..., -cycle], mean - level[..., -cycle], 0.0)
-    return np.stack([last, apart, time], -1)
+    distance = np.where(begun[..., -cycle], mean - level[..., -cycle], 0.0)
+    return np.stack([last, distance, time], -1)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """One way of cutting n series into rows, ready to forecast."""
+    """n series cut into rows in one way, and fitted.
+
+    Attributes:
+        rows, split, ridge: The rows, their split, and the regression of their levels.
+        autocorrelation: AR(1) coefficient of the rest, (n,).
+    """
 
     rows: Rows
     split: Split
     ridge: Ridge
-    steady: Array  # AR(1) of what rows leave over, (n,)
+    autocorrelation: Array
 
     @classmethod
     def of(cls, history: Array, period: int, cycle: int) -> Fitted:
-        """Of histories (n, T), right-aligned, NaN before the first value only."""
+        """Fit histories (n, T), right-aligned, NaN before the first value only."""
         rows = Rows.of(history, period, cycle)
         split = Split.of(rows)
         flat = split.rest.reshape(len(history), -1)
         square = (flat[:, :-1] ** 2).sum(1)
-        steady = (flat[:, 1:] * flat[:, :-1]).sum(1) / np.where(square > 0, square, 1.0)
-        return cls(rows, split, Ridge.of(split.level, rows), np.clip(steady, 0, STEADIEST))
+        correlation = (flat[:, 1:] * flat[:, :-1]).sum(1) / np.where(square > 0, square, 1.0)
+        correlation = np.clip(correlation, 0, MAX_AUTOCORRELATION)
+        return cls(rows, split, Ridge.of(split.level, rows), correlation)
 
     def point(self, horizon: int) -> Array:
-        """Forecasts without errors, (n, H)."""
+        """Return the forecasts without errors, (n, H)."""
         period = self.rows.values.shape[2]
         count = -(-horizon // period)
-        none = np.zeros((len(self.steady), 1, count))
-        return self._run(none, np.zeros((*none.shape, period)))[:, 0, :horizon]
+        no_errors = np.zeros((len(self.autocorrelation), 1, count))
+        return self._run(no_errors, np.zeros((*no_errors.shape, period)))[:, 0, :horizon]
 
     def paths(self, horizon: int, n_paths: int, draws: Draws) -> Array:
-        """Paths whose errors are rows of the past, newer ones oftener, (n, S, H).
+        """Draw paths whose errors are those of past rows, newer rows with larger probability, (n, S, H).
 
-        With few rows their errors are multiplied by normal draws, else their signs are drawn.
+        The errors are multiplied by random signs, or with few rows by normal numbers.
         """
         n, rows, period = self.rows.values.shape
         count = -(-horizon // period)
         used = self.ridge.used
         used = np.where(used.any(1, keepdims=True), used, self.rows.begun)
         weight = np.where(used, self.rows.weights, 0.0)
-        chance = np.cumsum(weight, 1) / weight.sum(1, keepdims=True).clip(1e-12)
-        level = draws.at("row").uniform((n, n_paths * count))
-        place = np.zeros(level.shape, np.int64)
-        for k in range(rows - 1):  # a search in every row of `chance` at once
-            place += level >= chance[:, k : k + 1]
-        sign = np.sign(draws.at("sign").uniform(level.shape) - 0.5)
-        few = np.flatnonzero(used.sum(1) < SHAPED)
-        sign[few] = draws.select(few).at("size").normal((len(few), n_paths * count))
-        seen = self.rows.begun.sum(1)
-        lost = np.sqrt(seen / np.maximum(seen - 1, 1))[:, None]  # to the shape
-        lost = lost * np.sqrt(period / max(period - 1, 1))  # to the levels
+        cumulative = np.cumsum(weight, 1) / weight.sum(1, keepdims=True).clip(1e-12)
+        uniform = draws.at("row").uniform((n, n_paths * count))
+        row = np.zeros(uniform.shape, np.int64)
+        for k in range(rows - 1):  # search in the cumulative weights of all series at once
+            row += uniform >= cumulative[:, k : k + 1]
+        factor = np.sign(draws.at("sign").uniform(uniform.shape) - 0.5)
+        few = np.flatnonzero(used.sum(1) < MIN_RESAMPLED_ROWS)
+        factor[few] = draws.select(few).at("size").normal((len(few), n_paths * count))
+        # the rest is too small because shapes and levels are estimated from the same values
+        n_rows = self.rows.begun.sum(1)
+        correction = np.sqrt(n_rows / np.maximum(n_rows - 1, 1))[:, None]
+        correction = correction * np.sqrt(period / max(period - 1, 1))
         flat = self.split.rest.reshape(n, -1)
-        fresh = flat.copy()
-        fresh[:, 1:] -= self.steady[:, None] * flat[:, :-1]
-        jump = np.take_along_axis(self.ridge.errors, place, 1) * sign
-        noise = (
-            np.take_along_axis(fresh.reshape(n, rows, period), place[..., None], 1)
-            * (sign * lost)[..., None]
-        )
+        innovations = flat.copy()
+        innovations[:, 1:] -= self.autocorrelation[:, None] * flat[:, :-1]
+        level_errors = np.take_along_axis(self.ridge.errors, row, 1) * factor
+        innovations = np.take_along_axis(innovations.reshape(n, rows, period), row[..., None], 1)
+        innovations = innovations * (factor * correction)[..., None]
         shape = (n, n_paths, count)
-        return self._run(jump.reshape(shape), noise.reshape(*shape, period))[..., :horizon]
+        paths = self._run(level_errors.reshape(shape), innovations.reshape(*shape, period))
+        return paths[..., :horizon]
 
-    def _run(self, jump: Array, noise: Array) -> Array:
-        """Levels on and on, each times its shape, and the rest; jumps (n, S, C), noise (n, S, C, m)."""
-        n, n_paths, count, period = noise.shape
+    def _run(self, level_errors: Array, innovations: Array) -> Array:
+        """Continue the levels, multiply each by its shape and add the rest, (n, S, C m).
+
+        Args:
+            level_errors: Errors of the C next levels, (n, S, C).
+            innovations: Innovations of the rest at each step, (n, S, C, m).
+        """
+        n, n_paths, count, period = innovations.shape
         r, begun = self.rows.cycle, self.rows.begun
-        keep = min(self.split.level.shape[1], AVERAGED * r + 1)
+        keep = min(self.split.level.shape[1], MEAN_SEASONS * r + 1)
         level = np.repeat(self.split.level[:, None, -keep:], n_paths, 1)
         begun = begun[:, None, -keep:]
         start = self.split.level.shape[1]
         rest = np.repeat(self.split.rest[:, None, -1, -1], n_paths, 1)
-        out = np.zeros((n, n_paths, count, period))
+        paths = np.zeros((n, n_paths, count, period))
         for c in range(count):
             causes = causes_of(level, np.broadcast_to(begun, level.shape), r)
             change = (causes * self.ridge.coefficients[:, None]).sum(-1)
-            new = level[..., -r] * begun[..., -r] if level.shape[-1] >= r else level[..., -1]
-            new = new + change + jump[..., c]
+            next_level = level[..., -r] * begun[..., -r] if level.shape[-1] >= r else level[..., -1]
+            next_level = next_level + change + level_errors[..., c]
             shape = self.split.shape[:, (start + c) % r]
             for k in range(period):
-                rest = self.steady[:, None] * rest + noise[:, :, c, k]
-                out[:, :, c, k] = new * shape[:, None, k] + rest
-            level = np.concatenate([level, new[..., None]], -1)
+                rest = self.autocorrelation[:, None] * rest + innovations[:, :, c, k]
+                paths[:, :, c, k] = next_level * shape[:, None, k] + rest
+            level = np.concatenate([level, next_level[..., None]], -1)
             begun = np.concatenate([begun, np.ones((n, 1, 1), bool)], -1)
-        return out.reshape(n, n_paths, -1)
+        return paths.reshape(n, n_paths, -1)
 
 
 class LevelShape(LocalForecaster):
-    """Levels of whole periods by ridge regression, times the shape of a period.
+    """Levels of whole periods, forecast by ridge regression, times the shape of a period.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        period: Steps in a row; None to choose among those of the panel's frequency and 1.
-        paths: Paths simulated for the quantiles.
-        seed: Of the paths.
+        period: Steps in a row; None to choose among the periods of the panel's frequency and 1.
+        paths: Number of paths simulated for the quantiles.
+        seed: Seed of the paths.
     """
 
     name = "level_shape"
@@ -322,138 +347,142 @@ class LevelShape(LocalForecaster):
         draws = Draws.of(panel.keys, self.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
-        count = max(self.paths, n_paths)
+        n_simulated = max(self.paths, n_paths)
         ways = self._ways(panel)
         chosen, steps = self._choose_all(panel, ways)
-        needs = np.array([CYCLES * p * c for p, c in ways])[chosen]
-        able = steps - self.horizon >= needs
-        widened = self._widened(
-            panel, ways, chosen, group_of(chosen, steps), able, draws.at("past")
+        min_steps = np.array([MIN_CYCLES * p * c for p, c in ways])[chosen]
+        long_enough = steps - self.horizon >= min_steps
+        factors = self._interval_factors(
+            panel, ways, chosen, group_of(chosen, steps), long_enough, draws.at("past")
         )
         for index, table in self._tables(panel):
-            history, seen = rows_of(table)
+            history, observed = rows_of(table)
             scale = table.scale[:, None]
-            floor, counts = limits(seen, scale)
+            floor, counts = limits(observed, scale)
             for way in np.unique(chosen[index]):
                 period, cycle = ways[way]
-                some = np.flatnonzero(chosen[index] == way)
-                room = max(1, CELLS // (count * (self.horizon + period)))
-                for start in range(0, len(some), room):
-                    part = some[start : start + room]
-                    to, unit = index[part], scale[part]
-                    fitted = Fitted.of(history[part], period, cycle)
+                selected = np.flatnonzero(chosen[index] == way)
+                batch_size = max(1, CELLS // (n_simulated * (self.horizon + period)))
+                for start in range(0, len(selected), batch_size):
+                    batch = selected[start : start + batch_size]
+                    rows, unit = index[batch], scale[batch]
+                    fitted = Fitted.of(history[batch], period, cycle)
                     point = fitted.point(self.horizon)
-                    drawn = fitted.paths(self.horizon, count, draws.select(to))
-                    error = drawn - drawn.mean(1, keepdims=True)
-                    drawn = point[:, None] + widened[to, None, None] * error
-                    drawn = bounded(drawn * unit[..., None], floor[part, None])
-                    drawn = np.where(counts[part], np.rint(drawn), drawn)
-                    draft.mean[to] = drawn.mean(1)
-                    draft.quantiles[to] = reaching(drawn, levels)
+                    paths = fitted.paths(self.horizon, n_simulated, draws.select(rows))
+                    error = paths - paths.mean(1, keepdims=True)
+                    paths = point[:, None] + factors[rows, None, None] * error
+                    paths = bounded(paths * unit[..., None], floor[batch, None])
+                    paths = np.where(counts[batch], np.rint(paths), paths)
+                    draft.mean[rows] = paths.mean(1)
+                    draft.quantiles[rows] = reaching(paths, levels)
                     if draft.samples is not None:
-                        draft.samples[to] = drawn[:, :n_paths]
+                        draft.samples[rows] = paths[:, :n_paths]
         return draft
 
     def _tables(self, panel: Panel) -> Iterator[tuple[Ints, Table]]:
-        """The panel's series in tables of like length, with their places in the panel."""
+        """Yield tables of series of similar length, each after the series' rows in the panel."""
         period = self.period or panel.freq.period
         return tables(panel, np.full(panel.n_series, period), CELLS // period)
 
     def _ways(self, panel: Panel) -> list[tuple[int, int]]:
-        """Steps in a row, and rows in the longer season, from the most to the least that they say."""
+        """Return the ways to cut series, richest first: steps in a row, and rows in the longer season."""
         main = self.period or panel.freq.period
         longer = [p // main for p in panel.freq.periods if p > main and p % main == 0]
         ways = [(main, 1)]
-        if longer and longer[0] * main <= LONGEST:
+        if longer and longer[0] * main <= MAX_LONG_SEASON:
             ways.insert(0, (main, longer[0]))
         return ways + ([(1, main)] if main > 1 else []) + ([(1, 1)] if main > 1 else [])
 
     def _choose_all(self, panel: Panel, ways: list[tuple[int, int]]) -> tuple[Ints, Ints]:
-        """Return the way that each series is cut by and its steps since the first value, (N,) both."""
+        """Return the way that each series is cut, and its steps since the first value, (N,) both."""
         chosen, steps = np.zeros((2, panel.n_series), np.int64)
         for index, table in self._tables(panel):
             chosen[index] = self._choose(*rows_of(table), ways)
             steps[index] = table.lengths
         return chosen, steps
 
-    def _choose(self, history: Array, seen: Array, ways: list[tuple[int, int]]) -> Ints:
-        """Return the way that erred least over the last horizons, (n,); the first where none can tell."""
+    def _choose(self, history: Array, observed: Array, ways: list[tuple[int, int]]) -> Ints:
+        """Return the way of smallest error over the last horizons, (n,); the first that is possible without a test."""
         n, steps = history.shape
         lengths = (~np.isnan(history)).sum(1)
-        needs = np.array([CYCLES * p * c for p, c in ways])
-        able = lengths >= needs[:, None]  # (ways, n)
-        need = np.where(able, needs[:, None], 0).max(0)
+        min_steps = np.array([MIN_CYCLES * p * c for p, c in ways])
+        possible = lengths >= min_steps[:, None]  # (ways, n)
+        needed = np.where(possible, min_steps[:, None], 0).max(0)
         error = np.zeros((len(ways), n))
-        for cut in range(steps - self.horizon, 0, -self.horizon)[:TRIED]:
-            told = lengths - (steps - cut) >= need
-            came = seen[:, cut : cut + self.horizon]
+        for cut in range(steps - self.horizon, 0, -self.horizon)[:HELD_OUT]:
+            testable = lengths - (steps - cut) >= needed
+            actual = observed[:, cut : cut + self.horizon]
             for w, (period, cycle) in enumerate(ways):
                 point = Fitted.of(history[:, :cut], period, cycle).point(self.horizon)
-                error[w] += np.where(told, np.nansum(np.abs(point - came), 1), 0.0)
-        first = np.where(able.any(0), able.argmax(0), 0)  # the way that others must be better than
-        doubt = np.minimum(1 + DOUBT / np.sqrt(np.maximum(lengths / needs[first], 1)), DOUBTED)
-        error *= np.where(np.arange(len(ways))[:, None] > first, doubt, 1.0)
-        error = np.where(able, error, np.inf)
-        return np.asarray(np.where(able.any(0), error.argmin(0), len(ways) - 1), np.int64)
+                error[w] += np.where(testable, np.nansum(np.abs(point - actual), 1), 0.0)
+        first = np.where(possible.any(0), possible.argmax(0), 0)
+        cycles = np.maximum(lengths / min_steps[first], 1)
+        margin = np.minimum(
+            1 + MARGIN / np.sqrt(cycles), MAX_MARGIN
+        )  # for all ways after the first
+        error *= np.where(np.arange(len(ways))[:, None] > first, margin, 1.0)
+        error = np.where(possible, error, np.inf)
+        return np.asarray(np.where(possible.any(0), error.argmin(0), len(ways) - 1), np.int64)
 
-    def _widened(
+    def _interval_factors(
         self,
         panel: Panel,
         ways: list[tuple[int, int]],
         chosen: Ints,
         group: Ints,
-        able: NDArray[np.bool_],
+        long_enough: NDArray[np.bool_],
         draws: Draws,
     ) -> Array:
-        """Return the factor by which bands at the last horizon would have had to be wider, (N,).
+        """Return the factor by which the intervals of each series are widened, (N,).
 
-        Half the 80 % band, not knowing the last horizon, is held against the errors there, over
-        `CHECKED` series of a group. The fewer series are checked, the nearer to 1 the factor stays.
+        The half-width of the 80 % interval, forecast without the last horizon, is compared with the errors there, on
+        `MAX_CHECKED` series of a group. With few series the factor stays near 1.
 
         Args:
             panel: N series.
-            ways: How series may be cut.
-            chosen: Which of the ways each series is cut by, (N,).
-            group: Series of one number share their factor, (N,).
-            able: Series long enough to be checked, (N,).
-            draws: Of the N series.
+            ways: Ways to cut series.
+            chosen: Index of the way of each series, (N,).
+            group: Group of each series, (N,); the series of a group share their factor.
+            long_enough: Series that can be checked, (N,).
+            draws: Random numbers of the N series.
         """
         order = draws.at("checked").order()
-        order = order[able[order]]
+        order = order[long_enough[order]]
         checked = np.zeros(panel.n_series, bool)
         for one in np.unique(group[order]):
-            checked[order[group[order] == one][:CHECKED]] = True
-        ratios = [(np.zeros(0), np.zeros(0, np.int64))]  # and the group of each
+            checked[order[group[order] == one][:MAX_CHECKED]] = True
+        ratios = [(np.zeros(0), np.zeros(0, np.int64))]  # each with its group
         for index, table in self._tables(panel):
-            history, seen = rows_of(table)
+            history, observed = rows_of(table)
             cut = history.shape[1] - self.horizon
             for way in np.unique(chosen[index[checked[index]]]):
-                some = np.flatnonzero(checked[index] & (chosen[index] == way))
-                fitted = Fitted.of(history[some, :cut], *ways[way])
+                selected = np.flatnonzero(checked[index] & (chosen[index] == way))
+                fitted = Fitted.of(history[selected, :cut], *ways[way])
                 point = fitted.point(self.horizon)
-                paths = fitted.paths(self.horizon, 100, draws.select(index[some]))
+                paths = fitted.paths(self.horizon, 100, draws.select(index[selected]))
                 low, high = np.quantile(paths - paths.mean(1, keepdims=True), [0.1, 0.9], axis=1)
                 half = (high - low) / 2
-                error = np.abs(seen[some, cut:] - point)
-                told = ~np.isnan(error) & (half > 0)
-                ratios.append((error[told] / half[told], group[index[some[np.nonzero(told)[0]]]]))
-        ratio, of = (np.concatenate(side) for side in zip(*ratios, strict=True))
-        widened = np.ones(panel.n_series)
-        for one in np.unique(of):
+                error = np.abs(observed[selected, cut:] - point)
+                usable = ~np.isnan(error) & (half > 0)
+                groups = group[index[selected[np.nonzero(usable)[0]]]]
+                ratios.append((error[usable] / half[usable], groups))
+        ratio, ratio_group = (np.concatenate(column) for column in zip(*ratios, strict=True))
+        factors = np.ones(panel.n_series)
+        for one in np.unique(ratio_group):
             n = (checked & (group == one)).sum()
-            found = np.clip(np.quantile(ratio[of == one], 0.8), *WIDER)
-            widened[group == one] = found ** (n / (n + ALONE))
-        return widened
+            factor = np.clip(np.quantile(ratio[ratio_group == one], 0.8), *FACTOR_RANGE)
+            factors[group == one] = factor ** (n / (n + PRIOR_CHECKED))
+        return factors
 
 
 def group_of(way: Ints, steps: Ints) -> Ints:
-    """Return a number for each series, the same for those of one way and like length, (N,)."""
+    """Return a group number for each series, the same for series of one way and similar length, (N,)."""
     length = np.log(np.maximum(steps, 1)) / np.log(1 / ALIKE)
     return np.asarray(way * 1000 + length.astype(np.int64))
 
 
 def rows_of(table: Table) -> tuple[Array, Array]:
-    """Histories filled and as observed, (n, T) both, right-aligned, NaN elsewhere."""
+    """Return the histories of a table, filled and as observed, (n, T) both, right-aligned, NaN elsewhere."""
     history = ended(np.where(table.inside, table.filled, np.nan), table.lengths)
-    seen = ended(np.where(table.seen, table.filled, np.nan), table.lengths)
-    return history, seen
+    observed = ended(np.where(table.seen, table.filled, np.nan), table.lengths)
+    return history, observed
