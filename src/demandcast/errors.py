@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+Mend = tuple[tuple[str, Any], ...]
+
 
 class DemandcastError(Exception):
-    """Root of all errors this package raises on purpose; the command line exits with 2 on them."""
+    """Root of all errors this package raises on purpose; the command line exits with 2 on them.
+
+    Attributes:
+        option: The argument that the fault is about.
+        column, series, time: Where it is.
+        found, expected: What is there, and what belongs there.
+        mend: Arguments of `read_panel` and values under which the table is read; the command line shows them as
+            the command to call.
+    """
+
+    def __init__(
+        self,
+        message: object = "",
+        *,
+        option: str | None = None,
+        column: str | None = None,
+        series: str | None = None,
+        time: str | None = None,
+        found: object = None,
+        expected: str | None = None,
+        mend: Mend = (),
+    ) -> None:
+        super().__init__(message)
+        self.option, self.column, self.series, self.time = option, column, series, time
+        self.found, self.expected, self.mend = found, expected, tuple(mend)
 
 
 class DataError(DemandcastError, ValueError):
@@ -60,3 +89,12 @@ class NotEnoughMemoryError(DemandcastError, MemoryError):
         "read fewer rows or columns, give Parquet, of which only the columns needed are read, or "
         "keep the panel in a store (panel.to_store) and train with loader='streaming'"
     )
+
+
+def merge_mends(faults: Iterable[Any]) -> Mend:
+    """The arguments that mend several faults, or findings; of two for one argument the first."""
+    merged: dict[str, Any] = {}
+    for fault in faults:
+        for name, value in fault.mend:
+            merged.setdefault(name, value)
+    return tuple(merged.items())

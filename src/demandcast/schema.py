@@ -450,8 +450,9 @@ def infer_frequency(
     inside = np.ones(max(len(times) - 1, 0), bool) if series is None else series[1:] == series[:-1]
     if not inside.any():
         raise FrequencyError(
-            "no series has two times, so the frequency cannot be told; name it, as in freq='D'"
-        )
+            "no series has two times, so the frequency cannot be told; name it, as in freq='D'",
+            option="freq", mend=(("freq", "1" if times.dtype.kind in "iu" else "D"),),
+        )  # fmt: skip
     whole = times.dtype.kind in "iu"
     stamps = times.astype(np.int64 if whole else "datetime64[us]", copy=False)
     if not whole:
@@ -524,8 +525,9 @@ class _Runs:
             f"the series step alike but not together: {self.at(rows[np.argmax(odd)])} lies between "
             f"the steps of most series, as {self.at(rows[np.argmin(odd)])} ({int(odd.sum()):,} of "
             f"{len(rows):,} series are out of step); move their times onto one grid, as with polars' "
-            f"dt.truncate, or name a grid that holds all of them, freq={named(step)!r}"
-        )
+            f"dt.truncate, or name a grid that holds all of them, freq={named(step)!r}",
+            option="freq", mend=(("freq", named(step)),),
+        )  # fmt: skip
 
 
 def _dated(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:

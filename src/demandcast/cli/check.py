@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from demandcast.cli import options, show
+from demandcast.cli import options, places, show
 
 EXAMPLES = "Example: demandcast check sales.csv --key store,item"
 
 
 @options.takes_table
-def check(table: options.Table, json: options.Json = False) -> None:
+def check(
+    table: options.Table,
+    fix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the table as it was read, with ISO dates and plain numbers: .csv .xlsx .parquet.",
+        ),
+    ] = None,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
     """Show how a table is read and what is wrong with it.
 
-    The command changes nothing and fits nothing. It counts each finding and names the option that
+    The command never changes DATA and fits nothing. It counts each finding and names the option that
     treats it another way. The exit code is 2 if the table cannot be forecast as it is.
     """
     from demandcast.frames import check as check_table
+    from demandcast.frames.fixed import write_fixed
 
+    if fix:
+        places.check_ending(fix, option="--fix")
+        places.check(files={"--fix": fix}, table=table, force=force)
     report = check_table(table.source, **table.options)
     if report.panel is not None:
         show.panel(report.panel, table.options, notes=False)
@@ -26,11 +43,25 @@ def check(table: options.Table, json: options.Json = False) -> None:
         show.machine(report.to_json())
     elif report.findings:
         show.findings(report)
-    if not report.ok:
+    if report.panel is None:
         errors = [note for note in report.findings if note.severity == "error"]
+        if fix:
+            show.say(f"{fix} is not written; mend the table first")
+        for note in errors if len(errors) > 1 else ():
+            if note.mend:
+                show.say(f"{note.kind} {note.column}, try: {options.command_line(note.mend)}")
         more = f" ({len(errors)} errors in all)" if len(errors) > 1 else ""
-        show.say(f"error: not ready{more}; first: {show.as_options(errors[0].action)}")
+        verdict = f"error: not ready{more}; first: {show.as_options(errors[0].action)}"
+        if report.mend:
+            verdict += f"; try: {options.command_line(report.mend.items())}"
+        show.say(verdict)
         raise typer.Exit(2)
+    if fix:
+        needed = write_fixed(report.panel, fix)
+        written = options.Table(fix, options.LEFT_ALONE | needed)
+        show.say(
+            f"wrote {fix}; it reads back as the same panel: demandcast check {options.as_words(written)}"
+        )
     if not json:
         warned = sum(note.severity == "warning" for note in report.findings)
         rest = f", {warned} {'warning' if warned == 1 else 'warnings'}" if warned else ""

@@ -105,7 +105,10 @@ def main(argv: list[str] | None = None) -> int:
         )
         for i, fault in enumerate(faults, start=1):
             show.say(f"  {i}. {show.as_options(fault)}")
-        _say_command(mend.replace_name(words, str(error)))
+        meant = None if faults else mend.replace_name(words, str(error))
+        if meant is None and error.mend:
+            show.say(f"try: {options.command_line(error.mend)}")
+        _say_command(meant)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         kept = any(word.startswith("--checkpoint") for word in words)
@@ -151,7 +154,7 @@ def _is_lack_of_memory(error: Exception) -> bool:
 
 def _say_command(words: list[str] | None) -> None:
     if words is not None:
-        show.say(f"try: {shlex.join(['demandcast', *words])}")
+        show.say(f"try: {shlex.join(['demandcast', *options.hide_credentials(words)])}")
 
 
 def _no_memory(error: Exception) -> int:

@@ -209,21 +209,27 @@ def command_line(mend: Iterable[tuple[str, Any]] = ()) -> str:
     Args:
         mend: Arguments of `read_panel` and their values, which take the place of those typed.
     """
-    words = list(COMMAND)
-    for i, word in enumerate(words):
-        if i and words[i - 1] == "--connect":
-            words[i] = _without_credentials(word)
-        elif word.startswith("--connect="):
-            words[i] = "--connect=" + _without_credentials(word.partition("=")[2])
+    words = hide_credentials(COMMAND)
     for name, value in mend:
         words = _replaced(words, name, value)
     return shlex.join(["demandcast", *words]) if words else ""
 
 
-def _without_credentials(address: str) -> str:
+def hide_credentials(words: list[str]) -> list[str]:
+    """Return the words of a command with *** for user and password of --connect."""
+    if not any(word.startswith("--connect") for word in words):
+        return list(words)
     from demandcast.frames.sql import without_credentials
 
-    return without_credentials(address)
+    hidden = list[str]()
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, address = word.partition("=")
+        if before == "--connect":
+            word = without_credentials(word)
+        elif option == "--connect" and equals:
+            word = f"--connect={without_credentials(address)}"
+        hidden.append(word)
+    return hidden
 
 
 def _replaced(words: list[str], name: str, value: Any) -> list[str]:
@@ -236,6 +242,8 @@ def _replaced(words: list[str], name: str, value: Any) -> list[str]:
         if not skip and word not in (option, *flags) and not word.startswith(f"{option}="):
             kept.append(word)
         skip = not skip and word == option and not flags
+    if value is None:
+        return kept
     if flags:
         return [*kept, flags[bool(value)]]
     listed = ",".join(value) if isinstance(value, (list, tuple)) else str(value)

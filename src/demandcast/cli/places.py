@@ -185,14 +185,14 @@ def _is_level(column: str) -> bool:
         return False
 
 
-def check_ending(path: str | Path) -> str:
+def check_ending(path: str | Path, *, option: str = "--out") -> str:
     """The kind of file a name asks for, refused before any work is done; CSV into pipes without one."""
     kind = Path(path).suffix.lower()
     if kind not in KINDS:
         if not kind and is_special(Path(path)):
             return ".csv"
         raise ConfigError(
-            f"--out {printable(path)} is of no known kind; end it in .csv, .tsv, .xlsx or .parquet"
+            f"{option} {printable(path)} is of no known kind; end it in .csv, .tsv, .xlsx or .parquet"
         )
     if kind == ".xlsx":
         from demandcast.frames.sheets import require_writer

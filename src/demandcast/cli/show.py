@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from demandcast.cli import options, places, terminal
 from demandcast.errors import FileError
-from demandcast.files import replacing, write_file
+from demandcast.files import write_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -404,15 +404,9 @@ def write(
 ) -> None:
     """Write a frame by the ending of its name; a reader never sees half a file."""
     ending = places.check_ending(path)
-    with replacing(path, what=what) as file:
-        if ending == ".parquet":
-            frame.write_parquet(file)
-        elif ending == ".xlsx":
-            from demandcast.frames.sheets import write_sheet
+    from demandcast.frames.sheets import write_frame
 
-            write_sheet(frame, file, str(path), keys=keys)
-        else:
-            frame.write_csv(file, separator="," if ending == ".csv" else "\t")
+    write_frame(frame, path, what=what, keys=keys, ending=ending)
     say(f"wrote {path}")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from demandcast.errors import DemandcastError
+from demandcast.errors import DemandcastError, merge_mends
 from demandcast.frames.read import read_panel
 from demandcast.frames.sql import as_source
 from demandcast.panel.classes import count_classes
@@ -31,6 +31,11 @@ class Report:
 
     findings: tuple[Note, ...]
     panel: Panel | None
+
+    @property
+    def mend(self) -> dict[str, Any]:
+        """Arguments of `read_panel` under which the faults that have such a mend are gone."""
+        return dict(merge_mends(self.findings))
 
     @property
     def ok(self) -> bool:
@@ -97,8 +102,13 @@ def check(source: Any = None, **options: Any) -> Report:
 
 def _as_note(error: DemandcastError) -> Note:
     kind = type(error).__name__.removesuffix("Error").lower()
-    return Note(kind=kind, count=1, series=0, example="", action=str(error), severity="error")
+    place = " at ".join(filter(None, (error.series and f"series {error.series}", error.time)))
+    mend = tuple((name, value) for name, value in error.mend)
+    return Note(
+        kind=kind, count=1, series=0, example=place, action=str(error), severity="error",
+        column=error.column or "", mend=mend,
+    )  # fmt: skip
 
 
 def _ordered(notes: Any) -> tuple[Note, ...]:
-    return tuple(sorted(notes, key=lambda note: RANK[note.severity]))
+    return tuple(sorted(notes, key=lambda note: (RANK[note.severity], -note.series)))

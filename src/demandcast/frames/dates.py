@@ -445,8 +445,9 @@ def _ordered(
         word = words.filter(days != months)[0]
         raise DataError(
             f"time column {name!r} holds {word!r}, where day and month cannot be told apart; pass "
-            "day_first=True or day_first=False, or write ISO dates, year-month-day"
-        )
+            "day_first=True or day_first=False, or write ISO dates, year-month-day",
+            option="day_first", column=name, found=word, mend=(("day_first", True),),
+        )  # fmt: skip
     order = "day" if not days.null_count() else "month"
     told = f"dates like {words[0]!r} are read with the {order} first, the only way that fits all"
     return read[order], [told]

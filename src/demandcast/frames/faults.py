@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import numpy as np
 import polars as pl
 
-from demandcast.errors import DataError, FileError
+from demandcast.errors import DataError, DemandcastError, FileError, SchemaError, merge_mends
 from demandcast.frames import covariates, quality
 from demandcast.frames.numerals import row_number
 from demandcast.frames.opened import Table
@@ -61,20 +63,24 @@ def with_all_faults(error: DataError, given: dict[str, Any]) -> DataError:
     """
     try:
         found = _faults(given)
-    except (
-        Exception
-    ):  # the source cannot be read a second time, or not at all: the first fault stands
-        return error
+    except (DemandcastError, pl.exceptions.PolarsError, OSError):
+        return (
+            error  # the source cannot be read a second time, or not at all: the first fault stands
+        )
     if all(str(error) != str(fault) for fault in found):
         first = str(error).partition(". ")[0]
-        found = [error, *(fault for fault in found if not str(fault).startswith(first))]
+        if error.column is None or (type(error), error.column) not in [
+            (type(f), f.column) for f in found
+        ]:
+            found = [error, *(fault for fault in found if not str(fault).startswith(first))]
     if len(found) == 1:
-        return error
+        return found[0]
     kinds = {type(fault) for fault in found}
     lines = "\n".join(f"  {i}. {fault}" for i, fault in enumerate(found, start=1))
     kind = kinds.pop() if len(kinds) == 1 else DataError
     together = kind(f"the table has {len(found)} faults:\n{lines}")
     together.faults = tuple(found)
+    together.mend = merge_mends(found)
     return together
 
 
@@ -155,20 +161,38 @@ def _roles(table: Table, given: dict[str, Any], found: _Found) -> Roles | None:
     for role, columns in named.items():
         for column in columns:
             if column not in table.columns and elsewhere.get(role) is None:
-                found.append(no_column(column, table.columns, known=role == "known"))
+                found.append(_absent(column, table.columns, (role, given[role]), given["future"]))
     if found:
         return None
     own = {role: [c for c in columns if c in table.columns] for role, columns in named.items()}
     answer = found.attempt(
-        find_roles, table, wide=given["wide"], known=own["known"], past=own["past"], static=own["static"],
+        find_roles, table, wide=given["wide"],
+        covariates={role: own[role] for role in ("known", "past", "static")},
         key=(list(table.keys) or None) if given["key"] is None else own["key"], time=own["time"] or None,
         target=given["target"], available=given["available"],
     )  # fmt: skip
     return None if answer is None else answer[0]
 
 
+def _absent(column: str, columns: list[str], role: tuple[str, Any], future: Any) -> SchemaError:
+    """That a column is not there; where the table of the future has it, that is one for the past too."""
+    if role[0] == "known" and isinstance(future, (str, Path)):
+        with suppress(DataError):
+            if column in open_table(future).columns:
+                return SchemaError(
+                    f"there is no column {column!r} in the table, but {future} has it: pass that table, of the past "
+                    f"and ahead, as covariates={str(future)!r}",
+                    option="covariates", column=column, mend=(("covariates", str(future)), ("future", None)),
+                )  # fmt: skip
+    return no_column(column, columns, role=role)
+
+
 def _columns(given: Any) -> list[str]:
-    listed = [given] if isinstance(given, str) else list(given or ())
+    listed = (
+        [given] if isinstance(given, str) else [*given] if isinstance(given, Iterable) else [given]
+    )
+    if given is None:
+        return []
     if not all(isinstance(column, str) for column in listed):
-        raise TypeError(f"{given!r} names no columns")
+        raise SchemaError(f"{given!r} names no columns; give a name, or a list of them")
     return listed

@@ -160,7 +160,8 @@ def complete(panel: Panel, rule: str) -> Panel:
     if rule == "error":
         raise DataError(
             f"{int(lacking.sum()):,} steps ahead of {len(series):,} series have no row, or an empty cell, among the "
-            f"known covariates, first {example}; give them, or pass future_gaps='last' (as the step before) or 'missing'"
+            f"known covariates, first {example}; give them, or pass future_gaps='last' (as the step before) or 'missing'",
+            mend=(("future_gaps", "last"),),
         )
     if rule == "last":
         known = _carried_on(grown, rows, series)
@@ -397,7 +398,8 @@ def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None
         raise DataError(
             f"the future table skips {place(int(c[row]), int(given[row]) + 1)} and starts or goes on at "
             f"a later step ({int(hole.sum()):,} such holes); give a row for every step ahead, or "
-            "pass future_gaps='last' (as the step before) or 'missing'"
+            "pass future_gaps='last' (as the step before) or 'missing'",
+            mend=(("future_gaps", "last"),),
         )
     have = np.zeros(panel.n_series, bool)
     have[codes] = True

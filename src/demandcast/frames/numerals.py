@@ -164,8 +164,10 @@ def _junk(
         raise DataError(
             f"{role} {column.name!r} holds text that is no number in {len(rows):,} rows, first "
             f"{column[rows[0]]!r} in {where(rows[0])}; all of them: {listed}. Mend the cells, pass "
-            "text='missing' (not observed) or text='zero', or name another column"
-        )
+            "text='missing' (not observed) or text='zero', or name another column",
+            option="text", column=column.name, found=column[rows[0]], expected="a number",
+            mend=(("text", "missing"),),
+        )  # fmt: skip
     done = "taken as missing" if rule == "missing" else "taken as 0"
     action = f"{role} {column.name!r} holds {listed}: {done}, as text={rule!r} asks"
     return Note(
@@ -308,8 +310,9 @@ def _bare(text: str) -> bool:
 def _undecided(column: pl.Series, example: str, role: str, option: str) -> DataError:
     return DataError(
         f"{role} {column.name!r} holds {example!r} and the like, and nothing tells whether the sign "
-        f"stands between thousands or before decimals; pass {option}"
-    )
+        f"stands between thousands or before decimals; pass {option}",
+        option="decimal", column=column.name, found=example, mend=(("decimal", ","),),
+    )  # fmt: skip
 
 
 def _values(parts: pl.DataFrame, decimal: str) -> pl.Series:

@@ -156,8 +156,9 @@ def treat_negative(rows: Rows, rule: str) -> list[Note]:
     if rule == "error":
         raise DataError(
             f"the target is negative in {len(below):,} rows of {series:,} series, first "
-            f"{rows.target[below[0]]:g} in {where}; mend them, or pass negative='zero', 'missing' or 'keep'"
-        )
+            f"{rows.target[below[0]]:g} in {where}; mend them, or pass negative='zero', 'missing' or 'keep'",
+            option="negative", found=float(rows.target[below[0]]), mend=(("negative", "zero"),),
+        )  # fmt: skip
     if rule != "keep":
         rows.target[below] = 0 if rule == "zero" else np.nan
     done = {
@@ -205,8 +206,9 @@ def fill_gaps(
     if rule == "error":
         raise DataError(
             f"{len(absent):,} steps have no row in {len(series):,} series: {where}; add the rows, or "
-            "pass gaps='missing' (not known) or gaps='zero' (nothing was sold)"
-        )
+            "pass gaps='missing' (not known) or gaps='zero' (nothing was sold)",
+            option="gaps", mend=(("gaps", "missing"),),
+        )  # fmt: skip
     if rule == "zero":
         target[absent] = 0
     action = {

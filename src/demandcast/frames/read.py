@@ -217,7 +217,7 @@ def read_panel(
     except DataError as error:
         for note in notes:
             if note.kind == "row numbers":
-                raise DataError(f"{error}. {note.action}") from None
+                raise DataError(f"{error}. {note.action}", option="key") from None
         raise
     notes += told
     notes += quality.treat_negative(rows, negative)
@@ -445,7 +445,9 @@ def _frequency(
             raise
         raise FrequencyError(
             f"the times are midnights of another clock than theirs ({show(rows.times[0])}): days of "
-            f"{zone}; pass time_zone={zone!r}"
+            f"{zone}; pass time_zone={zone!r}",
+            option="time_zone",
+            mend=(("time_zone", zone),),
         ) from error
     action = f"the steps of the times give frequency {grid.name!r}; freq=... changes it"
     notes.append(Note(kind="guess", count=1, series=0, example="", action=action))

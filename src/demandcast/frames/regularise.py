@@ -177,8 +177,9 @@ def numbers(
         if infinite == "error":
             raise DataError(
                 f"{role} {column.name!r} is infinite (or above 3.4e38) in {count:,} rows, the first "
-                f"of them {where(row)}; mend them, or pass infinite='missing'"
-            )
+                f"of them {where(row)}; mend them, or pass infinite='missing'",
+                option="infinite", column=column.name, expected="a finite number", mend=(("infinite", "missing"),),
+            )  # fmt: skip
         values[endless] = np.nan
         action = (
             f"infinite values of {column.name!r} are taken as missing, as infinite='missing' asks"
@@ -279,19 +280,23 @@ def merge_duplicates(
     again = np.flatnonzero(~fresh)
     where, series = rows.place(int(again[0])), len(np.unique(rows.codes[again]))
     if rule == "error":
+        first = int(again[0])
+        place = series_name(rows.keys, int(rows.codes[first])), show(rows.times[first])
         clock = np.issubdtype(rows.times.dtype, np.datetime64)
         midnight = clock and bool((rows.times[again] == rows.times[again].astype("M8[D]")).all())
         if clock and not midnight and _many_a_day(rows):
             raise DataError(
                 f"the table holds single sales with their time of day: {len(again):,} rows repeat a series and "
-                f"time, first {where}; add them up by day: freq='D', duplicates='sum'"
-            )
+                f"time, first {where}; add them up by day: freq='D', duplicates='sum'",
+                option="duplicates", series=place[0], time=place[1], mend=(("freq", "D"), ("duplicates", "sum")),
+            )  # fmt: skip
         hint = "; a clock change doubles an hour: time_zone='...' tells them apart"
         raise DataError(
             f"{len(again):,} rows repeat a series and time in {series:,} series, first {where}; name "
             "every key column with key=[...], or pass duplicates='sum', 'mean', 'first' or 'last'"
-            + (hint if clock and zone is None and not midnight else "")
-        )
+            + (hint if clock and zone is None and not midnight else ""),
+            option="duplicates", series=place[0], time=place[1], mend=(("duplicates", "sum"),),
+        )  # fmt: skip
     heads = np.flatnonzero(fresh)
     tails = np.append(heads[1:], len(fresh)) - 1
     merged, notes = rows.take(heads if rule == "first" else tails), list[Note]()

@@ -71,8 +71,9 @@ def check_steps(rows: Rows, steps: Ints, grid: Grid, freq: Frequency, *, given: 
             raise FrequencyError(
                 f"series {first} steps by months, the others by {freq.name!r} ({len(found):,} of "
                 f"{rows.keys.height:,} series do): a month's total would be taken for a day's; read the two "
-                "kinds apart, pass to='MS' to add the others up, or freq='D' if it is meant so"
-            )
+                "kinds apart, pass to='MS' to add the others up, or freq='D' if it is meant so",
+                option="freq", series=first, expected=freq.name, mend=(("to", "MS"),),
+            )  # fmt: skip
         action = (
             f"these series have a row every {narrow[found[0]]} steps of {freq.name!r} only, unlike the others: "
             "if each is a total of these steps, read them apart"
@@ -98,7 +99,9 @@ def _too_fine(rows: Rows, gaps: Ints, freq: Frequency) -> FrequencyError:
     )
     return FrequencyError(
         f"the times fit a grid of {freq.name!r}, but no series has two rows closer than {sizes[0]} of its steps "
-        f"(there are {listed}), first {rows.place(0)}{likely}"
+        f"(there are {listed}), first {rows.place(0)}{likely}",
+        option="freq",
+        mend=() if retail else (("freq", freq.name),),
     )
 
 

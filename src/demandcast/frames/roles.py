@@ -166,9 +166,13 @@ def find_roles(
         *([available] if available else []),
     ]
     named = [*given, *([target] if target and not wide else [])]
+    asked = {
+        "key": key or (), "time": time or (), "known": known, "past": past, "static": static,
+        "available": available or (), "target": target or (),
+    }  # fmt: skip
     for column in named:
         if column not in columns:
-            raise no_column(column, columns, known=column in known)
+            raise no_column(column, columns, role=_role_of(column, asked))
     twice = sorted(c for c, count in Counter(named).items() if count > 1)
     if twice:
         raise SchemaError(
@@ -200,7 +204,9 @@ def find_roles(
         elif not _exact(worded[0]):
             raise SchemaError(
                 f"columns {free[:8]} hold numbers, and it cannot be told whether each is a series or "
-                f"{worded[0]!r} is the target; pass target={worded[0]!r}, or wide=True"
+                f"{worded[0]!r} is the target; pass target={worded[0]!r}, or wide=True",
+                option="target",
+                mend=(("target", worded[0]),),
             )
     if wide:
         roles, told = _wide(table, free, name, target, key, looks, shared)
@@ -251,20 +257,49 @@ def melt(table: pl.DataFrame, roles: Roles) -> pl.DataFrame:
     )
 
 
-def no_column(column: str, columns: Sequence[str], *, known: bool) -> SchemaError:
-    """That a column was named which is not there."""
-    other = "; if another table has it, pass covariates=..." if known else ""
-    return SchemaError(f"there is no column {column!r}{nearest(column, columns)}{other}")
+def no_column(
+    column: str, columns: Sequence[str], *, role: tuple[str, Sequence[str] | str]
+) -> SchemaError:
+    """That a column was named which is not there.
+
+    Args:
+        column: Its name.
+        columns: Those of the table.
+        role: The argument that names it, and the whole of what it names.
+    """
+    option, named = role
+    other = "; if another table has it, pass covariates=..." if option == "known" else ""
+    near = _near(column, columns)
+    value: Any = near if isinstance(named, str) else [near if c == column else c for c in named]
+    return SchemaError(
+        f"there is no column {column!r}{nearest(column, columns)}{other}",
+        option=option, column=column, mend=((option, value),) if near else (),
+    )  # fmt: skip
+
+
+def _role_of(
+    column: str, asked: Mapping[str, Sequence[str] | str]
+) -> tuple[str, Sequence[str] | str]:
+    """The argument that names a column, and all that it names."""
+    return next(
+        (option, named) for option, named in asked.items() if column == named or column in named
+    )
 
 
 def nearest(word: str, known: Collection[str]) -> str:
     """What the user may have meant, as the end of a sentence."""
-    folded = {str(k).lower(): str(k) for k in known}
-    near = difflib.get_close_matches(word.lower(), list(folded), 1, 0.5)
+    near = _near(word, known)
     listed = ", ".join(repr(str(k)) for k in list(known)[:12]) + (
         ", ..." if len(known) > 12 else ""
     )
-    return (f"; did you mean {folded[near[0]]!r}?" if near else ";") + f" There are: {listed}"
+    return (f"; did you mean {near!r}?" if near else ";") + f" There are: {listed}"
+
+
+def _near(word: str, known: Collection[str]) -> str | None:
+    """The name that is most like a word."""
+    folded = {str(k).lower(): str(k) for k in known}
+    near = difflib.get_close_matches(word.lower(), list(folded), 1, 0.5)
+    return folded[near[0]] if near else None
 
 
 # What columns look like
@@ -329,7 +364,11 @@ def _guess_time(table: Table, free: Sequence[str], looks: _Looks) -> tuple[list[
     if not best and len(dates) == 1:
         best = dates
     if len(dates) > 1 and not (best and (is_word(best[0], vocabulary.TIME) or len(best) == 1)):
-        raise SchemaError(f"columns {dates} all hold times; name one: time={dates[0]!r}")
+        raise SchemaError(
+            f"columns {dates} all hold times; name one: time={dates[0]!r}",
+            option="time",
+            mend=(("time", dates[0]),),
+        )
     if not best:  # steps, or text that is no time yet: what reads it says so
         best = [
             c
@@ -406,7 +445,9 @@ def _guess_target(free: Sequence[str], looks: _Looks) -> str:
     found = exact or [c for c in found if looks.is_number(c)] or found
     if not exact and len(found) > 1:
         raise SchemaError(
-            f"columns {found[:6]} may each be the target; name it: target={found[0]!r}"
+            f"columns {found[:6]} may each be the target; name it: target={found[0]!r}",
+            option="target",
+            mend=(("target", found[0]),),
         )
     if not found:
         keys = _guess_key(free, looks)

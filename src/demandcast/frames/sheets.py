@@ -10,6 +10,7 @@ from typing import IO, Any
 import polars as pl
 
 from demandcast.errors import FileError
+from demandcast.files import replacing
 from demandcast.frames.layout import choose_columns, column_names, describe_titles, find_header
 from demandcast.frames.numerals import Hints
 from demandcast.frames.opened import SAMPLE, Table
@@ -74,7 +75,9 @@ def read_sheet(source: Any, name: str, sheet: str | None) -> tuple[pl.DataFrame,
     if len(tables) > 1:
         raise FileError(
             f"{name} holds {len(tables)} tables, in the sheets {', '.join(map(repr, tables))}; "
-            f"name one: sheet={tables[0]!r}"
+            f"name one: sheet={tables[0]!r}",
+            option="sheet",
+            mend=(("sheet", tables[0]),),
         )
     notes = []
     if len(names) > 1 and sheet is None:
@@ -108,6 +111,28 @@ def require_writer(name: str) -> Any:
             f"{name} is a workbook, and writing it needs xlsxwriter: pip install 'demandcast[excel]'"
         ) from error
     return xlsxwriter
+
+
+def write_frame(
+    frame: pl.DataFrame, path: str | Path, *, what: str, keys: Sequence[str] = (), ending: str = ""
+) -> None:
+    """Write a table by the ending of its name, whole or not at all.
+
+    Args:
+        frame: The table.
+        path: Where.
+        what: What it is, for the message of an error.
+        keys: Columns that are text in a workbook whatever their type.
+        ending: The ending, where the name has none.
+    """
+    ending = ending or Path(path).suffix.lower()
+    with replacing(path, what=what) as file:
+        if ending == ".parquet":
+            frame.write_parquet(file)
+        elif ending == ".xlsx":
+            write_sheet(frame, file, str(path), keys=keys)
+        else:
+            frame.write_csv(file, separator="\t" if ending == ".tsv" else ",")
 
 
 def write_sheet(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,9 @@ class Note:
     series: int  # number of series that have it; 0 for a finding about columns
     example: str  # series and timestamp of one case
     action: str  # what was done, or which option changes it
-    severity: str = "info"  # "info" or "warning"
+    severity: str = "info"  # "info", "warning" or, of `check`, "error"
+    column: str = ""  # the column it is about
+    mend: tuple[tuple[str, Any], ...] = ()  # arguments of `read_panel` that mend an error
 
     def __str__(self) -> str:
         if not self.series:
