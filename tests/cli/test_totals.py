@@ -53,3 +53,19 @@ def test_a_wrong_column_is_refused_before_the_work(
     said = capsys.readouterr().err
     assert "did you mean 'store'" in said
     assert "fitting" not in said
+
+
+def test_reconciled_totals_differ_and_still_add_up(
+    sales: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["forecast", "sales.csv", "--key", "store,item", "--horizon", "7", "--model", "tsb"]
+    for more, name in (([], "plain.csv"), (["--reconcile"], "reconciled.csv")):
+        assert main([*command, "--by", "store", "--by", "total", *more, "--out", name]) == 0
+    assert "fitting tsb to 2 totals by store" in capsys.readouterr().err
+    plain, reconciled = (pl.read_csv(name) for name in ("plain.csv", "reconciled.csv"))
+    means = reconciled.group_by("level").agg(pl.col("mean").sum())["mean"]
+    np.testing.assert_allclose(means, means[0], rtol=1e-5)
+    assert plain.select(reconciled.columns).shape == reconciled.shape
+    assert (plain["mean"] - reconciled["mean"]).abs().max() > 0
+    assert main([*command, "--reconcile"]) == 2
+    assert "add --by store or --by total" in capsys.readouterr().err

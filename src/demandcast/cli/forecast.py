@@ -32,6 +32,7 @@ def forecast(
     settings: options.Set = None,
     quantiles: options.Quantiles = options.QUANTILES,
     by: options.By = None,
+    reconcile: options.Reconcile = False,
     seed: options.Seed = 0,
     devices: options.Devices = None,
     out: options.Out = None,
@@ -93,6 +94,11 @@ def forecast(
     if resume and not checkpoint:
         raise ConfigError("--resume goes on from a folder; add --checkpoint DIR")
 
+    if reconcile and not by:
+        raise ConfigError(
+            "--reconcile needs the totals to agree with; add --by store or --by total"
+        )
+
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
     groups = show.check_groups(panel, by)
@@ -103,6 +109,18 @@ def forecast(
     if model == DEFAULT_MODEL:
         signals.finish()
     predicted = fitted.predict(panel, levels=levels, progress=show.watched())
+    if reconcile:
+        totals = []
+        for columns in groups:
+            above = panel.total(columns)
+            show.say(
+                f"fitting {model} to {above.n_series:,} totals by {', '.join(columns) or 'all'}"
+            )
+            own = registry.create(model, horizon=horizon, **hyper).fit(above)
+            totals.append(own.predict(above, levels=levels, progress=show.watched()))
+        predicted = predicted.reconcile(*totals)
+        for note in predicted.notes:
+            show.say(note)
     for note in getattr(getattr(made, "log", None), "notes", ()) if verbose else ():
         show.say(note)
     if not options.first_process():

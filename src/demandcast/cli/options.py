@@ -62,6 +62,13 @@ By = Annotated[
         help="Add rows of totals: by key or static columns, by commas, or total for all; repeat for more levels.",
     ),
 ]
+Reconcile = Annotated[
+    bool,
+    typer.Option(
+        "--reconcile",
+        help="Of --by: forecast the totals themselves, too, and make series and totals agree.",
+    ),
+]
 Devices = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Train networks on N GPUs, or in N processes."),

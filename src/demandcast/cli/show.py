@@ -185,7 +185,7 @@ def orders(found: Orders, out: str | None, *, json: bool, safe_text: bool = Fals
 
 def check_groups(read: Panel, by: list[str] | None) -> list[tuple[str, ...]]:
     """Return the columns of each level of totals; refuse those that are no groups of the panel."""
-    from demandcast.forecast.total import group
+    from demandcast.panel.groups import group
 
     levels = options.groups(by)
     for columns in levels:

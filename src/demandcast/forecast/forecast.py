@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
 from demandcast.forecast.bounds import MAX_RATIO, clip_to_bounds, forecast_bounds
+from demandcast.forecast.reconcile import reconcile
 from demandcast.forecast.total import hierarchy, total
 from demandcast.panel.keys import find_rows
 from demandcast.panel.times import time_column
@@ -72,6 +73,7 @@ class Forecast:
         model: Name of the method.
         notes: Changes that were made to the method's own numbers.
         panel: What the forecast was made from, or None.
+        joint: Whether paths are joint across series, too, so that they can be added up as they are.
     """
 
     schema: Schema
@@ -87,6 +89,7 @@ class Forecast:
     time_zone: str | None = None
     time_dtype: pl.DataType | None = None
     panel: Panel | None = field(default=None, repr=False)
+    joint: bool = False
 
     def __post_init__(self) -> None:
         n, h, q = self.quantiles.shape
@@ -281,6 +284,28 @@ class Forecast:
             ConfigError: No whole step is covered.
         """
         return total(self, by, steps, levels)
+
+    def reconcile(
+        self, *totals: Forecast, weights: Literal["structure", "variance"] = "structure"
+    ) -> Forecast:
+        """Adjust the forecast so that its totals agree with forecasts of the totals themselves.
+
+        Generalised least squares on joint paths (Wickramasuriya et al., 2019); see `demandcast.forecast.reconcile`.
+
+        Args:
+            totals: Forecasts of `panel.total(...)`, for the same steps: one for each level.
+            weights: "structure" takes the error variance of a total as that of a series times the number of series
+                that it adds up. "variance" takes the variance of each forecast, so that a series gives way the
+                more, the less certain its own forecast is.
+
+        Returns:
+            Forecasts of the series. `total` and `hierarchy` of it add up to the reconciled totals.
+
+        Raises:
+            ConfigError: No total is given.
+            DataError: A total is not one of this forecast's, or lacks a group or a step.
+        """
+        return reconcile(self, totals, weights)
 
     def hierarchy(self, by: Sequence[str | Sequence[str]]) -> pl.DataFrame:
         """Return the rows of every level: totals by each group of columns, then the series themselves.

@@ -8,9 +8,8 @@ distribution of each series and step stays as it was forecast.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +17,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+from demandcast.errors import ConfigError, DataError, FrequencyError
 from demandcast.forecast.levels import interpolate_quantiles
+from demandcast.panel.groups import TOTAL, Groups, group
 from demandcast.schema import Frequency
 from demandcast.settings import check_levels
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
-TOTAL = "series"  # the column that names a total over all series
 STEPS = {"day": "D", "week": "W-MON", "month": "MS", "quarter": "QS", "year": "YS"}
 PATHS = 200  # where the method drew none
 CELLS = 1 << 22  # numbers of paths that are ordered at once
@@ -38,59 +37,6 @@ SEASONS_BEFORE = (
     4  # whose mean is taken off a course of the past, so that its level does not matter
 )
 FEWEST_DATES = 8  # at the same phase of the season; with fewer, dates of any phase are taken
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Series by their values in some columns.
-
-    Attributes:
-        table: The columns, one row a group, in the order of their first series, (G rows).
-        code: Group of each series, (N,).
-    """
-
-    table: pl.DataFrame
-    code: Ints
-
-
-def group(panel: Panel, by: Sequence[str]) -> Groups:
-    """Group the series of a panel by key columns and static categories; all in one group for no column.
-
-    Raises:
-        SchemaError: A column is neither; the nearest is named.
-    """
-    table = describe(panel)
-    unknown = [c for c in by if c not in table.columns]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], table.columns, n=1, cutoff=0.0)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise SchemaError(
-            f"{unknown[0]!r} is neither a key column nor a static category of the table, which has "
-            f"{', '.join(table.columns) or 'none'}{hint}"
-        )
-    if not by:
-        return Groups(pl.DataFrame({TOTAL: ["total"]}), np.zeros(panel.n_series, np.int64))
-    columns = list(dict.fromkeys(by))
-    keyed = table.select(columns).with_row_index("__series")
-    firsts = keyed.group_by(columns, maintain_order=True).agg(pl.len()).drop("len")
-    coded = keyed.join(
-        firsts.with_row_index("__group"),
-        on=columns,
-        how="left",
-        nulls_equal=True,
-        maintain_order="left",
-    )
-    return Groups(firsts, coded["__group"].to_numpy().astype(np.int64))
-
-
-def describe(panel: Panel) -> pl.DataFrame:
-    """Return the key columns and the static categories of each series, (N rows)."""
-    statics = [
-        pl.Series(name, [None, *values], dtype=pl.String)[panel.static_codes[:, k].tolist()]
-        for k, (name, values) in enumerate(panel.vocabularies.items())
-        if name not in panel.keys.columns
-    ]
-    return panel.keys.with_columns(statics)
 
 
 def total(
@@ -193,6 +139,8 @@ def joint_paths(forecast: Forecast) -> NDArray[np.float32]:
     panel = source(forecast)
     n, horizon = forecast.mean.shape
     samples = forecast.samples
+    if samples is not None and forecast.joint:
+        return samples
     count = PATHS if samples is None else samples.shape[1]
     dates = _dates(panel, horizon, count)
     draws = Draws.of(panel.keys, 0)
@@ -201,14 +149,14 @@ def joint_paths(forecast: Forecast) -> NDArray[np.float32]:
         courses = _courses(panel.select(rows), forecast.cutoffs[rows], dates, horizon)
         size = np.abs(courses).max((1, 2), initial=0)[:, None, None] + np.float32(1e-30)
         courses += draws.select(rows).at("ties").uniform(courses.shape) * size * TIES
-        values = _sorted_values(forecast, rows, count)
+        values = sorted_values(forecast, rows, count)
         np.put_along_axis(found[rows[0] : rows[-1] + 1], np.argsort(courses, 1), values, 1)
     return found
 
 
-def _sorted_values(forecast: Forecast, rows: Ints, count: int) -> NDArray[np.float32]:
+def sorted_values(forecast: Forecast, rows: Ints, count: int) -> NDArray[np.float32]:
     """Return `count` values of the distribution of each series and step, increasing, (n, S, H)."""
-    if forecast.samples is not None:
+    if forecast.samples is not None and forecast.samples.shape[1] == count:
         return np.sort(forecast.samples[rows], 1)
     levels = (np.arange(count) + 0.5) / count
     values = interpolate_quantiles(forecast.quantiles[rows], forecast.levels, levels.tolist())

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
 from demandcast.panel.classes import profile
+from demandcast.panel.groups import add_up
 from demandcast.panel.keys import find_rows
 from demandcast.panel.note import Note as Note
 from demandcast.panel.stock_outs import suspected
@@ -334,6 +335,20 @@ class Panel:
             ConfigError: `cuts` is not known.
         """
         return pl.concat([profile(part, cuts=cuts) for part in self.parts()])
+
+    def total(self, by: str | Sequence[str] = ()) -> Panel:
+        """Add series up by group: one series for each value of key columns or static categories.
+
+        A step at which a series of the group was not observed is not observed in the total. A series counts from
+        its first step to its last. Covariates are left out.
+
+        Args:
+            by: The columns; all series together for none, under the key `series`, "total".
+
+        Raises:
+            SchemaError: A column is neither a key nor a static category.
+        """
+        return add_up(self, [by] if isinstance(by, str) else by)
 
     def unconstrained(self, levels: Sequence[float] | float = (0.1, 0.9)) -> pl.DataFrame:
         """Estimate past demand where the item could not be bought, given what was sold.

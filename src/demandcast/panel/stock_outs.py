@@ -49,7 +49,7 @@ def note_of_suspected(panel: Panel) -> list[Note]:
             series=runs.select(panel.keys.columns).n_unique() if panel.keys.columns else 1,
             example=f"{series}, {at}" if series else at,
             action="zeros of steady sellers that came back, taken as no demand; name the column that says when "
-            "an item could be bought: available='in_stock' (--available in_stock); "
+            "an item could be bought: available='in_stock'; "
             "panel.suspected_stock_outs() lists them",
         )
     ]  # fmt: skip

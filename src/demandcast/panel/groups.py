@@ -1,0 +1,121 @@
+"""Group the series of a panel by key columns and static categories, and add them up."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.errors import SchemaError
+from demandcast.panel.note import Note
+
+if TYPE_CHECKING:
+    from demandcast.panel.panel import Panel
+
+Ints = NDArray[np.int64]
+TOTAL = "series"  # the key column of a total over all series, whose value is "total"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Series by their values in some columns.
+
+    Attributes:
+        table: The columns, one row a group, in the order of their first series, (G rows).
+        code: Group of each series, (N,).
+    """
+
+    table: pl.DataFrame
+    code: Ints
+
+
+def group(panel: Panel, by: Sequence[str]) -> Groups:
+    """Group the series of a panel by key columns and static categories; all in one group for no column.
+
+    Raises:
+        SchemaError: A column is neither; the nearest is named.
+    """
+    table = describe(panel)
+    unknown = [c for c in by if c not in table.columns]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], table.columns, n=1, cutoff=0.0)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SchemaError(
+            f"{unknown[0]!r} is neither a key column nor a static category of the table, which has "
+            f"{', '.join(table.columns) or 'none'}{hint}"
+        )
+    if not by:
+        return Groups(pl.DataFrame({TOTAL: ["total"]}), np.zeros(panel.n_series, np.int64))
+    columns = list(dict.fromkeys(by))
+    keyed = table.select(columns).with_row_index("__series")
+    firsts = keyed.group_by(columns, maintain_order=True).agg(pl.len()).drop("len")
+    coded = keyed.join(
+        firsts.with_row_index("__group"),
+        on=columns,
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    )
+    return Groups(firsts, coded["__group"].to_numpy().astype(np.int64))
+
+
+def describe(panel: Panel) -> pl.DataFrame:
+    """Return the key columns and the static categories of each series, (N rows)."""
+    statics = [
+        pl.Series(name, [None, *values], dtype=pl.String)[panel.static_codes[:, k].tolist()]
+        for k, (name, values) in enumerate(panel.vocabularies.items())
+        if name not in panel.keys.columns
+    ]
+    return panel.keys.with_columns(statics)
+
+
+def add_up(panel: Panel, by: Sequence[str]) -> Panel:
+    """See `Panel.total`."""
+    groups = group(panel, by)
+    count = groups.table.height
+    starts, ends = _extremes(panel.starts, panel.starts + panel.lengths, groups.code, count)
+    extents = ends - starts
+    begins = np.cumsum(extents) - extents
+    before = np.cumsum(panel.lengths) - panel.lengths
+    within = np.arange(panel.n_steps) - np.repeat(before, panel.lengths)
+    series = np.repeat(np.arange(panel.n_series), panel.lengths)
+    at = (begins[groups.code] + panel.starts - starts[groups.code])[series] + within
+    values = panel.target[panel.begins[series] + within].astype(np.float64)
+    missing = np.isnan(values)
+    sums = np.bincount(at, np.where(missing, 0, values), int(extents.sum()))
+    seen = np.bincount(at, minlength=len(sums))
+    unknown = (np.bincount(at[missing], minlength=len(sums)) > 0) | (seen == 0)
+    sums[unknown] = np.nan
+    available = None
+    if panel.available is not None:
+        out = at[~panel.available[panel.begins[series] + within]]
+        available = np.bincount(out, minlength=len(sums)) == 0
+    notes = list(panel.notes)
+    if missing.any():
+        notes.append(
+            Note(
+                kind="totals not known", count=int(unknown.sum()), series=len(set(groups.code[series[missing]])),
+                example="", action="steps at which a series was not observed have no total: taken as not observed",
+            )
+        )  # fmt: skip
+    empty = np.zeros((len(sums), 0), np.float32)
+    return replace(
+        panel, schema=replace(panel.schema, key=tuple(groups.table.columns), known=(), past=(), static=()),
+        keys=groups.table, target=sums.astype(np.float32), begins=begins, extents=extents, lengths=extents.copy(),
+        starts=starts, known=empty, past=empty, known_names=(), past_names=(), available=available,
+        static_codes=np.zeros((count, 0), np.int64), vocabularies={},
+        static_reals=np.zeros((count, 0), np.float32), static_real_names=(), notes=tuple(notes), left_out=None,
+    )  # fmt: skip
+
+
+def _extremes(starts: Ints, ends: Ints, code: Ints, count: int) -> tuple[Ints, Ints]:
+    """Return the first start and the last end of each group."""
+    first, last = np.full(count, np.iinfo(np.int64).max), np.full(count, np.iinfo(np.int64).min)
+    np.minimum.at(first, code, starts)
+    np.maximum.at(last, code, ends)
+    return first, last
