@@ -47,14 +47,24 @@ def many(tmp_path: Path, panel: Panel) -> Path:
         keys=pl.DataFrame({"town": [f"town {i:03d}" for i in range(ITEMS)]}),
         static_codes=(np.arange(ITEMS) % 3 + 1)[:, None],
         vocabularies={"region": ("north", "south", "west")},
+        known=(np.arange(len(wide.target)) % 12 == 0).astype(np.float32)[:, None],
+        known_names=("fair",),
     )
-    wide = replace(wide, extents=wide.lengths)
+    wide = replace(wide, target=np.where(_ahead(wide), np.nan, wide.target))
     mean = wide.padded_history(6).copy()
     mean[0] *= 10
     levels = (0.1, 0.3, 0.5, 0.7, 0.9)
     quantiles = mean[..., None] * np.array([0.8, 0.9, 1, 1.1, 1.2], np.float32)
     forecast = Forecast.of(wide, levels, quantiles, mean, model="naive")
     return write_report(tmp_path / "many.html", forecast=forecast, panel=wide)
+
+
+def _ahead(panel: Panel) -> np.ndarray[Any, Any]:
+    """Rows of the steps ahead: values that came are taken out, covariates stay."""
+    ahead = np.ones(len(panel.target), bool)
+    for begin, length in zip(panel.begins, panel.lengths, strict=True):
+        ahead[begin : begin + length] = False
+    return ahead
 
 
 def rows(browser: Browser) -> list[str]:
@@ -120,6 +130,14 @@ def test_a_chart_is_read_by_arrow_keys(browser: Browser, many: Path) -> None:
     assert first.startswith("Jan 2004: median ")
     browser.press("ArrowRight")
     assert browser.run(readout).startswith("Feb 2004: median ")
+    assert first.endswith(" · fair 1")
+    assert browser.run(readout).endswith(" · fair 0")
+
+
+def test_known_covariates_are_drawn_below_the_item(browser: Browser, many: Path) -> None:
+    browser.open(many)
+    bars = "document.querySelectorAll('[data-chart=item] rect.lane').length"
+    assert browser.run(bars) == 3  # each January of two years of history, and the first month ahead
 
 
 def test_sorting_and_filtering_by_group(browser: Browser, many: Path) -> None:

@@ -256,7 +256,7 @@ def test_a_forecast_alone_says_that_nothing_was_measured(
     assert "Its accuracy was not measured" in page.words
     assert page.data["calibration"] == {}
     assert page.data["views"][0]["past"]["width"] == 0
-    for word in ("wQL", "MASE", "WAPE"):  # terms that the page does not use
+    for word in ("wQL", "MASE", "WAPE", "Error of an item"):  # terms that the page does not use
         assert word not in page.words
 
 
@@ -304,9 +304,13 @@ def test_notes_hold_no_arguments_of_python(
         kind="guess", count=1, series=0, example="",
         action="columns ['town'] are taken as the key; key=[...] changes it",
     )  # fmt: skip
-    noted = replace(panel, notes=(note,))
+    other = replace(
+        note, kind="stock-outs", action="zeros; panel.stock_outs() lists them; as demand"
+    )
+    noted = replace(panel, notes=(note, other))
     words = read(write_report(tmp_path / "r.html", forecast=forecast, panel=noted)).words
     assert "Guess: columns ['town'] are taken as the key." in words
+    assert "Stock-outs: zeros; as demand." in words
     assert "key=" not in words
 
 

@@ -92,7 +92,10 @@ def replay(
     )  # fmt: skip
     if not options.first_process():
         return
-    show.table(found.leaderboard(), json=json)
+    board = found.leaderboard()
+    if not json:  # no costs are given where the rule is a service
+        board = board.select([c.name for c in board if c.null_count() < len(c)])
+    show.table(board, json=json)
     if out:
         show.write(found.rows, out, what="the rounds")
     if picture:

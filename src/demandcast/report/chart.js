@@ -100,6 +100,11 @@ const charts = (() => {
       const found = times.map((_, i) => i).filter((i) => i > 0 && of(times[i]) !== of(times[i - 1]));
       if (found.length >= 2 && (best === null || found.length <= most)) [best, unit] = [found, name];
     }
+    const finer = UNITS[UNITS.findIndex(([name]) => name === unit) + 1];
+    if (best !== null && best.length < 3 && finer && finer[1](times[0]) !== null) {
+      best = times.map((_, i) => i).filter((i) => i > 0 && finer[1](times[i]) !== finer[1](times[i - 1]));
+      unit = finer[0];
+    }
     if (best === null) [best, unit] = [times.map((_, i) => i), times[0].hour === null ? "day" : "hour"];
     let before = null;
     return thin(best.map((i) => [i, ""])).map(([i]) => {
@@ -124,12 +129,15 @@ const charts = (() => {
 
   /* Draws one chart into a box. spec: x (positions), xTicks [[position, text]], minor [position], xName, yName,
      yText, low/high (optional), lines [{name, at (first index), values, look, from (value before the first), dots}],
-     bands [{name, at, low, high, from, look, swatch}], cutoff (position), say(index) -> text, label. */
+     bands [{name, at, low, high, from, look, swatch}], lanes [{name, values}] (below the axis),
+     cutoff (position), say(index) -> text, label. */
   function chart(box, spec) {
     const kept = box.contains(document.activeElement) && document.activeElement.tagName === "svg";
     box.replaceChildren();
     const width = Math.max(280, Math.round(box.clientWidth || 800));
-    const height = Math.round(Math.min(spec.tall || 320, Math.max(240, width * 0.62)));
+    const lanes = spec.lanes || [];
+    const LANE = 30;  // height of one
+    const height = Math.round(Math.min(spec.tall || 320, Math.max(240, width * 0.62))) + lanes.length * LANE;
     const all = spec.lines.flatMap((l) => [...l.values]).concat(spec.bands.flatMap((b) => [...b.low, ...b.high])).filter(known);
     if (!all.length) {
       box.append(make("p", { class: "muted" }, "No values to draw."));
@@ -143,10 +151,10 @@ const charts = (() => {
       low = low === 0 ? 0 : low - room;
       high += room;
     }
-    const yTicks = ticks(low, high, Math.max(3, Math.round(height / 60)));
+    const yTicks = ticks(low, high, Math.max(3, Math.round((height - lanes.length * LANE) / 60)));
     const text = spec.yText || axisNumber;
     const left = 14 + 7.2 * Math.max(...yTicks.map((t) => text(t).length));
-    const right = 14, top = 26, bottom = 42;
+    const right = 14, top = 26, bottom = 42 + lanes.length * LANE;
     const x0 = spec.x[0], x1 = spec.x[spec.x.length - 1];
     const X = (v) => left + ((v - x0) / (x1 - x0 || 1)) * (width - left - right);
     const Y = (v) => top + (1 - (v - low) / (high - low || 1)) * (height - top - bottom);
@@ -172,6 +180,25 @@ const charts = (() => {
     }
     draw(svg, "text", { x: 0, y: 13, class: "name" }, spec.yName);
     draw(svg, "text", { x: width - right, y: height - 5, "text-anchor": "end", class: "name" }, spec.xName);
+
+    lanes.forEach((lane, j) => {
+      const base = height - 22 - (lanes.length - 1 - j) * LANE, room = 13;
+      const seen = lane.values.filter(known);
+      const least = seen.reduce((a, b) => Math.min(a, b), Infinity), most = seen.reduce((a, b) => Math.max(a, b), -Infinity);
+      draw(svg, "line", { class: "grid", x1: left, x2: width - right, y1: base, y2: base });
+      draw(svg, "text", { x: left, y: base - room - 3 }, `${lane.name}${least < most ? "" : ` ${axisNumber(least)}`}`);
+      if (!(least < most)) return;
+      const wide = (X(x1) - X(x0)) / Math.max(1, lane.values.length - 1);
+      const flag = least === 0 && seen.every((v) => v === 0 || v === most);
+      let d = "", before = false;
+      lane.values.forEach((v, n) => {
+        const p = X(spec.x[n]);
+        if (flag && v) draw(svg, "rect", { class: "lane", x: p - wide / 2, y: base - 9, width: Math.max(1, wide - 0.5), height: 9 });
+        if (!flag && known(v)) d += `${before ? "L" : "M"}${p.toFixed(1)} ${(base - 1 - ((v - least) / (most - least)) * (room - 1)).toFixed(1)}`;
+        before = known(v);
+      });
+      if (d) draw(svg, "path", { class: "lane", d });
+    });
 
     const place = (at, v, n) => `${X(spec.x[at + n]).toFixed(1)} ${Y(v).toFixed(1)}`;
     for (const band of spec.bands) {

@@ -177,6 +177,10 @@
     if (median) lines.push({ name: "median", at, values: median, from, look: { class: "median" } });
     lines.push({ name: "mean", at, values: mean, from: median ? null : from, look: { class: "mean" } });
     if (seen) lines.push({ name: "came", at, values: came, look: { class: "actual" }, dots: true });
+    const lanes = view.known.map(({ name, values }) => {
+      const all = row(values, r);
+      return { name, values: all.slice(all.length - at - view.horizon) };
+    }).filter(({ values }) => values.some(known));
     const text = (v) => number(v, decimals);
     const parts = (n) => [
       ...(seen ? [["came", text(came[n])]] : []),
@@ -187,11 +191,13 @@
     chart(box, {
       x: labels.map((_, n) => n),
       xTicks: timeTicks(labels, Math.max(3, Math.floor(box.clientWidth / 105))), minor: weeks(labels),
-      xName: view.time, yName: view.target, lines, bands: drawn, cutoff: at ? at - 1 : null, first: at,
+      xName: view.time, yName: view.target, lines, bands: drawn, lanes, cutoff: at ? at - 1 : null, first: at,
       label: `${view.names[i]}: history and forecast of ${view.target} by ${state.model}. The table below has the numbers.`,
-      say: (n) => (n < at
-        ? `${moment(labels[n])}: ${known(past[n]) ? text(past[n]) : "not observed"}`
-        : `${moment(labels[n])}: ` + parts(n - at).map((p) => p.join(" ")).join(" · ")),
+      say: (n) => {
+        const covariates = lanes.filter(({ values }) => known(values[n])).map(({ name, values }) => `${name} ${number(values[n])}`);
+        const values = n < at ? [known(past[n]) ? text(past[n]) : "not observed"] : parts(n - at).map((p) => p.join(" "));
+        return `${moment(labels[n])}: ${[...values, ...covariates].join(" · ")}`;
+      },
     });
     const table = make("table");
     const head = table.createTHead().insertRow();

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from demandcast.evaluate.backtest import BacktestResult
     from demandcast.forecaster import Forecaster
 
-_OPTION = re.compile(r"; [^;]*\b\w+=[^;]*$")  # of a note: which argument of Python changes it
+_PYTHON = re.compile(r"\b\w+=['\"\[\w.]|\bpanel\.\w+\(")  # in a part of a note: a call of Python
 
 
 def write_report(
@@ -85,7 +85,7 @@ def write_report(
         header |= scores.of_backtest(result)
         header["naive"] = scores.naive(board)
         views.append(_last_fold(result, board))
-        sections.insert(0, scores.headline(board, result))
+        sections.insert(0, scores.headline(board, result, period(*views[-1].dates())))
         panel = result.panels[-1] if panel is None else panel
     elif auto is not None and auto.held_out is not None:
         header |= scores.of_search(auto)
@@ -301,8 +301,9 @@ def _data(panel: Panel | None, said: Sequence[str]) -> str:
 
 
 def _plain(note: Note) -> str:
-    """Return a note without the argument of Python that changes it."""
-    text = _OPTION.sub("", str(note))
+    """Return a note without the parts that name arguments and methods of Python."""
+    first, *more = str(note).split("; ")
+    text = "; ".join([first, *(part for part in more if not _PYTHON.search(part))])
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -314,13 +315,18 @@ TERMS = {  # word on the page -> (term, meaning)
     ),
     "band": (
         "Band",
-        "An 80 % band holds the value in four of five cases. The median is as often too high as too low; "
-        "the mean is what adds up over items.",
+        "An 80 % band holds the value in four of five cases. ± is half its width as a share of the "
+        "forecast. The median is as often too high as too low; the mean is what adds up over items.",
     ),
     "wQL": (
         "wQL",
         "Error over all quantiles as a share of the total demand: lower is better. It rewards a "
         "forecast for being close and for stating its uncertainty well.",
+    ),
+    "Error by step": (
+        "Error of an item",
+        "Absolute error of the median as a share of the values: over the steps that came in a backtest, or "
+        "over the steps at the end of the history that were held out.",
     ),
     "WAPE": ("WAPE", "Absolute error of the median as a share of the total demand."),
     "MASE": (

@@ -90,8 +90,14 @@ def naive(board: pl.DataFrame) -> str | None:
     return str(names[0]) if len(names) else None
 
 
-def headline(board: pl.DataFrame, result: BacktestResult) -> str:
-    """Return in words whether the best model beats the seasonal naive, and by how much."""
+def headline(board: pl.DataFrame, result: BacktestResult, dates: str) -> str:
+    """Return in words whether the best model beats the seasonal naive, and by how much.
+
+    Args:
+        board: The leaderboard.
+        result: The backtest.
+        dates: Of the last fold.
+    """
     best = board.row(0, named=True)
     name, ratio = escape(str(best["model"])), best["vs_seasonal_naive"]
     losers = [escape(str(m)) for m in board.filter(pl.col("verdict") == LOSES)["model"]]
@@ -118,7 +124,7 @@ def headline(board: pl.DataFrame, result: BacktestResult) -> str:
     basis = (
         f"Measured on {series:,} series over {result.folds} "
         f"{'fold' if result.folds == 1 else 'folds'} of {escape(steps)} "
-        "that no model had seen."
+        f"that no model had seen; the last fold is {escape(dates)}."
     )
     return (
         f'<section class="headline {tone}" id="verdict"><h2>{says}</h2><p>{more}</p>'

@@ -30,6 +30,7 @@ Ints = NDArray[np.int64]
 VALUES = 7_000_000  # numbers in the charts of a page at most, which is about 9 MB of it
 PRECISE = 1_000_000  # numbers below which a page keeps one digit more
 GROUPS = 60  # groups that a column may have to split the items by
+COVARIATES = 6  # known covariates that are drawn below an item
 MOST_LABELS = 200_000  # steps of the calendar that a page names
 
 
@@ -216,6 +217,7 @@ class View:
             "past": columns.add_rounded(past),
             "came": columns.add_rounded(self.came[largest]) if self.has_come else None,
             "fans": {m: _fan(columns, self.forecasts[m], largest, bands) for m in models},
+            "known": self._known(columns, largest),
             "heldOut": None if self.held_out is None else self._held_out(columns),
             "items": {
                 "total": columns.add(self.total),
@@ -258,6 +260,25 @@ class View:
         if n * size() > VALUES:
             models = models[:2]
         return models, bands, max(1, min(n, VALUES // size()))
+
+    def _known(self, columns: Columns, series: Ints) -> list[dict[str, Any]]:
+        """Return the covariates known ahead, over history and horizon, where the page has room for them."""
+        if self.panel is None:
+            return []
+        steps = np.arange(1 - self.history_steps, self.first.horizon + 1)
+        names = self.panel.known_names[:COVARIATES]
+        if len(series) * len(steps) * len(names) > VALUES // 3:
+            return []
+        rows, cutoffs = self.rows[series], self.first.cutoffs[series]
+        return [
+            {
+                "name": name,
+                "values": columns.add_rounded(
+                    _values(self.panel, rows, cutoffs, steps, of=self.panel.known[:, j])
+                ),
+            }
+            for j, name in enumerate(names)
+        ]
 
     def _came_total(self) -> Doubles:
         known = ~np.isnan(self.came)
@@ -395,15 +416,31 @@ def _rows(panel: Panel | None, forecast: Forecast) -> Ints:
     return np.array([place.get(key, -1) for key in forecast.keys.iter_rows()], np.int64)
 
 
-def _values(panel: Panel | None, rows: Ints, cutoffs: Ints, offsets: Ints) -> Doubles:
-    """Return the values at some steps from each cutoff, (N, S); NaN where the panel holds none."""
+def _values(
+    panel: Panel | None,
+    rows: Ints,
+    cutoffs: Ints,
+    offsets: Ints,
+    *,
+    of: NDArray[np.float32] | None = None,
+) -> Doubles:
+    """Return the values at some steps from each cutoff, (N, S); NaN where the panel holds none.
+
+    Args:
+        panel: Where they are.
+        rows: Of the series in it, (N,).
+        cutoffs: Grid steps, (N,).
+        offsets: Steps from the cutoff, (S,).
+        of: A column of the panel in place of the target.
+    """
     if panel is None or not len(offsets):
         return np.full((len(rows), len(offsets)), np.nan)
     known = np.maximum(rows, 0)
     at = (cutoffs - panel.starts[known])[:, None] + offsets
     inside = (at >= 0) & (at < panel.extents[known][:, None]) & (rows >= 0)[:, None]
     place = np.where(inside, panel.begins[known][:, None] + at, 0)
-    return np.where(inside, panel.target[place], np.nan).astype(np.float64)
+    column = panel.target if of is None else of
+    return np.where(inside, column[place], np.nan).astype(np.float64)
 
 
 def _year(freq: str) -> int | None:
