@@ -25,7 +25,7 @@ check: $(STAMP)  ## Format, lint and types, changing nothing
 	$(BIN)/mypy
 
 test: $(STAMP)  ## All tests and doctests
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 demo: $(STAMP)  ## The main job on data that ships, into demandcast-demo/
 	$(BIN)/demandcast demo --out demandcast-demo

@@ -20,8 +20,10 @@ import demandcast as dc
 from demandcast import registry
 from demandcast.cli import options
 from demandcast.cli.main import app, main
+from demandcast.frames import examples
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import NeuralConfig
+from demandcast.trees.boosting import LightGBM
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(ROOT.glob("docs/guide/*.md"))
@@ -91,15 +93,20 @@ def shorter(words: list[str]) -> list[str]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Short trainings, in a folder of their own, with a table named sales.csv."""
-    full = NeuralForecaster.__init__
+    """Short trainings and few series, in a folder of their own, with a table named sales.csv."""
+    full, trees, tourism = NeuralForecaster.__init__, LightGBM.__init__, examples.tourism
 
     def short(self: Any, *args: Any, **hyper: Any) -> None:
         steps = min(hyper.get("max_steps", STEPS), STEPS)
         every = {k: 4 for k in ("checkpoint_every", "validate_every") if k in hyper}
         full(self, *args, **hyper | every | {"max_steps": steps, "context": 14})
 
+    def few_trees(self: Any, *args: Any, **hyper: Any) -> None:
+        trees(self, *args, **hyper | {"trees": STEPS})
+
     monkeypatch.setattr(NeuralForecaster, "__init__", short)
+    monkeypatch.setattr(LightGBM, "__init__", few_trees)
+    monkeypatch.setattr(examples, "tourism", lambda: tourism().select(np.arange(6)))
     monkeypatch.chdir(tmp_path)
     days = np.datetime64("2024-01-01") + np.arange(DAYS)
     series = [(store, item) for store in ("north", "south") for item in (1, 2)]
