@@ -166,7 +166,7 @@ def _no_memory(error: Exception) -> int:
 
 
 def run() -> None:
-    """The console script."""
+    """Run the console script."""
     terminal.open_streams()
     signals.handle()
     sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Where a command may write: never over what it reads, and over a stranger's file only with --force."""
+"""Check where a command may write: never over its inputs, and over files of others only with --force."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _check_not_read(
 
 
 def _members(source: str) -> Iterator[str]:
-    """Files that a path, a folder or a glob stands for."""
+    """Yield the files that a path, a folder or a glob stands for."""
     yield source
     yield from glob.iglob(source)
     if os.path.isdir(source):
@@ -124,7 +124,7 @@ def _members(source: str) -> Iterator[str]:
 
 
 def is_output(path: Path) -> bool:
-    """Whether a file may be replaced: it is none, empty, a pipe, or an earlier output."""
+    """Return whether a file may be replaced: it is absent, empty, a pipe, or an earlier output."""
     if not path.exists() or is_special(path) or path.stat().st_size == 0:
         return True
     kind = path.suffix.lower()
@@ -186,7 +186,7 @@ def _is_level(column: str) -> bool:
 
 
 def check_ending(path: str | Path, *, option: str = "--out") -> str:
-    """The kind of file a name asks for, refused before any work is done; CSV into pipes without one."""
+    """Return the kind of file by the ending of its name, CSV for pipes; refuse others before any work is done."""
     kind = Path(path).suffix.lower()
     if kind not in KINDS:
         if not kind and is_special(Path(path)):

@@ -137,7 +137,7 @@ def table(frame: pl.DataFrame, *, json: bool = False) -> None:
 
 
 def findings(report: Report) -> None:
-    """What `check` found, as a table to stdout; columns that say nothing are left out."""
+    """Print the findings of `check` as a table to stdout, without empty columns."""
     import polars as pl
 
     frame = report.to_frame().with_columns(
@@ -149,7 +149,7 @@ def findings(report: Report) -> None:
 
 
 def _cells(values: list[Any]) -> list[str]:
-    """A column as text: as many decimals in every cell as leave the largest four digits."""
+    """Return a column as text, with as many decimals in every cell as give the largest four digits."""
     sizes = [abs(v) for v in values if isinstance(v, float) and math.isfinite(v) and v]
     decimals = max(0, 3 - math.floor(math.log10(max(sizes)))) if sizes else 0
     clock = any(isinstance(v, datetime) and (v.hour or v.minute or v.second) for v in values)
@@ -402,7 +402,7 @@ def write(
     what: str = "the forecast",
     keys: Sequence[str] = (),
 ) -> None:
-    """Write a frame by the ending of its name; a reader never sees half a file."""
+    """Write a frame in the format of the file's ending, completely or not at all."""
     ending = places.check_ending(path)
     from demandcast.frames.sheets import write_frame
 
@@ -411,7 +411,7 @@ def write(
 
 
 def save(model: Forecaster, folder: str, config: dict[str, Any]) -> None:
-    """Save a model with how it was called, which `config.json` shows to people."""
+    """Save a model with its settings, which `config.json` has in readable form."""
     model.origin = jsonlib.loads(jsonlib.dumps(config, default=str))
     model.save(folder)
     write_config(folder, config)

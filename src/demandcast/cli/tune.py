@@ -78,7 +78,7 @@ def tune(
 
 
 def _space(given: list[str] | None) -> dict[str, Any] | None:
-    """Ranges `a..b` as tuples, lists as choices."""
+    """Return the values to try: ranges `a..b` as tuples, choices as lists."""
     from demandcast.errors import ConfigError
 
     if not given:

@@ -123,7 +123,7 @@ def fill_rate_periodic(lead: Doubles, protection: Doubles, order_up_to: int) -> 
 
 
 def _holding(law: Doubles, over: float, under: float, stock: int) -> float:
-    """Expected cost of one period with a stock, which may be below 0."""
+    """Return the expected cost of one period with a stock, which may be below 0."""
     k = np.arange(len(law))
     return float((law * np.where(k < stock, over * (stock - k), under * (k - stock))).sum())
 
@@ -214,5 +214,5 @@ def best_reorder_level(law: Doubles, *, over: float, under: float, fixed: float)
 
 
 def _cheapest(law: Doubles, over: float, under: float) -> int:
-    """The stock of least holding cost: the least whose probability reaches the critical fractile."""
+    """Return the stock of lowest holding cost: the smallest whose probability reaches the critical fractile."""
     return int(np.searchsorted(law.cumsum(), critical_fractile(under, over)))

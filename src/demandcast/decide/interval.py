@@ -44,12 +44,12 @@ class Interval:
     position: Doubles
 
     def lost(self, order: Doubles) -> Doubles:
-        """Units short in the window with an order, (N, S): lost, or with backorders newly owed."""
+        """Return units short in the window with an order, (N, S): lost, or newly owed with backorders."""
         short = np.maximum(self.need - order[:, None], 0)
         return short if self.owed is None else short - np.maximum(self.owed - order[:, None], 0)
 
     def held(self, order: Doubles) -> Doubles:
-        """Units left at the end of the window with an order, (N, S)."""
+        """Return units left at the end of the window with an order, (N, S)."""
         if self.owed is None:
             return order[:, None] - self.left + np.maximum(self.need - order[:, None], 0)
         return np.maximum(order[:, None] - self.need, 0)
@@ -111,7 +111,7 @@ def protect(
 
 
 def _only(values: Doubles, where: NDArray[np.bool_]) -> Doubles:
-    """Values where they count and 0 elsewhere."""
+    """Return values where they count and 0 elsewhere."""
     return values if where.all() else values * where
 
 
@@ -131,7 +131,7 @@ def levels(paths: Doubles, on_hand: float, arriving: Doubles, *, lost_sales: boo
 
 
 def _parts(paths: Array) -> Iterator[slice]:
-    """Series by series in parts whose paths fit the cache."""
+    """Yield slices of series whose paths fit the cache."""
     at_once = max(1, CELLS // max(1, paths[0].size)) if len(paths) else 1
     for start in range(0, len(paths), at_once):
         yield slice(start, min(start + at_once, len(paths)))

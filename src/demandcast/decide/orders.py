@@ -81,11 +81,11 @@ class Orders:
 
     @property
     def safety_stock(self) -> Doubles:
-        """What the rule asks for beyond the expected demand, (N,)."""
+        """Stock that the rule needs beyond the expected demand, (N,)."""
         return self.order_up_to - self.expected_demand
 
     def to_frame(self) -> pl.DataFrame:
-        """One row an item, in the forecast's order: the key columns, then `order` ... `why`.
+        """Return one row an item, in the forecast's order: the key columns, then `order` ... `why`.
 
         Orders are whole numbers where every pack is. A key column of such a name keeps it, and ours is called
         "forecast_order" and so on.
@@ -100,7 +100,7 @@ class Orders:
         )
 
     def plot(self, key: Any = None) -> Figure:
-        """The stock of one item from now to the end of its window, with the order and without it.
+        """Draw the stock of one item from now to the end of its window, with the order and without it.
 
         Args:
             key: A value, a tuple for several key columns, or a dict of them; the first item if None.
@@ -208,7 +208,7 @@ def decide(
     panel: Panel | None = None,
     now: Ints | None = None,
 ) -> Orders:
-    """`order` with the stock read and the policy checked.
+    """Decide orders from a stock that is read and a policy that is checked; see `order`.
 
     Args:
         now: The step that the stock of each item is of, (N,); None for the last step of all items.
@@ -287,7 +287,7 @@ def look_ahead(forecast: Forecast, stock: Stock, policy: Policy, gap: Ints) -> I
 
 
 def open_orders(stock: Stock, horizon: int) -> Doubles:
-    """Units that arrive at the start of each step ahead, (N, horizon)."""
+    """Return the units that arrive at the start of each step ahead, (N, horizon)."""
     n = len(stock.on_hand)
     arriving = np.zeros((n, horizon))
     for step, units in stock.arriving.items():
@@ -300,12 +300,12 @@ def open_orders(stock: Stock, horizon: int) -> Doubles:
 
 
 def arrivals(stock: Stock) -> Ints:
-    """Steps that pass before an order placed now is expected to arrive, (N,)."""
+    """Return the expected steps until an order placed now arrives, (N,)."""
     return np.ceil(stock.lead).astype(np.int64)
 
 
 def stock_ahead(orders: Orders, i: int, *, order: bool) -> Doubles:
-    """Units of item `i` at the end of each step to the end of its window, (S, steps), with its order or without."""
+    """Return the stock of item `i` at the end of each step of its window, (S, steps), with its order or without."""
     assert orders.forecast.samples is not None
     steps = int(arrivals(orders.stock)[i] + orders.stock.review[i])
     arriving = open_orders(orders.stock, steps + 1)[i, :steps]
@@ -317,7 +317,7 @@ def stock_ahead(orders: Orders, i: int, *, order: bool) -> Doubles:
 
 
 def _targets(interval: Interval, stock: Stock) -> Doubles:
-    """What each item's rule asks for beyond stock and open orders, (N,); below 0 where they are more."""
+    """Return what each item's rule needs beyond stock and open orders, (N,); below 0 where they are more."""
     level = np.where(stock.by_cost, stock.critical, stock.service)
     target = fractile(interval.need, np.where(np.isnan(level), 0.5, level))
     filled = ~np.isnan(stock.fill_rate)
@@ -327,7 +327,7 @@ def _targets(interval: Interval, stock: Stock) -> Doubles:
 
 
 def _whole(interval: Interval, stock: Stock, target: Doubles) -> tuple[Doubles, NDArray[np.str_]]:
-    """Targets as orders in whole packs within their limits, and what decided each."""
+    """Return targets as orders in whole packs within their limits, and the reason of each."""
     by_cost = stock.by_cost
     packs = in_packs(target, stock.pack)
     under, over = np.nan_to_num(stock.under), np.nan_to_num(stock.over)

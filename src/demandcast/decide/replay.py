@@ -1,4 +1,4 @@
-"""`replay`: orders by a rule on real history, stock carried forward, for every model: a leaderboard in money."""
+"""Replay orders on real history: stock is carried forward for every model, and costs are added up."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Decider = Callable[[int, Stock], Doubles]  # round and stock to orders
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """What ordering by each model's forecasts would have cost, beside two usual rules and perfect foresight.
+    """Costs of ordering by each model's forecasts, by two usual rules and by perfect foresight.
 
     Attributes:
         rows: A row for each model, round and quantity: see `leaderboard`.
@@ -59,7 +59,7 @@ class Replay:
     window: int
 
     def leaderboard(self) -> pl.DataFrame:
-        """One row a model, the cheapest first: money in all, service and fill rate reached, stock, lost units.
+        """Return one row a model, the cheapest first: total cost, service and fill rate reached, stock, lost units.
 
         `cost` is cost_under x units short + cost_over x units left at the end of each window, summed over items and
         rounds; null where the policy has no costs, and the order is then by units short. `service` is the share
@@ -68,7 +68,7 @@ class Replay:
         return _board(self.rows)
 
     def trade_off(self, targets: Sequence[float] = TARGETS) -> pl.DataFrame:
-        """Stock held against units lost when ordering by service level: a row a model and target.
+        """Return stock held and units lost when ordering by service level, one row a model and target.
 
         The forecasts are those of the replay; only the rule differs.
         """
@@ -91,7 +91,7 @@ class Replay:
         return pl.concat(found)
 
     def plot(self, targets: Sequence[float] = TARGETS) -> Figure:
-        """`trade_off` as a picture: a line a model, a dot a target; nearer to the corner is better."""
+        """Draw `trade_off`: a line a model, a dot a target; nearer to the corner is better."""
         from demandcast.report.orders import trade_off_chart
 
         return trade_off_chart(self.trade_off(targets))
@@ -122,12 +122,12 @@ def replay(
     progress: bool = True,
     **rule: Any,
 ) -> Replay:
-    """Order on the past of a panel, by each model's forecasts and by two usual rules, and count the money.
+    """Compute what orders on the history of a panel would have cost, by each model's forecasts and two usual rules.
 
-    At each round every model forecasts from what was known then, the rule orders, and demand as it came is served
-    from the stock that its orders left. The last window ends with the panel. Beside the models stand the mean of the last
-    `window` steps plus z of their deviation (z of the service level or of the cost fractile), lead time
-    + review + 1 steps of cover, and perfect foresight.
+    In each round every model forecasts from what was known then, the rule orders, and the demand that came is
+    served from the stock that the model's own orders left. The last window ends with the panel. Three rules are
+    compared with the models: the mean of the last `window` steps plus z times their deviation (z of the
+    service level or of the cost fractile), lead time + review + 1 steps of cover, and perfect foresight.
 
     Args:
         models: Forecasters or names.
@@ -217,7 +217,7 @@ def _check(panel: Panel, start: Stock) -> None:
 
 
 def opening(stock: Any, panel: Panel, policy: Policy, *, decimal: str | None = None) -> Stock:
-    """The stock at the first round: as the table says, or the policy for every item with nothing on hand yet."""
+    """Return the stock at the first round: from the table, or for every item none on hand and the policy's rule."""
     if stock is None:
         stock = panel.keys.with_columns(on_hand=pl.lit(0))
     start = read_stock(stock, panel.keys, policy, decimal=decimal)
@@ -227,17 +227,17 @@ def opening(stock: Any, panel: Panel, policy: Policy, *, decimal: str | None = N
 
 
 def _seasons(period: int) -> int:
-    """The steps that usual rules average: 13, or the next whole number of seasons of up to 24 steps."""
+    """Return the steps that usual rules average: 13, or the next whole number of seasons of up to 24 steps."""
     return -(-13 // period) * period if 1 <= period <= 24 else 13
 
 
 def _recent(panel: Panel, window: int) -> Doubles:
-    """The last steps of each series, (N, window), with 0 where nothing was observed or before its start."""
+    """Return the last steps of each series, (N, window), 0 where nothing was observed and before its start."""
     return np.nan_to_num(panel.padded_history(window).astype(np.float64))
 
 
 def _truth(panel: Panel, ahead: Doubles, horizon: int) -> Forecast:
-    """What came, as a forecast of one path."""
+    """Return the values that came as a forecast of one path."""
     path = np.zeros((len(ahead), horizon), np.float32)
     seen = ahead[:, :horizon]
     path[:, : seen.shape[1]] = seen
@@ -251,7 +251,7 @@ def _players(
     window: int,
     cover: float | None,
 ) -> dict[str, Decider]:
-    """Every rule by name: what it orders in a round with the stock there is."""
+    """Return every rule by name: a function from round and stock to orders."""
     players: dict[str, Decider] = {
         name: _by_forecast(own, policy) for name, own in forecasts.items()
     }
@@ -274,7 +274,7 @@ def _players(
 
 
 def position(stock: Stock) -> Doubles:
-    """Stock on hand and on order, (N,)."""
+    """Return the stock on hand and on order, (N,)."""
     return stock.on_hand + stock.on_order + sum(stock.arriving.values(), np.zeros(1))
 
 
@@ -285,7 +285,7 @@ def _by_forecast(forecasts: list[Forecast], policy: Policy) -> Decider:
 def _play(
     name: str, decider: Decider, panels: list[Panel], actual: Doubles, start: Stock, policy: Policy
 ) -> list[dict[str, Any]]:
-    """Order at every round and serve demand as it came; a row a round."""
+    """Order in every round and serve the demand that came; return one row a round."""
     n, steps = actual.shape
     step, lead = int(start.review[0]), start.lead.astype(np.int64)
     comes = np.zeros((n, steps + int(lead.max()) + 1))
@@ -327,7 +327,7 @@ def _play(
 
 
 def _board(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rounds added up, the cheapest first."""
+    """Return the rounds added up, the cheapest model first."""
     aggregates = [
         pl.col("cost").cast(pl.Float64).sum() if rows["cost"].null_count() == 0 else pl.lit(None, pl.Float64).alias("cost"),
         pl.col("not_out").mean().alias("service"),

@@ -66,7 +66,7 @@ class Stock:
     notes: tuple[str, ...] = field(default=())
 
     def select(self, items: Ints) -> Stock:
-        """Some of the items, in the order given."""
+        """Return some of the items, in the given order."""
         kept: dict[str, Any] = {
             name: value[items]
             for name, value in vars(self).items()
@@ -78,17 +78,17 @@ class Stock:
 
     @property
     def by_cost(self) -> NDArray[np.bool_]:
-        """Items without a target of their own, whose orders cost least, (N,)."""
+        """Mask of items without a service or fill rate, which are ordered at lowest cost, (N,)."""
         return np.isnan(self.service) & np.isnan(self.fill_rate)
 
     @property
     def critical(self) -> Doubles:
-        """The share of outcomes that the cheapest order covers, (N,)."""
+        """Critical fractile: the share of outcomes that the cheapest order covers, (N,)."""
         return self.under / (self.under + self.over)
 
     @property
     def longest_lead(self) -> Ints:
-        """The longest lead time to reckon with, (N,): the longest observed, or mean and three deviations."""
+        """Longest likely lead time, (N,): the longest observed, or the mean plus three deviations."""
         if self.observed is not None:
             return np.array([o.max() for o in self.observed], np.int64)
         return np.ceil(self.lead + 3 * self.deviation - 1e-9).astype(np.int64)
@@ -205,7 +205,7 @@ def _no_rule(cells: _Cells, name: str, short: NDArray[np.bool_]) -> DataError | 
 def _one_rule(
     shares: Mapping[str, Doubles], table: pl.DataFrame, names: list[str]
 ) -> tuple[Doubles, Doubles]:
-    """Service and fill rate where only one holds: a column of the table goes before the policy's value."""
+    """Return service and fill rate, of which one holds: a column of the table overrides the policy's value."""
     service, fill = shares["service"].copy(), shares["fill_rate"].copy()
     own = {name: name in table.columns for name in SHARES}
     both = ~np.isnan(service) & ~np.isnan(fill)
@@ -222,7 +222,7 @@ def _one_rule(
 
 
 def _lead_times(cells: _Cells, policy: Policy, *, observed: bool) -> tuple[Doubles, Doubles]:
-    """Mean and deviation of the lead time of each item."""
+    """Return mean and standard deviation of the lead time of each item."""
     deviation = cells.numbers("lead_time_deviation", 0.0, least=0, most=LONGEST)
     if observed:
         return np.zeros(len(deviation)), np.zeros(len(deviation))
@@ -241,7 +241,7 @@ def _lead_times(cells: _Cells, policy: Policy, *, observed: bool) -> tuple[Doubl
 
 
 def _observed(source: Any, keys: pl.DataFrame) -> list[Ints]:
-    """The observed lead times of each series."""
+    """Return the observed lead times of each series."""
     opened = open_table(source)
     table = opened.collect()
     if "lead_time" not in table.columns:
@@ -279,7 +279,7 @@ def _name(keys: pl.DataFrame, i: int) -> str:
 
 
 def _key_columns(keys: pl.DataFrame, table: pl.DataFrame, what: str) -> list[str]:
-    """The key columns, all of which a stock table needs; none where there is one series without a name."""
+    """Return the key columns, all of which a stock table needs; none for a single series without a name."""
     if keys.rows() == [("all",)] and keys.columns == ["series"] and "series" not in table.columns:
         if table.height > 1:
             raise DataError(
@@ -295,7 +295,7 @@ def _key_columns(keys: pl.DataFrame, table: pl.DataFrame, what: str) -> list[str
 
 
 def _match(keys: pl.DataFrame, table: pl.DataFrame, on: list[str]) -> Ints:
-    """The row of the stock table of each series, (N,)."""
+    """Return the row of the stock table of each series, (N,)."""
     if not on:
         return np.zeros(1, np.int64)
     own = table.select(pl.col(on).cast(pl.String))
@@ -361,7 +361,7 @@ class _Cells:
         whole: bool = False,
         needed: bool = True,
     ) -> Doubles:
-        """One column, (N,); empty cells and an absent column take the default."""
+        """Return one column, (N,); empty cells and an absent column get the default."""
         n = self.table.height
         missing = np.nan if default is None else float(default)
         if column not in self.table.columns:

@@ -1,4 +1,4 @@
-"""A forecast as a fan chart, with matplotlib where it is installed."""
+"""Draw a forecast as a fan chart, with matplotlib."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def fan_chart(
     actual: NDArray[np.float32] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """One series: the end of its history, the forecast's bands, median and mean, and what came.
+    """Draw one series: the end of its history, the bands, median and mean of its forecast, and the values that came.
 
-    Draws on a figure of its own that pyplot knows nothing of, so nothing has to be closed.
+    The figure is not registered with pyplot, so it need not be closed.
 
     Args:
         forecast: Of any number of series.
         key: Which of them: a value, or a tuple for several key columns.
-        panel: Where the history is. Values behind the cutoff are drawn as dots.
-        actual: Values that came, (H,), NaN where not known; goes before those of the panel.
+        panel: Where the history is. Values after the cutoff are drawn as dots.
+        actual: Values that came, (H,), NaN where not known; overrides those of the panel.
         ax: Where to draw; a new figure otherwise.
 
     Returns:
@@ -111,7 +111,7 @@ def fan_chart(
 
 @functools.cache
 def figure_class() -> type[Figure]:
-    """A figure that a notebook shows as a picture, whether or not pyplot was imported.
+    """Return a figure class that notebooks show as a picture, with pyplot imported or not.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -133,12 +133,12 @@ def figure_class() -> type[Figure]:
 
 
 def plain(text: str) -> str:
-    """The user's words as they are: a dollar sign would start a formula."""
+    """Escape dollar signs, which would start a formula."""
     return text.replace("$", r"\$")
 
 
 def time_axis(ax: Axes, grid: Frequency, time_zone: str | None) -> None:
-    """Ticks at round hours, days, months or years, whichever fit; whole numbers for integer steps."""
+    """Set ticks at round hours, days, months or years, whichever fit; at whole numbers for integer steps."""
     if grid.is_integer:
         from matplotlib.ticker import MaxNLocator
 

@@ -1,4 +1,4 @@
-"""Pictures of orders and of what replays found, with matplotlib where it is installed."""
+"""Draw orders and the results of replays, with matplotlib."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def stock_chart(
     orders: Orders, i: int, *, ordered: NDArray[np.float64], without: NDArray[np.float64]
 ) -> Figure:
-    """The stock of one item at the end of each step ahead: bands of the paths with the order, median without it.
+    """Draw the stock of one item at the end of each step ahead: bands and median with the order, median without.
 
     Args:
         orders: Of any number of items.
@@ -53,7 +53,7 @@ def stock_chart(
 
 
 def trade_off_chart(found: pl.DataFrame) -> Figure:
-    """Units lost against stock held, a line a model and a dot a target of service.
+    """Draw units lost against stock held, a line a model and a dot a service level.
 
     Args:
         found: With the columns model, target, held and lost.

@@ -124,7 +124,7 @@
     if (came) lines.push({ name: "came", at, values: sums.came, look: { class: "actual" }, dots: true });
     const some = sums.series < view.series ? ` (${sums.series.toLocaleString("en")} of ${view.series.toLocaleString("en")} items: those with the last date)` : "";
     chart(box, {
-      x: labels.map((_, i) => i), tall: 280, xTicks: timeTicks(labels, Math.max(3, Math.floor(box.clientWidth / 105))),
+      x: labels.map((_, i) => i), tall: 280, xTicks: timeTicks(labels, Math.max(3, Math.floor(box.clientWidth / 90))),
       minor: weeks(labels), xName: view.time, yName: view.target + some, lines, bands: [],
       cutoff: at ? at - 1 : null, first: at,
       label: `Total of ${view.target}: history and forecast.`,
@@ -190,7 +190,7 @@
     ];
     chart(box, {
       x: labels.map((_, n) => n),
-      xTicks: timeTicks(labels, Math.max(3, Math.floor(box.clientWidth / 105))), minor: weeks(labels),
+      xTicks: timeTicks(labels, Math.max(3, Math.floor(box.clientWidth / 90))), minor: weeks(labels),
       xName: view.time, yName: view.target, lines, bands: drawn, lanes, cutoff: at ? at - 1 : null, first: at,
       label: `${view.names[i]}: history and forecast of ${view.target} by ${state.model}. The table below has the numbers.`,
       say: (n) => {

@@ -1,4 +1,4 @@
-"""What there is to draw of one series: its recent past, its forecast, and what came of it."""
+"""Gather what is drawn of one series: its recent history, its forecast, and the values that came."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def picture(
     row: int | None = None,
     actual: Floats | None = None,
 ) -> Picture:
-    """What to draw of series i of a forecast.
+    """Return what is drawn of series i of a forecast.
 
     Args:
         forecast: Of any number of series.
         i: Which of them.
-        panel: Where its history is; values behind the cutoff count as those that came.
+        panel: Where its history is; values after the cutoff count as those that came.
         row: The series in the panel; looked up by its key where not given, which reads all keys.
-        actual: Values that came, (H,), NaN where not known; goes before those of the panel.
+        actual: Values that came, (H,), NaN where not known; overrides those of the panel.
 
     Raises:
         ShapeError: `actual` is not one value per step.
@@ -112,7 +112,7 @@ def picture(
 
 
 def _bands(forecast: Forecast, i: int) -> tuple[Band, ...]:
-    """Every pair of levels that mirror each other around 0.5, widest first."""
+    """Return every pair of levels symmetric around 0.5, widest first."""
     bands = []
     for a, lower in enumerate(forecast.levels):
         for b, upper in enumerate(forecast.levels):

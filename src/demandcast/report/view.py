@@ -87,7 +87,7 @@ class View:
             label: Its name.
             forecasts: By model, the best first.
             panel: The history, and values after it where they are known.
-            actual: Values that came, (N, H); goes before those of the panel.
+            actual: Values that came, (N, H); overrides those of the panel.
             naive: The model that is the seasonal naive, if one is.
             held_out: What a search forecast of the end of the history, if one did.
         """
@@ -372,7 +372,7 @@ def _point(forecast: Forecast) -> NDArray[Any]:
 
 
 def _bands(forecast: Forecast) -> list[tuple[int, int]]:
-    """Return the outermost pair of levels that mirror each other, and the one of about half its share."""
+    """Return the outermost pair of levels symmetric around 0.5, and the one of about half its share."""
     levels = forecast.levels
     pairs = [
         (a, b)
