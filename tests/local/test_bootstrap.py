@@ -14,7 +14,7 @@ from demandcast.local import DampedCounts, Renewal, ViswanathanZhou, Willemain
 from demandcast.local.bootstrap import bandwidth, demand_probabilities, jitter_sizes
 from demandcast.local.damped_counts import Recursion
 from demandcast.local.parts.histories import Histories
-from demandcast.local.parts.simulated import demands, waited
+from demandcast.local.parts.simulated import sizes_and_intervals, zero_periods_since_demand
 
 from .conftest import panel_of
 
@@ -31,11 +31,13 @@ def of(*series: list[float]) -> Histories:
 
 
 def test_demands_are_sizes_and_intervals() -> None:
-    sizes, intervals, count = demands(of(Y, [0.0, 0, 4], [0.0, 0]))
+    sizes, intervals, count = sizes_and_intervals(of(Y, [0.0, 0, 4], [0.0, 0]))
     np.testing.assert_array_equal(sizes, [[3, 2, 5], [4, 0, 0], [0, 0, 0]])
     np.testing.assert_array_equal(intervals, [[2, 3, 1], [3, 0, 0], [0, 0, 0]])
     np.testing.assert_array_equal(count, [3, 1, 0])
-    np.testing.assert_array_equal(waited(of(Y, [0.0, 0, 4], [0.0, 0])), [1, 0, 2])
+    np.testing.assert_array_equal(
+        zero_periods_since_demand(of(Y, [0.0, 0, 4], [0.0, 0])), [1, 0, 2]
+    )
 
 
 def test_transitions_are_counted_within_a_series() -> None:

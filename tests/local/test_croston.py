@@ -31,7 +31,7 @@ from demandcast.local import (
 )
 from demandcast.local.base import LocalForecaster
 from demandcast.local.naive import _Naive
-from demandcast.local.parts.conditional import Pairs, Pool
+from demandcast.local.parts.conditional import Pairs, PooledDistributions
 from demandcast.local.parts.histories import Histories
 from demandcast.local.parts.weighted_points import Laws
 
@@ -226,9 +226,9 @@ def test_what_followed_like_rates_is_the_law() -> None:
     rates = np.repeat([1.0, 10.0], 5000)
     values = rng.poisson(rates) * 1.0
     order = np.argsort(rates + rng.random(10_000) * 1e-6)
-    pool = Pool.of(Pairs(rates[order], values[order]), np.array([1.0, 10.0]))
+    pool = PooledDistributions.fit(Pairs(rates[order], values[order]), np.array([1.0, 10.0]))
     past = Histories(np.array([[1.0, 10.0]]), np.array([1, 1]))
-    law = pool.laws(np.array([1.0, 10.0]), past).quantiles([0.5, 0.95])
+    law = pool.distributions(np.array([1.0, 10.0]), past).quantiles([0.5, 0.95])
     np.testing.assert_array_equal(law, [[1, 3], [10, 15]])
 
 

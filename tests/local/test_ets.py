@@ -12,7 +12,7 @@ from demandcast.errors import ConfigError
 from demandcast.local import ETS
 from demandcast.local.ets import FAMILY, Form, Search, States
 from demandcast.local.parts.histories import Histories
-from demandcast.local.parts.seasonal import Table, decompose
+from demandcast.local.parts.seasonal import SeriesTable, decompose
 from demandcast.local.parts.smoothing import fit_recursion, ses
 from demandcast.panel.panel import Panel
 
@@ -24,7 +24,7 @@ GROWING = np.round((60 + T) * (1 + 0.3 * np.sin(2 * np.pi * T / 12)) + 4 * np.co
 
 
 def searched(form: Form, values: Array, period: int) -> Search:
-    table = Table.from_rows(values, period)
+    table = SeriesTable.from_rows(values, period)
     season = decompose(table, np.full(table.n_series, period > 1), added=form.season != "M").index
     return Search(form, table, season if form.season != "N" else 0 * season)
 
@@ -59,7 +59,7 @@ def test_the_search_finds_the_best_of_a_fine_grid() -> None:
 
 def test_without_trend_and_season_it_is_the_smoothing_of_this_package() -> None:
     weights = np.array([[0.3], [0.0], [0.0], [1.0]])
-    table = Table.from_rows(LEVEL[None], 1)
+    table = SeriesTable.from_rows(LEVEL[None], 1)
     start = States(weights, table.filled[0], np.zeros(1), np.zeros((1, 1)))
     track = start.run(np.zeros(1, bool), table, 0)
     expected = fit_recursion(ses, Histories.from_rows(LEVEL[None]), weights[0], weights[0])

@@ -63,7 +63,7 @@ def test_laws_are_drawn_by_their_likelihood() -> None:
     many = (rng.random((40, 100)) < 0.2) * (1 + rng.negative_binomial(1, 0.15, (40, 100)))
     plain = rng.poisson(0.5, (40, 100))
     for values, low, high in ((many, 0.17, 0.36), (plain, 0.6, 1.0)):
-        past = Histories.of(panel_of(*values.astype(float)))
+        past = Histories.from_panel(panel_of(*values.astype(float)))
         fitted = Fitted.fit([past], DISCOUNTS, EVIDENCE, SHARES)
         chance = np.diff(fitted.cumulative, prepend=0, axis=0)
         mean = (fitted.pairs[:, 0, None] * chance).sum(0)
@@ -88,7 +88,7 @@ def test_series_begin_where_they_begin() -> None:
 def test_one_step_ahead_is_negative_binomial() -> None:
     model = GammaPoisson(h=1, discount=0.85, evidence=1.0, paths=40_000)
     panel = panel_of(Y * 4)
-    found = Fitted.fit([Histories.of(panel)], (0.85,), (1.0,)).rate
+    found = Fitted.fit([Histories.from_panel(panel)], (0.85,), (1.0,)).rate
     law = scipy.stats.nbinom(found.a[0], found.b[0] / (1 + found.b[0]))
     paths = model.predict(panel, n_samples=40_000).samples
     assert paths is not None
@@ -119,7 +119,7 @@ def test_discounts_are_found_again() -> None:
     walk = np.exp(rng.normal(0, 0.4, (100, 80)).cumsum(1) * 0.8)
     moving = rng.poisson(5 * np.clip(walk, 0.05, 40)) * 1.0
     high, low = (
-        np.median(Fitted.fit([Histories.of(panel_of(*t))], DISCOUNTS, (1.0,)).rate.discount)
+        np.median(Fitted.fit([Histories.from_panel(panel_of(*t))], DISCOUNTS, (1.0,)).rate.discount)
         for t in (steady, moving)
     )
     assert high >= 0.97
@@ -129,7 +129,7 @@ def test_discounts_are_found_again() -> None:
 def test_counts_that_vary_more_than_poisson_tell_less() -> None:
     """A steady rate: with evidence 1 only a low discount explains the spread, with less it need not."""
     rng = np.random.default_rng(2)
-    past = Histories.of(panel_of(*rng.negative_binomial(1, 0.15, (60, 100))))
+    past = Histories.from_panel(panel_of(*rng.negative_binomial(1, 0.15, (60, 100))))
     paper, free = (Fitted.fit([past], DISCOUNTS, e).rate for e in ((1.0,), EVIDENCE))
     assert np.median(paper.discount) < 0.8 < np.median(free.discount)
     assert np.median(free.evidence) < 0.3

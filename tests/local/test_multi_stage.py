@@ -16,7 +16,7 @@ import demandcast
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.local import MultiStage
-from demandcast.local.parts.aligned import Aligned, Footing
+from demandcast.local.parts.aligned import AlignedHistories, CovariateScale
 from demandcast.local.parts.glm import Glm
 from demandcast.local.parts.latent import NEWTON_STEPS, find_mode
 from demandcast.local.parts.recent import (
@@ -156,7 +156,7 @@ def test_the_recent_past_is_that_of_a_plain_loop() -> None:
 
 def test_time_is_kept_over_gaps() -> None:
     panel = panel_of([1.0, NAN, 3, 4, 9, 9], [5.0, 6, 9, 9], freq="D", behind=2)
-    past = Aligned.of(panel, 2, Footing.of(panel))
+    past = AlignedHistories.from_panel(panel, 2, CovariateScale.from_panel(panel))
     np.testing.assert_array_equal(past.values.T, [[1, NAN, 3, 4], [NAN, NAN, 5, 6]])
     np.testing.assert_array_equal(np.diff(past.phase[:, 0]) % 7, [1] * 5)
     assert past.phase[4, 0] == 4  # both series begin on step 0: step 4 comes next
@@ -286,7 +286,12 @@ def test_sizes_may_vary_more_than_poisson_ones() -> None:
     rng = np.random.default_rng(7)
     panel = panel_of(*(2 + rng.negative_binomial(0.6, 0.1, (60, 60))), freq="1")
     free, paper = (
-        Glm.fit(Aligned.of(panel, 0, Footing.of(panel)), LINKS[1], 1.0, varied).dispersion
+        Glm.fit(
+            AlignedHistories.from_panel(panel, 0, CovariateScale.from_panel(panel)),
+            LINKS[1],
+            1.0,
+            varied,
+        ).dispersion
         for varied in (True, False)
     )
     assert free == pytest.approx(10, rel=0.2)  # variance over mean of that law: 1 / 0.1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from demandcast.local import AutoTheta, OptimisedTheta, SeasonalNaive, Theta
 from demandcast.local.parts.histories import Histories
-from demandcast.local.parts.seasonal import Table, decompose, is_seasonal
+from demandcast.local.parts.seasonal import SeriesTable, decompose, is_seasonal
 from demandcast.local.parts.smoothing import fit_recursion, ses
 from demandcast.local.theta import Trend
 from demandcast.panel.panel import Panel
@@ -74,7 +74,7 @@ def test_a_level_times_a_shape_goes_on(make_panel: MakePanel) -> None:
 
 def test_without_trend_it_is_the_exponential_smoothing_of_this_package() -> None:
     values = SERIES["level"][0][:, None]
-    table = Table.from_rows(values.T, 1)
+    table = SeriesTable.from_rows(values.T, 1)
     trend = Trend.fit(values, table, ("standard",))
     weight, zero = np.array([0.3]), np.zeros(1)
     steps, ahead = trend.run(np.zeros(1, np.int64), weight, values[0], zero, 5)
@@ -85,7 +85,7 @@ def test_without_trend_it_is_the_exponential_smoothing_of_this_package() -> None
 
 def test_the_season_is_that_of_a_plain_decomposition() -> None:
     values, period = SERIES["growing_season"]
-    table = Table.from_rows(values[None], period)
+    table = SeriesTable.from_rows(values[None], period)
     season = decompose(table, is_seasonal(table))
     weights = np.array([0.5, *[1] * 11, 0.5]) / 12
     trend = np.array([values[t - 6 : t + 7] @ weights for t in range(6, 42)])
@@ -99,10 +99,12 @@ def test_a_season_is_taken_out_only_where_the_test_finds_one() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(100, 10, (400, 60))
     wave = 25 * np.sin(2 * np.pi * np.arange(60) / 12)
-    assert is_seasonal(Table.from_rows(noise, 12)).mean() < 0.15  # two-sided: a tenth by chance
-    assert is_seasonal(Table.from_rows(noise + wave, 12)).mean() > 0.95
+    assert (
+        is_seasonal(SeriesTable.from_rows(noise, 12)).mean() < 0.15
+    )  # two-sided: a tenth by chance
+    assert is_seasonal(SeriesTable.from_rows(noise + wave, 12)).mean() > 0.95
     assert not is_seasonal(
-        Table.from_rows(noise[:, :23] + wave[:23], 12)
+        SeriesTable.from_rows(noise[:, :23] + wave[:23], 12)
     ).any()  # under two seasons
 
 

@@ -74,7 +74,7 @@ class Analogues(LocalForecaster):
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
         if panel.n_series:
-            past = Histories.of(panel)
+            past = Histories.from_panel(panel)
             order = panel.keys.select(pl.arg_sort_by(panel.keys.columns)).to_series().to_numpy()
             library = Library.of(past, self.horizon, order if self.siblings else None, draws)
             correlation = 0.0

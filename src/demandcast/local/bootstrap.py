@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.local.parts.histories import Array, Histories, Ints
-from demandcast.local.parts.simulated import SimulatedForecaster, demands, drawn, from_urn, waited
+from demandcast.local.parts.simulated import (
+    SimulatedForecaster,
+    draw_from_urn,
+    sizes_and_intervals,
+    take_rows,
+    zero_periods_since_demand,
+)
 from demandcast.settings import flag
 
 
@@ -44,7 +50,7 @@ class Willemain(SimulatedForecaster):
         flag("jitter", self.jitter)
 
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
-        sizes, _, count = demands(past)
+        sizes, _, count = sizes_and_intervals(past)
         width = bandwidth(sizes, count)
         after_zero, after_demand = demand_probabilities(past)[..., None]
         state = np.repeat(past.values[-1][:, None] > 0, n_paths, 1)  # (n, S)
@@ -54,7 +60,7 @@ class Willemain(SimulatedForecaster):
             uniform = draws.at("come", step).uniform(state.shape)
             state = (uniform < probability) & (count > 0)[:, None]
             index = draws.at("size", step).below(count[:, None], state.shape)
-            size = drawn(sizes, index)
+            size = take_rows(sizes, index)
             if self.jitter:
                 size = jitter_sizes(size, past.counts[:, None], width, draws.at("jitter", step))
             paths[..., step] = np.where(state, size, 0.0)
@@ -125,7 +131,7 @@ class ViswanathanZhou(SimulatedForecaster):
         flag("jitter", self.jitter)
 
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
-        sizes, intervals, count = demands(past)
+        sizes, intervals, count = sizes_and_intervals(past)
         width = bandwidth(sizes, count)
         left_out = (count >= 3).astype(np.int64)  # the incomplete first interval
         column = np.arange(intervals.shape[1])
@@ -135,7 +141,7 @@ class ViswanathanZhou(SimulatedForecaster):
         intervals = np.take_along_axis(intervals, order, 1)
         paired_sizes = np.take_along_axis(sizes, order, 1)
         n_usable = count - left_out
-        age = waited(past) if self.condition_on_age else np.zeros_like(count)
+        age = zero_periods_since_demand(past) if self.condition_on_age else np.zeros_like(count)
         n_longer = ((intervals > age[:, None]) & (column < n_usable[:, None])).sum(1)
         age = np.where(n_longer > 0, age, 0)
         n_longer = np.where(n_longer > 0, n_longer, n_usable)
@@ -146,18 +152,18 @@ class ViswanathanZhou(SimulatedForecaster):
         drawn_sizes = drawn_intervals
         for demand in range(self.horizon):
             n_intervals = n_usable[:, None] if demand else n_longer[:, None]
-            index = from_urn(drawn_intervals, n_intervals, draws.at("interval", demand))
+            index = draw_from_urn(drawn_intervals, n_intervals, draws.at("interval", demand))
             drawn_intervals = np.concatenate([drawn_intervals, index[..., None]], 2)
-            last_demand = last_demand + np.maximum(drawn(intervals, index), 1)
+            last_demand = last_demand + np.maximum(take_rows(intervals, index), 1)
             inside = (last_demand <= self.horizon) & (count > 0)[:, None]
             if not inside.any():
                 break
             if self.together:
-                size = drawn(paired_sizes, index)
+                size = take_rows(paired_sizes, index)
             else:
-                index = from_urn(drawn_sizes, count[:, None], draws.at("size", demand))
+                index = draw_from_urn(drawn_sizes, count[:, None], draws.at("size", demand))
                 drawn_sizes = np.concatenate([drawn_sizes, index[..., None]], 2)
-                size = drawn(sizes, index)
+                size = take_rows(sizes, index)
             if self.jitter:
                 size = jitter_sizes(size, past.counts[:, None], width, draws.at("jitter", demand))
             paths[series[inside], path[inside], last_demand[inside] - 1] = size[inside]

@@ -18,8 +18,15 @@ from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Demand, check_panel
 from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.parts import aggregation
-from demandcast.local.parts.conditional import MAX_PAIRS, Pairs, Part, Pool, followed, n_pairs
-from demandcast.local.parts.histories import Array, Histories, chunks
+from demandcast.local.parts.conditional import (
+    MAX_PAIRS,
+    Pairs,
+    Part,
+    PooledDistributions,
+    collect_pairs,
+    count_pairs,
+)
+from demandcast.local.parts.histories import Array, Histories, series_chunks
 from demandcast.local.parts.smoothing import RECURSIONS, fit_recursion, ses
 from demandcast.local.parts.weights import (
     OBJECTIVES,
@@ -52,7 +59,10 @@ class PointForecaster(LocalForecaster):
 
     def _parts(self, panel: Panel) -> list[Part]:
         """Return the series in parts that fit in memory, with histories and rates; the split changes no number."""
-        parts = [(index, Histories.of(panel.select(index))) for index in chunks(panel, CELLS)]
+        parts = [
+            (index, Histories.from_panel(panel.select(index)))
+            for index in series_chunks(panel, CELLS)
+        ]
         shared = self._shared([past for _, past in parts])
         return [(index, past, self._rates(past, shared)) for index, past in parts]
 
@@ -69,14 +79,14 @@ class PointForecaster(LocalForecaster):
         draws = Draws.of(panel.keys, self.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
-        keep = MAX_PAIRS / max(1, n_pairs(panel.lengths, self.horizon))
+        keep = MAX_PAIRS / max(1, count_pairs(panel.lengths, self.horizon))
         parts = self._parts(panel)
         pairs = [
-            followed(past, rates, self.horizon, keep, draws.select(index))
+            collect_pairs(past, rates, self.horizon, keep, draws.select(index))
             for index, past, rates in parts
         ]
         last_rates = np.concatenate([np.zeros(0), *(rates[past.steps] for _, past, rates in parts)])
-        pool = Pool.of(Pairs.joined(pairs), last_rates)
+        pool = PooledDistributions.fit(Pairs.concatenate(pairs), last_rates)
         correlation = pool.correlation(parts, self.horizon, draws) if n_paths else 0.0
         for index, past, rates in parts:
             rate = rates[past.steps]
@@ -90,7 +100,7 @@ class PointForecaster(LocalForecaster):
             for start in range(0, len(index), batch_size):
                 batch = slice(start, start + batch_size)
                 rows, batch_past = index[batch], past.select(batch)
-                distribution = pool.laws(rate[batch], batch_past)
+                distribution = pool.distributions(rate[batch], batch_past)
                 whole = batch_past.counts[:, None, None]
                 quantiles = distribution.quantiles(levels)[:, None]
                 draft.quantiles[rows] = _apply_decay(quantiles, decay[batch, :, None], whole)

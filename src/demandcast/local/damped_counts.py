@@ -68,7 +68,7 @@ class DampedCounts(SimulatedForecaster):
         super()._check()
         one_of("law", self.law, LAWS)
 
-    def _reader(self, panel: Panel) -> Callable[[Ints], Simulate]:
+    def _prepare(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
         pieces = Pieces(panel, self.cells)
         laws = ("bernoulli", "shifted") if self.law == "hurdle_poisson" else (self.law,)

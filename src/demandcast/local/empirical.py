@@ -10,8 +10,8 @@ from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Demand
 from demandcast.local.base import CELLS, LocalForecaster
-from demandcast.local.parts.histories import Histories, chunks
-from demandcast.local.parts.simulated import drawn, from_urn
+from demandcast.local.parts.histories import Histories, series_chunks
+from demandcast.local.parts.simulated import draw_from_urn, take_rows
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 
@@ -70,8 +70,8 @@ class Empirical(LocalForecaster):
         window = self.window or (period if period >= MIN_PERIOD else DEFAULT_WINDOW)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
-        for index in chunks(panel, CELLS // max(1, n_paths)):
-            past = Histories.of(panel.select(index))
+        for index in series_chunks(panel, CELLS // max(1, n_paths)):
+            past = Histories.from_panel(panel.select(index))
             newest = past.values[-window:]  # (W, n)
             count = np.minimum(past.lengths, len(newest))
             draft.mean[index] = (newest.sum(0) / np.maximum(count, 1))[:, None]
@@ -85,7 +85,7 @@ class Empirical(LocalForecaster):
                 own = draws.select(index)
                 path_ranks = np.zeros((len(index), n_paths, 0), np.int64)
                 for step in range(self.horizon):
-                    step_ranks = from_urn(path_ranks, count[:, None], own.at(step))
+                    step_ranks = draw_from_urn(path_ranks, count[:, None], own.at(step))
                     path_ranks = np.concatenate([path_ranks, step_ranks[..., None]], 2)
-                draft.samples[index] = drawn(ordered.T, path_ranks)
+                draft.samples[index] = take_rows(ordered.T, path_ranks)
         return draft

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from demandcast.forecaster import Demand
 from demandcast.local.parts.histories import Array, Ints
-from demandcast.local.parts.seasonal import Table, decompose
+from demandcast.local.parts.seasonal import SeriesTable, decompose
 from demandcast.local.parts.smooth import SmoothForecast, SmoothForecaster, estimate_errors
 from demandcast.settings import one_of
 
@@ -98,11 +98,11 @@ class ETS(SmoothForecaster):
         super()._check()
         one_of("family", self.family, FAMILIES)
 
-    def _fit(self, table: Table) -> SmoothForecast:
+    def _fit(self, table: SeriesTable) -> SmoothForecast:
         with np.errstate(all="ignore"):  # the search rejects parameters whose errors overflow
             return self._select_models(table).forecast(table, self.horizon)
 
-    def _select_models(self, table: Table) -> BestModels:
+    def _select_models(self, table: SeriesTable) -> BestModels:
         """Fit every model to the series that allow it, and keep the best of each series."""
         best = BestModels.start(table)
         two_seasons = table.lengths >= 2 * table.period
@@ -135,7 +135,7 @@ class States:
     slope: Array
     season: Array
 
-    def run(self, multiplicative: NDArray[np.bool_], table: Table, horizon: int) -> Track:
+    def run(self, multiplicative: NDArray[np.bool_], table: SeriesTable, horizon: int) -> Track:
         """Run the recursion through the history and `horizon` steps on, where errors are 0.
 
         Args:
@@ -181,7 +181,7 @@ class BestModels:
     n_parameters: Ints
 
     @classmethod
-    def start(cls, table: Table) -> BestModels:
+    def start(cls, table: SeriesTable) -> BestModels:
         """Return the model for series too short for any other: a level that takes half of every error."""
         n = table.n_series
         weights = np.repeat([[0.5], [0.0], [0.0], [1.0]], n, 1)
@@ -203,7 +203,7 @@ class BestModels:
         for name in ("weights", "level", "slope", "season"):
             getattr(self.states, name)[..., replaced] = getattr(states, name)[..., better]
 
-    def forecast(self, table: Table, horizon: int) -> SmoothForecast:
+    def forecast(self, table: SeriesTable, horizon: int) -> SmoothForecast:
         """Forecast the series of a table with their best models."""
         n, period = table.n_series, table.period
         track = self.states.run(self.multiplicative, table, horizon)
@@ -247,7 +247,7 @@ class BestModels:
 class Search:
     """Search for the weights and first states of one model with the smallest squared error, for all series at once."""
 
-    def __init__(self, form: Form, table: Table, season: Array) -> None:
+    def __init__(self, form: Form, table: SeriesTable, season: Array) -> None:
         self.form, self.table, self.season = form, table, season
         self.rows = form.parameter_rows()
         self.place = {int(row): i for i, row in enumerate(self.rows)}
@@ -337,7 +337,7 @@ class Search:
         slope = x[place[SLOPE]] if form.trend != "N" else none
         return States(np.stack([alpha, beta, gamma, phi]), x[place[LEVEL]], slope, season)
 
-    def _derive(self, x: Array, table: Table, season: Array) -> tuple[Array, Array, Array]:
+    def _derive(self, x: Array, table: SeriesTable, season: Array) -> tuple[Array, Array, Array]:
         """Return the squared error (n,), half its gradient (n, p), and the products of the errors' derivatives (n, p, p).
 
         A multiplicative error u = e / mu, du = -(y / mu) d(log mu), is scaled by the geometric mean of mu. Then the

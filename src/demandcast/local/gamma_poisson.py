@@ -87,7 +87,7 @@ class GammaPoisson(SimulatedForecaster):
         share("discount", self.discount, optional=True)
         share("evidence", self.evidence, optional=True)
 
-    def _reader(self, panel: Panel) -> Callable[[Ints], Simulate]:
+    def _prepare(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
         pieces = Pieces(panel, self.cells)
         fitted = Fitted.fit(

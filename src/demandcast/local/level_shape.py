@@ -28,9 +28,9 @@ from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.local.base import LocalForecaster
 from demandcast.local.parts.histories import Array, Ints
-from demandcast.local.parts.seasonal import ALIKE, Table, tables
-from demandcast.local.parts.simulated import reaching
-from demandcast.local.parts.smooth import bounded, ended, limits
+from demandcast.local.parts.seasonal import MIN_LENGTH_RATIO, SeriesTable, series_tables
+from demandcast.local.parts.simulated import path_quantiles
+from demandcast.local.parts.smooth import clip_to_floor, history_limits, right_align
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 
@@ -358,7 +358,7 @@ class LevelShape(LocalForecaster):
         for index, table in self._tables(panel):
             history, observed = rows_of(table)
             scale = table.scale[:, None]
-            floor, counts = limits(observed, scale)
+            floor, counts = history_limits(observed, scale)
             for way in np.unique(chosen[index]):
                 period, cycle = ways[way]
                 selected = np.flatnonzero(chosen[index] == way)
@@ -371,18 +371,18 @@ class LevelShape(LocalForecaster):
                     paths = fitted.paths(self.horizon, n_simulated, draws.select(rows))
                     error = paths - paths.mean(1, keepdims=True)
                     paths = point[:, None] + factors[rows, None, None] * error
-                    paths = bounded(paths * unit[..., None], floor[batch, None])
+                    paths = clip_to_floor(paths * unit[..., None], floor[batch, None])
                     paths = np.where(counts[batch], np.rint(paths), paths)
                     draft.mean[rows] = paths.mean(1)
-                    draft.quantiles[rows] = reaching(paths, levels)
+                    draft.quantiles[rows] = path_quantiles(paths, levels)
                     if draft.samples is not None:
                         draft.samples[rows] = paths[:, :n_paths]
         return draft
 
-    def _tables(self, panel: Panel) -> Iterator[tuple[Ints, Table]]:
+    def _tables(self, panel: Panel) -> Iterator[tuple[Ints, SeriesTable]]:
         """Yield tables of series of similar length, each after the series' rows in the panel."""
         period = self.period or panel.freq.period
-        return tables(panel, np.full(panel.n_series, period), CELLS // period)
+        return series_tables(panel, np.full(panel.n_series, period), CELLS // period)
 
     def _ways(self, panel: Panel) -> list[tuple[int, int]]:
         """Return the ways to cut series, richest first: steps in a row, and rows in the longer season."""
@@ -477,12 +477,12 @@ class LevelShape(LocalForecaster):
 
 def group_of(way: Ints, steps: Ints) -> Ints:
     """Return a group number for each series, the same for series of one way and similar length, (N,)."""
-    length = np.log(np.maximum(steps, 1)) / np.log(1 / ALIKE)
+    length = np.log(np.maximum(steps, 1)) / np.log(1 / MIN_LENGTH_RATIO)
     return np.asarray(way * 1000 + length.astype(np.int64))
 
 
-def rows_of(table: Table) -> tuple[Array, Array]:
+def rows_of(table: SeriesTable) -> tuple[Array, Array]:
     """Return the histories of a table, filled and as observed, (n, T) both, right-aligned, NaN elsewhere."""
-    history = ended(np.where(table.inside, table.filled, np.nan), table.lengths)
-    observed = ended(np.where(table.seen, table.filled, np.nan), table.lengths)
+    history = right_align(np.where(table.inside, table.filled, np.nan), table.lengths)
+    observed = right_align(np.where(table.seen, table.filled, np.nan), table.lengths)
     return history, observed

@@ -25,7 +25,7 @@ from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.forecaster import check_panel
 from demandcast.local.base import CELLS, LocalForecaster
-from demandcast.local.parts.histories import Array, chunks
+from demandcast.local.parts.histories import Array, series_chunks
 from demandcast.local.parts.kalman import (
     RATIOS,
     concentrated_likelihood,
@@ -80,7 +80,7 @@ class LocalLevel(LocalForecaster):
         check_panel(panel)
         longest = max(1, int(panel.lengths.max(initial=1)))
         table = np.full((4, panel.n_series, longest), np.nan)
-        for index in chunks(panel, CELLS // len(RATIOS)):
+        for index in series_chunks(panel, CELLS // len(RATIOS)):
             values, ratio, noise = self._fit_series(panel.select(index))
             steps = list(kalman_filter(values, [1.0] * len(values), ratio, np.inf))
             parts = (
@@ -114,7 +114,7 @@ class LocalLevel(LocalForecaster):
         levels, n_paths = ask.levels, ask.n_samples or 0
         scores = np.array([NormalDist().inv_cdf(level) for level in (*levels, *MEAN_LEVELS)])
         ahead = np.arange(1, self.horizon + 1)
-        for index in chunks(panel, CELLS // len(RATIOS)):
+        for index in series_chunks(panel, CELLS // len(RATIOS)):
             values, ratio, noise = self._fit_series(panel.select(index))
             *_, last = kalman_filter(values, [1.0] * len(values), ratio, np.inf)
             seen = np.isfinite(last.variance)

@@ -20,7 +20,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError
 from demandcast.forecaster import Demand
 from demandcast.local.base import CELLS
-from demandcast.local.parts.aligned import Aligned, Footing
+from demandcast.local.parts.aligned import AlignedHistories, CovariateScale
 from demandcast.local.parts.counts import check_counts
 from demandcast.local.parts.glm import Glm
 from demandcast.local.parts.histories import Array, Ints
@@ -81,14 +81,14 @@ class MultiStage(SimulatedForecaster):
         if isinstance(self.ridge, bool) or not 0 < self.ridge < np.inf:
             raise ConfigError(f"ridge is {self.ridge!r}; it must be above 0")
 
-    def _reader(self, panel: Panel) -> Callable[[Ints], Simulate]:
+    def _prepare(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
         demands = panel.padded_history(max(1, int(panel.lengths.max(initial=1)))) > 0
         if not demands.any():
             return lambda index: (
                 lambda selected, n_paths, _: np.zeros((len(selected), n_paths, self.horizon))
             )
-        scale = Footing.of(panel)
+        scale = CovariateScale.from_panel(panel)
         order = Draws.of(panel.keys, self.seed).at("learners").order()
         rows = np.arange(1, len(order) + 1) * np.maximum.accumulate(panel.lengths[order])
         n_series = max(1, int(np.searchsorted(rows, MAX_ROWS, side="right")))
@@ -98,11 +98,11 @@ class MultiStage(SimulatedForecaster):
         if not demands[chosen].any():
             chosen = np.arange(panel.n_series)
         model: type[Glm] | type[Latent] = Latent if self.latent else Glm
-        past = Aligned.of(panel.select(chosen), 0, scale)
+        past = AlignedHistories.from_panel(panel.select(chosen), 0, scale)
         fitted = model.fit(past, self.link, self.ridge, self.varied)
 
         def prepare_series(index: Ints) -> Simulate:
-            ahead = Aligned.of(panel.select(index), self.horizon, scale)
+            ahead = AlignedHistories.from_panel(panel.select(index), self.horizon, scale)
             simulate = fitted.simulator(ahead)
             has_values = (~np.isnan(ahead.values)).sum(0) > 0
 

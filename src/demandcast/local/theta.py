@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from demandcast.forecaster import Demand
 from demandcast.local.parts.histories import Array, Ints
-from demandcast.local.parts.seasonal import Table, decompose, is_seasonal
+from demandcast.local.parts.seasonal import SeriesTable, decompose, is_seasonal
 from demandcast.local.parts.smooth import SmoothForecast, SmoothForecaster, estimate_errors
 
 SKIPPED = 3  # first errors that do not count: they depend on the first level
@@ -63,7 +63,7 @@ class Theta(SmoothForecaster):
     # each series is forecast by the variant of smallest squared error
     variants: ClassVar[tuple[str, ...]] = VARIANTS[:1]
 
-    def _fit(self, table: Table) -> SmoothForecast:
+    def _fit(self, table: SeriesTable) -> SmoothForecast:
         season = decompose(table, is_seasonal(table))
         factor, shift = season.split(np.arange(table.steps))
         adjusted = np.where(table.inside, (table.filled - shift) / factor, 0.0)
@@ -132,7 +132,7 @@ class Trend:
     optimised: NDArray[np.bool_]
 
     @classmethod
-    def fit(cls, values: Array, table: Table, variants: tuple[str, ...]) -> Trend:
+    def fit(cls, values: Array, table: SeriesTable, variants: tuple[str, ...]) -> Trend:
         """Fit the lines to seasonally adjusted values (T, n) of a table."""
         rows, too_short = np.arange(table.steps), table.observed < MIN_VALUES
         sums = np.zeros((2, table.steps + 1, table.n_series))

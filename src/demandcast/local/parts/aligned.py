@@ -12,14 +12,14 @@ from demandcast.panel.panel import Panel
 
 
 @dataclass(frozen=True)
-class Footing:
+class CovariateScale:
     """Means and standard deviations of the known covariates over a panel's history, (F_known,) each."""
 
     mean: Array
     deviation: Array
 
     @classmethod
-    def of(cls, panel: Panel) -> Footing:
+    def from_panel(cls, panel: Panel) -> CovariateScale:
         """Compute means and deviations of a panel's covariates; a constant covariate gets the deviation 1."""
         within = np.arange(panel.n_steps) - np.repeat(
             np.cumsum(panel.lengths) - panel.lengths, panel.lengths
@@ -33,7 +33,7 @@ class Footing:
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedHistories:
     """n series over T steps of history, all ending in row T - 1, and H steps ahead.
 
     Attributes:
@@ -58,7 +58,7 @@ class Aligned:
         """Number of series, n."""
         return int(self.values.shape[1])
 
-    def most(self) -> Array:
+    def max_means(self) -> Array:
         """Return the largest mean count allowed in a path of each series, (n,).
 
         `GROWTH` times its own largest value; 1 for a series without a demand.
@@ -67,8 +67,8 @@ class Aligned:
         return np.where(largest > 0, GROWTH * largest, 1.0)
 
     @classmethod
-    def of(cls, panel: Panel, horizon: int, footing: Footing) -> Aligned:
-        """Align the series of a panel, with covariates standardised by `footing`."""
+    def from_panel(cls, panel: Panel, horizon: int, scale: CovariateScale) -> AlignedHistories:
+        """Align the series of a panel, with covariates standardised by `scale`."""
         steps = max(1, int(panel.lengths.max(initial=1)))
         offsets = np.arange(-steps, horizon)[:, None]
         grid_steps = panel.ends() + 1 + offsets  # (T + H, n)
@@ -77,7 +77,7 @@ class Aligned:
         own_steps = panel.lengths + offsets
         inside = (own_steps >= 0) & (own_steps < panel.extents)
         rows = panel.known[np.where(inside, panel.begins + own_steps, 0)]  # (T + H, n, F)
-        known = (rows - footing.mean) / footing.deviation
+        known = (rows - scale.mean) / scale.deviation
         known = np.where(inside[..., None] & ~np.isnan(known), known, 0.0)
         return cls(
             values=np.ascontiguousarray(panel.padded_history(steps).T, np.float64),

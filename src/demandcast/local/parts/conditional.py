@@ -46,7 +46,7 @@ class Pairs:
     values: Array
 
     @classmethod
-    def joined(cls, parts: Sequence[tuple[Array, Array, Array]]) -> Pairs:
+    def concatenate(cls, parts: Sequence[tuple[Array, Array, Array]]) -> Pairs:
         """Join the pairs of all parts of a panel; pairs with the same rate are ordered by their random numbers."""
         none = (np.zeros(0), np.zeros(0), np.zeros(0))
         rates, values, uniform = (
@@ -56,7 +56,7 @@ class Pairs:
         return cls(rates[order], values[order])
 
 
-def followed(
+def collect_pairs(
     past: Histories, rates: Array, horizon: int, keep: float, draws: Draws
 ) -> tuple[Array, Array, Array]:
     """Return rates at earlier cutoffs, the values at up to `horizon` steps after each, and a random number each, (P,).
@@ -81,30 +81,30 @@ def followed(
     return rate, value, uniform
 
 
-def n_pairs(lengths: Ints, horizon: int) -> int:
+def count_pairs(lengths: Ints, horizon: int) -> int:
     """Return about the number of pairs that `collect_pairs` finds in histories of these lengths."""
     cutoffs = np.minimum(lengths, max(CUTOFFS, horizon))
     return int((cutoffs * np.minimum(horizon, (cutoffs + 1) / 2)).sum())
 
 
 @dataclass(frozen=True)
-class Pool:
+class PooledDistributions:
     """Pooled distributions of a panel, one for each of a number of rates.
 
     Attributes:
         centres: Rate of each group, (G,), increasing.
         points: Equally probable values within each level interval, (G, J), increasing along J.
         unit: Rates well below it have ratios near 1, so that values are hardly scaled there.
-        most: The largest value that followed any rate.
+        max_value: The largest value that followed any rate.
     """
 
     centres: Array
     points: Array
     unit: float
-    most: float
+    max_value: float
 
     @classmethod
-    def of(cls, pairs: Pairs, rates: Array) -> Pool:
+    def fit(cls, pairs: Pairs, rates: Array) -> PooledDistributions:
         """Compute the distributions around the rates to be forecast, (n,)."""
         total = len(pairs.rates)
         if total == 0:
@@ -119,25 +119,27 @@ class Pool:
         first = np.clip((left + right) // 2 - window // 2, 0, total - window)
         chosen = first[:, None] + np.arange(window)
         centre = np.asarray(centres)[:, None]
-        most = float(pairs.values.max())
+        max_value = float(pairs.values.max())
         ratio = ratio_of(centre, pairs.rates[chosen], unit)
-        values = rescaled(pairs.values[chosen], ratio, most)
+        values = rescaled(pairs.values[chosen], ratio, max_value)
         middle = (LEVEL_EDGES[1:] + LEVEL_EDGES[:-1]) / 2
         values.sort(1)
-        return cls(np.asarray(centres), values[:, (middle * window).astype(np.int64)], unit, most)
+        return cls(
+            np.asarray(centres), values[:, (middle * window).astype(np.int64)], unit, max_value
+        )
 
-    def near(self, rates: Array) -> Array:
+    def nearest_points(self, rates: Array) -> Array:
         """Return the points of the group nearest to each rate, scaled to that rate, (n, J)."""
         right = np.clip(np.searchsorted(self.centres, rates), 0, len(self.centres) - 1)
         left = np.maximum(right - 1, 0)
         lower = rates - self.centres[left] < self.centres[right] - rates
         group = np.where(lower, left, right)
         ratio = ratio_of(rates, self.centres[group], self.unit)
-        return rescaled(self.points[group], ratio[:, None], self.most)
+        return rescaled(self.points[group], ratio[:, None], self.max_value)
 
-    def laws(self, rates: Array, past: Histories) -> Laws:
+    def distributions(self, rates: Array, past: Histories) -> Laws:
         """Return each series' distribution, a mixture of the pooled and of its own values."""
-        pooled = self.near(rates)
+        pooled = self.nearest_points(rates)
         mass = np.broadcast_to(np.diff(LEVEL_EDGES), pooled.shape)
         return mixed(pooled, mass, past)
 
@@ -162,7 +164,7 @@ class Pool:
         if not len(series):
             return np.zeros((0, ahead))
         row = past.steps - ahead
-        points = self.near(rates[row, series])
+        points = self.nearest_points(rates[row, series])
         actual = past.values[row:, series].T  # (s, ahead)
         points = np.where(past.counts[series, None], np.rint(points), points)
         weight = np.diff(LEVEL_EDGES)

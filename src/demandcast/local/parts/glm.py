@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.parts.aligned import Aligned
+from demandcast.local.parts.aligned import AlignedHistories
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.recent import PanelAverages, RecentDemand
 from demandcast.local.parts.simulated import Simulate
@@ -47,7 +47,7 @@ class Glm:
     dispersion: float
 
     @classmethod
-    def fit(cls, past: Aligned, link: str, ridge: float, varied: bool) -> Glm:
+    def fit(cls, past: AlignedHistories, link: str, ridge: float, varied: bool) -> Glm:
         """Fit the models to histories; `varied` allows sizes a variance above their mean (overdispersion)."""
         stages = (Stage(), Stage(), Stage(link))
         averages = PanelAverages.of(past.values)
@@ -94,7 +94,7 @@ class Glm:
             predictors.append(f)
         return predictors
 
-    def simulator(self, past: Aligned) -> Simulate:
+    def simulator(self, past: AlignedHistories) -> Simulate:
         """Return a function that draws paths of the selected series after their histories."""
         squares, count = np.zeros(past.n_series), np.zeros(past.n_series)
         for t, recent, season in iterate_states(past, self.averages):
@@ -107,7 +107,7 @@ class Glm:
             count += y >= 2
         dispersion = (squares + PRIOR_COUNTS * self.dispersion) / (count + PRIOR_COUNTS)  # (n,)
         extra_dispersion = dispersion - 1
-        last, last_season, max_mean = recent, season, past.most()
+        last, last_season, max_mean = recent, season, past.max_means()
 
         def simulate(index: Ints, n_paths: int, draws: Draws) -> Array:
             steps = range(past.steps, len(past.inputs))
@@ -146,7 +146,7 @@ def add_intercept(x: Array) -> Array:
 
 
 def iterate_states(
-    past: Aligned, averages: PanelAverages
+    past: AlignedHistories, averages: PanelAverages
 ) -> Iterator[tuple[int, RecentDemand, Array]]:
     """Yield the step, the recent demand and the sums of the seasons, before each step and after the last.
 
@@ -166,12 +166,12 @@ def iterate_states(
     yield past.steps, recent, season
 
 
-def features_at(past: Aligned, t: int, recent: RecentDemand, season: Array) -> list[Array]:
+def features_at(past: AlignedHistories, t: int, recent: RecentDemand, season: Array) -> list[Array]:
     """Return the features known before step t, F times (n,)."""
     return [*recent.features(), *known_features(past, t, season, recent.level())]
 
 
-def known_features(past: Aligned, t: int, season: Array, level: Array) -> list[Array]:
+def known_features(past: AlignedHistories, t: int, season: Array, level: Array) -> list[Array]:
     """Return the features that the draws of a path do not change: season, calendar and covariates, each (n,)."""
     inputs = list(np.moveaxis(past.inputs[t], -1, 0))
     if past.period == 1:

@@ -62,7 +62,7 @@ class Histories:
         return np.where(largest > 0, factor * largest, factor)
 
     @classmethod
-    def of(cls, panel: Panel) -> Histories:
+    def from_panel(cls, panel: Panel) -> Histories:
         """Return the histories of all series of a panel."""
         values = panel.padded_history(max(1, int(panel.lengths.max(initial=1))))  # (n, T)
         return cls.from_rows(values.astype(np.float64))
@@ -106,17 +106,17 @@ class Pieces:
     cells: int
 
     def __iter__(self) -> Iterator[Histories]:
-        """Yield the histories of each chunk, in the order of `chunks`."""
-        for index in chunks(self.panel, self.cells):
-            yield Histories.of(self.panel.select(index))
+        """Yield the histories of each chunk, in the order of `series_chunks`."""
+        for index in series_chunks(self.panel, self.cells):
+            yield Histories.from_panel(self.panel.select(index))
 
     def places(self) -> Ints:
         """Return the position of each series of the panel among the series of all chunks, (N,)."""
-        indices = [*chunks(self.panel, self.cells)]
+        indices = [*series_chunks(self.panel, self.cells)]
         return np.argsort(np.concatenate([np.zeros(0, np.int64), *indices]))
 
 
-def chunks(panel: Panel, cells: int) -> Iterator[Ints]:
+def series_chunks(panel: Panel, cells: int) -> Iterator[Ints]:
     """Yield the row numbers of series of similar length, as many as fit in a table of so many cells."""
     order = np.argsort(panel.lengths, kind="stable")
     while len(order):

@@ -20,7 +20,7 @@ from itertools import product
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.local.parts.aligned import Aligned
+from demandcast.local.parts.aligned import AlignedHistories
 from demandcast.local.parts.glm import add_intercept, initial_values
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.kalman import Step, kalman_filter, kalman_smoother
@@ -114,7 +114,7 @@ class FittedStage:
     mean_likelihood: Array
     candidates: tuple[tuple[float, float], ...]
 
-    def base(self, past: Aligned) -> Array:
+    def base(self, past: AlignedHistories) -> Array:
         """Return f without the level, (T + H, n)."""
         return np.asarray(self.offset + self.weights[0] + past.inputs @ self.weights[1:])
 
@@ -122,7 +122,7 @@ class FittedStage:
     def fit(
         cls,
         stage: Stage,
-        past: Aligned,
+        past: AlignedHistories,
         value: Array,
         scale: Array,
         offset: float,
@@ -151,7 +151,9 @@ class FittedStage:
         mean = total / max(1, int(observed.sum()))
         return cls(stage, offset, weights, s, mean, candidates)
 
-    def modes(self, past: Aligned, value: Array, scale: Array) -> tuple[Array, Array, Array]:
+    def modes(
+        self, past: AlignedHistories, value: Array, scale: Array
+    ) -> tuple[Array, Array, Array]:
         """Return log-likelihood, and mean and variance of the last level, for each candidate, (G, n) each."""
         base = self.base(past)[: past.steps]
         results = []
@@ -172,7 +174,7 @@ class Latent:
     stages: tuple[FittedStage, ...]
 
     @classmethod
-    def fit(cls, past: Aligned, link: str, ridge: float, varied: bool) -> Latent:
+    def fit(cls, past: AlignedHistories, link: str, ridge: float, varied: bool) -> Latent:
         """Fit the stages to histories; `varied` allows sizes a variance above their mean (overdispersion)."""
         averages = PanelAverages.of(past.values)
         noises = ((0.0,), (0.0,), NOISE_VARIANCES if varied else (0.0,))
@@ -186,9 +188,9 @@ class Latent:
         ]
         return cls(averages, tuple(fitted))
 
-    def simulator(self, past: Aligned) -> Simulate:
+    def simulator(self, past: AlignedHistories) -> Simulate:
         """Return a function that draws paths of the selected series after their histories."""
-        scale, max_mean = _scale(past.values, self.averages), past.most()
+        scale, max_mean = _scale(past.values, self.averages), past.max_means()
         ends = []  # of each stage: mean and variance of the last level, q, noise, f ahead
         for k, (fitted, value) in enumerate(
             zip(self.stages, stage_values(past.values), strict=True)

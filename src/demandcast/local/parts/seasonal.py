@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.panel.panel import Panel
 
-ALIKE = 0.7  # shortest over longest history of a table, so that little of it is padding
+MIN_LENGTH_RATIO = 0.7  # shortest over longest history of a table, so that little of it is padding
 MIN_SERIES = 64  # in a table, whatever their lengths
 CRITICAL_SCORE = 1.645  # normal score of the one-sided 5 % test
 MIN_INDEX = 0.01  # of a multiplicative season; with a smaller one the season is additive
 
 
 @dataclass(frozen=True)
-class Table:
+class SeriesTable:
     """n series, left-aligned, in units of their own mean absolute value.
 
     Attributes:
@@ -59,21 +59,21 @@ class Table:
         """Number of observed values of each series, (n,)."""
         return np.asarray(self.seen.sum(0))
 
-    def select(self, series: Ints) -> Table:
+    def select(self, series: Ints) -> SeriesTable:
         """Return the table of the selected series."""
         lengths = self.lengths[series]
         steps = max(1, int(lengths.max(initial=1)))
         filled, seen = self.filled[:steps, series], self.seen[:steps, series]
-        return Table(filled, seen, lengths, self.scale[series], self.period)
+        return SeriesTable(filled, seen, lengths, self.scale[series], self.period)
 
     @classmethod
-    def of(cls, panel: Panel, period: int) -> Table:
+    def from_panel(cls, panel: Panel, period: int) -> SeriesTable:
         """Return the table of all series of a panel."""
         rows = panel.padded_history(max(1, int(panel.lengths.max(initial=1)))).astype(np.float64)
         return cls.from_rows(rows, period)
 
     @classmethod
-    def from_rows(cls, rows: Array, period: int) -> Table:
+    def from_rows(cls, rows: Array, period: int) -> SeriesTable:
         """Return the table of histories (n, T), right-aligned, NaN where not observed."""
         width = rows.shape[1]
         known = ~np.isnan(rows)
@@ -95,7 +95,7 @@ class Table:
         return cls(fill(values, inside, period), seen, lengths, scale, period)
 
 
-def tables(panel: Panel, periods: Ints, cells: int) -> Iterator[tuple[Ints, Table]]:
+def series_tables(panel: Panel, periods: Ints, cells: int) -> Iterator[tuple[Ints, SeriesTable]]:
     """Yield tables of series with one period and similar lengths, each after the series' rows in the panel.
 
     Args:
@@ -109,10 +109,10 @@ def tables(panel: Panel, periods: Ints, cells: int) -> Iterator[tuple[Ints, Tabl
         while len(order):
             lengths = np.maximum(panel.lengths[order], 1)
             fitting = np.searchsorted(np.arange(1, len(order) + 1) * lengths, cells, side="right")
-            similar = np.searchsorted(lengths, lengths[0] / ALIKE, side="right")
+            similar = np.searchsorted(lengths, lengths[0] / MIN_LENGTH_RATIO, side="right")
             stop = max(1, min(int(fitting), max(int(similar), MIN_SERIES)))
             index = order[:stop]
-            yield index, Table.of(panel.select(index), int(period))
+            yield index, SeriesTable.from_panel(panel.select(index), int(period))
             order = order[stop:]
 
 
@@ -149,7 +149,7 @@ def _carry_forward(table: Array) -> Array:
     return np.where(last < 0, np.nan, np.take_along_axis(table, np.maximum(last, 0), 0))
 
 
-def is_seasonal(table: Table) -> NDArray[np.bool_]:
+def is_seasonal(table: SeriesTable) -> NDArray[np.bool_]:
     """Return whether the autocorrelation at the period is significant, (n,).
 
     |r_m| > 1.645 sqrt((1 + 2 sum_{k<m} r_k^2) / T), with two seasons or more: the test of the authors of the Theta method
@@ -192,7 +192,7 @@ class Season:
         return np.where(self.times, index, 1.0), np.where(self.times, 0.0, index)
 
 
-def decompose(table: Table, seasonal: NDArray[np.bool_], *, added: bool = False) -> Season:
+def decompose(table: SeriesTable, seasonal: NDArray[np.bool_], *, added: bool = False) -> Season:
     """Estimate seasonal indices by the classical decomposition; FPP3, section 3.4.
 
     The trend is the centred moving average over one period. A multiplicative index is the mean of value / trend over the

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.local.base import CELLS, LocalForecaster
-from demandcast.local.parts.histories import Array, Histories, Ints, chunks
+from demandcast.local.parts.histories import Array, Histories, Ints, series_chunks
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 
@@ -33,7 +33,7 @@ class SimulatedForecaster(LocalForecaster):
         """Draw paths of all series, (n, S, H)."""
         raise NotImplementedError
 
-    def _reader(self, panel: Panel) -> Callable[[Ints], Simulate]:
+    def _prepare(self, panel: Panel) -> Callable[[Ints], Simulate]:
         """Fit the method to the whole panel; return a function that prepares series of the panel for simulation.
 
         That function takes the rows of series in the panel, and returns a `Simulate`: a function that draws paths
@@ -41,7 +41,7 @@ class SimulatedForecaster(LocalForecaster):
         """
 
         def prepare_series(index: Ints) -> Simulate:
-            past = Histories.of(panel.select(index))
+            past = Histories.from_panel(panel.select(index))
             return lambda selected, n_paths, draws: self._simulate(
                 past.select(selected), n_paths, draws
             )
@@ -54,8 +54,8 @@ class SimulatedForecaster(LocalForecaster):
         levels, n_paths = ask.levels, ask.n_samples or 0
         n_simulated = max(self.paths, n_paths)
         batch_size = max(1, self.cells // (n_simulated * self.horizon))
-        prepare_series = self._reader(panel)
-        for index in chunks(panel, self.cells):
+        prepare_series = self._prepare(panel)
+        for index in series_chunks(panel, self.cells):
             simulate = prepare_series(index)
             for start in range(0, len(index), batch_size):
                 batch = np.arange(start, min(start + batch_size, len(index)))
@@ -63,17 +63,17 @@ class SimulatedForecaster(LocalForecaster):
                 draft.mean[index[batch]] = paths.mean(1)
                 if draft.samples is not None:
                     draft.samples[index[batch]] = paths[:, :n_paths]
-                draft.quantiles[index[batch]] = reaching(paths, levels)
+                draft.quantiles[index[batch]] = path_quantiles(paths, levels)
         return draft
 
 
-def reaching(paths: Array, levels: Sequence[float]) -> Array:
+def path_quantiles(paths: Array, levels: Sequence[float]) -> Array:
     """Return the smallest value of paths (n, S, H) that reaches each level at each step, (n, H, Q)."""
     rank = np.ceil(np.array(levels) * paths.shape[1] * (1 - 1e-12)).astype(np.int64) - 1
     return np.asarray(np.sort(paths, axis=1)[:, np.maximum(rank, 0)].transpose(0, 2, 1))
 
 
-def from_urn(drawn: Ints, count: Ints, draws: Draws) -> Ints:
+def draw_from_urn(drawn: Ints, count: Ints, draws: Draws) -> Ints:
     """Draw one of `count` values or of the values drawn before, all equally likely; return its index, (n, S).
 
     Repeated draws are draws with random weights, Dirichlet(1, ..., 1): the Bayesian bootstrap (Rubin, Annals of
@@ -92,7 +92,7 @@ def from_urn(drawn: Ints, count: Ints, draws: Draws) -> Ints:
     return np.where(index < count, index, repeated)
 
 
-def demands(past: Histories) -> tuple[Array, Ints, Ints]:
+def sizes_and_intervals(past: Histories) -> tuple[Array, Ints, Ints]:
     """Return sizes and intervals of each series' demands, left-aligned, (n, D) both, and their number, (n,).
 
     A demand is a value above 0. The first interval starts at the first step.
@@ -108,13 +108,13 @@ def demands(past: Histories) -> tuple[Array, Ints, Ints]:
     return np.where(kept, np.take_along_axis(values, order, 1), 0.0), intervals, count
 
 
-def waited(past: Histories) -> Ints:
+def zero_periods_since_demand(past: Histories) -> Ints:
     """Return the zero periods since the last demand, or since the start without a demand, (n,)."""
     demand = past.values > 0
     return np.where(demand.any(0), demand[::-1].argmax(0), past.lengths)
 
 
-def drawn(values: NDArray[Any], index: Ints) -> NDArray[Any]:
+def take_rows(values: NDArray[Any], index: Ints) -> NDArray[Any]:
     """Take entries of each row of values (n, D) at indices (n, ...)."""
     flat = np.take_along_axis(values, index.reshape(len(index), -1), 1)
     return np.asarray(flat.reshape(index.shape))

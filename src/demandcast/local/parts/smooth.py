@@ -20,7 +20,7 @@ from demandcast.local.parts.error_distributions import (
     fit_innovations,
 )
 from demandcast.local.parts.histories import Array, Ints
-from demandcast.local.parts.seasonal import Table, tables
+from demandcast.local.parts.seasonal import SeriesTable, series_tables
 from demandcast.panel.panel import Panel
 from demandcast.settings import whole
 
@@ -53,7 +53,7 @@ class SmoothForecast:
 
 
 def estimate_errors(
-    table: Table,
+    table: SeriesTable,
     values: Array,
     forecast_ahead: Callable[[int], Array],
     counted: NDArray[np.bool_],
@@ -121,7 +121,7 @@ def estimate_errors(
 
     return ErrorDistribution(
         point=point,
-        errors=ended(one_step_errors, table.lengths)[:, -_n_newest(table.period) :],
+        errors=right_align(one_step_errors, table.lengths)[:, -_n_newest(table.period) :],
         n_estimated=n_estimated,
         variance=variance,
         n_innovations=variance**2 / (weights**4).sum(2),
@@ -142,7 +142,7 @@ def _mean_square(errors: Array) -> Array:
     return np.asarray(squares.sum(0) / np.maximum(known.sum(0), 1))
 
 
-def limits(values: Array, scale: Array) -> tuple[Array, NDArray[np.bool_]]:
+def history_limits(values: Array, scale: Array) -> tuple[Array, NDArray[np.bool_]]:
     """Return the floor of histories and whether they are whole numbers.
 
     Args:
@@ -157,12 +157,12 @@ def limits(values: Array, scale: Array) -> tuple[Array, NDArray[np.bool_]]:
     return floor, (np.isnan(original) | (original == np.rint(original))).all(1)[:, None, None]
 
 
-def bounded(values: Array, floor: Array) -> Array:
+def clip_to_floor(values: Array, floor: Array) -> Array:
     """Clip values at the floor and at the largest float32."""
     return np.asarray(np.clip(values, floor, MAX_FLOAT32))
 
 
-def ended(values: Array, lengths: Ints) -> Array:
+def right_align(values: Array, lengths: Ints) -> Array:
     """Return left-aligned columns (T, n) as right-aligned rows (n, T), NaN before the first value."""
     row = np.arange(len(values))[:, None] - (len(values) - lengths)
     shifted = np.take_along_axis(values, np.maximum(row, 0), 0)
@@ -188,7 +188,7 @@ class SmoothForecaster(LocalForecaster):
         if self.period is not None:
             whole("period", self.period, least=1)
 
-    def _fit(self, table: Table) -> SmoothForecast:
+    def _fit(self, table: SeriesTable) -> SmoothForecast:
         """Fit the method to the series of a table and forecast them."""
         raise NotImplementedError
 
@@ -197,24 +197,24 @@ class SmoothForecaster(LocalForecaster):
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
         periods = np.full(panel.n_series, self.period or panel.freq.period)
-        for index, table in tables(panel, periods, CELLS):
+        for index, table in series_tables(panel, periods, CELLS):
             forecast = self._fit(table)
             errors, scale = forecast.errors, table.scale[:, None]
             factor, shift = forecast.factor * scale, forecast.shift * scale  # (n, H)
             values = np.where(table.seen, table.filled, np.nan).T
             innovations = fit_innovations(errors, values)
-            floor, counts = limits(values, scale)
+            floor, counts = history_limits(values, scale)
             around = innovations.quantiles(errors, (*levels, *MEAN_LEVELS))  # (n, H, Q + J)
             around = shift[..., None] + factor[..., None] * (errors.point[..., None] + around)
             quantiles, mean_quantiles = around[..., : len(levels)], around[..., len(levels) :]
             mean = shift + factor * errors.point
             mean = mean_after_clipping(mean, mean_quantiles, floor, counts[..., 0])
-            draft.mean[index] = bounded(mean, floor)
-            quantiles = bounded(quantiles, floor[..., None])
+            draft.mean[index] = clip_to_floor(mean, floor)
+            quantiles = clip_to_floor(quantiles, floor[..., None])
             draft.quantiles[index] = np.where(counts, np.rint(quantiles), quantiles)
             if draft.samples is not None:
                 paths = innovations.paths(errors, draws.select(index), n_paths)  # (n, S, H)
                 paths = shift[:, None] + factor[:, None] * (errors.point[:, None] + paths)
-                paths = bounded(paths, floor[..., None])
+                paths = clip_to_floor(paths, floor[..., None])
                 draft.samples[index] = np.where(counts, np.rint(paths), paths)
         return draft
