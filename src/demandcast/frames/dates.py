@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -60,6 +61,7 @@ ORDERS = {  # of three numbers with the year in two or four figures
     "month": rf"^(?P<m>\d{{1,2}}){SEP}(?P<d>\d{{1,2}}){SEP}{YEAR}$",
     "year": rf"^(?P<y>\d{{2}}){SEP}(?P<m>\d{{1,2}}){SEP}(?P<d>\d{{1,2}})$",
 }
+FEW_WORDS = 500
 SPLIT_YEAR = (
     r"(\d{4})\s*[-/]\s*(\d{4}|\d{2})"  # 2023/24, a year from one calendar year into the next
 )
@@ -103,6 +105,21 @@ def read_dates(words: pl.Series, name: str, *, day_first: bool | None = None) ->
     Raises:
         DataError: Day and month cannot be told apart, or are written in both orders.
     """
+    if len(words) > FEW_WORDS:
+        return _read_dates(words, name, day_first)
+    try:  # a guess, a header and the reading ask for the same words
+        found = _read_few(tuple(words), day_first)
+    except DataError:
+        return _read_dates(words, name, day_first)  # the error names the column
+    return Dates(found.values, found.offsets, list(found.said))
+
+
+@lru_cache(maxsize=64)
+def _read_few(words: tuple[str | None, ...], day_first: bool | None) -> Dates:
+    return _read_dates(pl.Series(words, dtype=pl.String), "column", day_first)
+
+
+def _read_dates(words: pl.Series, name: str, day_first: bool | None) -> Dates:
     nowhere = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(words))  # no offsets
     if words.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$").all():
         iso = words.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us")
@@ -114,9 +131,12 @@ def read_dates(words: pl.Series, name: str, *, day_first: bool | None = None) ->
     found = pl.Series("found", [None] * len(words), dtype=pl.Datetime("us"))
     short = pl.Series([False] * len(words))
     kinds: dict[str, str] = {}
+    few = text.to_list() if len(text) <= FEW_WORDS else None
     for kind, pattern in FORMS:
         if not found.null_count():
             break
+        if few is not None and not any(word and re.search(pattern, word) for word in few):
+            continue  # far quicker than to ask Polars for each form
         at = found.is_null().arg_true()
         parts = text[at].str.extract_groups(pattern).struct.unnest()
         hit = parts["y"].is_not_null()

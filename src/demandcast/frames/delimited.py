@@ -34,6 +34,7 @@ WESTERN = re.compile(rb"[\xe4\xf6\xfc\xdf\xe9\xe8\xf1]")
 HEAD = 1 << 18  # bytes looked at to tell how a file is written
 LINES = 20  # to look at in any case, as far as LONGEST reaches
 LONGEST = 1 << 24  # letters in a line; with 100,000 columns a line has about 1 MB
+SMALL = 1 << 16  # bytes of a file that fits any memory
 CHUNK = 1 << 20  # bytes looked at at once
 UNPACKED = 1 << 28  # bytes that a packed text may unpack to, where that is more than
 GROWTH = 100  # times its packed size; exports of demand pack to a fifth or a twentieth
@@ -76,7 +77,8 @@ def open_delimited(
             f"{name} has a first line of over {LONGEST:,} letters; is it a table with line ends?"
         )
     separator, start = _separator(text)
-    rows, ends = _parsed(text, separator, start, whole=len(head) not in (HEAD, LONGEST))
+    whole = len(head) not in (HEAD, LONGEST)
+    rows, ends = _parsed(text, separator, start, whole=whole)
     if not rows:
         raise FileError(f"{name} holds no table; give a file with a header line and rows")
     header = find_header(rows, name)
@@ -98,6 +100,9 @@ def open_delimited(
             source, has_header=False, separator=separator, skip_lines=start + ends[header],
             schema=schema, glob=False, raise_if_empty=False,
         )  # fmt: skip
+    if whole:  # a small file is parsed once
+        every = Table(frame=frame, sample=pl.DataFrame(schema=schema), name=name)
+        frame = every.collect().lazy()
     sample = frame.head(SAMPLE).collect()
     nameless = [c for c, label in zip(schema, names, strict=True) if not label]
     filled = frame.select(pl.col(nameless).is_not_null().any()).collect() if nameless else sample
@@ -125,7 +130,7 @@ def _check_size(source: Any, name: str, packed: str) -> None:
         check_memory(size * EXPANSION, f"reading {name}")
         return
     size = line = 0
-    total, free = memory_of_process()
+    total, free = memory_of_process() if stored > SMALL or packed else (0, 0)
     unpack: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(packed, open)
     with unpack(source, "rb") if on_disk else _unpacking(source, packed) as stream:
         for chunk in iter(lambda: stream.read(CHUNK), b""):
@@ -228,7 +233,9 @@ def _encoding(source: Any, head: bytes, packed: str) -> str:
             return name
     even, odd_bytes = head[:400:2], head[1:400:2]
     for zeros, others, name in ((odd_bytes, even, "utf-16-le"), (even, odd_bytes, "utf-16-be")):
-        if 2 * zeros.count(0) > len(zeros) > 0 == others.count(0):  # UTF-16 without its mark
+        if 2 * zeros.count(0) > len(zeros) and 10 * others.count(0) < zeros.count(
+            0
+        ):  # UTF-16, no mark
             return name
     if packed == ".zst":
         return "utf-8"

@@ -38,7 +38,7 @@ def find_header(rows: Sequence[Cells], place: str) -> int:
     if not fitting:
         return next(i for i, w in enumerate(wide) if w > 1)
     for i in fitting:
-        if _is_wordy(rows[i]):
+        if _is_wordy(rows[i]) or _names_times(rows[i], rows[i + 1 : i + 2]):
             return i
     for i in range(fitting[0]):
         if (
@@ -61,6 +61,15 @@ def _is_wordy(row: Cells) -> bool:
     if len(set(cells)) < len(cells) or any(NUMBER.match(cell) for cell in cells):
         return False
     return not looks_like_times(cells)
+
+
+def _names_times(row: Cells, below: Sequence[Cells]) -> bool:
+    """Whether a row is the header of a table with a column a time: a word, then times, above cells that are none."""
+    cells = [cell.strip() for cell in row if cell is not None and cell.strip()]
+    times = looks_like_times(cells[1:])
+    if len(times) < 2 or len(times) < len(cells) // 2 or looks_like_times(cells[:1]) or not below:
+        return False
+    return not looks_like_times([cell for cell in below[0][1:] if cell])
 
 
 def _refuse_data(rows: Sequence[Cells], header: int, place: str) -> None:

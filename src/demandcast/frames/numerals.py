@@ -25,7 +25,7 @@ FIGURES = r"(?:\d[\d.,']*|[.,]\d+)(?:[eE][+-]?\d+)?"
 UNIT = r"(?:%|\p{L}[\p{L}\d.²³/]*)"
 NUMERAL = (
     rf"^(?P<open>\()?\s*(?P<sign>[+-])?\s*(?P<before>{CURRENCY})?\s*(?P<inner>[+-])?\s*"
-    rf"(?P<figures>{FIGURES})\s*(?P<after>{CURRENCY})?\s*(?P<trail>[+-])?\s*(?P<unit>{UNIT})?\s*(?P<close>\))?$"
+    rf"(?P<figures>{FIGURES})\s*(?P<late>[+-])?\s*\)?\s*(?P<after>{CURRENCY})?\s*(?P<trail>[+-])?\s*(?P<unit>{UNIT})?\s*(?P<close>\))?$"
 )
 SHORTENED = ("k", "tsd", "tsd.", "m", "mio", "mio.", "mn", "mm", "bn", "mrd", "mrd.")  # 1.5k
 MANY = 50  # cells "n.nnn" beside plain small numbers: decimals would vary in length
@@ -202,7 +202,7 @@ def _adornments(column: pl.Series, parts: pl.DataFrame, words: pl.Series, role: 
         told.append(f"the unit {units[0]!r} is left out")
     if len(money):
         told.append(f"the currency {money[0]!r} is left out")
-    for name, way in (("open", "(12)"), ("trail", "12-")):
+    for name, way in (("open", "(12)"), ("trail", "12-"), ("late", "12-")):
         count = int(parts[name].is_not_null().sum())
         if count:
             told.append(f"{way} is read as -12")
@@ -323,6 +323,7 @@ def _values(parts: pl.DataFrame, decimal: str) -> pl.Series:
     below = (
         parts["open"].is_not_null() | (parts["sign"] == "-").fill_null(False)
         | (parts["inner"] == "-").fill_null(False) | (parts["trail"] == "-").fill_null(False)
+        | (parts["late"] == "-").fill_null(False)
     )  # fmt: skip
     values = bare.cast(pl.Float64)
     return pl.select(pl.when(below).then(-values).otherwise(values))[:, 0]
