@@ -194,3 +194,21 @@ def test_a_packed_file_that_grows_as_no_table_does_is_refused(
         monkeypatch.setattr(source, "_fetched", lambda *_: io.BytesIO(content))
     with pytest.raises(FileError, match=r"unpacks to more than 1 MB.*100 times.*unpack it first"):
         read_panel(place)
+
+
+def test_columns_of_like_cells_are_parsed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 20,000 columns of amounts with a unit was parsed to tell whether it holds numbers: minutes."""
+    parsed = []
+    own = roles.parse_numbers
+    monkeypatch.setattr(roles, "parse_numbers", lambda *a, **k: parsed.append(0) or own(*a, **k))
+    days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 1, 30), eager=True)
+    amounts = {f"i{i}": [f"{(i + day) % 9 + 1} kg" for day in range(30)] for i in range(200)}
+    odd = {"odd": ["1 kg", "2 kg"] + ["none"] * 28}  # mostly no numbers, though of such a shape
+    pl.DataFrame({"date": days, **amounts}).write_csv(tmp_path / "wide.csv")
+    assert read_panel(tmp_path / "wide.csv").n_series == 200
+    assert len(parsed) < 10
+    pl.DataFrame({"date": days, **amounts, **odd}).write_csv(tmp_path / "odd.csv")
+    with pytest.raises(DataError):
+        read_panel(tmp_path / "odd.csv", wide=True, text="error")

@@ -68,6 +68,7 @@ class _Looks:
         self._table = table
         self._types = dict(table.sample.schema)  # which polars makes anew whenever it is asked
         self._answers: dict[tuple[str, str], bool] = {}
+        self._shares: dict[frozenset[str], float] = {}  # of cells that are numbers, by their shapes
 
     def is_number(self, column: str) -> bool:
         """Whether most cells are numbers, in whatever notation."""
@@ -93,7 +94,14 @@ class _Looks:
         _, full, figures, digits = self._counts[column]
         if not full or 2 * digits <= full:
             return False
-        return figures == full or _reads_as_numbers(self._cells(column), self._table)
+        if figures == full:
+            return True
+        shapes = self._shapes[column]
+        if (share := self._shares.get(shapes)) is None:
+            share = _share_of_numbers(self._cells(column), self._table)
+            if share in (0, 1):  # else it is the cells of a shape that count, not the shapes
+                self._shares[shapes] = share
+        return share > 0.5
 
     def _find_time(self, column: str) -> bool:
         kind = self._types[column]
@@ -130,6 +138,18 @@ class _Looks:
             text.select(pl.all().str.contains(r"\d").sum()),
         )
         return dict(zip(columns, zip(*(c.row(0) for c in counts), strict=True), strict=True))
+
+    @cached_property
+    def _shapes(self) -> dict[str, frozenset[str]]:
+        """For each column of text with digits: its cells with 9 for every digit but a leading 0.
+
+        Columns of the same shapes are read alike, so one of them tells for all.
+        """
+        columns = [column for column, (*_, digits) in self._counts.items() if digits]
+        shapes = pl.col(columns).cast(pl.String).drop_nulls().str.replace_all(r"\b0", "o")
+        shapes = shapes.str.replace_all(r"\d", "9").unique().implode()
+        row = self._table.sample.select(shapes).row(0)
+        return dict(zip(columns, map(frozenset, row), strict=True))
 
     @cached_property
     def _no_times(self) -> frozenset[str]:
@@ -305,12 +325,13 @@ def _near(word: str, known: Collection[str]) -> str | None:
 # What columns look like
 
 
-def _reads_as_numbers(cells: pl.Series, table: Table) -> bool:
+def _share_of_numbers(cells: pl.Series, table: Table) -> float:
+    """The share of cells that are numbers, in whatever notation."""
     try:
         values, _ = parse_numbers(cells, "column", junk="missing", hints=table.hints)
     except DemandcastError:  # numbers, in signs that nothing decides
-        return bool(cells.str.contains(r"^[^\p{L}]*\d[^\p{L}]*$").all())
-    return len(cells) - values.null_count() > len(cells) // 2
+        return float(cells.str.contains(r"^[^\p{L}]*\d[^\p{L}]*$").all())
+    return 1 - values.null_count() / len(cells)
 
 
 def _may_be_time(cell: str) -> bool:
