@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 
 from demandcast.cli import signals
 from demandcast.cli.main import main
 from demandcast.frames.examples import retail
+from demandcast.local.croston import TSB
 from demandcast.train.checkpoint import read_tensors
 from demandcast.train.loop import CHECKPOINT
 
@@ -114,3 +116,57 @@ def test_sigterm_leaves_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
     assert "interrupted; go on by adding --resume" in said
     assert read_tensors(kept)[1]["log"]["steps"] >= 20
     assert [path.name for path in (tmp_path / "run").iterdir()] == [CHECKPOINT]
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
+@pytest.mark.parametrize(("whole_group", "code"), [(False, 143), (True, 130)])
+def test_processes_that_train_together_end_together(
+    whole_group: bool, code: int, tmp_path: Path
+) -> None:
+    """By SIGTERM to the first of them, and by Ctrl-C, which the terminal sends to all."""
+    retail(3, 60, seed=0).frame.write_csv(tmp_path / "sales.csv")
+    command = [
+        sys.executable, "-m", "demandcast", "forecast", "sales.csv", "--horizon", "7", "--model", "nlinear",
+        "--set", "max_steps=1000000", "--set", "checkpoint_every=20", "--set", "devices=2",
+        "--checkpoint", "run",
+    ]  # fmt: skip
+    child = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    kept, until = tmp_path / "run" / CHECKPOINT, time.monotonic() + 100
+    while not kept.exists():
+        assert child.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    if whole_group:
+        os.killpg(child.pid, signal.SIGINT)
+    else:
+        child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == code, said
+    assert "interrupted; go on by adding --resume" in said
+    assert "Traceback" not in said
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        os.killpg(child.pid, 0)
+    assert read_tensors(kept)[1]["log"]["steps"] >= 20
+
+
+def test_a_search_that_is_interrupted_takes_the_best_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    retail(3, 80, seed=0).frame.write_csv(tmp_path / "sales.csv")
+    calls, own = 0, TSB.predict
+
+    def predict(model: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 9:  # in the third trial, of two cutoffs each
+            signal.raise_signal(signal.SIGTERM)
+        return own(model, *args, **kwargs)
+
+    monkeypatch.setattr(TSB, "predict", predict)
+    words = ["tune", str(tmp_path / "sales.csv"), "--horizon", "7", "--model", "tsb"]
+    assert main([*words, "--trials", "20", "--save", str(tmp_path / "best")]) == 0
+    assert "best of " in (said := capsys.readouterr().err)
+    assert "best of 20" not in said
+    assert (tmp_path / "best" / "model.json").exists()
