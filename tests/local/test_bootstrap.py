@@ -111,7 +111,7 @@ def test_damped_means_follow_the_recursion() -> None:
     """The pull is to the mean of what came before, with the panel's as one value more."""
     past = of(Y, [1.0, 1, 0, 1])
     typical = (sum(Y) + 3) / (len(Y) + 4)
-    found = Recursion.of([past], "poisson")
+    found = Recursion.fit([past], "poisson")
     for i, series in enumerate((Y, [1.0, 1, 0, 1])):
         mean, before = typical, [typical]
         alpha, phi = found.alpha[i], found.phi[i]
@@ -121,7 +121,7 @@ def test_damped_means_follow_the_recursion() -> None:
         assert found.last[i] == pytest.approx(mean, rel=1e-12)
         assert found.level[i] == pytest.approx(np.mean(before), rel=1e-12)
         moved = alpha * 5 + phi * np.mean(before) + (1 - alpha - phi) * 2
-        ahead = found.next(np.full((2, 1), 2.0), np.full((2, 1), 5.0))
+        ahead = found.next_mean(np.full((2, 1), 2.0), np.full((2, 1), 5.0))
         assert ahead[i, 0] == pytest.approx(moved, rel=1e-12)
 
 
@@ -139,7 +139,7 @@ def test_weights_are_chosen_without_sight_of_what_comes() -> None:
 def test_spread_of_damped_counts_is_found_again() -> None:
     rng = np.random.default_rng(2)
     table = rng.negative_binomial(1.5, 0.4, (300, 200)) * 1.0  # mean 2.25, variance 2.25 / 0.4
-    found = Recursion.of([Histories(table.T.copy(), np.full(300, 200))], "negative_binomial")
+    found = Recursion.fit([Histories(table.T.copy(), np.full(300, 200))], "negative_binomial")
     assert np.median(found.prob) == pytest.approx(0.4, abs=0.04)
     forecast = DampedCounts(h=5).predict(panel_of(*table), levels=[0.9], n_samples=500)
     assert forecast.samples[..., 0].var() == pytest.approx(2.25 / 0.4, rel=0.15)

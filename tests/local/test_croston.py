@@ -33,7 +33,7 @@ from demandcast.local.base import LocalForecaster
 from demandcast.local.naive import _Naive
 from demandcast.local.parts.conditional import Pairs, PooledDistributions
 from demandcast.local.parts.histories import Histories
-from demandcast.local.parts.weighted_points import Laws
+from demandcast.local.parts.weighted_points import WeightedPoints
 
 from .conftest import panel_of
 
@@ -214,7 +214,9 @@ def test_empirical_quantiles_are_the_newest_values_in_order() -> None:
 
 
 def test_laws_read_levels_off_their_points() -> None:
-    law = Laws.of(np.array([[3.0, 1, 2], [5, 5, 9]]), np.array([0.25, 0.5, 0.25]))
+    law = WeightedPoints.from_points(
+        np.array([[3.0, 1, 2], [5, 5, 9]]), np.array([0.25, 0.5, 0.25])
+    )
     np.testing.assert_array_equal(
         law.quantiles([0.5, 0.51, 0.75, 0.76]), [[1, 2, 2, 3], [5, 5, 5, 9]]
     )

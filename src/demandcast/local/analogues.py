@@ -22,12 +22,12 @@ from demandcast.local.base import CELLS, LocalForecaster
 from demandcast.local.parts.conditional import CUTOFFS
 from demandcast.local.parts.histories import Array, Histories, Ints
 from demandcast.local.parts.weighted_points import (
-    Laws,
-    mixed,
-    normal_score,
+    WeightedPoints,
+    mix_with_own_values,
+    normal_scores,
+    path_correlation,
     ratio_of,
     rescaled,
-    tie_of,
 )
 from demandcast.panel.panel import Panel
 from demandcast.settings import flag, whole
@@ -168,13 +168,15 @@ class Library:
             float(past.values.max(initial=0)),
         )
 
-    def distributions(self, index: Ints, past: Histories, count: int) -> Laws:
+    def distributions(self, index: Ints, past: Histories, count: int) -> WeightedPoints:
         """Return the distributions of the selected series, from `count` neighbours each."""
         values = self._neighbour_values(index, count)
         known = ~np.isnan(values)
         mass = known / np.maximum(known.sum((1, 2), keepdims=True), 1)
         rows = (len(index), -1)
-        return mixed(np.nan_to_num(values).reshape(rows), mass.reshape(rows), past, PRIOR)
+        return mix_with_own_values(
+            np.nan_to_num(values).reshape(rows), mass.reshape(rows), past, PRIOR
+        )
 
     def correlation(self, index: Ints, count: int, draws: Draws) -> float:
         """Estimate the correlation of the steps of one path from the selected series."""
@@ -249,5 +251,5 @@ def _rank_correlation(values: Array, draws: Draws) -> float:
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.broadcast_to(np.arange(flat.shape[1]), flat.shape), 1)
     count = (~np.isnan(flat)).sum(1, keepdims=True)
-    scores = normal_score((rank + 0.5) / np.maximum(count, 1)).reshape(values.shape)
-    return tie_of(scores[~np.isnan(values).any(2)])
+    scores = normal_scores((rank + 0.5) / np.maximum(count, 1)).reshape(values.shape)
+    return path_correlation(scores[~np.isnan(values).any(2)])

@@ -1,21 +1,21 @@
-"""Counts whose mean moves with demand and is drawn back to its long-run level.
+"""Counts whose mean follows demand and reverts to its long-run level.
 
 Snyder, Ord and Beaumont, "Forecasting the intermittent demand for slow-moving inventories: a modelling
 approach", *International Journal of Forecasting* 28 (2012):
 
     m[t] = alpha y[t-1] + phi ybar + (1 - alpha - phi) m[t-1]
 
-with y[t] negative binomial of variance m[t] / prob, Poisson, or hurdle shifted Poisson: demand comes
-with probability p[t], which follows the same recursion over 1(y > 0), and y[t] - 1 is then Poisson of a
-mean that is updated at demands only. Each path feeds its own draws back, so that spread grows as far
-as alpha and phi let it. Weights maximise, over a grid, the one-step quasi-likelihood sum (y log m - m)
-of a variance in proportion to the mean.
+y[t] is negative binomial of variance m[t] / prob, Poisson, or hurdle shifted Poisson. In the last case there is demand
+with probability p[t], which follows the same recursion over 1(y > 0), and y[t] - 1 is then Poisson with a mean that is
+updated at demands only. Each path updates its mean with its own draws, so its variance grows with the steps ahead as far
+as alpha and phi allow. The weights maximise, over a grid, the one-step quasi-likelihood sum (y log m - m) of a variance
+proportional to the mean.
 
-Departs from the paper: ybar is the mean of what came before, with the panel's mean as one value more, and
-so is the start. A mean of the whole record, as others have it, has seen the values whose likelihood it
-enters: it makes the pull look better than it is, and what dies is forecast to live on. Each series adds
-the panel's mean likelihood of `ALIKE` demands to its own. `prob` follows from the one-step errors,
-sum m / sum (y - m)^2, a series' own sums added to `SHARED` times the panel's mean ones.
+Departs from the paper: ybar and the start are the mean of the earlier values, with the panel's mean as one additional
+value. A mean of the whole record, as in other implementations, includes the values whose likelihood it enters: the
+reversion looks better than it is, and items without further demand are forecast to continue. The panel's mean likelihood
+of `PRIOR_DEMANDS` demands is added to each series' own. `prob` is sum m / sum (y - m)^2 of the one-step errors, where
+`PRIOR_DISPERSION` times the panel's means are added to a series' own sums.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from demandcast.settings import one_of
 
 LAWS = ("negative_binomial", "poisson", "hurdle_poisson")
 ALPHAS, PHIS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45), (0.0, 0.01, 0.03, 0.1, 0.3)
-ALIKE = 50.0  # demands' worth of the panel's evidence on alpha and phi
-SHARED = 10.0  # demands' worth of the panel's evidence on `prob`
-LEAST = 1e-4  # means below are as good as none
+PRIOR_DEMANDS = 50.0  # demands that the panel's likelihood of alpha and phi weighs as much as
+PRIOR_DISPERSION = 10.0  # demands that the panel's `prob` weighs as much as
+MIN_MEAN = 1e-4
 
 
 class DampedCounts(SimulatedForecaster):
-    """Counts around a damped mean, with paths that feed their draws back.
+    """Counts around a damped mean that each path updates with its own draws.
 
     Args:
         horizon: Steps to forecast; also `h`.
-        law: "negative_binomial", "poisson" or "hurdle_poisson".
-        paths: Paths simulated for the quantiles.
-        seed: Of the paths.
+        law: Distribution of the counts: "negative_binomial", "poisson" or "hurdle_poisson".
+        paths: Number of paths simulated for the quantiles.
+        seed: Seed of the paths.
 
     Raises:
-        DataError: At prediction, for a series with values that are no counts.
+        DataError: At prediction, if a value is not a count.
     """
 
     name = "damped_counts"
@@ -72,99 +72,107 @@ class DampedCounts(SimulatedForecaster):
         check_counts(self.name, panel)
         pieces = Pieces(panel, self.cells)
         laws = ("bernoulli", "shifted") if self.law == "hurdle_poisson" else (self.law,)
-        learned = [Recursion.of(pieces, law) for law in laws]
-        places, seen = pieces.places(), panel.n_observed() > 0
+        recursions = [Recursion.fit(pieces, law) for law in laws]
+        positions, has_values = pieces.places(), panel.n_observed() > 0
 
-        def reader(index: Ints) -> Simulate:
-            def simulate(some: Ints, n_paths: int, draws: Draws) -> Array:
-                own = index[some]
-                states = [state.select(places[own]) for state in learned]
-                return self._paths(states, seen[own, None], n_paths, draws)
+        def prepare_series(index: Ints) -> Simulate:
+            def simulate(selected: Ints, n_paths: int, draws: Draws) -> Array:
+                series = index[selected]
+                states = [recursion.select(positions[series]) for recursion in recursions]
+                return self._draw_paths(states, has_values[series, None], n_paths, draws)
 
             return simulate
 
-        return reader
+        return prepare_series
 
-    def _paths(
-        self, states: Sequence[Recursion], seen: NDArray[np.bool_], n_paths: int, draws: Draws
+    def _draw_paths(
+        self,
+        states: Sequence[Recursion],
+        has_values: NDArray[np.bool_],
+        n_paths: int,
+        draws: Draws,
     ) -> Array:
-        """Paths (n, S, H) of series with these states; 0 where nothing was `seen`, (n, 1)."""
-        shape = (len(seen), n_paths, self.horizon)
+        """Draw paths (n, S, H) of series with these states; 0 for series without values, (n, 1)."""
+        shape = (len(has_values), n_paths, self.horizon)
         paths = np.zeros(shape)
         if self.law == "hurdle_poisson":
-            chance, extra = states
-            p, size = (np.repeat(r.last[:, None], n_paths, 1) for r in (chance, extra))
+            occurrence, excess = states
+            p, mean = (np.repeat(r.last[:, None], n_paths, 1) for r in (occurrence, excess))
             for step in range(self.horizon):
-                due = (draws.at("due", step).uniform(shape[:2]) < p) & seen
-                y = np.where(due, 1 + draws.at("size", step).poisson(size), 0.0)
+                demand = (draws.at("due", step).uniform(shape[:2]) < p) & has_values
+                y = np.where(demand, 1 + draws.at("size", step).poisson(mean), 0.0)
                 paths[..., step] = y
-                p = chance.next(p, due.astype(np.float64))
-                size = np.where(due, extra.next(size, y - 1), size)
+                p = occurrence.next_mean(p, demand.astype(np.float64))
+                mean = np.where(demand, excess.next_mean(mean, y - 1), mean)
             return paths
         (state,) = states
         mean = np.repeat(state.last[:, None], n_paths, 1)
         prob = state.prob[:, None]
-        alive = (state.level > 0)[:, None] & seen
+        has_demand = (state.level > 0)[:, None] & has_values
         for step in range(self.horizon):
             if self.law == "negative_binomial":
-                rate = np.maximum(mean, LEAST)
+                rate = np.maximum(mean, MIN_MEAN)
                 counts = draws.at(step).negative_binomial(rate, (1 - prob) / prob / rate)
             else:
                 counts = draws.at(step).poisson(mean)
-            paths[..., step] = counts * alive
-            mean = state.next(mean, paths[..., step])
+            paths[..., step] = counts * has_demand
+            mean = state.next_mean(mean, paths[..., step])
         return paths
 
 
 class Recursion:
-    """Damped means of n series, their weights those of the largest likelihood of `ALPHAS` x `PHIS`."""
+    """Damped means of n series, with the weights of largest likelihood among `ALPHAS` x `PHIS`."""
 
     def __init__(self, alpha: Array, phi: Array, level: Array, last: Array, prob: Array) -> None:
         self.alpha, self.phi, self.level = alpha, phi, level  # (n,)
-        self.last = last  # the mean of the first step ahead, (n,)
+        self.last = last  # mean of the first step ahead, (n,)
         self.prob = prob  # mean over variance, (n,)
 
-    def next(self, mean: Array, y: Array) -> Array:
-        """Means (n, S) of the step behind draws y, (n, S)."""
+    def next_mean(self, mean: Array, y: Array) -> Array:
+        """Return the means of the next step, (n, S), from the means and draws y of this one."""
         alpha, phi, level = self.alpha[:, None], self.phi[:, None], self.level[:, None]
         return np.asarray(alpha * y + phi * level + (1 - alpha - phi) * mean)
 
-    def select(self, some: Ints) -> Recursion:
-        """The states of some of the series."""
-        return Recursion(**{name: part[some] for name, part in vars(self).items()})
+    def select(self, series: Ints) -> Recursion:
+        """Return the states of the selected series."""
+        return Recursion(**{name: values[series] for name, values in vars(self).items()})
 
     @classmethod
-    def of(cls, pieces: Iterable[Histories], law: str) -> Recursion:
-        """Fitted to histories under "negative_binomial", "poisson", "bernoulli" or "shifted".
+    def fit(cls, pieces: Iterable[Histories], law: str) -> Recursion:
+        """Fit the recursion to histories.
 
         Args:
-            pieces: The histories of n series, some at once; gone over twice.
-            law: "bernoulli" follows whether there is demand, "shifted" y - 1 at demands only.
+            pieces: Histories of n series in chunks; iterated over twice.
+            law: "negative_binomial" or "poisson"; "bernoulli" for whether there is demand; "shifted" for y - 1 at
+                demands only.
         """
         alpha, phi = np.array(list(product(ALPHAS, PHIS))).T[..., None]  # (G, 1)
         sums = [
-            (v[c].sum(), c.sum(), (v[c] > 0).sum()) for v, c in (_followed(p, law) for p in pieces)
+            (v[c].sum(), c.sum(), (v[c] > 0).sum())
+            for v, c in (_followed(past, law) for past in pieces)
         ]
         total, count, demands = np.array(sums).reshape(-1, 3).sum(0)
         typical = total / max(1, count)
-        parts = [_tried(past, law, typical, alpha, phi) for past in pieces]
+        parts = [_filter_candidates(past, law, typical, alpha, phi) for past in pieces]
         if not parts:
             return cls(*[np.zeros(0)] * 5)
-        squares, rates, likely, mean, level = (
-            np.concatenate(side, -1) for side in zip(*parts, strict=True)
+        squares, rates, log_likelihood, mean, level = (
+            np.concatenate(arrays, -1) for arrays in zip(*parts, strict=True)
         )
-        shared = likely.sum(1, keepdims=True) / max(1, demands)  # (G, 1), of one demand
-        best, series = (likely + ALIKE * shared).argmax(0), np.arange(likely.shape[1])
+        panel_mean = log_likelihood.sum(1, keepdims=True) / max(1, demands)  # (G, 1), a demand
+        best = (log_likelihood + PRIOR_DEMANDS * panel_mean).argmax(0)
+        series = np.arange(log_likelihood.shape[1])
         own, rate = squares[best, series], rates[best, series]
-        over = own.sum() / np.maximum(rate.sum(), LEAST)  # variance over mean, over the panel
-        over = (own + SHARED * over) / (rate + SHARED)
-        return cls(
-            alpha[best, 0], phi[best, 0], level, mean[best, series], 1 / np.clip(over, 1.02, 100.0)
-        )
+        dispersion = own.sum() / np.maximum(
+            rate.sum(), MIN_MEAN
+        )  # variance over mean, of the panel
+        dispersion = (own + PRIOR_DISPERSION * dispersion) / (rate + PRIOR_DISPERSION)
+        prob = 1 / np.clip(dispersion, 1.02, 100.0)
+        return cls(alpha[best, 0], phi[best, 0], level, mean[best, series], prob)
 
 
 def _followed(past: Histories, law: str) -> tuple[Array, NDArray[np.bool_]]:
-    """What is followed under a law, (T, n), and where it was there to be followed."""
+    """Return the values that a recursion follows under a law, and the mask of steps that have one, (T, n) both."""
     counted = np.arange(past.steps)[:, None] >= past.begins
     if law == "bernoulli":
         return (past.values > 0).astype(np.float64), counted
@@ -173,13 +181,14 @@ def _followed(past: Histories, law: str) -> tuple[Array, NDArray[np.bool_]]:
     return past.values, counted
 
 
-def _tried(
+def _filter_candidates(
     past: Histories, law: str, typical: float, alpha: Array, phi: Array
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """What weights (G, 1) leave of n series.
+    """Run the recursion over n series with candidate weights (G, 1).
 
     Returns:
-        Squared errors, rates and log-likelihoods, summed, and means of the step ahead, (G, n); the level, (n,).
+        Sums of squared errors, of means and of log-likelihoods, and the mean of the step ahead, (G, n) each; the
+        level, (n,).
     """
     values, counted = _followed(past, law)
     ceilings = (
@@ -190,18 +199,18 @@ def _tried(
     seen = np.full(past.n_series, 1.0)
     total = np.minimum(typical, ceilings)  # a start of the series' own size
     squares = np.zeros((len(alpha), past.n_series))
-    rates, likely = np.zeros(squares.shape), np.zeros(squares.shape)
+    rates, log_likelihood = np.zeros(squares.shape), np.zeros(squares.shape)
     mean = np.broadcast_to(total, squares.shape)
     for y, known in zip(values, counted, strict=True):
-        at = np.maximum(mean, LEAST)
-        squares += known * (y - at) ** 2
-        rates += known * at
+        rate = np.maximum(mean, MIN_MEAN)
+        squares += known * (y - rate) ** 2
+        rates += known * rate
         if law == "bernoulli":
-            at = np.clip(at, LEAST, 1 - LEAST)
-            likely += known * np.where(y > 0, np.log(at), np.log1p(-at))
+            rate = np.clip(rate, MIN_MEAN, 1 - MIN_MEAN)
+            log_likelihood += known * np.where(y > 0, np.log(rate), np.log1p(-rate))
         else:
-            likely += known * (y * np.log(at) - at)
-        moved = alpha * y + phi * total / seen + (1 - alpha - phi) * mean
-        mean = np.where(known, moved, mean)
+            log_likelihood += known * (y * np.log(rate) - rate)
+        updated = alpha * y + phi * total / seen + (1 - alpha - phi) * mean
+        mean = np.where(known, updated, mean)
         seen, total = seen + known, total + known * y
-    return squares, rates, likely, np.asarray(mean), total / seen
+    return squares, rates, log_likelihood, np.asarray(mean), total / seen

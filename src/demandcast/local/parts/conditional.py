@@ -17,12 +17,12 @@ import numpy as np
 from demandcast.draws.arrays import Draws
 from demandcast.local.parts.histories import Array, Histories, Ints
 from demandcast.local.parts.weighted_points import (
-    Laws,
-    mixed,
-    normal_score,
+    WeightedPoints,
+    mix_with_own_values,
+    normal_scores,
+    path_correlation,
     ratio_of,
     rescaled,
-    tie_of,
 )
 
 MAX_PAIRS = 400_000  # of a rate and a value, kept from the whole panel
@@ -137,11 +137,11 @@ class PooledDistributions:
         ratio = ratio_of(rates, self.centres[group], self.unit)
         return rescaled(self.points[group], ratio[:, None], self.max_value)
 
-    def distributions(self, rates: Array, past: Histories) -> Laws:
+    def distributions(self, rates: Array, past: Histories) -> WeightedPoints:
         """Return each series' distribution, a mixture of the pooled and of its own values."""
         pooled = self.nearest_points(rates)
         mass = np.broadcast_to(np.diff(LEVEL_EDGES), pooled.shape)
-        return mixed(pooled, mass, past)
+        return mix_with_own_values(pooled, mass, past)
 
     def correlation(self, parts: Sequence[Part], horizon: int, draws: Draws) -> float:
         """Estimate the correlation of the normal scores of two steps of one path, from the panel's last values."""
@@ -155,7 +155,7 @@ class PooledDistributions:
             self._scores(past, rates, np.flatnonzero(np.isin(index, chosen)), ahead, draws, index)
             for index, past, rates in parts
         ]
-        return tie_of(np.concatenate(scores))
+        return path_correlation(np.concatenate(scores))
 
     def _scores(
         self, past: Histories, rates: Array, series: Ints, ahead: int, draws: Draws, index: Ints
@@ -173,4 +173,4 @@ class PooledDistributions:
             for compare in (np.less, np.less_equal)
         )
         uniform = draws.select(index[series]).at("level").uniform(actual.shape)
-        return normal_score(below + (at_or_below - below) * uniform)
+        return normal_scores(below + (at_or_below - below) * uniform)
