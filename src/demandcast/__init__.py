@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from demandcast.evaluate.backtest import BacktestResult, backtest
     from demandcast.forecast.forecast import Forecast
     from demandcast.frames.read import read_panel
+    from demandcast.frames.wide import from_wide
     from demandcast.notebook import load_ipython_extension
     from demandcast.panel.panel import Panel
     from demandcast.registry import load, register
@@ -40,6 +41,7 @@ _HOMES = {
     "order": "demandcast.decide.orders",
     "replay": "demandcast.decide.replay",
     "tune": "demandcast.automatic.tune",
+    "from_wide": "demandcast.frames.wide",
     "read_panel": "demandcast.frames.read",
 }
 _ROOMS = ("decide", "errors", "frames", "local", "models", "train", "trees", "windows")
@@ -57,6 +59,7 @@ __all__ = [
     "decide",
     "errors",
     "frames",
+    "from_wide",
     "load",
     "load_ipython_extension",
     "local",

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demandcast.errors import SchemaError
-from demandcast.frames import read_panel
+from demandcast.errors import SchemaError, ShapeError
+from demandcast.frames import from_wide, read_panel
 from demandcast.local.naive import SeasonalNaive
 from demandcast.panel.panel import Panel
 
@@ -176,3 +176,33 @@ def test_numpy_numbers_are_arguments(number: Any) -> None:
 @pytest.mark.parametrize("box", [list, tuple, np.array, pd.Index, pd.Series, pl.Series])
 def test_columns_are_named_by_any_list(box: Callable[[list[str]], Any]) -> None:
     same(read_panel(LONG, key=box(["item"]), known=box(["units"])[:0], target=np.str_("units")))
+
+
+@pytest.mark.parametrize(
+    "times", [[*DAYS], DAYS, DAYS.to_numpy(), DAYS.strftime("%d.%m.%Y").to_list(), DAYS.to_series()]
+)
+@pytest.mark.parametrize("keys", [["7", "12"], [7, 12], {"shop": ["x", "x"], "item": ["7", "12"]}])
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.float16])
+def test_an_array_with_a_column_a_series_is_a_panel(times: Any, keys: Any, dtype: Any) -> None:
+    panel = from_wide(WIDE.to_numpy().astype(dtype), times=times, keys=keys)
+    same(panel, ("shop", "item") if isinstance(keys, dict) else ("series",))
+
+
+def test_a_frame_with_a_column_a_series_is_a_panel() -> None:
+    same(from_wide(WIDE), ("series",))
+    same(from_wide(pl.from_pandas(WIDE.reset_index(names="when")), times="when"), ("series",))
+    steps = from_wide(np.array([[1.0, np.nan], [2.0, 3.0]]), times=[4, 5], target="units")
+    assert (steps.schema.freq, steps.schema.target) == ("1", "units")
+    assert steps.keys["series"].to_list() == [0, 1]
+    assert np.isnan(steps.history(1)[0])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"times": DAYS[:3]}, {"times": DAYS, "keys": ["a"]}, {"times": DAYS, "keys": {}}],
+)
+def test_an_array_of_another_shape_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ShapeError, match="one time a row and one key a column"):
+        from_wide(WIDE.to_numpy(), **options)
+    with pytest.raises(ShapeError, match="give \\(steps, series\\)"):
+        from_wide(np.zeros(3), **options)
