@@ -115,7 +115,7 @@ class GRUNetwork(Network[GRUConfig]):
 
     def forward(self, window: Window) -> Tensor:
         context = self.plan.context
-        x = self.scaled(window)[..., None]
+        x = self.scale_context(window)[..., None]
         seen = window.past_observed[..., None].to(x.dtype)
         read = torch.cat([x, seen, window.features[:, :context], window.past_features], -1)
         now = self.gru(torch.tanh(self.inlet(read)))[0][:, -1]

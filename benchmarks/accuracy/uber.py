@@ -51,8 +51,10 @@ def plain(model: UberLSTM, panel: dc.Panel, back: list[int]) -> tuple[Floats, Fl
         with torch.inference_mode():
             window = source.windows(series, ends - steps, ends)
             forecast, _ = network(window)
-            _, mean, deviation = network.footing(window)
-            told.append(network.back(mean + forecast * deviation, window.scale).numpy())
+            _, mean, deviation = network.standardise(window)
+            told.append(
+                network.inverse_transform(mean + forecast * deviation, window.scale).numpy()
+            )
         came.append(torch.where(window.future_observed, window.future_target, torch.nan).numpy())
     return np.stack(told), np.stack(came)
 

@@ -62,7 +62,7 @@ def train_bare(model: Any, panel: dc.Panel, steps: int) -> float:
     """The same network on one batch that is ready; the model must have been fitted."""
     network, plan = model.network, model.plan
     source = model._source(panel, model.features, plan)
-    extra = model._extra(plan)
+    extra = model._extra_steps(plan)
     sampler = WindowSampler(panel, horizon=HORIZON + extra, held_out=0, rho=0.5)
     batch = plan.config.batch_size
     series, cutoffs, limits = sampler.draw(batch, torch.Generator().manual_seed(0))

@@ -46,7 +46,7 @@ def bare(model: Any, panel: dc.Panel, steps: int) -> tuple[float, float]:
     """The same network on one batch that is ready; the model must have been fitted."""
     network, source, plan = model.build(panel)
     sampler = model._sampler(panel, plan, 0)
-    windows = WindowDataset(source, sampler, extra=model._extra(plan))
+    windows = WindowDataset(source, sampler, extra=model._extra_steps(plan))
     window = windows.__getitems__(sampler.draw(plan.config.batch_size, torch.Generator()))
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-9, fused=True)
     network.train()

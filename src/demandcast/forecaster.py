@@ -85,11 +85,11 @@ class Forecaster(ABC):
     @classmethod
     @abstractmethod
     def defaults(cls) -> dict[str, Any]:
-        """Every hyper-parameter but the horizon, with its default."""
+        """Return every hyper-parameter but the horizon, with its default."""
 
     @abstractmethod
     def hyperparameters(self) -> dict[str, Any]:
-        """Every hyper-parameter by its Python name; what makes an equal model again."""
+        """Return every hyper-parameter by its Python name; they make an equal model again."""
 
     @abstractmethod
     def fit(self, panel: Panel) -> Forecaster:
@@ -151,7 +151,7 @@ class Forecaster(ABC):
         levels: Sequence[float] | float = DEFAULT_LEVELS,
         progress: bool = True,
     ) -> pl.DataFrame:
-        """What the method, as it was fitted, says of steps of the past: fitted values, in-sample.
+        """Forecast steps of the past with the fitted model: fitted values, in-sample.
 
         Each step is forecast from at most `horizon` steps before, by `predict` on the panel as it
         was then. What was learned in `fit` has seen these steps, so the errors are smaller than those
@@ -218,7 +218,7 @@ class Forecaster(ABC):
 
     @final
     def _ready(self, panel: Panel, future: Any) -> Panel:
-        """The panel as forecasts are made of it: columns as at the fit, covariates known ahead added."""
+        """Prepare a panel for forecasting: columns as at the fit, known covariates added."""
         check_panel(panel)
         self._check_fitted()
         panel = self.align(panel)
@@ -230,23 +230,23 @@ class Forecaster(ABC):
         return panel
 
     def _check_fitted(self) -> None:  # noqa: B027  many methods learn nothing in `fit`
-        """Refuse to forecast before `fit`, where the method learns there."""
+        """Refuse to forecast before `fit`, if the method learns there."""
 
     def _check_readable(self, panel: Panel) -> None:
-        """Refuse a panel that lacks what the method reads; covariates known ahead must reach."""
+        """Refuse a panel that lacks what the method reads, or known covariates that end before the horizon."""
         if "known" in self.takes:
             require_known(panel, panel.known_names, self.horizon)
 
     @abstractmethod
     def _forecast(self, panel: Panel, ask: Ask) -> Draft:
-        """The method's own numbers for a panel that was made ready; `predict` does all else.
+        """Forecast a panel that was prepared; `predict` does everything else.
 
         What a series was never below and the order of quantiles are seen to by `predict`; a mean
         must already be that of a distribution that stops there.
         """
 
     def align(self, panel: Panel) -> Panel:
-        """A newer panel with its columns as they were at the fit: numbers, categories and which."""
+        """Return a newer panel with its columns as at the fit: numbers, categories, and which there are."""
         return panel
 
     def save(self, path: str | Path) -> None:
@@ -277,7 +277,7 @@ class Forecaster(ABC):
 
     @classmethod
     def restore(cls, run: Saved) -> Forecaster:
-        """The forecaster of a saved run; see `demandcast.load`."""
+        """Return the forecaster of a saved run; see `demandcast.load`."""
         hyper = run.facts["hyperparameters"]
         kind: Any = cls
         restored: Forecaster = kind(
@@ -344,7 +344,7 @@ class ConfiguredForecaster(Forecaster, Generic[C]):
 
 
 def check_panel(panel: object) -> None:
-    """Refuse what is no panel, with the call that makes one."""
+    """Refuse an object that is no panel, and name the call that makes one."""
     if not isinstance(panel, Panel):
         raise DataError(
             f"a panel is wanted, not {type(panel).__name__}; make one with "
@@ -353,7 +353,7 @@ def check_panel(panel: object) -> None:
 
 
 def fit(model: Any, panel: Panel, *, progress: bool) -> None:
-    """Fit a method, with its bar or without; those that have none are as quick as they are quiet."""
+    """Fit a method, with a progress bar if it has one."""
     if "progress" in inspect.signature(model.fit).parameters:
         model.fit(panel, progress=progress)
     else:

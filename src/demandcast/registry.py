@@ -107,7 +107,7 @@ def _place(kind: type) -> tuple[str, str]:
 
 
 def _check_kind(kind: object, what: str) -> None:
-    """Refuse what is no method, or one that does not say what it is."""
+    """Refuse a class that is no method, or lacks what a method must state."""
     if not (isinstance(kind, type) and issubclass(kind, Forecaster)):
         raise ConfigError(
             f"{what} is no class of a method; derive it from demandcast.forecaster.Forecaster"
@@ -124,7 +124,7 @@ def _check_kind(kind: object, what: str) -> None:
 
 @cache
 def _entries() -> dict[str, EntryPoint]:
-    """Methods of other installed packages, by name; none of them is imported."""
+    """Return the entry points of other installed packages, by name; none of them is imported."""
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
         other = found.get(entry.name)
@@ -138,12 +138,12 @@ def _entries() -> dict[str, EntryPoint]:
 
 
 def names() -> tuple[str, ...]:
-    """Every method's name: ours, those of other packages, those registered; imports none of them."""
+    """Return every method's name: ours, those of other packages, and those registered; import none of them."""
     return (*_HOMES, *_entries(), *_registered)
 
 
 def get(name: str) -> type[Forecaster]:
-    """The class of a method.
+    """Return the class of a method.
 
     Raises:
         ConfigError: The name is not known, and the nearest is told; or another package's class of this
@@ -166,7 +166,7 @@ def get(name: str) -> type[Forecaster]:
 
 
 def _imported(entry: EntryPoint) -> type[Forecaster]:
-    """The class that an entry point of another package names."""
+    """Import the class that an entry point of another package names."""
     try:
         found = entry.load()
     except (ImportError, AttributeError) as error:
@@ -183,19 +183,19 @@ def _imported(entry: EntryPoint) -> type[Forecaster]:
 
 
 def classes() -> dict[str, type[Forecaster]]:
-    """Every method's class, by name."""
+    """Return every method's class, by name."""
     return {name: get(name) for name in names()}
 
 
 def create(name: str, *, horizon: int, **hyper: Any) -> Forecaster:
-    """A forecaster by its name, with hyper-parameters."""
+    """Create a forecaster by its name, with hyper-parameters."""
     kind: Any = get(name)
     made: Forecaster = kind(horizon=horizon, **hyper)
     return made
 
 
 def load(path: str | Path) -> Forecaster:
-    """A forecaster as `save` wrote it.
+    """Load a forecaster that `save` wrote.
 
     Raises:
         CheckpointError: The folder holds no saved run, a damaged or edited one, or one of another
@@ -214,7 +214,7 @@ def load(path: str | Path) -> Forecaster:
 
 
 def restore(run: Saved) -> Forecaster:
-    """The forecaster of a saved run whose manifest was read.
+    """Restore the forecaster of a saved run whose manifest was read.
 
     Raises:
         CheckpointError: Its files or facts are damaged.

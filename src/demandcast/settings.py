@@ -103,7 +103,7 @@ ELSEWHERE = {  # what other libraries give their models, and here is given to an
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
-    """What is meant by a hyper-parameter that a method has not, as the start of a sentence."""
+    """Suggest a hyper-parameter in place of an unknown one, as the start of a sentence."""
     ours = next((own for own in FOREIGN.get(name, ()) if own in known), None)
     if ours is None and name in ELSEWHERE:
         return ELSEWHERE[name]
@@ -112,7 +112,7 @@ def suggestion(name: str, known: Sequence[str]) -> str:
 
 
 def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse hyper-parameters that a method has not, naming what it calls them."""
+    """Refuse hyper-parameters that a method lacks, and suggest the method's own name for them."""
     names = list(dict.fromkeys(["horizon", *known]))
     for name in given:
         if name not in names[1:]:
@@ -123,7 +123,7 @@ def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None
 
 
 def signature_of(config: type[Any]) -> inspect.Signature:
-    """The signature of a method whose hyper-parameters are a dataclass; --help and --set read it."""
+    """Return the signature of a method whose hyper-parameters are a dataclass; --help and --set read it."""
     hints = get_type_hints(config)
     return inspect.Signature(
         [
@@ -139,14 +139,14 @@ def signature_of(config: type[Any]) -> inspect.Signature:
 
 
 def whole(name: str, value: Any, *, least: int) -> int:
-    """A whole number of at least `least`, or a named error."""
+    """Check that a value is a whole number of at least `least`, and return it."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ConfigError(f"{name} is {value!r}; it is a whole number, {least} or more")
     return int(value)
 
 
 def check_horizon(horizon: int | None, h: int | None) -> int:
-    """The horizon under either of its names, checked."""
+    """Check the horizon under either of its names, and return it."""
     if (horizon is None) == (h is None):
         raise ConfigError("give the horizon once, as horizon=28 (or h=28): steps to forecast")
     value: Any = horizon if horizon is not None else h
@@ -156,7 +156,7 @@ def check_horizon(horizon: int | None, h: int | None) -> int:
 
 
 def as_python(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyper-parameters with numpy's numbers as Python's own, as JSON and type checks need them."""
+    """Convert numpy's numbers among hyper-parameters to Python's own, as JSON and type checks need."""
     return {
         k: v.item() if hasattr(v, "item") and not getattr(v, "ndim", 1) else v
         for k, v in values.items()
@@ -164,7 +164,7 @@ def as_python(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_levels(levels: Sequence[float] | float) -> tuple[float, ...]:
-    """Quantile levels, increasing and inside (0, 1); one level may stand by itself."""
+    """Check that quantile levels increase inside (0, 1), and return them; a single number is taken too."""
     try:
         values = tuple(float(v) for v in (levels if isinstance(levels, Iterable) else [levels]))
     except (TypeError, ValueError):
@@ -180,7 +180,7 @@ def check_levels(levels: Sequence[float] | float) -> tuple[float, ...]:
 
 
 def share(name: str, value: object, *, optional: bool = False) -> float | None:
-    """A smoothing weight in (0, 1], or None where that asks for an optimised one."""
+    """Check that a smoothing weight lies in (0, 1], and return it; None where that asks for an optimised one."""
     if value is None and optional:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
@@ -190,14 +190,14 @@ def share(name: str, value: object, *, optional: bool = False) -> float | None:
 
 
 def flag(name: str, value: object) -> bool:
-    """True or False, or a named error."""
+    """Check that a value is True or False, and return it."""
     if not isinstance(value, bool):
         raise ConfigError(f"{name} is {value!r}; it is True or False")
     return value
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> None:
-    """A word among those known, or an error naming the nearest."""
+    """Check that a word is among the choices; the error names the nearest."""
     if value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
         raise ConfigError(

@@ -282,15 +282,15 @@ def test_a_small_table_is_not_given_all_the_time_there_is(
 
 
 def test_few_and_long_series_are_judged_on_more_windows() -> None:
-    def judged(n_items: int, n_days: int, folds: int | None = None) -> int:
+    def validated(n_items: int, n_days: int, folds: int | None = None) -> int:
         frame = retail(n_items=n_items, n_days=n_days, seed=1).frame
         table = dc.read_panel(frame, key="item", time="date", target="units", freq="D")
         return len(Validation.of(table, 7, folds, "wql", 0).folds)
 
-    assert judged(2, 1200) == 7
-    assert judged(2, 500) == 3  # a twentieth of the history holds three of them
-    assert judged(2, 120) == 2
-    assert judged(2, 1200, folds=2) == 2
+    assert validated(2, 1200) == 7
+    assert validated(2, 500) == 3  # a twentieth of the history holds three of them
+    assert validated(2, 120) == 2
+    assert validated(2, 1200, folds=2) == 2
 
 
 def test_a_method_is_stopped_where_its_first_window_tells_that_all_take_too_long(
@@ -580,7 +580,7 @@ def test_refit_learns_from_the_new_panel_and_update_only_where_much_is_new(
 def test_new_items_are_forecast_and_listed(
     promoted: dc.Panel, told: dc.Auto, tmp_path: Any
 ) -> None:
-    from demandcast.automatic.cold import opened
+    from demandcast.automatic.cold import trim_empty_steps
 
     frame = promoted.keys.join(pl.DataFrame({"step": range(90)}), how="cross")
     rows = pl.DataFrame({"units": promoted.target.astype(float), "promo": promoted.known[:, 0]})
@@ -594,7 +594,7 @@ def test_new_items_are_forecast_and_listed(
         table, key="item", time="step", target="units", freq="1", known=["promo", "noise"],
         static=["size"],
     )  # fmt: skip
-    assert int(opened(panel).lengths[-1]) == 0
+    assert int(trim_empty_steps(panel).lengths[-1]) == 0
     listed = told.new_items(panel)
     assert listed.rows() == [("new", 0, "trees, by attributes and items alike")]
     forecast = told.predict(panel, n_samples=50)

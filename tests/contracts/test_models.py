@@ -191,7 +191,7 @@ def test_every_parameter_gets_a_gradient(name: str, panel: Panel) -> None:
     source = model._source(panel, model.features, model.plan)  # type: ignore[attr-defined]
     series = torch.arange(panel.n_series)
     ends = source.lengths[series]
-    extra = model._extra(model.plan)  # type: ignore[attr-defined]
+    extra = model._extra_steps(model.plan)  # type: ignore[attr-defined]
     network.loss(source.windows(series, ends - HORIZON, ends, extra=extra)).backward()
     for label, parameter in network.named_parameters():
         assert parameter.grad is not None, label

@@ -100,7 +100,7 @@ def test_windows_without_a_scale_do_not_enter_the_loss(name: str) -> None:
     assert isinstance(network, Network)
     network.eval()
     cutoffs = torch.full((4,), 38)
-    extra = model._extra(plan)
+    extra = model._extra_steps(plan)
     window = source.windows(
         torch.arange(4), cutoffs + extra, torch.full((4,), 60 + extra), extra=extra
     )

@@ -9,9 +9,9 @@ from torch import Tensor
 from demandcast.layers.readings import (
     at,
     change,
-    knots,
+    empirical_quantiles,
     main_period,
-    mean_of,
+    masked_mean,
     phase_means,
     quantiles_of,
     window_means,
@@ -59,7 +59,7 @@ def test_values_at_steps_fall_back_where_nothing_was() -> None:
 
 def test_means_and_changes_count_what_was_observed() -> None:
     x, observed = torch.tensor([[1.0, 0.0, 4.0, 6.0]]), torch.tensor([[True, False, True, True]])
-    torch.testing.assert_close(mean_of(x, observed).item(), 11 / 3)
+    torch.testing.assert_close(masked_mean(x, observed).item(), 11 / 3)
     assert change(x, observed, 1).item() == 2.0  # from 4 to 6 alone
     assert change(x, observed, 2).item() == 3.0  # from 1 to 4; the other pair has a hole
     assert change(x, observed, 9).item() == 0.0
@@ -68,11 +68,11 @@ def test_means_and_changes_count_what_was_observed() -> None:
 def test_knots_are_numpys_quantiles() -> None:
     x, observed = holed()
     levels = torch.tensor([0.1, 0.5, 0.9])
-    found = knots(x, observed, levels)
+    found = empirical_quantiles(x, observed, levels)
     for i in range(len(x)):
         wanted = np.quantile(x[i][observed[i]].numpy(), levels.numpy())
         np.testing.assert_allclose(found[i].numpy(), wanted, atol=1e-5)
-    assert (knots(x, torch.zeros_like(observed), levels) == 0).all()
+    assert (empirical_quantiles(x, torch.zeros_like(observed), levels) == 0).all()
 
 
 def test_quantiles_invert_a_distribution() -> None:

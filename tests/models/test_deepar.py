@@ -64,7 +64,7 @@ def test_own_draws_take_the_place_of_lags_behind_the_cutoff(promotions: Panel) -
     inputs = network.inputs(window)
     _, state = network.lstm(inputs[:, :context])
     true = inputs[:, context:]
-    fed = network.fed(window, true, state)  # (3, horizon, width)
+    fed = network.feed_own_draws(window, true, state)  # (3, horizon, width)
     for place, lag in enumerate(lags):
         changed = (fed[..., place] != true[..., place]).all(0)  # (horizon,)
         assert changed.tolist() == [step >= lag for step in range(horizon)]
@@ -107,14 +107,14 @@ def test_a_draw_is_fed_back_after_exactly_its_lag(promotions: Panel, lag: int) -
     _repeats(network.eval(), lags, lag)
     ends = source.lengths[:3]
     window = source.windows(torch.arange(3), ends - horizon, ends)
-    values = network.scaled(window)  # (3, context), grows step by step
+    values = network.scale_context(window)  # (3, context), grows step by step
     for _ in range(horizon):
         values = torch.cat([values, values[:, -lag, None] + 0.25], 1)
     with torch.no_grad():
         paths = network.sample(window, 2, TensorDraws.of(promotions.keys[:3], 0))
         inputs = network.inputs(window)
         _, state = network.lstm(inputs[:, :context])
-        fed = network.fed(window, inputs[:, context:], state)
+        fed = network.feed_own_draws(window, inputs[:, context:], state)
     drawn = (paths - window.level[..., None]) / window.scale[..., None]  # (3, 2, horizon)
     expected = values[:, None, context:].expand_as(drawn)
     torch.testing.assert_close(drawn, expected, rtol=0, atol=2e-3)  # the width's floor is 1e-4

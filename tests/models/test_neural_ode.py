@@ -140,7 +140,7 @@ def test_what_was_not_observed_is_not_read(holed: Panel) -> None:
 def test_when_a_value_was_observed_matters(holed: Panel) -> None:
     """The same values, the second to last one 3 steps earlier: another state at the cutoff."""
     network, window = built(holed, jump=1)
-    x = network.scaled(window)
+    x = network.scale_context(window)
     read, steps, seen = network.observations(window, x)
     moved = steps.clone()
     moved[:, :-1] += 3
@@ -155,7 +155,7 @@ def test_when_a_value_was_observed_matters(holed: Panel) -> None:
 def test_the_encoder_is_the_loop_of_the_paper(holed: Panel, jump: int) -> None:
     """Algorithm 1 over one series, only what was observed, a gap at a time."""
     network, window = built(holed, jump=jump, observations=12)
-    x = network.scaled(window)
+    x = network.scale_context(window)
     read, steps, seen = network.observations(window, x)
     assert seen.all()
     found = network.encoder(read, steps, seen, 14.0)
@@ -215,7 +215,7 @@ def test_steps_of_a_path_belong_together(holed: Panel) -> None:
     """One draw of the state flows over the whole horizon, so that what it moves moves jointly."""
     network, window = built(holed)
     with torch.no_grad():
-        mean, deviation, decode = network.begin(window)
+        mean, deviation, decode = network.encode_state(window)
         noise = torch.randn(len(window), 500, mean.shape[-1])
         params = decode(mean[:, None] + deviation.exp()[:, None] * noise)
     middle = params[0, :, :, network.likelihood.middle]  # type: ignore[attr-defined]

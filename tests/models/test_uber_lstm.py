@@ -49,7 +49,7 @@ def test_the_autoencoder_learns_to_write_its_window_again(sales: Panel) -> None:
     assert not [n for n in moved if n.startswith(("forecaster.", "ahead.", "head.", "linear."))]
     window = source.latest(torch.arange(12))
     with torch.no_grad():
-        x, _, _ = network.footing(window)
+        x, _, _ = network.standardise(window)
         embedding = network.autoencoder.encode(network.inputs(window, x))
         written = network.autoencoder.decode(embedding, window.features[:, : plan.context])
     assert float((written - x).square().mean()) < 0.5  # half of the variance, in 150 steps
@@ -94,14 +94,16 @@ def test_the_noise_is_measured_by_step_with_its_correlations(sales: Panel) -> No
     truth = 0.7 ** (torch.arange(4)[:, None] - torch.arange(4)).abs()
     normal = torch.randn(20_000, 4, generator=generator) @ torch.linalg.cholesky(truth).T
     nothing, seen = torch.zeros(20_000, 4), torch.rand(20_000, 4, generator=generator) < 0.9
-    network.measure(normal * step, nothing, seen)
+    network.set_noise(normal * step, nothing, seen)
     torch.testing.assert_close(network.noise, step, rtol=0.03, atol=0)  # 18,000 errors a step
     alike = network.mixing @ network.mixing.T
     torch.testing.assert_close(alike.diagonal(), torch.ones(4))
     torch.testing.assert_close(alike, truth, rtol=0, atol=0.1)  # gaps of a tenth pull them to 0
-    network.measure(normal * step, torch.full_like(normal, 0.09), seen)  # passes that spread by .3
+    network.set_noise(
+        normal * step, torch.full_like(normal, 0.09), seen
+    )  # passes that spread by .3
     torch.testing.assert_close(network.noise, (step**2 - 0.09).sqrt(), rtol=0.03, atol=0)
-    network.measure(normal[:3], nothing[:3], torch.zeros(3, 4, dtype=torch.bool))
+    network.set_noise(normal[:3], nothing[:3], torch.zeros(3, 4, dtype=torch.bool))
     assert torch.isfinite(network.mixing).all()
 
 
@@ -110,7 +112,7 @@ def test_the_mean_is_of_the_distribution_not_the_inverse_of_a_mean(sales: Panel)
     assert isinstance(network, UberLSTMNetwork)
     middle, sigma = torch.tensor([0.1, 0.7, 2.0]), torch.tensor([0.5, 0.3, 0.8])
     z = middle + sigma * torch.randn(400_000, 3, generator=torch.Generator().manual_seed(0))
-    drawn = network.back(z, torch.ones(3)).mean(0)
+    drawn = network.inverse_transform(z, torch.ones(3)).mean(0)
     torch.testing.assert_close(network.expected(middle, sigma), drawn, rtol=0.01, atol=0)
     assert (drawn > torch.expm1(middle) * 1.03).all()
 
@@ -158,7 +160,7 @@ def test_quantiles_hold_the_variance_of_the_passes(sales: Panel) -> None:
         with torch.no_grad():
             quantiles, _, _ = network.predict(window, levels, 2, TensorDraws.of(sales.keys[:12], 0))
             passes, added = network.spread(window, network.config.passes, plan.config.seed)
-            deviation = network.footing(window)[2]
+            deviation = network.standardise(window)[2]
         z = (quantiles / window.scale[..., None]).log1p()  # (12, horizon, 3)
         sigma = (z[..., 2] - z[..., 0]) / (2 * 1.2815516) / deviation
         torch.testing.assert_close(sigma, (passes.var(1) + added**2).sqrt(), rtol=1e-3, atol=1e-5)

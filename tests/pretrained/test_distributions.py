@@ -10,7 +10,7 @@ import torch
 from demandcast.pretrained.distributions import count_laws
 from demandcast.pretrained.histories import Histories
 from demandcast.pretrained.network import LAWFUL, LEVELS
-from demandcast.pretrained.weights import shipped
+from demandcast.pretrained.weights import load_shipped
 
 
 def exact(mean: float, variance: float, level: float) -> int:
@@ -59,7 +59,7 @@ def test_nothing_seen_is_nothing() -> None:
 
 
 def test_laws_are_of_counts_alone() -> None:
-    network = shipped()
+    network = load_shipped()
     first = sum(network.out_sizes[:2])
     rows = torch.tensor([first + i for i, law in enumerate(LAWFUL) if law])
     counts = torch.poisson(torch.full((3, 60), 1.5), generator=torch.Generator().manual_seed(0))

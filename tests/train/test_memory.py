@@ -108,7 +108,7 @@ def test_every_forecaster_counts_by_what_was_observed(name: str, panel: Panel) -
     model: Any = registry.create(name, horizon=7, context=14, batch_size=8, dropout=0.0)
     network, source, plan = model.build(panel)
     network.eval()  # DeepAR feeds itself no draws
-    windows = WindowDataset(source, model._sampler(panel, plan, 0), extra=model._extra(plan))
+    windows = WindowDataset(source, model._sampler(panel, plan, 0), extra=model._extra_steps(plan))
     whole = windows.__getitems__(range(3, 27, 3))
 
     def gradients(window: Any, weight: Any = 1.0) -> list[Tensor]:

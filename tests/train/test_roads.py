@@ -84,7 +84,7 @@ def test_the_roads_leave_the_callers_random_numbers_alone(panel: Panel) -> None:
 def dataset(name: str, panel: Panel) -> WindowDataset:
     model: Any = registry.create(name, **SMALL)
     _, source, plan = model.build(panel)
-    return WindowDataset(source, model._sampler(panel, plan, 0), extra=model._extra(plan))
+    return WindowDataset(source, model._sampler(panel, plan, 0), extra=model._extra_steps(plan))
 
 
 @pytest.mark.parametrize("name", ["nlinear", "mqrnn", "lstnet"])

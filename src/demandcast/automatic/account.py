@@ -32,7 +32,7 @@ ALL = "all"  # the row that stands for every class
 
 @dataclass(frozen=True)
 class Account:
-    """What a search says of itself, as frames.
+    """The report of a search, as frames.
 
     Attributes:
         board: A row for each method and the blend; see `Auto.leaderboard`.
@@ -57,7 +57,7 @@ class Account:
         name: str,
         validation: Validation,
     ) -> Account:
-        """From members, their weights, and what the blend forecast in validation, (R, Q)."""
+        """Build the report from members, their weights, and the blend's forecasts in validation, (R, Q)."""
         weights = blend.weights(evidence.group, evidence.series)
         return cls(
             _board(members, evidence, weights.mean(0), blended, name),
@@ -79,7 +79,7 @@ class Account:
         text += f" (wQL {own['wql']:.3g}, {how}"
         text += ", weights by class of demand" if blend.by_group else ""
         text += ", and by series" if blend.tilts is not None else ""
-        text += ensemble.adjustment.told() if ensemble.adjustment is not None else ""
+        text += ensemble.adjustment.describe() if ensemble.adjustment is not None else ""
         return text + f"). Its 80 % interval held {own['coverage_80']:.0%} of what came."
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Account:
 
     @classmethod
     def from_dict(cls, rows: dict[str, Any]) -> Account:
-        """What `to_dict` wrote.
+        """Read what `to_dict` wrote.
 
         Raises:
             CheckpointError: The rows are not those of tables.
@@ -205,8 +205,10 @@ def _wql(evidence: Evidence, quantiles: Floats, rows: NDArray[np.bool_] | slice)
     return wql(evidence.actual[rows, None], quantiles[rows][:, None][..., some], DECILES)
 
 
-def _reached(evidence: Evidence, quantiles: Floats, rows: Any = slice(None)) -> dict[str, float]:
-    """Share of what came inside each interval."""
+def _coverage_shares(
+    evidence: Evidence, quantiles: Floats, rows: Any = slice(None)
+) -> dict[str, float]:
+    """Return the share of observed values inside each interval."""
     actual, found = evidence.actual[rows], {}
     for percent, (low, high) in INTERVALS.items():
         a, b = (quantiles[rows][:, LEVELS.index(level)] for level in (low, high))
@@ -235,7 +237,7 @@ def _board(
                 "wql": score,
                 "vs_seasonal_naive": ratio,
                 "value_added": None if ratio is None else 100 * (1 - ratio),
-                **_reached(evidence, quantiles),
+                **_coverage_shares(evidence, quantiles),
                 "weight": weight,
                 "fit_seconds": member.fit_seconds if member else None,
                 "predict_seconds": member.predict_seconds if member else None,
@@ -254,7 +256,7 @@ def _coverage(evidence: Evidence, blended: Floats) -> pl.DataFrame:
                 "class": label,
                 "series": len(np.unique(evidence.series[own])),
                 "values": len(evidence.series[own]),
-                **_reached(evidence, blended, own),
+                **_coverage_shares(evidence, blended, own),
             }
         )
     return pl.DataFrame(rows)
@@ -315,12 +317,12 @@ def _why(
 def importance(
     validation: Validation, members: list[Member], blend: Blend, rng: np.random.Generator
 ) -> pl.DataFrame:
-    """By how much the blend's loss rises when a covariate is mixed up, one row a covariate.
+    """Return by how much the blend's loss rises when a covariate is permuted, one row per covariate.
 
     Covariates known ahead and past ones are moved along each series by a random number of steps, ends
     joined; static ones are dealt out anew among the series. Members that read none are asked once.
     """
-    used = [i for i, m in enumerate(members) if m.judged is not None]
+    used = [i for i, m in enumerate(members) if m.validated is not None]
     reads = [i for i in used if members[i].models[0].takes != "target"]
     kept = np.array([float(i in used) for i in range(len(members))])
 
@@ -340,7 +342,8 @@ def importance(
         mixed = replace(
             validation,
             folds=tuple(
-                replace(f, known=mixed_up(f.known, role, name, rng)) for f in validation.folds
+                replace(f, known=permute_covariate(f.known, role, name, rng))
+                for f in validation.folds
             ),
         )
         parts = []
@@ -348,17 +351,17 @@ def importance(
             if i not in reads:
                 parts.append(known)
                 continue
-            judged: Any = members[i].judged
+            validated: Any = members[i].validated
             if not members[i].learns:
-                judged = registry.create(members[i].name, **judged.hyperparameters())
-            parts.append(mixed.forecast(judged, refit=not members[i].learns))
+                validated = registry.create(members[i].name, **validated.hyperparameters())
+            parts.append(mixed.forecast(validated, refit=not members[i].learns))
         rows.append({"covariate": name, "role": role, "importance": 100 * (loss(parts) / base - 1)})
     schema = {"covariate": pl.String, "role": pl.String, "importance": pl.Float64}
     return pl.DataFrame(rows, schema=schema).sort("importance", descending=True)
 
 
 def covariates(panel: Panel) -> list[tuple[str, str]]:
-    """Role and name of each covariate."""
+    """Return the role and name of each covariate."""
     return [
         *(("known", name) for name in panel.known_names),
         *(("past", name) for name in panel.past_names),
@@ -366,8 +369,8 @@ def covariates(panel: Panel) -> list[tuple[str, str]]:
     ]
 
 
-def mixed_up(panel: Panel, role: str, name: str, rng: np.random.Generator) -> Panel:
-    """The same panel with one covariate that tells nothing any more."""
+def permute_covariate(panel: Panel, role: str, name: str, rng: np.random.Generator) -> Panel:
+    """Return the same panel with the values of one covariate permuted."""
     if role == "static":
         order = rng.permutation(panel.n_series)
         if name in panel.vocabularies:

@@ -157,7 +157,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
     # Fresh rows
 
     def refit(self, panel: Panel, *, progress: bool = True) -> Auto:
-        """Fit the members that were chosen on another panel, or on this one grown; nothing is searched.
+        """Fit the chosen members again on another panel, or on this one grown, without a search.
 
         Weights, calibration and hyper-parameters stay. It takes about as long as their first fits did.
 
@@ -183,7 +183,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         return self
 
     def update(self, panel: Panel, *, progress: bool = True) -> Auto:
-        """Take in fresh rows, without a new search.
+        """Add fresh rows without a new search.
 
         Forecasts go by the history they are given, so a few rows more need no fit: members are fitted
         again where it is `outgrown`.
@@ -234,7 +234,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         return self._fitted().forecast(panel, ask)
 
     def new_items(self, panel: Panel) -> pl.DataFrame:
-        """Which series of a panel have too little history to be forecast by it, and what is done.
+        """Return the series with too little history to be forecast from it, and what forecasts them.
 
         Returns:
             Their key columns, `values` observed, and `by`, what forecasts them.
@@ -249,7 +249,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
     # What it says of itself
 
     def leaderboard(self) -> pl.DataFrame:
-        """What was tried, on the steps held out, the best first.
+        """Return every method tried with its scores on the held-out steps, best first.
 
         Returns:
             `model`; `wql`; `vs_seasonal_naive`, its ratio to that of the seasonal naive; `value_added`,
@@ -264,11 +264,14 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         return self._account.board
 
     def coverage(self) -> pl.DataFrame:
-        """How much of what came the blend's intervals of 80, 90 and 98 % held, a row a class of demand."""
+        """Return the share of held-out values inside the blend's 80, 90 and 98 % intervals, one row per class
+        of demand.
+        """
         return self._measured().coverage
 
     def explain(self) -> pl.DataFrame:
-        """Why each method has its weight, a row for all series and each class of demand.
+        """Return the reason for each method's weight, one row for all series and one for each class of
+        demand.
 
         Returns:
             `class`, `model`, `weight`, `wql`, `vs_seasonal_naive`, and `why`. Methods that were not tried
@@ -277,7 +280,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         return self._measured().reasons
 
     def importance(self) -> pl.DataFrame:
-        """What each covariate is worth: percent by which the loss rises when it is mixed up.
+        """Return the worth of each covariate: percent by which the loss rises when it is permuted.
 
         Measured on the windows held out, with the fits that had not seen them, by the metric that
         weights were chosen by. About 0, or below, is worth nothing.
@@ -289,7 +292,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
             NotFittedError: Nothing was held out, or the run was loaded: the windows are not saved.
         """
         ensemble = self._fitted()
-        if not self.validation.folds or all(m.judged is None for m in ensemble.members):
+        if not self.validation.folds or all(m.validated is None for m in ensemble.members):
             raise NotFittedError(
                 "importance is measured on the windows that a search held out, which are not saved; "
                 "call it after fit"
@@ -298,7 +301,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         return importance(self.validation, ensemble.members, ensemble.blend, rng)
 
     def weights(self) -> pl.DataFrame:
-        """Weights of the members, a row for all series and one for each class with its own."""
+        """Return the weights of the members, one row for all series and one for each class with its own."""
         ensemble = self._fitted()
         blend = ensemble.blend
         rows = [
@@ -309,7 +312,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         return pl.DataFrame({"class": [kind for kind, _ in rows], **columns})
 
     def item_weights(self, panel: Panel) -> pl.DataFrame:
-        """The weights that each series of a panel is forecast with, beside its keys and class."""
+        """Return the weights that each series of a panel is forecast with, beside its key and class."""
         group, ensemble = codes(panel), self._fitted()
         weights = ensemble.blend.weights(group, ensemble.rows(panel))
         columns = {m.name: weights[:, i] for i, m in enumerate(ensemble.members)}
@@ -325,7 +328,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         return self._account
 
     def verdict(self) -> str:
-        """One paragraph: what the forecast is made of, and whether it beats the naive one."""
+        """Return one paragraph: which methods the forecast blends, and whether it beats the seasonal naive."""
         ensemble = self._fitted()
         if self._account is None:
             why = self.skipped.get("validation", "the weighing was interrupted")
@@ -361,7 +364,7 @@ def auto(
     progress: bool = True,
     **settings: Any,
 ) -> Auto:
-    """A fitted `Auto`: the best blend of forecasts for the budget.
+    """Fit an `Auto`: search for the best blend of forecasts in a time budget.
 
     Args:
         panel: The history.

@@ -40,7 +40,7 @@ MIXED = 0.01  # from which distributions are mixed
 
 @dataclass(frozen=True)
 class Evidence:
-    """Forecasts of M members in validation and what came, over all folds.
+    """Forecasts of M members in validation and the observed values, over all folds.
 
     Attributes:
         quantiles: (M, R, Q), R rows of series and fold times steps.
@@ -68,8 +68,8 @@ class Evidence:
     step: Ints
     fold: Ints
 
-    def some(self, rows: Any) -> Evidence:
-        """Some of the rows."""
+    def select(self, rows: Any) -> Evidence:
+        """Return some of the rows."""
         cut = {
             k: getattr(self, k)[rows]
             for k in ("actual", "weight", "group", "series", "cell", "step", "fold")
@@ -77,7 +77,7 @@ class Evidence:
         return replace(self, quantiles=self.quantiles[:, rows], means=self.means[:, rows], **cut)
 
     def loss(self, quantiles: Floats, means: Floats) -> float:
-        """The metric of forecasts (R, Q) with means (R,), but for a factor that all share."""
+        """Return the metric of forecasts (R, Q) with means (R,), up to a common factor."""
         if self.metric == "rmsse":
             squares = (self.actual - means) ** 2 * self.weight**2
             count = np.maximum(np.bincount(self.cell), 1)
@@ -94,7 +94,7 @@ class Evidence:
         return float((self.pinball(quantiles) * self.weight).sum())
 
     def pinball(self, quantiles: Floats) -> Doubles:
-        """Pinball loss of each row, (R,), over the deciles; for mase of the median."""
+        """Return the pinball loss of each row over the deciles, (R,); for mase that of the median."""
         wanted = (0.5,) if self.metric == "mase" else DECILES
         some = [self.levels.index(level) for level in wanted]
         levels = np.array(wanted, np.float32)
@@ -104,7 +104,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Blend:
-    """How members are put together.
+    """How the forecasts of members are combined.
 
     Attributes:
         shared: Weights of all series, (M,), of sum 1.
@@ -120,7 +120,7 @@ class Blend:
     tilts: Doubles | None = None
 
     def weights(self, group: Ints, series: Ints | None = None) -> Doubles:
-        """Of series of these classes, (n, M); with their numbers, those of the series, -1 for new ones."""
+        """Return the weights of series by class, (n, M), and by number where given; -1 for new series."""
         found = np.tile(self.shared, (len(group), 1))
         for code, own in self.by_group.items():
             found[group == code] = own
@@ -130,7 +130,7 @@ class Blend:
         return np.asarray(tilted / tilted.sum(1, keepdims=True))
 
     def combine(self, quantiles: Floats, weights: Doubles, levels: Sequence[float]) -> Floats:
-        """Quantiles (M, R, Q) of members with weights (R, M) as one, (R, Q)."""
+        """Combine quantiles (M, R, Q) of members with weights (R, M), (R, Q)."""
         if self.mixed:
             cuts = range(0, len(weights), BLOCK)
             parts = [
@@ -140,12 +140,12 @@ class Blend:
         return np.asarray(np.einsum("mrq,rm->rq", quantiles, weights.astype(np.float32)))
 
     def mean(self, means: Floats, weights: Doubles) -> Floats:
-        """Means (M, R) of members with weights (R, M) as one, (R,)."""
+        """Combine means (M, R) of members with weights (R, M), (R,)."""
         return np.asarray(np.einsum("mr,rm->r", means, weights.astype(np.float32)))
 
 
 def choose(evidence: Evidence, allowed: NDArray[np.bool_]) -> Blend:
-    """The blend of least loss among the members allowed; refinements only where they cross-validate."""
+    """Choose the blend of least loss among the allowed members; refine it only where that cross-validates."""
     rule = better_rule(evidence, allowed)
     shared = rule(evidence, allowed)
     groups = {}
@@ -159,7 +159,7 @@ def choose(evidence: Evidence, allowed: NDArray[np.bool_]) -> Blend:
 
 
 def tilts(evidence: Evidence, blend: Blend, strength: float) -> Doubles:
-    """By what the weights of each series are multiplied, (S, M), from its own losses.
+    """Return factors of each series' weights, (S, M), from its own losses.
 
     exp(-strength * r * n / (n + OWN)), with r by how much a member's loss lies above that of the
     weighted members, as a share, and n the values of the series that speak for it: few leave the
@@ -179,28 +179,28 @@ def tilts(evidence: Evidence, blend: Blend, strength: float) -> Doubles:
 
 
 def _strength(evidence: Evidence, blend: Blend) -> float:
-    """How far series go their own way: what helps most in the folds it was not found in, 0 for not at all."""
+    """Return how far series get weights of their own: what helps most in the other folds, 0 for not at all."""
     if len(np.unique(evidence.fold)) < 2:
         return 0.0
     best, kept = 1 - GAIN, 0.0
     folds = parts(evidence)
-    plain = sum(_loss(evidence.some(own), blend) for own in folds)
+    plain = sum(_loss(evidence.select(own), blend) for own in folds)
     for strength in STRENGTHS:
         total = 0.0
         for own in folds:
-            found = tilts(evidence.some(~own), blend, strength)
-            judged = evidence.some(own)
-            missing = int(judged.series.max(initial=-1)) + 1 - len(found)
+            found = tilts(evidence.select(~own), blend, strength)
+            validated = evidence.select(own)
+            missing = int(validated.series.max(initial=-1)) + 1 - len(found)
             if missing > 0:
                 found = np.concatenate([found, np.ones((missing, found.shape[1]))])
-            total += _loss(judged, replace(blend, tilts=found))
+            total += _loss(validated, replace(blend, tilts=found))
         if plain and total / plain < best:
             best, kept = total / plain, strength
     return kept
 
 
 def select(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
-    """Weights by forward selection, (M,).
+    """Return weights by forward selection, (M,).
 
     Few values tell little of who is best: then they are drawn towards the same for all.
     """
@@ -221,25 +221,25 @@ def select(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
         total, mean = total + evidence.quantiles[chosen], mean + evidence.means[chosen]
         if min(losses) < best:
             best, kept = min(losses), counts
-    return _tempered(kept / kept.sum(), allowed, count)
+    return _shrink_weights(kept / kept.sum(), allowed, count)
 
 
 def exponential(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
-    """Weights by each member's own loss, (M,): exp(-SHARP * loss / least loss)."""
+    """Return weights by each member's own loss, (M,): exp(-SHARP * loss / least loss)."""
     losses = np.array(
         [evidence.loss(q, m) for q, m in zip(evidence.quantiles, evidence.means, strict=True)]
     )
     least = losses[allowed].min()
     above = losses / least - 1 if least > 0 else (losses > least).astype(float)
     weights = np.where(allowed, np.exp(-SHARP * np.maximum(above, 0)), 0)
-    return _tempered(weights / weights.sum(), allowed, len(evidence.actual))
+    return _shrink_weights(weights / weights.sum(), allowed, len(evidence.actual))
 
 
 Rule = Callable[[Evidence, NDArray[np.bool_]], Doubles]
 
 
 def both(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
-    """Weights half by forward selection and half by each member's own loss, (M,)."""
+    """Return the mean of the weights by forward selection and by each member's own loss, (M,)."""
     return (select(evidence, allowed) + exponential(evidence, allowed)) / 2
 
 
@@ -252,9 +252,10 @@ def better_rule(evidence: Evidence, allowed: NDArray[np.bool_]) -> Rule:
         return exponential
     evidence = _sample(evidence)
     for own in parts(evidence):
-        chosen, judged = evidence.some(~own), evidence.some(own)
+        chosen, validated = evidence.select(~own), evidence.select(own)
         selected, plain = (
-            _loss(judged, Blend(rule(chosen, allowed), {}, False)) for rule in (select, exponential)
+            _loss(validated, Blend(rule(chosen, allowed), {}, False))
+            for rule in (select, exponential)
         )
         if selected > (1 - GAIN) * plain:
             return exponential
@@ -262,24 +263,24 @@ def better_rule(evidence: Evidence, allowed: NDArray[np.bool_]) -> Rule:
 
 
 def parts(evidence: Evidence) -> list[NDArray[np.bool_]]:
-    """Rows to judge by on what was chosen on the others: a window each, or half of the series of one."""
+    """Return rows to validate on what was chosen on the others: a window each, or half of the series of one."""
     number = evidence.fold if len(np.unique(evidence.fold)) > 1 else evidence.series % 2
     kinds = np.unique(number)
     return [number == kind for kind in kinds] if len(kinds) > 1 else []
 
 
 def _sample(evidence: Evidence) -> Evidence:
-    """Whole series and folds, spread over the panel, where all would take long."""
+    """Sample whole series and folds, spread over the panel, if all would take long."""
     count = len(evidence.actual)
     if evidence.metric != "spec" and count <= MOST:
         return evidence
     cells = np.unique(evidence.cell)
     room = SPEC if evidence.metric == "spec" else max(1, MOST * len(cells) // max(1, count))
-    return evidence.some(np.isin(evidence.cell, cells[:: max(1, len(cells) // room)]))
+    return evidence.select(np.isin(evidence.cell, cells[:: max(1, len(cells) // room)]))
 
 
-def _tempered(weights: Doubles, allowed: NDArray[np.bool_], count: int) -> Doubles:
-    """Drawn towards the same for all where `count` values are few; the smallest are none."""
+def _shrink_weights(weights: Doubles, allowed: NDArray[np.bool_], count: int) -> Doubles:
+    """Shrink weights towards equal ones where `count` values are few, and drop the smallest."""
     even = allowed / allowed.sum()
     weights = (count * weights + EVEN * even) / (count + EVEN)
     weights = np.where(weights < LEAST, 0, weights)
@@ -289,28 +290,28 @@ def _tempered(weights: Doubles, allowed: NDArray[np.bool_], count: int) -> Doubl
 def _by_group(
     evidence: Evidence, allowed: NDArray[np.bool_], shared: Doubles, rule: Rule
 ) -> dict[int, Doubles]:
-    """Weights of each class with series enough, drawn towards the shared ones."""
+    """Return the weights of each class with enough series, shrunk towards the shared ones."""
     found = {}
     for code in np.unique(evidence.group):
         own = evidence.group == code
         count = len(np.unique(evidence.series[own]))
         if count >= FEWEST:
-            weights = rule(evidence.some(own), allowed)
+            weights = rule(evidence.select(own), allowed)
             found[int(code)] = (count * weights + SHARED * shared) / (count + SHARED)
     return found
 
 
 def _gain(evidence: Evidence, allowed: NDArray[np.bool_], rule: Rule) -> float:
-    """By how much weights by class lower the loss of what they were not chosen on, as a share."""
+    """Return the share by which weights by class lower the loss of rows they were not chosen on."""
     plain = refined = 0.0
     for own in parts(evidence):
-        chosen, judged = evidence.some(~own), evidence.some(own)
+        chosen, validated = evidence.select(~own), evidence.select(own)
         shared = rule(chosen, allowed)
         groups = _by_group(chosen, allowed, shared, rule)
         if not groups:
             return 0.0
-        plain += _loss(judged, Blend(shared, {}, False))
-        refined += _loss(judged, Blend(shared, groups, False))
+        plain += _loss(validated, Blend(shared, {}, False))
+        refined += _loss(validated, Blend(shared, groups, False))
     return 1 - refined / plain if plain else 0.0
 
 
@@ -321,7 +322,7 @@ def _loss(evidence: Evidence, blend: Blend) -> float:
 
 
 def mixture(quantiles: Floats, weights: Doubles, levels: Sequence[float]) -> Floats:
-    """Quantiles (R, Q) of the mixture of M distributions, known by their quantiles (M, R, Q).
+    """Return quantiles (R, Q) of the mixture of M distributions, known by their quantiles (M, R, Q).
 
     Each quantile stands for the probability nearest its level; between the pooled points the
     distribution is linear.
@@ -344,6 +345,6 @@ def mixture(quantiles: Floats, weights: Doubles, levels: Sequence[float]) -> Flo
 
 
 def masses(levels: Sequence[float]) -> Doubles:
-    """The probability nearest each level, (Q,), 1 in sum."""
+    """Return the probability nearest each level, (Q,), 1 in sum."""
     at = np.array(levels)
     return np.diff(np.concatenate([[0.0], (at[1:] + at[:-1]) / 2, [1.0]]))

@@ -33,7 +33,7 @@ class Adjustment:
     def of(
         cls, evidence: Evidence, quantiles: Floats, stretch: Ints, groups: int, rows: NDArray[np.bool_]
     ) -> Adjustment:  # fmt: skip
-        """From forecasts (R, Q) in validation, some rows of them."""
+        """Estimate the adjustment from forecasts (R, Q) in validation."""
         shifts = np.zeros((groups, STRETCHES, quantiles.shape[1]), np.float32)
         off = (evidence.actual[:, None] - quantiles) / width(quantiles)[:, None]
         for group in range(groups):
@@ -52,32 +52,32 @@ class Adjustment:
         wider = np.concatenate([np.minimum(low, mid), np.maximum(high, mid)], -1)
         return cls(wider.astype(np.float32))
 
-    def told(self) -> str:
-        """What it does, for a verdict."""
+    def describe(self) -> str:
+        """Return what it does, in words for the verdict."""
         if self.shifts[..., self.shifts.shape[-1] // 2].any():
             return ", quantiles adjusted to what came"
         return ", outer quantiles widened to what came" if self.shifts.any() else ""
 
     def apply(self, quantiles: Floats, group: Ints, stretch: Ints) -> Floats:
-        """Quantiles (R, Q) adjusted, in order."""
+        """Adjust quantiles (R, Q), and sort them."""
         moved = quantiles + self.shifts[group, stretch] * width(quantiles)[:, None]
         return np.asarray(np.sort(moved, -1), np.float32)
 
 
 def width(quantiles: Floats) -> Floats:
-    """Between the outermost quantiles, (R,); the size of the forecast where they are one."""
+    """Return the distance between the outermost quantiles, (R,); the forecast's size where they are equal."""
     spread = quantiles[:, -1] - quantiles[:, 0]
     size = np.abs(quantiles).max(-1)
     return np.asarray(np.where(spread > 0, spread, np.where(size > 0, size, 1)), np.float32)
 
 
 def stretches(horizon: int) -> Ints:
-    """Which part of the horizon each step lies in, (H,)."""
+    """Return the part of the horizon that each step lies in, (H,)."""
     return np.arange(horizon) * STRETCHES // horizon
 
 
 def calibration(evidence: Evidence, quantiles: Floats, stretch: Ints, groups: int) -> Adjustment:
-    """The adjustment of a blend's quantiles (R, Q) in validation that can be expected to hold."""
+    """Return the adjustment of a blend's quantiles (R, Q) in validation, where it can be expected to hold."""
     every = np.ones(len(quantiles), np.bool_)
     found = Adjustment.of(evidence, quantiles, stretch, groups, every)
     if pays(evidence, quantiles, stretch, groups):
@@ -89,12 +89,12 @@ def calibration(evidence: Evidence, quantiles: Floats, stretch: Ints, groups: in
 
 
 def pays(evidence: Evidence, quantiles: Floats, stretch: Ints, groups: int) -> bool:
-    """Whether adjustments lower the loss of windows they were not found in, by `GAIN`."""
+    """Return whether adjustments lower the loss of other windows than they were estimated on, by `GAIN`."""
     before = after = 0.0
     for own in parts(evidence):
         found = Adjustment.of(evidence, quantiles, stretch, groups, ~own)
-        judged = evidence.some(own)
-        moved = found.apply(quantiles[own], judged.group, stretch[own])
-        before += float((judged.pinball(quantiles[own]) * judged.weight).sum())
-        after += float((judged.pinball(moved) * judged.weight).sum())
+        validated = evidence.select(own)
+        moved = found.apply(quantiles[own], validated.group, stretch[own])
+        before += float((validated.pinball(quantiles[own]) * validated.weight).sum())
+        after += float((validated.pinball(moved) * validated.weight).sum())
     return after < (1 - GAIN) * before

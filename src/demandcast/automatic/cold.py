@@ -21,7 +21,8 @@ SEASONS = 4  # newest seasons of each
 
 
 def new_items(panel: Panel, *, trained: bool) -> NDArray[np.bool_]:
-    """Which series are forecast as new, (N,): of few values where a model is trained for that, else of none.
+    """Return which series are forecast as new, (N,): those with few values if a model is trained for that,
+    else with none.
 
     Where no other series is there to liken them to, and no model is trained, none is.
     """
@@ -30,7 +31,7 @@ def new_items(panel: Panel, *, trained: bool) -> NDArray[np.bool_]:
 
 
 def without_history(panel: Panel) -> Panel:
-    """The same series as they stood before their first step, at the same cutoff."""
+    """Return the same series as they were before their first step, at the same cutoff."""
     return replace(
         panel,
         begins=panel.begins + panel.lengths,
@@ -40,8 +41,8 @@ def without_history(panel: Panel) -> Panel:
     )
 
 
-def opened(panel: Panel) -> Panel:
-    """Steps of a series that were never observed, and lie behind the others' last, are ahead of it.
+def trim_empty_steps(panel: Panel) -> Panel:
+    """Move never-observed steps after the other series' end from the history to the horizon.
 
     A new item stands in a table as rows with an empty target: they are to be forecast, not history.
     """
@@ -54,7 +55,7 @@ def opened(panel: Panel) -> Panel:
 
 
 def like_items(known: Panel, new: Panel, horizon: int, levels: Sequence[float]) -> Floats:
-    """Quantiles (n, H, Q) of what like items had at the same place of the season.
+    """Return quantiles (n, H, Q) of similar items' values at the same place of the season.
 
     Like are those of `known` that share all static categories; where they are fewer than `ALIKE`, the last
     attribute is dropped, and so on until all are.

@@ -13,7 +13,7 @@ from demandcast.train.budget import Budget
 
 @dataclass(frozen=True, kw_only=True)
 class AutoConfig:
-    """What the search can be told."""
+    """Settings of the search."""
 
     horizon: int  # steps forecast
     # for `fit` and one `predict`: "30s", "5m", "1h", seconds; or training steps of each network,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from demandcast import registry
 from demandcast.automatic.blend import Blend
 from demandcast.automatic.calibrate import STRETCHES, Adjustment, stretches
-from demandcast.automatic.cold import like_items, new_items, opened
+from demandcast.automatic.cold import like_items, new_items, trim_empty_steps
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE
 from demandcast.automatic.validation import LEVELS, codes
@@ -84,7 +84,7 @@ class Ensemble:
     def forecast(self, panel: Panel, ask: Ask) -> Draft:
         """Forecast every series; see `Auto.predict`."""
         levels, n_samples = ask.levels, ask.n_samples
-        panel = opened(panel)
+        panel = trim_empty_steps(panel)
         new = new_items(panel, trained=self.trained is not None)
         rest = panel.select(~new) if new.any() else panel
         grid = np.zeros((panel.n_series, self.horizon, len(LEVELS)), np.float32)
@@ -101,7 +101,7 @@ class Ensemble:
             found = interpolate_quantiles(grid[some], LEVELS, (*levels, *MEAN_LEVELS)).astype(
                 np.float32
             )
-            found = _bounded(found, floors[some], counts[some])
+            found = _clip_and_round(found, floors[some], counts[some])
             quantiles[some] = found[..., : len(levels)]
             mean[some] = found[..., len(levels) :] @ MEAN_WEIGHTS
         samples = None
@@ -114,7 +114,7 @@ class Ensemble:
             own, paths = draws.select(new), (int(new.sum()), n_samples)
             ranks = own.at("rank").uniform((*paths, 1))
             template[new] = ranks + 0.3 * own.at("step").uniform((*paths, self.horizon))
-            samples = _bounded(
+            samples = _clip_and_round(
                 shuffle_paths(template, grid, LEVELS, draws.at("ties")), floors, counts
             )
         return Draft(quantiles, mean, samples)
@@ -142,7 +142,7 @@ class Ensemble:
 
     def new_items(self, panel: Panel) -> pl.DataFrame:
         """Return the series that have too little history; see `Auto.new_items`."""
-        panel = opened(panel)
+        panel = trim_empty_steps(panel)
         new = panel.select(new_items(panel, trained=self.trained is not None))
         by = (
             "values of items alike"
@@ -222,7 +222,7 @@ class Ensemble:
             )
         members = []
         for name, places, costs in zip(facts.names, facts.members, facts.costs, strict=True):
-            models = [_restored(run.inner(place)) for place in places]
+            models = [_restore_member(run.inner(place)) for place in places]
             member = Member.fitted(models, Learning(costs[0]))
             member.name, member.fit_seconds, member.predict_seconds = name, *costs[1:]
             members.append(member)
@@ -237,7 +237,7 @@ class Ensemble:
             adjustment=_adjustment(run, facts.shifts),
             rounds=facts.rounds,
             places={key: i for i, key in enumerate(facts.tilts or ())},
-            cold=_restored(run.inner(COLD)) if facts.cold else None,
+            cold=_restore_member(run.inner(COLD)) if facts.cold else None,
         )
 
 
@@ -272,7 +272,7 @@ def _adjustment(run: Saved, saved: list[list[list[float]]] | None) -> Adjustment
     return Adjustment(shifts.astype(np.float32))
 
 
-def _restored(run: Saved) -> Forecaster:
+def _restore_member(run: Saved) -> Forecaster:
     """Return a saved member; a blend is none, so that a run cannot hold itself."""
     name = run.facts["model"]
     if name in registry.names() and registry.get(name).learning is Learning.BLEND:
@@ -280,8 +280,8 @@ def _restored(run: Saved) -> Forecaster:
     return registry.restore(run)
 
 
-def _bounded(values: Floats, floors: Floats, counts: NDArray[np.bool_]) -> Floats:
-    """Values (N, ...) not below the floors (N,), whole where the history is."""
+def _clip_and_round(values: Floats, floors: Floats, counts: NDArray[np.bool_]) -> Floats:
+    """Clip values (N, ...) at the floors (N,), and round them where the history is whole numbers."""
     shape = (-1, *[1] * (values.ndim - 1))
     values = np.maximum(values, floors.reshape(shape))
     return np.asarray(np.where(counts.reshape(shape), np.rint(values), values), np.float32)

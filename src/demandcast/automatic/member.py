@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(eq=False)  # told apart by what they are, not by their arrays
 class Member:
-    """A candidate that was fitted, and how it did.
+    """A candidate that was fitted, with its scores and times.
 
     Attributes:
         name: As on the leaderboard; the method's, where it is tried once.
@@ -29,7 +29,7 @@ class Member:
         predict_seconds: Of the validation.
         share: How much of its usual training the time allowed, 1 for all of it.
         whole: Whether it was fitted on the whole history.
-        judged: The fit that was validated; None once loaded.
+        validated: The fit that was validated; None once loaded.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Member:
     predict_seconds: float = 0.0
     share: float = 1.0
     whole: bool = False
-    judged: Forecaster | None = None
+    validated: Forecaster | None = None
 
     @classmethod
     def fitted(cls, models: list[Forecaster], learning: Learning) -> Member:
@@ -60,7 +60,7 @@ class Member:
         return self.learning.learns
 
     def forecast(self, panel: Panel, levels: Sequence[float]) -> tuple[Floats, Floats]:
-        """Quantiles (N, H, Q) and means (N, H), averaged over its fits."""
+        """Forecast quantiles (N, H, Q) and means (N, H), averaged over its fits."""
         found = [model.predict(panel, levels=levels) for model in self.models]
         quantiles = sum(f.quantiles for f in found) / np.float32(len(found))
         means = sum(f.mean for f in found) / np.float32(len(found))

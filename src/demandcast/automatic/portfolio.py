@@ -58,7 +58,7 @@ def candidates(
     exclude: Sequence[str],
     preset: str = "best",
 ) -> tuple[list[Candidate], dict[str, str]]:
-    """What to try on this panel, in order, and what not, with the reason.
+    """Return the methods to try on this panel, in order, and the others with the reason.
 
     Raises:
         ConfigError: A name in `include` or `exclude` is not known.
@@ -98,7 +98,7 @@ def candidates(
 
 
 def method(name: str) -> str:
-    """What a name in `include` or `exclude` is called in the registry.
+    """Return the registry's name of a name in `include` or `exclude`.
 
     Raises:
         ConfigError: It is not known.

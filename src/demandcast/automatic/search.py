@@ -81,7 +81,7 @@ class Search:
         return self.budget.left - RESERVE * (predict + 3 * self.weighing)
 
     def refits(self) -> float:
-        """Seconds that fits on the whole history take of members with weight that need them."""
+        """Return the seconds that fits on the whole history take of members with weight that need them."""
         if self.validation.held_out < STALE:
             return 0.0
         weights = self.shares()
@@ -94,24 +94,26 @@ class Search:
     # Parts
 
     def instant(self, trying: list[Candidate], tick: Any) -> None:
-        """Try what has no training, the quick before the slow, in a quarter of the time."""
+        """Try methods without training, the quick before the slow, in a quarter of the time."""
         for candidate in trying:
             tick(candidate.name)
             limit = max(5.0, INSTANT * (self.budget.seconds or np.inf))
             if candidate.name != NAIVE and (self.budget.spent > limit or self.budget.left <= 0):
                 self.skipped[candidate.name] = f"no time left of {self.said}"
-            elif candidate.name != NAIVE and self._slow(candidate):
+            elif candidate.name != NAIVE and self._is_slow(candidate):
                 self.skipped[candidate.name] = f"it would take too much of {self.said}"
             else:
                 self.attempt(candidate, {}, None)
 
     def learn(self, trying: list[Candidate], tick: Any) -> None:
-        """First fits, each with a like share of the time; then what was not reached, and longer ones."""
+        """Fit each method that learns in an equal share of the time; then those not reached, and longer ones."""
         waiting = list(trying)
         if self.budget.seconds is None:
             for candidate in waiting:
                 tick(candidate.name)
-                self.attempt(candidate, self._sized(candidate, self.validation.first, None), None)
+                self.attempt(
+                    candidate, self._size_training(candidate, self.validation.first, None), None
+                )
             return
         self.weigh()
         part = FIRST if self.validation.held_out >= STALE else FIRST_KEPT
@@ -125,7 +127,7 @@ class Search:
             candidate = waiting.pop(0)
             tick(candidate.name)
             shares = TUNED_SHARES if candidate.learning is Learning.TUNED else 1
-            found = self._learned(candidate, min(shares * room / count, room))
+            found = self._fit_within(candidate, min(shares * room / count, room))
             if found is not None:
                 helped = self.weigh() > GAIN or self._weights[id(found)] > 0
                 quiet = 0 if helped else quiet + 1
@@ -135,10 +137,10 @@ class Search:
             why = f"{QUIET} methods before it had not helped"
             self.skipped |= {candidate.name: why for candidate in waiting}
             waiting = []
-        self._further(waiting, tick)
+        self._train_longer(waiting, tick)
 
-    def _further(self, waiting: list[Candidate], tick: Any) -> None:
-        """With time left: longer training of members that were cut short, or who was not reached."""
+    def _train_longer(self, waiting: list[Candidate], tick: Any) -> None:
+        """Spend the time left on longer training of members that were cut short, or on those not reached."""
         tried: set[str] = set()
         while True:
             room = self.left - self.refits()
@@ -154,18 +156,18 @@ class Search:
                 tried.add(member.name)
                 tick(f"{member.name}, longer")
                 candidate = Candidate(member.name, member.learning, member.method)
-                self._learned(candidate, min(room / 2, 4 * member.fit_seconds), instead=member)
+                self._fit_within(candidate, min(room / 2, 4 * member.fit_seconds), instead=member)
             elif waiting and room > 2.5 * FEWEST_SECONDS:
                 candidate = waiting.pop(0)
                 tick(candidate.name)
-                if self._learned(candidate, room / 2.5):
+                if self._fit_within(candidate, room / 2.5):
                     self.skipped.pop(candidate.name, None)
             else:
                 return
             self.weigh()
 
     def finish(self, tick: Any) -> None:
-        """Fit members with weight on the whole history, the heaviest first, and again while time is left."""
+        """Fit members with weight on the whole history, the heaviest first, and again while time remains."""
         weights = self.shares()
         order = [i for i in np.argsort(-weights) if weights[i] > 0 and self.members[i].learns]
         steps = self.budget.seconds is None
@@ -178,15 +180,15 @@ class Search:
                 if turn > 0 and weights[i] < 0.1:
                     continue
                 tick(f"{member.name}, whole history")
-                model = self._whole(member, turn)
+                model = self._fit_whole_history(member, turn)
                 if member.learning is Learning.TUNED and not model.improved:
                     continue
                 fresh = self.validation.held_out >= STALE and not member.whole
                 member.models = [model] if fresh or steps else [*member.models, model]
                 member.whole = True
 
-    def _whole(self, member: Member, turn: int) -> Any:
-        """A fit on the whole history, as long as the one that was validated took."""
+    def _fit_whole_history(self, member: Member, turn: int) -> Any:
+        """Fit a member on the whole history, for as long as the validated fit took."""
         hyper = member.models[0].hyperparameters() | {"seed": self.seed + turn}
         model = registry.create(member.method, **hyper)
         seconds = None if self.budget.seconds is None else member.fit_seconds
@@ -223,20 +225,20 @@ class Search:
             self.skipped[name] = str(error)
             return None
         ended = time.perf_counter()
-        share = self._share(model, candidate.learning)
+        share = self._training_share(model, candidate.learning)
         found = Member(
             name, candidate.learning, [model], quantiles, means, fitted - began, ended - fitted, share,
-            judged=model,
+            validated=model,
         )  # fmt: skip
         self.members.append(found)
         return found
 
-    def _learned(
+    def _fit_within(
         self, candidate: Candidate, seconds: float, instead: Member | None = None
     ) -> Member | None:
-        """A candidate fitted in about so many seconds; `instead` of a member if it forecast better."""
+        """Fit a candidate in about so many seconds; keep it instead of a member only if it forecasts better."""
         try:
-            hyper = self._sized(candidate, self.validation.first, seconds)
+            hyper = self._size_training(candidate, self.validation.first, seconds)
         except DemandcastError as error:
             self.skipped[candidate.name] = str(error)
             return None
@@ -254,10 +256,10 @@ class Search:
         else:
             fit(model, panel, progress=False)
 
-    def _sized(
+    def _size_training(
         self, candidate: Candidate, panel: Panel, seconds: float | None
     ) -> dict[str, Any] | None:
-        """Hyper-parameters by which a training fits into so many seconds; None where none do."""
+        """Return hyper-parameters for a training of so many seconds; None if there are none."""
         kind: Any = registry.get(candidate.method)
         if candidate.learning is Learning.TUNED:
             if seconds is None:
@@ -279,8 +281,8 @@ class Search:
         rows = int(min(kind.defaults()["rows"], max(20_000, ROWS_PER_SECOND * seconds)))
         return {"rows": rows, "levels": FEWER} if seconds < HURRIED else {"rows": rows}
 
-    def _share(self, model: Any, learning: Learning) -> float:
-        """How much of its usual training a fit had."""
+    def _training_share(self, model: Any, learning: Learning) -> float:
+        """Return the share of its usual training that a fit had."""
         if learning is Learning.NETWORK:
             return float(model.config.max_steps / model.defaults()["max_steps"])
         if learning is Learning.TREES:
@@ -290,8 +292,8 @@ class Search:
             return float(model.config.tune / TUNED_SECONDS)
         return 1.0
 
-    def _slow(self, candidate: Candidate) -> bool:
-        """Whether a method without a training would take more than an eighth of the time.
+    def _is_slow(self, candidate: Candidate) -> bool:
+        """Return whether a method without training would take more than an eighth of the time.
 
         Told from two small parts of the panel, the second of more series and steps.
         """
@@ -322,13 +324,13 @@ class Search:
     # Weights so far
 
     def evidence(self) -> Evidence:
-        """Of all members."""
+        """Return the evidence of all members."""
         return self.validation.evidence(
             np.stack([m.quantiles for m in self.members]), np.stack([m.means for m in self.members])
         )
 
     def allowed(self, evidence: Evidence) -> NDArray[np.bool_]:
-        """Members that beat the seasonal naive, and forecast all series in a quarter of the time."""
+        """Return which members beat the seasonal naive and forecast all series in a quarter of the time."""
         limit = SLOW * (self.budget.seconds or np.inf)
         slow = np.array([m.predict_seconds * self.per_row > limit for m in self.members])
         losses = np.array([evidence.loss(m.quantiles, m.means) for m in self.members])
@@ -340,14 +342,14 @@ class Search:
         return np.asarray(found)
 
     def shares(self) -> NDArray[np.float64]:
-        """Weights of the members as last chosen, 0 for those tried since, (M,)."""
+        """Return the weights of the members as last chosen, 0 for those tried since, (M,)."""
         return np.array([self._weights.get(id(m), 0.0) for m in self.members])
 
     _weights: dict[int, float] = field(default_factory=dict)
     _loss: float = float("inf")
 
     def weigh(self) -> float:
-        """Choose weights by what was tried so far; returns by how much the loss fell, as a share."""
+        """Choose weights by what was tried so far; return the share by which the loss fell."""
         if not self.members:
             return 0.0
         began = time.perf_counter()

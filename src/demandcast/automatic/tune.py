@@ -40,7 +40,7 @@ Space = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was found.
+    """The result of a search over hyper-parameters.
 
     Attributes:
         model: The best forecaster, fitted on the whole history.
@@ -132,13 +132,13 @@ def tune(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
     if "defaults" not in study.user_attrs:
-        usual_loss = _judged(name, base, validation)
+        usual_loss = _validation_loss(name, base, validation)
         study.set_user_attr("defaults", usual_loss)
-        if all(_inside(defaults[k], chosen[k]) for k in chosen):
+        if all(_in_space(defaults[k], chosen[k]) for k in chosen):
             study.enqueue_trial({k: defaults[k] for k in chosen})
     default = float(study.user_attrs["defaults"])
     bar = tqdm(
-        total=trials, initial=len(study.get_trials(states=_done(optuna))), desc=f"tune {name}", unit="trial",
+        total=trials, initial=len(study.get_trials(states=_finished_states(optuna))), desc=f"tune {name}", unit="trial",
         disable=not progress, file=sys.stderr, leave=False,
     )  # fmt: skip
 
@@ -151,7 +151,7 @@ def tune(
         if limit is not None and limit.left <= 0:
             study.stop()
 
-    left = trials - len(study.get_trials(states=_done(optuna)))
+    left = trials - len(study.get_trials(states=_finished_states(optuna)))
     try:
         if left > 0:
             study.optimize(objective, n_trials=left, callbacks=[stop], catch=(DemandcastError,))
@@ -172,7 +172,7 @@ def tune(
 def usual(
     defaults: dict[str, Any], given: Mapping[str, Any], panel: Panel, horizon: int
 ) -> dict[str, Any]:
-    """What is searched where the user does not say: the usual suspects, around their defaults."""
+    """Return the default search space: common hyper-parameters, around their defaults."""
     found: dict[str, Any] = {}
     for key, value in defaults.items():
         if key in given:
@@ -193,28 +193,28 @@ def usual(
 def _trial(
     optuna: Any, trial: Any, name: str, hyper: dict[str, Any], validation: Validation
 ) -> float:
-    """Loss in validation; a quarter of the training is judged first, where there is one."""
-    length = _length(name)
+    """Return the loss in validation; prune after a quarter of the training, where there is one."""
+    length = _length_option(name)
     if length is not None:
         steps = int(hyper.get(length, registry.get(name).defaults()[length]))
         early = hyper | {length: max(1, steps // EARLY)}
-        trial.report(_judged(name, early, validation), 0)
+        trial.report(_validation_loss(name, early, validation), 0)
         if trial.should_prune():
             raise optuna.TrialPruned
-    loss = _judged(name, hyper, validation)
+    loss = _validation_loss(name, hyper, validation)
     trial.report(loss, 1)
     return loss
 
 
-def _length(name: str) -> str | None:
+def _length_option(name: str) -> str | None:
     """Return the hyper-parameter that says how long a method is trained."""
     return registry.get(name).length
 
 
-def _judged(name: str, hyper: dict[str, Any], validation: Validation) -> float:
-    """Loss in validation of a method with these hyper-parameters."""
+def _validation_loss(name: str, hyper: dict[str, Any], validation: Validation) -> float:
+    """Return the loss in validation of a method with these hyper-parameters."""
     model = registry.create(name, **hyper)
-    learns = _length(name) is not None
+    learns = _length_option(name) is not None
     if learns:
         fit(model, validation.first, progress=False)
     quantiles, means = validation.forecast(model, refit=not learns)
@@ -222,7 +222,7 @@ def _judged(name: str, hyper: dict[str, Any], validation: Validation) -> float:
 
 
 def _suggest(trial: Any, key: str, values: Any) -> Any:
-    """A value from a range or a choice."""
+    """Draw a value from a range or a choice."""
     if isinstance(values, tuple):
         low, high = values
         log = low > 0 and high >= 10 * low
@@ -232,20 +232,20 @@ def _suggest(trial: Any, key: str, values: Any) -> Any:
     return trial.suggest_categorical(key, list(values))
 
 
-def _inside(value: Any, values: Any) -> bool:
-    """Whether a default can be the first trial."""
+def _in_space(value: Any, values: Any) -> bool:
+    """Return whether a default can be the first trial."""
     if isinstance(values, tuple):
         return isinstance(value, (int, float)) and values[0] <= value <= values[1]
     return value in values
 
 
-def _done(optuna: Any) -> Sequence[Any]:
+def _finished_states(optuna: Any) -> Sequence[Any]:
     states = optuna.trial.TrialState
     return (states.COMPLETE, states.PRUNED, states.FAIL)
 
 
 def _storage(optuna: Any, place: str | Path | None) -> Any:
-    """A journal in a file; None keeps trials in memory."""
+    """Open a journal in a file; None keeps trials in memory."""
     if place is None:
         return None
     what = "the trials"
@@ -273,7 +273,7 @@ def _is_journal(path: Path) -> bool:
 
 
 def _relative(loss: float, default: float) -> float:
-    """A loss in units of the defaults'; infinite where they lose nothing and it does."""
+    """Return a loss relative to the defaults'; infinite if theirs is 0 and it is not."""
     if default > 0:
         return loss / default
     return 1.0 if loss <= default else float("inf")

@@ -29,7 +29,7 @@ METRICS = ("wql", "sql", "mase", "rmsse", "spec")
 
 @dataclass(frozen=True)
 class Fold:
-    """One cutoff: the whole panel as it was, and the series that are scored."""
+    """One cutoff: the whole panel as it was then, and the series that are scored."""
 
     known: Panel
     rows: Ints  # of the scored series in `known`
@@ -57,7 +57,7 @@ class Validation:
         seed: int,
         values: int = VALUES,
     ) -> Validation:
-        """The last `folds` horizons, or a quarter of the longest history where that is less.
+        """Hold out the last `folds` horizons, or a quarter of the longest history if that is less.
 
         Args:
             panel: The whole history.
@@ -109,7 +109,7 @@ class Validation:
     def forecast(
         self, model: Forecaster, *, refit: bool, limit: float = np.inf
     ) -> tuple[Floats, Floats]:
-        """Quantiles at `LEVELS` of what was observed, (R, Q), and means, (R,).
+        """Forecast quantiles at `LEVELS` of the observed values, (R, Q), and means, (R,).
 
         Args:
             model: Fitted, or one whose `fit` is free.
@@ -134,7 +134,7 @@ class Validation:
         return np.concatenate(quantiles), np.concatenate(means)
 
     def evidence(self, quantiles: Floats, means: Floats) -> Evidence:
-        """Of forecasts (M, R, Q) with means (M, R)."""
+        """Return the evidence of forecasts (M, R, Q) with means (M, R)."""
         seen = [~np.isnan(fold.actual) for fold in self.folds]
         sizes = [s.sum(1) for s in seen]
 
@@ -161,13 +161,13 @@ class Validation:
         )
 
     def stretch(self) -> Ints:
-        """Part of the horizon of each row, (R,)."""
+        """Return the part of the horizon of each row, (R,)."""
         part = stretches(self.horizon)[: self.ahead]
         rows = [np.broadcast_to(part, f.actual.shape)[~np.isnan(f.actual)] for f in self.folds]
         return np.concatenate(rows)
 
     def whole(self) -> NDArray[np.bool_]:
-        """Rows of series whose history is of whole numbers, (R,)."""
+        """Return the rows of series whose history is whole numbers, (R,)."""
         found = []
         for fold in self.folds:
             counts = fold.known.select(fold.rows).whole_numbers()
@@ -176,13 +176,13 @@ class Validation:
 
 
 def codes(panel: Panel) -> Ints:
-    """Class of demand of each series, as its place in `CLASSES`, (N,)."""
+    """Return the class of demand of each series, as its place in `CLASSES`, (N,)."""
     place = {kind: code for code, kind in enumerate(CLASSES)}
     return np.array([place[kind] for kind in panel.profile()["class"]], np.int64)
 
 
 def _per_series(fold: Fold, metric: str) -> NDArray[np.float64]:
-    """What a row of each series counts in a metric that is averaged over series; 0 without a scale."""
+    """Return the weight of a row of each series in a metric averaged over series; 0 without a scale."""
     known = fold.known.select(fold.rows)
     past = known.padded_history(int(known.lengths.max()))
     if metric == "rmsse":

@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool1d
 
 
 def moving_average(x: Tensor, width: int) -> Tensor:
-    """Mean over a centred window of `width` steps, odd; the ends are repeated to fill it.
+    """Return the mean over a centred window of `width` steps, odd; the ends are repeated to fill it.
 
     (batch, steps) -> (batch, steps), as Wu et al., "Autoformer", NeurIPS 2021, section 3.1.
     """

@@ -55,7 +55,7 @@ def draws_of(
         everything: Supply all operators in the block, at some microseconds each.
     """
     before, _thread.generator = _thread.generator, source
-    mode = supplied(source) if everything else None
+    mode = generator_mode(source) if everything else None
     modules = [] if network is None else [m for m in network.modules() if _draws(m)]
     device = torch.device("cpu") if network is None else _device(network)
     state = gpu_state(device)
@@ -76,8 +76,8 @@ def draws_of(
         _thread.generator = before
 
 
-class Supplied(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Supplies a generator to this thread's operators on the CPU that draw without one.
+class GeneratorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Supplies a generator to this thread's CPU operators that draw without one.
 
     Attributes:
         used: Whether one did.
@@ -107,18 +107,18 @@ class Supplied(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-class Exempt(Supplied):  # type: ignore[no-untyped-call]
-    """The same, left alone by torch's compiler, which else compiles the operators of the mode itself."""
+class UncompiledGeneratorMode(GeneratorMode):  # type: ignore[no-untyped-call]
+    """The same, excluded from torch's compiler, which otherwise compiles the operators of the mode itself."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return True
 
-    __torch_dispatch__ = Supplied.__torch_dispatch__  # that torch finds it in this class
+    __torch_dispatch__ = GeneratorMode.__torch_dispatch__  # that torch finds it in this class
 
 
-class Bounded(Supplied):  # type: ignore[no-untyped-call]
-    """The same, refusing tensors of more than `most` values before they are made."""
+class BoundedGeneratorMode(GeneratorMode):  # type: ignore[no-untyped-call]
+    """The same, which refuses tensors of more than `most` values before they are made."""
 
     def __init__(self, source: torch.Generator, most: int) -> None:
         super().__init__(source)
@@ -137,7 +137,7 @@ class Bounded(Supplied):  # type: ignore[no-untyped-call]
 
 
 def _n_values(func: Any, args: tuple[Any, ...]) -> float:
-    """Values of the tensor that an operator makes of a size, a range or tensors that broadcast; else 0."""
+    """Return the values of the tensor that an operator makes of a size, a range or tensors that broadcast; else 0."""
     numbers = [abs(value) for value in args if isinstance(value, (int, float))]
     shapes = [value.shape for value in args if isinstance(value, Tensor)]
     if args and isinstance(args[0], (list, tuple)):
@@ -151,18 +151,20 @@ def _n_values(func: Any, args: tuple[Any, ...]) -> float:
     return 0
 
 
-def supplied(source: torch.Generator) -> Supplied:
+def generator_mode(source: torch.Generator) -> GeneratorMode:
     """Return a mode that supplies a generator.
 
     The exemption imports the compiler, over a second of CPU: only programs that did so themselves need it.
     """
-    return Exempt(source) if "torch._dynamo" in sys.modules else Supplied(source)
+    return (
+        UncompiledGeneratorMode(source) if "torch._dynamo" in sys.modules else GeneratorMode(source)
+    )
 
 
-def supplied_where_needed(loss_of: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
-    """Return the loss with a generator supplied to all it draws, if its first call drew without one.
+def with_generator(loss_of: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
+    """Wrap a loss so that it supplies a generator to all it draws, if its first call drew without one.
 
-    `Supplied` costs some microseconds an operator, and most networks do not need it: what they draw comes
+    `GeneratorMode` costs some microseconds an operator, and most networks do not need it: what they draw comes
     from modules that have the generator.
     """
     needed = True
@@ -172,7 +174,7 @@ def supplied_where_needed(loss_of: Callable[[Any], Tensor]) -> Callable[[Any], T
         nonlocal needed
         if not needed or _thread.generator is None:
             return loss_of(batch)
-        with supplied(_thread.generator) as mode:
+        with generator_mode(_thread.generator) as mode:
             value = loss_of(batch)
         needed = mode.used
         return value
@@ -195,7 +197,7 @@ def set_gpu_state(device: torch.device, state: Tensor) -> None:
 
 
 def seed_gpu(device: torch.device, seed: int) -> None:
-    """Seed a GPU's generator; a CPU's is left alone."""
+    """Seed a GPU's generator; leave a CPU's alone."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
@@ -212,7 +214,7 @@ def _device(network: nn.Module) -> torch.device:
 
 
 def _draws(module: nn.Module) -> bool:
-    """Whether a module is one of torch's that draw without a generator, and is not supplied already."""
+    """Return whether a module is one of torch's that draw without a generator, and gets none yet."""
     if not type(module).__module__.startswith("torch.nn") or "forward" in vars(module):
         return False
     rate = getattr(module, "dropout", 0.0)  # of attention and recurrent layers
@@ -227,7 +229,7 @@ def _supplied(module: nn.Module) -> Callable[..., Any]:
         source = _thread.generator
         if source is None or not module.training:
             return forward(*args, **kwargs)
-        with supplied(source):
+        with generator_mode(source):
             return forward(*args, **kwargs)
 
     return call

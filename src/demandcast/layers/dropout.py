@@ -11,8 +11,8 @@ from demandcast.layers import draws
 GRAIN = 1 << 16  # values of a random number of 16 bits
 
 
-def thin(x: Tensor, p: float) -> Tensor:
-    """A share p of the entries of x (...) becomes 0, the others 1 / (1 - p) times as large.
+def apply_mask(x: Tensor, p: float) -> Tensor:
+    """Set a share p of the entries of x (...) to 0, and divide the others by 1 - p.
 
     On a CPU the mask is cut from whole words of random bits, four entries to a word, and p rounded to 1 /
     65,536. PyTorch draws a random number for each entry there, one after the other: measured, 600 us for
@@ -32,11 +32,11 @@ def thin(x: Tensor, p: float) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout`, by the masks of `thin`."""
+    """`nn.Dropout`, by the masks of `apply_mask`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(...) -> (...), thinned in training only."""
-        return thin(x, self.p) if self.training else x
+        return apply_mask(x, self.p) if self.training else x
 
 
 class SequenceDropout(nn.Module):

@@ -26,7 +26,7 @@ class StaticEmbedding(nn.Module):
         self.width = sum(self.widths) + reals
 
     def forward(self, codes: Tensor, reals: Tensor) -> Tensor:
-        """Codes (batch, categories) and reals (batch, reals) -> (batch, width)."""
+        """Embed codes (batch, categories), and append reals (batch, reals): (batch, width)."""
         if self.training and len(self.tables):
             own = generator(codes.device)
             uniform = torch.rand(codes.shape, generator=own, device=codes.device)

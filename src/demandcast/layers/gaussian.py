@@ -71,7 +71,7 @@ def density_of(square: Tensor, determinant: Tensor, count: Tensor, df: Tensor | 
 
 
 def condition(error: Tensor, covariance: Tensor, observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The last steps given the first ones.
+    """Condition the last steps on the first ones.
 
     Args:
         error: Values of the first steps less their means, (batch, past).
@@ -93,7 +93,7 @@ def condition(error: Tensor, covariance: Tensor, observed: Tensor) -> tuple[Tens
 
 
 def draw(mean: Tensor, covariance: Tensor, count: int, draws: TensorDraws) -> Tensor:
-    """Joint draws, (batch, count, steps)."""
+    """Draw joint paths, (batch, count, steps)."""
     root = torch.linalg.cholesky(covariance)
     noise = draws.normal((len(mean), count, mean.shape[1])).to(mean)
     paths: Tensor = mean[:, None] + noise @ root.mT
@@ -101,7 +101,7 @@ def draw(mean: Tensor, covariance: Tensor, count: int, draws: TensorDraws) -> Te
 
 
 def _observed_only(error: Tensor, covariance: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Steps not observed made independent, of mean 0 and variance 1: they then say nothing."""
+    """Make unobserved steps independent, of mean 0 and variance 1, so that they tell nothing."""
     both = observed[:, :, None] & observed[:, None, :]
     eye = torch.eye(error.shape[1], dtype=error.dtype, device=error.device)
     return torch.where(observed, error, 0.0), torch.where(both, covariance, eye)

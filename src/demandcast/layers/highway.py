@@ -9,7 +9,7 @@ from demandcast.layers.seasonal import SeasonalLinear, season_within
 
 
 def last_observed(values: Tensor, observed: Tensor) -> Tensor:
-    """The last observed value of each series, (batch, steps, series) -> (batch, 1, series); 0 if none."""
+    """Return the last observed value of each series, (batch, steps, series) -> (batch, 1, series); 0 if none."""
     step = torch.arange(1, values.shape[1] + 1, device=values.device)[:, None]  # (steps, 1)
     latest = (observed * step).amax(1, keepdim=True)  # (batch, 1, series), 0 where none
     found = values.gather(1, (latest - 1).clamp(min=0))

@@ -1,4 +1,4 @@
-"""`nn.LSTM`, with the cheap masks of `thin` between its layers on a CPU, and with some inputs embedded."""
+"""`nn.LSTM`, with the cheap masks of `apply_mask` between its layers on a CPU, and with some inputs embedded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from demandcast.layers.dropout import thin
+from demandcast.layers.dropout import apply_mask
 
 
 class LSTM(nn.LSTM):
@@ -35,7 +35,7 @@ class LSTM(nn.LSTM):
             before = tuple(state[layer : layer + 1] for state in hx)  # (1, batch, hidden)
             weights = cast(list[Tensor], self._flat_weights[4 * layer : 4 * layer + 4])
             x, *after = torch.lstm(
-                thin(x, self.dropout) if layer else x,
+                apply_mask(x, self.dropout) if layer else x,
                 before,
                 weights,
                 True,

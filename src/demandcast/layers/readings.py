@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 
-def mean_of(x: Tensor, observed: Tensor) -> Tensor:
-    """Mean of each row over the steps that were observed, (batch, 1, ...); x is 0 at the others."""
+def masked_mean(x: Tensor, observed: Tensor) -> Tensor:
+    """Return the mean of each row over the steps that were observed, (batch, 1, ...); x is 0 at the others."""
     return x.sum(1, keepdim=True) / observed.sum(1, keepdim=True).clamp(min=1)
 
 
 def window_means(x: Tensor, observed: Tensor, width: Tensor, *, trailing: bool) -> Tensor:
-    """Means of the observed values in a window around each step, (batch, context).
+    """Return means of the observed values in a window around each step, (batch, context).
 
     Args:
         x: Values, (batch, context); 0 where not observed.
@@ -42,7 +42,8 @@ def window_means(x: Tensor, observed: Tensor, width: Tensor, *, trailing: bool) 
 
 
 def phase_means(x: Tensor, observed: Tensor, period: Tensor, horizon: int, shrink: float) -> Tensor:
-    """The mean of each phase of a season, laid over context and horizon: (batch, context + horizon).
+    """Return the mean of each phase of a season, repeated over context and horizon: (batch, context +
+    horizon).
 
     Args:
         x: Values around 0, (batch, context); 0 where not observed.
@@ -62,16 +63,18 @@ def phase_means(x: Tensor, observed: Tensor, period: Tensor, horizon: int, shrin
     return mean.gather(1, phase) * (period > 1)
 
 
-def at(x: Tensor, observed: Tensor, index: Tensor, fallback: Tensor) -> tuple[Tensor, Tensor]:
-    """Values at steps of the context, (batch, k), and whether they were there; else the fallback."""
+def value_at(x: Tensor, observed: Tensor, index: Tensor, fallback: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values at steps of the context, (batch, k), and whether they exist; the fallback where they do
+    not.
+    """
     inside = (index >= 0) & (index < x.shape[1])
     place = index.clamp(0, x.shape[1] - 1)
     there = inside & observed.gather(1, place)
     return torch.where(there, x.gather(1, place), fallback), there
 
 
-def change(x: Tensor, observed: Tensor, lag: int) -> Tensor:
-    """Mean|x[t] - x[t - lag]| of the steps where both were observed, (batch, 1); 0 where none."""
+def mean_change(x: Tensor, observed: Tensor, lag: int) -> Tensor:
+    """Return mean|x[t] - x[t - lag]| of the steps where both were observed, (batch, 1); 0 where none."""
     if lag >= x.shape[1]:
         return x.new_zeros(len(x), 1)
     both = observed[:, lag:] & observed[:, :-lag]
@@ -79,8 +82,8 @@ def change(x: Tensor, observed: Tensor, lag: int) -> Tensor:
     return size / both.sum(1, keepdim=True).clamp(min=1)
 
 
-def knots(x: Tensor, observed: Tensor, levels: Tensor) -> Tensor:
-    """Quantiles of the observed values, (batch, levels), linear between them; 0 where there are none."""
+def empirical_quantiles(x: Tensor, observed: Tensor, levels: Tensor) -> Tensor:
+    """Return quantiles of the observed values, (batch, levels), linear between them; 0 where there are none."""
     ordered = torch.where(observed, x, 1e9).sort(1).values  # finite: gradients pass here
     count = observed.sum(1, keepdim=True)
     place = levels * (count - 1).clamp(min=0)  # (batch, levels)
@@ -92,7 +95,7 @@ def knots(x: Tensor, observed: Tensor, levels: Tensor) -> Tensor:
 
 
 def quantiles_of(cdf: Tensor, at_knots: Tensor, levels: Tensor, ramp: Tensor) -> Tensor:
-    """Quantiles of distributions that are known at knots, linear between them.
+    """Return quantiles of distributions given at knots, linear between them.
 
     Args:
         cdf: Probability of a value up to each knot, (..., knots), increasing.
@@ -115,7 +118,7 @@ def quantiles_of(cdf: Tensor, at_knots: Tensor, levels: Tensor, ramp: Tensor) ->
 
 
 def main_period(x: Tensor, observed: Tensor) -> Tensor:
-    """The period at which a history repeats itself best, (batch, 1), int64; 0 where none stands out.
+    """Return the period at which a history repeats itself best, (batch, 1), int64; 0 if none stands out.
 
     The first peak of the autocorrelation, behind its dip below a tenth, that is nearly as high as the
     highest, if that is above .3.

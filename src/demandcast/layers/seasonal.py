@@ -10,7 +10,7 @@ from demandcast.schema import Frequency
 
 
 def season_within(freq: str, context: int) -> int:
-    """Steps in the shortest season that fits the context; 1, the last value, where none does.
+    """Return the shortest season that fits the context, in steps; 1 if none does.
 
     That of a day for hours: a week ago the weather was another, and what the week adds is learned.
     """

@@ -11,13 +11,13 @@ TRANSFORMS = ("auto", "log1p", "none")
 
 
 def check_transform(name: str) -> None:
-    """Refuse a scale that there is not."""
+    """Refuse a transform that does not exist."""
     if name not in TRANSFORMS:
         raise ConfigError(f"transform is {name!r}; it is auto, log1p or none")
 
 
-def settled_transform(name: str, panel: Panel) -> str:
-    """What "auto" stands for: log1p where no value of the panel is below 0."""
+def resolve_transform(name: str, panel: Panel) -> str:
+    """Return the transform that "auto" means: log1p if no value of the panel is below 0."""
     if name != "auto":
         return name
     return "none" if bool(np.isinf(panel.floors()).any()) else "log1p"

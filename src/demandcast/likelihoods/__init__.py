@@ -37,12 +37,12 @@ _ALL: dict[str, type[Likelihood]] = {
 
 
 def names() -> tuple[str, ...]:
-    """Every likelihood's name."""
+    """Return every likelihood's name."""
     return tuple(_ALL)
 
 
 def create(name: str, **options: Any) -> Likelihood:
-    """A likelihood by its name."""
+    """Return a likelihood by its name."""
     if name not in _ALL:
         near = difflib.get_close_matches(name, _ALL, n=1, cutoff=0.0)
         raise ConfigError(

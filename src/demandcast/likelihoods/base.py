@@ -35,27 +35,27 @@ class Likelihood(ABC):
 
     @abstractmethod
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """log P(Y >= target), (...): what is known of demand where it was censored."""
+        """Return log P(Y >= target), (...): the likelihood of censored demand."""
 
     def sample(self, params: Tensor, scale: Tensor, draws: Source | None = None) -> Tensor:
-        """One draw for each element, (...); without keyed draws from torch's own generator."""
+        """Draw one value for each element, (...); without keyed draws from torch's own generator."""
         return self._sample(params, scale, draws or GeneratorDraws(params.device))
 
     @abstractmethod
     def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
-        """One draw for each element, (...)."""
+        """Draw one value for each element, (...)."""
 
     @abstractmethod
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
-        """Values at levels (Q,), (..., Q)."""
+        """Return values at levels (Q,), (..., Q)."""
 
     @abstractmethod
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
-        """The mean, (...)."""
+        """Return the mean, (...)."""
 
     @abstractmethod
     def lift(self, params: Tensor, base: Tensor) -> Tensor:
-        """Parameters moved so that what was centred at 0 is centred at `base`, (..., n_params).
+        """Move parameters centred at 0 so that they are centred at `base`, (..., n_params).
 
         By this a network learns departures from a forecast it starts with. `base` (...) is in units
         of the scale; where the support ends at 0, a base below a hundredth counts as that.
@@ -70,7 +70,7 @@ class Likelihood(ABC):
         observed: Tensor,
         censored: Tensor | None = None,
     ) -> Tensor:
-        """Negative log likelihood of each element, (...); 0, without gradient, where not observed.
+        """Return the negative log likelihood of each element, (...); 0, without gradient, where not observed.
 
         Where `censored`, the target is a lower bound, and the survival takes the density's place.
         Parameters that come in bfloat16 are taken in float32, for gamma functions want the digits.
@@ -87,12 +87,12 @@ class Likelihood(ABC):
         return torch.where(observed, loss, torch.zeros_like(loss))
 
     def _neutral(self, scale: Tensor, target: Tensor) -> Tensor:
-        """A target with a finite density, for elements that are masked."""
+        """Return a target with a finite density, for masked elements."""
         return torch.zeros_like(target)
 
     @staticmethod
-    def added(params: Tensor, place: int, values: Tensor) -> Tensor:
-        """`values` (...) added to one of the parameters (..., n_params)."""
+    def add_to_param(params: Tensor, place: int, values: Tensor) -> Tensor:
+        """Add `values` (...) to one of the parameters (..., n_params)."""
         raised = torch.zeros_like(params)
         raised[..., place] = values
         return params + raised
@@ -119,5 +119,5 @@ class Likelihood(ABC):
 
 
 def inverse_softplus(values: Tensor) -> Tensor:
-    """What softplus makes `values` (...) of, all above 0; exact for small and large ones."""
+    """Invert softplus at `values` (...), all above 0; exact for small and large ones."""
     return values + torch.log(-torch.expm1(-values))

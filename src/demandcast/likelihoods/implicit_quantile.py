@@ -49,7 +49,7 @@ class ImplicitQuantile(Likelihood, nn.Module):
         self.out = nn.Linear(WIDTH, 1, bias=False)
 
     def basis(self, tau: Tensor) -> Tensor:
-        """What h is multiplied with at levels (...): (..., WIDTH), 0 at one half."""
+        """Return the factors of h at levels (...): (..., WIDTH), 0 at one half."""
         rows = torch.cat([tau.flatten(), tau.new_full((1,), 0.5)])[:, None]
         waves = (math.pi * torch.arange(COSINES, device=tau.device) * rows).cos()
         factors = 1 + self.phi(waves.to(self.phi.weight)).relu()  # (levels + 1, WIDTH)
@@ -61,7 +61,7 @@ class ImplicitQuantile(Likelihood, nn.Module):
         return (torch.arange(GRID, device=device) + 0.5) / GRID
 
     def _errors(self, params: Tensor, target: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Errors in units of the scale, and the levels they belong to, (..., levels) both."""
+        """Return errors in units of the scale, and the levels they belong to, (..., levels) both."""
         centre, hidden = params[..., :1], params[..., 1:]
         if self.training:
             own = generator(params.device)
@@ -73,23 +73,23 @@ class ImplicitQuantile(Likelihood, nn.Module):
         return (target / scale)[..., None] - centre - values, tau
 
     def log_prob(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """Minus twice the mean pinball loss, an estimate of the CRPS: there is no density."""
+        """Return minus twice the mean pinball loss, an estimate of the CRPS: there is no density."""
         error, tau = self._errors(params, target, scale)
         return -2 * torch.maximum(tau * error, (tau - 1) * error).mean(-1)
 
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """Only quantiles below the bound are wrong: the pinball loss of those, negated."""
+        """Return the negative pinball loss of the quantiles below the bound: only those are wrong."""
         error, tau = self._errors(params, target, scale)
         return -2 * (tau * error.clamp(min=0)).mean(-1)
 
     def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
-        """The function at a level drawn for each element."""
+        """Evaluate the quantile function at a level drawn for each element."""
         tau = draws.uniform(params.shape[:-1]).to(params)
         drawn = (self.basis(tau).to(params) * params[..., 1:]).sum(-1)
         return (params[..., 0] + drawn) * scale
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
-        """In order; levels nearer to 0 or 1 than 1/512 get the outermost value of the grid."""
+        """Return quantiles in order; levels within 1/512 of 0 or 1 get the outermost value of the grid."""
         basis = self.basis(self.grid(params.device)).to(params)
         values = (params[..., 1:] @ basis.T).sort(-1).values  # (..., GRID)
         place = (levels.to(params) * GRID - 0.5).clamp(0, GRID - 1)
@@ -102,5 +102,5 @@ class ImplicitQuantile(Likelihood, nn.Module):
         return (params[..., 0] + params[..., 1:] @ basis) * scale
 
     def lift(self, params: Tensor, base: Tensor) -> Tensor:
-        """The median moves to `base`."""
-        return self.added(params, 0, base)
+        """Move the median to `base`."""
+        return self.add_to_param(params, 0, base)

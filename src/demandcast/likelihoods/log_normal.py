@@ -55,8 +55,8 @@ class LogNormal(Likelihood):
         return (mu + sigma * sigma / 2).exp()
 
     def lift(self, params: Tensor, base: Tensor) -> Tensor:
-        """The median moves to `base`."""
-        return self.added(params, 0, base.clamp(min=0.01).log())
+        """Move the median to `base`."""
+        return self.add_to_param(params, 0, base.clamp(min=0.01).log())
 
     def _neutral(self, scale: Tensor, target: Tensor) -> Tensor:
         return scale.expand_as(target)

@@ -42,7 +42,7 @@ class NegativeBinomial(Likelihood):
         return ways - shape * log_one + target * ((alpha * mu).log() - log_one)
 
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """By the incomplete beta function, in float64; exact."""
+        """Compute log P(Y >= target) by the incomplete beta function, in float64; exact."""
         mu, alpha = self._map(params, scale)
         odds, shape = (alpha * mu).log().double(), (1 / alpha).double()
         count = target.double().expand_as(odds)
@@ -53,7 +53,7 @@ class NegativeBinomial(Likelihood):
         return draws.negative_binomial(mu, alpha).to(mu)
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
-        """The least count that reaches each level: exact below 128, within 1 or 1 % from there on."""
+        """Return the least count that reaches each level: exact below 128, within 1 or 1 % above."""
         mu, alpha = self._map(params, scale)
         shape = mu.shape
         mu, alpha = mu.reshape(-1).double(), alpha.reshape(-1).double()
@@ -75,11 +75,12 @@ class NegativeBinomial(Likelihood):
         return self._map(params, scale)[0]
 
     def lift(self, params: Tensor, base: Tensor) -> Tensor:
-        return self.added(params, 0, inverse_softplus(base.clamp(min=0.01)))
+        return self.add_to_param(params, 0, inverse_softplus(base.clamp(min=0.01)))
 
 
 def least_counts(mu: Tensor, alpha: Tensor, chances: Tensor) -> Tensor:
-    """The least counts k with P(Y <= k) >= a chance of each element's own; exact, no gradient.
+    """Return the least counts k with P(Y <= k) >= chance, for a chance of each element's own; exact, no
+    gradient.
 
     mu and alpha (elements,), chances (elements, Q), all float64; returns (elements, Q), 0 where a
     chance is 0 or below.
@@ -92,12 +93,12 @@ def least_counts(mu: Tensor, alpha: Tensor, chances: Tensor) -> Tensor:
             counts[piece] = _least_counts(mu[piece], alpha[piece], chances[piece], most)
         rows = rows[(counts[rows] >= most).any(1)]
     if len(rows):
-        counts[rows] = _halved(mu[rows, None], alpha[rows, None], chances[rows])
+        counts[rows] = _bisect(mu[rows, None], alpha[rows, None], chances[rows])
     return counts
 
 
-def _halved(mu: Tensor, alpha: Tensor, chances: Tensor) -> Tensor:
-    """The same by halving an interval of whole numbers; for large counts."""
+def _bisect(mu: Tensor, alpha: Tensor, chances: Tensor) -> Tensor:
+    """Find the same by bisection over whole numbers; for large counts."""
     odds, shape = (alpha * mu).log().expand_as(chances), (1 / alpha).expand_as(chances)
     tail = torch.log1p(-chances.clamp(max=1 - 1e-12)) + 1e-12  # log P(Y > k) is to come down to it
 
@@ -115,7 +116,7 @@ def _halved(mu: Tensor, alpha: Tensor, chances: Tensor) -> Tensor:
 
 
 def _least_counts(mu: Tensor, alpha: Tensor, levels: Tensor, most: int) -> Tensor:
-    """The least counts that reach the levels, (elements, Q), by adding up; `most` where it is more."""
+    """Find the least counts that reach the levels, (elements, Q), by summation; `most` where it is more."""
     k = torch.arange(most, dtype=mu.dtype, device=mu.device)
     odds = (alpha * mu)[:, None]
     first = torch.exp(-torch.log1p(odds) / alpha[:, None])  # P(Y = 0), (elements, 1)
@@ -126,7 +127,7 @@ def _least_counts(mu: Tensor, alpha: Tensor, levels: Tensor, most: int) -> Tenso
 
 
 def _gamma_quantile(mu: Tensor, alpha: Tensor, levels: Tensor) -> Tensor:
-    """Quantiles of the shifted gamma of the same mean, variance and skewness, (elements, Q)."""
+    """Return quantiles of the shifted gamma of the same mean, variance and skewness, (elements, Q)."""
     deviation = (mu * (1 + alpha * mu)).sqrt()
     skewness = (1 + 2 * alpha * mu) / deviation
     table = _gamma_scores(tuple(levels.tolist()), levels.device)
@@ -138,7 +139,7 @@ def _gamma_quantile(mu: Tensor, alpha: Tensor, levels: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _gamma_scores(levels: tuple[float, ...], device: torch.device) -> Tensor:
-    """Quantiles of gammas of mean 0 and variance 1, (GRID, Q); row i has skewness i / (GRID - i).
+    """Return quantiles of gammas of mean 0 and variance 1, (GRID, Q); row i has skewness i / (GRID - i).
 
     Kept, for they take most of a second.
     """

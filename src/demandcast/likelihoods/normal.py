@@ -46,4 +46,4 @@ class Normal(Likelihood):
         return self._map(params, scale)[0]
 
     def lift(self, params: Tensor, base: Tensor) -> Tensor:
-        return self.added(params, 0, base)
+        return self.add_to_param(params, 0, base)

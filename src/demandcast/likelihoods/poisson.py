@@ -28,7 +28,7 @@ class Poisson(Likelihood):
         return target * mu.log() - mu - torch.lgamma(target + 1)
 
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """By the incomplete gamma function, in float64; exact."""
+        """Compute log P(Y >= target) by the incomplete gamma function, in float64; exact."""
         mu = self._map(params, scale)
         return poisson_log_sf(target.double().expand_as(mu), mu.double()).to(mu)
 
@@ -36,7 +36,7 @@ class Poisson(Likelihood):
         return draws.poisson(self._map(params, scale)).to(params)
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
-        """The least count that reaches each level; exact, by halving on whole numbers."""
+        """Return the least count that reaches each level; exact, by bisection over whole numbers."""
         mu = self._map(params, scale).double()[..., None]  # (..., 1)
         wanted = levels.to(mu).expand(*mu.shape[:-1], len(levels)) - 1e-12
         low = torch.full_like(wanted, -1.0)  # does not reach the level
@@ -52,4 +52,4 @@ class Poisson(Likelihood):
         return self._map(params, scale)
 
     def lift(self, params: Tensor, base: Tensor) -> Tensor:
-        return self.added(params, 0, inverse_softplus(base.clamp(min=0.01)))
+        return self.add_to_param(params, 0, inverse_softplus(base.clamp(min=0.01)))

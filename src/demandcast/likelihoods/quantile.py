@@ -36,20 +36,20 @@ class QuantileGrid(Likelihood):
         self.still = tuple(0.0 if i == self.middle else -3.0 for i in range(self.n_params))
 
     def grid(self, params: Tensor, scale: Tensor) -> Tensor:
-        """The quantiles, (..., levels), never crossing."""
+        """Return the quantiles, (..., levels), never crossing."""
         centre = params[..., self.middle, None]
         below = softplus(params[..., : self.middle]).flip(-1).cumsum(-1).flip(-1)
         above = softplus(params[..., self.middle + 1 :]).cumsum(-1)
         return torch.cat([centre - below, centre, centre + above], -1) * scale[..., None]
 
     def log_prob(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """Minus the pinball loss: a quantile grid has no density."""
+        """Return minus the pinball loss: a quantile grid has no density."""
         error = (target[..., None] - self.grid(params, scale)) / scale[..., None]
         level = error.new_tensor(self.levels)
         return -torch.maximum(level * error, (level - 1) * error).sum(-1)
 
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """Only quantiles below the bound are wrong: the pinball loss of those, negated."""
+        """Return the negative pinball loss of the quantiles below the bound: only those are wrong."""
         error = (target[..., None] - self.grid(params, scale)) / scale[..., None]
         return -(error.new_tensor(self.levels) * error.clamp(min=0)).sum(-1)
 
@@ -63,7 +63,7 @@ class QuantileGrid(Likelihood):
         return self._interpolate(grid, uniform).squeeze(-1)
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
-        """The integral of the quantile function over (0, 1), tails included."""
+        """Return the integral of the quantile function over (0, 1), tails included."""
         grid = self.grid(params, scale)
         q = grid.new_tensor(self.levels)
         inner = ((grid[..., 1:] + grid[..., :-1]) / 2 * (q[1:] - q[:-1])).sum(-1)
@@ -73,10 +73,10 @@ class QuantileGrid(Likelihood):
         return inner + left + right
 
     def lift(self, params: Tensor, base: Tensor) -> Tensor:
-        return self.added(params, self.middle, base)
+        return self.add_to_param(params, self.middle, base)
 
     def _tails(self, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """Scales of the exponential tails, from the outermost pieces, (...) each."""
+        """Return scales of the exponential tails, from the outermost pieces, (...) each."""
         q = self.levels
         low = (grid[..., 1] - grid[..., 0]) / torch.tensor(q[1] / q[0]).log()
         high = (grid[..., -1] - grid[..., -2]) / torch.tensor((1 - q[-2]) / (1 - q[-1])).log()

@@ -73,16 +73,16 @@ class SplineQuantile(Likelihood):
         return Spline(at, value, low + 1e-4, high + 1e-4)
 
     def log_prob(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """Minus the CRPS in units of the scale."""
+        """Return minus the CRPS in units of the scale."""
         under, over = self._losses(params, target / scale)
         return -2 * (under + over)
 
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """Only quantiles below the bound are wrong: their part of the CRPS, negated."""
+        """Return the negative CRPS of the quantiles below the bound: only those are wrong."""
         return -2 * self._losses(params, target / scale)[0]
 
     def _losses(self, params: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Integrals of the pinball loss over levels whose quantile lies below y, and above, (...)."""
+        """Integrate the pinball loss over levels with a quantile below y, and above, (...) each."""
         s = self.spline(params.expand(*y.shape, self.n_params))
         y = y[..., None]
         first, last = s.at[..., :1], s.at[..., -1:]
@@ -110,7 +110,7 @@ class SplineQuantile(Likelihood):
         return self._values(params, uniform).squeeze(-1) * scale
 
     def _values(self, params: Tensor, level: Tensor) -> Tensor:
-        """The quantile function at levels (..., Q), in units of the scale."""
+        """Return the quantile function at levels (..., Q), in units of the scale."""
         s = self.spline(params)
         first, last = s.at[..., :1], s.at[..., -1:]
         right = torch.searchsorted(s.at, level.contiguous()).clamp(1, s.at.shape[-1] - 1)
@@ -124,7 +124,7 @@ class SplineQuantile(Likelihood):
         return torch.where(level < first, below, torch.where(level > last, above, inner))
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
-        """The integral of the quantile function over (0, 1), tails included."""
+        """Return the integral of the quantile function over (0, 1), tails included."""
         s = self.spline(params)
         inner = ((s.value[..., 1:] + s.value[..., :-1]) / 2 * s.at.diff(dim=-1)).sum(-1)
         left = s.at[..., 0] * (s.value[..., 0] - s.low[..., 0])
@@ -132,16 +132,16 @@ class SplineQuantile(Likelihood):
         return (inner + left + right) * scale
 
     def lift(self, params: Tensor, base: Tensor) -> Tensor:
-        return self.added(params, self.middle, base)
+        return self.add_to_param(params, self.middle, base)
 
 
 def _rising(start: Tensor, error: Tensor, slope: Tensor, width: Tensor) -> Tensor:
-    """Integral over d from 0 to `width` of (start + d) (error - slope d)."""
+    """Integrate (start + d) (error - slope d) over d from 0 to `width`."""
     return width * (start * error + width / 2 * (error - start * slope) - width * width / 3 * slope)
 
 
 def _tail(end: Tensor, size: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-    """Pinball loss over the levels of a tail, (0, end), counted from its outer end.
+    """Return the pinball loss over the levels of a tail, (0, end), counted from its outer end.
 
     Its values lie size * log(end / level) outside the outermost knot, and y `gap` inside of that knot
     (outside where negative). Returns the integrals over the values farther out than y, and over those

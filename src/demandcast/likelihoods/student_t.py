@@ -35,7 +35,7 @@ class StudentT(Likelihood):
         return student_t_log_density((target - mu) / sigma, df) - sigma.log()
 
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """By the incomplete beta function, in float64; exact."""
+        """Compute log P(Y >= target) by the incomplete beta function, in float64; exact."""
         df, mu, sigma = self._map(params, scale)
         z = (target - mu) / sigma
         return student_t_log_sf(z.double(), df.expand_as(z).double()).to(z)
@@ -47,7 +47,7 @@ class StudentT(Likelihood):
         return mu + sigma * noise * (df / chi2.clamp(min=1e-8)).sqrt()
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
-        """Between exact quantiles on a fine grid of 1 / df, to about 1e-6 of the width."""
+        """Interpolate exact quantiles on a fine grid of 1 / df, to about 1e-6 of the width."""
         df, mu, sigma = self._map(params, scale)
         return mu[..., None] + sigma[..., None] * _quantile(df, levels).to(mu)
 
@@ -55,11 +55,11 @@ class StudentT(Likelihood):
         return self._map(params, scale)[1]
 
     def lift(self, params: Tensor, base: Tensor) -> Tensor:
-        return self.added(params, 1, base)
+        return self.add_to_param(params, 1, base)
 
 
 def _quantile(df: Tensor, levels: Tensor) -> Tensor:
-    """Quantiles of the standard t for df (...) of 2 or more, (..., Q), float64."""
+    """Return quantiles of the standard t for df (...) of 2 or more, (..., Q), float64."""
     table = _table(tuple(levels.tolist()), df.device)
     place = (2 * (GRID - 1) / df.double()).clamp(0, GRID - 1)
     left = place.long().clamp(max=GRID - 2)  # (...)
@@ -68,7 +68,7 @@ def _quantile(df: Tensor, levels: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _table(levels: tuple[float, ...], device: torch.device) -> Tensor:
-    """Quantiles at the values of 1 / df, (GRID, Q); kept, for they take most of a second."""
+    """Return quantiles at the values of 1 / df, (GRID, Q); kept, for they take most of a second."""
     with torch.inference_mode(False), torch.no_grad():
         inverse = torch.linspace(0, 0.5, GRID, dtype=torch.float64, device=device)  # of df
         wanted = torch.tensor(levels, dtype=torch.float64, device=device)

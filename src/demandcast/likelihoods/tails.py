@@ -16,7 +16,7 @@ _STEP = 1e-4  # relative; central differences are then good to about 1e-8
 
 
 def log_betainc(a: Tensor, b: Tensor, log_x: Tensor, log_y: Tensor) -> Tensor:
-    """log I_x(a, b), the regularised incomplete beta function, with y = 1 - x; no gradient.
+    """Return log I_x(a, b), the regularised incomplete beta function, with y = 1 - x; no gradient.
 
     All four (...), float64.
 
@@ -33,7 +33,7 @@ def log_betainc(a: Tensor, b: Tensor, log_x: Tensor, log_y: Tensor) -> Tensor:
 
 
 def _fraction(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
-    """The continued fraction of the incomplete beta function, by the modified Lentz method."""
+    """Return the continued fraction of the incomplete beta function, by the modified Lentz method."""
     tiny = 1e-300
     c = torch.ones_like(x)
     d = 1 - (a + b) * x / (a + 1)
@@ -69,7 +69,7 @@ def _student_t_log_sf(z: Tensor, df: Tensor) -> Tensor:
 
 
 def _poisson_log_sf(count: Tensor, mu: Tensor) -> Tensor:
-    """log P(k, mu), the lower incomplete gamma function; a series where that leaves float64."""
+    """Return log P(k, mu), the lower incomplete gamma function; a series where that leaves float64."""
     k = count.clamp(min=1.0)
     tail = torch.special.gammainc(k, mu)
     term, total = torch.ones_like(mu), torch.ones_like(mu)
@@ -140,13 +140,13 @@ class _StudentTTail(torch.autograd.Function):
 
 
 def poisson_log_sf(count: Tensor, mu: Tensor) -> Tensor:
-    """log P(Y >= count), both (...), float64, with the gradient to `mu`."""
+    """Return log P(Y >= count), both (...), float64, with the gradient to `mu`."""
     value: Tensor = _PoissonTail.apply(count, mu)  # type: ignore[no-untyped-call]
     return value
 
 
 def negative_binomial_log_sf(count: Tensor, log_odds: Tensor, shape: Tensor) -> Tensor:
-    """log P(Y >= count), (...), float64, with gradients to `log_odds` and `shape`.
+    """Return log P(Y >= count), (...), float64, with gradients to `log_odds` and `shape`.
 
     Args:
         count: Whole numbers, (...).
@@ -158,7 +158,7 @@ def negative_binomial_log_sf(count: Tensor, log_odds: Tensor, shape: Tensor) -> 
 
 
 def student_t_log_sf(z: Tensor, df: Tensor) -> Tensor:
-    """log P(T > z) of the standard Student-t, (...), float64, with gradients to both."""
+    """Return log P(T > z) of the standard Student-t, (...), float64, with gradients to both."""
     value: Tensor = _StudentTTail.apply(z, df)  # type: ignore[no-untyped-call]
     return value
 
@@ -170,7 +170,7 @@ def student_t_log_density(z: Tensor, df: Tensor) -> Tensor:
 
 
 def student_t_quantile(levels: Tensor, df: Tensor) -> Tensor:
-    """Values of the standard Student-t at levels, same shape as both; float64, no gradient.
+    """Return values of the standard Student-t at levels, same shape as both; float64, no gradient.
 
     Hill (1970), CACM algorithm 396, mended by Newton steps on the log of the tail.
     """

@@ -39,7 +39,7 @@ class Tweedie(Likelihood):
     still = (0.0, -1.0, 0.0)
 
     def _map(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """mu and phi in units of the scale, and p, (...) each."""
+        """Return mu and phi in units of the scale, and p, (...) each."""
         mean, spread, power = params.unbind(-1)
         mu = softplus(mean).clamp(min=1e-5)
         return mu, softplus(spread).clamp(1e-3, 1e3), 1.1 + 0.8 * power.sigmoid()
@@ -51,20 +51,20 @@ class Tweedie(Likelihood):
         return torch.where(target > 0, density, log_zero(mu, phi, p).to(params))
 
     def log_survival(self, params: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-        """By incomplete gamma functions, in float64."""
+        """Compute log P(Y >= target) by incomplete gamma functions, in float64."""
         mu, phi, p = (x.double() for x in self._map(params))
         tail: Tensor = _Tail.apply((target / scale).double().clamp(min=1e-30), mu, phi, p)  # type: ignore[no-untyped-call]
         return torch.where(target > 0, tail.to(params), torch.zeros_like(target))
 
     def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
-        """A Poisson number of gammas, whose sum is one gamma of so many times the shape."""
+        """Draw a Poisson number of gammas; their sum is one gamma of that many times the shape."""
         rate, shape, size = _parts(*self._map(params))
         count = draws.at("count").poisson(rate).to(rate)
         amount = draws.at("amount").gamma((count * shape).clamp(min=1e-3)).to(rate)
         return torch.where(count > 0, amount * size * scale, torch.zeros_like(amount))
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
-        """0 up to the probability of 0, above that by Newton's steps on the distribution function."""
+        """Return 0 up to the probability of 0, and solve for the value by Newton's steps above it."""
         mu, phi, p = (x.double()[..., None] for x in self._map(params))  # (..., 1)
         wanted = levels.to(mu).expand(*mu.shape[:-1], len(levels))  # (..., Q)
         above = wanted > log_zero(mu, phi, p).exp()
@@ -79,7 +79,7 @@ class Tweedie(Likelihood):
         return self._map(params)[0] * scale
 
     def lift(self, params: Tensor, base: Tensor) -> Tensor:
-        return self.added(params, 0, inverse_softplus(base.clamp(min=0.01)))
+        return self.add_to_param(params, 0, inverse_softplus(base.clamp(min=0.01)))
 
     def check_target(self, values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
         seen = values[~np.isnan(values)]
@@ -91,17 +91,17 @@ class Tweedie(Likelihood):
 
 
 def _parts(mu: Tensor, phi: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rate of the Poisson, and shape and size of each gamma."""
+    """Return the rate of the Poisson, and shape and size of each gamma."""
     return mu ** (2 - p) / (phi * (2 - p)), (2 - p) / (p - 1), phi * (p - 1) * mu ** (p - 1)
 
 
 def log_zero(mu: Tensor, phi: Tensor, p: Tensor) -> Tensor:
-    """log P(Y = 0), (...)."""
+    """Return log P(Y = 0), (...)."""
     return -_parts(mu, phi, p)[0]
 
 
 def _nodes(centre: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers of amounts around a centre, (..., NODES), and how far apart they are, (..., 1).
+    """Return numbers of amounts around a centre, (..., NODES), and their distance, (..., 1).
 
     Whole numbers from 1 where `width`, the deviation, is small; a third of it apart where not.
     """
@@ -111,7 +111,7 @@ def _nodes(centre: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _likeliest(y: Tensor, phi: Tensor, p: Tensor) -> Tensor:
-    """The number of amounts that y > 0 most likely is the sum of; Dunn and Smyth, section 4."""
+    """Return the most likely number of amounts that sum to y > 0; Dunn and Smyth, section 4."""
     return y ** (2 - p) / (phi * (2 - p))
 
 
@@ -131,7 +131,7 @@ def log_density(y: Tensor, mu: Tensor, phi: Tensor, p: Tensor) -> Tensor:
 
 
 def _counts(y: Tensor, rate: Tensor, phi: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes for sums over the whole Poisson as seen from y, and their log weights, (..., NODES)."""
+    """Return nodes for sums over the whole Poisson as seen from y, and their log weights, (..., NODES)."""
     centre = torch.maximum(rate, _likeliest(y, phi, p))
     n, apart = _nodes(centre, centre.sqrt())
     rate = rate[..., None]
@@ -139,7 +139,7 @@ def _counts(y: Tensor, rate: Tensor, phi: Tensor, p: Tensor) -> tuple[Tensor, Te
 
 
 def _log_survival(y: Tensor, mu: Tensor, phi: Tensor, p: Tensor) -> Tensor:
-    """log P(Y >= y) for y > 0, (...), float64."""
+    """Return log P(Y >= y) for y > 0, (...), float64."""
     rate, shape, size = _parts(mu, phi, p)
     n, weights = _counts(y, rate, phi, p)
     tails = torch.special.gammaincc(n * shape[..., None], (y / size)[..., None].expand_as(n))
@@ -166,7 +166,7 @@ class _Tail(torch.autograd.Function):
 
 
 def _quantile(mu: Tensor, phi: Tensor, p: Tensor, level: Tensor) -> Tensor:
-    """Values whose P(Y <= value) is the level, above P(Y = 0): (pairs,), float64, to 1e-6.
+    """Return the values with P(Y <= value) equal to levels above P(Y = 0): (pairs,), float64, to 1e-6.
 
     Newton's steps in log y; the bracket is halved where one leaves it or gains too little.
     """

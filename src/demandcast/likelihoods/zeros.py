@@ -20,12 +20,12 @@ class _WithZeros(NegativeBinomial):
     n_params = 3
 
     def _parts(self, params: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """mu, alpha, the logit, and log of the negative binomial's P(0), (...) each."""
+        """Return mu, alpha, the logit, and log of the negative binomial's P(0), (...) each."""
         mu, alpha = self._map(params[..., :2], scale)
         return mu, alpha, params[..., 2].expand_as(mu), -torch.log1p(alpha * mu) / alpha
 
     def _at(self, params: Tensor, scale: Tensor, chances: Tensor) -> Tensor:
-        """Negative-binomial counts at chances (..., Q), float64; 0 where those are 0 or below."""
+        """Return negative-binomial counts at chances (..., Q), float64; 0 where those are 0 or below."""
         mu, alpha = (x.double().flatten() for x in self._map(params[..., :2], scale))
         counts = least_counts(mu, alpha, chances.flatten(0, -2))
         return counts.view(chances.shape).to(params)
@@ -57,7 +57,7 @@ class ZeroInflatedNegativeBinomial(_WithZeros):
         return torch.where(zero, 0.0, counts)
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
-        """The least count that reaches each level, exact."""
+        """Return the least count that reaches each level, exact."""
         zero = params[..., 2, None].double().sigmoid()  # (..., 1)
         return self._at(params, scale, (levels.double() - zero) / (1 - zero))
 
@@ -88,17 +88,19 @@ class HurdleNegativeBinomial(_WithZeros):
         return torch.where(target > 0, tail, torch.zeros_like(tail))
 
     def _sample(self, params: Tensor, scale: Tensor, draws: Source) -> Tensor:
-        """By the quantile function at a uniform level: exact however rare a count above 0 would be."""
+        """Evaluate the quantile function at a uniform level: exact however rare a count above 0 is."""
         mu = self._map(params[..., :2], scale)[0]
         level = draws.uniform((*mu.shape, 1)).double()
         return self._at(params, scale, self._chances(params, scale, level)).squeeze(-1)
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
-        """The least count that reaches each level, exact."""
+        """Return the least count that reaches each level, exact."""
         return self._at(params, scale, self._chances(params, scale, levels.double()))
 
     def _chances(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
-        """Where levels of the whole lie in the negative binomial, (..., Q); 0 for zeros."""
+        """Return the levels of the negative binomial that levels of the whole correspond to, (..., Q); 0 for
+        zeros.
+        """
         _, _, logit, log_zero = self._parts(params.double(), scale.double())
         zero, above = log_zero.exp()[..., None], -torch.expm1(log_zero)[..., None]
         chance = logit.sigmoid()[..., None]  # of a count above 0, (..., 1)

@@ -21,7 +21,7 @@ from demandcast.errors import NotFittedError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Learning
 from demandcast.forks import check_fork
-from demandcast.layers.draws import draws_of, supplied_where_needed
+from demandcast.layers.draws import draws_of, with_generator
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.config import N, Plan
 from demandcast.models.gaps import warn_of_gaps
@@ -59,7 +59,7 @@ ROWS = 1 << 15  # series x paths in one batch of prediction
 
 
 class NeuralForecaster(FeatureForecaster[N]):
-    """A network with its training and prediction; subclasses name their parts and nothing else."""
+    """A network with its training and prediction; a subclass names its `Config`, its `Net` and its facts."""
 
     learning = Learning.NETWORK
     length = "max_steps"
@@ -81,11 +81,11 @@ class NeuralForecaster(FeatureForecaster[N]):
     # What a model decides from the panel
 
     def make_likelihood(self, config: N, panel: Panel | None) -> Likelihood:
-        """The likelihood by name; where it is "auto" and a panel is given, by the panel."""
+        """Create the likelihood by its name; "auto" chooses it from the panel."""
         return likelihoods.create("quantile" if config.likelihood == "auto" else config.likelihood)
 
     def auto_context(self, panel: Panel) -> int:
-        """Steps to read where the user does not say: two horizons, or the longest season up to 168."""
+        """Return the context where none is given: two horizons, or the longest season up to 168 steps."""
         season = longest_season(panel)
         held = max((p for p in panel.freq.periods if p <= self.horizon), default=0)
         third = int(np.median(panel.lengths)) // 3
@@ -93,7 +93,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         return max(2 * self.horizon, season, min(floor, third))
 
     def auto_scaling(self, likelihood: Likelihood) -> str:
-        """How contexts are scaled where the user does not say."""
+        """Return the scaling of contexts where none is given."""
         return "one_plus_mean" if likelihood.counts else self.scaling
 
     def resolve(self, panel: Panel) -> N:
@@ -150,14 +150,14 @@ class NeuralForecaster(FeatureForecaster[N]):
 
     def _job(self, panel: Panel) -> tuple[Job[N], Network[N], WindowSource]:
         """Return the training of a fresh network on a panel."""
-        choice = self._choice(panel)
-        network, source, plan = self._fresh(panel, choice)
+        choice = self._choose_loader(panel)
+        network, source, plan = self._initialise(panel, choice)
         config = plan.config
         for part in panel.parts():
             network.likelihood.check_target(part.target)
         sampler = self._sampler(panel, plan, config.held_out)
         whole = self._sampler(panel, plan, config.validation)
-        dataset = WindowDataset(source, sampler, extra=self._extra(plan))
+        dataset = WindowDataset(source, sampler, extra=self._extra_steps(plan))
         device = torch.device(config.device)
 
         def sample(size: int, generator: torch.Generator) -> Window:
@@ -165,7 +165,7 @@ class NeuralForecaster(FeatureForecaster[N]):
 
         def draw_of(settings: N) -> Draw:
             def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-                holding = self._holds(step / settings.max_steps)
+                holding = self._holds_out(step / settings.max_steps)
                 return (sampler if holding else whole).draw(settings.batch, generator)
 
             return draw
@@ -180,7 +180,7 @@ class NeuralForecaster(FeatureForecaster[N]):
 
         objective = Objective(
             network=network,
-            loss_of=supplied_where_needed(network.loss),
+            loss_of=with_generator(network.loss),
             weight_of=network.weight,
             begin_step=lambda: self._begin_step(network, source, plan),
             validate=self._validation(panel, source, network, plan) if config.validation else None,
@@ -191,8 +191,10 @@ class NeuralForecaster(FeatureForecaster[N]):
         )  # fmt: skip
         return job, network, source
 
-    def _holds(self, done: float) -> bool:
-        """Whether training still leaves out all of `config.held_out` when a share of it is done."""
+    def _holds_out(self, done: float) -> bool:
+        """Return whether training still leaves out all of `config.held_out` after a share `done` of its
+        steps.
+        """
         return True
 
     def _begin_step(self, network: Network[N], source: WindowSource, plan: Plan[N]) -> None:
@@ -201,8 +203,8 @@ class NeuralForecaster(FeatureForecaster[N]):
     def _finish(self, network: Network[N], source: WindowSource, plan: Plan[N]) -> None:
         """Called after training, for networks that measure something at its end."""
 
-    def _choice(self, panel: Panel) -> Choice:
-        """The road by which this panel comes to the device."""
+    def _choose_loader(self, panel: Panel) -> Choice:
+        """Choose how batches of this panel reach the device: resident arrays or streamed."""
         return choose(
             self.config.loader,
             self.config.workers,
@@ -217,10 +219,10 @@ class NeuralForecaster(FeatureForecaster[N]):
         Those of the fit, or what a fit on this panel would begin with; nothing is learned or kept.
         """
         if self.network is None or self.features is None or self.plan is None:
-            return self._fresh(panel, self._choice(panel))
+            return self._initialise(panel, self._choose_loader(panel))
         return self.network, self._source(panel, self.features, self.plan), self.plan
 
-    def _fresh(self, panel: Panel, choice: Choice) -> tuple[Network[N], WindowSource, Plan[N]]:
+    def _initialise(self, panel: Panel, choice: Choice) -> tuple[Network[N], WindowSource, Plan[N]]:
         config = replace(self.resolve(panel), loader=choice.loader, workers=choice.workers)
         plan = Plan(config, panel.schema.freq)
         features = Features.of(
@@ -234,10 +236,10 @@ class NeuralForecaster(FeatureForecaster[N]):
         return network.to(config.device), source, plan
 
     def _sampler(self, panel: Panel, plan: Plan[N], held_out: int) -> WindowSampler | StampSampler:
-        horizon = plan.horizon + self._extra(plan)
+        horizon = plan.horizon + self._extra_steps(plan)
         return WindowSampler(panel, horizon=horizon, held_out=held_out, rho=plan.config.rho)
 
-    def _extra(self, plan: Plan[N]) -> int:
+    def _extra_steps(self, plan: Plan[N]) -> int:
         """Return how many steps contexts reach past their cutoffs in training."""
         return 0
 
@@ -245,7 +247,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         return WindowSource(
             panel,
             features,
-            context=plan.context + self._extra(plan),
+            context=plan.context + self._extra_steps(plan),
             horizon=plan.horizon,
             scaling=plan.config.scaling,
             device=plan.config.device,
@@ -256,7 +258,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         self, panel: Panel, source: WindowSource, network: Network[N], plan: Plan[N]
     ) -> Callable[[], float]:
         """Return the loss of the held-out stretch, over at most 2,048 series spread through the panel."""
-        steps, extra = plan.config.validation, self._extra(plan)
+        steps, extra = plan.config.validation, self._extra_steps(plan)
         index = np.flatnonzero(panel.lengths > steps)
         index = index[:: max(1, len(index) // 2048)]
         chosen = torch.from_numpy(index).to(source.device)
@@ -275,7 +277,7 @@ class NeuralForecaster(FeatureForecaster[N]):
 
     def _forecast(self, panel: Panel, ask: Ask) -> Draft:
         assert self.plan is not None
-        warn_of_gaps(self.name, panel, self.plan.context + self._extra(self.plan))
+        warn_of_gaps(self.name, panel, self.plan.context + self._extra_steps(self.plan))
         paths = ask.n_samples or 200
         keep = ask.n_samples is not None or panel.n_series * paths * self.horizon <= KEPT_PATHS
         # torch.quantile takes 16 million values
@@ -297,14 +299,21 @@ class NeuralForecaster(FeatureForecaster[N]):
         assert self.plan is not None
         bar = f"{self.name} forecasts" if progress else None
         return forecast_rows(
-            self.network, self._reading(panel), batches, asked, seed=self.plan.config.seed, bar=bar
+            self.network,
+            self._prediction_source(panel),
+            batches,
+            asked,
+            seed=self.plan.config.seed,
+            bar=bar,
         )
 
-    def _reading(self, panel: Panel) -> WindowSource:
+    def _prediction_source(self, panel: Panel) -> WindowSource:
         """Return the windows that forecasts of a panel are read from."""
         assert self.features is not None
         assert self.plan is not None
-        config = replace(self.plan.config, loader=self._choice(panel).loader)  # of this panel
+        config = replace(
+            self.plan.config, loader=self._choose_loader(panel).loader
+        )  # of this panel
         return self._source(panel, self.features, replace(self.plan, config=config))
 
     def _write(self, run: Saving) -> dict[str, Any]:
@@ -341,5 +350,5 @@ class NeuralForecaster(FeatureForecaster[N]):
 
 
 def longest_season(panel: Panel) -> int:
-    """Steps in the longest season that contexts are made for: a week of hours at most, 1 for none."""
+    """Return the steps of the longest season that fits a usual context, up to 168; 1 where there is none."""
     return max((p for p in panel.freq.periods if p <= 168), default=1)

@@ -11,7 +11,7 @@ from demandcast.windows.window import SCALINGS
 
 @dataclass(frozen=True, kw_only=True)
 class NeuralConfig(Training):
-    """What every neural forecaster can be told."""
+    """Hyper-parameters of every network."""
 
     horizon: int  # steps forecast
     context: int | None = None  # steps read; None: by the frequency and the horizon
@@ -45,7 +45,7 @@ class NeuralConfig(Training):
 
 @dataclass(frozen=True, kw_only=True)
 class DirectConfig(NeuralConfig):
-    """What the models that forecast all steps at once can be told."""
+    """Hyper-parameters of networks that forecast all steps at once."""
 
     lags: tuple[int, ...] | None = ()  # not read
     rho: float = 0.0  # every window alike: the more series are learned from, the less they overfit

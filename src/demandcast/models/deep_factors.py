@@ -36,7 +36,7 @@ from demandcast.errors import ConfigError
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.gaussian import condition, density_of, draw, log_density
-from demandcast.layers.transform import check_transform, settled_transform
+from demandcast.layers.transform import check_transform, resolve_transform
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 from demandcast.likelihoods.tails import student_t_quantile
 from demandcast.models.base import NeuralForecaster
@@ -85,8 +85,8 @@ class DeepFactorsConfig(NeuralConfig):
 
 
 @lru_cache(maxsize=4096)
-def _stretch(freq: str, number: int) -> Tensor:
-    """The calendar of a stretch and its run-up, (RUN_UP + STRETCH, features); ones without one."""
+def _calendar_stretch(freq: str, number: int) -> Tensor:
+    """Return calendar features of one stretch and its run-up, (RUN_UP + STRETCH, features)."""
     first = number * STRETCH
     rows = Frequency.parse(freq).calendar(np.arange(first - RUN_UP, first + STRETCH))
     return torch.from_numpy(rows) if rows.shape[1] else torch.ones(len(rows), 1)
@@ -127,7 +127,7 @@ class StateSpace(nn.Module):
             self.parts.bias.copy_(start)
 
     def forward(self, static: Tensor, times: Tensor) -> Tensor:
-        """Covariance of a window's steps, (batch, steps, steps), float64."""
+        """Return the covariance of a window's steps, (batch, steps, steps), float64."""
         step = torch.arange(times.shape[1], device=static.device)
         lag, courses = step.double(), 2 * len(self.periods)
         parts = self.parts(static).double().clamp(-9.0, 9.0).exp()[..., None]  # (batch, parts, 1)
@@ -163,7 +163,7 @@ class Process(nn.Module):
             self.parts.bias.copy_(torch.tensor([0.2, 0.1, 0.3, *lengths]).log())
 
     def forward(self, static: Tensor, times: Tensor) -> Tensor:
-        """Covariance of a window's steps, (batch, steps, steps), float64."""
+        """Return the covariance of a window's steps, (batch, steps, steps), float64."""
         times = times.double()  # (batch, steps, features)
         step = torch.arange(times.shape[1], device=times.device).double() / self.horizon
         parts = self.parts(static).double().clamp(-9.0, 9.0).exp()[:, None]  # (batch, 1, parts)
@@ -208,10 +208,10 @@ class DeepFactorsNetwork(Network[DeepFactorsConfig]):
             self.noise.bias.fill_(inverse_softplus(start))
 
     def global_factors(self, stamps: Tensor) -> Tensor:
-        """g at stamps (batch, steps), each computed once: (batch, steps, factors)."""
+        """Evaluate the global factors g at stamps (batch, steps), each stamp once: (batch, steps, factors)."""
         number = stamps.div(STRETCH, rounding_mode="floor")
         found, place = torch.unique(number, return_inverse=True)
-        calendar = torch.stack([_stretch(self.plan.freq, n) for n in found.tolist()]).to(
+        calendar = torch.stack([_calendar_stretch(self.plan.freq, n) for n in found.tolist()]).to(
             stamps.device
         )
         hidden = self.dropout(self.lstm(calendar)[0])  # (stretches, RUN_UP + STRETCH, hidden)
@@ -221,7 +221,8 @@ class DeepFactorsNetwork(Network[DeepFactorsConfig]):
         return factors
 
     def forward(self, window: Window) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Fixed effect and noise deviation (batch, steps), random effect (batch, steps, steps).
+        """Return fixed effect and noise deviation (batch, steps), and the random effect's covariance (batch,
+        steps, steps).
 
         Over context and horizon, in units of the scale; the random effect is its covariance.
         """
@@ -247,14 +248,14 @@ class DeepFactorsNetwork(Network[DeepFactorsConfig]):
         observed = torch.cat([window.past_observed, window.future_observed], 1)
         return observed & ~torch.cat([window.past_censored, window.future_censored], 1)
 
-    def placed(self, values: Tensor, window: Window) -> Tensor:
-        """Values (batch, steps) on the scale of the model."""
+    def transform_values(self, values: Tensor, window: Window) -> Tensor:
+        """Transform values (batch, steps) to the scale of the model."""
         if self.config.transform == "log1p":
             return (values / window.scale).clamp(min=0).log1p()
         return (values - window.level) / window.scale
 
-    def restored(self, x: Tensor, window: Window) -> Tensor:
-        """From the scale of the model to the user's units; x is (batch, ..., ...)."""
+    def inverse_transform(self, x: Tensor, window: Window) -> Tensor:
+        """Transform x (batch, ..., ...) from the scale of the model to the user's units."""
         scale, level = window.scale[..., None], window.level[..., None]
         if self.config.transform != "log1p":
             return (x * scale + level).float()
@@ -263,10 +264,10 @@ class DeepFactorsNetwork(Network[DeepFactorsConfig]):
         return (torch.minimum(x.expm1(), most) * scale).float()
 
     def loss(self, window: Window) -> Tensor:
-        """Negative log marginal likelihood of context and horizon together, for each step."""
+        """Return the negative log marginal likelihood of context and horizon together, for each step."""
         fixed, noise, covariance = self(window)
         whole = torch.cat([window.past_target, window.future_target], 1)
-        target = self.placed(whole, window)  # (batch, context + horizon)
+        target = self.transform_values(whole, window)  # (batch, context + horizon)
         observed = self.loss_mask(window)  # (batch, context + horizon)
         if covariance is None:
             square = torch.where(observed, (target - fixed) / noise, 0.0).square()
@@ -274,14 +275,14 @@ class DeepFactorsNetwork(Network[DeepFactorsConfig]):
             each = density_of(square, 2 * noise.log(), one, self.df)  # (batch, context + horizon)
             total = torch.where(observed, each, 0.0).sum()
         else:
-            joint = noisy(covariance, noise)
+            joint = add_noise(covariance, noise)
             total = log_density(target - fixed, joint, observed, self.df).sum().to(fixed)
         return -total / observed.sum().clamp(min=1)
 
     def predict(
         self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The exact conditional of the horizon given the context; paths are drawn jointly."""
+        """Condition the horizon on the context, exactly; draw paths jointly."""
         fixed, noise, covariance = self(window)
         context, df = window.past_target.shape[1], self.df
         mean = fixed[:, context:].double()  # (batch, horizon)
@@ -290,9 +291,9 @@ class DeepFactorsNetwork(Network[DeepFactorsConfig]):
         if df is not None:
             df = df.double().expand(len(mean))  # (batch,)
         if covariance is not None:
-            error = self.placed(window.past_target, window) - fixed[:, :context]
+            error = self.transform_values(window.past_target, window) - fixed[:, :context]
             observed = window.past_observed & ~window.past_censored
-            move, joint, square = condition(error, noisy(covariance, noise), observed)
+            move, joint, square = condition(error, add_noise(covariance, noise), observed)
             mean = mean + move
             if df is not None:  # large errors in the context widen what follows; Shah et al., eq. 6
                 joint = joint * ((df - 2 + square) / (df - 2 + observed.sum(1)))[:, None, None]
@@ -308,15 +309,17 @@ class DeepFactorsNetwork(Network[DeepFactorsConfig]):
             gamma = draws.at("width").gamma(half)
             shared = ((half - 1) / gamma).sqrt()  # of a path's size, (batch, paths, 1)
         deviation = joint.diagonal(dim1=-2, dim2=-1).clamp(min=1e-12).sqrt()
-        quantiles = self.restored(mean[..., None] + deviation[..., None] * scores, window)
+        quantiles = self.inverse_transform(mean[..., None] + deviation[..., None] * scores, window)
         drawn = draw(torch.zeros_like(mean), joint, n_samples, draws.at("noise"))
-        paths = self.restored(mean[:, None] + shared * drawn, window)  # (batch, paths, horizon)
+        paths = self.inverse_transform(
+            mean[:, None] + shared * drawn, window
+        )  # (batch, paths, horizon)
         asked = len(levels)
         return quantiles[..., :asked], quantiles[..., asked:].mean(-1), paths
 
 
-def noisy(covariance: Tensor, noise: Tensor) -> Tensor:
-    """The covariance with the variance of independent noise (batch, steps) added."""
+def add_noise(covariance: Tensor, noise: Tensor) -> Tensor:
+    """Add the variance of independent noise (batch, steps) to a covariance."""
     whole = covariance.clone()
     whole.diagonal(dim1=-2, dim2=-1).add_(noise.square())
     return whole
@@ -334,7 +337,7 @@ class DeepFactors(NeuralForecaster[DeepFactorsConfig]):
     samples_paths = True
 
     def _sampler(self, panel: Panel, plan: Plan[DeepFactorsConfig], held_out: int) -> WindowSampler:
-        """Whole contexts, where series are long enough: few values tell little of a window's scale."""
+        """Draw whole contexts where series are long enough: a few values do not tell a window's scale."""
         return WindowSampler(
             panel,
             horizon=plan.horizon,
@@ -344,7 +347,7 @@ class DeepFactors(NeuralForecaster[DeepFactorsConfig]):
         )
 
     def auto_context(self, panel: Panel) -> int:
-        """Short, for a level that was left days ago holds forecasts back: it is part of the scale."""
+        """Return a short context: the level is part of the scale, and an old level holds forecasts back."""
         season = min((p for p in panel.freq.periods if p > 1), default=1)
         return max(min(3 * self.horizon, 168), self.horizon, 4 * season)
 
@@ -356,7 +359,7 @@ class DeepFactors(NeuralForecaster[DeepFactorsConfig]):
                 f"{self.name} leaves out {bounds:,} steps at which an item could not be bought; demand "
                 "was at least what was sold there, and deepar, nhits and the other networks learn from that"
             )
-        return replace(config, transform=settled_transform(config.transform, panel))
+        return replace(config, transform=resolve_transform(config.transform, panel))
 
     def make_likelihood(self, config: DeepFactorsConfig, panel: Panel | None) -> Likelihood:
         if config.likelihood not in ("auto", "normal", "student_t"):

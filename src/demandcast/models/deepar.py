@@ -93,7 +93,7 @@ class DeepARNetwork(Network[DeepARConfig]):
                 self.head.bias.zero_()
 
     def inputs(self, window: Window) -> Tensor:
-        """Inputs of every step, known or taught: (batch, context + horizon, width)."""
+        """Return the inputs of every step, (batch, context + horizon, width)."""
         seen = torch.cat([window.past_observed, window.future_observed], 1)  # (batch, steps)
         before = torch.cat([seen[:, :1], seen[:, :-1]], 1).to(window.lags.dtype)
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
@@ -107,7 +107,7 @@ class DeepARNetwork(Network[DeepARConfig]):
         return torch.cat(parts, -1)
 
     def params(self, inputs: Tensor, hidden: Tensor, level: Tensor) -> Tensor:
-        """Of the LSTM's state, and straight from the lags, around a scaled level: (..., params)."""
+        """Compute parameters from the LSTM's state and the lags, around a scaled level: (..., params)."""
         params: Tensor = self.head(hidden) + self.skip(inputs[..., : len(self.lags)])
         if not self.likelihood.located:
             return params
@@ -117,7 +117,7 @@ class DeepARNetwork(Network[DeepARConfig]):
         return torch.cat([window.past_observed, window.future_observed], 1)
 
     def loss(self, window: Window) -> Tensor:
-        """Negative log likelihood of context and horizon.
+        """Return the negative log likelihood of context and horizon.
 
         Under teacher forcing, but for the horizon of a share of the windows in training.
         """
@@ -126,7 +126,7 @@ class DeepARNetwork(Network[DeepARConfig]):
         before, ahead = inputs[:, :context], inputs[:, context:]
         past, state = self.lstm(before)  # (batch, context, hidden)
         if self.training and self.config.own_draws:
-            ahead = self.fed(window, ahead, state)
+            ahead = self.feed_own_draws(window, ahead, state)
         future, _ = self.lstm(ahead, state)  # (batch, horizon, hidden)
         params = self.params(
             torch.cat([before, ahead], 1), torch.cat([past, future], 1), window.level / window.scale
@@ -140,8 +140,9 @@ class DeepARNetwork(Network[DeepARConfig]):
         return loss.sum() / observed.sum().clamp(min=1)
 
     @torch.no_grad()
-    def fed(self, window: Window, ahead: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
-        """Inputs over the horizon with own draws for lags in some windows, (batch, horizon, width).
+    def feed_own_draws(self, window: Window, ahead: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
+        """Replace lags over the horizon by the network's own draws in a share of the windows, (batch,
+        horizon, width).
 
         Duckworth, Neelakantan, Goodrich, Kaiser, Bengio, "Parallel scheduled sampling", 2019;
         arXiv:1906.04331: all steps are drawn at once from the inputs of the pass before, so that a
@@ -175,7 +176,7 @@ class DeepARNetwork(Network[DeepARConfig]):
         return quantiles, paths.mean(1), paths
 
     def sample(self, window: Window, n: int, draws: TensorDraws) -> Tensor:
-        """Joint paths, (batch, n, horizon): the state after the context, copied n times."""
+        """Draw joint paths, (batch, n, horizon), from n copies of the state after the context."""
         batch, horizon = len(window), self.config.horizon
         context = window.past_target.shape[1]
         inputs = self.inputs(window)  # (batch, steps, width); lags behind the cutoff are filled in
@@ -242,7 +243,7 @@ def _first_seasons(
 
 
 def _small_counts(panel: Panel) -> bool:
-    """Whether the values are whole numbers, never negative, and more than half of them below 100."""
+    """Return whether values are non-negative whole numbers, more than half of them below 100."""
     below = total = 0
     for part in panel.parts():
         seen = part.target[~np.isnan(part.target)]

@@ -59,11 +59,11 @@ class DLinearNetwork(Network[DLinearConfig]):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, window: Window) -> Tensor:
-        x = self.scaled(window)  # (batch, context)
+        x = self.scale_context(window)  # (batch, context)
         trend = moving_average(x, self.config.trend_width)  # (batch, context)
         base = self.trend(trend) + self.remainder(x - trend)  # (batch, horizon)
         params = self.spread(self.dropout((x - trend).abs()))  # (batch, horizon, params)
-        return self.lifted(window, params, base)
+        return self.lift_params(window, params, base)
 
 
 class NLinearNetwork(Network[NLinearConfig]):
@@ -76,11 +76,11 @@ class NLinearNetwork(Network[NLinearConfig]):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, window: Window) -> Tensor:
-        x = self.scaled(window)  # (batch, context)
+        x = self.scale_context(window)  # (batch, context)
         last = x[:, -1:]  # (batch, 1)
         base = self.linear(x - last) + last  # (batch, horizon)
         params = self.spread(self.dropout((x - last).abs()))  # (batch, horizon, params)
-        return self.lifted(window, params, base)
+        return self.lift_params(window, params, base)
 
 
 class DLinear(NeuralForecaster[DLinearConfig]):

@@ -66,7 +66,8 @@ class ExtremeValueMemoryConfig(DirectConfig):
 
 
 def extreme_value_loss(u: Tensor, v: Tensor, share: Tensor, gamma: float) -> Tensor:
-    """Cross-entropy whose rare class weighs more, and less where it is already right; section 3.2.
+    """Return the cross-entropy with more weight on the rare class, and less where it is already right;
+    section 3.2.
 
     -(1 - s) (1 - u / gamma)^gamma v log u - s (1 - (1 - u) / gamma)^gamma (1 - v) log(1 - u): for
     gamma to infinity the brackets are exp(-u) and exp(u - 1).
@@ -84,7 +85,7 @@ def extreme_value_loss(u: Tensor, v: Tensor, share: Tensor, gamma: float) -> Ten
 
 
 def probability(u: Tensor, share: Tensor, gamma: float) -> Tensor:
-    """The probability of an extreme under which u is what minimises the expected extreme value loss.
+    """Return the probability of an extreme for which u minimises the expected extreme value loss.
 
     The loss is convex in u, so every u is the answer to one probability: p / (1 - p) =
     s S(1 - u) / ((1 - s) S(u)), where -S is the slope of (1 - u / gamma)^gamma (-log u).
@@ -128,24 +129,24 @@ class ExtremeValueMemoryNetwork(Network[ExtremeValueMemoryConfig]):
         self.register_buffer("shares", shares, persistent=False)
 
     def thresholds(self, window: Window) -> tuple[Tensor, Tensor]:
-        """Above and below which values are extremes, in the user's units, (batch, 1) each."""
+        """Return the values above and below which values are extremes, in the user's units, (batch, 1) each."""
         seen = window.past_target.masked_fill(~window.past_observed, torch.nan)
         levels = seen.new_tensor([self.config.high, self.config.low])
         above, below = torch.nanquantile(seen, levels, dim=1)[..., None].nan_to_num()
         return above, below
 
     def extremes(self, values: Tensor, window: Window) -> Tensor:
-        """Labels of values (batch, steps): high and low ones, (batch, steps, 2)."""
+        """Label values (batch, steps) as high or low extremes, (batch, steps, 2)."""
         above, below = self.thresholds(window)
         return torch.stack([values > above, values < below], -1).to(values.dtype)
 
     @staticmethod
     def certain(labels: Tensor, observed: Tensor, censored: Tensor) -> Tensor:
-        """Which labels are known, (batch, steps, 1): of censored demand only that it was high."""
+        """Return which labels are known, (batch, steps, 1): of censored demand only that it was high."""
         return (observed & (~censored | (labels[..., 0] > 0)))[..., None]
 
     def remember(self, inputs: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Windows of the context, read, and what followed each.
+        """Read windows of the context, and label the steps that followed each.
 
         Returns embeddings (batch, memory, hidden), labels (batch, memory, horizon, 2), which of them
         are certain (batch, memory, horizon, 1), and which windows hold anything (batch, memory).
@@ -168,20 +169,22 @@ class ExtremeValueMemoryNetwork(Network[ExtremeValueMemoryConfig]):
         return embedded, labels[:, after], certain[:, after], filled
 
     def inputs(self, window: Window) -> Tensor:
-        """What the GRU reads of each step of the context, (batch, context, hidden)."""
-        x = self.scaled(window)[..., None]
+        """Return the GRU's input at each step of the context, (batch, context, hidden)."""
+        x = self.scale_context(window)[..., None]
         observed = window.past_observed[..., None].to(x.dtype)
         features = window.features[:, : x.shape[1]]
         return torch.tanh(self.inlet(torch.cat([x, observed, features, window.past_features], -1)))
 
     def attention(self, now: Tensor, embedded: Tensor, filled: Tensor) -> Tensor:
-        """How alike the context and each remembered window are, (batch, memory); sums to 1, or all 0."""
+        """Return the similarity of the context and each remembered window, (batch, memory); sums to 1, or all
+        0.
+        """
         scores = (embedded @ now[..., None])[..., 0]  # (batch, memory)
         return torch.softmax(scores.masked_fill(~filled, -1e9), 1) * filled
 
     def forward(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-        """Parameters (batch, horizon, params), indicators (batch, horizon, 2), loss of the memory."""
-        x = self.scaled(window)  # (batch, context)
+        """Return parameters (batch, horizon, params), indicators (batch, horizon, 2), loss of the memory."""
+        x = self.scale_context(window)  # (batch, context)
         inputs = self.inputs(window)  # (batch, context, hidden)
         now = self.gru(inputs)[0][:, -1]  # (batch, hidden)
         embedded, labels, certain, filled = self.remember(inputs, window)
@@ -197,20 +200,20 @@ class ExtremeValueMemoryNetwork(Network[ExtremeValueMemoryConfig]):
         u = torch.sigmoid(said + trusted)  # (batch, horizon, 2)
 
         base = self.linear(x) + softplus(self.lifting) * (u[..., 0] - u[..., 1])
-        params = self.lifted(window, self.head(ahead) + self.spread(u), base)
+        params = self.lift_params(window, self.head(ahead) + self.spread(u), base)
         own = torch.sigmoid(self.labels(embedded)).view(labels.shape)
         filled = filled & window.has_scale
         memory = self.extreme(own, labels, certain & filled[:, :, None, None])
         return params, u, memory
 
     def extreme(self, u: Tensor, v: Tensor, counted: Tensor) -> Tensor:
-        """Mean extreme value loss of both tails, a scalar."""
+        """Return the mean extreme value loss of both tails, a scalar."""
         loss = extreme_value_loss(u, v, self.get_buffer("shares"), self.config.gamma)
         mean: Tensor = (loss * counted).sum() / counted.sum().clamp(min=1)
         return mean
 
     def loss(self, window: Window) -> Tensor:
-        """The likelihood's loss, and the extreme value losses of the forecast and of the memory."""
+        """Return the likelihood's loss, and the extreme value losses of the forecast and of the memory."""
         params, u, memory = self(window)
         observed = self.loss_mask(window)  # (batch, horizon)
         target, scale = window.future_target, window.scale.expand(observed.shape)
@@ -232,7 +235,7 @@ class ExtremeValueMemoryNetwork(Network[ExtremeValueMemoryConfig]):
         return quantiles, self.likelihood.mean(params, scale), None
 
     def events(self, window: Window) -> tuple[Tensor, Tensor]:
-        """Probabilities of high and low extremes (batch, horizon, 2), and their thresholds (batch, 2)."""
+        """Return probabilities of high and low extremes (batch, horizon, 2), and their thresholds (batch, 2)."""
         _, u, _ = self(window)
         chances = probability(u, self.get_buffer("shares"), self.config.gamma)
         return chances, torch.cat(self.thresholds(window), -1)

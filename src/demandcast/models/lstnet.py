@@ -99,21 +99,21 @@ class LSTNetNetwork(MultivariateNetwork[LSTNetConfig]):
         nn.init.zeros_(self.shared.bias)  # the spread's own `still` is there once
 
     def forward(self, window: Window) -> Tensor:
-        x, inputs, last = self.read(window)  # inputs: (batch, context, inputs)
+        x, inputs, last = self.read_window(window)  # inputs: (batch, context, inputs)
         columns = torch.relu(self.conv(inputs.transpose(1, 2)))  # (batch, channels, columns)
         columns = self.dropout(columns).transpose(1, 2)  # (batch, columns, channels)
         states, _ = self.gru(columns)  # (batch, columns, hidden)
         hidden = states[:, -1]  # (batch, hidden)
         if self.config.attention:
-            hidden = torch.cat([attended(states), hidden], -1)  # (batch, 2 * hidden)
+            hidden = torch.cat([attend(states), hidden], -1)  # (batch, 2 * hidden)
         if self.skip is not None:
             hidden = torch.cat([hidden, self.skip(columns)], -1)  # (batch, width)
         hidden = self.dropout(hidden)
         learned = self.dense(hidden).view(len(x), self.steps, -1)  # (batch, steps, series)
-        return self.written(window, x, learned + last, self.shared(hidden))
+        return self.params_around(window, x, learned + last, self.shared(hidden))
 
 
-def attended(states: Tensor) -> Tensor:
+def attend(states: Tensor) -> Tensor:
     """Section 3.6: the states weighed by their likeness to the last, (batch, steps, hidden) -> (batch, hidden).
 
     The likeness is a dot product over the root of its length, the weights its softmax.

@@ -111,7 +111,9 @@ class LegacyDecoder(nn.Module):
         self.local_layer = nn.Linear(covariates + 2 * width, params)
 
     def forward(self, ht: Tensor, xf: Tensor) -> Tensor:
-        """State ht (n, hidden) and covariates ahead xf (n, horizon, covariates) -> (n, horizon, params)."""
+        """Map a state ht (n, hidden) and covariates ahead xf (n, horizon, covariates) to (n, horizon,
+        params).
+        """
         ht = ht.unsqueeze(1).expand(-1, self.horizon, -1)  # (n, horizon, hidden)
         inp = torch.cat([xf, ht], dim=2).flatten(1)  # (n, horizon * (covariates + hidden))
         contexts = self.global_layer(inp).view(-1, self.horizon + 1, self.width)
@@ -145,7 +147,7 @@ class MQRNNNetwork(Network[MQRNNConfig]):
             self.legacy = LegacyDecoder(
                 self.encoder.width, covariates, config.width, horizon, likelihood.n_params
             )
-            self.begin(self.legacy.local_layer)
+            self.initialise_head(self.legacy.local_layer)
             return
         self.ahead_stamps = nn.Linear(sizes.features + len(self.far), config.squeeze + config.mlp)
         self.ahead_seasons = nn.Linear(len(self.seasons), config.squeeze + config.mlp, bias=False)
@@ -160,10 +162,10 @@ class MQRNNNetwork(Network[MQRNNConfig]):
         self.local_own = nn.Linear(config.width, config.mlp)
         self.local_shared = nn.Linear(config.width + self.static.width, config.mlp, bias=False)
         self.local_out = nn.Linear(config.mlp, likelihood.n_params)
-        self.begin(self.local_out)
+        self.initialise_head(self.local_out)
 
-    def begin(self, last: nn.Linear) -> None:
-        """At first the season repeated, in narrow bands."""
+    def initialise_head(self, last: nn.Linear) -> None:
+        """Set the last layer so that the network starts as the season repeated, with narrow bands."""
         nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, -3.0)
         nn.init.zeros_(last.bias[self.likelihood.middle])  # type: ignore[attr-defined]
@@ -174,7 +176,7 @@ class MQRNNNetwork(Network[MQRNNConfig]):
         return RecurrentEncoder(width, config)
 
     def forward(self, window: Window, cutoffs: Tensor) -> Tensor:
-        """Parameters from each cutoff, (batch, cutoffs, horizon, params).
+        """Return parameters from each cutoff, (batch, cutoffs, horizon, params).
 
         Args:
             window: What is known.
@@ -204,14 +206,16 @@ class MQRNNNetwork(Network[MQRNNConfig]):
     def decode(
         self, window: Window, past: Tensor, cutoffs: Tensor, hidden: Tensor, static: Tensor
     ) -> Tensor:
-        """States (batch, forks, hidden) and what is known ahead -> (batch, forks, horizon, params)."""
+        """Map states (batch, forks, hidden) and covariates ahead to parameters (batch, forks, horizon,
+        params).
+        """
         config, (batch, forks) = self.config, hidden.shape[:2]
         if self.legacy is not None:
             covariates = self.covariates(window, past, cutoffs)
             ht = torch.relu(hidden).flatten(0, 1)  # (batch * forks, hidden)
             y: Tensor = self.legacy(ht, covariates.flatten(0, 1))
             return y.view(batch, forks, config.horizon, -1)
-        ahead = self.ahead(window, past, cutoffs)  # (batch, forks, horizon, squeeze + mlp)
+        ahead = self.encode_ahead(window, past, cutoffs)  # (batch, forks, horizon, squeeze + mlp)
         squeezed = torch.tanh(ahead[..., : config.squeeze]).flatten(2)
         contexts = self.global_mlp(torch.cat([hidden, squeezed], -1))
         contexts = contexts.view(batch, forks, config.horizon + 1, config.width)
@@ -221,7 +225,7 @@ class MQRNNNetwork(Network[MQRNNConfig]):
         return params
 
     def base(self, window: Window, past: Tensor, cutoffs: Tensor) -> Tensor:
-        """What the middle quantile starts from, scaled: (batch, forks, horizon).
+        """Return the forecast that the middle quantile starts from, scaled: (batch, forks, horizon).
 
         The longest season repeated (the last value where there is none), moved towards the other
         seasons and far lags by weights that are learned.
@@ -229,24 +233,24 @@ class MQRNNNetwork(Network[MQRNNConfig]):
         if not self.seasons:
             base = past[:, cutoffs - 1, None].expand(-1, -1, self.config.horizon)
         else:
-            base = self.repeated(past, cutoffs, self.seasons[-1])
+            base = self.repeat_season(past, cutoffs, self.seasons[-1])
         place = cutoffs[:, None] + torch.arange(self.config.horizon, device=past.device)
         weights = GAIN * self.blend.weight[0]
         lags = window.lags[..., self.far] / window.scale[..., None]  # (batch, steps, far lags)
         stamps = lags @ weights[: len(self.far)]  # (batch, steps)
         others = stamps[:, place]
         for weight, period in zip(weights[len(self.far) :], self.seasons, strict=True):
-            others = others + weight * self.repeated(past, cutoffs, period)
+            others = others + weight * self.repeat_season(past, cutoffs, period)
         return others + base * (1 - weights.sum())
 
-    def repeated(self, past: Tensor, cutoffs: Tensor, period: int) -> Tensor:
-        """The last season known at each cutoff, repeated over its horizon: (batch, forks, horizon)."""
+    def repeat_season(self, past: Tensor, cutoffs: Tensor, period: int) -> Tensor:
+        """Repeat the last season known at each cutoff over its horizon: (batch, forks, horizon)."""
         step = torch.arange(self.config.horizon, device=past.device) % period
         place = (cutoffs[:, None] - period + step).clamp(min=0)
         return past[:, place]
 
-    def ahead(self, window: Window, past: Tensor, cutoffs: Tensor) -> Tensor:
-        """What is known of the steps to forecast, as both networks take it in.
+    def encode_ahead(self, window: Window, past: Tensor, cutoffs: Tensor) -> Tensor:
+        """Encode the covariates of the steps ahead for the global and the local network.
 
         Returns (batch, forks, horizon, squeeze + mlp).
         """
@@ -255,20 +259,20 @@ class MQRNNNetwork(Network[MQRNNConfig]):
         place = cutoffs[:, None] + torch.arange(self.config.horizon, device=past.device)
         known: Tensor = stamps[:, place]
         if self.seasons:
-            seasons = [self.repeated(past, cutoffs, p) for p in self.seasons]
+            seasons = [self.repeat_season(past, cutoffs, p) for p in self.seasons]
             known = known + self.ahead_seasons(torch.stack(seasons, -1))
         return known
 
     def covariates(self, window: Window, past: Tensor, cutoffs: Tensor) -> Tensor:
-        """The same, as it is: (batch, forks, horizon, features + far lags + seasons)."""
+        """Return the covariates of the steps ahead, (batch, forks, horizon, features + far lags + seasons)."""
         place = cutoffs[:, None] + torch.arange(self.config.horizon, device=past.device)
         lags = window.lags[..., self.far] / window.scale[..., None]  # (batch, steps, far lags)
         stamps = torch.cat([window.features, lags], -1)
-        seasons = [self.repeated(past, cutoffs, p)[..., None] for p in self.seasons]
+        seasons = [self.repeat_season(past, cutoffs, p)[..., None] for p in self.seasons]
         return torch.cat([stamps[:, place], *seasons], -1)
 
     def forks(self, window: Window) -> tuple[Tensor, Tensor]:
-        """Cutoffs inside the window (forks,), and the steps ahead of each (forks, horizon)."""
+        """Return cutoffs inside the window (forks,), and the steps ahead of each (forks, horizon)."""
         context, device = window.past_target.shape[1], window.scale.device
         cutoffs = torch.arange(self.plan.context, context + 1, device=device)
         return cutoffs, cutoffs[:, None] + torch.arange(self.config.horizon, device=device)
@@ -278,7 +282,7 @@ class MQRNNNetwork(Network[MQRNNConfig]):
         return torch.cat([window.past_observed, window.future_observed], 1)[:, place]
 
     def loss(self, window: Window) -> Tensor:
-        """Pinball loss of every fork, horizon step and quantile that was observed."""
+        """Return the pinball loss of every fork, horizon step and quantile that was observed."""
         cutoffs, place = self.forks(window)
         params = self(window, cutoffs)  # (batch, forks, horizon, params)
         target = torch.cat([window.past_target, window.future_target], 1)[:, place]
@@ -322,7 +326,7 @@ class MQRNN(NeuralForecaster[MQRNNConfig]):
             )
         return likelihoods.create("quantile")
 
-    def _extra(self, plan: Plan[MQRNNConfig]) -> int:
+    def _extra_steps(self, plan: Plan[MQRNNConfig]) -> int:
         return plan.config.forks - 1
 
     def auto_context(self, panel: Panel) -> int:

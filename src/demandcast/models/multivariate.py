@@ -30,7 +30,7 @@ from demandcast.windows.window import Sizes, Window, WindowSource
 
 @dataclass(frozen=True, kw_only=True)
 class MultivariateConfig(DirectConfig):
-    """What the networks that read all series at once can be told; rho, lags and embeddings are not read."""
+    """Hyper-parameters of networks that read all series at once; rho, lags and embeddings are not read."""
 
     max_steps: int = 700
     learning_rate: float = 2e-3
@@ -69,14 +69,14 @@ class MultivariateNetwork(Network[M]):
         self.highway = Highway(reach, plan.horizon, plan.freq, first) if reach else None
         self.spread = ParameterHead(plan.context, likelihood, self.steps)
 
-    def read(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-        """What is read of a window.
+    def read_window(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """Scale a window, and put the calendar beside its series.
 
         Returns:
             The series, scaled, (batch, context, series); the same with the calendar beside it, (batch,
             context, inputs); and the last values that were taken off, (batch, 1, series), or 0.
         """
-        x, last = self.scaled(window), window.scale.new_zeros(())
+        x, last = self.scale_context(window), window.scale.new_zeros(())
         if self.config.last_value:
             last = last_observed(x, window.past_observed)  # (batch, 1, series)
             x = (x - last) * window.past_observed  # what was not observed has not departed
@@ -84,8 +84,8 @@ class MultivariateNetwork(Network[M]):
             return x, x, last
         return x, torch.cat([x, window.features[:, : x.shape[1]]], -1), last
 
-    def written(self, window: Window, x: Tensor, base: Tensor, spread: Tensor) -> Tensor:
-        """Parameters around a base and the highway's forecast from it.
+    def params_around(self, window: Window, x: Tensor, base: Tensor, spread: Tensor) -> Tensor:
+        """Return parameters around a base forecast plus the highway's.
 
         Args:
             window: What was read.
@@ -96,16 +96,16 @@ class MultivariateNetwork(Network[M]):
         if self.highway is not None:
             base = base + self.highway(x)
         params = self.spread(x.abs().transpose(1, 2)).transpose(1, 2) + spread[:, :, None]
-        return self.lifted(window, params, base)  # (batch, steps, series, params)
+        return self.lift_params(window, params, base)  # (batch, steps, series, params)
 
     def loss(self, window: Window) -> Tensor:
-        return super().loss(self.ahead(window))
+        return super().loss(self.forecast_steps(window))
 
     def weight(self, window: Window) -> Tensor:
-        return super().weight(self.ahead(window))
+        return super().weight(self.forecast_steps(window))
 
-    def ahead(self, window: Window) -> Window:
-        """The window with those steps of its horizon that are forecast."""
+    def forecast_steps(self, window: Window) -> Window:
+        """Narrow a window's horizon to the steps that are forecast."""
         if not self.config.single_step:
             return window
         ahead = ("future_target", "future_observed", "future_censored")
@@ -114,7 +114,7 @@ class MultivariateNetwork(Network[M]):
     def predict(
         self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Quantiles (asked, horizon, levels), mean (asked, horizon) of the series asked for."""
+        """Return quantiles (asked, horizon, levels), mean (asked, horizon) of the series asked for."""
         assert isinstance(window, MultivariateWindow)
         row, place = window.row, window.place[:, None]
         params = self(window)[row, window.step, place]  # (asked, horizon, params)
@@ -124,7 +124,7 @@ class MultivariateNetwork(Network[M]):
 
 
 class MultivariateForecaster(NeuralForecaster[M]):
-    """A network of all series at once; subclasses name their parts and nothing else."""
+    """A network of all series at once; a subclass names its `Config`, its `Net` and its facts."""
 
     Net: type[MultivariateNetwork[M]]
     scaling = "standard"

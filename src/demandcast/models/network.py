@@ -26,12 +26,12 @@ class Network(nn.Module, Generic[N]):
         self.plan, self.config, self.sizes = plan, plan.config, sizes
         self.likelihood = likelihood
 
-    def scaled(self, window: Window) -> Tensor:
-        """The context with its level taken off, in units of the scale: (batch, context)."""
+    def scale_context(self, window: Window) -> Tensor:
+        """Subtract the level from the context and divide by the scale: (batch, context)."""
         return (window.past_target - window.level) / window.scale
 
-    def lifted(self, window: Window, params: Tensor, base: Tensor) -> Tensor:
-        """Parameters around a base forecast (batch, horizon), scaled as the context is."""
+    def lift_params(self, window: Window, params: Tensor, base: Tensor) -> Tensor:
+        """Centre parameters at a base forecast (batch, horizon), scaled as the context is."""
         return self.likelihood.lift(params, base + window.level / window.scale)
 
     def targets(self, window: Window) -> Tensor:
@@ -54,7 +54,7 @@ class Network(nn.Module, Generic[N]):
         return self.loss_mask(window).sum()
 
     def loss(self, window: Window) -> Tensor:
-        """Mean loss of the observed steps of a batch of windows, a scalar."""
+        """Return the mean loss of the observed steps of a batch of windows, a scalar."""
         params = self(window)  # (batch, horizon, params)
         observed = self.loss_mask(window)  # (batch, horizon)
         loss = self.likelihood.loss(
@@ -69,14 +69,14 @@ class Network(nn.Module, Generic[N]):
     def predict(
         self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Quantiles (batch, horizon, levels), mean (batch, horizon), paths (batch, paths, horizon)."""
+        """Return quantiles (batch, horizon, levels), mean (batch, horizon), paths (batch, paths, horizon)."""
         params: Tensor = self(window)  # (batch, horizon, params)
         scale = window.scale.expand(params.shape[:-1])
         quantiles = self.likelihood.quantile(params, scale, levels)
         return quantiles, self.likelihood.mean(params, scale), None
 
     def events(self, window: Window) -> tuple[Tensor, Tensor] | None:
-        """For networks that warn of extremes, how likely high and low ones are.
+        """Return how likely high and low extremes are, for networks that warn of them.
 
         Returns probabilities (batch, horizon, 2) and the thresholds (batch, 2), in the user's units.
         """

@@ -85,7 +85,7 @@ class Flow(nn.Module):
         self.odeint, self.odeint_adjoint = _solvers()
 
     def forward(self, z: Tensor, times: Tensor, pace: Tensor) -> Tensor:
-        """The state at each time.
+        """Return the state at each time.
 
         Args:
             z: State at the first time, (rows, size).
@@ -119,7 +119,8 @@ class ODERNN(nn.Module):
         self.cell = nn.GRUCell((inputs + 2) * config.jump, config.hidden)
 
     def forward(self, x: Tensor, steps: Tensor, seen: Tensor, unit: float) -> Tensor:
-        """Observations of each window, the last ones last -> its state at the cutoff, (batch, hidden).
+        """Encode the observations of each window, the last ones last, as its state at the cutoff, (batch,
+        hidden).
 
         Args:
             x: What is known of each, (batch, observations, inputs).
@@ -192,12 +193,12 @@ class NeuralODENetwork(Network[NeuralODEConfig]):
         self.dropout = Dropout(config.dropout)
         self.head = ParameterHead(config.width, likelihood)
 
-    def begin(self, window: Window) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
-        """Mean and log deviation of the state at the cutoff, (batch, latent) each, and the decoder.
+    def encode_state(self, window: Window) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """Return mean and log deviation of the state at the cutoff, (batch, latent) each, and the decoder.
 
         The decoder takes states (batch, draws, latent) to parameters (batch, draws, horizon, params).
         """
-        config, x, observed = self.config, self.scaled(window), window.past_observed
+        config, x, observed = self.config, self.scale_context(window), window.past_observed
         context, horizon = config.context, config.horizon
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
         level = torch.asinh(window.level / window.scale)  # (batch, 1)
@@ -221,13 +222,13 @@ class NeuralODENetwork(Network[NeuralODEConfig]):
         return mean, deviation, decode
 
     def forward(self, window: Window) -> Tensor:
-        """Parameters from the mean of the state at the cutoff, (batch, horizon, params)."""
-        mean, _, decode = self.begin(window)
+        """Return parameters from the mean of the state at the cutoff, (batch, horizon, params)."""
+        mean, _, decode = self.encode_state(window)
         params: Tensor = decode(mean[:, None])[:, 0]  # (batch, horizon, params)
         return params
 
     def observations(self, window: Window, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The last observed values of each window with all that is known of them.
+        """Return the last observed values of each window, with their covariates.
 
         Inputs (batch, observations, inputs), steps before the cutoff and which are there, (batch,
         observations); as many as go into whole jumps.
@@ -239,14 +240,16 @@ class NeuralODENetwork(Network[NeuralODEConfig]):
         place = torch.arange(1, context + 1, device=x.device) * window.past_observed
         place = nn.functional.pad(place, (config.jump, 0)).topk(jumps * config.jump).values.flip(1)
         seen, at = place > 0, (place - 1).clamp(min=0)  # (batch, observations)
-        usual = self.usual(x, window.past_observed)  # (batch, context)
+        usual = self.seasonal_mean(x, window.past_observed)  # (batch, context)
         known = [x[..., None], (x - usual)[..., None], window.features[:, :context]]
         inputs = torch.cat([*known, window.past_features], -1)  # (batch, context, inputs)
         read = inputs.gather(1, at[..., None].expand(-1, -1, inputs.shape[-1]))
         return read, context - 1 - at, seen
 
-    def usual(self, x: Tensor, observed: Tensor) -> Tensor:
-        """The mean of what was observed at the same place of all seasons of the context, (batch, context)."""
+    def seasonal_mean(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Return the mean of the observed values at the same place of all seasons of the context, (batch,
+        context).
+        """
         missing = -x.shape[1] % self.period
         seen = observed.to(x.dtype)
         both = nn.functional.pad(torch.stack([x * seen, seen]), (missing, 0))
@@ -255,8 +258,8 @@ class NeuralODENetwork(Network[NeuralODEConfig]):
         return mean.repeat(1, both.shape[-1] // self.period)[:, missing:]
 
     def loss(self, window: Window) -> Tensor:
-        """The negative evidence lower bound a step, with one draw of the state at the cutoff."""
-        mean, deviation, decode = self.begin(window)
+        """Return the negative evidence lower bound per step, with one draw of the state at the cutoff."""
+        mean, deviation, decode = self.encode_state(window)
         z = mean
         if self.training:
             own = generator(mean.device)
@@ -279,7 +282,7 @@ class NeuralODENetwork(Network[NeuralODEConfig]):
     def predict(
         self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mean, deviation, decode = self.begin(window)
+        mean, deviation, decode = self.encode_state(window)
         noise = draws.at("state").normal((len(window), n_samples, mean.shape[-1])).to(mean)
         params = decode(mean[:, None] + deviation.exp()[:, None] * noise)
         scale = window.scale[:, None].expand(params.shape[:-1])
@@ -314,7 +317,9 @@ class NeuralODE(NeuralForecaster[NeuralODEConfig]):
     aliases: ClassVar[dict[str, str]] = {"rate": "learning_rate"}
 
     def auto_context(self, panel: Panel) -> int:
-        """Three weeks of hours where less than one is forecast: for the seasons' mean, which reads all."""
+        """Return three weeks for hourly data with a horizon under a week: the mean of seasons reads all of
+        them.
+        """
         season = longest_season(panel)
         floor = 3 * season if self.horizon < season else 0
         return max(floor, super().auto_context(panel))

@@ -101,7 +101,7 @@ class NHITSNetwork(Network[NHITSConfig]):
         self.linear = SeasonalLinear(context, horizon, season_within(plan.freq, context))
 
     def forward(self, window: Window) -> Tensor:
-        x = self.scaled(window)  # (batch, context)
+        x = self.scale_context(window)  # (batch, context)
         level = torch.asinh(window.level / window.scale)  # (batch, 1)
         observed = window.past_observed[..., None].to(x.dtype)
         past = self.project_past(torch.cat([window.past_features, observed], -1))
@@ -112,7 +112,7 @@ class NHITSNetwork(Network[NHITSConfig]):
         for block in self.blocks:
             left, ahead = block(left, others)  # (batch, context), (batch, horizon, params)
             params = params + ahead  # (batch, horizon, params)
-        return self.lifted(window, params, self.linear(x))
+        return self.lift_params(window, params, self.linear(x))
 
 
 class NHITS(NeuralForecaster[NHITSConfig]):

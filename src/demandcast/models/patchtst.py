@@ -70,13 +70,13 @@ class PatchTSTNetwork(Network[PatchTSTConfig]):
         self.head = ParameterHead(patches * width, likelihood, horizon)
 
     def forward(self, window: Window) -> Tensor:
-        x = self.scaled(window)  # (batch, context)
+        x = self.scale_context(window)  # (batch, context)
         filled = torch.cat([x[:, :1].expand(-1, self.missing), x], 1)
         patches = filled.unfold(1, self.config.patch, self.config.stride)  # (batch, patches, patch)
         tokens = self.dropout(self.embed(patches) + self.position)  # (batch, patches, width)
         encoded = self.encoder(tokens)  # (batch, patches, width)
         params = self.head(self.dropout(encoded.flatten(1)))  # (batch, horizon, params)
-        return self.lifted(window, params, self.linear(x))
+        return self.lift_params(window, params, self.linear(x))
 
 
 class PatchTST(NeuralForecaster[PatchTSTConfig]):

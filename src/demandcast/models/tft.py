@@ -168,7 +168,8 @@ class InterpretableAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, asking: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Asking (batch, horizon, width), the last of x (batch, steps, width), none sees what is behind it.
+        """Attend from queries (batch, horizon, width), the last steps of x (batch, steps, width), to x up to
+        each.
 
         Returns what is found, (batch, horizon, width), and the attention, (batch, horizon, steps).
         """
@@ -217,16 +218,16 @@ class TFTNetwork(Network[TFTConfig]):
         self.head = ParameterHead(hidden, likelihood)
 
     def forward(self, window: Window) -> Tensor:
-        return self.look(window)[0]
+        return self.attend(window)[0]
 
-    def look(self, window: Window) -> tuple[Tensor, dict[str, Tensor]]:
-        """Parameters (batch, horizon, params), and the weights of variables and steps, by their kind.
+    def attend(self, window: Window) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return parameters (batch, horizon, params), and the weights of variables and steps, by kind.
 
         "static" (batch, variables), "past" (batch, context, variables), "future" (batch, horizon,
         variables), "attention" (batch, horizon, context + horizon).
         """
         context = self.plan.context
-        x = self.scaled(window)  # (batch, context)
+        x = self.scale_context(window)  # (batch, context)
         base = self.linear(x)  # (batch, horizon)
         level = torch.asinh(window.level / window.scale)  # (batch, 1)
         codes = self.static(window.static_codes, window.static_reals)
@@ -247,7 +248,7 @@ class TFTNetwork(Network[TFTConfig]):
         found, attention = self.attention(enriched[:, context:], enriched)
         attended = self.after_attention(found, enriched[:, context:])  # (batch, horizon, hidden)
         out = self.after_all(self.feed_forward(attended), steps[:, context:])
-        params = self.lifted(window, self.head(out), base)  # (batch, horizon, params)
+        params = self.lift_params(window, self.head(out), base)  # (batch, horizon, params)
         weights = {
             "static": static_weights,
             "past": past_weights,
@@ -258,12 +259,12 @@ class TFTNetwork(Network[TFTConfig]):
 
 
 def _columns(widths: Sequence[int]) -> list[int]:
-    """The variable of each column, of variables so many columns wide."""
+    """Return the variable that each column belongs to, given the columns of each variable."""
     return [i for i, width in enumerate(widths) for _ in range(width)]
 
 
 def _cycles(freq: str) -> dict[str, int]:
-    """Columns of each cycle of the calendar, in their order: the day, the week, the month, the year."""
+    """Return the columns of each calendar cycle, in order: day, week, month, year."""
     cycles: dict[str, int] = {}
     for column in Frequency.parse(freq).calendar_names:
         name = (
@@ -286,7 +287,7 @@ class TFT(NeuralForecaster[TFTConfig]):
     scaling = "standard"
 
     def explain(self, panel: Panel, *, future: Any = None) -> Explanation:
-        """Which variables and which steps of the past the forecasts of this panel rest on.
+        """Return which variables and which past steps the forecasts of this panel rest on.
 
         Args:
             panel: The series to look at, each from its last step; `panel.select([3])` for one.
@@ -302,14 +303,14 @@ class TFT(NeuralForecaster[TFTConfig]):
             >>> model.explain(panel).importances.filter(kind="past")["variable"].sort().to_list()
             ['age', 'target']
         """
-        source = self._reading(self._ready(panel, future))
+        source = self._prediction_source(self._ready(panel, future))
         network = self.network
         assert isinstance(network, TFTNetwork)
         sums: dict[str, Tensor] = {}
         for first in range(0, panel.n_series, 256):
             rows = torch.arange(first, min(first + 256, panel.n_series), device=source.device)
             with torch.inference_mode():
-                _, weights = network.look(source.latest(rows))
+                _, weights = network.attend(source.latest(rows))
             for kind, weight in weights.items():
                 while kind != "attention" and weight.ndim > 2:
                     weight = weight.mean(1)  # (batch, variables)
@@ -333,7 +334,7 @@ class TFT(NeuralForecaster[TFTConfig]):
         return Explanation(importances, by_lag, by_step)
 
     def _variables(self) -> dict[str, list[str]]:
-        """The names of the variables of each kind, in the network's order."""
+        """Return the names of the variables of each kind, in the network's order."""
         assert self.features is not None
         assert self.network is not None
 

@@ -74,7 +74,7 @@ class TiDENetwork(Network[TiDEConfig]):
 
     def forward(self, window: Window) -> Tensor:
         context, horizon = self.plan.context, self.config.horizon
-        x = self.scaled(window)  # (batch, context)
+        x = self.scale_context(window)  # (batch, context)
         level = torch.asinh(window.level / window.scale)  # (batch, 1)
         known = self.project(window.features)  # (batch, context + horizon, projected)
         observed = window.past_observed[..., None].to(x.dtype)
@@ -90,7 +90,7 @@ class TiDENetwork(Network[TiDEConfig]):
             level[:, None].expand(-1, horizon, -1),
         ]
         params = self.head(self.temporal(torch.cat(ahead, -1)))  # (batch, horizon, params)
-        return self.lifted(window, params, base)
+        return self.lift_params(window, params, base)
 
 
 class TiDE(NeuralForecaster[TiDEConfig]):

@@ -57,7 +57,7 @@ class TemporalPatternAttention(nn.Module):
         return torch.sigmoid((patterns @ self.score(query)[..., None]).squeeze(-1))
 
     def forward(self, past: Tensor, query: Tensor) -> Tensor:
-        """Past states (batch, window, hidden), query (batch, query) -> (batch, hidden)."""
+        """Attend to past states (batch, window, hidden) by a query (batch, query): (batch, hidden)."""
         patterns = self.filters(past.transpose(1, 2))  # (batch, hidden, filters)
         alpha = self.weights(patterns, query)  # (batch, hidden)
         found = (alpha[:, None] @ patterns).squeeze(1)  # (batch, filters)
@@ -109,7 +109,7 @@ class TPALSTMNetwork(MultivariateNetwork[TPALSTMConfig]):
         nn.init.zeros_(self.shared.bias)  # the spread's own `still` is there once
 
     def forward(self, window: Window) -> Tensor:
-        x, inputs, last = self.read(window)  # inputs: (batch, context, inputs)
+        x, inputs, last = self.read_window(window)  # inputs: (batch, context, inputs)
         entered = self.dropout(torch.relu(self.enter(inputs)))  # (batch, context, hidden)
         if self.config.per_step:
             hidden = self.per_step(entered)  # (batch, hidden)
@@ -118,7 +118,7 @@ class TPALSTMNetwork(MultivariateNetwork[TPALSTMConfig]):
             hidden = self.attention(states[:, : self.window], states[:, -1])  # (batch, hidden)
         hidden = self.dropout(hidden)
         learned = self.dense(hidden).view(len(x), self.steps, -1)  # (batch, steps, series)
-        return self.written(window, x, learned + last, self.shared(hidden))
+        return self.params_around(window, x, learned + last, self.shared(hidden))
 
 
 class TPALSTM(MultivariateForecaster[TPALSTMConfig]):

@@ -73,13 +73,13 @@ class Trace:
     device: str
 
     def to_frame(self) -> pl.DataFrame:
-        """One row an intermediate: layer, kind, name, shape, axes, parameters."""
+        """Return one row per intermediate: layer, kind, name, shape, axes, parameters."""
         rows = [(r.layer, r.kind, r.name, str(r.shape), r.axes, r.parameters) for r in self.rows]
         names = ["layer", "kind", "name", "shape", "axes", "parameters"]
         return pl.DataFrame(rows, schema=names, orient="row")
 
     def heading(self) -> str:
-        """One line: how large the network is, and how long a step takes."""
+        """Return one line: how large the network is, and how long a training step takes."""
         return (
             f"{self.model}: context {self.context}, horizon {self.horizon}, "
             f"{self.parameters:,} parameters, {1000 * self.seconds:.1f} ms a training step of "
@@ -127,7 +127,7 @@ def trace(model: NeuralForecaster[N], panel: Panel) -> Trace:
         >>> [(r.name, r.axes) for r in seen.rows if r.layer == ""][:2]
         [('x', '(batch, context)'), ('trend', '(batch, context)')]
     """
-    network, windows, plan = _built(model, panel)
+    network, windows, plan = _build(model, panel)
     window = windows(BATCH)
     training = network.training
     rows = _follow(network, window)
@@ -137,10 +137,10 @@ def trace(model: NeuralForecaster[N], panel: Panel) -> Trace:
         **model.hyperparameters()
         | {"context": plan.context + LONGER[0], "horizon": plan.horizon + LONGER[1]}
     )
-    other, more_windows, _ = _built(longer, panel)
+    other, more_windows, _ = _build(longer, panel)
     again = more_windows(BATCH + 2)
     sizes = {(row.layer, row.name, row.count): row.shape for row in _follow(other, again)}
-    words = _words(network, window, again)
+    words = _axis_names(network, window, again)
     return Trace(
         model=model.name,
         context=window.past_target.shape[1],
@@ -156,12 +156,12 @@ def trace(model: NeuralForecaster[N], panel: Panel) -> Trace:
     )
 
 
-def _built(
+def _build(
     model: NeuralForecaster[N], panel: Panel
 ) -> tuple[Network[N], Callable[[int], Window], Plan[N]]:
-    """The network of a model, and what makes batches of the panel's last windows for it."""
+    """Build a model's network, and a function that makes batches of the panel's last windows for it."""
     network, source, plan = model.build(panel)
-    extra = model._extra(plan)
+    extra = model._extra_steps(plan)
 
     def windows(count: int) -> Window:
         series = torch.arange(count, device=source.device) % panel.n_series
@@ -174,13 +174,13 @@ def _built(
 def _follow(network: Network[N], window: Window) -> list[Intermediate]:
     rows: list[Intermediate] = []
     network.eval()
-    with torch.no_grad(), _followed(network, rows):
+    with torch.no_grad(), _record_intermediates(network, rows):
         network.loss(window)
     return rows
 
 
-def _words(network: Network[N], window: Window, again: Window) -> dict[tuple[int, int], str]:
-    """Sizes that have a name, in a trace and in that of a longer context and horizon."""
+def _axis_names(network: Network[N], window: Window, again: Window) -> dict[tuple[int, int], str]:
+    """Return the names of axes by their sizes in two traces of different context and horizon."""
 
     def size(window: Window) -> tuple[int, int, int]:
         return len(window.past_target), window.past_target.shape[1], window.future_target.shape[1]
@@ -199,7 +199,7 @@ def _words(network: Network[N], window: Window, again: Window) -> dict[tuple[int
 def _axes(
     shape: tuple[int, ...], other: tuple[int, ...] | None, words: dict[tuple[int, int], str]
 ) -> str:
-    """A shape in words: an axis bears a name where it grows as what is named grows."""
+    """Return a shape in words: an axis is named if it grows with the named size."""
     if other is None or len(other) != len(shape):
         other = shape  # made in this trace alone: only what does not grow can be told
     pairs = zip(shape, other, strict=True)
@@ -207,8 +207,8 @@ def _axes(
 
 
 @contextmanager
-def _followed(network: Network[N], rows: list[Intermediate]) -> Iterator[None]:
-    """Collect what gets a name while the block runs."""
+def _record_intermediates(network: Network[N], rows: list[Intermediate]) -> Iterator[None]:
+    """Record every tensor that is given a name while the block runs."""
     places = {id(module): name for name, module in network.named_modules()}
     leaves = {
         id(module)
@@ -225,7 +225,7 @@ def _followed(network: Network[N], rows: list[Intermediate]) -> Iterator[None]:
         kind, shape = type(module).__name__, tuple(value.shape)
         rows.append(Intermediate(layer, kind, name, shape, "", own, where, seen[layer, name]))
 
-    def came(module: nn.Module, _: Any, out: Any) -> None:
+    def record_output(module: nn.Module, _: Any, out: Any) -> None:
         first = out[0] if isinstance(out, tuple) else out
         if isinstance(first, Tensor):
             note(module, "out", first, None)
@@ -251,7 +251,7 @@ def _followed(network: Network[N], rows: list[Intermediate]) -> Iterator[None]:
         return step
 
     hooks = [
-        module.register_forward_hook(came)
+        module.register_forward_hook(record_output)
         for module in network.modules()
         if id(module) in leaves and any(True for _ in module.parameters())
     ]
@@ -266,7 +266,7 @@ def _followed(network: Network[N], rows: list[Intermediate]) -> Iterator[None]:
 
 
 def _step_seconds(network: Network[N], window: Window) -> float:
-    """The shortest of a few forward and backward passes, in seconds."""
+    """Return the seconds of the fastest of a few forward and backward passes."""
     network.train()
     times = []
     with draws_of(torch.Generator(), network):

@@ -99,7 +99,7 @@ class TSMixerNetwork(Network[TSMixerConfig]):
 
     def forward(self, window: Window) -> Tensor:
         context = self.plan.context
-        x = self.scaled(window)  # (batch, context)
+        x = self.scale_context(window)  # (batch, context)
         level = torch.asinh(window.level / window.scale)  # (batch, 1)
         static = torch.cat([self.static(window.static_codes, window.static_reals), level], -1)
         base = self.linear(x)  # (batch, horizon)
@@ -110,7 +110,7 @@ class TSMixerNetwork(Network[TSMixerConfig]):
         mixed = torch.cat([self.past(past, static), self.ahead(ahead, static)], -1)
         for time, feature in zip(self.time, self.feature, strict=True):
             mixed = feature(time(mixed), static)  # (batch, horizon, width)
-        return self.lifted(window, self.head(mixed), base)  # (batch, horizon, params)
+        return self.lift_params(window, self.head(mixed), base)  # (batch, horizon, params)
 
 
 class TSMixer(NeuralForecaster[TSMixerConfig]):

@@ -31,7 +31,7 @@ from demandcast.layers.decoder import StepDecoder
 from demandcast.layers.dropout import SequenceDropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
-from demandcast.layers.transform import check_transform, settled_transform
+from demandcast.layers.transform import check_transform, resolve_transform
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import NeuralConfig, Plan
@@ -40,10 +40,12 @@ from demandcast.panel.panel import Panel
 from demandcast.windows.window import Sizes, Window, WindowSource
 
 HIGHEST = 20.0  # of log(1 + y / scale): no quantile above half a billion times the scale
-HELD = 0.7  # share of the training behind which the noise is measured, and all is learned from
-MEASURED = 1024  # windows, about, that the noise is measured on
-MEASURING = 20  # passes there
-FEW = 10.0  # errors of a step that weigh as much as those of all steps together
+HOLDOUT_SHARE = (
+    0.7  # share of the training behind which the noise is measured, and all is learned from
+)
+NOISE_WINDOWS = 1024  # windows, about, that the noise is measured on
+NOISE_PASSES = 20  # passes there
+POOLED_ERRORS = 10.0  # errors of a step that weigh as much as those of all steps together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,15 +137,15 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
 
     # The transformed scale: log(1 + y / scale), its window's mean taken off, by its deviation
 
-    def transformed(self, values: Tensor, scale: Tensor) -> Tensor:
+    def transform(self, values: Tensor, scale: Tensor) -> Tensor:
         z = values / scale
         return torch.log1p(z.clamp(min=0)) if self.config.transform == "log1p" else z
 
-    def footing(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-        """The context standardised (batch, context), and its mean and deviation (batch, 1)."""
+    def standardise(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """Standardise the context (batch, context); return it with its mean and deviation (batch, 1)."""
         seen = window.past_observed.to(window.scale.dtype)
         count = seen.sum(1, keepdim=True).clamp(min=1)
-        z = self.transformed(window.past_target, window.scale)  # (batch, context)
+        z = self.transform(window.past_target, window.scale)  # (batch, context)
         mean = (z * seen).sum(1, keepdim=True) / count  # (batch, 1)
         error = (z - mean) * seen  # (batch, context)
         deviation = (error.square().sum(1, keepdim=True) / count).sqrt()
@@ -151,7 +153,7 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         return error / deviation, mean, deviation
 
     def roughness(self, x: Tensor, window: Window) -> Tensor:
-        """Mean distance of a value from that one season before, (batch, 1), kept within limits."""
+        """Return the mean distance of a value from the one a season before, (batch, 1), kept within limits."""
         period = self.period
         both = window.past_observed[:, period:] & window.past_observed[:, : x.shape[1] - period]
         moved = (x[:, period:] - x[:, : x.shape[1] - period]).abs() * both
@@ -160,7 +162,7 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         return rough.clamp(0.05, 2.0)
 
     def inputs(self, window: Window, x: Tensor) -> Tensor:
-        """What every step of the context gives, (batch, context, width)."""
+        """Return the inputs of every step of the context, (batch, context, width)."""
         context = x.shape[1]
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
         parts = [
@@ -175,12 +177,12 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
     def forward(
         self, window: Window, *, passes: int = 0, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Forecasts, standardised, and the autoencoder's features of every window and pass.
+        """Return standardised forecasts, and the autoencoder's features, of every window and pass.
 
         Returns (batch * passes, horizon) and (batch * passes, embedding); without passes, (batch, ...).
         """
         context, many = self.plan.context, max(passes, 1)
-        x, _, _ = self.footing(window)  # (batch, context)
+        x, _, _ = self.standardise(window)  # (batch, context)
         inputs = self.inputs(window, x)  # (batch, context, width)
         thin: Any = {"passes": passes, "generator": generator}
         embedding = self.autoencoder.encode(inputs, **thin)
@@ -199,9 +201,9 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         return base.repeat_interleave(many, 0) + self.head(ahead)[..., 0], embedding
 
     def loss(self, window: Window) -> Tensor:
-        """Reconstruction of the context and, behind the pre-training, the forecast's error."""
+        """Return the reconstruction loss of the context and, after the pre-training, the forecast's error."""
         config = self.config
-        x, mean, deviation = self.footing(window)  # (batch, context)
+        x, mean, deviation = self.standardise(window)  # (batch, context)
         begun = not self.training or self.done >= config.pretrain
         if begun:
             forecast, embedding = self(window)  # (batch, horizon)
@@ -220,51 +222,57 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         return total
 
     def error(self, window: Window, forecast: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-        """Standardised truth less forecast (batch, horizon); censored demand may lie above its bound."""
-        truth = (self.transformed(window.future_target, window.scale) - mean) / deviation
+        """Return the standardised error of a forecast (batch, horizon); censored demand may lie above its
+        bound.
+        """
+        truth = (self.transform(window.future_target, window.scale) - mean) / deviation
         error = truth - forecast  # (batch, horizon)
         return torch.where(window.future_censored, error.clamp(min=0), error)
 
     # Forecasts
 
     def spread(self, window: Window, passes: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Forecasts of every pass, standardised, and the noise's deviation beside them.
+        """Return standardised forecasts of every pass, and the deviation of the noise.
 
         All passes in one batch. Their masks are those of the seed, so that every series, in whatever
         order, meets the same thinned networks. Returns (batch, passes, horizon) and (batch, horizon).
         """
         masks = torch.Generator(window.scale.device).manual_seed(seed)
         forecast = self(window, passes=passes, generator=masks)[0].view(len(window), passes, -1)
-        return forecast, self.roughness(self.footing(window)[0], window) * self.noise
+        return forecast, self.roughness(self.standardise(window)[0], window) * self.noise
 
     def predict(
         self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gaussian on the transformed scale, of variance (passes) + (noise); taken back as a whole."""
+        """Return quantiles of a Gaussian on the transformed scale, whose variance is that of passes plus
+        noise.
+        """
         passes = self.config.passes
         forecast, noise = self.spread(window, passes, self.config.seed)
-        _, mean, deviation = self.footing(window)
+        _, mean, deviation = self.standardise(window)
         sigma = (forecast.var(1) + noise.square()).sqrt() * deviation  # (batch, horizon)
         middle = mean + forecast.mean(1) * deviation  # (batch, horizon)
         scores = torch.special.ndtri(levels.to(sigma))
-        quantiles = self.back(
+        quantiles = self.inverse_transform(
             middle[..., None] + sigma[..., None] * scores, window.scale[..., None]
         )
         shape = (len(window), n_samples, self.config.horizon)
         normal = draws.normal(shape).to(sigma)
         pick = torch.arange(n_samples, device=sigma.device) % passes
         drawn = forecast[:, pick] + (normal @ self.mixing.T) * noise[:, None]
-        paths = self.back(mean[:, None] + drawn * deviation[:, None], window.scale[:, None])
-        return quantiles, self.expected(middle, sigma) * window.scale, paths
+        paths = self.inverse_transform(
+            mean[:, None] + drawn * deviation[:, None], window.scale[:, None]
+        )
+        return quantiles, self.expected_value(middle, sigma) * window.scale, paths
 
-    def back(self, z: Tensor, scale: Tensor) -> Tensor:
-        """From the transformed scale to the user's units."""
+    def inverse_transform(self, z: Tensor, scale: Tensor) -> Tensor:
+        """Transform values from the model's scale to the user's units."""
         if self.config.transform != "log1p":
             return z * scale
         return torch.expm1(z.clamp(0.0, HIGHEST)) * scale
 
-    def expected(self, middle: Tensor, sigma: Tensor) -> Tensor:
-        """E[max(exp(Z) - 1, 0)] of a normal Z, in units of the scale: not the inverse of its mean."""
+    def expected_value(self, middle: Tensor, sigma: Tensor) -> Tensor:
+        """Return E[max(exp(Z) - 1, 0)] of a normal Z, in units of the scale: not the inverse of its mean."""
         if self.config.transform != "log1p":
             return middle
         sigma = sigma.clamp(min=1e-6)
@@ -273,17 +281,19 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         expected: Tensor = grown * above - whole  # (batch, horizon)
         return expected.clamp(min=0)
 
-    def held_errors(self, window: Window, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Errors, variance of the passes, both in units of roughness, and which count: (batch, horizon)."""
-        x, mean, deviation = self.footing(window)
-        forecast, _ = self.spread(window, MEASURING, seed)
+    def holdout_errors(self, window: Window, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return errors and variance of the passes, in units of roughness, and which count: (batch, horizon)
+        each.
+        """
+        x, mean, deviation = self.standardise(window)
+        forecast, _ = self.spread(window, NOISE_PASSES, seed)
         rough = self.roughness(x, window)
         observed = self.loss_mask(window) & ~window.future_censored
         error = self.error(window, forecast.mean(1), mean, deviation) / rough
         return error, forecast.var(1) / rough.square(), observed
 
-    def measure(self, errors: Tensor, variances: Tensor, observed: Tensor) -> None:
-        """Take up the noise of each step, and its correlations, from errors of (windows, horizon).
+    def set_noise(self, errors: Tensor, variances: Tensor, observed: Tensor) -> None:
+        """Set the noise of each step, and its correlations, from errors of (windows, horizon).
 
         Its variance is the mean square of the errors less the passes' own, a quarter of it at least.
         Correlations are scalar products of columns, with 0 where not observed, and shrunk to none by as
@@ -294,7 +304,9 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         left = square - torch.where(observed, variances, 0.0).sum(0)
         left = torch.maximum(left, square / 4)
         typical = (left.sum() + 1) / (count.sum() + 1)  # 1 where nothing was observed
-        self.noise.copy_(((left + FEW * typical) / (count + FEW)).sqrt().clamp(min=1e-3))
+        self.noise.copy_(
+            ((left + POOLED_ERRORS * typical) / (count + POOLED_ERRORS)).sqrt().clamp(min=1e-3)
+        )
         unit = errors / square.sqrt().clamp(min=1e-9)  # (windows, horizon)
         steps = len(self.noise)
         shrunk = steps / (len(errors) + steps)
@@ -329,7 +341,7 @@ class UberLSTM(NeuralForecaster[UberLSTMConfig]):
 
     def resolve(self, panel: Panel) -> UberLSTMConfig:
         config = super().resolve(panel)
-        config = replace(config, transform=settled_transform(config.transform, panel))
+        config = replace(config, transform=resolve_transform(config.transform, panel))
         if config.noise is None:
             middle, longest = int(np.median(panel.lengths)), int(panel.lengths.max())
             tenth = min(max(middle // 10, self.horizon), 28 * self.horizon, middle // 4)
@@ -339,18 +351,18 @@ class UberLSTM(NeuralForecaster[UberLSTMConfig]):
     def _finish(
         self, network: Network[UberLSTMConfig], source: WindowSource, plan: Plan[UberLSTMConfig]
     ) -> None:
-        """Measure the noise where training stopped before that."""
+        """Measure the noise if training stopped before that."""
         self._begin_step(network, source, plan)
 
-    def _holds(self, done: float) -> bool:
-        """The stretch is kept from the first steps, then the noise is measured, then all is learned."""
-        return done < HELD
+    def _holds_out(self, done: float) -> bool:
+        """Hold out the stretch until the noise is measured on it; then learn from it too."""
+        return done < HOLDOUT_SHARE
 
     def _begin_step(
         self, network: Network[UberLSTMConfig], source: WindowSource, plan: Plan[UberLSTMConfig]
     ) -> None:
         assert isinstance(network, UberLSTMNetwork)
-        if self._holds(network.done) or network.get_buffer("measured"):
+        if self._holds_out(network.done) or network.get_buffer("measured"):
             return
         training = network.training
         network.eval()
@@ -359,12 +371,12 @@ class UberLSTM(NeuralForecaster[UberLSTMConfig]):
 
 
 def _measure(network: UberLSTMNetwork, source: WindowSource, config: UberLSTMConfig) -> None:
-    """Forecast the stretch that was not learned from, and tell the network how it erred."""
+    """Forecast the held-out stretch, and set the network's noise from the errors."""
     lengths = source.panel.lengths
-    each = min(config.held_out, max(1, MEASURED // len(lengths)))
+    each = min(config.held_out, max(1, NOISE_WINDOWS // len(lengths)))
     back = np.unique(np.linspace(config.held_out, 1, each).round().astype(np.int64))
     usable = np.flatnonzero(lengths > config.held_out)  # those that were learned from at all
-    usable = usable[:: max(1, len(usable) * len(back) // MEASURED)]
+    usable = usable[:: max(1, len(usable) * len(back) // NOISE_WINDOWS)]
     series = torch.from_numpy(np.repeat(usable, len(back))).to(source.device)
     ends = source.lengths[series]
     cutoffs = ends - torch.from_numpy(np.tile(back, len(usable))).to(source.device)
@@ -372,5 +384,5 @@ def _measure(network: UberLSTMNetwork, source: WindowSource, config: UberLSTMCon
     with torch.no_grad():
         for rows in torch.split(torch.arange(len(series), device=source.device), 64):
             window = source.windows(series[rows], cutoffs[rows], ends[rows])
-            found.append(network.held_errors(window, config.seed))
-        network.measure(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+            found.append(network.holdout_errors(window, config.seed))
+        network.set_noise(*(torch.cat(parts) for parts in zip(*found, strict=True)))

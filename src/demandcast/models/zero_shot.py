@@ -23,7 +23,7 @@ from demandcast.pretrained.fine_tune import fine_tune
 from demandcast.pretrained.histories import histories
 from demandcast.pretrained.network import LEVELS
 from demandcast.pretrained.paths import paths
-from demandcast.pretrained.weights import read_network, shipped
+from demandcast.pretrained.weights import load_shipped, read_network
 from demandcast.saved import Saved, Saving
 from demandcast.train.budget import Budget
 from demandcast.train.checkpoint import pack
@@ -41,7 +41,7 @@ SHARES = interpolate_quantiles(
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotConfig:
-    """What the pretrained network can be told."""
+    """Hyper-parameters of the pretrained network."""
 
     horizon: int  # steps forecast, as many as wanted
     context: int = 1024  # steps of history read, at most; up to 2,048
@@ -79,10 +79,10 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         super().__init__(horizon, h=h, **hyper)
         self.tuned: TrainingLog | None = None  # of fine-tuning, if there was one
         self.improved = False  # whether what it learned was kept
-        self.pretrained = shipped()
+        self.pretrained = load_shipped()
 
     def fit(self, panel: Panel, *, progress: bool = True) -> ZeroShot:
-        """Back to the weights that ship with the package, and on from there where `tune` says so.
+        """Reset to the weights that ship with the package, and fine-tune them if `tune` asks for it.
 
         Args:
             panel: What to learn from, if anything is learned.
@@ -92,7 +92,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
             DataError: `panel` is not a Panel.
         """
         check_panel(panel)
-        self.pretrained, self.tuned, self.improved = shipped(), None, False
+        self.pretrained, self.tuned, self.improved = load_shipped(), None, False
         return (
             self
             if self.config.tune is None
@@ -108,7 +108,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         batch_size: int = 64,
         progress: bool = True,
     ) -> ZeroShot:
-        """Go on learning from a panel, from the weights there are.
+        """Train the current weights further on a panel.
 
         The last horizon is held out; weights that do worse on it than those before are not kept.
 
@@ -132,7 +132,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         return self
 
     def grid(self, panel: Panel) -> NDArray[np.float32]:
-        """Quantiles at `LEVELS` of every series, not yet stopped at 0: (N, H, levels)."""
+        """Forecast quantiles at `LEVELS` of every series, not yet bounded at 0: (N, H, levels)."""
         found = np.empty((panel.n_series, self.horizon, len(LEVELS)), np.float32)
         order = np.argsort(-panel.lengths, kind="stable")  # the longest first, in smaller batches
         while len(order):
@@ -148,17 +148,17 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         return found
 
     def _forecast(self, panel: Panel, ask: Ask) -> Draft:
-        """Quantiles of the network, and paths through them in the order of the series' own past."""
+        """Forecast quantiles, and paths through them in the rank order of each series' own past."""
         floors = panel.floors()[:, None, None]
         grid = np.maximum(self.grid(panel), floors)
         quantiles = interpolate_quantiles(grid, LEVELS, ask.levels).astype(np.float32)
         whole = panel.whole_numbers()[:, None, None]
-        quantiles = np.where(whole, counted(quantiles), quantiles)
+        quantiles = np.where(whole, round_counts(quantiles), quantiles)
         samples = None
         if ask.n_samples is not None:
             draws = Draws.of(panel.keys, self.config.seed)
             samples = paths(panel, grid, ask.n_samples, self.config.context, draws)
-            samples = np.where(whole, counted(samples), samples)
+            samples = np.where(whole, round_counts(samples), samples)
         mean = (grid @ SHARES).astype(np.float32)
         return Draft(quantiles, mean, samples)
 
@@ -171,7 +171,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
 
     @classmethod
     def restore(cls, run: Saved) -> ZeroShot:
-        """The model of a saved run; see `demandcast.load`."""
+        """Return the model of a saved run; see `demandcast.load`."""
         facts = run.facts
         model = cls.from_hyperparameters(facts["hyperparameters"])
         if facts["training"] is not None:
@@ -181,6 +181,6 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         return model
 
 
-def counted(values: NDArray[Any]) -> NDArray[Any]:
-    """Whole numbers: the next one from six tenths of the way on, for means of counts' quantiles lie high."""
+def round_counts(values: NDArray[Any]) -> NDArray[Any]:
+    """Round to whole numbers, up from six tenths: the mean of a count's quantiles lies high."""
     return np.floor(values + 0.4)

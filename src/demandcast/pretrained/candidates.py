@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from demandcast.layers.readings import at
+from demandcast.layers.readings import value_at
 from demandcast.pretrained.reading import Reading
 
 
@@ -16,7 +16,7 @@ def places_of(
     found: Tensor,
     season: list[Tensor],
 ) -> Tensor:
-    """Candidates for where each step ahead lies, (batch, s, places)."""
+    """Return candidates for the location of each step ahead, (batch, s, places)."""
     mean, without, line, slope = (part[:, None] for part in levels)  # (batch, 1, heads)
     f, g, e, fr, er = season  # (batch, s, 1) each
     like, like_near, like_far, _, by_near, by_far = found[..., :6].unbind(-1)  # (batch, s, heads)
@@ -39,16 +39,16 @@ def places_of(
 
 
 def _repeated(r: Reading, steps: Tensor, fallback: Tensor) -> Tensor:
-    """Values one and two seasons before, as they are and moved to today's level, (batch, s, 7)."""
+    """Return the values one and two seasons before, unchanged and shifted to today's level, (batch, s, 7)."""
     short, long = r.seasons.chunk(2, 1)
     now, made = r.far[:, -1:], []
     for period, back in ((short, 1), (short, 2), (long, 1)):
         p = period.clamp(min=1)
         index = r.x.shape[1] - 1 + steps[None] - p * ((steps[None] + p - 1) // p + back - 1)
-        value, valid = at(r.x, r.observed, index, fallback)
+        value, valid = value_at(r.x, r.observed, index, fallback)
         made.append(value)
         if back == 1:
-            then, _ = at(r.far, r.observed, index, torch.zeros_like(fallback))
+            then, _ = value_at(r.far, r.observed, index, torch.zeros_like(fallback))
             rise = (now - r.zero).maximum(r.floor) / (then - r.zero).maximum(r.floor)
             made.append(torch.where(valid, value - then + now, value))
             grown = r.zero + (value - r.zero) * rise.clamp(0.2, 5)
@@ -59,8 +59,10 @@ def _repeated(r: Reading, steps: Tensor, fallback: Tensor) -> Tensor:
     return torch.stack(made, -1)
 
 
-def moved(r: Reading, steps: Tensor, weights: Tensor, effect: Tensor, fallback: Tensor) -> Tensor:
-    """The last short and long season, moved by how far recent steps were from them, (batch, s, 16).
+def shift_seasons(
+    r: Reading, steps: Tensor, weights: Tensor, effect: Tensor, fallback: Tensor
+) -> Tensor:
+    """Return the last short and long season, shifted by the recent departure from them, (batch, s, 16).
 
     By a sum and by a ratio, for each head's weights of age; without the effect of covariates, which
     is put back as it will be.
@@ -72,7 +74,7 @@ def moved(r: Reading, steps: Tensor, weights: Tensor, effect: Tensor, fallback: 
     made = []
     for period in r.seasons.chunk(2, 1):
         p = period.clamp(min=1)
-        before, there = at(x, r.observed, place - p, torch.zeros_like(x))
+        before, there = value_at(x, r.observed, place - p, torch.zeros_like(x))
         paired = (there & r.observed & (period > 1)).to(x.dtype)
         pair = torch.stack([(x - before) * paired, paired], -1)
         gone, count = (weights @ pair).unbind(-1)  # (batch, heads)
@@ -81,7 +83,7 @@ def moved(r: Reading, steps: Tensor, weights: Tensor, effect: Tensor, fallback: 
         now, then = ((weights @ pair) / count.clamp(min=1e-6)[..., None]).unbind(-1)
         ratio = ((now + r.floor) / (then.clamp(min=0) + r.floor)).clamp(0.2, 5)
         index = context - 1 + steps[None] - p * ((steps[None] + p - 1) // p)
-        value, _ = at(x, r.observed, index, fallback)
+        value, _ = value_at(x, r.observed, index, fallback)
         value = value[..., None]  # (batch, s, 1)
         z = r.zero[..., None]
         grown = z + (value - z) * torch.where(count > 1e-4, ratio, 1.0)[:, None]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from demandcast.layers.readings import mean_of
+from demandcast.layers.readings import masked_mean
 
 
 def effects(
@@ -17,7 +17,7 @@ def effects(
     horizon: int,
     listen: nn.Module,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Covariates standardised, how much each tells, and their effect by ridge regression.
+    """Return standardised covariates, the relevance of each, and their effect by ridge regression.
 
     Args:
         known: (batch, context + horizon, covariates); NaN where not given.
@@ -37,22 +37,22 @@ def effects(
         none = rest.new_zeros(batch, context + horizon)
         return c, rest.new_zeros(batch, 1), none, none
     given = ~c.isnan()
-    mean = mean_of(torch.where(given, c, 0.0), given)
+    mean = masked_mean(torch.where(given, c, 0.0), given)
     c = torch.where(given, c - mean, 0.0)
-    size = mean_of(c.square(), given).sqrt()
+    size = masked_mean(c.square(), given).sqrt()
     varies = size > 1e-6 * mean.abs() + 1e-12
     c = torch.where(varies, c / size.clamp(min=1e-12), 0.0).clamp(-12, 12)
     o = observed[..., None]
     n = o.sum(1).clamp(min=1)  # (batch, 1)
-    level = mean_of(c[:, :context] * o, o)
+    level = masked_mean(c[:, :context] * o, o)
     past = (c[:, :context] - level) * o
-    error = (rest - mean_of(rest, observed)) * observed
+    error = (rest - masked_mean(rest, observed)) * observed
     cross = (past * error[..., None]).sum(1) / n  # (batch, covariates)
     varied = past.square().sum(1) / n
     loud = error.square().sum(1, keepdim=True) / n
     correlation = cross / (varied * loud).clamp(min=1e-9).sqrt()
     t = torch.linspace(-1.7, 1.7, context, device=c.device)[None, :, None] * o
-    leaning = (past * (t - mean_of(t, o))).sum(1) / n / varied.clamp(min=1e-6).sqrt()
+    leaning = (past * (t - masked_mean(t, o))).sum(1) / n / varied.clamp(min=1e-6).sqrt()
     coming = (c[:, context:] - level).square().mean(1) / varied.clamp(min=0.05)
     facts = torch.stack(
         [
@@ -70,7 +70,7 @@ def effects(
     square = past.transpose(1, 2) @ past / n[..., None]
     square = square + torch.diag_embed((0.02 + 2 / n).expand(-1, c.shape[-1]))
     parts = (error / fitted).clamp(-3, 5)
-    parts = (parts - mean_of(parts, observed)) * observed
+    parts = (parts - masked_mean(parts, observed)) * observed
     by_ratio = (past * parts[..., None]).sum(1) / n
     effects = torch.linalg.solve(square, torch.stack([cross, by_ratio], -1))
     effect, ratio = ((c - level) @ effects).unbind(-1)  # (batch, context + horizon)

@@ -23,7 +23,8 @@ GRAINS = 4  # units between two knots where values are not whole
 def laws(
     r: Reading, by_age: Tensor, found: Tensor, count: Tensor, levels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Laws around each head's level, in units of `r`: by age, (batch, heads, levels), and by likeness.
+    """Return count distributions around each head's level, in units of `r`: by age, (batch, heads, levels),
+    and by likeness.
 
     Args:
         r: What the history says.
@@ -48,7 +49,7 @@ def laws(
 def count_laws(
     mean: Tensor, variance: Tensor, steps: Tensor, one: Tensor, levels: Tensor
 ) -> Tensor:
-    """Quantiles of the negative binomial with given moments, (..., levels).
+    """Return quantiles of the negative binomial with given moments, (..., levels).
 
     Args:
         mean: In units of a typical distance, (...); below 1e-6 counts as 0.

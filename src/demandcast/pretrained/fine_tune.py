@@ -32,7 +32,7 @@ def fine_tune(
     asked: Training,
     progress: bool,
 ) -> tuple[ZeroShotNetwork, TrainingLog]:
-    """A network trained further and the log of it; the network itself where that forecasts no better.
+    """Train a network further; return it with its log, or the network as it was if that forecasts no worse.
 
     The last horizon is held out. `ZeroShot.fine_tune` says what the arguments are.
     """
@@ -75,7 +75,7 @@ def fine_tune(
 
 
 def held_out(panel: Panel, context: int, horizon: int) -> Callable[[ZeroShotNetwork], float]:
-    """The loss of a network on the last horizon, weighed as wQL does; at most 512 series."""
+    """Return a function for the loss of a network on the last horizon, weighted as wQL; at most 512 series."""
     rows = np.flatnonzero(panel.lengths > horizon)
     rows = rows[:: max(1, len(rows) // 512)]
     ends = panel.lengths[rows]

@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Histories:
-    """A batch of histories with what is known of the steps behind them.
+    """A batch of histories with the covariates known of the steps after them.
 
     Attributes:
         past: (batch, context), right-aligned; NaN where not observed.
@@ -34,11 +34,11 @@ class Histories:
         return len(self.past)
 
     def part(self, rows: slice | Tensor) -> Histories:
-        """Some of the histories."""
+        """Return some of the histories."""
         return Histories(self.past[rows], self.known[rows], self.periods[rows], self.future[rows])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Histories:
-        """The same on another device."""
+        """Return the same on another device."""
         fields = (self.past, self.known, self.periods, self.future)
         return Histories(*(part.to(device, non_blocking=non_blocking) for part in fields))
 
@@ -46,7 +46,7 @@ class Histories:
 def histories(
     panel: Panel, series: Ints, cutoffs: Ints, limits: Ints, context: int, horizon: int
 ) -> Histories:
-    """What the network reads of some series as they were at a cutoff; NaN where nothing may be known.
+    """Return the network's input of some series at a cutoff; NaN where nothing may be known.
 
     Args:
         panel: Steps at which the item could not be bought count as not observed.

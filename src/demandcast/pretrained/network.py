@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from demandcast.layers.readings import knots, mean_of, quantiles_of
-from demandcast.pretrained.candidates import moved, places_of
+from demandcast.layers.readings import empirical_quantiles, masked_mean, quantiles_of
+from demandcast.pretrained.candidates import places_of, shift_seasons
 from demandcast.pretrained.distributions import laws
 from demandcast.pretrained.histories import Histories
-from demandcast.pretrained.past import MASK, alike, by_age, errors_of
+from demandcast.pretrained.past import MASK, attend_by_likeness, by_age, errors_of
 from demandcast.pretrained.reading import Reading, read
 from demandcast.pretrained.summaries import CHANGES, empty, facts_of, growth, moves_of, naive_error
 from demandcast.pretrained.tower import Block, mlp, patches, turns
@@ -93,7 +93,7 @@ class ZeroShotNetwork(nn.Module):
             self.out.bias.zero_()
 
     def forward(self, h: Histories, steps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantiles at `steps`; 1 is the first behind the cutoff.
+        """Forecast quantiles at `steps`; 1 is the first after the cutoff.
 
         Returns:
             Quantiles at `LEVELS`, (batch, steps, levels), in the user's units; logits of a 0, (batch,
@@ -117,7 +117,7 @@ class ZeroShotNetwork(nn.Module):
         season = [part[:, ahead, None] for part in (first, second, effect, parted, ratio)]
         # each (batch, s, 1)
 
-        past_levels = knots(r.x, r.observed, self.levels)  # (batch, levels)
+        past_levels = empirical_quantiles(r.x, r.observed, self.levels)  # (batch, levels)
         below = (r.x[..., None] <= past_levels[:, None] + 1e-6).to(r.x.dtype)
         # (batch, context, levels)
         ramp = (1 - 0.7 * r.whole)[:, None]  # (batch, 1, 1): whole numbers step up, others slope
@@ -126,12 +126,16 @@ class ZeroShotNetwork(nn.Module):
         levels, weights = by_age(r, rates, clear, clearer)
         aged = quantiles_of(weights @ below, past_levels[:, None], self.levels, ramp)
         errors = errors_of(r, rates, clear, self.levels)  # (batch, errors, levels)
-        found, count = alike(r, steps, sharp, reach, below)  # (batch, s, season heads, 6 + levels)
+        found, count = attend_by_likeness(
+            r, steps, sharp, reach, below
+        )  # (batch, s, season heads, 6 + levels)
         phased = quantiles_of(
             found[..., 6:], past_levels[:, None, None], self.levels, ramp[:, None]
         )
         lawful, lawful_phased = laws(r, weights, found, count, self.levels)
-        drifted = moved(r, steps, weights, effect, levels[0][:, 2:3] + season[0].squeeze(-1))
+        drifted = shift_seasons(
+            r, steps, weights, effect, levels[0][:, 2:3] + season[0].squeeze(-1)
+        )
         places = torch.cat([places_of(r, steps, levels, found, season), drifted], -1)
         s = len(steps)
         fixed = torch.cat([aged, lawful], 1)[:, None].expand(-1, s, -1, -1)
@@ -165,7 +169,7 @@ class ZeroShotNetwork(nn.Module):
         return self._mix(r, self.out(self.norms[1](y)), candidates, zeros, none, naive)
 
     def _tower(self, r: Reading) -> tuple[Tensor, Tensor, Tensor]:
-        """A vector for each patch, which patches hold nothing, and the mean of those that do."""
+        """Encode each patch; return the vectors, which patches are empty, and the mean of the others."""
         cut, absent = patches(r, self.shape.patch)
         tokens = self.embed(cut)  # (batch, patches, width)
         for block in self.blocks:
@@ -182,12 +186,12 @@ class ZeroShotNetwork(nn.Module):
         none: Tensor,
         naive: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One set of quantiles from all candidates: weighed by their levels, then moved and stretched."""
+        """Mix all candidates into one set of quantiles, then move and stretch it."""
         places, shapes, errors, grow = candidates
         place, blend, shape, error, move, stretch, more, chance = torch.split(
             out, self.out_sizes, -1
         )
-        everything = mean_of(none.to(r.x.dtype), r.observed)  # share of zeros, (batch, 1)
+        everything = masked_mean(none.to(r.x.dtype), r.observed)  # share of zeros, (batch, 1)
         # laws are of counts; where most are 0 and a step is long, a month or more, what came lately tells
         # more than all that came, and its laws are believed
         long = (r.seasons.amax(1, keepdim=True) <= 12).to(shape.dtype)
@@ -200,7 +204,7 @@ class ZeroShotNetwork(nn.Module):
         as_it_was = (torch.softmax(shape, -1)[..., None] * shapes).sum(2)  # (batch, s, levels)
         u = torch.sigmoid(blend - 1 + 2 * everything[:, None])
         draft = (1 - u) * (centre + width * around) + u * as_it_was
-        spread = mean_of(r.residual.abs() * r.observed, r.observed)
+        spread = masked_mean(r.residual.abs() * r.observed, r.observed)
         unit = (0.3 * naive + 0.3 * spread + 0.1)[..., None]
         rises = draft.diff(dim=-1).clamp(min=0) * stretch[..., 1:].clamp(-4, 4).exp()
         rises = rises + softplus(more[..., 1:] - 5) * unit  # (batch, s, levels - 1)
@@ -215,7 +219,7 @@ class ZeroShotNetwork(nn.Module):
         )
 
     def loss(self, h: Histories, steps: Tensor) -> Tensor:
-        """Pinball loss over the levels in units of an error, and cross entropy of zeros, a scalar."""
+        """Return the pinball loss over the levels in units of an error, and cross entropy of zeros, a scalar."""
         quantiles, logit, unit = self(h, steps)
         target = h.future[:, steps - 1]
         seen = ~target.isnan() & (~h.past.isnan()).any(1, keepdim=True)

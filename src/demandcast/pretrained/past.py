@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from demandcast.layers.readings import knots, quantiles_of, window_means
+from demandcast.layers.readings import empirical_quantiles, quantiles_of, window_means
 from demandcast.pretrained.reading import Reading
 
 MASK = -1e4  # logit of a step that is not there
@@ -15,7 +15,7 @@ MASK = -1e4  # logit of a step that is not there
 def by_age(
     r: Reading, rates: Tensor, clear: Tensor, clearer: Tensor
 ) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Attention by age alone: levels and slopes of each head, and the weights themselves.
+    """Attend to the past by age alone; return levels and slopes of each head, and the weights.
 
     Returns:
         Means without the short season, without both, (batch, heads) each; the line at the cutoff and
@@ -32,7 +32,7 @@ def by_age(
 
 
 def errors_of(r: Reading, rates: Tensor, clear: Tensor, levels: Tensor) -> Tensor:
-    """Distributions of past errors around their median, (batch, errors, levels).
+    """Return distributions of past errors around their median, (batch, errors, levels).
 
     Of the mean of the last short season as a forecast, and of its repetition; by the two slow rates.
     """
@@ -42,7 +42,7 @@ def errors_of(r: Reading, rates: Tensor, clear: Tensor, levels: Tensor) -> Tenso
         ((clear - trailing) * r.observed, r.observed),
         ((r.x - r.last_season) * r.paired, r.paired),
     ):
-        at_knots = knots(error, there, levels)
+        at_knots = empirical_quantiles(error, there, levels)
         under = (error[..., None] <= at_knots[:, None] + 1e-6).to(error.dtype)
         absent = torch.where(there, 0.0, MASK)[:, None]
         weights = torch.softmax(absent - rates[:, 2:, None] * r.age, -1)
@@ -52,10 +52,10 @@ def errors_of(r: Reading, rates: Tensor, clear: Tensor, levels: Tensor) -> Tenso
     return errors - errors[..., levels.numel() // 2, None]
 
 
-def alike(
+def attend_by_likeness(
     r: Reading, steps: Tensor, sharp: Tensor, reach: Tensor, below: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Attention of each step ahead to the steps of the past that are like it.
+    """Attend from each step ahead to the steps of the past that are like it.
 
     The logits are kappa (cos - 1) of the angle between their phases in each season, less a rate times the
     age, less the distance of their covariates: products of vectors all of them.

@@ -16,7 +16,7 @@ KEPT = 1 << 22  # numbers of histories that paths are taken from, at once
 def paths(
     panel: Panel, grid: NDArray[np.float32], n: int, context: int, draws: Draws
 ) -> NDArray[np.float32]:
-    """Paths that follow the quantiles of a grid, (N, n, H).
+    """Draw paths that follow the quantiles of a grid, (N, n, H).
 
     Args:
         panel: Whose past they are ordered by.
@@ -38,8 +38,9 @@ def paths(
 def _stretches(
     panel: Panel, n: int, horizon: int, period: int, context: int, draws: Draws
 ) -> NDArray[np.float32]:
-    """Stretches of the past less the mean of the season before, at the cutoff's phase where there are
-    eight seasons or more, (N, n, H)."""
+    """Return stretches of the past less the mean of the season before, at the cutoff's phase where there are
+    eight seasons or more, (N, n, H).
+    """
     lengths = np.minimum(panel.lengths, context)
     past = panel.padded_history(max(1, int(lengths.max(initial=0))))
     past = past[:, -context:]

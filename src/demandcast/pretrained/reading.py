@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from demandcast.layers.readings import at, main_period, mean_of, phase_means, window_means
+from demandcast.layers.readings import main_period, masked_mean, phase_means, value_at, window_means
 from demandcast.pretrained.covariates import effects
 from demandcast.pretrained.histories import Histories
 
@@ -17,7 +17,7 @@ COUNTED = 40.0  # whole numbers that vary by less are counts
 
 @dataclass(frozen=True)
 class Reading:
-    """What a history says before anything is weighed: values in units of `scale` around `level`.
+    """Statistics of a history before anything is weighted: values in units of `scale` around `level`.
 
     Seasons and effects reach over the horizon, (batch, context + horizon); the others end at the cutoff.
     """
@@ -53,14 +53,14 @@ class Reading:
 
 
 def read(h: Histories, horizon: int, listen: nn.Module) -> Reading:
-    """All that needs no weights, but for how much each covariate is listened to: see `effects`."""
+    """Compute all statistics that need no weights but the relevance of covariates: see `effects`."""
     context = h.past.shape[1]
     observed = ~h.past.isnan()  # (batch, context)
     raw = torch.where(observed, h.past, 0.0)
     age = torch.arange(context - 1, -1, -1, device=raw.device, dtype=raw.dtype)
-    fade = recent(age, observed)
+    fade = recent_weights(age, observed)
     level = (fade * raw).sum(1, keepdim=True)
-    size = mean_of(raw.abs(), observed)
+    size = masked_mean(raw.abs(), observed)
     # the mean distance from a recent mean, never small beside the values
     scale = torch.maximum((fade * (raw - level).abs()).sum(1, keepdim=True), 0.02 * size)
     scale = torch.where(scale > 0, scale, 1.0)
@@ -84,8 +84,8 @@ def read(h: Histories, horizon: int, listen: nn.Module) -> Reading:
     fitted = (near + first[:, :context] + second[:, :context] - zero).maximum(floor)
     covariates, relevance, effect, ratio = effects(h.known, rest, fitted, observed, horizon, listen)
     place = torch.arange(context, device=x.device)[None]
-    last_year, then = at(x, observed, place - long.clamp(min=1), torch.zeros_like(x))
-    last_season, there = at(x, observed, place - short.clamp(min=1), torch.zeros_like(x))
+    last_year, then = value_at(x, observed, place - long.clamp(min=1), torch.zeros_like(x))
+    last_season, there = value_at(x, observed, place - short.clamp(min=1), torch.zeros_like(x))
     # float32 has no fractions from `RESOLVED` on: there whole numbers tell nothing
     whole = (raw % 1 == 0).all(1, keepdim=True) & (raw.abs() < RESOLVED).all(1, keepdim=True)
     return Reading(
@@ -100,7 +100,7 @@ def read(h: Histories, horizon: int, listen: nn.Module) -> Reading:
     )  # fmt: skip
 
 
-def recent(age: Tensor, observed: Tensor) -> Tensor:
-    """Weights of the last few dozen observed steps, (batch, context), 1 in sum; 0 where there are none."""
+def recent_weights(age: Tensor, observed: Tensor) -> Tensor:
+    """Return weights of the last few dozen observed steps, (batch, context), 1 in sum; 0 if there are none."""
     fade = torch.exp(-age / 64) * observed
     return fade / fade.sum(1, keepdim=True).clamp(min=1e-9)

@@ -5,52 +5,52 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from demandcast.layers.readings import change, knots, mean_of
-from demandcast.pretrained.reading import Reading, recent
+from demandcast.layers.readings import empirical_quantiles, masked_mean, mean_change
+from demandcast.pretrained.reading import Reading, recent_weights
 
 CHANGES = (1, 2, 4, 8, 16, 32, 64)  # lags whose mean change tells how errors grow
 
 
 def moves_of(r: Reading) -> Tensor:
-    """Mean change by each of `CHANGES`, (batch, lags)."""
-    return torch.cat([change(r.x, r.observed, lag) for lag in CHANGES], 1)
+    """Return the mean change by each of `CHANGES`, (batch, lags)."""
+    return torch.cat([mean_change(r.x, r.observed, lag) for lag in CHANGES], 1)
 
 
 def naive_error(r: Reading) -> Tensor:
-    """Mean error of the short season repeated; of the last value where that tells nothing."""
-    naive = mean_of((r.x - r.last_season).abs() * r.paired, r.paired)
-    return torch.where(naive > 0, naive, change(r.x, r.observed, 1))
+    """Return the mean error of the short season repeated; of the last value where there is no season."""
+    naive = masked_mean((r.x - r.last_season).abs() * r.paired, r.paired)
+    return torch.where(naive > 0, naive, mean_change(r.x, r.observed, 1))
 
 
 def empty(r: Reading) -> Tensor:
-    """Observed steps at which the value is 0, (batch, context), bool."""
+    """Return which observed steps are 0, (batch, context), bool."""
     return ((r.x - r.zero).abs() <= 1e-6 * (1 + r.zero.abs())) & r.observed
 
 
 def facts_of(
     r: Reading, levels: Tensor, none: Tensor, moves: Tensor, naive: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The share of zeros of late, (batch, 1), and all that tells what kind of history it is.
+    """Return the recent share of zeros, (batch, 1), and all summaries of the history.
 
     `none`, `moves` and `naive` are of `empty`, `moves_of` and `naive_error`, which others read too.
     """
     o, context = r.observed, r.x.shape[1]
     demanded = o & ~none
-    zeros = mean_of(none.to(r.x.dtype), o)
-    late = (none * recent(r.age, o)).sum(1, keepdim=True)
-    size = mean_of((r.x - r.zero).abs() * demanded, demanded)
-    uneven = mean_of(((r.x - r.zero).abs() - size).square() * demanded, demanded)
-    spread = mean_of(r.residual.abs() * o, o)
-    units = (mean_of((r.x - r.zero).abs() * o, o) * r.scale).log1p()  # in the user's units
+    zeros = masked_mean(none.to(r.x.dtype), o)
+    late = (none * recent_weights(r.age, o)).sum(1, keepdim=True)
+    size = masked_mean((r.x - r.zero).abs() * demanded, demanded)
+    uneven = masked_mean(((r.x - r.zero).abs() - size).square() * demanded, demanded)
+    spread = masked_mean(r.residual.abs() * o, o)
+    units = (masked_mean((r.x - r.zero).abs() * o, o) * r.scale).log1p()  # in the user's units
     short, long = r.seasons.chunk(2, 1)
 
     def share(part: Tensor) -> Tensor:
-        return mean_of(part[:, :context].abs() * o, o)
+        return masked_mean(part[:, :context].abs() * o, o)
 
     firm = spread.clamp(min=1e-2) * 4
     facts = torch.cat(
         [
-            knots(r.x, o, levels).asinh(), (moves / spread.clamp(min=1e-3)).log1p(),
+            empirical_quantiles(r.x, o, levels).asinh(), (moves / spread.clamp(min=1e-3)).log1p(),
             r.zero.asinh(), r.seen.log() / 3, o.sum(1, keepdim=True).clamp(min=1) / r.seen, zeros,
             late, -(1 - late).clamp(min=0.02).log(),
             (uneven / size.square().clamp(min=1e-9)).clamp(max=20).log1p(), r.whole,
@@ -63,18 +63,18 @@ def facts_of(
             r.relevance.amax(1, keepdim=True),
             ((r.x < r.zero - 1e-6 * (1 + r.zero.abs())) & o).any(1, keepdim=True).to(r.x.dtype),
             r.near[:, -1:].asinh(),
-            mean_of((r.x - r.last_year).abs() * r.coupled, r.coupled).log1p(),
-            lasting((r.x - r.last_season) * r.paired, r.paired), lasting(r.residual * o, o),
+            masked_mean((r.x - r.last_year).abs() * r.coupled, r.coupled).log1p(),
+            error_persistence((r.x - r.last_season) * r.paired, r.paired), error_persistence(r.residual * o, o),
         ], 1,
     )  # fmt: skip
     return late, facts.clamp(-8, 8)
 
 
-def lasting(error: Tensor, there: Tensor) -> Tensor:
-    """How much of an error is left one step later, about -1 to 1, (batch, 1)."""
+def error_persistence(error: Tensor, there: Tensor) -> Tensor:
+    """Return how much of an error remains one step later, about -1 to 1, (batch, 1)."""
     both = there[:, 1:] & there[:, :-1]
-    product = mean_of(error[:, 1:] * error[:, :-1] * both, both)
-    return (product / mean_of(error.square() * there, there).clamp(min=1e-6)).clamp(-2, 2)
+    product = masked_mean(error[:, 1:] * error[:, :-1] * both, both)
+    return (product / masked_mean(error.square() * there, there).clamp(min=1e-6)).clamp(-2, 2)
 
 
 def growth(moves: Tensor, steps: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ from demandcast.pretrained.reading import Reading
 
 
 def patches(r: Reading, patch: int) -> tuple[Tensor, Tensor]:
-    """What each patch of the past holds and where it lies, (batch, patches, 3 patch + 6); which hold nothing."""
+    """Return the content and place of each patch of the past, (batch, patches, 3 patch + 6), and which are
+    empty.
+    """
     o = r.observed.to(r.x.dtype)
     channels = torch.stack([r.x.asinh(), r.residual.asinh(), o], 1)  # (batch, 3, context)
     cut = pad(channels, (-r.x.shape[1] % patch, 0)).unfold(2, patch, patch)
@@ -44,7 +46,7 @@ class Block(nn.Module):
 
 
 def mlp(inner: int, hidden: int, outer: int, *, last: float = 1.0) -> nn.Sequential:
-    """Two layers; the weights of the second begin `last` times as large as they would."""
+    """Build two layers; the weights of the second start `last` times as large as usual."""
     second = nn.Linear(hidden, outer)
     with torch.no_grad():
         second.weight.mul_(last)
@@ -53,7 +55,7 @@ def mlp(inner: int, hidden: int, outer: int, *, last: float = 1.0) -> nn.Sequent
 
 
 def turns(steps: Tensor, seasons: Tensor) -> Tensor:
-    """Sines and cosines of steps (batch, n) in two seasons (batch, 2): (batch, n, 4); 0 without one."""
+    """Return sines and cosines of steps (batch, n) in two seasons (batch, 2): (batch, n, 4); 0 without one."""
     angle = steps[:, None] / seasons.clamp(min=1)[..., None] * 2 * torch.pi  # (batch, 2, n)
     both = torch.cat([angle.sin(), angle.cos()], 1) * (seasons > 1).repeat(1, 2)[..., None]
     return both.transpose(1, 2)

@@ -13,14 +13,14 @@ from demandcast.typed import build
 WEIGHTS = "zero_shot.safetensors"
 
 
-def shipped() -> ZeroShotNetwork:
-    """The network with the weights that ship with the package."""
+def load_shipped() -> ZeroShotNetwork:
+    """Return the network with the weights that ship with the package."""
     with as_file(files("demandcast.pretrained") / WEIGHTS) as path:
         return read_network(path)
 
 
 def read_network(path: Path) -> ZeroShotNetwork:
-    """A network from its file.
+    """Return a network from its file.
 
     Raises:
         CheckpointError: The file is damaged, or of another network.

@@ -18,7 +18,7 @@ from torch.nn.modules import module as hooks
 
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.files import printable, write_file
-from demandcast.layers.draws import Bounded, draws_of
+from demandcast.layers.draws import BoundedGeneratorMode, draws_of
 
 Net = TypeVar("Net", bound=nn.Module)
 BUFFERS = 10_000_000  # values in tables that networks compute when they are built, at most
@@ -122,7 +122,7 @@ def restore_network(build: Callable[[], Net], tensors: dict[str, Tensor], path: 
     room = sum(value.numel() for value in tensors.values())
     try:
         source = torch.Generator()  # of weights that are not kept
-        with draws_of(source), Bounded(source, room + BUFFERS), _at_most(room, len(tensors)):
+        with draws_of(source), BoundedGeneratorMode(source, room + BUFFERS), _at_most(room, len(tensors)):
             network = build()
         outline = {k: tuple(v.shape) for k, v in network.state_dict().items()}
         for name in found.keys() | outline.keys():

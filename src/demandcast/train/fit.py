@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from demandcast.errors import ConfigError, DataError
 from demandcast.forks import check_fork
-from demandcast.layers.draws import supplied_where_needed
+from demandcast.layers.draws import with_generator
 from demandcast.settings import check_names
 from demandcast.train.device import usable
 from demandcast.train.group import Group, joined
@@ -112,7 +112,7 @@ def fit(
     place = torch.device(usable(device))
     model.to(place)
 
-    @supplied_where_needed
+    @with_generator
     def loss_of(samples: Any) -> Tensor:
         inputs, target = samples
         return loss(model(inputs), target)

@@ -45,7 +45,7 @@ from demandcast.windows.features import FeatureForecaster, Features
 TREES_FILE = "trees.json"
 GRID = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)  # levels with trees of their own
 FEWER = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)  # for hurried fits: six tenths of the time
-FEWEST = 20  # trees of each level, whatever the time
+MIN_TREES = 20  # trees of each level, whatever the time
 FASTEST = 0.2  # learning rate of the fewest trees
 RARE = 0.01  # share of zeros up to which the target is counted from the last seasons
 ROWS = 100_000  # of a table made at once in prediction
@@ -53,7 +53,7 @@ ROWS = 100_000  # of a table made at once in prediction
 
 @dataclass(frozen=True, kw_only=True)
 class LightGBMConfig:
-    """What the trees can be told."""
+    """Hyper-parameters of the trees."""
 
     horizon: int  # steps forecast
     trees: int = 150  # of each quantile level
@@ -137,7 +137,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         table = self._table(panel)
         self.likeness = table.likeness
         rng = np.random.default_rng(self.config.seed)
-        series, cutoffs, ahead = _drawn(panel, self.horizon, self.config.rows, rng)
+        series, cutoffs, ahead = _draw_rows(panel, self.horizon, self.config.rows, rng)
         reach = np.where(
             rng.random(len(series)) < self.config.cold,
             np.minimum(rng.integers(0, NEW, len(series)), cutoffs),
@@ -162,7 +162,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         return self
 
     def _grow(self, lightgbm: Any, data: Any, seconds: float | None) -> dict[str, str]:
-        """Trees for every level, a round of one each at a time, as LightGBM's own text."""
+        """Grow trees for every level, a round of one each at a time, and return them as LightGBM's text."""
         kinds: dict[str, dict[str, Any]] = {
             f"{level:g}": {"objective": "quantile", "alpha": level} for level in self.config.levels
         }
@@ -178,21 +178,21 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             self.grown += 1
             if seconds is not None and self.grown == 2:
                 affordable = int(2 * seconds / (time.perf_counter() - began))
-                wanted = min(wanted, max(FEWEST, affordable))
+                wanted = min(wanted, max(MIN_TREES, affordable))
                 whole = self.config.trees * self.config.learning_rate
                 self.rate = max(self.rate, min(FASTEST, whole / wanted))
                 for booster in growing.values() if wanted < self.config.trees else ():
                     booster.reset_parameter({"learning_rate": self.rate})
             if (
                 seconds is not None
-                and self.grown >= FEWEST
+                and self.grown >= MIN_TREES
                 and time.perf_counter() > began + seconds
             ):
                 break
         return {name: trees_of(booster.model_to_string()) for name, booster in growing.items()}
 
     def outputs(self) -> list[str]:
-        """Names of its ensembles: the levels."""
+        """Return the names of its ensembles: the levels."""
         return [f"{level:g}" for level in self.config.levels]
 
     def as_trained(self) -> dict[str, Any]:
@@ -268,7 +268,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
 
     @classmethod
     def restore(cls, run: Saved) -> LightGBM:
-        """The model of a saved run; see `demandcast.load`.
+        """Return the model of a saved run; see `demandcast.load`.
 
         LightGBM's own reader sees its text only after every number in it was checked.
         """
@@ -329,15 +329,17 @@ def _lightgbm() -> Any:
 
 
 def _windows(periods: tuple[int, ...], horizon: int, longest: int) -> tuple[int, ...]:
-    """Widths of the stretches summed up: short ones, the seasons, the horizon, and a long one."""
+    """Return the widths of the windows that are averaged: short ones, the seasons, the horizon, and a long
+    one.
+    """
     wanted = {3, 7, horizon, 2 * horizon, *periods, 4 * periods[0]}
     return tuple(sorted(w for w in wanted if 1 < w <= max(2, longest)))
 
 
-def _drawn(
+def _draw_rows(
     panel: Panel, horizon: int, rows: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Series, cutoffs and steps ahead whose value was observed, at most `rows` of them.
+    """Draw series, cutoffs and steps ahead with an observed value, at most `rows` of them.
 
     Cutoffs begin where a third of the history or one horizon is known, whichever is less.
     """

@@ -38,7 +38,7 @@ class Likeness:
 
     @classmethod
     def of(cls, scale: Doubles, codes: Ints, seen: NDArray[np.bool_]) -> Likeness:
-        """From the scales of series, (N,), and their codes, (N, K); of those seen often enough."""
+        """Estimate effects from the scales of series, (N,), and their codes, (N, K), of frequent categories."""
         seen = seen & (scale > 0)
         columns, rows = codes.shape[1], np.zeros((0, 0), np.int64)
         if columns > 1:
@@ -87,7 +87,7 @@ class Likeness:
         return cls(level, tuple(effects[:columns]), together, np.exp(level + others))
 
     def scale(self, codes: Ints) -> Doubles:
-        """Of series by their codes alone, (N,)."""
+        """Estimate the scale of series from their codes alone, (N,)."""
         found = np.full(len(codes), self.level)
         for effect, column in zip(self.effects, codes.T, strict=True):
             found += np.where(

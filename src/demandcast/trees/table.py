@@ -101,7 +101,7 @@ class Table:
         return list(range(self.codes.shape[1]))
 
     def scale(self, series: Ints, cutoffs: Ints, reach: Ints | None = None) -> Doubles:
-        """Mean |y| of the last season, of four where it is short; else of all history.
+        """Return mean |y| of the last season, or of four if it is short; else of all history.
 
         Below `NEW` observed values it leans on the scale of items like it, and without any is that.
         """
@@ -112,7 +112,7 @@ class Table:
         return np.where(count < NEW, leaning, np.where(own > 0, own, 1.0))
 
     def _own(self, series: Ints, cutoffs: Ints, reach: Ints) -> tuple[Doubles, Doubles]:
-        """Mean |y| of a series alone, 0 where nothing was wanted, and how many values were observed."""
+        """Return mean |y| of a series alone, 0 where all values are 0, and the number of observed values."""
         period = self.periods[0]
         found, count = self._average(self.sizes, series, cutoffs, 10**9, reach)
         short, _ = self._average(
@@ -122,7 +122,7 @@ class Table:
         return size * self.unit_of[series], count
 
     def base(self, series: Ints, cutoffs: Ints, ahead: Ints, reach: Ints | None = None) -> Doubles:
-        """What trees forecast departures from: the mean of the newest values at the step's own place.
+        """Return the base of the forecasts: the mean of the newest values at the step's place in the season.
 
         Of up to `PHASES` seasons of the shortest period; the mean of the newest window where none of
         them was observed, the scale where nothing was.
@@ -137,7 +137,7 @@ class Table:
         return np.where(seen.any(1), mean, level)
 
     def rows(self, series: Ints, cutoffs: Ints, ahead: Ints, reach: Ints | None = None) -> Singles:
-        """The columns of rows, (R, F); NaN where there is nothing to read.
+        """Return the features of rows, (R, F); NaN where there is nothing to read.
 
         Args:
             series: Of each row, (R,).
@@ -159,7 +159,7 @@ class Table:
             earlier = np.minimum(width, reach)
             before, _ = self._mean(series, cutoffs - earlier, width, reach - earlier)
             columns.append((mean - before) / scale)
-        columns.append(self._waited(series, cutoffs, reach))
+        columns.append(self._steps_since_demand(series, cutoffs, reach))
         for period in self.periods:
             if period > 1:
                 places = self._phases(series, cutoffs, ahead, period, reach) / scale[:, None]
@@ -182,7 +182,7 @@ class Table:
         return np.stack(columns, 1).astype(np.float32)
 
     def _value(self, series: Ints, step: Ints, cutoffs: Ints, reach: Ints) -> Doubles:
-        """The target at steps from the series' begin; NaN outside [cutoff - reach, cutoff)."""
+        """Return the target at steps from the start of the series; NaN outside [cutoff - reach, cutoff)."""
         inside = (step >= cutoffs - reach) & (step < cutoffs)
         rows = np.where(inside, self.first[series] + step, 0)
         if not len(self.target):
@@ -192,7 +192,7 @@ class Table:
     def _mean(
         self, series: Ints, cutoffs: Ints, width: int, reach: Ints
     ) -> tuple[Doubles, Doubles]:
-        """Mean and standard deviation of the `width` steps before each cutoff, NaN where none is observed."""
+        """Return mean and deviation of the `width` steps before each cutoff, NaN if none is observed."""
         mean, _ = self._average(self.sums, series, cutoffs, width, reach)
         square, _ = self._average(self.squares, series, cutoffs, width, reach)
         spread = np.sqrt(np.maximum(square - mean**2, 0))
@@ -202,7 +202,9 @@ class Table:
     def _average(
         self, sums: Doubles, series: Ints, cutoffs: Ints, width: int, reach: Ints
     ) -> tuple[Doubles, Doubles]:
-        """Mean of a running sum over what was observed in the `width` steps before each cutoff; the count."""
+        """Return the mean of the observed values in the `width` steps before each cutoff from a running sum,
+        and their count.
+        """
         begin = self.first[series]
         first, stop = begin + cutoffs - np.minimum(width, reach), begin + cutoffs
         count = self.counts[stop] - self.counts[first]
@@ -212,13 +214,13 @@ class Table:
     def _phases(
         self, series: Ints, cutoffs: Ints, ahead: Ints, period: int, reach: Ints
     ) -> Doubles:
-        """The newest known values whole seasons before each step, newest first, (R, PHASES)."""
+        """Return the newest known values whole seasons before each step, newest first, (R, PHASES)."""
         first = cutoffs + ahead - 1 - -(-ahead // period) * period
         found = [self._value(series, first - k * period, cutoffs, reach) for k in range(PHASES)]
         return np.stack(found, 1)
 
-    def _waited(self, series: Ints, cutoffs: Ints, reach: Ints) -> Doubles:
-        """Steps since the last value other than 0; NaN where there was none."""
+    def _steps_since_demand(self, series: Ints, cutoffs: Ints, reach: Ints) -> Doubles:
+        """Return the steps since the last value other than 0; NaN if there was none."""
         begin = self.first[series]
         if not len(self.last_demand):
             return np.full(len(series), np.nan)
@@ -227,7 +229,7 @@ class Table:
         return np.where(known, begin + cutoffs - 1 - last, np.nan)
 
     def _covariate(self, values: Singles, series: Ints, step: Ints) -> Singles:
-        """Covariates (R, F) at steps from the series' begin; NaN where the panel does not reach."""
+        """Return covariates (R, F) at steps from the start of the series; NaN beyond the panel."""
         inside = (step >= 0) & (step < self.panel.extents[series])
         rows = np.where(inside, self.panel.begins[series] + step, 0)
         return np.where(inside[:, None], values[rows], np.float32(np.nan))
@@ -243,5 +245,5 @@ def count_columns(features: Features, periods: tuple[int, ...], windows: tuple[i
 
 
 def _columns(values: Singles, names: tuple[str, ...], wanted: dict[str, Any]) -> Singles:
-    """The columns that were fitted on, in their order."""
+    """Return the columns that were fitted on, in their order."""
     return values if tuple(wanted) == names else values[:, [names.index(n) for n in wanted]]

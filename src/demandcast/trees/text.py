@@ -34,7 +34,7 @@ WHOLE = re.compile(r"-?\d{1,10}")
 
 
 def trees_of(text: str) -> str:
-    """The part of a model's text that forecasts are made of, without how it was trained."""
+    """Return the part of a model's text that predictions need, without its training parameters."""
     return text[: text.index(END) + len(END)] + "\n"
 
 
@@ -87,7 +87,7 @@ def check_text(text: str, columns: int | None = None) -> int:
 
 
 def _check_tree(block: str, number: int, width: int) -> None:
-    """A tree with every split reached once, from one above it, and every leaf too."""
+    """Check that every split and every leaf of a tree is reached once, from one above it."""
     place = f"tree {number}"
     lines = block.rstrip("\n").split("\n")
     if lines[0] != f"Tree={number}":
@@ -129,7 +129,7 @@ def _check_tree(block: str, number: int, width: int) -> None:
 def _fields(
     lines: list[str], names: tuple[str, ...], place: str, optional: tuple[str, ...] = ()
 ) -> dict[str, str]:
-    """`name=value` lines, each name once."""
+    """Read `name=value` lines, each name once."""
     pairs = [line.partition("=") for line in lines]
     facts = {name: value for name, equals, value in pairs if equals}
     wrong = facts.keys() ^ set(names)

@@ -15,7 +15,7 @@ from demandcast.windows.window import Window, WindowSource
 
 
 def _collate(windows: Window | list[Window], **_: Any) -> Window:
-    """Return what PyTorch's own collate is asked to make of windows: one batch of them."""
+    """Collate windows into one batch, as PyTorch's own collate asks for."""
     return windows if isinstance(windows, Window) else type(windows[0]).join(windows)
 
 
@@ -23,7 +23,7 @@ default_collate_fn_map[Window] = _collate  # PyTorch's way to teach `default_col
 
 
 class WindowDataset(Dataset[Window]):
-    """Every window that may be learned from, by its number: series by series, cutoff by cutoff.
+    """Every window to learn from, by its number: series by series, cutoff by cutoff.
 
     `DataLoader(dataset, batch_size=8)` gives a `Window` of 8: it asks `__getitems__` for a whole batch,
     which is gathered in one go where the arrays lie.
@@ -43,11 +43,11 @@ class WindowDataset(Dataset[Window]):
         return self.sampler.n_windows
 
     def __getitem__(self, number: int) -> Window:
-        """One window, as a batch of one."""
+        """Return one window, as a batch of one."""
         return self.__getitems__([range(len(self))[number]])
 
     def __getitems__(self, index: Sequence[int] | tuple[Any, Any, Any]) -> Window:
-        """A batch of windows: by their numbers, or as a sampler drew them.
+        """Return a batch of windows: by their numbers, or as a sampler drew them.
 
         Args:
             index: Numbers from 0 to the dataset's length; or series, cutoffs and limits, (batch,) each.

@@ -49,7 +49,7 @@ class Features:
         series: bool = False,
         takes: Collection[str] = ("known", "past", "static"),
     ) -> Features:
-        """Those inputs of a panel that a model takes.
+        """Take from a panel the inputs that a model reads.
 
         One that takes nothing known ahead does not read the calendar either, which is so known.
         """
@@ -60,20 +60,22 @@ class Features:
         return cls(
             freq=panel.schema.freq,
             lags=lags,
-            known=_footing((p.known for p in panel.parts()), panel.known_names)
+            known=_column_moments((p.known for p in panel.parts()), panel.known_names)
             if "known" in takes
             else {},
-            past=_footing((p.past[_history(p)] for p in panel.parts()), panel.past_names)
+            past=_column_moments((p.past[_history(p)] for p in panel.parts()), panel.past_names)
             if "past" in takes
             else {},
-            static_reals=_footing([panel.static_reals], panel.static_real_names) if static else {},
+            static_reals=_column_moments([panel.static_reals], panel.static_real_names)
+            if static
+            else {},
             vocabularies=vocabularies,
             calendar="known" in takes,
             scale=_spread(mean_sizes(panel, panel.lengths)),
         )
 
     def align(self, panel: Panel) -> Panel:
-        """A newer panel with its covariates and attributes as they were at the fit; see `panel.align`."""
+        """Return a newer panel with its covariates and attributes as at the fit; see `panel.align`."""
         return align(
             panel,
             known=tuple(self.known),
@@ -104,7 +106,7 @@ class Features:
                 )
 
     def codes(self, panel: Panel) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Static categories of the panel in this vocabulary, (N, K); 0 where a value is new."""
+        """Return static categories of the panel in this vocabulary, (N, K); 0 where a value is new."""
         columns = []
         for name, values in self.vocabularies.items():
             if name == SERIES:
@@ -123,7 +125,7 @@ class Features:
 
 
 def _history(panel: Panel) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Rows of the histories, for what is known to the cutoff only."""
+    """Return the rows of the histories, for covariates known to the cutoff only."""
     before = np.cumsum(panel.lengths) - panel.lengths
     return np.repeat(panel.begins - before, panel.lengths) + np.arange(panel.n_steps)
 
@@ -131,7 +133,7 @@ def _history(panel: Panel) -> np.ndarray[Any, np.dtype[np.int64]]:
 def mean_sizes(
     panel: Panel, ends: np.ndarray[Any, np.dtype[np.int64]]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Mean|z| of what was observed of each series before a step, (N,); 0 where nothing was."""
+    """Return mean|z| of the observed values of each series before a step, (N,); 0 where there are none."""
     sizes, first = [], 0
     for part in panel.parts():
         stops = part.begins + ends[first : first + part.n_series]
@@ -150,15 +152,15 @@ def mean_sizes(
 
 
 def _spread(sizes: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float]:
-    """Mean and deviation of the logarithm of sizes above 0; the deviation is 1 at least."""
+    """Return mean and deviation of the logarithm of sizes above 0; the deviation is at least 1."""
     logs = np.log(sizes[sizes > 0])
     return (float(logs.mean()), max(float(logs.std()), 1.0)) if len(logs) else (0.0, 1.0)
 
 
-def _footing(
+def _column_moments(
     parts: Iterable[np.ndarray[Any, np.dtype[np.float32]]], names: tuple[str, ...]
 ) -> dict[str, tuple[float, float, bool]]:
-    """Mean, deviation and whether there are gaps, of each column of values that come part by part."""
+    """Return mean, deviation and whether there are gaps of each column, from values given part by part."""
     if not names:
         return {}
     found = [[_moments(values[:, i]) for i in range(len(names))] for values in parts]
@@ -176,7 +178,7 @@ def _footing(
 
 
 def _moments(values: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[int, float, float, int]:
-    """Given values, their mean and deviation, and values that are not given."""
+    """Count the values, take their mean and deviation, and count the missing ones."""
     column = pl.Series(values).fill_nan(None)
     mean = column.mean()
     deviation = column.cast(pl.Float64).std(ddof=0)
@@ -187,7 +189,7 @@ def _moments(values: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[int, float,
 
 
 class FeatureForecaster(ConfiguredForecaster[C]):
-    """A method that learns in `fit` which inputs there are, and reads the same ones ever after."""
+    """A method that learns in `fit` which inputs there are, and reads the same ones later."""
 
     learned: ClassVar[tuple[str, ...]] = ("features",)  # attributes that are None before `fit`
     features: Features | None = None

@@ -57,7 +57,7 @@ class MultivariateWindow(Window):
         )
 
     def part(self, rows: slice) -> Self:
-        """Some of the windows, where each is asked for one series, as in training."""
+        """Return some of the windows, where each stands for one series, as in training."""
         begin = rows.start or 0
         kept = {"step": self.step, "row": self.row[rows] - begin}
         return self._each(lambda name, value: kept[name] if name in kept else value[rows])
@@ -152,7 +152,9 @@ class MultivariateSource(WindowSource):
         return self._gather(starts + cutoffs, starts + limits, self.places[series], row, extra)
 
     def latest(self, series: Tensor) -> MultivariateWindow:
-        """Windows whose horizon begins behind the last step of these series, one for all that end alike."""
+        """Return windows whose horizon begins after the last step of these series, one for all that end
+        alike.
+        """
         ends, row = torch.unique(self.starts[series] + self.lengths[series], return_inverse=True)
         row = row[:, None].expand(-1, self.horizon)  # (asked, horizon)
         if self.single_step:
@@ -240,7 +242,7 @@ class MultivariateSource(WindowSource):
     def _earlier_on_grid(
         self, ends: Tensor, context: int, cells: Tensor, latest: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Stamps of an earlier context of cells, (cells, context), and their windows and series.
+        """Return stamps of an earlier context of cells, (cells, context), and their windows and series.
 
         Args:
             ends: End of each window's context, (batch,).
@@ -258,13 +260,13 @@ class MultivariateSource(WindowSource):
 
 
 def _latest(wanted: Tensor) -> Tensor:
-    """Last row up to each that is wanted, (rows, series), int32; -1 for none."""
+    """Return the last row up to each at which a cell is wanted, (rows, series), int32; -1 for none."""
     row = torch.arange(len(wanted), device=wanted.device, dtype=torch.int32)[:, None]
     return torch.where(wanted, row, -1).cummax(0).values
 
 
 class StampSampler:
-    """Draws stamps of the calendar to learn from, each as often as there are series then.
+    """Draws calendar stamps to learn from, each in proportion to the series observed then.
 
     Drawn like `WindowSampler`, and told in steps of the panel's first series, which any other could
     stand in for. What is held out are the last stamps of the calendar.
@@ -294,13 +296,13 @@ class StampSampler:
         self.cumulative = np.cumsum(counts / counts.sum())
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """The first series, cutoffs and limits of a batch, (batch,) each, int64."""
+        """Draw the first series, cutoffs and limits of a batch, (batch,) each, int64."""
         uniform = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
         stamps = np.searchsorted(self.cumulative, uniform * self.cumulative[-1], side="right")
         return self._told(stamps)
 
     def at(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same of windows by their numbers from 0 to `n_windows`."""
+        """Return the same for windows by their numbers from 0 to `n_windows`."""
         return self._told(self.stamps[numbers.numpy()])
 
     def _told(self, stamps: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, Tensor]:

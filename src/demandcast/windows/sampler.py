@@ -46,7 +46,7 @@ class WindowSampler:
         self.cumulative = np.cumsum(weights / weights.sum())
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Series, cutoffs and limits of a batch, (batch,) each, int64."""
+        """Draw series, cutoffs and limits of a batch, (batch,) each, int64."""
         uniform = torch.rand(2, batch, generator=generator, dtype=torch.float64).numpy()
         series = np.searchsorted(self.cumulative, uniform[0] * self.cumulative[-1], side="right")
         first, last = self.first[series], self.last[series]
@@ -58,7 +58,7 @@ class WindowSampler:
         )
 
     def at(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Series, cutoffs and limits of windows by their numbers from 0 to `n_windows`, (batch,) each."""
+        """Return series, cutoffs and limits of windows by number, from 0 to `n_windows`, (batch,) each."""
         wanted = numbers.numpy()
         series = np.searchsorted(self.before, wanted, side="right") - 1
         cutoffs = self.first[series] + wanted - self.before[series]
@@ -72,7 +72,7 @@ class WindowSampler:
 def _sizes(
     panel: Panel, ends: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Mean|z| of what may be learned from, kept above a thousandth of its median, (N,)."""
+    """Return mean|z| of the training values of each series, at least a thousandth of the median, (N,)."""
     size = mean_sizes(panel, ends)
     positive = size[size > 0]
     floor = float(np.median(positive)) * 1e-3 if len(positive) else 1.0

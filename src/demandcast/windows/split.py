@@ -60,7 +60,7 @@ def split(*arrays: Any, test_size: float = 0.25, context: int = 0) -> list[Any]:
 
 
 def _steps(test_size: Any, steps: int) -> int:
-    """Steps of the test part, which leaves one at least to learn from."""
+    """Return the steps of the test part, which leaves at least one to learn from."""
     tested = 0
     if type(test_size) is int:
         tested = test_size

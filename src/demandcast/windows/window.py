@@ -71,7 +71,7 @@ class Window:
         return self.has_scale[:, 0]
 
     def __getitem__(self, row: int) -> Self:
-        """One of the windows, as a batch of one; a view, not a copy."""
+        """Return one of the windows, as a batch of one; a view, not a copy."""
         row = range(len(self))[row]
         return self.part(slice(row, row + 1))
 
@@ -83,17 +83,17 @@ class Window:
         )
 
     def part(self, rows: slice) -> Self:
-        """Some of the windows; views, not copies."""
+        """Return some of the windows; views, not copies."""
         return self._each(lambda _, value: value[rows])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The same windows on a device."""
+        """Return the same windows on a device."""
         if self.scale.device == torch.device(device):
             return self
         return self._each(lambda _, value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
-        """The same windows where a GPU can fetch them while it computes."""
+        """Return the same windows where a GPU can fetch them while it computes."""
         return self._each(lambda _, value: value.pin_memory())
 
     def _each(self, change: Callable[[str, Tensor], Tensor]) -> Self:
@@ -147,12 +147,12 @@ def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tens
 
 
 def season_of(freq: Frequency, context: int) -> int:
-    """Steps in the longest season that fits a context; 1 where none does."""
+    """Return the longest season that fits a context, in steps; 1 if none does."""
     return max((p for p in freq.periods if p <= context), default=1)
 
 
-def runs(values: Tensor, first: Tensor, length: int) -> Tensor:
-    """Rows `first` .. `first + length` of an array, for each window.
+def gather_runs(values: Tensor, first: Tensor, length: int) -> Tensor:
+    """Copy rows `first` .. `first + length` of an array, for each window.
 
     In memory a run is one block, and is copied as one: about ten times faster than row by row.
 
@@ -282,7 +282,7 @@ class WindowSource:
         )
 
     def windows(self, series: Tensor, cutoffs: Tensor, limits: Tensor, *, extra: int = 0) -> Window:
-        """Windows on the device where they are wanted; see `gather`."""
+        """Return windows on the device that trains; see `gather`."""
         return self.gather(series, cutoffs, limits, extra=extra).to(self.to)
 
     def gather(self, series: Tensor, cutoffs: Tensor, limits: Tensor, *, extra: int = 0) -> Window:
@@ -300,13 +300,13 @@ class WindowSource:
         batch, context, lagged = len(series), self.context, self.lag_reach
         first = self.begins[series] + cutoffs - context  # row of the context's first step, (batch,)
         length = context + self.horizon
-        values = runs(self.target, first - lagged, self.span)  # (batch, span)
+        values = gather_runs(self.target, first - lagged, self.span)  # (batch, span)
         begun = self._from(cutoffs)  # (batch, span)
         weight = begun * self._until(limits - cutoffs) * given(values)  # (batch, span)
         values = values.nan_to_num_(0.0).mul_(weight)
         past = slice(lagged, self.before)
         counts = slice(lagged, self.before - extra)
-        available = None if self.available is None else runs(self.available, first, length)
+        available = None if self.available is None else gather_runs(self.available, first, length)
         if self.has_blanks:
             self._fill_up(series, cutoffs - extra, extra, values, weight, available)
         scale, level = scale_of(values[:, counts], weight[:, counts], self.scaling)
@@ -321,18 +321,22 @@ class WindowSource:
         else:
             censored = ~available & seen[:, lagged:]
         stamp = self.starts[series] + cutoffs - context  # (batch,)
-        times = runs(self.table, stamp - self.reach, length)  # (batch, length, features)
+        times = gather_runs(self.table, stamp - self.reach, length)  # (batch, length, features)
         if self.spec.calendar:
-            times[..., -1] = runs(self.ages, cutoffs, length)
+            times[..., -1] = gather_runs(self.ages, cutoffs, length)
         parts = [times]
         extents = self.extents[series]
         if self.spec.known:
             inside = (begun * self._until(extents - cutoffs))[:, lagged:, None]
-            parts.append(_standardise(runs(self.known, first, length), self.spec.known, inside))
+            parts.append(
+                _standardise(gather_runs(self.known, first, length), self.spec.known, inside)
+            )
         past_parts = [values.new_zeros(batch, context, 0)]
         if self.spec.past:
             inside = (begun * self._until(torch.minimum(extents, limits) - cutoffs))[:, past, None]
-            past_parts.append(_standardise(runs(self.past, first, context), self.spec.past, inside))
+            past_parts.append(
+                _standardise(gather_runs(self.past, first, context), self.spec.past, inside)
+            )
         if self.available is not None:
             past_parts.append(censored[:, :context, None].to(values.dtype))
         return Window(
@@ -362,7 +366,7 @@ class WindowSource:
         weight: Tensor,
         available: Tensor | None,
     ) -> None:
-        """Fill contexts that hold hardly a value with those of whole seasons earlier, in place.
+        """Fill contexts with hardly a value from whole seasons earlier, in place.
 
         Args:
             series, ends: Series, and the first step that is not filled, (batch,).
@@ -378,12 +382,12 @@ class WindowSource:
         first, rows = self._earlier(series, ends, context, rows, lambda found: ~found.isnan())
         begins = self.begins[series[rows]]
         steps = (first - self.lag_reach)[:, None] + torch.arange(width, device=self.device)
-        earlier = runs(self.target, begins + steps[:, 0], width)  # (rows, width)
+        earlier = gather_runs(self.target, begins + steps[:, 0], width)  # (rows, width)
         filled = (steps >= 0) & ~earlier.isnan() & (weight[rows, :width] == 0)
         values[rows, :width] = torch.where(filled, earlier, values[rows, :width])
         weight[rows, :width] = torch.where(filled, 1.0, weight[rows, :width])
         if self.available is not None and available is not None:
-            bound = runs(self.available, begins + first, context)
+            bound = gather_runs(self.available, begins + first, context)
             own = available[rows, :context]
             available[rows, :context] = torch.where(filled[:, -context:], bound, own)
 
@@ -391,7 +395,7 @@ class WindowSource:
         """Take scales (batch, 1) that are 0 from earlier steps that tell them, in place."""
         rows = (scale[:, 0] == 0).nonzero()[:, 0]
         first, rows = self._earlier(series, ends, context, rows, self._tells)
-        earlier = runs(self.target, self.begins[series[rows]] + first, context)
+        earlier = gather_runs(self.target, self.begins[series[rows]] + first, context)
         inside = first[:, None] + torch.arange(context, device=self.device) >= 0
         known = given(earlier) * inside
         scale[rows] = scale_of(earlier.nan_to_num_(0.0).mul_(known), known, self.scaling)[0]
@@ -421,7 +425,7 @@ class WindowSource:
         while len(open_):  # twice as far back each time
             first = stop[open_] - reach
             step = first[:, None] + torch.arange(reach, device=self.device)
-            found = (step >= 0) & wanted(runs(self.target, begins[open_] + first, reach))
+            found = (step >= 0) & wanted(gather_runs(self.target, begins[open_] + first, reach))
             last[open_] = torch.where(found, step, -1).amax(1)
             stop[open_] = first
             open_ = open_[(last[open_] < 0) & (first > 0)]
@@ -432,32 +436,34 @@ class WindowSource:
         return ends[rows] - back - context, rows
 
     def _tells(self, values: Tensor) -> Tensor:
-        """Which values tell of the scale: those observed, and not 0 unless the scaling has a constant."""
+        """Return which values determine the scale: observed, and not 0 unless the scaling has a constant."""
         observed = ~values.isnan()
         return observed if self.scaling in CONSTANT else observed & (values != 0)
 
     def _log(self, scale: Tensor) -> Tensor:
-        """Logarithm of scales, from that of the panel that was fitted on and by its spread."""
+        """Return standardised logarithms of scales, by the moments of the fitted panel."""
         mean, deviation = self.spec.scale
         return (scale.log() - mean) / deviation
 
     def _from(self, cutoffs: Tensor) -> Tensor:
-        """1 from the begin of its series on in each window, 0 before, (batch, span)."""
-        return runs(self.visible, cutoffs.clamp(0, self.before), self.span)
+        """Return 1 from the start of its series on in each window, 0 before, (batch, span)."""
+        return gather_runs(self.visible, cutoffs.clamp(0, self.before), self.span)
 
     def _until(self, ahead: Tensor) -> Tensor:
-        """1 for the steps less than `ahead` (batch,) behind the cutoff, 0 from there on, (batch, span)."""
+        """Return 1 for steps less than `ahead` (batch,) after the cutoff, 0 from there on, (batch, span)."""
         hidden = (self.horizon - ahead).clamp(0, self.span)  # last steps of the window
-        return runs(self.visible, hidden + self.before, self.span)
+        return gather_runs(self.visible, hidden + self.before, self.span)
 
     def latest(self, series: Tensor) -> Window:
-        """Windows whose horizon begins behind the last step of these series, (batch,)."""
+        """Return windows whose horizon begins after the last step of these series, (batch,)."""
         cutoffs = self.lengths[series]
         return self.windows(series, cutoffs, cutoffs)
 
 
 def given(values: Tensor) -> Tensor:
-    """1 for values and 0 for NaN, as floats: on a CPU comparisons and masks of bools take five times as long."""
+    """Return 1 for values and 0 for NaN, as floats: on a CPU comparisons and bool masks take five times as
+    long.
+    """
     return torch.eq(values, values, out=torch.empty_like(values))
 
 
@@ -468,7 +474,7 @@ def _width(footing: dict[str, tuple[float, float, bool]]) -> int:
 def _standardise(
     values: Tensor, footing: dict[str, tuple[float, float, bool]], inside: Tensor | None = None
 ) -> Tensor:
-    """To mean 0 and deviation 1; 0 where not given, and a flag for those that had gaps."""
+    """Standardise columns to mean 0 and deviation 1; 0 where missing, with a flag for columns that had gaps."""
     if not footing:
         return values
     mean = values.new_tensor([m for m, _, _ in footing.values()])
