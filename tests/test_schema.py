@@ -146,7 +146,7 @@ def test_irregular_times_are_named() -> None:
         infer_frequency(hours[:1])
 
 
-def joined(*series: object) -> tuple[np.ndarray, np.ndarray]:
+def process_group(*series: object) -> tuple[np.ndarray, np.ndarray]:
     """Times of several series as infer_frequency wants them, and their labels a, b, ..."""
     arrays = [np.asarray(s) for s in series]
     if arrays[0].dtype.kind != "i":
@@ -175,7 +175,7 @@ def dates(start: str, periods: int, freq: str) -> np.ndarray:
     ],
 )
 def test_series_out_of_phase_share_a_finer_grid(series: tuple[object, ...], name: str) -> None:
-    times, labels = joined(*series)
+    times, labels = process_group(*series)
     grid = infer_frequency(times, labels)
     assert grid.name == name
     np.testing.assert_array_equal(grid.times(grid.ordinal(times)), times)
@@ -199,7 +199,7 @@ def test_series_out_of_phase_share_a_finer_grid(series: tuple[object, ...], name
     ],
 )  # fmt: skip
 def test_series_on_other_grids_are_named(series: tuple[object, ...], named: str, mend: str) -> None:
-    times, labels = joined(*series)
+    times, labels = process_group(*series)
     with pytest.raises(FrequencyError, match=named) as error:
         infer_frequency(times, labels)
     assert mend in str(error.value)
@@ -207,7 +207,7 @@ def test_series_on_other_grids_are_named(series: tuple[object, ...], named: str,
 
 
 def test_series_are_called_what_the_caller_calls_them() -> None:
-    times, _ = joined(dates("2020-01-06", 9, "W-MON"), dates("2020-01-08", 9, "W-WED"))
+    times, _ = process_group(dates("2020-01-06", 9, "W-MON"), dates("2020-01-08", 9, "W-WED"))
     codes = np.repeat([0, 1], 9)
     with pytest.raises(FrequencyError, match="series shop/two"):
         infer_frequency(times, codes, name=lambda code: ["shop/one", "shop/two"][code])
@@ -216,7 +216,7 @@ def test_series_are_called_what_the_caller_calls_them() -> None:
 def test_the_odd_month_is_blamed_not_the_short_one() -> None:
     odd = dates("2020-01-01", 12, "MS").copy()
     odd[7] += np.timedelta64(1, "D")  # August; February is no multiple of 31 days either
-    times, labels = joined(dates("2020-01-01", 12, "MS"), odd)
+    times, labels = process_group(dates("2020-01-01", 12, "MS"), odd)
     with pytest.raises(FrequencyError, match="2020-08-02 of series b"):
         infer_frequency(times, labels)
     ends = dates("2020-01-31", 12, "ME").copy()

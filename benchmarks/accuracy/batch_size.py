@@ -1,7 +1,7 @@
 """What larger batches cost in accuracy at an equal number of windows, by the rule of batch_size="auto".
 
 Each model trains `--times` as many steps as usual; then learns from as many windows in batches twice and
-four times its usual size, with steps, rate and average changed as `tune.resized` does it. wQL, seasonal
+four times its usual size, with steps, rate and average changed as `tune.resize_batch` does it. wQL, seasonal
 naive 1.
 
 python benchmarks/accuracy/batch_size.py --data ../shared/data --models dlinear --times 4 --seeds 0,1
@@ -16,7 +16,7 @@ from tasks import TASKS
 
 import demandcast as dc
 from demandcast import registry
-from demandcast.train.throughput.tune import RESIZED, resized
+from demandcast.train.throughput.trials import RESIZED, resize_batch
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
 def _made(model: str, horizon: int, seed: int, times: int, factor: int, power: float) -> Any:
     steps = times * registry.get(model).defaults()["max_steps"]
     usual: Any = registry.create(model, horizon=horizon, seed=seed, max_steps=steps)
-    config = resized(usual.config, factor * usual.config.batch)
+    config = resize_batch(usual.config, factor * usual.config.batch)
     changed = {name: getattr(config, name) for name in RESIZED}
     changed["learning_rate"] = usual.config.learning_rate * factor**power
     return registry.create(model, horizon=horizon, seed=seed, **changed)

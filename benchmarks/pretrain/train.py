@@ -22,8 +22,8 @@ from demandcast.pretrained.histories import Histories
 from demandcast.pretrained.network import Shape, ZeroShotNetwork
 from demandcast.synthetic import draw as draw_demand
 from demandcast.train.checkpoint import write_tensors
+from demandcast.train.loaders import ResidentLoader
 from demandcast.train.loop import Objective, Training, train
-from demandcast.train.roads import Resident
 from demandcast.train.watch import Watch
 from evaluate import weights
 
@@ -116,9 +116,9 @@ def main() -> None:
             done[1] = 0.0
         return found
 
-    road = Resident(Drawn(), lambda _, g: draw(g, given.size), torch.device("cpu"))
+    loader = ResidentLoader(Drawn(), lambda _, g: draw(g, given.size), torch.device("cpu"))
     watch = Watch(progress=False, checkpoint=given.out, resume=True)
-    log = train(Objective(network=network, loss_of=loss), road, training, watch=watch)
+    log = train(Objective(network=network, loss_of=loss), loader, training, watch=watch)
     facts = {
         "shape": asdict(shape),
         "steps": log.steps,

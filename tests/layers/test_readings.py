@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from demandcast.layers.readings import (
-    at,
-    change,
     empirical_quantiles,
     main_period,
     masked_mean,
+    mean_change,
     phase_means,
     quantiles_of,
+    value_at,
     window_means,
 )
 
@@ -52,7 +52,7 @@ def test_a_season_is_found_by_its_phases_and_goes_on() -> None:
 
 def test_values_at_steps_fall_back_where_nothing_was() -> None:
     x, observed = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[True, True, False]])
-    value, there = at(x, observed, torch.tensor([[-1, 1, 2, 3]]), torch.full((1, 4), 9.0))
+    value, there = value_at(x, observed, torch.tensor([[-1, 1, 2, 3]]), torch.full((1, 4), 9.0))
     assert value.tolist() == [[9.0, 2.0, 9.0, 9.0]]
     assert there.tolist() == [[False, True, False, False]]
 
@@ -60,9 +60,9 @@ def test_values_at_steps_fall_back_where_nothing_was() -> None:
 def test_means_and_changes_count_what_was_observed() -> None:
     x, observed = torch.tensor([[1.0, 0.0, 4.0, 6.0]]), torch.tensor([[True, False, True, True]])
     torch.testing.assert_close(masked_mean(x, observed).item(), 11 / 3)
-    assert change(x, observed, 1).item() == 2.0  # from 4 to 6 alone
-    assert change(x, observed, 2).item() == 3.0  # from 1 to 4; the other pair has a hole
-    assert change(x, observed, 9).item() == 0.0
+    assert mean_change(x, observed, 1).item() == 2.0  # from 4 to 6 alone
+    assert mean_change(x, observed, 2).item() == 3.0  # from 1 to 4; the other pair has a hole
+    assert mean_change(x, observed, 9).item() == 0.0
 
 
 def test_knots_are_numpys_quantiles() -> None:

@@ -16,7 +16,7 @@ import torch
 import demandcast as dc
 from demandcast.draws.tensors import TensorDraws
 from demandcast.layers.gaussian import condition, log_density
-from demandcast.models.deep_factors import RUN_UP, STRETCH, StateSpace, noisy
+from demandcast.models.deep_factors import RUN_UP, STRETCH, StateSpace, add_noise
 from demandcast.models.gaps import warn_once
 from demandcast.panel.panel import Panel
 
@@ -121,7 +121,7 @@ def test_the_marginal_likelihood_is_kalmans() -> None:
     values[0, [3, 7, 20]] = np.nan
     seen = torch.from_numpy(~np.isnan(values))
     dense = log_density(
-        torch.from_numpy(values), noisy(covariance, torch.from_numpy(noise)), seen
+        torch.from_numpy(values), add_noise(covariance, torch.from_numpy(noise)), seen
     ).detach()
     numbers = effect.parts(static).exp().detach().double().numpy()  # (2, parts)
     for i in range(2):

@@ -13,7 +13,7 @@ from torch import nn
 
 import demandcast as dc
 from demandcast.layers.highway import Highway, last_observed
-from demandcast.models.lstnet import SkipGRU, attended
+from demandcast.models.lstnet import SkipGRU, attend
 from demandcast.models.tpa_lstm import TemporalPatternAttention
 from demandcast.panel.panel import Panel
 
@@ -107,15 +107,15 @@ def test_attention_weighs_steps_by_their_likeness_to_the_last() -> None:
         sizes = np.exp(likeness)
         weights = sizes / sizes.sum()
         expected = sum(float(weights[s]) * states[batch, s] for s in range(6))
-        torch.testing.assert_close(attended(states)[batch], expected)
+        torch.testing.assert_close(attend(states)[batch], expected)
     alike = torch.ones(1, 5, 4)
-    torch.testing.assert_close(attended(alike), torch.ones(1, 4))  # the weights add up to 1
+    torch.testing.assert_close(attend(alike), torch.ones(1, 4))  # the weights add up to 1
 
 
 def test_the_convolution_spans_all_series(panel: Panel) -> None:
     """Section 3.2: filters of width k and height m, as one two-dimensional convolution."""
     network, window = window_of(dc.models.LSTNet(horizon=5, context=28), panel)
-    _, inputs, _ = network.read(window)
+    _, inputs, _ = network.read_window(window)
     flat = nn.functional.conv2d(
         inputs[:, None], network.conv.weight.transpose(1, 2)[:, None], network.conv.bias
     )  # (batch, channels, columns, 1)

@@ -151,7 +151,7 @@ def test_attention_is_told_by_lag(fitted: tuple[dc.models.TFT, Panel]) -> None:
     assert not one.attention.equals(seen.attention)
     assert model.network is not None
     source = model._source(known, model.features, model.plan)  # type: ignore[arg-type]
-    weights = model.network.look(source.latest(torch.tensor([2])))[1]  # type: ignore[operator]
+    weights = model.network.attend(source.latest(torch.tensor([2])))[1]  # type: ignore[operator]
     last = one.attention_by_step.filter(step=14).sort("lag", descending=True)["weight"]
     np.testing.assert_allclose(last, weights["attention"][0, -1].detach(), rtol=1e-5)
 

@@ -67,7 +67,7 @@ def test_steps_are_those_of_torch(decay: float) -> None:
 
 
 def test_the_compiler_of_torch_is_not_imported() -> None:
-    """It takes a process over a second of CPU; see `train.adamw` and `layers.draws.Supplied`."""
+    """It takes a process over a second of CPU; see `train.adamw` and `layers.draws.GeneratorMode`."""
     command = [sys.executable, "-c", EVERY_NETWORK]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "done\n", done.stderr

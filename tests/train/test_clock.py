@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from demandcast.train.clock import PHASES, Clock
+from demandcast.train.loaders import ResidentLoader
 from demandcast.train.loop import Objective, Training, train
-from demandcast.train.roads import Resident
 from demandcast.train.watch import Watch
 
 STEPS, NAP = 6, 0.02  # seconds
@@ -26,7 +26,7 @@ def run(clock: Clock | None, slow: str = "") -> list[float]:
         time.sleep(NAP if slow == "wait" else 0)
         return Batch(x=torch.rand(8, 3, generator=generator))
 
-    road = Resident(AsDrawn(), draw, torch.device("cpu"))
+    loader = ResidentLoader(AsDrawn(), draw, torch.device("cpu"))
 
     def loss(batch: SimpleNamespace) -> Tensor:
         time.sleep(NAP if slow == "forward" else 0)
@@ -41,7 +41,7 @@ def run(clock: Clock | None, slow: str = "") -> list[float]:
 
     training = Training(max_steps=STEPS, validate_every=STEPS)
     objective = Objective(network=network, loss_of=loss, validate=validate)
-    train(objective, road, training, watch=Watch(progress=False), clock=clock)
+    train(objective, loader, training, watch=Watch(progress=False), clock=clock)
     return [p.sum().item() for p in network.parameters()]
 
 

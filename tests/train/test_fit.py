@@ -292,7 +292,7 @@ class Moves(nn.Module):
         return self.weight.expand(len(x), 1)
 
 
-def moved(steps: int, slope: Any, **hyper: Any) -> Moves:
+def move_batch(steps: int, slope: Any, **hyper: Any) -> Moves:
     """Train the weight down slopes; AdamW moves it by the rate where all slopes are alike."""
     net, ones = Moves(), TensorDataset(torch.ones(8, 1), torch.ones(8, 1))
 
@@ -305,7 +305,7 @@ def moved(steps: int, slope: Any, **hyper: Any) -> Moves:
 
 
 def test_the_rate_rises_then_falls_as_a_cosine() -> None:
-    net = moved(41, lambda _: 1.0, learning_rate=0.1, warmup=0.1, average=0.0)
+    net = move_batch(41, lambda _: 1.0, learning_rate=0.1, warmup=0.1, average=0.0)
     steps = -np.diff([*net.seen, float(net.weight.detach())])
     np.testing.assert_allclose(steps[:4], [0.025, 0.05, 0.075, 0.1], rtol=1e-3)
     assert steps.argmax() in (3, 4)
@@ -318,16 +318,16 @@ def test_a_gradient_is_clipped() -> None:
         return 1000.0 if step == 1 else 1.0
 
     # Adam's second moment forgets a slope of 1,000 slowly: unclipped, the steps after it are tiny
-    free = moved(6, slope, learning_rate=0.1, warmup=0.0, clip=1e9, average=0.0)
-    clipped = moved(6, slope, learning_rate=0.1, warmup=0.0, clip=1.0, average=0.0)
-    alike = moved(6, lambda _: 1.0, learning_rate=0.1, warmup=0.0, clip=1e9, average=0.0)
+    free = move_batch(6, slope, learning_rate=0.1, warmup=0.0, clip=1e9, average=0.0)
+    clipped = move_batch(6, slope, learning_rate=0.1, warmup=0.0, clip=1.0, average=0.0)
+    alike = move_batch(6, lambda _: 1.0, learning_rate=0.1, warmup=0.0, clip=1e9, average=0.0)
     np.testing.assert_allclose(clipped.seen, alike.seen, rtol=1e-5)
     assert abs(free.seen[-1] - alike.seen[-1]) > 0.01
 
 
 def test_the_weights_kept_are_the_running_average() -> None:
-    net = moved(20, lambda _: 1.0, learning_rate=0.1, warmup=0.0, average=0.9)
-    last = moved(20, lambda _: 1.0, learning_rate=0.1, warmup=0.0, average=0.0)
+    net = move_batch(20, lambda _: 1.0, learning_rate=0.1, warmup=0.0, average=0.9)
+    last = move_batch(20, lambda _: 1.0, learning_rate=0.1, warmup=0.0, average=0.0)
     passed, expected = [*last.seen[1:], float(last.weight.detach())], 0.0
     for step, value in enumerate(passed, 1):
         decay = min(0.9, (1 + step) / (10 + step))

@@ -23,7 +23,7 @@ from demandcast.models.base import NeuralForecaster
 from demandcast.models.rows import Rows
 from demandcast.models.workers import shared_forecast
 from demandcast.panel.panel import Panel
-from demandcast.train.group import launched
+from demandcast.train.group import launch_group
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 SMALL: dict[str, Any] = {"horizon": 7, "context": 14, "batch_size": 9, "seed": 3, "dropout": 0.0}
@@ -140,13 +140,19 @@ def test_what_cannot_be_shared_is_refused(panel: Panel) -> None:
     with pytest.raises(ConfigError, match=r"torchrun --nproc-per-node 2"):
         dc.train.fit(torch.nn.Linear(1, 1), data, torch.nn.functional.mse_loss, devices=2)
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="there are 0 GPUs"), launched(2, ["true"], "cuda"):
+        with (
+            pytest.raises(ConfigError, match="there are 0 GPUs"),
+            launch_group(2, ["true"], "cuda"),
+        ):
             pass
 
 
 def test_the_end_of_a_process_is_said_with_its_last_words() -> None:
     program = [sys.executable, "-c", "raise ValueError('no such disk')"]
-    with pytest.raises(WorkerError, match=r"no such disk.*devices=1"), launched(2, program, "cpu"):
+    with (
+        pytest.raises(WorkerError, match=r"no such disk.*devices=1"),
+        launch_group(2, program, "cpu"),
+    ):
         pass
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 import demandcast as dc
 from demandcast.train import interrupts, loop
 from demandcast.train.checkpoint import read_tensors
-from demandcast.train.loop import CHECKPOINT, Training, settings_kept
+from demandcast.train.loop import CHECKPOINT, Training, checkpoint_settings
 
 STEPS = 12
 
@@ -63,7 +63,7 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(
     log = fit(whole)
     with pytest.raises(error):
         fit(cut, at, what, checkpoint=tmp_path)
-    assert settings_kept(tmp_path, Training) is not None
+    assert checkpoint_settings(tmp_path, Training) is not None
     resumed = network()
     calls: list[int] = []
     again = fit(resumed, 1, lambda: calls.append(1), checkpoint=tmp_path, resume=True)

@@ -18,7 +18,7 @@ from demandcast.frames import examples, read_panel
 from demandcast.models.base import NeuralForecaster
 from demandcast.panel.panel import Panel
 from demandcast.train.device import out_of_memory
-from demandcast.train.roads import part
+from demandcast.train.loaders import slice_batch
 from demandcast.windows import WindowDataset
 
 EXHAUSTED = [
@@ -115,7 +115,7 @@ def test_every_forecaster_counts_by_what_was_observed(name: str, panel: Panel) -
         loss = network.loss(window) * weight
         return list(torch.autograd.grad(loss, tuple(network.parameters()), allow_unused=True))
 
-    parts = [part(whole, slice(first, first + 3)) for first in range(0, 8, 3)]
+    parts = [slice_batch(whole, slice(first, first + 3)) for first in range(0, 8, 3)]
     weights = [network.weight(some) for some in parts]
     assert len({int(weight) for weight in weights}) > 1
     found = zip(*map(gradients, parts, weights), strict=True)

@@ -125,12 +125,12 @@ def test_what_is_wrong_is_told(panel: dc.Panel, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_with_little_time_fewer_trees_learn_faster(panel: dc.Panel) -> None:
-    from demandcast.trees.boosting import FEWEST
+    from demandcast.trees.boosting import MIN_TREES
 
     hurried = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5, levels=LEVELS).fit(
         panel, seconds=0.0
     )
-    assert hurried.grown == FEWEST
+    assert hurried.grown == MIN_TREES
     patient = dc.trees.LightGBM(horizon=7, trees=40, rows=600, least=5, levels=LEVELS).fit(
         panel, seconds=1e6
     )

@@ -31,14 +31,22 @@ from demandcast.models.workers import fit_group, shared_forecast
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
 from demandcast.train.checkpoint import pack, read_tensors, restore_network
-from demandcast.train.device import usable
-from demandcast.train.group import joined
+from demandcast.train.device import resolve_device
+from demandcast.train.group import process_group
+from demandcast.train.loaders import (
+    Choice,
+    Draw,
+    Loader,
+    ResidentLoader,
+    StreamingLoader,
+    choose,
+    keep_batch,
+)
 from demandcast.train.loop import Objective, TrainingLog
-from demandcast.train.roads import Choice, Draw, Resident, Road, Streaming, as_it_is, choose
 from demandcast.train.run import Job, run
+from demandcast.train.throughput.diagnosis import Diagnosis
 from demandcast.train.throughput.doctor import Doctor
-from demandcast.train.throughput.report import Diagnosis
-from demandcast.train.throughput.tune import usual
+from demandcast.train.throughput.trials import without_auto
 from demandcast.train.watch import Watch
 from demandcast.typed import build
 from demandcast.windows.dataset import WindowDataset
@@ -107,12 +115,12 @@ class NeuralForecaster(FeatureForecaster[N]):
         if scaling == "auto":
             scaling = self.auto_scaling(likelihood)
         return replace(
-            usual(self.config),
+            without_auto(self.config),
             context=context,
             likelihood=likelihood.name,
             lags=tuple(lag for lag in lags if lag < longest),
             scaling=scaling,
-            device=usable(self.config.device),
+            device=resolve_device(self.config.device),
         )
 
     def fit(
@@ -170,11 +178,11 @@ class NeuralForecaster(FeatureForecaster[N]):
 
             return draw
 
-        def load(settings: N, draw: Draw) -> Road:
+        def load(settings: N, draw: Draw) -> Loader:
             if choice.loader == "resident":
-                return Resident(dataset, draw, device)
-            return Streaming(
-                dataset, draw, device, workers=choice.workers, collate=as_it_is,
+                return ResidentLoader(dataset, draw, device)
+            return StreamingLoader(
+                dataset, draw, device, workers=choice.workers, collate=keep_batch,
                 pin_memory=settings.pin_memory,
             )  # fmt: skip
 
@@ -208,7 +216,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         return choose(
             self.config.loader,
             self.config.workers,
-            torch.device(usable(self.config.device)),
+            torch.device(resolve_device(self.config.device)),
             needed=panel.nbytes,
             lie=None if panel.is_mapped else torch.device("cpu"),
         )
@@ -285,7 +293,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         batch = max(1, per_batch // paths) if self.samples_paths else min(1024, self.rows)
         batches = batches_of(panel.n_series, batch)
         rows = Rows(levels=ask.levels, paths=paths, keep=keep and self.samples_paths)
-        if 1 < self.config.devices <= len(batches) and joined(1).size == 1:
+        if 1 < self.config.devices <= len(batches) and process_group(1).size == 1:
             shares = shared_forecast(self, panel, batches, rows)
         else:
             shares = [self.forecast_rows(panel, batches, rows, progress=ask.progress)]
@@ -333,7 +341,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         facts = run.facts
         model = cls.from_hyperparameters(facts["hyperparameters"])
         config = build(type(model.config), facts["settled"], "settled")
-        config = replace(config, device=usable(model.config.device))
+        config = replace(config, device=resolve_device(model.config.device))
         model.features = features = build(Features, facts["features"], "features")
         model.plan = plan = Plan(config, features.freq)
         sizes = build(Sizes, facts["sizes"], "sizes")

@@ -27,8 +27,8 @@ from demandcast.models.rows import Rows
 from demandcast.panel.panel import Panel
 from demandcast.saved import read_saved
 from demandcast.train.checkpoint import read_tensors, write_tensors
-from demandcast.train.device import usable
-from demandcast.train.group import Group, enrol, joined, launched, started
+from demandcast.train.device import resolve_device
+from demandcast.train.group import Group, join_group, launch_group, process_group, run_beside
 from demandcast.train.watch import Watch
 from demandcast.typed import build
 
@@ -45,16 +45,16 @@ def fit_group(model: NeuralForecaster[N], panel: Panel, watch: Watch) -> Iterato
     Yields the group of processes that train together: this one alone, those that torchrun started, or
     those started here.
     """
-    group, count = joined(model.config.devices), model.config.devices
+    group, count = process_group(model.config.devices), model.config.devices
     if group.size > 1 or count == 1:
         yield group
         return
-    device = usable(model.config.device)
+    device = resolve_device(model.config.device)
     place = None if watch.checkpoint is None else str(watch.checkpoint.resolve())
     task = {"hyper": model.hyperparameters(), "device": device}
     with (
         _task(model, panel, **task, fit={"checkpoint": place, "resume": watch.resume}) as folder,
-        launched(count, [*_program("fit"), str(folder)], device) as group,
+        launch_group(count, [*_program("fit"), str(folder)], device) as group,
     ):
         yield group
 
@@ -69,7 +69,7 @@ def shared_forecast(
     with _task(model, panel, asked=asdict(asked), rows=rows, edges=edges) as folder:
         model.save(folder / MODEL)
         programs = [[*_program("forecast"), str(folder), str(rank)] for rank in range(1, count)]
-        with started(programs):
+        with run_beside(programs):
             own = model.forecast_rows(panel, batches[: edges[1]], asked)
         paths = [folder / f"{rank}.safetensors" for rank in range(1, count)]
         return [own, *(read_tensors(path)[0] for path in paths)]
@@ -102,7 +102,7 @@ def main(what: str, name: str, *words: str) -> None:
     kind = getattr(import_module(task["module"]), task["class"])
     panel = Panel.from_store(folder / PANEL, check=False)
     if what == "fit":
-        enrol(rank, int(words[1]), int(words[2]), task["device"])
+        join_group(rank, int(words[1]), int(words[2]), task["device"])
         hyper = {k: tuple(v) if isinstance(v, list) else v for k, v in task["hyper"].items()}
         kind(**hyper).fit(panel, progress=False, **task["fit"])
         return

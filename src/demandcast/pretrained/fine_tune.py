@@ -16,8 +16,8 @@ from demandcast.panel.panel import Panel
 from demandcast.pretrained.histories import Histories, histories
 from demandcast.pretrained.network import ZeroShotNetwork
 from demandcast.train.budget import Budget
+from demandcast.train.loaders import ResidentLoader
 from demandcast.train.loop import Objective, Training, TrainingLog, train
-from demandcast.train.roads import Resident
 from demandcast.train.watch import Watch
 from demandcast.windows.sampler import WindowSampler
 
@@ -40,7 +40,7 @@ def fine_tune(
     sampler = WindowSampler(panel, horizon=horizon, held_out=horizon, rho=0.5)
     held = held_out(panel, context, horizon)
     before = held(tuned)
-    road = Resident(
+    loader = ResidentLoader(
         Windows(panel, context, horizon),
         lambda _, g: sampler.draw(asked.batch, g),
         torch.device("cpu"),
@@ -57,7 +57,7 @@ def fine_tune(
         with draws_of(g):
             for _ in range(3):
                 began = budget.spent
-                loss(road.batch(sampler.draw(asked.batch, g))).backward()  # type: ignore[no-untyped-call]
+                loss(loader.batch(sampler.draw(asked.batch, g))).backward()  # type: ignore[no-untyped-call]
         tuned.zero_grad()
         steps = max(20, int(0.8 * budget.left / (budget.spent - began)))
     training = replace(
@@ -69,7 +69,7 @@ def fine_tune(
         patience=4,
     )
     objective = Objective(network=tuned, loss_of=loss, validate=lambda: held(tuned))
-    log = train(objective, road, training, watch=Watch(progress=progress, label="zero_shot"))
+    log = train(objective, loader, training, watch=Watch(progress=progress, label="zero_shot"))
     better = min((score for _, score in log.validation), default=np.inf) < before
     return (tuned.eval() if better else network), log
 

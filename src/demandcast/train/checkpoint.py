@@ -122,7 +122,11 @@ def restore_network(build: Callable[[], Net], tensors: dict[str, Tensor], path: 
     room = sum(value.numel() for value in tensors.values())
     try:
         source = torch.Generator()  # of weights that are not kept
-        with draws_of(source), BoundedGeneratorMode(source, room + BUFFERS), _at_most(room, len(tensors)):
+        with (
+            draws_of(source),
+            BoundedGeneratorMode(source, room + BUFFERS),
+            _at_most(room, len(tensors)),
+        ):
             network = build()
         outline = {k: tuple(v.shape) for k, v in network.state_dict().items()}
         for name in found.keys() | outline.keys():

@@ -14,7 +14,7 @@ EXHAUSTED = (
 )
 
 
-def usable(name: str) -> str:
+def resolve_device(name: str) -> str:
     """A device by its name, "auto" for the best there is.
 
     Raises:

@@ -21,23 +21,23 @@ from demandcast.errors import ConfigError, DataError
 from demandcast.forks import check_fork
 from demandcast.layers.draws import with_generator
 from demandcast.settings import check_names
-from demandcast.train.device import usable
-from demandcast.train.group import Group, joined
-from demandcast.train.loop import Objective, Training, TrainingLog
-from demandcast.train.roads import (
+from demandcast.train.device import resolve_device
+from demandcast.train.group import Group, process_group
+from demandcast.train.loaders import (
     Choice,
     Draw,
-    Resident,
-    Road,
-    Streaming,
-    as_it_is,
+    Loader,
+    ResidentLoader,
+    StreamingLoader,
     choose,
-    moved,
-    size,
+    count_samples,
+    keep_batch,
+    move_batch,
 )
+from demandcast.train.loop import Objective, Training, TrainingLog
 from demandcast.train.run import Job, run
 from demandcast.train.throughput.doctor import Doctor
-from demandcast.train.throughput.tune import usual
+from demandcast.train.throughput.trials import without_auto
 from demandcast.train.watch import Watch
 
 EPOCHS = 10  # where neither epochs nor max_steps are said
@@ -99,17 +99,17 @@ def fit(
     """
     check_fork("train.fit")
     check_names("train.fit", hyper, [f.name for f in fields(Training)])
-    count = _length(dataset)
+    count = _count_samples(dataset)
     if hyper.get("max_steps") is None:
         hyper = {"epochs": EPOCHS} | hyper
     asked = Training(**hyper)
-    planned = usual(asked).counted(count)
+    planned = without_auto(asked).with_max_steps(count)
     if "validate_every" not in hyper:
         planned = replace(planned, validate_every=planned.per_epoch(count))
-    group = joined(planned.devices)
+    group = process_group(planned.devices)
     if group.size < planned.devices or 0 < count % planned.batch < group.size:
-        raise _alone(planned, group, count)
-    place = torch.device(usable(device))
+        raise _process_error(planned, group, count)
+    place = torch.device(resolve_device(device))
     model.to(place)
 
     @with_generator
@@ -120,32 +120,32 @@ def fit(
     def validate() -> float:
         assert validation is not None
         total, seen = 0.0, 0
-        for samples in _in_order(validation, planned.batch, collate):
-            total += float(loss_of(moved(samples, place))) * size(samples)
-            seen += size(samples)
+        for samples in _batches_in_order(validation, planned.batch, collate):
+            total += float(loss_of(move_batch(samples, place))) * count_samples(samples)
+            seen += count_samples(samples)
         return total / seen
 
     if validation is not None:
-        _length(validation)
-    tensors = _held(dataset, collate)
-    choice = _choice(dataset, tensors, planned, place)
+        _count_samples(validation)
+    tensors = _tensors_of(dataset, collate)
+    choice = _choose_loader(dataset, tensors, planned, place)
     rows = dataset if tensors is None else Rows(tensors)
     resident = choice.loader == "resident"
     if tensors is not None and resident:
         rows = Rows([tensor.to(place) for tensor in tensors])
 
-    def load(settings: Training, draw: Draw) -> Road:
+    def load(settings: Training, draw: Draw) -> Loader:
         if resident:
-            return Resident(rows, draw, place)
-        return Streaming(
+            return ResidentLoader(rows, draw, place)
+        return StreamingLoader(
             rows, draw, place, workers=choice.workers, pin_memory=settings.pin_memory,
-            collate=collate if tensors is None else as_it_is,
+            collate=collate if tensors is None else keep_batch,
         )  # fmt: skip
 
-    trial = load(planned, Shuffled(count, planned))
+    trial = load(planned, ShuffledEpochs(count, planned))
 
     def sample(size: int, generator: torch.Generator) -> Any:
-        return moved(trial.batch(torch.randint(count, (size,), generator=generator)), place)
+        return move_batch(trial.batch(torch.randint(count, (size,), generator=generator)), place)
 
     job = Job(
         objective=Objective(
@@ -155,7 +155,7 @@ def fit(
         planned=planned,
         count=count,
         sample=sample,
-        draw=lambda settings: Shuffled(count, settings),
+        draw=lambda settings: ShuffledEpochs(count, settings),
         load=load,
         dataset=dataset,
         data_bytes=sum(t.nbytes for t in tensors or ()) or None,
@@ -170,7 +170,7 @@ def fit(
     return log
 
 
-class Shuffled:
+class ShuffledEpochs:
     """The samples of every step: each epoch has all of them once, in an order of its own."""
 
     def __init__(self, count: int, training: Training) -> None:
@@ -201,7 +201,7 @@ class Rows(Dataset[Any]):
         return tuple(tensor[rows] for tensor in self.tensors)
 
 
-def _choice(
+def _choose_loader(
     dataset: Dataset[Any],
     tensors: tuple[Tensor, ...] | None,
     training: Training,
@@ -224,23 +224,23 @@ def _choice(
     return replace(choice, why=f"{kind} makes its items one at a time")
 
 
-def _held(
+def _tensors_of(
     dataset: Dataset[Any], collate: Callable[[list[Any]], Any] | None
 ) -> tuple[Tensor, ...] | None:
     """The tensors that are all there is to a dataset; None where items are made."""
     return dataset.tensors if type(dataset) is TensorDataset and collate is None else None
 
 
-def _in_order(
+def _batches_in_order(
     dataset: Dataset[Any], batch: int, collate: Callable[[list[Any]], Any] | None
 ) -> DataLoader[Any]:
-    held = _held(dataset, collate)
+    held = _tensors_of(dataset, collate)
     if held is not None:
-        return DataLoader(Rows(held), batch_size=batch, collate_fn=as_it_is)
+        return DataLoader(Rows(held), batch_size=batch, collate_fn=keep_batch)
     return DataLoader(dataset, batch_size=batch, collate_fn=collate)
 
 
-def _alone(training: Training, group: Group, count: int) -> ConfigError:
+def _process_error(training: Training, group: Group, count: int) -> ConfigError:
     if group.size < training.devices:
         return ConfigError(
             f"devices={training.devices} wants as many processes, and a network of your own cannot be "
@@ -253,7 +253,7 @@ def _alone(training: Training, group: Group, count: int) -> ConfigError:
     )
 
 
-def _length(dataset: Dataset[Any]) -> int:
+def _count_samples(dataset: Dataset[Any]) -> int:
     """Samples in a dataset, 1 or more."""
     if isinstance(dataset, DataLoader):
         raise DataError(

@@ -1,7 +1,7 @@
 """Processes that train one network together: each takes its share of every batch, and all add up.
 
 A group is what `torchrun` started, what the program itself made of `torch.distributed`, or what
-`launched` starts: gloo on CPUs, NCCL on GPUs, a device each. The samples of a step are drawn alike in all
+`launch_group` starts: gloo on CPUs, NCCL on GPUs, a device each. The samples of a step are drawn alike in all
 processes, and gradients are added up weighing what was observed, so that the group learns what one
 process would: the same but for the order of sums, and for random numbers inside the network.
 """
@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from demandcast.errors import ConfigError, WorkerError
-from demandcast.train.roads import Draw, part, size
-from demandcast.train.throughput.bare import threads_of
+from demandcast.train.loaders import Draw, count_samples, slice_batch
+from demandcast.train.throughput.bare import limit_threads
 
 HOST, PATIENCE = "127.0.0.1", timedelta(minutes=10)
 
@@ -49,13 +49,13 @@ class Group:
 
         def drawn(step: int, generator: torch.Generator) -> Any:
             index = draw(step, generator)
-            count = size(index)
+            count = count_samples(index)
             edges = [count * rank // self.size for rank in (self.rank, self.rank + 1)]
-            return part(index, slice(*edges))
+            return slice_batch(index, slice(*edges))
 
         return drawn
 
-    def begin(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast_tensors(self, tensors: Sequence[Tensor]) -> None:
         """Those of the first process, in all."""
         if self.size > 1:
             with torch.no_grad():
@@ -65,7 +65,7 @@ class Group:
                     dist.broadcast(told, 0)
                     tensor.copy_(told)
 
-    def add(self, parameters: Sequence[Tensor], numbers: Tensor) -> Tensor:
+    def sum_gradients(self, parameters: Sequence[Tensor], numbers: Tensor) -> Tensor:
         """Gradients, in place, and numbers (n,), added up over all processes."""
         if self.size == 1:
             return numbers
@@ -81,7 +81,7 @@ class Group:
             parameter.grad = total.view_as(parameter).to(parameter) if there else None
         return numbers
 
-    def same(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """What the first process holds, in all; anything that JSON can say."""
         if self.size == 1:
             return value
@@ -94,7 +94,7 @@ class Group:
         dist.broadcast(text, 0)
         return json.loads(bytes(text.cpu().tolist()))
 
-    def gathered(self, tensor: Tensor) -> list[Tensor]:
+    def gather(self, tensor: Tensor) -> list[Tensor]:
         """A tensor of every process, alike in shape, on the CPU."""
         if self.size == 1:
             return [tensor]
@@ -106,7 +106,7 @@ class Group:
 ALONE = Group()
 
 
-def joined(devices: int) -> Group:
+def process_group(devices: int) -> Group:
     """The group that this process is in, if it is in one.
 
     Raises:
@@ -119,7 +119,7 @@ def joined(devices: int) -> Group:
             return ALONE
         own = int(os.environ.get("LOCAL_RANK", "0"))
         dist.init_process_group(_backend("auto", own), timeout=PATIENCE)  # as torchrun has set it
-        atexit.register(_leave)
+        atexit.register(_destroy_group)
     group = Group(dist.get_rank(), dist.get_world_size())
     if devices not in (1, group.size):
         raise ConfigError(
@@ -130,7 +130,7 @@ def joined(devices: int) -> Group:
 
 
 @contextmanager
-def started(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+def run_beside(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Programs that run beside this one until the block ends, with an equal share of its threads.
 
     The end of the block waits for them; an error in it ends them.
@@ -149,7 +149,7 @@ def started(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen
         for program, words in zip(programs, said, strict=True)
     ]
     try:
-        with threads_of(threads):
+        with limit_threads(threads):
             yield others
         for other in others:
             other.wait(PATIENCE.total_seconds())
@@ -157,7 +157,7 @@ def started(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen
             raise RuntimeError("a process ended with an error")
     except RuntimeError as error:
         for other, words in zip(others, said, strict=True):
-            if _code(other):
+            if _exit_code(other):
                 words.seek(0)
                 last = words.read().decode(errors="replace").strip().splitlines()[-1:]
                 raise WorkerError(
@@ -173,12 +173,12 @@ def started(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen
 
 
 @contextmanager
-def launched(count: int, program: Sequence[str], device: str) -> Iterator[Group]:
+def launch_group(count: int, program: Sequence[str], device: str) -> Iterator[Group]:
     """A group of this process and `count` - 1 more, which are gone when the block ends.
 
     Args:
         count: Processes, this one included.
-        program: Command line of the others, to which rank, count and port are added; see `enrol`.
+        program: Command line of the others, to which rank, count and port are added; see `join_group`.
         device: "cpu" or "cuda".
 
     Raises:
@@ -192,27 +192,27 @@ def launched(count: int, program: Sequence[str], device: str) -> Iterator[Group]
         )
     store = TCPStore(HOST, 0, count, True, PATIENCE, wait_for_workers=False)
     ranks = range(1, count)
-    with started([[*program, str(r), str(count), str(store.port)] for r in ranks]) as others:
+    with run_beside([[*program, str(r), str(count), str(store.port)] for r in ranks]) as others:
         try:
             while not store.check([f"here.{rank}" for rank in ranks]):
                 if any(other.poll() is not None for other in others):
                     raise RuntimeError("a process ended before it joined")
                 time.sleep(0.02)
-            _form(store, 0, count, device)
+            _init_group(store, 0, count, device)
             yield Group(0, count)
         finally:
-            _leave()
+            _destroy_group()
 
 
-def enrol(rank: int, count: int, port: int, device: str) -> None:
-    """Join the group that `launched` waits for."""
+def join_group(rank: int, count: int, port: int, device: str) -> None:
+    """Join the group that `launch_group` waits for."""
     store = TCPStore(HOST, port, count, False, PATIENCE)
     store.set(f"here.{rank}", "")
-    _form(store, rank, count, device)
-    atexit.register(_leave)
+    _init_group(store, rank, count, device)
+    atexit.register(_destroy_group)
 
 
-def _form(store: Any, rank: int, count: int, device: str) -> None:
+def _init_group(store: Any, rank: int, count: int, device: str) -> None:
     backend = _backend(device, rank)
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
 
@@ -225,12 +225,12 @@ def _backend(device: str, rank: int) -> str:
     return "cpu:gloo,cuda:nccl"
 
 
-def _leave() -> None:
+def _destroy_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def _code(process: subprocess.Popen[bytes]) -> int:
+def _exit_code(process: subprocess.Popen[bytes]) -> int:
     """The exit code of a process that has ended, or is about to."""
     try:
         return process.wait(2)

@@ -31,9 +31,9 @@ from demandcast.train.checkpoint import read_tensors, reading_facts, take, write
 from demandcast.train.clock import Clock, marker
 from demandcast.train.device import out_of_memory
 from demandcast.train.group import ALONE, Group
-from demandcast.train.roads import Road, check, part, size
-from demandcast.train.throughput.bare import threads_of
-from demandcast.train.throughput.guard import Guard
+from demandcast.train.loaders import Loader, check, count_samples, slice_batch
+from demandcast.train.throughput.bare import limit_threads
+from demandcast.train.throughput.thread_limit import ThreadLimit
 from demandcast.train.watch import Watch
 from demandcast.typed import build, typed
 
@@ -80,11 +80,11 @@ class Training:
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by name."""
         for name in ("max_steps", "patience", "validate_every", "checkpoint_every", "devices"):
-            require(_counts(getattr(self, name)), self, name, "a whole number, 1 or more")
+            require(_is_count(getattr(self, name)), self, name, "a whole number, 1 or more")
         for name in ("batch_size", "threads"):
             value = getattr(self, name)
             left = value == "auto" or (value is None and name == "threads")
-            require(left or _counts(value), self, name, "a whole number, 1 or more, or 'auto'")
+            require(left or _is_count(value), self, name, "a whole number, 1 or more, or 'auto'")
         require(self.epochs is None or (isinstance(self.epochs, int) and self.epochs >= 1), self,
                 "epochs", "a whole number, 1 or more")  # fmt: skip
         for name in ("learning_rate", "clip"):
@@ -106,7 +106,7 @@ class Training:
         """Steps in which as many windows are learned from as there are."""
         return -(-windows // self.batch)
 
-    def counted(self: Counted, windows: int) -> Counted:
+    def with_max_steps(self: Counted, windows: int) -> Counted:
         """The same with `max_steps` as `epochs` mean them, where they are given."""
         if self.epochs is None:
             return self
@@ -121,7 +121,7 @@ class Training:
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _counts(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and value >= 1
 
 
@@ -167,14 +167,14 @@ class Objective:
 
     network: nn.Module
     loss_of: LossOf
-    weight_of: WeightOf = size
+    weight_of: WeightOf = count_samples
     begin_step: Callable[[], None] | None = None
     validate: Callable[[], float] | None = None
 
 
 def train(
     objective: Objective,
-    road: Road,
+    loader: Loader,
     training: Training,
     *,
     watch: Watch = Watch(),  # noqa: B008  frozen
@@ -210,21 +210,23 @@ def train(
         run = _Run(network, training, own, watch.checkpoint, clock, group)
         if watch.resume:
             run.restore()
-        group.begin([*network.parameters(), *network.buffers(), *run.averaged, *run.best])
-        run.guard = Guard(free=free_threads)
+        group.broadcast_tensors(
+            [*network.parameters(), *network.buffers(), *run.averaged, *run.best]
+        )
+        run.thread_limit = ThreadLimit(free=free_threads)
         run.log.per_epoch = per_epoch
         for note in notes:
             run.note(note)
         try:
-            with threads_of(training.threads if isinstance(training.threads, int) else None):
-                run.go(objective, road, watch)
+            with limit_threads(training.threads if isinstance(training.threads, int) else None):
+                run.go(objective, loader, watch)
         finally:
-            road.stop()
+            loader.stop()
     network.eval()
     return run.log
 
 
-def settings_kept(folder: Path, kind: type[Counted]) -> Counted | None:
+def checkpoint_settings(folder: Path, kind: type[Counted]) -> Counted | None:
     """Return the settings of the run kept in a folder; None where there is none.
 
     Raises:
@@ -277,7 +279,7 @@ class _Run:
         self.total = torch.zeros((), device=self.device)  # of the losses since the last look
         self.log = TrainingLog()
         self.looked: tuple[float, int] | None = None  # time and windows at the look before
-        self.guard = Guard(free=False)
+        self.thread_limit = ThreadLimit(free=False)
         self.step_start: _StepStart | None = None  # where a step can still be undone
         self.inside = False  # an update, or what follows it in the same step
         self.began, self.before = time.perf_counter(), 0.0  # now; seconds before a resume
@@ -287,7 +289,7 @@ class _Run:
         if said not in self.log.notes:  # a resumed run decides alike
             self.log.notes.append(said)
 
-    def go(self, objective: Objective, road: Road, watch: Watch) -> None:
+    def go(self, objective: Objective, loader: Loader, watch: Watch) -> None:
         t, validate = self.training, objective.validate
         self.began, self.before = time.perf_counter(), self.log.seconds
         bar = tqdm(
@@ -298,53 +300,53 @@ class _Run:
         self.network.train()
         misses = sum(1 for step, _ in self.log.validation if step > self.log.best_step)
         mark = self.mark
-        road.start(self.log.steps, t.max_steps, self.draws, mark)
+        loader.start(self.log.steps, t.max_steps, self.draws, mark)
         try:
             with interrupts.at_steps():
                 while self.log.steps < t.max_steps and misses < t.patience:
                     if self.clock is not None:
                         self.clock.begin()
-                    self._begin_step(road)
+                    self._begin_step(loader)
                     if objective.begin_step is not None:
                         objective.begin_step()
                     mark("rest")
-                    batch = road.take()
+                    batch = loader.next_batch()
                     loss, samples = self._gradients(batch, objective)
-                    road.ahead()
+                    loader.prefetch()
                     self._update(loss, samples)
                     if self.log.steps % EVERY == 0:
-                        self._look(bar, watch.unit)
+                        self._log_progress(bar, watch.unit)
                         mark("logging")
                     if validate is not None and self.log.steps % t.validate_every == 0:
                         misses = self._validate(validate, misses)
                         mark("validation")
                     if self.path is not None and self.log.steps % t.checkpoint_every == 0:
-                        self.write(road.state())
+                        self.write(loader.state())
                         mark("logging")
                     self.inside = False
                     interrupts.check()
         except (KeyboardInterrupt, SystemExit):
-            self._keep(road)
+            self._save_on_interrupt(loader)
             raise
         finally:
             bar.close()
-        self._tell(1.0)
+        self._set_progress(1.0)
         self._count_seconds()
         if validate is not None and self.log.validation:
-            self._put(self.best)
+            self._set_weights(self.best)
         else:
             self.log.best_step = self.log.steps
-            self._put(self.averaged if t.average else self.weights)
+            self._set_weights(self.averaged if t.average else self.weights)
         if self.log.skipped:
             log.warning("%d of %d steps had no finite gradient", self.log.skipped, self.log.steps)
 
-    def _begin_step(self, road: Road) -> None:
+    def _begin_step(self, loader: Loader) -> None:
         """Set the rate, and remember what the forward pass will change, to undo it if interrupted."""
         self.optimiser.rate = self.training.rate(self.log.steps)
-        self._tell(self.log.steps / self.training.max_steps)
+        self._set_progress(self.log.steps / self.training.max_steps)
         if self.path is not None:
             buffers = [buffer.clone() for buffer in self.network.buffers()]
-            self.step_start = _StepStart(road.state(), self._random(), buffers)
+            self.step_start = _StepStart(loader.state(), self._generator_states(), buffers)
 
     def _update(self, loss: Tensor, samples: int) -> None:
         """Step by the gradients at hand, and average."""
@@ -365,11 +367,11 @@ class _Run:
                 torch._foreach_lerp_(self.averaged, self.weights, 1 - decay)
         self.mark("optimiser")
 
-    def _keep(self, road: Road) -> None:
+    def _save_on_interrupt(self, loader: Loader) -> None:
         """Write a checkpoint of the last whole step; in the middle of an update the one before stands."""
         if self.path is None or self.log.steps == 0 or self.group.size > 1:
             return  # processes of a group are not all at the same step
-        draws = road.state()
+        draws = loader.state()
         if self.step_start is not None:
             draws = self.step_start.draws
             self.own.set_state(self.step_start.random["dropout"])
@@ -387,7 +389,7 @@ class _Run:
     def _count_seconds(self) -> None:
         self.log.seconds = self.before + time.perf_counter() - self.began
 
-    def _tell(self, done: float) -> None:
+    def _set_progress(self, done: float) -> None:
         if hasattr(self.network, "done"):
             self.network.done = done  # type: ignore[assignment]
 
@@ -397,7 +399,7 @@ class _Run:
             self.optimiser.zero_grad()
             try:
                 if self.log.parts == 1 and self.group.size == 1:
-                    return self._backward(batch, objective.loss_of), size(batch)
+                    return self._backward(batch, objective.loss_of), count_samples(batch)
                 sums = self._accumulate(batch, objective)
                 break
             except (RuntimeError, MemoryError) as error:
@@ -405,15 +407,15 @@ class _Run:
                     raise
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             # behind the handler, so that the failed pass holds no tensors any more
-            self._halve(size(batch), reason)
-        total, counted, samples = self.group.add(self.weights, sums)
+            self._split_batches(count_samples(batch), reason)
+        total, counted, samples = self.group.sum_gradients(self.weights, sums)
         self.mark("backward")
         counted = counted.clamp(min=1)  # a batch in which nothing counts
         for parameter in self.weights:
             if parameter.grad is not None:
                 parameter.grad /= counted
         alone = self.group.size == 1
-        return total / counted, size(batch) if alone else round(float(samples))
+        return total / counted, count_samples(batch) if alone else round(float(samples))
 
     def _backward(self, batch: Any, loss_of: LossOf, weight: Any = None) -> Tensor:
         with self.precision():
@@ -426,17 +428,19 @@ class _Run:
     def _accumulate(self, batch: Any, objective: Objective) -> Tensor:
         """Sums over the parts: of gradients, and returned of losses, weights and samples, (3,)."""
         sums = torch.zeros(3, device=self.device)
-        rows = -(-size(batch) // self.log.parts)
-        for first in range(0, size(batch), rows):
-            some = part(batch, slice(first, first + rows))
+        rows = -(-count_samples(batch) // self.log.parts)
+        for first in range(0, count_samples(batch), rows):
+            some = slice_batch(batch, slice(first, first + rows))
             weight = torch.as_tensor(
                 objective.weight_of(some), device=self.device, dtype=sums.dtype
             )
             loss = self._backward(some, objective.loss_of, weight)
-            sums += torch.stack([loss * weight, weight, torch.full_like(weight, size(some))])
+            sums += torch.stack(
+                [loss * weight, weight, torch.full_like(weight, count_samples(some))]
+            )
         return sums
 
-    def _halve(self, batch: int, reason: str) -> None:
+    def _split_batches(self, batch: int, reason: str) -> None:
         """Take batches in twice as many parts from here on."""
         if self.log.parts >= batch:
             raise ConfigError(
@@ -452,7 +456,7 @@ class _Run:
             logging.WARNING,
         )
 
-    def _look(self, bar: Any, unit: str) -> None:
+    def _log_progress(self, bar: Any, unit: str) -> None:
         if self.log.skipped > 0.5 * self.log.steps:
             raise ConfigError(
                 f"{self.log.skipped} of the first {self.log.steps} training steps had no finite "
@@ -466,7 +470,7 @@ class _Run:
         self._count_seconds()
         if self.looked is not None and self.device.type == "cpu":
             since, windows = self.looked
-            said = self.guard.look((self.log.windows - windows) / (now - since))
+            said = self.thread_limit.check_rate((self.log.windows - windows) / (now - since))
             if said is not None:
                 self.note(f"step {self.log.steps}: {said}", logging.WARNING)
         self.looked = now, self.log.windows
@@ -482,10 +486,10 @@ class _Run:
         began = time.perf_counter()
         raw = [p.detach().clone() for p in self.weights]
         kept = self.averaged if self.training.average else raw
-        self._put(kept)
+        self._set_weights(kept)
         self.network.eval()
         with torch.no_grad():
-            score = self.group.same(validate() if self.group.rank == 0 else None)
+            score = self.group.broadcast(validate() if self.group.rank == 0 else None)
         self.network.train()
         self.log.validation.append((self.log.steps, score))
         if score < self.best_score:
@@ -494,16 +498,16 @@ class _Run:
             misses = 0
         else:
             misses += 1
-        self._put(raw)
-        self._forgive(time.perf_counter() - began)
+        self._set_weights(raw)
+        self._exclude_pause(time.perf_counter() - began)
         return misses
 
-    def _forgive(self, seconds: float) -> None:
+    def _exclude_pause(self, seconds: float) -> None:
         """Time that was not spent on steps does not slow them."""
         if self.looked is not None:
             self.looked = self.looked[0] + seconds, self.looked[1]
 
-    def _put(self, values: list[Tensor]) -> None:
+    def _set_weights(self, values: list[Tensor]) -> None:
         with torch.no_grad():
             for weight, value in zip(self.weights, values, strict=True):
                 weight.copy_(value)
@@ -517,11 +521,11 @@ class _Run:
         began = time.perf_counter()
         self._count_seconds()
         tensors = {"draws": draws}
-        for name, state in self._random().items():
-            tensors |= {f"{name}.{i}": own for i, own in enumerate(self.group.gathered(state))}
+        for name, state in self._generator_states().items():
+            tensors |= {f"{name}.{i}": own for i, own in enumerate(self.group.gather(state))}
         if self.group.rank:
             return
-        for name, values in self._lists().items():
+        for name, values in self._tensor_lists().items():
             tensors |= {f"{name}.{i}": value for i, value in enumerate(values)}
         tensors |= self.optimiser.tensors()
         facts = {
@@ -536,7 +540,7 @@ class _Run:
                 "there, or stop and take another folder",
                 logging.WARNING,
             )
-        self._forgive(time.perf_counter() - began)
+        self._exclude_pause(time.perf_counter() - began)
 
     def restore(self) -> None:
         """Go on from the checkpoint, if there is one."""
@@ -558,9 +562,13 @@ class _Run:
                 "resume with the same ones, or take another folder"
             )
         own = {
-            f"{name}.{i}": v for name, values in self._lists().items() for i, v in enumerate(values)
+            f"{name}.{i}": v
+            for name, values in self._tensor_lists().items()
+            for i, v in enumerate(values)
         }
-        random = {f"{name}.{self.group.rank}": state for name, state in self._random().items()}
+        random = {
+            f"{name}.{self.group.rank}": state for name, state in self._generator_states().items()
+        }
         with reading_facts(self.path):  # all is checked before a weight is changed
             best_score = typed(facts.get("best"), float, "best")
             past = build(TrainingLog, facts.get("log"), "log")
@@ -578,13 +586,13 @@ class _Run:
                 value.copy_(values[name])
         self.best_score, self.log = best_score, past
 
-    def _random(self) -> dict[str, Tensor]:
+    def _generator_states(self) -> dict[str, Tensor]:
         """States of the generators that the network draws from."""
         states = {"dropout": self.own.get_state()}
         gpu = gpu_state(self.device)
         return states if gpu is None else states | {"dropout_cuda": gpu}
 
-    def _lists(self) -> dict[str, list[Tensor]]:
+    def _tensor_lists(self) -> dict[str, list[Tensor]]:
         return {
             "weights": self.weights, "averaged": self.averaged, "best": self.best,
             "buffers": list(self.network.buffers()), "total": [self.total],

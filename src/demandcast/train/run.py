@@ -13,20 +13,20 @@ from torch.utils.data import Dataset
 
 from demandcast.errors import CheckpointError
 from demandcast.train.group import ALONE, Group
-from demandcast.train.loop import Objective, Training, TrainingLog, settings_kept, train
-from demandcast.train.roads import Draw, Road, Streaming
-from demandcast.train.throughput.bare import Subject, threads_of
+from demandcast.train.loaders import Draw, Loader, StreamingLoader
+from demandcast.train.loop import Objective, Training, TrainingLog, checkpoint_settings, train
+from demandcast.train.throughput.bare import Subject, limit_threads
+from demandcast.train.throughput.diagnosis import Diagnosis
 from demandcast.train.throughput.doctor import say
-from demandcast.train.throughput.report import Diagnosis
-from demandcast.train.throughput.tune import (
+from demandcast.train.throughput.trials import (
     AUTO,
     RESIZED,
-    left_open,
+    choose_by_trial,
+    open_settings,
     require_bf16,
-    resized,
-    tune,
+    resize_batch,
     tune_workers,
-    usual,
+    without_auto,
 )
 from demandcast.train.watch import Watch
 
@@ -59,12 +59,12 @@ class Job(Generic[Settings]):
     count: int
     sample: Callable[[int, torch.Generator], Any]
     draw: Callable[[Settings], Draw]
-    load: Callable[[Settings, Draw], Road]
+    load: Callable[[Settings, Draw], Loader]
     dataset: Dataset[Any] | None = None
     data_bytes: int | None = None
     note: str
 
-    def subject(self, settings: Training, loader: Road | None = None, name: str = "") -> Subject:
+    def subject(self, settings: Training, loader: Loader | None = None, name: str = "") -> Subject:
         """Return what trials beside the run measure."""
         subject = Subject(
             network=self.objective.network,
@@ -96,7 +96,7 @@ def run(
         ConfigError: The network does not train with these settings on its device.
         CheckpointError: `watch` resumes a checkpoint of other settings.
     """
-    settings, chosen = choose_settings(job, watch.resumed, group)
+    settings, chosen = choose_settings(job, watch.resume_from, group)
     loader = job.load(settings, group.share(job.draw(settings)))
     loader, more = choose_workers(job, settings, loader)
     settings = replace(settings, workers=loader.workers)
@@ -134,20 +134,20 @@ def choose_settings(
     Raises:
         ConfigError: The network does not train in the precision asked for on its device.
     """
-    names = left_open(job.asked)
-    settings = usual(job.planned).counted(job.count)
+    names = open_settings(job.asked)
+    settings = without_auto(job.planned).with_max_steps(job.count)
     subject = job.subject(settings)
     if settings.precision == "bf16":
         require_bf16(subject)
     if not names:
         return settings, []
     if group.rank:
-        return replace(settings, **group.same(None)), []
-    kept = None if resumed is None else settings_kept(resumed, type(settings))
+        return replace(settings, **group.broadcast(None)), []
+    kept = None if resumed is None else checkpoint_settings(resumed, type(settings))
     if kept is not None:
         largest, threads = max(settings.batch, job.count), kept.threads
         too_many = isinstance(threads, int) and threads > MOST_THREADS
-        if left_open(kept) or kept.batch > largest or too_many:
+        if open_settings(kept) or kept.batch > largest or too_many:
             raise CheckpointError(
                 f"the checkpoint in {resumed} was edited: batch_size={kept.batch_size!r}, threads="
                 f"{kept.threads!r} and precision={kept.precision!r} cannot have been chosen for {job.count:,} "
@@ -156,24 +156,26 @@ def choose_settings(
         if kept.precision == "bf16":  # chosen on a machine where it ran
             require_bf16(subject)
         if "batch_size" in names:
-            settings = resized(settings, kept.batch)
+            settings = resize_batch(settings, kept.batch)
         settings = replace(settings, **{name: getattr(kept, name) for name in names})
-        settings = settings.counted(job.count)
-        group.same({name: getattr(settings, name) for name in (*names, *RESIZED)})
+        settings = settings.with_max_steps(job.count)
+        group.broadcast({name: getattr(settings, name) for name in (*names, *RESIZED)})
         return settings, []
     began = time.perf_counter()
-    settings, chosen = tune(subject, settings, names)
+    settings, chosen = choose_by_trial(subject, settings, names)
     took = f"choosing took {time.perf_counter() - began:.1f} s"
-    settings = settings.counted(job.count)
-    group.same({name: getattr(settings, name) for name in (*names, *RESIZED)})
+    settings = settings.with_max_steps(job.count)
+    group.broadcast({name: getattr(settings, name) for name in (*names, *RESIZED)})
     return settings, [*map(str, chosen), took]
 
 
-def choose_workers(job: Job[Settings], settings: Settings, loader: Road) -> tuple[Road, list[str]]:
+def choose_workers(
+    job: Job[Settings], settings: Settings, loader: Loader
+) -> tuple[Loader, list[str]]:
     """Choose the workers of a streaming loader by trial where the run is long, and say why."""
     long = settings.max_steps * settings.batch >= LONG
-    if job.asked.workers != AUTO or not isinstance(loader, Streaming) or not long:
+    if job.asked.workers != AUTO or not isinstance(loader, StreamingLoader) or not long:
         return loader, []
-    with threads_of(settings.threads if isinstance(settings.threads, int) else None):
+    with limit_threads(settings.threads if isinstance(settings.threads, int) else None):
         found = tune_workers(loader.with_workers, job.subject(settings))
     return loader.with_workers(found.value), [str(found)]

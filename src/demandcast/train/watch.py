@@ -36,6 +36,6 @@ class Watch:
         return Doctor() if self.diagnose else None
 
     @property
-    def resumed(self) -> Path | None:
+    def resume_from(self) -> Path | None:
         """The folder of the run to go on with; None for a new run."""
         return self.checkpoint if self.resume else None

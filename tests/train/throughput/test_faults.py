@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 import demandcast as dc
 from demandcast.train.throughput import Diagnosis, Doctor
-from demandcast.train.throughput.bare import threads_of
+from demandcast.train.throughput.bare import limit_threads
 
 WIDTH, NAP = 16, 1e-3  # seconds a sample
 MACHINE = {"busy_machine", "few_threads", "many_threads"}  # what other programs here may cause
@@ -146,7 +146,7 @@ def test_a_busy_machine_is_found() -> None:
     others = [subprocess.Popen([sys.executable, "-S", "-c", code]) for _ in range(3)]
     try:
         time.sleep(0.3)
-        with threads_of(1):
+        with limit_threads(1):
             seen = examined(Net(hidden=512), rows(), batch=512)
     finally:
         for other in others:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from demandcast.errors import ConfigError
 from demandcast.train.throughput import Doctor, Subject, operators
-from demandcast.train.throughput.bare import Bare, Syncs, threads_of, unchanged
-from demandcast.train.throughput.machine import cores, memory, physical_cores, watching
+from demandcast.train.throughput.bare import Bare, Syncs, limit_threads, restore_after
+from demandcast.train.throughput.machine import cores, memory, physical_cores, record_load
 
 
 class Dropping(nn.Module):
@@ -44,7 +44,7 @@ def test_trials_leave_the_network_and_the_random_numbers_as_they_were() -> None:
     network.get_parameter("out.weight").grad = torch.ones(1, 4)
     before = {k: v.clone() for k, v in network.state_dict().items()}
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    with unchanged(network):
+    with restore_after(network):
         bare = Bare(seen)
         assert bare.seconds(bare.batch(), limit=0.0, least=3, threads=1) > 0
         network.get_parameter("out.weight").data.add_(1.0)
@@ -63,7 +63,7 @@ def test_they_are_put_back_after_an_error_too() -> None:
     threads = torch.get_num_threads()
 
     def fail() -> None:
-        with unchanged(seen.network), threads_of(threads + 1):
+        with restore_after(seen.network), limit_threads(threads + 1):
             seen.network.get_parameter("out.weight").data.add_(1.0)
             raise RuntimeError("mine")
 
@@ -86,7 +86,7 @@ def test_reads_of_a_value_are_counted_at_their_line() -> None:
 
 def test_the_machine_is_told() -> None:
     assert 1 <= physical_cores() <= len(cores())
-    with watching(torch.device("cpu")) as load:
+    with record_load(torch.device("cpu")) as load:
         sum(i * i for i in range(300_000))
     assert load.seconds > 0
     assert load.device is None  # no GPU was asked for

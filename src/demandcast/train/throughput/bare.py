@@ -58,7 +58,7 @@ class Subject:
 
 
 @contextmanager
-def threads_of(count: int | None) -> Iterator[None]:
+def limit_threads(count: int | None) -> Iterator[None]:
     """Let torch's operators use so many threads within the block."""
     before = torch.get_num_threads()
     if count is None or count == before:
@@ -72,7 +72,7 @@ def threads_of(count: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def unchanged(network: nn.Module) -> Iterator[None]:
+def restore_after(network: nn.Module) -> Iterator[None]:
     """Put weights, buffers, gradients, mode and random numbers back as they were, whatever happens."""
     tensors = [*network.parameters(), *network.buffers()]
     kept = [t.detach().clone() for t in tensors]
@@ -94,7 +94,7 @@ def unchanged(network: nn.Module) -> Iterator[None]:
 
 
 class Bare:
-    """Trial steps of a subject; to be used within `unchanged(subject.network)`."""
+    """Trial steps of a subject; to be used within `restore_after(subject.network)`."""
 
     def __init__(self, subject: Subject, *, rate: float = 1e-12) -> None:
         self.subject = subject
@@ -158,7 +158,7 @@ class Bare:
                 which come and go, do not decide between two trials.
         """
         times: list[float] = []
-        with threads_of(threads):
+        with limit_threads(threads):
             queue = queued if alone and torch.get_num_threads() == 1 else float
             began = time.perf_counter()
             for number in range(most + 1):

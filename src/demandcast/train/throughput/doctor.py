@@ -16,9 +16,9 @@ import torch
 
 from demandcast.errors import ConfigError
 from demandcast.train.throughput.bare import Subject
+from demandcast.train.throughput.diagnosis import Diagnosis
 from demandcast.train.throughput.measure import Monitor, measure
 from demandcast.train.throughput.profile import operators
-from demandcast.train.throughput.report import Diagnosis
 
 
 @dataclass(frozen=True, kw_only=True)

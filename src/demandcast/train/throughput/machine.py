@@ -97,7 +97,7 @@ class Load:
 
 
 @contextmanager
-def watching(device: torch.device) -> Iterator[Load]:
+def record_load(device: torch.device) -> Iterator[Load]:
     """Watch the machine; the `Load` given is filled when the block ends."""
     load = Load()
     before = time.perf_counter(), _busy(), _own(), _delay()

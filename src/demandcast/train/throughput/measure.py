@@ -24,7 +24,7 @@ from torch import Tensor
 from demandcast.train.clock import Clock
 from demandcast.train.device import out_of_memory
 from demandcast.train.throughput import machine
-from demandcast.train.throughput.bare import Bare, Subject, threads_of, unchanged
+from demandcast.train.throughput.bare import Bare, Subject, limit_threads, restore_after
 from demandcast.train.throughput.facts import Facts
 
 BUDGET = 0.015  # of the run's seconds, for the trials
@@ -43,7 +43,7 @@ class Monitor:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        with machine.watching(self.device) as self.load:
+        with machine.record_load(self.device) as self.load:
             yield
 
 
@@ -62,7 +62,7 @@ def measure(monitor: Monitor, subject: Subject, *, budget: float | None = None) 
     memory = machine.memory(monitor.device)
     phases = {name: spent / steps for name, spent in clock.seconds.items() if spent}
     step = sum(phases.values())
-    with unchanged(subject.network), threads_of(monitor.threads):
+    with restore_after(subject.network), limit_threads(monitor.threads):
         bare = Bare(subject)
         syncs = bare.syncs()
         batch = bare.batch()

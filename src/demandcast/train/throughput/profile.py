@@ -11,7 +11,7 @@ from pathlib import Path
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from demandcast.files import write_file
-from demandcast.train.throughput.bare import Bare, Subject, unchanged
+from demandcast.train.throughput.bare import Bare, Subject, restore_after
 
 STEPS = 5
 WORST = 5
@@ -40,7 +40,7 @@ def operators(subject: Subject, trace: str | Path | None = None) -> tuple[Operat
     """
     on_gpu = subject.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with unchanged(subject.network):
+    with restore_after(subject.network):
         bare = Bare(subject)
         bare.step(bare.batch())
         with _quiet(), profile(activities=activities) as seen:

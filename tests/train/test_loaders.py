@@ -1,4 +1,4 @@
-"""Both roads bring the same batches, and "auto" takes the one that the memory asks for."""
+"""Both loaders bring the same batches, and "auto" takes the one that the memory asks for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from demandcast.errors import ConfigError
 from demandcast.frames import examples, read_panel
 from demandcast.models.base import NeuralForecaster
 from demandcast.panel.panel import Panel
-from demandcast.train import roads
+from demandcast.train import loaders
 from demandcast.train.throughput.machine import Memory
 from demandcast.windows import WindowDataset
 
@@ -127,18 +127,18 @@ def test_pin_memory_says_where_streamed_batches_wait(
 ) -> None:
     fitted("nlinear", panel, loader="streaming", pin_memory=asked)  # nothing to pin on a CPU
     asked_of: list[bool] = []
-    real = roads.DataLoader
+    real = loaders.DataLoader
 
     def noted(*args: Any, pin_memory: bool, **more: Any) -> Any:
         asked_of.append(pin_memory)
         return real(*args, **more)
 
-    monkeypatch.setattr(roads, "DataLoader", noted)
+    monkeypatch.setattr(loaders, "DataLoader", noted)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     windows = dataset("nlinear", panel)
     cuda = torch.device("cuda")
-    road = roads.Streaming(windows, lambda *_: torch.arange(2), cuda, pin_memory=asked)
-    road.with_workers(0).start(0, 1, torch.Generator())
+    loader = loaders.StreamingLoader(windows, lambda *_: torch.arange(2), cuda, pin_memory=asked)
+    loader.with_workers(0).start(0, 1, torch.Generator())
     assert asked_of == [pinned]
     with pytest.raises(ConfigError, match="pin_memory is 'yes'"):
         fitted("nlinear", panel, pin_memory="yes")
@@ -148,7 +148,7 @@ def test_pin_memory_says_where_streamed_batches_wait(
 def test_a_part_of_a_batch_is_those_windows(name: str, panel: Panel) -> None:
     windows = dataset(name, panel)
     whole, half = windows.__getitems__(range(6)), windows.__getitems__(range(2, 4))
-    some = roads.part(whole, slice(2, 4))
+    some = loaders.slice_batch(whole, slice(2, 4))
     for field in fields(half):
         assert torch.equal(getattr(some, field.name), getattr(half, field.name)), field.name
 
@@ -157,7 +157,7 @@ def test_a_part_of_a_batch_is_those_windows(name: str, panel: Panel) -> None:
 def test_a_packed_batch_is_that_batch(name: str, panel: Panel) -> None:
     window = dataset(name, panel).__getitems__(range(5))
     batch = {"windows": (window, torch.ones(3, dtype=torch.bool)), "more": [torch.zeros(0, 2)]}
-    back = roads.packed(batch).to(torch.device("cpu")).whole()
+    back = loaders.pack_batch(batch).to(torch.device("cpu")).unpack()
     for field in fields(window):
         one, other = getattr(window, field.name), getattr(back["windows"][0], field.name)
         assert torch.equal(one, other), field.name
@@ -173,7 +173,7 @@ def test_auto_goes_by_where_the_values_are_and_what_is_free(
         in_memory = fitted("nlinear", panel)
         assert in_memory.plan.config.loader == "resident"
         assert fitted("nlinear", mapped).plan.config.loader == "resident"  # read into memory
-        monkeypatch.setattr(roads, "memory", lambda device: Memory(0, panel.nbytes, 10**9))
+        monkeypatch.setattr(loaders, "memory", lambda device: Memory(0, panel.nbytes, 10**9))
         streamed = fitted("nlinear", mapped)
     assert streamed.plan.config.loader == "streaming"
     assert "the arrays need" in streamed.log.notes[0]
@@ -186,13 +186,13 @@ def test_auto_goes_by_where_the_values_are_and_what_is_free(
 
 def test_a_gpu_streams_what_it_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
-    monkeypatch.setattr(roads, "memory", lambda device: Memory(0, 10_000, 10**9))
-    monkeypatch.setattr(roads, "cores", lambda: range(16))
-    small = roads.choose("auto", "auto", gpu, needed=4_000, lie=cpu)
-    large = roads.choose("auto", "auto", gpu, needed=6_000, lie=cpu)
+    monkeypatch.setattr(loaders, "memory", lambda device: Memory(0, 10_000, 10**9))
+    monkeypatch.setattr(loaders, "cores", lambda: range(16))
+    small = loaders.choose("auto", "auto", gpu, needed=4_000, lie=cpu)
+    large = loaders.choose("auto", "auto", gpu, needed=6_000, lie=cpu)
     assert small.loader == "resident"
     assert (large.loader, large.workers) == ("streaming", 8)
-    assert roads.choose("auto", 3, gpu, needed=6_000, lie=None).workers == 3
+    assert loaders.choose("auto", 3, gpu, needed=6_000, lie=None).workers == 3
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ of need, and each is copied to the device while that computes on the one before.
 
 On both, the samples of a step are drawn in the main process from the run's own generator, so that the
 same seed gives the same batches. A batch is a tensor, a tuple, list or dict of batches, or an object
-with `to(device, non_blocking)`, `part(rows)` and a length, as a `Window` is.
+with `to(device, non_blocking)`, `slice_batch(rows)` and a length, as a `Window` is.
 """
 
 from __future__ import annotations
@@ -41,40 +41,40 @@ Draw = Callable[[int, torch.Generator], Any]  # of a step: the indices of its sa
 # Batches
 
 
-def as_it_is(batch: Any) -> Any:
+def keep_batch(batch: Any) -> Any:
     """For datasets whose `__getitems__` makes the batch itself."""
     return batch
 
 
-def size(batch: Any) -> int:
+def count_samples(batch: Any) -> int:
     """Samples in a batch."""
     if isinstance(batch, dict):
-        return size(next(iter(batch.values())))
-    return size(batch[0]) if isinstance(batch, (tuple, list)) else len(batch)
+        return count_samples(next(iter(batch.values())))
+    return count_samples(batch[0]) if isinstance(batch, (tuple, list)) else len(batch)
 
 
-def part(batch: Any, rows: slice) -> Any:
+def slice_batch(batch: Any, rows: slice) -> Any:
     """Some of the samples of a batch; views, not copies."""
-    return _each(batch, lambda tensor: tensor[rows], lambda other: other.part(rows))
+    return _map_tensors(batch, lambda tensor: tensor[rows], lambda other: other.part(rows))
 
 
-def moved(batch: Any, device: torch.device) -> Any:
+def move_batch(batch: Any, device: torch.device) -> Any:
     """A batch on a device; the copy from pinned memory is not waited for."""
 
     def move(value: Any) -> Any:
         return value.to(device, non_blocking=True)
 
-    return _each(batch, move, move)
+    return _map_tensors(batch, move, move)
 
 
-def _each(batch: Any, tensor: Callable[[Tensor], Any], other: Callable[[Any], Any]) -> Any:
+def _map_tensors(batch: Any, tensor: Callable[[Tensor], Any], other: Callable[[Any], Any]) -> Any:
     """A batch with each of its tensors, and each of its objects that are none, changed."""
     if isinstance(batch, Tensor):
         return tensor(batch)
     if isinstance(batch, dict):
-        return {name: _each(value, tensor, other) for name, value in batch.items()}
+        return {name: _map_tensors(value, tensor, other) for name, value in batch.items()}
     if isinstance(batch, (tuple, list)):
-        values = [_each(value, tensor, other) for value in batch]
+        values = [_map_tensors(value, tensor, other) for value in batch]
         return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
     return other(batch)
 
@@ -83,7 +83,7 @@ def _each(batch: Any, tensor: Callable[[Tensor], Any], other: Callable[[Any], An
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """Where a tensor lies in a packed batch."""
 
     first: int
@@ -93,60 +93,60 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedBatch:
     """A batch whose tensors lie in one run of bytes."""
 
     flat: Tensor  # uint8
-    batch: Any  # with a `Place` for each tensor
+    batch: Any  # with a `Slot` for each tensor
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> Packed:
-        return Packed(self.flat.to(device, non_blocking=non_blocking), self.batch)
+    def to(self, device: torch.device, non_blocking: bool = False) -> PackedBatch:
+        return PackedBatch(self.flat.to(device, non_blocking=non_blocking), self.batch)
 
-    def pin_memory(self) -> Packed:
-        return Packed(self.flat.pin_memory(), self.batch)
+    def pin_memory(self) -> PackedBatch:
+        return PackedBatch(self.flat.pin_memory(), self.batch)
 
-    def whole(self) -> Any:
+    def unpack(self) -> Any:
         """The batch; its tensors are views of the bytes."""
-        return _placed(self.batch, self.flat)
+        return _unpack(self.batch, self.flat)
 
 
-def packed(batch: Any) -> Packed:
+def pack_batch(batch: Any) -> PackedBatch:
     """A batch of tensors, containers, and objects whose attributes are such."""
     pieces: list[tuple[int, Tensor]] = []  # where each begins
     length = 0
 
-    def place(tensor: Tensor) -> Place:
+    def place(tensor: Tensor) -> Slot:
         nonlocal length
         bytes_ = tensor.contiguous().flatten().view(torch.uint8)
         first, length = length, -(-(length + len(bytes_)) // ALIGNED) * ALIGNED
         pieces.append((first, bytes_))
-        return Place(first, first + len(bytes_), tuple(tensor.shape), tensor.dtype)
+        return Slot(first, first + len(bytes_), tuple(tensor.shape), tensor.dtype)
 
     def places(value: Any) -> Any:
-        return type(value)(**{n: _each(v, place, places) for n, v in vars(value).items()})
+        return type(value)(**{n: _map_tensors(v, place, places) for n, v in vars(value).items()})
 
-    found = _each(batch, place, places)
+    found = _map_tensors(batch, place, places)
     flat = torch.empty(length, dtype=torch.uint8)
     for first, bytes_ in pieces:
         flat[first : first + len(bytes_)] = bytes_
-    return Packed(flat, found)
+    return PackedBatch(flat, found)
 
 
-def _placed(batch: Any, flat: Tensor) -> Any:
-    if isinstance(batch, Place):
+def _unpack(batch: Any, flat: Tensor) -> Any:
+    if isinstance(batch, Slot):
         return flat[batch.first : batch.stop].view(batch.dtype).view(batch.shape)
     if isinstance(batch, dict):
-        return {name: _placed(value, flat) for name, value in batch.items()}
+        return {name: _unpack(value, flat) for name, value in batch.items()}
     if isinstance(batch, (tuple, list)):
-        values = [_placed(value, flat) for value in batch]
+        values = [_unpack(value, flat) for value in batch]
         return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
-    return type(batch)(**{name: _placed(value, flat) for name, value in vars(batch).items()})
+    return type(batch)(**{name: _unpack(value, flat) for name, value in vars(batch).items()})
 
 
 # Roads
 
 
-class Road(ABC):
+class Loader(ABC):
     """Brings the batches of a run, in the order they are drawn."""
 
     name: ClassVar[str]
@@ -166,7 +166,7 @@ class Road(ABC):
         """
 
     @abstractmethod
-    def take(self) -> Any:
+    def next_batch(self) -> Any:
         """The next batch, on the device."""
 
     @abstractmethod
@@ -178,7 +178,7 @@ class Road(ABC):
         """Of the generator, behind the draw of the batch taken last: where a resumed run goes on."""
 
     @abstractmethod
-    def ahead(self) -> None:
+    def prefetch(self) -> None:
         """The device is busy with the batch taken last: time to bring the next one near."""
 
     @abstractmethod
@@ -186,7 +186,7 @@ class Road(ABC):
         """No more batches will be taken."""
 
 
-class Resident(Road):
+class ResidentLoader(Loader):
     """Arrays on the device: batches are a call of the dataset's `__getitems__`.
 
     Small batches come several to a call, for most of its time does not depend on how much is asked.
@@ -202,7 +202,7 @@ class Resident(Road):
         self.taken = draws.get_state()
         self.at_once = AT_ONCE[0]
 
-    def take(self) -> Any:
+    def next_batch(self) -> Any:
         if not self.ready:
             self._gather()
         batch, self.taken = self.ready.popleft()
@@ -215,13 +215,15 @@ class Resident(Road):
             drawn.append(self.draw(step, self.draws))
             states.append(self.draws.get_state())
             joins = isinstance(drawn[-1], (Tensor, tuple))
-            count += size(drawn[-1]) if joins else self.at_once
-        whole, first = self.batch(_joined(drawn)), 0
-        each = max(1, sum(tensor.nbytes for tensor in _tensors(whole)) // max(1, size(whole)))
+            count += count_samples(drawn[-1]) if joins else self.at_once
+        whole, first = self.batch(_join_indices(drawn)), 0
+        each = max(
+            1, sum(tensor.nbytes for tensor in _tensors(whole)) // max(1, count_samples(whole))
+        )
         self.at_once = max(AT_ONCE[0], min(AT_ONCE[1], GATHERED // each))
         for index, state in zip(drawn, states, strict=True):
-            rows = slice(first, first := first + size(index))
-            self.ready.append((whole if len(drawn) == 1 else part(whole, rows), state))
+            rows = slice(first, first := first + count_samples(index))
+            self.ready.append((whole if len(drawn) == 1 else slice_batch(whole, rows), state))
 
     def batch(self, index: Any) -> Any:
         return self.dataset.__getitems__(index)  # type: ignore[attr-defined]
@@ -229,14 +231,14 @@ class Resident(Road):
     def state(self) -> Tensor:
         return self.taken
 
-    def ahead(self) -> None:
+    def prefetch(self) -> None:
         pass  # all of them are near
 
     def stop(self) -> None:
         pass  # nothing runs beside
 
 
-class Streaming(Road):
+class StreamingLoader(Loader):
     """Arrays elsewhere: workers gather, batches cross to the device on a stream of their own.
 
     Args:
@@ -267,7 +269,7 @@ class Streaming(Road):
         self.taken = torch.empty(0)  # the state behind the batch taken last
         self.near: Any = None  # the next batch, on its way to the device
         # batches that the dataset makes itself travel as one piece, where they travel at all
-        self._packs = collate is as_it_is and (workers > 0 or device.type != "cpu")
+        self._packs = collate is keep_batch and (workers > 0 or device.type != "cpu")
         self.side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def start(
@@ -276,20 +278,20 @@ class Streaming(Road):
         self.taken, self.mark = draws.get_state(), mark
         loader: DataLoader[Any] = DataLoader(
             self.dataset,
-            batch_sampler=_Drawn(self, step, steps, draws),
+            batch_sampler=_StepSampler(self, step, steps, draws),
             num_workers=self.workers,
-            collate_fn=packed if self._packs else self.collate,
+            collate_fn=pack_batch if self._packs else self.collate,
             pin_memory=bool(self.pinned),
             prefetch_factor=PREFETCH if self.workers else None,
-            multiprocessing_context=_context() if self.workers else None,
+            multiprocessing_context=_start_method() if self.workers else None,
             generator=torch.Generator().manual_seed(draws.initial_seed()),  # not the global one
         )
         with warnings.catch_warnings():  # of Python 3.12 on: workers take no lock that is held here
             warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
             self.batches = iter(loader)
 
-    def take(self) -> Any:
-        self._bring()
+    def next_batch(self) -> Any:
+        self._fetch()
         batch, self.near = self.near, None
         self.taken = self.states.popleft()
         if self.side is not None:
@@ -300,7 +302,7 @@ class Streaming(Road):
         return batch
 
     def batch(self, index: Any) -> Any:
-        index = _plain(index)
+        index = _as_numbers(index)
         if hasattr(self.dataset, "__getitems__"):
             samples = self.dataset.__getitems__(index)
         else:
@@ -310,25 +312,25 @@ class Streaming(Road):
     def state(self) -> Tensor:
         return self.taken
 
-    def ahead(self) -> None:
+    def prefetch(self) -> None:
         if self.side is not None:  # a CPU that trains is busy itself
-            self._bring()
+            self._fetch()
 
-    def _bring(self) -> None:
+    def _fetch(self) -> None:
         if self.near is not None:
             return
         self.near = next(self.batches, None)
         self.mark("wait")
         if self.device.type != "cpu" and self.near is not None:
             with torch.cuda.stream(self.side):
-                self.near = moved(self.near, self.device)
+                self.near = move_batch(self.near, self.device)
             self.mark("copy")
-        if isinstance(self.near, Packed):
-            self.near = self.near.whole()
+        if isinstance(self.near, PackedBatch):
+            self.near = self.near.unpack()
 
-    def with_workers(self, workers: int) -> Streaming:
+    def with_workers(self, workers: int) -> StreamingLoader:
         """The same road with so many workers, to be started anew."""
-        return Streaming(
+        return StreamingLoader(
             self.dataset, self.draw, self.device, workers=workers, collate=self.collate,
             pin_memory=self.pin_memory,
         )  # fmt: skip
@@ -337,23 +339,25 @@ class Streaming(Road):
         self.batches, self.near = iter(()), None  # workers end with their iterator
 
 
-class _Drawn:
+class _StepSampler:
     """What a `DataLoader` takes for a batch sampler: the draws of the steps to come."""
 
-    def __init__(self, road: Streaming, step: int, steps: int, draws: torch.Generator) -> None:
-        self.road, self.steps, self.draws = road, range(step, steps), draws
+    def __init__(
+        self, loader: StreamingLoader, step: int, steps: int, draws: torch.Generator
+    ) -> None:
+        self.loader, self.steps, self.draws = loader, range(step, steps), draws
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[Any]:
         for step in self.steps:
-            index = self.road.draw(step, self.draws)
-            self.road.states.append(self.draws.get_state())
-            yield _plain(index)
+            index = self.loader.draw(step, self.draws)
+            self.loader.states.append(self.draws.get_state())
+            yield _as_numbers(index)
 
 
-def _joined(drawn: list[Any]) -> Any:
+def _join_indices(drawn: list[Any]) -> Any:
     """The indices of several batches as those of one."""
     if len(drawn) == 1:
         return drawn[0]
@@ -362,18 +366,18 @@ def _joined(drawn: list[Any]) -> Any:
     return tuple(torch.cat(values) for values in zip(*drawn, strict=True))
 
 
-def _plain(index: Any) -> Any:
+def _as_numbers(index: Any) -> Any:
     """Numbers that travel to a worker by value, where a tensor would cost shared memory."""
     return index.tolist() if isinstance(index, Tensor) else tuple(v.numpy() for v in index)
 
 
 def _tensors(batch: Any) -> list[Tensor]:
     found: list[Tensor] = []
-    _each(batch, found.append, lambda other: found.extend(vars(other).values()))
+    _map_tensors(batch, found.append, lambda other: found.extend(vars(other).values()))
     return found
 
 
-def _context() -> str | None:
+def _start_method() -> str | None:
     """Forked workers share the arrays of this process at no cost; other ways copy them."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
 
@@ -413,9 +417,11 @@ def choose(
     if loader != "auto":
         return Choice(loader, workers, f"loader={loader!r}")
     if lie == device:
-        return Choice("resident", 0, f"the arrays ({_said(needed)}) are in memory")
+        return Choice("resident", 0, f"the arrays ({_bytes_text(needed)}) are in memory")
     free = memory(device).free
-    found = f"the arrays need {_said(needed)} and {_said(free)} are free on {device.type}"
+    found = (
+        f"the arrays need {_bytes_text(needed)} and {_bytes_text(free)} are free on {device.type}"
+    )
     fits = needed <= SHARE * free
     return Choice("resident" if fits else "streaming", workers, found)
 
@@ -430,7 +436,7 @@ def check(loader: str, workers: int | str, pin_memory: bool | str) -> None:
         raise ConfigError(f"pin_memory is {pin_memory!r}; it is 'auto', True or False")
 
 
-def _said(count: int) -> str:
+def _bytes_text(count: int) -> str:
     scale, unit = next(
         (s, u) for s, u in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if count >= s or u == "kB"
     )

@@ -17,9 +17,9 @@ import torch
 from demandcast.errors import ConfigError
 from demandcast.layers.draws import draws_of
 from demandcast.train.device import out_of_memory
-from demandcast.train.roads import Road
+from demandcast.train.loaders import Loader
 from demandcast.train.throughput import machine
-from demandcast.train.throughput.bare import Bare, Subject, threads_of, unchanged
+from demandcast.train.throughput.bare import Bare, Subject, limit_threads, restore_after
 
 AUTO = "auto"
 Settings = TypeVar("Settings", bound=Any)  # a frozen dataclass with the fields of `Training`
@@ -35,7 +35,7 @@ PROBE = 8  # samples of the step that shows whether bfloat16 runs at all
 
 
 @dataclass(frozen=True)
-class Chosen:
+class TrialResult:
     """A setting, and the measurement that speaks for it."""
 
     name: str
@@ -46,20 +46,20 @@ class Chosen:
         return f"{self.name}={self.value}: {self.why}"
 
 
-def left_open(settings: Any) -> tuple[str, ...]:
+def open_settings(settings: Any) -> tuple[str, ...]:
     """The settings that are to be chosen."""
     return tuple(name for name in OPEN if getattr(settings, name) == AUTO)
 
 
-def usual(settings: Settings) -> Settings:
+def without_auto(settings: Settings) -> Settings:
     """The settings with what they have where nobody chooses, in the place of "auto"."""
     kind = type(settings)
-    return replace(settings, **{name: getattr(kind, name) for name in left_open(settings)})
+    return replace(settings, **{name: getattr(kind, name) for name in open_settings(settings)})
 
 
-def tune(
+def choose_by_trial(
     subject: Subject, settings: Settings, names: Sequence[str], *, seconds: float | None = None
-) -> tuple[Settings, list[Chosen]]:
+) -> tuple[Settings, list[TrialResult]]:
     """Choose the settings named.
 
     Threads go first, for too many of them on a machine that does other work spoil every other trial;
@@ -68,7 +68,7 @@ def tune(
     Args:
         subject: The parts of the training; its network comes out as it went in.
         settings: Without "auto": what is chosen takes the place of what is there, and a larger batch
-            is `resized` from it.
+            is `resize_batch` from it.
         names: Of `OPEN`.
         seconds: For all trials together, about; None for the usual ten.
 
@@ -77,35 +77,41 @@ def tune(
     """
     seconds = SECONDS if seconds is None else seconds
     until = time.perf_counter() + seconds
-    chosen: dict[str, Chosen] = {}
+    chosen: dict[str, TrialResult] = {}
 
     def bare() -> Bare:
         return Bare(replace(subject, batch=settings.batch, precision=settings.precision))
 
-    def take(found: Chosen) -> None:
+    def take(found: TrialResult) -> None:
         nonlocal settings
         chosen[found.name] = found
         if found.name == "batch_size":
-            settings = resized(settings, found.value)
+            settings = resize_batch(settings, found.value)
         else:
             settings = replace(settings, **{found.name: found.value})
 
-    with unchanged(subject.network):
+    with restore_after(subject.network):
         if "threads" in names:
-            take(_threads(bare(), 0.25 * seconds))
+            take(_choose_threads(bare(), 0.25 * seconds))
         if "batch_size" in names:
             before = settings.batch
-            with threads_of(settings.threads):
-                take(_batch(bare(), settings.max_steps / type(settings).max_steps, 0.4 * seconds))
+            with limit_threads(settings.threads):
+                take(
+                    _choose_batch(
+                        bare(), settings.max_steps / type(settings).max_steps, 0.4 * seconds
+                    )
+                )
             if "threads" in names and settings.batch > before:
-                take(_threads(bare(), 0.5 * max(0.0, until - time.perf_counter())))
+                take(_choose_threads(bare(), 0.5 * max(0.0, until - time.perf_counter())))
         if "precision" in names:
-            with threads_of(settings.threads):
-                take(_precision(subject, settings, max(0.0, until - time.perf_counter())))
+            with limit_threads(settings.threads):
+                take(_choose_precision(subject, settings, max(0.0, until - time.perf_counter())))
     return settings, [chosen[name] for name in OPEN if name in chosen]
 
 
-def tune_workers(road: Callable[[int], Road], subject: Subject, *, seconds: float = 4.0) -> Chosen:
+def tune_workers(
+    loader: Callable[[int], Loader], subject: Subject, *, seconds: float = 4.0
+) -> TrialResult:
     """The fewest processes that bring batches about as fast as any number does.
 
     Each number trains for a moment on its own road, for workers and training share the cores.
@@ -119,36 +125,36 @@ def tune_workers(road: Callable[[int], Road], subject: Subject, *, seconds: floa
     counts = [0, *(2**k for k in range(10) if 2**k <= most)]
     rates: dict[int, float] = {}
     best = 0
-    with unchanged(subject.network):
+    with restore_after(subject.network):
         for count in counts:
-            rates[count] = _streamed(road(count), subject, seconds / len(counts))
+            rates[count] = _streaming_rate(loader(count), subject, seconds / len(counts))
             if rates[count] > WORTH * rates[best]:
                 best = count
             if count >= 4 * max(best, 1):
                 break
-    return Chosen("workers", best, _said(rates, "{} workers"))
+    return TrialResult("workers", best, _rates_text(rates, "{} workers"))
 
 
-def _streamed(road: Road, subject: Subject, seconds: float) -> float:
+def _streaming_rate(loader: Loader, subject: Subject, seconds: float) -> float:
     """Windows/s of a training that takes its batches from a road, once the first have come."""
     bare = Bare(subject)
-    road.start(0, 1 << 30, torch.Generator().manual_seed(subject.seed))
+    loader.start(0, 1 << 30, torch.Generator().manual_seed(subject.seed))
     try:
         for _ in range(2):
-            bare.step(road.take())
+            bare.step(loader.next_batch())
         bare.wait()
         began, steps = time.perf_counter(), 0
         while steps < 3 or time.perf_counter() - began < seconds:
-            bare.step(road.take())
-            road.ahead()
+            bare.step(loader.next_batch())
+            loader.prefetch()
             steps += 1
         bare.wait()
         return steps * subject.batch / (time.perf_counter() - began)
     finally:
-        road.stop()
+        loader.stop()
 
 
-def resized(settings: Settings, size: int) -> Settings:
+def resize_batch(settings: Settings, size: int) -> Settings:
     """The same training in batches of another size.
 
     As many windows are learned from: steps and intervals shrink by the ratio of the sizes. The rate
@@ -166,10 +172,10 @@ def resized(settings: Settings, size: int) -> Settings:
     )
 
 
-def _threads(bare: Bare, seconds: float) -> Chosen:
+def _choose_threads(bare: Bare, seconds: float) -> TrialResult:
     """The fewest threads that are nearly the fastest: one, then twice as many, up to the cores."""
     if bare.subject.device.type != "cpu":
-        return Chosen("threads", None, f"the work is on {bare.subject.device}")
+        return TrialResult("threads", None, f"the work is on {bare.subject.device}")
     cores, size, batch = machine.physical_cores(), bare.subject.batch, bare.batch()
     counts = sorted({1, cores} | {2**k for k in range(1, 10) if 2**k < cores})
     rates: dict[int, float] = {}
@@ -183,10 +189,10 @@ def _threads(bare: Bare, seconds: float) -> Chosen:
             best = count
         if rates[count] < 0.8 * rates[best]:
             break  # more would wait for each other even longer
-    return Chosen("threads", best, _said(rates, "{} threads"))
+    return TrialResult("threads", best, _rates_text(rates, "{} threads"))
 
 
-def _batch(bare: Bare, times: float, seconds: float) -> Chosen:
+def _choose_batch(bare: Bare, times: float, seconds: float) -> TrialResult:
     """The smallest batch that is nearly the fastest: from the usual one, twice as large each time.
 
     No larger than leaves the steps that the model usually takes: in half of them NHITS learned hourly M4
@@ -232,18 +238,18 @@ def _batch(bare: Bare, times: float, seconds: float) -> Chosen:
     if subject.device.type == "cuda":
         torch.cuda.empty_cache()
     best = min(n for n, rate in rates.items() if rate >= NEAR * max(rates.values()))
-    told = _said(rates, "batches of {}")
-    return Chosen("batch_size", best, f"{told}; none larger, for {why}" if why else told)
+    told = _rates_text(rates, "batches of {}")
+    return TrialResult("batch_size", best, f"{told}; none larger, for {why}" if why else told)
 
 
-def _precision(subject: Subject, settings: Any, seconds: float) -> Chosen:
+def _choose_precision(subject: Subject, settings: Any, seconds: float) -> TrialResult:
     """bfloat16 where it is faster, and learns as well over the same few steps."""
     trials = {
         name: replace(subject, batch=settings.batch, precision=name) for name in ("float32", "bf16")
     }
     reason = bf16_failure(trials["bf16"])
     if reason is not None:
-        return Chosen("precision", "float32", f"bf16 does not run here ({reason})")
+        return TrialResult("precision", "float32", f"bf16 does not run here ({reason})")
     spent = {}
     for name, trial in trials.items():
         bare = Bare(trial)
@@ -251,13 +257,17 @@ def _precision(subject: Subject, settings: Any, seconds: float) -> Chosen:
     gain = spent["float32"] / spent["bf16"]
     told = f"bf16 steps are {gain:.2f} times as fast"
     if gain < WORTH:
-        return Chosen("precision", "float32", told)
+        return TrialResult("precision", "float32", told)
     if LEARN * sum(spent.values()) > 0.7 * seconds:
-        return Chosen("precision", "float32", f"{told}; no time to see whether they learn as well")
-    losses = {name: _learned(trial, settings.learning_rate) for name, trial in trials.items()}
+        return TrialResult(
+            "precision", "float32", f"{told}; no time to see whether they learn as well"
+        )
+    losses = {
+        name: _loss_after_steps(trial, settings.learning_rate) for name, trial in trials.items()
+    }
     told += f", loss {losses['bf16']:.4g} beside {losses['float32']:.4g} after {LEARN} steps"
     worse = losses["bf16"] - losses["float32"] > HURT * abs(losses["float32"])
-    return Chosen("precision", "float32" if worse else "bf16", told)
+    return TrialResult("precision", "float32" if worse else "bf16", told)
 
 
 def bf16_failure(subject: Subject) -> str | None:
@@ -266,7 +276,7 @@ def bf16_failure(subject: Subject) -> str | None:
     oneDNN has no bfloat16 LSTM for CPUs without AVX-512, so this depends on the network and the device.
     An error that float32 raises as well is not about the precision, and is raised.
     """
-    with unchanged(subject.network):
+    with restore_after(subject.network):
         try:
             Bare(replace(subject, batch=min(subject.batch, PROBE), precision="bf16")).probe()
         except RuntimeError as error:
@@ -293,16 +303,16 @@ def require_bf16(subject: Subject) -> None:
         )
 
 
-def _learned(subject: Subject, rate: float) -> float:
+def _loss_after_steps(subject: Subject, rate: float) -> float:
     """Mean loss over the last half of a few steps that do learn."""
     own = torch.Generator().manual_seed(subject.seed)
-    with unchanged(subject.network), draws_of(own, subject.network):
+    with restore_after(subject.network), draws_of(own, subject.network):
         bare = Bare(subject, rate=rate)
         losses = [bare.step(bare.batch()) for _ in range(LEARN)]
         return float(torch.stack(losses[LEARN // 2 :]).mean())
 
 
-def _said(rates: dict[int, float], what: str) -> str:
+def _rates_text(rates: dict[int, float], what: str) -> str:
     told = [f"{what.format(n)} {rate:,.0f}" for n, rate in rates.items()]
     said = ", ".join(told) + " windows/s"
     return said.replace("1 threads ", "1 thread ").replace("1 workers ", "1 worker ")

@@ -18,13 +18,13 @@ from torch.utils.data import Dataset, TensorDataset
 
 import demandcast as dc
 from demandcast.errors import CheckpointError, ConfigError
+from demandcast.train.loaders import StreamingLoader
 from demandcast.train.loop import Training
-from demandcast.train.roads import Streaming
 from demandcast.train.throughput import Subject
-from demandcast.train.throughput import tune as module
-from demandcast.train.throughput.bare import Bare, threads_of
-from demandcast.train.throughput.guard import Guard
-from demandcast.train.throughput.tune import resized, tune, tune_workers
+from demandcast.train.throughput import trials as module
+from demandcast.train.throughput.bare import Bare, limit_threads
+from demandcast.train.throughput.thread_limit import ThreadLimit
+from demandcast.train.throughput.trials import choose_by_trial, resize_batch, tune_workers
 
 running = importlib.import_module("demandcast.train.run")
 PRICE = 4e-3  # seconds a step costs, whatever it holds
@@ -50,7 +50,7 @@ def price_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step is taken, and costs what its network says: no clock decides."""
 
     def seconds(bare: Bare, batch: Any, *, threads: int | None = None, **_: Any) -> float:
-        with threads_of(threads):
+        with limit_threads(threads):
             bare.step(batch)
             network: Any = bare.subject.network
             return float(network.price(len(batch), bare.subject.precision))
@@ -67,7 +67,7 @@ def subject(network: Any, **facts: Any) -> Subject:
 
 def chosen(network: Any, name: str, settings: Training | None = None, **facts: Any) -> Any:
     settings = settings or Training(batch_size=8, max_steps=1_000_000)
-    settled, (found,) = tune(subject(network, **facts), settings, [name], seconds=2.0)
+    settled, (found,) = choose_by_trial(subject(network, **facts), settings, [name], seconds=2.0)
     assert found.name == name
     return settled, found
 
@@ -143,11 +143,11 @@ def test_an_error_that_is_no_lack_of_memory_comes_through() -> None:
 
 def test_another_batch_means_as_many_windows_and_the_root_of_the_rate() -> None:
     training = Training(batch_size=64, max_steps=1000, learning_rate=1e-3, average=0.99)
-    larger = resized(training, 256)
+    larger = resize_batch(training, 256)
     assert (larger.batch_size, larger.max_steps, larger.validate_every) == (256, 250, 12)
     assert larger.learning_rate == pytest.approx(2e-3)
     assert larger.average == pytest.approx(0.99**4)  # of a quarter of the steps
-    assert resized(training, 64) == training
+    assert resize_batch(training, 64) == training
 
 
 @pytest.mark.usefixtures("price_list")
@@ -195,7 +195,7 @@ def test_all_of_it_leaves_the_network_alone() -> None:
     network = Priced()
     before, state = [p.clone() for p in network.parameters()], torch.get_rng_state()
     names = ("threads", "batch_size", "precision")
-    settled, found = tune(subject(network), Training(batch_size=8), names, seconds=0.5)
+    settled, found = choose_by_trial(subject(network), Training(batch_size=8), names, seconds=0.5)
     assert {c.name for c in found} == set(names)
     assert "auto" not in (settled.threads, settled.batch_size, settled.precision)
     assert all(map(torch.equal, before, network.parameters()))
@@ -213,11 +213,11 @@ class Slow(Dataset[Tensor]):
         return torch.ones(4)
 
 
-def streaming(workers: int) -> Streaming:
+def streaming(workers: int) -> StreamingLoader:
     def draw(step: int, generator: torch.Generator) -> Tensor:
         return torch.randint(1000, (8,), generator=generator)
 
-    return Streaming(Slow(), draw, torch.device("cpu"), workers=workers)
+    return StreamingLoader(Slow(), draw, torch.device("cpu"), workers=workers)
 
 
 def test_workers_are_started_where_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,36 +233,36 @@ def test_no_worker_is_started_for_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module.machine, "physical_cores", lambda: 8)
     rates = {0: 100.0, 1: 105.0, 2: 130.0, 4: 135.0, 8: 40.0}
 
-    def streamed(road: Streaming, *_: Any) -> float:
-        return rates[road.workers]
+    def streamed(loader: StreamingLoader, *_: Any) -> float:
+        return rates[loader.workers]
 
-    monkeypatch.setattr(module, "_streamed", streamed)
+    monkeypatch.setattr(module, "_streaming_rate", streamed)
     assert tune_workers(streaming, subject(Priced())).value == 2
     rates[2] = rates[4] = 100.0
     assert tune_workers(streaming, subject(Priced())).value == 0
 
 
-# The guard
+# The limit of threads
 
 
 def test_a_collapse_is_cured_by_one_thread_or_told() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        free = Guard(free=True)
-        assert free.look(1000) is None
-        assert free.look(400) is None  # slower, but no collapse
-        assert "fell from 1,000 to 100 with 2 threads: trying one" in str(free.look(100))
+        free = ThreadLimit(free=True)
+        assert free.check_rate(1000) is None
+        assert free.check_rate(400) is None  # slower, but no collapse
+        assert "fell from 1,000 to 100 with 2 threads: trying one" in str(free.check_rate(100))
         assert torch.get_num_threads() == 1
-        assert "one thread from here on: 700" in str(free.look(700))
-        assert free.look(10) is None  # there is nothing left to try
+        assert "one thread from here on: 700" in str(free.check_rate(700))
+        assert free.check_rate(10) is None  # there is nothing left to try
 
         torch.set_num_threads(2)
-        bound = Guard(free=False)
-        bound.look(1000)
-        said = str(bound.look(100))
+        bound = ThreadLimit(free=False)
+        bound.check_rate(1000)
+        said = str(bound.check_rate(100))
         assert "threads=1" in said
-        assert bound.look(100) is None  # said once
+        assert bound.check_rate(100) is None  # said once
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -272,12 +272,12 @@ def test_one_thread_that_does_not_help_is_taken_back() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        guard = Guard(free=True)
-        guard.look(1000)
-        guard.look(100)
-        assert "2 threads again" in str(guard.look(105))
+        limit = ThreadLimit(free=True)
+        limit.check_rate(1000)
+        limit.check_rate(100)
+        assert "2 threads again" in str(limit.check_rate(105))
         assert torch.get_num_threads() == 2
-        assert guard.look(100) is None  # this is the usual rate now
+        assert limit.check_rate(100) is None  # this is the usual rate now
     finally:
         torch.set_num_threads(before)
 
@@ -350,9 +350,9 @@ def test_choices_of_a_resumed_run_bring_no_other_settings(panel: dc.Panel, tmp_p
 def test_a_long_run_on_a_streaming_road_tries_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
 
-    def pick(road: Any, subject: Subject) -> Any:
-        tried.append(road(1).name)
-        return module.Chosen("workers", 1, "by trial")
+    def pick(loader: Any, subject: Subject) -> Any:
+        tried.append(loader(1).name)
+        return module.TrialResult("workers", 1, "by trial")
 
     monkeypatch.setattr(running, "tune_workers", pick)
     x = torch.rand(64, 1)
@@ -390,8 +390,8 @@ def test_what_is_no_choice_is_refused(name: str, value: Any) -> None:
 
 def test_every_default_is_settled() -> None:
     settings = Training(**OPEN)
-    assert module.usual(settings) == replace(
+    assert module.without_auto(settings) == replace(
         settings, batch_size=64, threads=None, precision="float32"
     )
-    assert module.left_open(settings) == ("threads", "batch_size", "precision")
-    assert module.left_open(Training()) == ()
+    assert module.open_settings(settings) == ("threads", "batch_size", "precision")
+    assert module.open_settings(Training()) == ()

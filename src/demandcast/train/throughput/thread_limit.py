@@ -15,7 +15,7 @@ COLLAPSE = 1 / 3  # of the best rate so far
 CURED = 1.2  # times the collapsed rate, with one thread
 
 
-class Guard:
+class ThreadLimit:
     """Looks at the rate now and then; tries one thread where it collapses, or says that one would help.
 
     Args:
@@ -26,7 +26,7 @@ class Guard:
         self.free, self.best, self.done = free, 0.0, False
         self.before: tuple[int, float] | None = None  # threads and rate before the trial
 
-    def look(self, rate: float) -> str | None:
+    def check_rate(self, rate: float) -> str | None:
         """What was done or should be, if anything.
 
         Args:
@@ -34,7 +34,7 @@ class Guard:
         """
         threads = torch.get_num_threads()
         if self.before is not None:
-            return self._judge(rate)
+            return self._keep_or_undo(rate)
         collapsed, self.best = rate < COLLAPSE * self.best, max(self.best, rate)
         if self.done or threads == 1 or not collapsed:
             return None
@@ -49,7 +49,7 @@ class Guard:
         torch.set_num_threads(1)
         return f"{fell}: trying one"
 
-    def _judge(self, rate: float) -> str:
+    def _keep_or_undo(self, rate: float) -> str:
         assert self.before is not None
         (threads, collapsed), self.before = self.before, None
         if rate > CURED * collapsed:
