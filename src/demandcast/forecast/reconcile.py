@@ -56,7 +56,7 @@ class Level:
 
 
 def reconcile(forecast: Forecast, totals: Sequence[Forecast], weights: str) -> Forecast:
-    """See `Forecast.reconcile`."""
+    """Reconcile a forecast with forecasts of its totals, as `Forecast.reconcile` documents."""
     if weights not in WEIGHTS:
         raise ConfigError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTS)}")
     if not totals:

@@ -36,7 +36,7 @@ TIES = 1e-5  # of the largest course: noise that breaks ties at random
 SEASONS_BEFORE = (
     4  # whose mean is taken off a course of the past, so that its level does not matter
 )
-FEWEST_DATES = 8  # at the same phase of the season; with fewer, dates of any phase are taken
+MIN_DATES = 8  # at the same phase of the season; with fewer, dates of any phase are taken
 
 
 def total(
@@ -45,7 +45,7 @@ def total(
     steps: str | None = None,
     levels: Sequence[float] | None = None,
 ) -> Forecast:
-    """See `Forecast.total`."""
+    """Add a forecast up over series and time, as `Forecast.total` documents."""
     levels = forecast.levels if levels is None else check_levels(levels)
     own = [by] if isinstance(by, str) else list(by)
     group(source(forecast), own)  # a wrong column is refused before the work
@@ -80,7 +80,7 @@ def _total(
 
 
 def hierarchy(forecast: Forecast, by: Sequence[str | Sequence[str]]) -> pl.DataFrame:
-    """See `Forecast.hierarchy`."""
+    """Return forecasts of the totals of several levels in one frame, as `Forecast.hierarchy` documents."""
     level, frames = forecast.column("level"), []
     paths = joint_paths(forecast)  # the same for every level, so that levels add up
     for columns in by:
@@ -170,7 +170,7 @@ def _dates(panel: Panel, horizon: int, count: int) -> Ints:
     room = int(panel.lengths.max()) - horizon - period
     seasons = room // period
     rng = np.random.default_rng(0)
-    if seasons >= FEWEST_DATES:
+    if seasons >= MIN_DATES:
         ahead = -(-horizon // period) * period
         pool = ahead + period * np.arange(max(1, (int(panel.lengths.max()) - ahead) // period))
     else:

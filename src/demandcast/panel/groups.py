@@ -75,7 +75,7 @@ def describe(panel: Panel) -> pl.DataFrame:
 
 
 def add_up(panel: Panel, by: Sequence[str]) -> Panel:
-    """See `Panel.total`."""
+    """Add up the series of each group, as `Panel.total` documents."""
     groups = group(panel, by)
     count = groups.table.height
     starts, ends = _extremes(panel.starts, panel.starts + panel.lengths, groups.code, count)

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 EXPECTED = 0.001  # runs by chance among the steps of one series
-FEWEST_STEPS = 30  # observed steps of a series that can be judged
-STEADY = 0.5  # share of zeros below which a series sells steadily
-FEWEST_SERIES = 5  # from so many series on, steps at which most of them are zero are left out
-STILL = 0.8  # share of the series that is zero at such a step
+MIN_STEPS = 30  # observed steps of a series that can be judged
+MAX_ZERO_SHARE = 0.5  # share of zeros below which a series sells steadily
+MIN_SERIES = 5  # from so many series on, steps at which most of them are zero are left out
+CLOSED_SHARE = 0.8  # share of the series that is zero at such a step
 
 
 def suspected(panel: Panel) -> pl.DataFrame:
-    """See `Panel.suspected_stock_outs`."""
+    """Find suspected stock-outs; the columns are those of `Panel.suspected_stock_outs`."""
     return pl.concat([_suspected(part) for part in panel.parts()])
 
 
@@ -76,8 +76,8 @@ def _suspected(panel: Panel) -> pl.DataFrame:
     others = observed - length
     share = (zeros - length + 0.5) / np.maximum(others + 1, 1)
     rare = np.log(observed) + length * np.log(share) < np.log(EXPECTED)
-    steady = (share < STEADY) & rare
-    kept = steady & (observed >= FEWEST_STEPS) & ~_still(panel, zero, rows, series, begin, length)
+    steady = (share < MAX_ZERO_SHARE) & rare
+    kept = steady & (observed >= MIN_STEPS) & ~_is_closed(panel, zero, rows, series, begin, length)
     begin, length, own = begin[kept], length[kept], own[kept]
     step = panel.starts[own] + begin - first[own]
     times = partial(time_column, panel.schema, zone=panel.time_zone, dtype=panel.time_dtype)
@@ -104,11 +104,11 @@ def _runs(zero: NDArray[np.bool_], series: Ints) -> tuple[Ints, Ints]:
     return begin[of_zeros], length[of_zeros]
 
 
-def _still(
+def _is_closed(
     panel: Panel, zero: NDArray[np.bool_], rows: Ints, series: Ints, begin: Ints, length: Ints
 ) -> NDArray[np.bool_]:
-    """Return whether most series are zero at the steps of each run."""
-    if panel.n_series < FEWEST_SERIES or not len(begin):
+    """Return whether most series of the panel are zero at the steps of each run."""
+    if panel.n_series < MIN_SERIES or not len(begin):
         return np.zeros(len(begin), np.bool_)
     step = panel.starts[series] + rows - panel.begins[series]
     step -= step.min()
@@ -116,4 +116,4 @@ def _still(
     share = np.bincount(step, zero, len(there)) / np.maximum(there, 1)
     sums = np.concatenate([[0.0], np.cumsum(share)])
     at = step[begin]
-    return np.asarray((sums[at + length] - sums[at]) / length >= STILL)
+    return np.asarray((sums[at + length] - sums[at]) / length >= CLOSED_SHARE)

@@ -43,13 +43,13 @@ LIMIT = 3.0  # of the logarithm of an effect
 LONGEST_SEASON = 31  # phases; longer seasons are followed by the level
 LATTICE = 40.0  # counts with a larger mean are computed on a lattice on which the mean is this
 NEGLIGIBLE = 1e-7  # share of a distribution that is left out
-MOST_SPREAD = 20.0  # of the negative binomial: variance = mean + spread mean^2
+MAX_SPREAD = 20.0  # of the negative binomial: variance = mean + spread mean^2
 LEAST = 1e-12
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Demand of one part of the panel, before what was sold is known to be its lower bound.
+    """Estimated demand of one part of the panel, before sales are taken into account as lower bounds.
 
     Attributes:
         series: Rows of the panel, (n,).
@@ -86,14 +86,14 @@ class Estimate:
 
 
 def estimates(panel: Panel, *, known: bool = True) -> Iterator[Estimate]:
-    """Estimate the series that have unavailable steps, some of like length at a time."""
+    """Yield estimates for the series that have unavailable steps, for several series of similar length at a time."""
     effects = _effects(panel) if known and panel.known_names else np.zeros(0)
     for part in _blocks(panel):
         yield _estimate(part, effects)
 
 
 def unconstrained(panel: Panel, levels: Sequence[float] | float) -> pl.DataFrame:
-    """See `Panel.unconstrained`."""
+    """Return the demand at unavailable steps; arguments and columns as `Panel.unconstrained`."""
     levels = check_levels(levels)
     _check(panel)
     rows = _history_rows(panel)
@@ -127,7 +127,7 @@ def unconstrained(panel: Panel, levels: Sequence[float] | float) -> pl.DataFrame
 
 
 def impute(panel: Panel, seed: int, *, known: bool) -> Panel:
-    """See `Panel.impute_demand`."""
+    """Replace sales at unavailable steps by a draw of demand, as `Panel.impute_demand` documents."""
     if panel.available is None or not panel.n_unavailable().any():
         return panel
     target = np.array(panel.target)
@@ -205,7 +205,7 @@ def _counts_from(
 def _masses(
     mean: Doubles, spread: Doubles, least: Doubles
 ) -> Iterator[tuple[Ints, Doubles, Doubles]]:
-    """Yield the next count above `least` of each distribution, its mass over that of `least`, till little is left."""
+    """Yield the next count of each distribution and its probability relative to that of `least`, until little is left."""
     ratio, share = mean / (1 + spread * mean), spread * mean / (1 + spread * mean)
     active, k, mass, total = (
         np.arange(len(mean)),
@@ -243,13 +243,13 @@ def _bounds(values: Doubles) -> Doubles:
 
 
 def _history_rows(panel: Panel) -> Ints:
-    """Rows of the flat arrays that are history, one series after the other, (n_steps,)."""
+    """Return the rows of the flat arrays that are history, one series after the other, (n_steps,)."""
     before = np.cumsum(panel.lengths) - panel.lengths
     return np.repeat(panel.begins - before, panel.lengths) + np.arange(panel.n_steps)
 
 
 def _places(part: Estimate, lengths: Ints, first: Ints) -> Ints:
-    """Places of the unavailable steps of a part among all steps of history, (M,)."""
+    """Return the positions of the unavailable steps of a part among all steps of history, (M,)."""
     i, t = np.nonzero(part.unavailable)
     series = part.series[i]
     return np.asarray(first[series] + lengths[series] - part.values.shape[1] + t)
@@ -257,7 +257,7 @@ def _places(part: Estimate, lengths: Ints, first: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class _Block:
-    """Series of like length, right-aligned: sales and what may be bought, (n, T); covariates (n, T, F)."""
+    """Series of similar length, right-aligned: sales and availability, (n, T); covariates (n, T, F)."""
 
     series: Ints
     values: Doubles
@@ -329,7 +329,7 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
 
 
 def _best_half(block: _Block, demand: Doubles, weight: Doubles, factor: Doubles) -> Doubles:
-    """Return the half-life, (n, 1), at which each step is foretold best by the others: Poisson quasi-likelihood."""
+    """Return the half-life, (n, 1), with which the other steps predict each step best, by Poisson quasi-likelihood."""
     period = block.n_phases if block.n_phases > 1 else HALVES[0] / 2
     halves = [period * half / (HALVES[0] / 2) for half in HALVES]
     score = []
@@ -406,7 +406,7 @@ def _spread(demand: Doubles, variance: Doubles, weight: Doubles, mean: Doubles) 
     """Return the spread of each series by moments, (n,): (E[(y - mean)^2] - mean) / mean^2, at least 0."""
     excess = (weight * ((demand - mean) ** 2 + variance - mean)).sum(1)
     found = excess / np.maximum((weight * mean**2).sum(1), LEAST)
-    return np.asarray(np.clip(found, 0, MOST_SPREAD))
+    return np.asarray(np.clip(found, 0, MAX_SPREAD))
 
 
 def _centred(block: _Block) -> Doubles:
