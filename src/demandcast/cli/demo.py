@@ -27,7 +27,7 @@ def demo(
 
     The data are the 366 monthly series of the Tourism competition with their official test part. The
     command writes the forecast, the scores, a picture and a report, with the seasonal naive forecast
-    for comparison. It takes about a minute.
+    for comparison. It takes one to three minutes.
     """
     from demandcast import registry
     from demandcast.evaluate.backtest import NAIVE, backtest
@@ -64,4 +64,4 @@ def demo(
     )
     show.say(f"wrote {folder / 'forecast.png'} and, to open in a browser, {folder / 'report.html'}")
     show.say("next, your own table: demandcast check sales.csv")
-    show.say("then: demandcast backtest sales.csv --horizon 28")
+    show.say("then: demandcast forecast sales.csv --horizon 28 --report forecast.html")

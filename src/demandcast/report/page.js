@@ -6,7 +6,8 @@
   // The numbers: a JSON header, then columns, as `columns.py` packs them ----------------------------------
 
   async function unpack(text) {
-    const packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const binary = atob(text), packed = new Uint8Array(binary.length);
+    for (let i = 0; i < packed.length; i++) packed[i] = binary.charCodeAt(i);  // much faster than Uint8Array.from
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     const buffer = await new Response(stream).arrayBuffer();
     const length = new DataView(buffer).getUint32(0, true);
