@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,7 @@ from demandcast.forecast.forecast import Forecast
 from demandcast.panel.panel import Panel
 from demandcast.report.page import write_report
 
-sys.path.insert(0, str(Path(__file__).parent))
-from browser import Browser, find_browser
+from .browser import Browser, find_browser
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason="no Chromium on this machine; install the package chromium"

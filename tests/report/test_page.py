@@ -26,6 +26,8 @@ from demandcast.report.columns import MISSING, Columns
 from demandcast.report.page import write_report
 from demandcast.report.view import View
 
+from .conftest import make_forecast
+
 HORIZON = 6  # of the fixtures
 FOUR_DIGITS = 5e-4  # what the page keeps of a number, of the largest of its row
 VOID = {"meta", "link", "br", "img", "input"}
@@ -287,6 +289,13 @@ def test_a_forecast_by_auto_shows_what_was_measured(tmp_path: Path, panel: Panel
     assert last.shape == (panel.n_series, HORIZON)
     assert set(page.column(view["heldOut"]["cutoff"])) == set(panel.ends() - HORIZON)
     assert list(page.data["calibration"]) == ["auto", "seasonal_naive"]
+
+
+def test_totals_below_zero_are_not_compared_in_percent(tmp_path: Path, panel: Panel) -> None:
+    below = replace(panel, target=-panel.target)
+    page = read(write_report(tmp_path / "r.html", forecast=make_forecast(below), panel=below))
+    assert "sum of the means" in page.words
+    assert "against the 6 months before" not in page.words
 
 
 def test_a_page_is_the_same_each_time(tmp_path: Path, forecast: Forecast, panel: Panel) -> None:

@@ -86,7 +86,7 @@ def _ahead(view: View) -> Iterator[tuple[int, float, str]]:
         if before == 0:
             text = f"Nothing in the last {steps}, but a forecast of {amount(ahead)}.{year}"
         else:
-            how = percent(ahead / before - 1, sign=True)
+            how = percent(ahead / before - 1, sign=True) if before > 0 else "Much changed"
             text = f"{how} against the last {steps}: {amount(before)} before, {amount(ahead)} ahead.{year}"
         yield row, float(abs(change[row])), text
     few = max(2 * view.grid.period, view.first.horizon)

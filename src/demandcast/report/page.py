@@ -184,7 +184,7 @@ def _overview(view: View, auto: Auto | None, *, proven: bool) -> str:
 def _change(view: View, steps: str) -> str:
     known = np.isfinite(view.previous)
     before = view.previous[known].sum() if known.any() else 0.0
-    if not before:
+    if before <= 0:
         return "sum of the means"
     change = percent(view.total[known].sum() / before - 1, sign=True)
     return f"{change} against the {steps} before"
