@@ -32,6 +32,7 @@ from demandcast.cli import (
 from demandcast.errors import DemandcastError, NotEnoughMemoryError
 from demandcast.memory import check_memory, memory_of_process
 
+LEAST = 1 << 26  # bytes that any command takes
 LITTLE = 1 << 28  # bytes left, with which a library that fails to load fails for want of memory
 INTERRUPTED = 130  # the exit code of Ctrl-C
 
@@ -90,10 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     options.COMMAND[:] = words
     try:
         with terminal.log_lines():
-            if "--help" not in words:
-                check_memory(
-                    1, "a command"
-                )  # before libraries that end the process where there is none
+            if "--help" not in words:  # before libraries that end the process where there is none
+                check_memory(LEAST, "a command")
             code = get_command(app).main(args=words, prog_name="demandcast", standalone_mode=False)
         if code == INTERRUPTED:  # typer makes an exit of Ctrl-C
             raise KeyboardInterrupt
