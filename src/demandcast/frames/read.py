@@ -4,47 +4,33 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+from demandcast.errors import ConfigError, DataError, SchemaError
 from demandcast.forks import check_fork
 from demandcast.frames import covariates as encode
 from demandcast.frames import quality, rhythm, second
+from demandcast.frames.cells import read_rows
 from demandcast.frames.faults import tells_all_faults
 from demandcast.frames.future import FUTURE_GAPS_RULES, complete, extend
-from demandcast.frames.numerals import DECIMALS, JUNK_RULES, row_number
-from demandcast.frames.opened import Table
+from demandcast.frames.grids import find_frequency, history_lengths, used_frequency
+from demandcast.frames.numerals import DECIMALS, JUNK_RULES
 from demandcast.frames.regularise import (
-    Grid,
-    Ints,
-    Rows,
     lay_out,
     merge_duplicates,
-    number_series,
-    numbers,
-    series_name,
-    show,
     sort,
 )
-from demandcast.frames.roles import Roles, find_roles, melt
+from demandcast.frames.roles import find_roles
 from demandcast.frames.source import open_table
-from demandcast.frames.times import (
-    join_times,
-    parse_times,
-    reply_dtype,
-    to_instants,
-    zone_of_midnights,
-)
 from demandcast.memory import check_memory
 from demandcast.panel.panel import Note, Panel
 from demandcast.panel.stock_outs import note_of_suspected
 from demandcast.panel.store import is_store
-from demandcast.schema import DAY, HOUR, Frequency, Schema, infer_frequency
+from demandcast.schema import Frequency, Schema
 
 CELL = 16  # bytes of a cell while the table becomes a panel, about
 RULES = {
@@ -190,7 +176,7 @@ def read_panel(
         n_rows = table.frame.select(pl.len()).collect().item()
         check_memory(CELL * n_rows * len(used), f"reading {table.name}")
     rules = {"infinite": infinite, "text": text}
-    rows, clock, told = _rows(table, roles, time_zone, freq, rules, day_first=day_first)
+    rows, clock, told = read_rows(table, roles, time_zone, freq, rules, day_first=day_first)
     notes += told
     hints, is_text = table.hints, table.is_text
     del table
@@ -206,7 +192,7 @@ def read_panel(
     rows, told = quality.leave_out_totals(rows, totals)
     notes += told
     if to is not None:
-        rows, told = rhythm.aggregate(rows, to, _used(rows))
+        rows, told = rhythm.aggregate(rows, to, used_frequency(rows))
         freq, duplicates = to, "sum"
         notes += told
     elif duplicates != "error" and freq is not None and rows.times.dtype.kind == "M":
@@ -221,7 +207,7 @@ def read_panel(
         raise
     notes += told
     notes += quality.treat_negative(rows, negative)
-    grid_freq = _frequency(rows, freq, roles.time, clock, notes)
+    grid_freq = find_frequency(rows, freq, roles.time, clock, notes)
     notes += rhythm.describe_closed(rows, grid_freq)
     grid, steps = lay_out(rows, grid_freq)
     rows, reach, told = rhythm.treat_ended(rows, steps, grid, grid_freq, ended)
@@ -229,7 +215,7 @@ def read_panel(
     if reach is not None:
         grid, steps = lay_out(rows, grid_freq, reach)
     notes += rhythm.check_steps(rows, steps, grid, grid_freq, given=freq is not None)
-    lengths = _lengths(rows, grid, steps, roles.known, notes)
+    lengths = history_lengths(rows, grid, steps, roles.known, notes)
     flat = grid.spread(rows.target, np.float32(np.nan))
     closed, told = rhythm.closed_in_series(rows, steps, grid, grid_freq, given=freq is not None)
     notes += told
@@ -308,197 +294,6 @@ def _stored(given: dict[str, Any]) -> Panel:
 def _left_alone(value: Any, default: Any) -> bool:
     """Whether an option says nothing: it is as it was, or an empty list of columns."""
     return value is default or (isinstance(value, (str, list, tuple)) and value in (default, []))
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """What the times of a table were: their zone, the type to give back, whether they stated an offset."""
-
-    zone: str | None
-    dtype: pl.DataType
-    stated: bool
-
-
-def _rows(
-    source: Table,
-    roles: Roles,
-    time_zone: str | None,
-    freq: str | None,
-    rules: Mapping[str, str],
-    *,
-    day_first: bool | None,
-) -> tuple[Rows, _Clock, list[Note]]:
-    """The columns needed, with series numbered, times parsed and the target as numbers."""
-    clocks = [] if roles.melt_names_times else list(roles.parts or [roles.time])
-    table = source.select(roles.columns, coded=clocks if roles.melt else [*roles.key, *clocks])
-    width = table.height
-    table = melt(table, roles)
-
-    def where(row: int) -> str:
-        place = row_number(row % width if roles.melt else row)
-        return f"{place} of column {roles.melt[row // width]!r}" if roles.melt else place
-
-    if roles.parts:
-        table, notes = quality.set_aside(table, roles.key, roles.parts, roles.target)
-        table = table.with_columns(join_times(table, roles.parts, roles.time))
-    else:
-        table, notes = quality.set_aside(table, roles.key, [roles.time], roles.target)
-    if not table.height:
-        raise DataError("the table holds no rows; give at least one row of key, time and target")
-    target, told = numbers(
-        table[roles.target],
-        "target",
-        rules["infinite"],
-        text=rules["text"],
-        hints=source.hints,
-        where=where,
-    )
-    notes += told
-    times, told = parse_times(table[roles.time], time_zone, day_first=day_first, freq=freq)
-    notes += told
-    dtype = reply_dtype(table.schema[roles.time], times.values)
-    if roles.key:
-        codes, keys = number_series(table.select(roles.key))
-    else:
-        codes, keys = np.zeros(table.height, np.int32), pl.DataFrame({"series": ["all"]})
-    extra = dict.fromkeys([*roles.known, *roles.past, *roles.static])
-    extra.update({roles.available: None} if roles.available else {})
-    rest, values = table.select(list(extra)), times.values
-    whole = values.dtype.kind == "i"
-    if whole and times.zone:
-        raise SchemaError(
-            f"time_zone is {times.zone!r}, but {roles.time!r} holds whole steps; leave time_zone out"
-        )
-    below_a_day = not whole and (
-        Frequency.parse(freq).is_subdaily
-        if freq
-        else bool((values != values.astype("datetime64[D]")).any())
-    )
-    keep, zone = None, times.zone
-    if below_a_day and zone is not None and _by_the_clock(values, codes, freq):
-        action = (
-            f"steps of hours are counted on the clock of {zone}, on which they are regular all year"
-        )
-        notes.append(Note(kind="clock", count=len(values), series=0, example="", action=action))
-        zone, dtype = None, pl.Datetime("us")
-    elif below_a_day and times.instants is not None:
-        values = times.instants
-    elif below_a_day and zone is not None:
-        values, kept, told = to_instants(values, codes, zone)
-        notes += told
-        keep = None if kept.all() else np.flatnonzero(kept)
-    elif times.instants is not None and time_zone is None and table.schema[roles.time] == pl.String:
-        zone = None  # days of the clock that wrote them
-    rows = Rows(keys=keys, codes=codes, times=values, target=target, rest=rest)
-    clock = _Clock(zone, dtype, times.instants is not None and time_zone is None)
-    return (rows if keep is None else rows.take(keep)), clock, notes
-
-
-def _by_the_clock(walls: NDArray[Any], codes: NDArray[Any], freq: str | None) -> bool:
-    """Whether times lie on a grid of two hours or more as the clock shows them, clock changes or not."""
-    if freq is not None:
-        grid = Frequency.parse(freq)
-    else:
-        order = np.lexsort((walls, codes))
-        try:
-            grid = infer_frequency(walls[order], codes[order])
-        except FrequencyError:
-            return False
-    return grid.unit == "s" and grid.step >= 2 * HOUR and DAY % grid.step == 0
-
-
-def _used(rows: Rows) -> Frequency | None:
-    """The grid of the rows as they are, None where they are on none."""
-    try:
-        return infer_frequency(*_distinct(rows))
-    except FrequencyError:
-        return None
-
-
-def _distinct(rows: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Times and series without repeats, for sorted rows."""
-    fresh = np.ones(len(rows.codes), bool)
-    fresh[1:] = (rows.codes[1:] != rows.codes[:-1]) | (rows.times[1:] != rows.times[:-1])
-    return rows.times[fresh], rows.codes[fresh]
-
-
-def _frequency(
-    rows: Rows, freq: str | None, time: str, clock: _Clock, notes: list[Note]
-) -> Frequency:
-    if freq is not None:
-        grid = Frequency.parse(freq)
-        if grid.is_integer != (rows.times.dtype.kind == "i"):
-            holds = "dates" if grid.is_integer else "whole numbers"
-            mend = "freq='D' or the like" if grid.is_integer else "freq='1'"
-            raise FrequencyError(
-                f"freq is {freq!r}, but the time column {time!r} holds {holds}; pass {mend}, "
-                "or leave freq out"
-            )
-        return grid
-    try:
-        grid = infer_frequency(
-            rows.times, rows.codes, name=lambda code: series_name(rows.keys, int(code))
-        )
-    except FrequencyError as error:
-        zone = zone_of_midnights(rows.times) if clock.stated else None
-        if zone is None:
-            raise
-        raise FrequencyError(
-            f"the times are midnights of another clock than theirs ({show(rows.times[0])}): days of "
-            f"{zone}; pass time_zone={zone!r}",
-            option="time_zone",
-            mend=(("time_zone", zone),),
-        ) from error
-    action = f"the steps of the times give frequency {grid.name!r}; freq=... changes it"
-    notes.append(Note(kind="guess", count=1, series=0, example="", action=action))
-    if grid.unit == "R":
-        action = (
-            f"periods of 4 and 5 weeks: read as the retail calendar {grid.name!r}; name the year's last month and "
-            "whether it is the last such weekday or the nearest, as freq='454-JAN-SAT-NEAR', if a long year lies elsewhere"
-        )
-        notes.append(
-            Note(kind="retail", count=1, series=0, example="", action=action, severity="warning")
-        )
-    return grid
-
-
-def _lengths(rows: Rows, grid: Grid, steps: Ints, known: Sequence[str], notes: list[Note]) -> Ints:
-    """Steps of history; rows at the end that have no target are steps to forecast.
-
-    With covariates known ahead, those after the last value of their own series; without, only those after the
-    last value of any series: a series that lacks its last values while others have theirs is not observed there.
-    A series without any value is new: its rows after the last value of the others are to be forecast.
-    """
-    seen = np.flatnonzero(~np.isnan(rows.target))
-    if not len(seen):
-        return grid.extents.copy()
-    codes = rows.codes[seen]
-    last = np.flatnonzero(np.append(codes[1:] != codes[:-1], len(codes) > 0))
-    lengths = np.clip(int(steps[seen].max()) - grid.starts + 1, 0, grid.extents)
-    if known:
-        own = codes[last]
-        lengths[own] = steps[seen[last]] - grid.starts[own] + 1
-        rowless = np.ones(
-            grid.total, bool
-        )  # a series carried on to the common end is history up to it
-        rowless[slice(None) if grid.at is None else grid.at] = False
-        carried = rowless[grid.begins + grid.extents - 1]
-        lengths[carried] = grid.extents[carried]
-    ahead = grid.extents - lengths
-    first = int(np.argmax(ahead > 0))
-    if ahead.any():
-        name = series_name(rows.keys, first)
-        what = "hold covariates known ahead" if known else "have no target in any series"
-        notes.append(
-            Note(
-                kind="future",
-                count=int(ahead.sum()),
-                series=int((ahead > 0).sum()),
-                example=f"series {name}, its last {ahead[first]:,} steps",
-                action=f"rows at the end {what}: taken as the steps to forecast, not as history",
-            )
-        )
-    return lengths
 
 
 def _check_rules(**given: str) -> None:

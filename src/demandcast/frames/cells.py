@@ -1,0 +1,127 @@
+"""The cells of a table as rows: numbers, times on their clock, and a number for each series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.errors import DataError, FrequencyError, SchemaError
+from demandcast.frames import quality
+from demandcast.frames.numerals import row_number
+from demandcast.frames.opened import Table
+from demandcast.frames.regularise import (
+    Rows,
+    number_series,
+    numbers,
+)
+from demandcast.frames.roles import Roles, melt
+from demandcast.frames.times import (
+    join_times,
+    parse_times,
+    reply_dtype,
+    to_instants,
+)
+from demandcast.panel.panel import Note
+from demandcast.schema import DAY, HOUR, Frequency, infer_frequency
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What the times of a table were: their zone, the type to give back, whether they stated an offset."""
+
+    zone: str | None
+    dtype: pl.DataType
+    stated: bool
+
+
+def read_rows(
+    source: Table,
+    roles: Roles,
+    time_zone: str | None,
+    freq: str | None,
+    rules: Mapping[str, str],
+    *,
+    day_first: bool | None,
+) -> tuple[Rows, Clock, list[Note]]:
+    """The columns needed, with series numbered, times parsed and the target as numbers."""
+    clocks = [] if roles.melt_names_times else list(roles.parts or [roles.time])
+    table = source.select(roles.columns, coded=clocks if roles.melt else [*roles.key, *clocks])
+    width = table.height
+    table = melt(table, roles)
+
+    def where(row: int) -> str:
+        place = row_number(row % width if roles.melt else row)
+        return f"{place} of column {roles.melt[row // width]!r}" if roles.melt else place
+
+    if roles.parts:
+        table, notes = quality.set_aside(table, roles.key, roles.parts, roles.target)
+        table = table.with_columns(join_times(table, roles.parts, roles.time))
+    else:
+        table, notes = quality.set_aside(table, roles.key, [roles.time], roles.target)
+    if not table.height:
+        raise DataError("the table holds no rows; give at least one row of key, time and target")
+    target, told = numbers(
+        table[roles.target],
+        "target",
+        rules["infinite"],
+        text=rules["text"],
+        hints=source.hints,
+        where=where,
+    )
+    notes += told
+    times, told = parse_times(table[roles.time], time_zone, day_first=day_first, freq=freq)
+    notes += told
+    dtype = reply_dtype(table.schema[roles.time], times.values)
+    if roles.key:
+        codes, keys = number_series(table.select(roles.key))
+    else:
+        codes, keys = np.zeros(table.height, np.int32), pl.DataFrame({"series": ["all"]})
+    extra = dict.fromkeys([*roles.known, *roles.past, *roles.static])
+    extra.update({roles.available: None} if roles.available else {})
+    rest, values = table.select(list(extra)), times.values
+    whole = values.dtype.kind == "i"
+    if whole and times.zone:
+        raise SchemaError(
+            f"time_zone is {times.zone!r}, but {roles.time!r} holds whole steps; leave time_zone out"
+        )
+    below_a_day = not whole and (
+        Frequency.parse(freq).is_subdaily
+        if freq
+        else bool((values != values.astype("datetime64[D]")).any())
+    )
+    keep, zone = None, times.zone
+    if below_a_day and zone is not None and _by_the_clock(values, codes, freq):
+        action = (
+            f"steps of hours are counted on the clock of {zone}, on which they are regular all year"
+        )
+        notes.append(Note(kind="clock", count=len(values), series=0, example="", action=action))
+        zone, dtype = None, pl.Datetime("us")
+    elif below_a_day and times.instants is not None:
+        values = times.instants
+    elif below_a_day and zone is not None:
+        values, kept, told = to_instants(values, codes, zone)
+        notes += told
+        keep = None if kept.all() else np.flatnonzero(kept)
+    elif times.instants is not None and time_zone is None and table.schema[roles.time] == pl.String:
+        zone = None  # days of the clock that wrote them
+    rows = Rows(keys=keys, codes=codes, times=values, target=target, rest=rest)
+    clock = Clock(zone, dtype, times.instants is not None and time_zone is None)
+    return (rows if keep is None else rows.take(keep)), clock, notes
+
+
+def _by_the_clock(walls: NDArray[Any], codes: NDArray[Any], freq: str | None) -> bool:
+    """Whether times lie on a grid of two hours or more as the clock shows them, clock changes or not."""
+    if freq is not None:
+        grid = Frequency.parse(freq)
+    else:
+        order = np.lexsort((walls, codes))
+        try:
+            grid = infer_frequency(walls[order], codes[order])
+        except FrequencyError:
+            return False
+    return grid.unit == "s" and grid.step >= 2 * HOUR and DAY % grid.step == 0

@@ -1,0 +1,120 @@
+"""The grid of a table's rows: the frequency that their times tell, and where the history of each series ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.errors import FrequencyError
+from demandcast.frames.cells import Clock
+from demandcast.frames.regularise import (
+    Grid,
+    Ints,
+    Rows,
+    series_name,
+    show,
+)
+from demandcast.frames.times import (
+    zone_of_midnights,
+)
+from demandcast.panel.panel import Note
+from demandcast.schema import Frequency, infer_frequency
+
+
+def used_frequency(rows: Rows) -> Frequency | None:
+    """The grid of the rows as they are, None where they are on none."""
+    try:
+        return infer_frequency(*_distinct(rows))
+    except FrequencyError:
+        return None
+
+
+def _distinct(rows: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Times and series without repeats, for sorted rows."""
+    fresh = np.ones(len(rows.codes), bool)
+    fresh[1:] = (rows.codes[1:] != rows.codes[:-1]) | (rows.times[1:] != rows.times[:-1])
+    return rows.times[fresh], rows.codes[fresh]
+
+
+def find_frequency(
+    rows: Rows, freq: str | None, time: str, clock: Clock, notes: list[Note]
+) -> Frequency:
+    if freq is not None:
+        grid = Frequency.parse(freq)
+        if grid.is_integer != (rows.times.dtype.kind == "i"):
+            holds = "dates" if grid.is_integer else "whole numbers"
+            mend = "freq='D' or the like" if grid.is_integer else "freq='1'"
+            raise FrequencyError(
+                f"freq is {freq!r}, but the time column {time!r} holds {holds}; pass {mend}, "
+                "or leave freq out"
+            )
+        return grid
+    try:
+        grid = infer_frequency(
+            rows.times, rows.codes, name=lambda code: series_name(rows.keys, int(code))
+        )
+    except FrequencyError as error:
+        zone = zone_of_midnights(rows.times) if clock.stated else None
+        if zone is None:
+            raise
+        raise FrequencyError(
+            f"the times are midnights of another clock than theirs ({show(rows.times[0])}): days of "
+            f"{zone}; pass time_zone={zone!r}",
+            option="time_zone",
+            mend=(("time_zone", zone),),
+        ) from error
+    action = f"the steps of the times give frequency {grid.name!r}; freq=... changes it"
+    notes.append(Note(kind="guess", count=1, series=0, example="", action=action))
+    if grid.unit == "R":
+        action = (
+            f"periods of 4 and 5 weeks: read as the retail calendar {grid.name!r}; name the year's last month and "
+            "whether it is the last such weekday or the nearest, as freq='454-JAN-SAT-NEAR', if a long year lies elsewhere"
+        )
+        notes.append(
+            Note(kind="retail", count=1, series=0, example="", action=action, severity="warning")
+        )
+    return grid
+
+
+def history_lengths(
+    rows: Rows, grid: Grid, steps: Ints, known: Sequence[str], notes: list[Note]
+) -> Ints:
+    """Steps of history; rows at the end that have no target are steps to forecast.
+
+    With covariates known ahead, those after the last value of their own series; without, only those after the
+    last value of any series: a series that lacks its last values while others have theirs is not observed there.
+    A series without any value is new: its rows after the last value of the others are to be forecast.
+    """
+    seen = np.flatnonzero(~np.isnan(rows.target))
+    if not len(seen):
+        return grid.extents.copy()
+    codes = rows.codes[seen]
+    last = np.flatnonzero(np.append(codes[1:] != codes[:-1], len(codes) > 0))
+    lengths = np.clip(int(steps[seen].max()) - grid.starts + 1, 0, grid.extents)
+    if known:
+        own = codes[last]
+        lengths[own] = steps[seen[last]] - grid.starts[own] + 1
+        rowless = np.ones(
+            grid.total, bool
+        )  # a series carried on to the common end is history up to it
+        rowless[slice(None) if grid.at is None else grid.at] = False
+        carried = rowless[grid.begins + grid.extents - 1]
+        lengths[carried] = grid.extents[carried]
+    ahead = grid.extents - lengths
+    first = int(np.argmax(ahead > 0))
+    if ahead.any():
+        name = series_name(rows.keys, first)
+        what = "hold covariates known ahead" if known else "have no target in any series"
+        notes.append(
+            Note(
+                kind="future",
+                count=int(ahead.sum()),
+                series=int((ahead > 0).sum()),
+                example=f"series {name}, its last {ahead[first]:,} steps",
+                action=f"rows at the end {what}: taken as the steps to forecast, not as history",
+            )
+        )
+    return lengths
