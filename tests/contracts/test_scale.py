@@ -157,3 +157,21 @@ def test_validation_is_the_mean_over_all_values_held_out() -> None:
     with torch.no_grad():
         found = model._validation(panel, source, network, plan)()
         assert found == pytest.approx(float(network.loss(whole)), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_series_that_show_no_size_do_not_take_their_neighbours(name: str) -> None:
+    """Long and short histories of zeros beside series about 150, and one of a single value.
+
+    LightGBM leans below five values on the items like a new one, multi_stage on one step of the panel,
+    as their pages say: the single value does not bound them.
+    """
+    rng = np.random.default_rng(0)
+    large = [(100 * (1 + rng.random(DAYS))).round() for _ in range(5)]
+    single = np.full(DAYS, np.nan)
+    single[-1] = 3.0
+    forecast = forecast_of(name, panel_of([np.zeros(DAYS), np.zeros(5), single, *large]))
+    assert forecast.mean[:2].max() < 0.05
+    assert forecast.quantile(0.9)[:2].max() < 1
+    if name not in ("lightgbm", "multi_stage"):
+        assert forecast.mean[2].max() < 20

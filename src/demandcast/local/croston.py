@@ -44,7 +44,8 @@ class PointForecaster(LocalForecaster):
     """Base class: a rate per series, and a distribution from the values that followed similar rates in the panel.
 
     Series with fewer than two observed values, or without demand, take their distribution from the other series of
-    similar rate too. Alone in a panel, a series of zeros is forecast as 0 at every level.
+    similar rate too. Alone in a panel, or where all others have demand at every step, a series of zeros is forecast
+    as 0 at every level.
     """
 
     pools = True

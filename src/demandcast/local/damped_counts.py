@@ -32,7 +32,6 @@ from demandcast.forecaster import Demand
 from demandcast.local.parts.counts import check_counts
 from demandcast.local.parts.histories import Array, Histories, Ints, Pieces
 from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
-from demandcast.local.parts.weighted_points import GROWTH
 from demandcast.panel.panel import Panel
 from demandcast.settings import one_of
 
@@ -40,6 +39,7 @@ LAWS = ("negative_binomial", "poisson", "hurdle_poisson")
 ALPHAS, PHIS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45), (0.0, 0.01, 0.03, 0.1, 0.3)
 PRIOR_DEMANDS = 50.0  # demands that the panel's likelihood of alpha and phi weighs as much as
 PRIOR_DISPERSION = 10.0  # demands that the panel's `prob` weighs as much as
+MAX_START = 4.0  # times a series' largest value
 MIN_MEAN = 1e-4
 
 
@@ -191,13 +191,9 @@ def _filter_candidates(
         level, (n,).
     """
     values, counted = _followed(past, law)
-    ceilings = (
-        Histories(values, past.lengths).ceilings(GROWTH)
-        if law == "bernoulli"
-        else past.ceilings(GROWTH)
-    )
     seen = np.full(past.n_series, 1.0)
-    total = np.minimum(typical, ceilings)  # a start of the series' own size
+    # start at the series' own size, at 0 if all values are 0
+    total = np.minimum(typical, MAX_START * np.where(counted, values, 0.0).max(0, initial=0.0))
     squares = np.zeros((len(alpha), past.n_series))
     rates, log_likelihood = np.zeros(squares.shape), np.zeros(squares.shape)
     mean = np.broadcast_to(total, squares.shape)

@@ -45,6 +45,7 @@ HOLDOUT_SHARE = (
 )
 NOISE_WINDOWS = 1024  # windows, about, that the noise is measured on
 NOISE_PASSES = 20  # passes there
+MAX_ERROR = 8.0  # in units of how far the window's own values move
 POOLED_ERRORS = 10.0  # errors of a step that weigh as much as those of all steps together
 
 
@@ -149,7 +150,7 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         mean = (z * seen).sum(1, keepdim=True) / count  # (batch, 1)
         error = (z - mean) * seen  # (batch, context)
         deviation = (error.square().sum(1, keepdim=True) / count).sqrt()
-        deviation = torch.maximum(deviation, 1 / count)  # (batch, 1)
+        deviation = torch.maximum(deviation, 1 / (count + POOLED_ERRORS))  # (batch, 1)
         return error / deviation, mean, deviation
 
     def roughness(self, x: Tensor, window: Window) -> Tensor:
@@ -296,10 +297,11 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         """Set the noise of each step, and its correlations, from errors of (windows, horizon).
 
         Its variance is the mean square of the errors less the passes' own, a quarter of it at least.
+        Errors stop at `MAX_ERROR`: a demand after zeros is hundreds of the window's deviations.
         Correlations are scalar products of columns, with 0 where not observed, and shrunk to none by as
         many windows as there are steps: so the matrix is positive definite whatever was observed.
         """
-        errors = torch.where(observed, errors, 0.0)
+        errors = torch.where(observed, errors, 0.0).clamp(-MAX_ERROR, MAX_ERROR)
         square, count = errors.square().sum(0), observed.sum(0)  # (horizon,)
         left = square - torch.where(observed, variances, 0.0).sum(0)
         left = torch.maximum(left, square / 4)

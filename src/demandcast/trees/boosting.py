@@ -246,6 +246,8 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             part = (len(some), self.horizon)
             draft.quantiles[some] = wanted[:, : len(levels)].reshape(*part, -1)
             draft.mean[some] = (wanted[:, len(levels) :] @ MEAN_WEIGHTS).reshape(part)
+            never = some[table.never_sold(some, panel.lengths[some])]
+            draft.quantiles[never], draft.mean[never] = 0.0, 0.0
         return draft
 
     def _write(self, run: Saving) -> dict[str, Any]:

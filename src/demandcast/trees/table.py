@@ -103,13 +103,19 @@ class Table:
     def scale(self, series: Ints, cutoffs: Ints, reach: Ints | None = None) -> Doubles:
         """Return mean |y| of the last season, or of four if it is short; else of all history.
 
-        Below `NEW` observed values it leans on the scale of items like it, and without any is that.
+        Below `NEW` observed values it leans on the scale of items like it, and without any is that. So
+        it does where all values are 0, the less the more there are.
         """
         reach = cutoffs if reach is None else reach
         own, count = self._own(series, cutoffs, reach)
         like = self.like[series]
         leaning = (count * own + LEANING * like) / (count + LEANING)
-        return np.where(count < NEW, leaning, np.where(own > 0, own, 1.0))
+        return np.where((count < NEW) | (own == 0), leaning, own)
+
+    def never_sold(self, series: Ints, cutoffs: Ints) -> NDArray[np.bool_]:
+        """Series of `NEW` observed values or more, all of them 0: nothing tells their size."""
+        own, count = self._own(series, cutoffs, cutoffs)
+        return np.asarray((own == 0) & (count >= NEW))
 
     def _own(self, series: Ints, cutoffs: Ints, reach: Ints) -> tuple[Doubles, Doubles]:
         """Return mean |y| of a series alone, 0 where all values are 0, and the number of observed values."""

@@ -103,8 +103,13 @@ def mix_with_own_values(
 
 
 def ratio_of(rate: Array, near: Array, unit: float) -> Array:
-    """By what a value that followed one rate is multiplied for another; nearly 1 below the unit."""
-    return np.asarray((np.maximum(rate, 0) + unit) / (np.maximum(near, 0) + unit))
+    """Return the factor of a value that followed one rate, for another rate.
+
+    From the unit on the rates' ratio. Below it few steps have a demand: another rate is more of them or
+    fewer, and not other sizes.
+    """
+    near = np.maximum(near, 0)
+    return np.asarray((np.maximum(rate, 0) + np.maximum(unit - near, 0)) / np.maximum(near, unit))
 
 
 def rescaled(values: Array, ratio: Array, most: float) -> Array:
