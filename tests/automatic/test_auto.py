@@ -254,7 +254,7 @@ def test_time_left_goes_to_fits_on_the_whole_history_and_with_other_seeds(
     from demandcast.automatic.search import Search
 
     small = {"rows": 500, "trees": 20, "least": 5}
-    monkeypatch.setattr(Search, "_sized", lambda *_: small)
+    monkeypatch.setattr(Search, "_size_training", lambda *_: small)
     model = dc.Auto(horizon=7, budget="1h", include=("lightgbm",), seed=5)
     model.fit(panel, progress=False)
     member = next(m for m in model.members if m.name == "lightgbm")
@@ -510,7 +510,7 @@ def told(promoted: dc.Panel) -> dc.Auto:
 
     small = {"rows": 4000, "trees": 40, "least": 20}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Search, "_sized", lambda *_: small)
+        patch.setattr(Search, "_size_training", lambda *_: small)
         model = dc.Auto(horizon=7, budget="5 steps", include=("lightgbm", "ses"))
         return model.fit(promoted.drop_last(7), progress=False)
 

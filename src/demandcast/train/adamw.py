@@ -66,7 +66,7 @@ class AdamW:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """The moments by name, for a checkpoint."""
+        """Return the moments by name, for a checkpoint."""
         return {
             f"optimiser.{index}.{name}": value
             for index, moments in enumerate(self.moments)

@@ -26,7 +26,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str | float) -> Budget:
-        """From "5m", "30s", "1h", seconds as a number, or "500 steps".
+        """Parse "5m", "30s", "1h", seconds as a number, or "500 steps".
 
         Raises:
             ConfigError: It is none of these, or not above 0.

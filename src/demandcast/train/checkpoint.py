@@ -26,7 +26,7 @@ MODULES = 100  # modules of a network for each of its tensors, at most
 
 
 def pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
-    """Tensors as a safetensors file; in its header, what else there is to know, and a digest."""
+    """Pack tensors as a safetensors file, with facts and a digest in its header."""
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     text = json.dumps(facts)
     return save(plain, metadata={"facts": text, "digest": _digest(plain, text)})
@@ -100,7 +100,7 @@ def take(tensors: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tenso
 
 
 def _digest(tensors: dict[str, Tensor], text: str) -> str:
-    """SHA-256 of names, types, shapes and values, and of the facts beside them."""
+    """Return SHA-256 of names, types, shapes and values, and of the facts beside them."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         value = tensors[name].contiguous()

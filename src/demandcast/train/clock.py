@@ -43,7 +43,7 @@ class Clock:
         return sum(self.seconds.values())
 
     def begin(self) -> None:
-        """A step begins; what passed since the last mark is nobody's."""
+        """Start a step; the time since the last mark counts for no phase."""
         self._timed = self.seen >= self.skip and (
             self.device.type != "cuda" or (self.seen - self.skip) % EVERY == 0
         )
@@ -54,7 +54,7 @@ class Clock:
             self._last, self._last_cpu = time.perf_counter(), time.process_time()
 
     def mark(self, phase: str) -> None:
-        """The phase that just ended."""
+        """Add the time since the last mark to the phase that just ended."""
         if self._timed:
             self._wait()
             now, cpu = time.perf_counter(), time.process_time()
@@ -68,9 +68,9 @@ class Clock:
 
 
 def no_mark(phase: str) -> None:
-    """Stands in for `Clock.mark` where nobody asked for the time."""
+    """Ignore a mark, where no clock is asked for."""
 
 
 def marker(clock: Clock | None) -> Callable[[str], None]:
-    """What the loop calls at the end of each phase."""
+    """Return the function that the loop calls at the end of each phase."""
     return no_mark if clock is None else clock.mark

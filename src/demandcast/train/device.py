@@ -15,7 +15,7 @@ EXHAUSTED = (
 
 
 def resolve_device(name: str) -> str:
-    """A device by its name, "auto" for the best there is.
+    """Return the name of a usable device; "auto" is the best there is.
 
     Raises:
         ConfigError: It cannot be used here; the reason is named.
@@ -32,7 +32,7 @@ def resolve_device(name: str) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is exhausted, on whatever device."""
+    """Return whether an error says that memory is exhausted, on whatever device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in EXHAUSTED)

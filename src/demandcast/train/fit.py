@@ -179,7 +179,7 @@ class ShuffledEpochs:
         self.epoch = -1
 
     def __call__(self, step: int, generator: torch.Generator) -> Tensor:
-        """Numbers of the samples, (batch,); by the seed and the step alone."""
+        """Return numbers of the samples, (batch,); by the seed and the step alone."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
@@ -227,7 +227,7 @@ def _choose_loader(
 def _tensors_of(
     dataset: Dataset[Any], collate: Callable[[list[Any]], Any] | None
 ) -> tuple[Tensor, ...] | None:
-    """The tensors that are all there is to a dataset; None where items are made."""
+    """Return the tensors that make up a dataset; None where its items are computed."""
     return dataset.tensors if type(dataset) is TensorDataset and collate is None else None
 
 
@@ -254,7 +254,7 @@ def _process_error(training: Training, group: Group, count: int) -> ConfigError:
 
 
 def _count_samples(dataset: Dataset[Any]) -> int:
-    """Samples in a dataset, 1 or more."""
+    """Count the samples of a dataset, 1 or more."""
     if isinstance(dataset, DataLoader):
         raise DataError(
             f"the dataset is a DataLoader, and batches are made here; give what it reads: "

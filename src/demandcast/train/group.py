@@ -43,7 +43,7 @@ class Group:
             self.device = torch.device("cuda", torch.cuda.current_device())
 
     def share(self, draw: Draw) -> Draw:
-        """This process's part of what is drawn for each step."""
+        """Return a function that draws this process's part of each step."""
         if self.size == 1:
             return draw
 
@@ -56,7 +56,7 @@ class Group:
         return drawn
 
     def broadcast_tensors(self, tensors: Sequence[Tensor]) -> None:
-        """Those of the first process, in all."""
+        """Broadcast rank 0's tensors to all ranks."""
         if self.size > 1:
             with torch.no_grad():
                 for tensor in tensors:
@@ -66,7 +66,7 @@ class Group:
                     tensor.copy_(told)
 
     def sum_gradients(self, parameters: Sequence[Tensor], numbers: Tensor) -> Tensor:
-        """Gradients, in place, and numbers (n,), added up over all processes."""
+        """Sum gradients, in place, and numbers (n,) over all processes."""
         if self.size == 1:
             return numbers
         have = [parameter.grad is not None for parameter in parameters]
@@ -82,7 +82,7 @@ class Group:
         return numbers
 
     def broadcast(self, value: Any) -> Any:
-        """What the first process holds, in all; anything that JSON can say."""
+        """Broadcast rank 0's value to all ranks; anything that JSON can hold."""
         if self.size == 1:
             return value
         words = json.dumps(value if self.rank == 0 else None).encode()
@@ -95,7 +95,7 @@ class Group:
         return json.loads(bytes(text.cpu().tolist()))
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """A tensor of every process, alike in shape, on the CPU."""
+        """Gather a tensor of every process, all of one shape, on the CPU."""
         if self.size == 1:
             return [tensor]
         parts = [torch.zeros_like(tensor, device=self.device) for _ in range(self.size)]
@@ -107,7 +107,7 @@ ALONE = Group()
 
 
 def process_group(devices: int) -> Group:
-    """The group that this process is in, if it is in one.
+    """Return the group of processes that this one trains in; `ALONE` if there is none.
 
     Raises:
         ConfigError: `devices` asks for another number of processes.
@@ -131,7 +131,7 @@ def process_group(devices: int) -> Group:
 
 @contextmanager
 def run_beside(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Programs that run beside this one until the block ends, with an equal share of its threads.
+    """Run programs beside this one until the block ends, with an equal share of its threads.
 
     The end of the block waits for them; an error in it ends them.
 
@@ -174,7 +174,7 @@ def run_beside(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Po
 
 @contextmanager
 def launch_group(count: int, program: Sequence[str], device: str) -> Iterator[Group]:
-    """A group of this process and `count` - 1 more, which are gone when the block ends.
+    """Start `count` - 1 more processes, form a group with them, and end them with the block.
 
     Args:
         count: Processes, this one included.
@@ -218,7 +218,7 @@ def _init_group(store: Any, rank: int, count: int, device: str) -> None:
 
 
 def _backend(device: str, rank: int) -> str:
-    """gloo for what lies on the CPU, and NCCL with a GPU for each process where there are GPUs."""
+    """Return gloo on a CPU, and NCCL with a GPU for each process where there are GPUs."""
     if device == "cpu" or not torch.cuda.is_available():
         return "gloo"
     torch.cuda.set_device(rank)
@@ -231,7 +231,7 @@ def _destroy_group() -> None:
 
 
 def _exit_code(process: subprocess.Popen[bytes]) -> int:
-    """The exit code of a process that has ended, or is about to."""
+    """Return the exit code of a process that has ended, or is about to."""
     try:
         return process.wait(2)
     except subprocess.TimeoutExpired:

@@ -15,7 +15,7 @@ _waiting = False  # an interrupt, for the end of a step
 
 
 def wait_for_step() -> bool:
-    """Leave an interrupt to the training of the main thread; False where there is none."""
+    """Leave an interrupt to the training of the main thread; return False if there is none."""
     global _waiting
     _waiting = _trainings > 0
     return _waiting

@@ -1,4 +1,4 @@
-"""The two roads by which batches come to the loop, and which of them a run takes.
+"""The two loaders that bring batches to the loop, and the choice between them.
 
 *Resident*: the arrays lie on the device that trains, and a batch is one gather from them. *Streaming*:
 the arrays lie elsewhere, in a file or in this machine's memory; worker processes gather batches ahead
@@ -42,24 +42,24 @@ Draw = Callable[[int, torch.Generator], Any]  # of a step: the indices of its sa
 
 
 def keep_batch(batch: Any) -> Any:
-    """For datasets whose `__getitems__` makes the batch itself."""
+    """Return the batch as it is, for datasets whose `__getitems__` makes it."""
     return batch
 
 
 def count_samples(batch: Any) -> int:
-    """Samples in a batch."""
+    """Count the samples in a batch."""
     if isinstance(batch, dict):
         return count_samples(next(iter(batch.values())))
     return count_samples(batch[0]) if isinstance(batch, (tuple, list)) else len(batch)
 
 
 def slice_batch(batch: Any, rows: slice) -> Any:
-    """Some of the samples of a batch; views, not copies."""
+    """Return some of the samples of a batch, as views."""
     return _map_tensors(batch, lambda tensor: tensor[rows], lambda other: other.part(rows))
 
 
 def move_batch(batch: Any, device: torch.device) -> Any:
-    """A batch on a device; the copy from pinned memory is not waited for."""
+    """Move a batch to a device, without waiting for copies from pinned memory."""
 
     def move(value: Any) -> Any:
         return value.to(device, non_blocking=True)
@@ -68,7 +68,7 @@ def move_batch(batch: Any, device: torch.device) -> Any:
 
 
 def _map_tensors(batch: Any, tensor: Callable[[Tensor], Any], other: Callable[[Any], Any]) -> Any:
-    """A batch with each of its tensors, and each of its objects that are none, changed."""
+    """Apply one function to each tensor of a batch, and another to each other object."""
     if isinstance(batch, Tensor):
         return tensor(batch)
     if isinstance(batch, dict):
@@ -106,12 +106,12 @@ class PackedBatch:
         return PackedBatch(self.flat.pin_memory(), self.batch)
 
     def unpack(self) -> Any:
-        """The batch; its tensors are views of the bytes."""
+        """Return the batch; its tensors are views of the bytes."""
         return _unpack(self.batch, self.flat)
 
 
 def pack_batch(batch: Any) -> PackedBatch:
-    """A batch of tensors, containers, and objects whose attributes are such."""
+    """Pack the tensors of a batch into one run of bytes."""
     pieces: list[tuple[int, Tensor]] = []  # where each begins
     length = 0
 
@@ -143,7 +143,7 @@ def _unpack(batch: Any, flat: Tensor) -> Any:
     return type(batch)(**{name: _unpack(value, flat) for name, value in vars(batch).items()})
 
 
-# Roads
+# Loaders
 
 
 class Loader(ABC):
@@ -160,30 +160,30 @@ class Loader(ABC):
     def start(
         self, step: int, steps: int, draws: torch.Generator, mark: Callable[[str], None] = no_mark
     ) -> None:
-        """Get ready for the batches of steps `step` to `steps`, drawn from `draws`.
+        """Prepare the batches of steps `step` to `steps`, drawn from `draws`.
 
         `mark` is told where time goes: "wait" for a batch, "copy" to the device.
         """
 
     @abstractmethod
     def next_batch(self) -> Any:
-        """The next batch, on the device."""
+        """Return the next batch, on the device."""
 
     @abstractmethod
     def batch(self, index: Any) -> Any:
-        """The samples of an index, gathered here and now where the arrays lie."""
+        """Gather the samples of an index at once, where the arrays lie."""
 
     @abstractmethod
     def state(self) -> Tensor:
-        """Of the generator, behind the draw of the batch taken last: where a resumed run goes on."""
+        """Return the generator's state after the draw of the last batch: where a resumed run goes on."""
 
     @abstractmethod
     def prefetch(self) -> None:
-        """The device is busy with the batch taken last: time to bring the next one near."""
+        """Bring the next batch near while the device computes on the last one."""
 
     @abstractmethod
     def stop(self) -> None:
-        """No more batches will be taken."""
+        """End the loader; no more batches will be taken."""
 
 
 class ResidentLoader(Loader):
@@ -243,7 +243,7 @@ class StreamingLoader(Loader):
 
     Args:
         dataset: Map-style; its `__getitems__`, if it has one, is asked for a whole batch.
-        draw, device: As of every road.
+        draw, device: As of every loader.
         workers: Processes that gather; 0 gathers in this one, when a batch is asked for.
         collate: What the dataset gives for a batch -> the batch; None stacks single samples.
         pin_memory: Whether batches wait for a CUDA device in pinned memory; "auto" pins them.
@@ -329,7 +329,7 @@ class StreamingLoader(Loader):
             self.near = self.near.unpack()
 
     def with_workers(self, workers: int) -> StreamingLoader:
-        """The same road with so many workers, to be started anew."""
+        """Return the same loader with so many workers, to be started anew."""
         return StreamingLoader(
             self.dataset, self.draw, self.device, workers=workers, collate=self.collate,
             pin_memory=self.pin_memory,
@@ -340,7 +340,7 @@ class StreamingLoader(Loader):
 
 
 class _StepSampler:
-    """What a `DataLoader` takes for a batch sampler: the draws of the steps to come."""
+    """Draws the samples of the steps to come, as a batch sampler for a `DataLoader`."""
 
     def __init__(
         self, loader: StreamingLoader, step: int, steps: int, draws: torch.Generator
@@ -358,7 +358,7 @@ class _StepSampler:
 
 
 def _join_indices(drawn: list[Any]) -> Any:
-    """The indices of several batches as those of one."""
+    """Join the indices of several batches into one."""
     if len(drawn) == 1:
         return drawn[0]
     if isinstance(drawn[0], Tensor):
@@ -367,7 +367,7 @@ def _join_indices(drawn: list[Any]) -> Any:
 
 
 def _as_numbers(index: Any) -> Any:
-    """Numbers that travel to a worker by value, where a tensor would cost shared memory."""
+    """Return an index as plain numbers, which travel to a worker by value; a tensor would cost shared memory."""
     return index.tolist() if isinstance(index, Tensor) else tuple(v.numpy() for v in index)
 
 
@@ -378,7 +378,7 @@ def _tensors(batch: Any) -> list[Tensor]:
 
 
 def _start_method() -> str | None:
-    """Forked workers share the arrays of this process at no cost; other ways copy them."""
+    """Return "fork" where it exists: forked workers share the arrays of this process at no cost."""
     return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
 
 
@@ -387,7 +387,7 @@ def _start_method() -> str | None:
 
 @dataclass(frozen=True)
 class Choice:
-    """The road of a run."""
+    """The loader of a run."""
 
     loader: str  # "resident" or "streaming"
     workers: int
@@ -401,11 +401,11 @@ class Choice:
 def choose(
     loader: str, workers: int | str, device: torch.device, *, needed: int, lie: torch.device | None
 ) -> Choice:
-    """The road that `loader` names, and "auto" by memory.
+    """Choose the loader that is named, or by free memory if that is "auto".
 
     Args:
         loader: "auto", "resident" or "streaming".
-        workers: Processes of the streaming road, or "auto": none on a CPU, where they would take the
+        workers: Processes of the streaming loader, or "auto": none on a CPU, where they would take the
             cores from the training, else one a core but one, at most 8.
         device: That trains.
         needed: Bytes of the arrays.
@@ -427,7 +427,7 @@ def choose(
 
 
 def check(loader: str, workers: int | str, pin_memory: bool | str) -> None:
-    """Refuse settings of the loader that do not exist."""
+    """Refuse loader settings that do not exist."""
     if loader not in LOADERS:
         raise ConfigError(f"loader is {loader!r}; it is one of {', '.join(LOADERS)}")
     if workers != "auto" and not (isinstance(workers, int) and workers >= 0):

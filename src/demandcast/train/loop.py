@@ -73,7 +73,7 @@ class Training:
         None  # of torch's operators in training; auto: by trial; None: as is
     )
     loader: str = "auto"  # resident (arrays on the device), streaming (workers gather); by memory
-    workers: int | str = "auto"  # processes that gather on the streaming road
+    workers: int | str = "auto"  # processes that gather on the streaming loader
     pin_memory: bool | str = "auto"  # streamed batches wait for CUDA in pinned memory; auto: yes
     devices: int = 1  # that train together, a process each, on shares of every batch
 
@@ -103,17 +103,17 @@ class Training:
         return self.batch_size
 
     def per_epoch(self, windows: int) -> int:
-        """Steps in which as many windows are learned from as there are."""
+        """Return the steps in which as many windows are learned from as there are."""
         return -(-windows // self.batch)
 
     def with_max_steps(self: Counted, windows: int) -> Counted:
-        """The same with `max_steps` as `epochs` mean them, where they are given."""
+        """Return the settings with `max_steps` computed from `epochs`, if those are given."""
         if self.epochs is None:
             return self
         return replace(self, max_steps=self.epochs * self.per_epoch(windows))
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step."""
+        """Return the learning rate of a step."""
         rise = max(1, round(self.warmup * self.max_steps))
         if step < rise:
             return self.learning_rate * (step + 1) / rise
@@ -188,7 +188,7 @@ def train(
 
     Args:
         objective: The network, and what it learns.
-        road: Where batches come from.
+        loader: Where batches come from.
         training: How to optimise.
         watch: Progress bar and checkpoints.
         per_epoch: Steps in an epoch, for the progress bar; 0 where there is no epoch.
@@ -227,7 +227,7 @@ def train(
 
 
 def checkpoint_settings(folder: Path, kind: type[Counted]) -> Counted | None:
-    """Return the settings of the run kept in a folder; None where there is none.
+    """Return the settings of the run kept in a folder; None if there is none.
 
     Raises:
         CheckpointError: The checkpoint is damaged, or has settings of another kind.
@@ -349,7 +349,7 @@ class _Run:
             self.step_start = _StepStart(loader.state(), self._generator_states(), buffers)
 
     def _update(self, loss: Tensor, samples: int) -> None:
-        """Step by the gradients at hand, and average."""
+        """Step by the gradients at hand, and average the weights."""
         t = self.training
         norm = nn.utils.clip_grad_norm_(self.weights, t.clip)
         self.inside = True  # from here on weights change, and there is no way back
@@ -394,7 +394,7 @@ class _Run:
             self.network.done = done  # type: ignore[assignment]
 
     def _gradients(self, batch: Any, objective: Objective) -> tuple[Tensor, int]:
-        """Gradients of a batch's mean loss; the loss, and samples of all processes, are returned."""
+        """Compute gradients of a batch's mean loss; return the loss, and the samples of all processes."""
         while True:  # in as many parts as fit the memory
             self.optimiser.zero_grad()
             try:
@@ -426,7 +426,7 @@ class _Run:
         return loss.detach()
 
     def _accumulate(self, batch: Any, objective: Objective) -> Tensor:
-        """Sums over the parts: of gradients, and returned of losses, weights and samples, (3,)."""
+        """Accumulate gradients over the parts; return sums of losses, weights and samples, (3,)."""
         sums = torch.zeros(3, device=self.device)
         rows = -(-count_samples(batch) // self.log.parts)
         for first in range(0, count_samples(batch), rows):
@@ -503,7 +503,7 @@ class _Run:
         return misses
 
     def _exclude_pause(self, seconds: float) -> None:
-        """Time that was not spent on steps does not slow them."""
+        """Exclude a pause from the throughput that the thread limit watches."""
         if self.looked is not None:
             self.looked = self.looked[0] + seconds, self.looked[1]
 
@@ -587,7 +587,7 @@ class _Run:
         self.best_score, self.log = best_score, past
 
     def _generator_states(self) -> dict[str, Tensor]:
-        """States of the generators that the network draws from."""
+        """Return the states of the generators that the network draws from."""
         states = {"dropout": self.own.get_state()}
         gpu = gpu_state(self.device)
         return states if gpu is None else states | {"dropout_cuda": gpu}

@@ -59,7 +59,7 @@ class Subject:
 
 @contextmanager
 def limit_threads(count: int | None) -> Iterator[None]:
-    """Let torch's operators use so many threads within the block."""
+    """Limit torch's operators to so many threads within the block."""
     before = torch.get_num_threads()
     if count is None or count == before:
         yield
@@ -73,7 +73,7 @@ def limit_threads(count: int | None) -> Iterator[None]:
 
 @contextmanager
 def restore_after(network: nn.Module) -> Iterator[None]:
-    """Put weights, buffers, gradients, mode and random numbers back as they were, whatever happens."""
+    """Restore weights, buffers, gradients, mode and random numbers after the block, whatever happens."""
     tensors = [*network.parameters(), *network.buffers()]
     kept = [t.detach().clone() for t in tensors]
     gradients = [(p, p.grad) for p in network.parameters()]
@@ -105,17 +105,17 @@ class Bare:
         subject.network.train()
 
     def batch(self, size: int | None = None) -> Any:
-        """A batch as the training draws it, of its own size unless another is asked for."""
+        """Draw a batch as the training does, of its own size unless another is asked for."""
         return self.subject.draw(size or self.subject.batch, self.draws)
 
     def loss(self, batch: Any) -> Tensor:
-        """The loss in the precision of the training."""
+        """Return the loss in the precision of the training."""
         bf16 = self.subject.precision == "bf16"
         with torch.autocast(self.subject.device.type, torch.bfloat16, enabled=bf16):
             return self.subject.loss_of(batch)
 
     def step(self, batch: Any, label: Callable[[str], Any] = nullcontext) -> Tensor:
-        """Forward, backward, clipping and the optimiser's step; the loss."""
+        """Run forward, backward, clipping and the optimiser's step; return the loss."""
         self.optimiser.zero_grad()
         with label("forward"):
             loss = self.loss(batch)
@@ -132,7 +132,7 @@ class Bare:
         self.wait()
 
     def seconds(self, batch: Any, **how: Any) -> float:
-        """Median seconds of a step on a batch at hand; arguments as of `times`."""
+        """Return the median seconds of a step on a batch at hand; arguments as of `times`."""
         return statistics.median(self.times(batch, **how))
 
     def times(
@@ -146,7 +146,7 @@ class Bare:
         hopeless: float = math.inf,
         alone: bool = False,
     ) -> list[float]:
-        """Seconds of steps on a batch at hand, one to warm up not counted.
+        """Time steps on a batch at hand, after one to warm up.
 
         Args:
             batch: As `batch` gives it.
@@ -178,7 +178,7 @@ class Bare:
         return times
 
     def fits(self) -> int:
-        """Windows that fit in free memory, by what the usual batch keeps for its backward pass.
+        """Estimate the windows that fit in free memory, by what the usual batch keeps for its backward pass.
 
         A CPU's memory is reckoned and not tried: Linux grants what it does not have, and kills the
         process that comes to use it. A GPU's may be tried, and is recovered from.
@@ -204,7 +204,7 @@ class Bare:
             torch.cuda.synchronize(self.subject.device)
 
     def syncs(self) -> Syncs:
-        """One step in which every value read from the device is counted and its line named."""
+        """Run one step, and count every value read from the device, by line."""
         batch = self.batch()
         self.optimiser.zero_grad()
         seen = Syncs()
@@ -245,7 +245,7 @@ class Syncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _caller() -> str:
-    """The innermost line that is neither torch's nor this file's."""
+    """Return the innermost line that is neither torch's nor this file's."""
     own = (str(Path(torch.__file__).parent), __file__)
     for frame in reversed(traceback.extract_stack()):
         if not frame.filename.startswith(own):

@@ -43,13 +43,13 @@ class Diagnosis:
         return tuple(finding.fault for finding in self.findings)
 
     def verdict(self) -> str:
-        """One sentence a finding, or one that all is well."""
+        """Return one sentence a finding, or one that all is well."""
         if self.findings:
             return "\n".join(str(finding) for finding in self.findings)
         return f"nothing to mend: the run reaches {self.facts.of_ceiling:.0%} of the bare loop"
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, for machines."""
+        """Return all of it, for machines."""
         return {
             "verdict": self.verdict(),
             "findings": [asdict(finding) for finding in self.findings],

@@ -53,5 +53,5 @@ class Doctor:
 
 
 def say(diagnosis: Diagnosis) -> None:
-    """The diagnosis to stderr, where progress goes."""
+    """Write the diagnosis to stderr, where progress goes."""
     sys.stderr.write(f"{diagnosis}\n")

@@ -36,13 +36,13 @@ class Finding:
 
 
 def explain(facts: Facts) -> tuple[Finding, ...]:
-    """Everything found, what promises most first; empty where nothing is wrong."""
+    """Return every finding, the most promising first; empty if nothing is wrong."""
     found = [finding for rule in RULES if (finding := rule(facts)) is not None]
     return tuple(sorted(found, key=lambda f: -(f.gain or 1.0)))
 
 
 def _without(facts: Facts, phase: str, left: float = 0.0) -> float:
-    """Times faster, were a phase shortened to a share of itself; the bare loop is no bound here."""
+    """Return the speed-up if a phase took only a share of its time; the bare loop is no bound here."""
     return facts.step / max(facts.step - (1 - left) * facts.phases.get(phase, 0.0), 1e-9)
 
 
@@ -51,7 +51,7 @@ def _waits(facts: Facts) -> str:
 
 
 def fetch(facts: Facts) -> Finding | None:
-    """Samples are fetched one by one, too slowly: by computing, by augmenting, or by waiting."""
+    """Find samples that are fetched one by one, too slowly: by computing, augmenting, or waiting."""
     if facts.loader == "resident" or facts.share("wait") < NOTABLE:
         return None
     gain = _without(facts, "wait")
@@ -84,7 +84,7 @@ def fetch(facts: Facts) -> Finding | None:
 
 
 def gather(facts: Facts) -> Finding | None:
-    """Windows cut from arrays at hand take long beside a small network."""
+    """Find windows that take long to cut from arrays at hand, beside a small network."""
     if facts.loader != "resident" or facts.share("wait") < 2 * NOTABLE:
         return None
     said = f"{facts.share('wait'):.0%} of the step gathers windows from arrays that are at hand"
@@ -104,7 +104,7 @@ def _share(facts: Facts) -> str:
 
 
 def copy(facts: Facts) -> Finding | None:
-    """Copies to the device that the host stands still for."""
+    """Find copies to the device that the host waits for."""
     if facts.device == "cpu" or facts.share("copy") < NOTABLE / 3:
         return None
     said = f"{facts.share('copy'):.0%} of the step copies batches to the device"
@@ -124,7 +124,7 @@ def copy(facts: Facts) -> Finding | None:
 
 
 def sync(facts: Facts) -> Finding | None:
-    """Values read from the device inside the step."""
+    """Find values read from the device inside the step."""
     if facts.syncs < 1:
         return None
     place = f" at {facts.sync_place}" if facts.sync_place else ""
@@ -139,7 +139,7 @@ def sync(facts: Facts) -> Finding | None:
 
 
 def threads(facts: Facts) -> Finding | None:
-    """Another number of threads trains faster, by trial."""
+    """Find another number of threads that trains faster, by trial."""
     here = facts.by_threads.get(facts.threads)
     if not here:
         return None
@@ -155,7 +155,7 @@ def threads(facts: Facts) -> Finding | None:
 
 
 def busy(facts: Facts) -> Finding | None:
-    """Other programs take the cores."""
+    """Find other programs that take the cores."""
     if facts.others is None or facts.device != "cpu":
         return None
     cores = max(len(facts.cores), 1)
@@ -175,7 +175,7 @@ def busy(facts: Facts) -> Finding | None:
 
 
 def batch(facts: Facts) -> Finding | None:
-    """A step too small for its fixed cost."""
+    """Find a step too small for its fixed cost."""
     here = facts.by_batch.get(facts.batch)
     larger = {n: rate for n, rate in facts.by_batch.items() if n > facts.batch}
     if not here or not larger:
@@ -193,7 +193,7 @@ def batch(facts: Facts) -> Finding | None:
 
 
 def launches(facts: Facts) -> Finding | None:
-    """A GPU that waits for the host to tell it the next small piece of work."""
+    """Find a GPU that waits for the host to launch the next small kernel."""
     if facts.device == "cpu" or facts.device_busy is None or facts.device_busy > 0.5:
         return None
     if facts.share("wait") + facts.share("copy") > 0.5 or batch(facts) is not None:
@@ -203,7 +203,7 @@ def launches(facts: Facts) -> Finding | None:
 
 
 def upkeep(facts: Facts) -> Finding | None:
-    """Logging, checkpoints or validation take a good part of the run."""
+    """Find logging, checkpoints or validation that take a good part of the run."""
     logging, validation = facts.share("logging"), facts.share("validation")
     if validation >= max(2 * NOTABLE, logging):
         said = f"{validation:.0%} of the run is validation"
@@ -218,7 +218,7 @@ def upkeep(facts: Facts) -> Finding | None:
 
 
 def memory(facts: Facts) -> Finding | None:
-    """Memory nearly spent: the next larger batch would fail."""
+    """Find memory that is nearly spent: the next larger batch would fail."""
     if not facts.memory_total or facts.memory_free > 0.05 * facts.memory_total:
         return None
     said = f"{_bytes(facts.memory_free)} of {_bytes(facts.memory_total)} memory is free"

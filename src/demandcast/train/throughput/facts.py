@@ -35,7 +35,7 @@ class Facts:
     loader: str = "resident"  # resident: a gather from arrays at hand; streaming: window by window
     workers: int = 0
     pinned: bool | None = None
-    data_bytes: int | None = None  # what the resident road would hold; None where it cannot
+    data_bytes: int | None = None  # what the resident loader would hold; None where it cannot
     fetch: float | None = None  # seconds a window with a core to itself, measured on a few
     fetch_cpu: float | None = None  # of them spent computing; the rest was waited for
     fetch_random: bool | None = None  # the same index gives other values: an augmentation

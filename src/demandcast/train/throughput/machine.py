@@ -33,14 +33,14 @@ class Memory:
 
 
 def cores() -> tuple[int, ...]:
-    """The logical cores that this process may run on."""
+    """Return the logical cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
 
 
 def physical_cores() -> int:
-    """Cores with arithmetic of their own that this process may use; at least 1.
+    """Return cores with arithmetic of their own that this process may use; at least 1.
 
     Two logical cores of one physical count once, and a container's limit of CPU time counts too.
     """
@@ -56,7 +56,7 @@ def physical_cores() -> int:
 
 
 def _quota() -> float:
-    """Cores' worth of time that the container grants; infinite where there is no limit."""
+    """Return cores' worth of time that the container grants; infinite where there is no limit."""
     with suppress(OSError, ValueError):
         granted, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return max(1.0, float(granted) / float(period))
@@ -64,7 +64,7 @@ def _quota() -> float:
 
 
 def memory(device: torch.device) -> Memory:
-    """Memory of a device; of the CPU, what the system and the container leave to this process."""
+    """Return memory of a device; of the CPU, what the system and the container leave to this process."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return Memory(torch.cuda.max_memory_reserved(device), free, total)
@@ -114,7 +114,7 @@ def record_load(device: torch.device) -> Iterator[Load]:
 
 
 def _busy() -> dict[int, float]:
-    """Seconds that each core this process may use has been busy."""
+    """Return seconds that each core this process may use has been busy."""
     with suppress(OSError, ValueError):
         found = {}
         mine = set(cores())
@@ -128,7 +128,7 @@ def _busy() -> dict[int, float]:
 
 
 def _own() -> float:
-    """CPU seconds of this process, its workers that live and those that are gone."""
+    """Return CPU seconds of this process, its workers that live and those that are gone."""
     spent = os.times()
     total = spent.user + spent.system + spent.children_user + spent.children_system
     for worker in multiprocessing.active_children():
@@ -139,7 +139,7 @@ def _own() -> float:
 
 
 def _delay() -> float | None:
-    """Seconds that the threads of this process have stood in the queue for a core."""
+    """Return seconds that the threads of this process have stood in the queue for a core."""
     total, found = 0.0, False
     with suppress(OSError):
         for task in Path("/proc/self/task").iterdir():
@@ -150,7 +150,7 @@ def _delay() -> float | None:
 
 
 def queued() -> float:
-    """Seconds that this thread has stood in the queue for a core; 0 where the system does not tell."""
+    """Return seconds that this thread has stood in the queue for a core; 0 where the system does not tell."""
     with suppress(OSError, ValueError, IndexError):
         return _queued(Path("/proc/thread-self"))
     return 0.0

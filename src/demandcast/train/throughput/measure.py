@@ -48,7 +48,7 @@ class Monitor:
 
 
 def measure(monitor: Monitor, subject: Subject, *, budget: float | None = None) -> Facts:
-    """The facts of a run that was watched, with trials of the bare loop beside it.
+    """Measure the facts of a monitored run, with trials of the bare loop beside it.
 
     Args:
         monitor: What recorded the run.
@@ -116,7 +116,7 @@ def measure(monitor: Monitor, subject: Subject, *, budget: float | None = None) 
 
 
 def _thread_counts(monitor: Monitor) -> list[int]:
-    """Other numbers of threads worth a trial: one, and one for each core that others leave.
+    """Return other numbers of threads worth a trial: one, and one for each core that others leave.
 
     More would wait for cores that other programs hold, and a step of such a trial can take seconds.
     """
@@ -127,7 +127,7 @@ def _thread_counts(monitor: Monitor) -> list[int]:
 
 
 def _mark_cost() -> float:
-    """Seconds that the marks of one step take."""
+    """Return seconds that the marks of one step take."""
     clock, began = Clock(), time.perf_counter()
     for _ in range(20):
         clock.begin()
@@ -137,7 +137,7 @@ def _mark_cost() -> float:
 
 
 def _fetch(dataset: Any, limit: float) -> dict[str, Any]:
-    """What one sample costs to fetch in this process, and where; empty without a dataset."""
+    """Time how long one sample takes to fetch in this process, and where; empty without a dataset."""
     if dataset is None or not len(dataset):
         return {}
     places = np.linspace(0, len(dataset) - 1, min(len(dataset), FETCHES + 1)).astype(int).tolist()
@@ -175,7 +175,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _place(dataset: Any, index: int) -> str:
-    """The Python function in which most of a fetch goes, itself and what it calls outside Python."""
+    """Return the Python function in which most of a fetch goes, itself and what it calls outside Python."""
     profile = cProfile.Profile()
     profile.enable()
     dataset[index]

@@ -31,7 +31,7 @@ class Operator:
 
 
 def operators(subject: Subject, trace: str | Path | None = None) -> tuple[Operator, ...]:
-    """The worst operators of a few steps, what costs most first.
+    """Return the most expensive operators of a few steps, most expensive first.
 
     Args:
         subject: The parts of the training; its network comes out as it went in.

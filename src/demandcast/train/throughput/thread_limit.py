@@ -16,7 +16,7 @@ CURED = 1.2  # times the collapsed rate, with one thread
 
 
 class ThreadLimit:
-    """Looks at the rate now and then; tries one thread where it collapses, or says that one would help.
+    """Watches the training rate; tries one thread where it collapses, or reports that one would help.
 
     Args:
         free: Whether the threads may be changed; results may differ in their last bits by it.
@@ -27,7 +27,7 @@ class ThreadLimit:
         self.before: tuple[int, float] | None = None  # threads and rate before the trial
 
     def check_rate(self, rate: float) -> str | None:
-        """What was done or should be, if anything.
+        """Compare the rate with the best one; return what was done or should be, if anything.
 
         Args:
             rate: Windows/s of the training steps since the last look.

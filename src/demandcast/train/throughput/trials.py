@@ -1,7 +1,7 @@
 """Settings that a run leaves open, chosen by a few trial steps of its own network.
 
 `threads="auto"`, `batch_size="auto"`, `precision="auto"`: each is tried on the bare loop (`workers` on
-a streaming road of its own), and what is chosen is told with what was measured. Trials leave the network as it was. They go by the clock, so
+a streaming loader of its own), and what is chosen is told with what was measured. Trials leave the network as it was. They go by the clock, so
 another run may choose otherwise: what has to repeat to the bit is pinned to what was chosen.
 """
 
@@ -47,12 +47,12 @@ class TrialResult:
 
 
 def open_settings(settings: Any) -> tuple[str, ...]:
-    """The settings that are to be chosen."""
+    """Return the settings that are to be chosen."""
     return tuple(name for name in OPEN if getattr(settings, name) == AUTO)
 
 
 def without_auto(settings: Settings) -> Settings:
-    """The settings with what they have where nobody chooses, in the place of "auto"."""
+    """Return the settings with the usual values in place of "auto"."""
     kind = type(settings)
     return replace(settings, **{name: getattr(kind, name) for name in open_settings(settings)})
 
@@ -112,12 +112,12 @@ def choose_by_trial(
 def tune_workers(
     loader: Callable[[int], Loader], subject: Subject, *, seconds: float = 4.0
 ) -> TrialResult:
-    """The fewest processes that bring batches about as fast as any number does.
+    """Choose the fewest processes that bring batches about as fast as any number does.
 
-    Each number trains for a moment on its own road, for workers and training share the cores.
+    Each number trains for a moment on its own loader, for workers and training share the cores.
 
     Args:
-        road: A streaming road with so many workers.
+        loader: Returns a streaming loader with so many workers.
         subject: The parts of the training; its network comes out as it went in.
         seconds: For all trials together, about; workers that start take their time beside it.
     """
@@ -136,7 +136,7 @@ def tune_workers(
 
 
 def _streaming_rate(loader: Loader, subject: Subject, seconds: float) -> float:
-    """Windows/s of a training that takes its batches from a road, once the first have come."""
+    """Return the windows/s of a training on batches from a loader, after the first ones."""
     bare = Bare(subject)
     loader.start(0, 1 << 30, torch.Generator().manual_seed(subject.seed))
     try:
@@ -155,7 +155,7 @@ def _streaming_rate(loader: Loader, subject: Subject, seconds: float) -> float:
 
 
 def resize_batch(settings: Settings, size: int) -> Settings:
-    """The same training in batches of another size.
+    """Return the same training with batches of another size.
 
     As many windows are learned from: steps and intervals shrink by the ratio of the sizes. The rate
     grows by its root, for Adam's steps do not grow with a gradient that is less noisy (Malladi et al.,
@@ -173,7 +173,7 @@ def resize_batch(settings: Settings, size: int) -> Settings:
 
 
 def _choose_threads(bare: Bare, seconds: float) -> TrialResult:
-    """The fewest threads that are nearly the fastest: one, then twice as many, up to the cores."""
+    """Choose the fewest threads that are nearly the fastest: one, then twice as many, up to the cores."""
     if bare.subject.device.type != "cpu":
         return TrialResult("threads", None, f"the work is on {bare.subject.device}")
     cores, size, batch = machine.physical_cores(), bare.subject.batch, bare.batch()
@@ -193,7 +193,7 @@ def _choose_threads(bare: Bare, seconds: float) -> TrialResult:
 
 
 def _choose_batch(bare: Bare, times: float, seconds: float) -> TrialResult:
-    """The smallest batch that is nearly the fastest: from the usual one, twice as large each time.
+    """Choose the smallest batch that is nearly the fastest: from the usual one, twice as large each time.
 
     No larger than leaves the steps that the model usually takes: in half of them NHITS learned hourly M4
     13 % worse with the root of the ratio for the rate, 5 % with the ratio itself.
@@ -243,7 +243,7 @@ def _choose_batch(bare: Bare, times: float, seconds: float) -> TrialResult:
 
 
 def _choose_precision(subject: Subject, settings: Any, seconds: float) -> TrialResult:
-    """bfloat16 where it is faster, and learns as well over the same few steps."""
+    """Choose bfloat16 where it is faster, and learns as well over the same few steps."""
     trials = {
         name: replace(subject, batch=settings.batch, precision=name) for name in ("float32", "bf16")
     }
@@ -304,7 +304,7 @@ def require_bf16(subject: Subject) -> None:
 
 
 def _loss_after_steps(subject: Subject, rate: float) -> float:
-    """Mean loss over the last half of a few steps that do learn."""
+    """Return the mean loss over the last half of a few steps that do learn."""
     own = torch.Generator().manual_seed(subject.seed)
     with restore_after(subject.network), draws_of(own, subject.network):
         bare = Bare(subject, rate=rate)
