@@ -43,7 +43,9 @@ def test_right_quantiles_of_counts_have_their_level_between_the_steps() -> None:
     below, upto = coverage_steps(actual, at, LEVELS)
     assert (below <= LEVELS).all()
     assert (upto >= LEVELS).all()
-    assert np.isnan(coverage_steps(np.full((1, 1), np.nan), at[:1], LEVELS)).all()
+    nothing = coverage_steps(np.full((1, 1), np.nan), at[:1], LEVELS)
+    assert nothing.shape == (2, 4)
+    assert np.isnan(nothing).all()
 
 
 def test_scaled_pinball_by_hand() -> None:

@@ -133,7 +133,9 @@ def test_nothing_falls_below_its_floor_and_what_that_cost_is_noted() -> None:
     found = series.reconcile(lower)
     assert found.samples is not None
     assert found.samples.min() >= 0
-    assert any("floor" in note for note in found.notes)
+    (note,) = (note for note in found.notes if "floor" in note)
+    share = float(note.split("moved by ")[1].split("%")[0])
+    assert 0 < share < 100  # of all that is forecast
 
 
 def test_forecasts_that_do_not_fit_are_refused_by_name() -> None:
