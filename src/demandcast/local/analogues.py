@@ -26,8 +26,8 @@ from demandcast.local.parts.weighted_points import (
     mix_with_own_values,
     normal_scores,
     path_correlation,
-    ratio_of,
-    rescaled,
+    rate_ratio,
+    scale_values,
 )
 from demandcast.panel.panel import Panel
 from demandcast.settings import flag, whole
@@ -107,7 +107,7 @@ class Library:
         values: Values that followed, (R, H); NaN after the last step.
         own_features: Features of the histories to forecast, (n, F).
         own_levels: Their levels, (n,).
-        unit: Levels well below it have ratios near 1, so that values are hardly scaled there.
+        unit: Values are scaled by the ratio of the levels from this level on, see `rate_ratio`.
         most: The largest value in the panel.
     """
 
@@ -197,8 +197,8 @@ class Library:
         n_steps = int(np.clip(MAX_POINTS // max(1, len(self.own_features) * count), 2, 12))
         steps = np.unique(np.linspace(0, horizon - 1, min(n_steps, horizon)).astype(np.int64))
         values = self.values[nearest][..., steps]  # (n, K, E)
-        ratio = ratio_of(self.own_levels[index][:, None], self.levels[nearest], self.unit)
-        return rescaled(values, ratio[..., None], self.max_value)
+        ratio = rate_ratio(self.own_levels[index][:, None], self.levels[nearest], self.unit)
+        return scale_values(values, ratio[..., None], self.max_value)
 
 
 def _iterate_features(past: Histories, unit: float, order: Ints | None, first: int) -> Any:

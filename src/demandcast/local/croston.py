@@ -54,7 +54,7 @@ class PointForecaster(LocalForecaster):
         """Return the rates before each step and after the last, (T + 1, n), or (T + H, n) if the forecast is not flat."""
         raise NotImplementedError
 
-    def _shared(self, pasts: Sequence[Histories]) -> SharedWeights:
+    def _shared_weights(self, pasts: Sequence[Histories]) -> SharedWeights:
         """Return the weights shared by the series of the panel with too few demands for their own; None without any."""
         return None
 
@@ -64,7 +64,7 @@ class PointForecaster(LocalForecaster):
             (index, Histories.from_panel(panel.select(index)))
             for index in series_chunks(panel, CELLS)
         ]
-        shared = self._shared([past for _, past in parts])
+        shared = self._shared_weights([past for _, past in parts])
         return [(index, past, self._rates(past, shared)) for index, past in parts]
 
     def rates(self, panel: Panel) -> NDArray[np.float32]:
@@ -139,7 +139,7 @@ class _TwoWeights(PointForecaster):
     def _rates(self, past: Histories, shared: SharedWeights) -> Array:
         return fit_recursion(RECURSIONS[self.name], past, *self._weights(past, shared))
 
-    def _shared(self, pasts: Sequence[Histories]) -> SharedWeights:
+    def _shared_weights(self, pasts: Sequence[Histories]) -> SharedWeights:
         if self.alpha is not None and self.beta is not None:
             return None
         return shared_weights(RECURSIONS[self.name], pasts, self.alpha, self.beta, self.objective)
@@ -174,7 +174,7 @@ class SES(PointForecaster):
         share("alpha", self.alpha, optional=True)
         one_of("objective", self.objective, OBJECTIVES[1:])
 
-    def _shared(self, pasts: Sequence[Histories]) -> SharedWeights:
+    def _shared_weights(self, pasts: Sequence[Histories]) -> SharedWeights:
         return None if self.alpha else shared_weights(ses, pasts, None, 0.1, self.objective)
 
     def _rates(self, past: Histories, shared: SharedWeights) -> Array:

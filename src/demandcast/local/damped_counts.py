@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecaster import Demand
 from demandcast.local.parts.counts import check_counts
-from demandcast.local.parts.histories import Array, Histories, Ints, Pieces
+from demandcast.local.parts.histories import Array, Histories, HistoryChunks, Ints
 from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
 from demandcast.panel.panel import Panel
 from demandcast.settings import one_of
@@ -70,10 +70,10 @@ class DampedCounts(SimulatedForecaster):
 
     def _prepare(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
-        pieces = Pieces(panel, self.cells)
+        chunks = HistoryChunks(panel, self.cells)
         laws = ("bernoulli", "shifted") if self.law == "hurdle_poisson" else (self.law,)
-        recursions = [Recursion.fit(pieces, law) for law in laws]
-        positions, has_values = pieces.places(), panel.n_observed() > 0
+        recursions = [Recursion.fit(chunks, law) for law in laws]
+        positions, has_values = chunks.positions(), panel.n_observed() > 0
 
         def prepare_series(index: Ints) -> Simulate:
             def simulate(selected: Ints, n_paths: int, draws: Draws) -> Array:
@@ -138,22 +138,22 @@ class Recursion:
         return Recursion(**{name: values[series] for name, values in vars(self).items()})
 
     @classmethod
-    def fit(cls, pieces: Iterable[Histories], law: str) -> Recursion:
+    def fit(cls, chunks: Iterable[Histories], law: str) -> Recursion:
         """Fit the recursion to histories.
 
         Args:
-            pieces: Histories of n series in chunks; iterated over twice.
+            chunks: Histories of n series in chunks; iterated over twice.
             law: "negative_binomial" or "poisson"; "bernoulli" for whether there is demand; "shifted" for y - 1 at
                 demands only.
         """
         alpha, phi = np.array(list(product(ALPHAS, PHIS))).T[..., None]  # (G, 1)
         sums = [
             (v[c].sum(), c.sum(), (v[c] > 0).sum())
-            for v, c in (_followed(past, law) for past in pieces)
+            for v, c in (_modelled_values(past, law) for past in chunks)
         ]
         total, count, demands = np.array(sums).reshape(-1, 3).sum(0)
         typical = total / max(1, count)
-        parts = [_filter_candidates(past, law, typical, alpha, phi) for past in pieces]
+        parts = [_filter_candidates(past, law, typical, alpha, phi) for past in chunks]
         if not parts:
             return cls(*[np.zeros(0)] * 5)
         squares, rates, log_likelihood, mean, level = (
@@ -171,7 +171,7 @@ class Recursion:
         return cls(alpha[best, 0], phi[best, 0], level, mean[best, series], prob)
 
 
-def _followed(past: Histories, law: str) -> tuple[Array, NDArray[np.bool_]]:
+def _modelled_values(past: Histories, law: str) -> tuple[Array, NDArray[np.bool_]]:
     """Return the values that a recursion follows under a law, and the mask of steps that have one, (T, n) both."""
     counted = np.arange(past.steps)[:, None] >= past.begins
     if law == "bernoulli":
@@ -190,7 +190,7 @@ def _filter_candidates(
         Sums of squared errors, of means and of log-likelihoods, and the mean of the step ahead, (G, n) each; the
         level, (n,).
     """
-    values, counted = _followed(past, law)
+    values, counted = _modelled_values(past, law)
     seen = np.full(past.n_series, 1.0)
     # start at the series' own size, at 0 if all values are 0
     total = np.minimum(typical, MAX_START * np.where(counted, values, 0.0).max(0, initial=0.0))

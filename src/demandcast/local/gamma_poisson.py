@@ -36,7 +36,7 @@ import numpy as np
 
 from demandcast.draws.arrays import Draws
 from demandcast.local.parts.counts import check_counts, log_gamma
-from demandcast.local.parts.histories import Array, Histories, Ints, Pieces
+from demandcast.local.parts.histories import Array, Histories, HistoryChunks, Ints
 from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
 from demandcast.panel.panel import Panel
 from demandcast.settings import share
@@ -89,15 +89,15 @@ class GammaPoisson(SimulatedForecaster):
 
     def _prepare(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
-        pieces = Pieces(panel, self.cells)
+        chunks = HistoryChunks(panel, self.cells)
         fitted = Fitted.fit(
-            pieces,
+            chunks,
             DISCOUNTS if self.discount is None else (self.discount,),
             EVIDENCE if self.evidence is None else (self.evidence,),
             SHARES if self.evidence is None else (1.0,),
         )
         has_demand = panel.largest() > 0
-        positions = pieces.places()
+        positions = chunks.positions()
 
         def prepare_series(index: Ints) -> Simulate:
             def simulate(selected: Ints, n_paths: int, draws: Draws) -> Array:
@@ -222,7 +222,7 @@ class Fitted:
     @classmethod
     def fit(
         cls,
-        pieces: Iterable[Histories],
+        chunks: Iterable[Histories],
         discounts: Sequence[float],
         evidence: Sequence[float],
         shares: Sequence[float] = (1.0,),
@@ -230,12 +230,12 @@ class Fitted:
         """Fit weights, then starts, then the probabilities of the pairs (share, steady).
 
         Args:
-            pieces: Histories of n series in chunks; iterated over several times.
+            chunks: Histories of n series in chunks; iterated over several times.
             discounts: Candidates of the discount.
             evidence: Candidates of the evidence and of `steady`.
             shares: Candidates of the share.
         """
-        sums = [(p.values.sum(0) / np.maximum(p.lengths, 1), (p.values > 0).sum()) for p in pieces]
+        sums = [(p.values.sum(0) / np.maximum(p.lengths, 1), (p.values > 0).sum()) for p in chunks]
         level = np.concatenate([np.zeros(0), *(mean for mean, _ in sums)])
         demands = max(1, int(sum(count for _, count in sums)))
 
@@ -244,7 +244,7 @@ class Fitted:
         ) -> Iterator[tuple[Rate, Array]]:
             """Filter all chunks with parameters (6, n) in which candidates (G, rows) replace some rows."""
             first = 0
-            for past in pieces:
+            for past in chunks:
                 own = slice(first, first + past.n_series)
                 replaced = np.repeat(parameters[None, :, own], len(candidates), 0)
                 replaced[:, rows] = candidates[..., None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demandcast.local.parts.histories import Array, Ints
-from demandcast.local.parts.weighted_points import GROWTH
+from demandcast.local.parts.weighted_points import MAX_GROWTH
 from demandcast.panel.panel import Panel
 
 
@@ -61,10 +61,10 @@ class AlignedHistories:
     def max_means(self) -> Array:
         """Return the largest mean count allowed in a path of each series, (n,).
 
-        `GROWTH` times its own largest value; 1 for a series without a demand.
+        `MAX_GROWTH` times its own largest value; 1 for a series without a demand.
         """
         largest = np.nan_to_num(self.values).max(0, initial=0.0)
-        return np.where(largest > 0, GROWTH * largest, 1.0)
+        return np.where(largest > 0, MAX_GROWTH * largest, 1.0)
 
     @classmethod
     def from_panel(cls, panel: Panel, horizon: int, scale: CovariateScale) -> AlignedHistories:

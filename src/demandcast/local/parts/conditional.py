@@ -21,8 +21,8 @@ from demandcast.local.parts.weighted_points import (
     mix_with_own_values,
     normal_scores,
     path_correlation,
-    ratio_of,
-    rescaled,
+    rate_ratio,
+    scale_values,
 )
 
 MAX_PAIRS = 400_000  # of a rate and a value, kept from the whole panel
@@ -94,7 +94,7 @@ class PooledDistributions:
     Attributes:
         centres: Rate of each group, (G,), increasing.
         points: Equally probable values within each level interval, (G, J), increasing along J.
-        unit: Rates well below it have ratios near 1, so that values are hardly scaled there.
+        unit: Values are scaled by the ratio of the rates from this rate on, see `rate_ratio`.
         max_value: The largest value that followed any rate.
     """
 
@@ -120,8 +120,8 @@ class PooledDistributions:
         chosen = first[:, None] + np.arange(window)
         centre = np.asarray(centres)[:, None]
         max_value = float(pairs.values.max())
-        ratio = ratio_of(centre, pairs.rates[chosen], unit)
-        values = rescaled(pairs.values[chosen], ratio, max_value)
+        ratio = rate_ratio(centre, pairs.rates[chosen], unit)
+        values = scale_values(pairs.values[chosen], ratio, max_value)
         middle = (LEVEL_EDGES[1:] + LEVEL_EDGES[:-1]) / 2
         values.sort(1)
         return cls(
@@ -134,8 +134,8 @@ class PooledDistributions:
         left = np.maximum(right - 1, 0)
         lower = rates - self.centres[left] < self.centres[right] - rates
         group = np.where(lower, left, right)
-        ratio = ratio_of(rates, self.centres[group], self.unit)
-        return rescaled(self.points[group], ratio[:, None], self.max_value)
+        ratio = rate_ratio(rates, self.centres[group], self.unit)
+        return scale_values(self.points[group], ratio[:, None], self.max_value)
 
     def distributions(self, rates: Array, past: Histories) -> WeightedPoints:
         """Return each series' distribution, a mixture of the pooled and of its own values."""

@@ -92,7 +92,7 @@ class Histories:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class HistoryChunks:
     """The histories of a panel in chunks that fit in memory, read again at each iteration.
 
     A method that learns from all series iterates over all chunks, so that its result does not depend on their size.
@@ -110,7 +110,7 @@ class Pieces:
         for index in series_chunks(self.panel, self.cells):
             yield Histories.from_panel(self.panel.select(index))
 
-    def places(self) -> Ints:
+    def positions(self) -> Ints:
         """Return the position of each series of the panel among the series of all chunks, (N,)."""
         indices = [*series_chunks(self.panel, self.cells)]
         return np.argsort(np.concatenate([np.zeros(0, np.int64), *indices]))

@@ -19,7 +19,7 @@ from demandcast.local.parts.histories import Array, Histories
 
 N_OWN_VALUES = 30  # own values used, the newest
 HALF_LIFE = 10.0  # steps; measured together with PRIOR on three panels, see benchmarks
-GROWTH = 30.0  # points are at most so many times a series' own largest value
+MAX_GROWTH = 30.0  # points are at most so many times a series' own largest value
 PRIOR = 20.0  # own values that weigh as much as the values of other series
 NORMAL = NormalDist()
 SCORES = np.linspace(-5, 5, 2001)
@@ -81,7 +81,7 @@ def mix_with_own_values(
     """Mix points of other series with each series' own newest values.
 
     Points are whole where the history is, at least 0 where it is never negative, and 0 without a history. They are at
-    most `GROWTH` times the series' own largest value: larger ones belong to series of another size.
+    most `MAX_GROWTH` times the series' own largest value: larger ones belong to series of another size.
 
     Args:
         points: (n, J), in the target's unit, in any order.
@@ -95,24 +95,24 @@ def mix_with_own_values(
     own_weight = weight.sum(1, keepdims=True)
     values = np.concatenate([points, newest], 1)
     values = np.where(past.counts[:, None], np.rint(values), values)
-    values = np.clip(values, past.floors[:, None], past.ceilings(GROWTH)[:, None])
+    values = np.clip(values, past.floors[:, None], past.ceilings(MAX_GROWTH)[:, None])
     values[past.lengths == 0] = 0
     return WeightedPoints.from_points(
         values, np.concatenate([mass * prior, weight], 1) / (own_weight + prior)
     )
 
 
-def ratio_of(rate: Array, near: Array, unit: float) -> Array:
-    """Return the factor of a value that followed one rate, for another rate.
+def rate_ratio(rate: Array, near: Array, unit: float) -> Array:
+    """Return the factor that scales a value that followed the rate `near` to `rate`.
 
-    From the unit on the rates' ratio. Below it few steps have a demand: another rate is more of them or
-    fewer, and not other sizes.
+    It is the ratio of the rates where `near` is the unit or more. Below the unit few steps have demand, and a different
+    rate means more or fewer demands, not other sizes.
     """
     near = np.maximum(near, 0)
     return np.asarray((np.maximum(rate, 0) + np.maximum(unit - near, 0)) / np.maximum(near, unit))
 
 
-def rescaled(values: Array, ratio: Array, most: float) -> Array:
+def scale_values(values: Array, ratio: Array, most: float) -> Array:
     """Scale values that followed one rate to another rate, up to the largest value of the panel.
 
     Without the limit, one large value after a rate near 0 would become hundreds of times as large at the rate of the
@@ -120,7 +120,7 @@ def rescaled(values: Array, ratio: Array, most: float) -> Array:
 
     Args:
         values: Values that followed the rate, of any shape.
-        ratio: Factors of `ratio_of`; broadcast with the values.
+        ratio: Factors of `rate_ratio`; broadcast with the values.
         most: The largest value in the panel.
     """
     return np.asarray(np.minimum(values * ratio, np.maximum(values, most)))
