@@ -228,6 +228,14 @@ def test_utf_16_is_known_though_its_letters_hold_zero_bytes(encoding: str, tmp_p
     assert panel.history(1).tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+def test_a_file_of_few_bytes_is_looked_at_whole_though_utf_8_needs_more(tmp_path: Path) -> None:
+    times = [f"{START + timedelta(days=i):%d.%m.%Y}" for i in range(9)]
+    cells = [f"\u20ac {i},50" for i in range(9)]
+    text = "\t".join(["Artikel", *times]) + "\n" + "\t".join(["\u82f9\u679c", *cells]) + "\n"
+    panel = read_panel(written(tmp_path, text.encode("gb18030")), encoding="gb18030")
+    assert panel.history(0).tolist() == [i + 0.5 for i in range(9)]
+
+
 # Workbooks
 
 

@@ -56,10 +56,11 @@ def open_delimited(
     head = _head(source, packed, HEAD)
     if len(head) == HEAD and head.count(b"\n") < LINES:  # of very many columns
         head = _head(source, packed, LONGEST)
+    whole = len(head) not in (HEAD, LONGEST)
     written = encoding or _encoding(source, head, packed)
     if written.lower() not in ("utf-8", "utf8", "utf-8-sig"):
         source, packed = _transcoded(source, packed, written, name).encode(), ""
-        head = source[: len(head)]
+        head = source if whole else source[: len(head)]
         if encoding is None and not written.startswith("utf"):
             action = f"the file is not UTF-8: read as {written}; encoding='...' changes it"
             notes.append(Note(kind="encoding", count=1, series=0, example="", action=action))
@@ -77,7 +78,6 @@ def open_delimited(
             f"{name} has a first line of over {LONGEST:,} letters; is it a table with line ends?"
         )
     separator, start = _separator(text)
-    whole = len(head) not in (HEAD, LONGEST)
     rows, ends = _parsed(text, separator, start, whole=whole)
     if not rows:
         raise FileError(f"{name} holds no table; give a file with a header line and rows")

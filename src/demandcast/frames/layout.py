@@ -69,7 +69,8 @@ def _names_times(row: Cells, below: Sequence[Cells]) -> bool:
     times = looks_like_times(cells[1:])
     if len(times) < 2 or len(times) < len(cells) // 2 or looks_like_times(cells[:1]) or not below:
         return False
-    return not looks_like_times([cell for cell in below[0][1:] if cell])
+    values = [cell for cell in below[0][1:] if cell]
+    return 2 * len(looks_like_times(values)) <= len(values)  # one may look like a time by chance
 
 
 def _refuse_data(rows: Sequence[Cells], header: int, place: str) -> None:
