@@ -5,7 +5,6 @@ A model's own file holds its config and its network; what is the same for all of
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -58,7 +57,6 @@ from demandcast.windows.window import Sizes, Window, WindowSource
 if TYPE_CHECKING:
     from typing_extensions import Self  # of `typing` from Python 3.11 on
 
-log = logging.getLogger("demandcast")
 # a layer without inputs (no covariates, no lags) has nothing to begin with, and is meant so
 warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
 WEIGHTS = "weights.safetensors"
@@ -200,9 +198,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         return job, network, source
 
     def _holds_out(self, done: float) -> bool:
-        """Return whether training still leaves out all of `config.held_out` after a share `done` of its
-        steps.
-        """
+        """Return whether all of `config.held_out` is still left out after a share `done` of the steps."""
         return True
 
     def _begin_step(self, network: Network[N], source: WindowSource, plan: Plan[N]) -> None:
@@ -303,25 +299,16 @@ class NeuralForecaster(FeatureForecaster[N]):
         self, panel: Panel, batches: Sequence[slice], asked: Rows, *, progress: bool = False
     ) -> dict[str, Tensor]:
         """Forecast some of the series; see `demandcast.models.rows.forecast_rows`."""
-        assert self.network is not None
-        assert self.plan is not None
+        assert self.network is not None and self.plan is not None  # noqa: PT018
         bar = f"{self.name} forecasts" if progress else None
-        return forecast_rows(
-            self.network,
-            self._prediction_source(panel),
-            batches,
-            asked,
-            seed=self.plan.config.seed,
-            bar=bar,
-        )
+        source, seed = self._prediction_source(panel), self.plan.config.seed
+        return forecast_rows(self.network, source, batches, asked, seed=seed, bar=bar)
 
     def _prediction_source(self, panel: Panel) -> WindowSource:
         """Return the windows that forecasts of a panel are read from."""
-        assert self.features is not None
-        assert self.plan is not None
-        config = replace(
-            self.plan.config, loader=self._choose_loader(panel).loader
-        )  # of this panel
+        assert self.features is not None and self.plan is not None  # noqa: PT018
+        loader = self._choose_loader(panel).loader  # of this panel
+        config = replace(self.plan.config, loader=loader)
         return self._source(panel, self.features, replace(self.plan, config=config))
 
     def _write(self, run: Saving) -> dict[str, Any]:

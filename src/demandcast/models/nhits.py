@@ -11,7 +11,6 @@ paper leaves to its appendix, are projected to a few numbers a step before the b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,10 +52,16 @@ class Block(nn.Module):
     """Section 3.2 and 3.3: pool, two layers, knots; knots interpolated over context and horizon."""
 
     def __init__(
-        self, config: Any, others: int, likelihood: Likelihood, pool: int, stride: int, last: bool
+        self,
+        plan: Plan[NHITSConfig],
+        others: int,
+        likelihood: Likelihood,
+        pool: int,
+        stride: int,
+        last: bool,
     ) -> None:
         super().__init__()
-        context, horizon = config.context, config.horizon
+        config, context, horizon = plan.config, plan.context, plan.horizon
         self.context, self.horizon, self.pool = context, horizon, min(pool, context)
         pooled = -(-context // self.pool)
         self.mlp = nn.Sequential(
@@ -94,7 +99,7 @@ class NHITSNetwork(Network[NHITSConfig]):
         others = (2 * context + horizon) * config.projected + self.static.width + 1
         last = len(config.pools) - 1
         self.blocks = nn.ModuleList(
-            Block(config, others, likelihood, pool, stride, i == last)
+            Block(plan, others, likelihood, pool, stride, i == last)
             for i, (pool, stride) in enumerate(zip(config.pools, config.strides, strict=True))
         )
         self.register_buffer("still", torch.tensor(likelihood.still), persistent=False)

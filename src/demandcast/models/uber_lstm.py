@@ -86,7 +86,7 @@ class UberLSTMConfig(NeuralConfig):
 class Autoencoder(nn.Module):
     """Two LSTM layers whose outputs are averaged over time; one LSTM that writes the window again."""
 
-    def __init__(self, width: int, features: int, config: Any) -> None:
+    def __init__(self, width: int, features: int, config: UberLSTMConfig) -> None:
         super().__init__()
         self.outer = nn.LSTM(width, config.hidden, batch_first=True)
         self.inner = nn.LSTM(config.hidden, config.embedding, batch_first=True)
