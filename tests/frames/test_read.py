@@ -440,3 +440,11 @@ def test_check_of_a_good_table_holds_its_panel() -> None:
 def test_tables_are_read_without_torch() -> None:
     code = "import sys, demandcast.frames.examples; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_none_names_no_columns() -> None:
+    table = pl.DataFrame({"k": ["a"] * 6, "t": range(6), "y": range(6)})
+    panel = read_panel(
+        table, key="k", time="t", target="y", freq="1", known=None, past=None, static=None
+    )
+    assert (panel.known_names, panel.past_names) == ((), ())

@@ -304,6 +304,8 @@ def _check_rules(**given: str) -> None:
 
 
 def _listed(option: str, columns: Any) -> list[str]:
+    if columns is None:
+        return []
     listed = [columns] if isinstance(columns, str) or not isinstance(columns, Iterable) else columns
     names = list(listed)
     if isinstance(columns, Mapping) or not all(isinstance(c, str) for c in names):
