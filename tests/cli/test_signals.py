@@ -130,9 +130,14 @@ def test_processes_that_train_together_end_together(
         "--set", "max_steps=1000000", "--set", "checkpoint_every=20", "--set", "devices=2",
         "--checkpoint", "run",
     ]  # fmt: skip
-    child = subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    # a test run in the background ignores Ctrl-C, and so would all that it starts
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        child = subprocess.Popen(
+            command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     kept, until = tmp_path / "run" / CHECKPOINT, time.monotonic() + 100
     while not kept.exists():
         assert child.poll() is None

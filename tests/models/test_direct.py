@@ -12,6 +12,7 @@ import torch
 import demandcast as dc
 from demandcast import likelihoods
 from demandcast.draws.tensors import TensorDraws
+from demandcast.models.config import Plan
 from demandcast.models.nhits import Block
 from demandcast.models.tsmixer import TimeMixing
 from demandcast.panel.panel import Panel
@@ -68,8 +69,8 @@ def test_blocks_forecast_by_knots_and_interpolation() -> None:
     likelihood = dc.models.NHITS(horizon=24).make_likelihood(
         dc.models.NHITS.Config(horizon=24), None
     )
-    config = dc.models.NHITS.Config(horizon=24, context=48)
-    block = Block(config, 3, likelihood, pool=4, stride=8, last=False)
+    plan = Plan(dc.models.NHITS.Config(horizon=24, context=48), "D")
+    block = Block(plan, 3, likelihood, pool=4, stride=8, last=False)
     with torch.no_grad():
         block.forecast.weight.normal_()
     assert block.forecast.steps == 3
