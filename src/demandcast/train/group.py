@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from demandcast.errors import ConfigError, WorkerError
+from demandcast.train import interrupts
 from demandcast.train.loaders import Draw, count_samples, slice_batch
 from demandcast.train.throughput.bare import limit_threads
 
@@ -156,6 +157,7 @@ def run_beside(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Po
         if any(other.returncode for other in others):
             raise RuntimeError("a process ended with an error")
     except RuntimeError as error:
+        interrupts.check()  # Ctrl-C reaches all of a terminal's processes, and others end first
         for other, words in zip(others, said, strict=True):
             if _exit_code(other):
                 words.seek(0)
