@@ -72,7 +72,9 @@ def test_the_closed_form_is_generalised_least_squares() -> None:
         everything.T @ weight @ np.concatenate([matched, values]),
     )
     np.testing.assert_allclose(
-        solver.reconcile(values, solver.matched(values, np.concatenate(totals))), dense, rtol=1e-8
+        solver.reconcile(values, solver.match_ranks(values, np.concatenate(totals))),
+        dense,
+        rtol=1e-8,
     )
 
 

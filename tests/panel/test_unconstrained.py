@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 import demandcast as dc
 from demandcast import registry
 from demandcast.errors import DataError
-from demandcast.panel.unconstrained import truncated
+from demandcast.panel.unconstrained import condition_on_bound
 
 
 def retail(
@@ -84,7 +84,9 @@ def test_counts_given_a_bound_are_the_sums_of_their_probabilities(
     k = np.arange(len(law))
     levels = np.array([[0.1, 0.5, 0.9]])
     one = np.array([1.0])
-    first, second, quantiles = truncated(mean * one, spread * one, least * one, levels, one > 0)
+    first, second, quantiles = condition_on_bound(
+        mean * one, spread * one, least * one, levels, one > 0
+    )
     assert first == pytest.approx(law @ k, rel=1e-5)
     assert second == pytest.approx(law @ k**2, rel=1e-4)
     assert quantiles[0] == pytest.approx([(law.cumsum() < q).sum() for q in levels[0]])
@@ -96,10 +98,14 @@ def test_large_counts_keep_mean_and_variance_and_their_tail(mean: float, spread:
     k = np.arange(len(law))
     least = mean * (1 + 0.5 * math.sqrt(1 / mean + spread))
     one = np.array([1.0])
-    free, square, _ = truncated(mean * one, spread * one, 0 * one, np.zeros((1, 0)), one > 0)
+    free, square, _ = condition_on_bound(
+        mean * one, spread * one, 0 * one, np.zeros((1, 0)), one > 0
+    )
     assert free == pytest.approx(mean, rel=1e-5)
     assert square - free**2 == pytest.approx(mean + spread * mean**2, rel=1e-3)
-    above, _, _ = truncated(mean * one, spread * one, least * one, np.zeros((1, 0)), one > 0)
+    above, _, _ = condition_on_bound(
+        mean * one, spread * one, least * one, np.zeros((1, 0)), one > 0
+    )
     tail = law * (k >= least)
     assert above == pytest.approx(tail @ k / tail.sum(), rel=0.01)
 

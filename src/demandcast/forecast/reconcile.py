@@ -72,7 +72,7 @@ def reconcile(forecast: Forecast, totals: Sequence[Forecast], weights: str) -> F
     clipped = 0.0
     for h in range(paths.shape[2]):
         above = np.concatenate([level.values[..., h] for level in levels])
-        adjusted = solver.reconcile(paths[..., h], solver.matched(paths[..., h], above))
+        adjusted = solver.reconcile(paths[..., h], solver.match_ranks(paths[..., h], above))
         free = adjusted.sum()
         kept = solver.clip(adjusted, floors)
         clipped += abs(kept.sum() - free)
@@ -184,7 +184,7 @@ class _Solver:
             each += share[code]
         return self.variance[:, None] * each
 
-    def matched(self, values: Doubles, totals: NDArray[np.float32]) -> Doubles:
+    def match_ranks(self, values: Doubles, totals: NDArray[np.float32]) -> Doubles:
         """Return sorted values of the totals (G, S) in the order of the sums of the series' values (N, S)."""
         ranks = np.argsort(np.argsort(self.add(values), 1), 1)
         return np.take_along_axis(totals.astype(np.float64), ranks, 1)

@@ -26,7 +26,7 @@ from demandcast.panel.classes import profile
 from demandcast.panel.groups import add_up
 from demandcast.panel.keys import find_rows
 from demandcast.panel.note import Note as Note
-from demandcast.panel.stock_outs import suspected
+from demandcast.panel.stock_outs import find_suspected
 from demandcast.panel.store import BLOCK_ROWS, read_store, write_store
 from demandcast.panel.unconstrained import impute, unconstrained
 from demandcast.schema import Frequency, Schema
@@ -378,7 +378,7 @@ class Panel:
             One row for each run: the key, its `first` and `last` time, its `steps`, and `zeros_otherwise`, the share
             of zeros among the other steps of the series.
         """
-        return suspected(self)
+        return find_suspected(self)
 
     def impute_demand(self, seed: int = 0, *, known: bool = True) -> Panel:
         """Return the panel with demand drawn for the steps at which the item could not be bought.

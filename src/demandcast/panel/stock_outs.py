@@ -28,16 +28,16 @@ MIN_SERIES = 5  # from so many series on, steps at which most of them are zero a
 CLOSED_SHARE = 0.8  # share of the series that is zero at such a step
 
 
-def suspected(panel: Panel) -> pl.DataFrame:
+def find_suspected(panel: Panel) -> pl.DataFrame:
     """Find suspected stock-outs; the columns are those of `Panel.suspected_stock_outs`."""
-    return pl.concat([_suspected(part) for part in panel.parts()])
+    return pl.concat([_find_runs(part) for part in panel.parts()])
 
 
 def note_of_suspected(panel: Panel) -> list[Note]:
     """Return a note on the suspected stock-outs; none where there are none or the panel has its own flags."""
     if panel.available is not None:
         return []
-    runs = suspected(panel)
+    runs = find_suspected(panel)
     if not runs.height:
         return []
     worst = runs.row(int(np.argmax(runs["steps"].to_numpy())), named=True)
@@ -55,7 +55,7 @@ def note_of_suspected(panel: Panel) -> list[Note]:
     ]  # fmt: skip
 
 
-def _suspected(panel: Panel) -> pl.DataFrame:
+def _find_runs(panel: Panel) -> pl.DataFrame:
     first = np.cumsum(panel.lengths) - panel.lengths
     rows = np.repeat(panel.begins - first, panel.lengths) + np.arange(panel.n_steps)
     series = np.repeat(np.arange(panel.n_series), panel.lengths)

@@ -67,14 +67,14 @@ class Estimate:
     spread: Doubles
     whole: Bools
 
-    def given_sales(self, levels: NDArray[Any]) -> tuple[Doubles, Doubles]:
+    def condition_on_sales(self, levels: NDArray[Any]) -> tuple[Doubles, Doubles]:
         """Return means (M,) and quantiles (M, Q) of demand at the M unavailable steps.
 
         Args:
             levels: Quantile levels, (Q,), or of each step, (M, Q).
         """
         rows = np.nonzero(self.unavailable)[0]
-        mean, _, quantiles = truncated(
+        mean, _, quantiles = condition_on_bound(
             self.mean[self.unavailable], self.spread[rows], self.bounds(),
             np.broadcast_to(levels, (len(rows), np.shape(levels)[-1])), self.whole[rows],
         )  # fmt: skip
@@ -85,7 +85,7 @@ class Estimate:
         return _bounds(self.values)[self.unavailable]
 
 
-def estimates(panel: Panel, *, known: bool = True) -> Iterator[Estimate]:
+def estimate_blocks(panel: Panel, *, known: bool = True) -> Iterator[Estimate]:
     """Yield estimates for the series that have unavailable steps, for several series of similar length at a time."""
     effects = _effects(panel) if known and panel.known_names else np.zeros(0)
     for part in _blocks(panel):
@@ -101,8 +101,8 @@ def unconstrained(panel: Panel, levels: Sequence[float] | float) -> pl.DataFrame
     unavailable = ~_available(panel)[rows]
     table = np.repeat(sales[:, None], 1 + len(levels), 1)
     first = np.cumsum(panel.lengths) - panel.lengths
-    for part in estimates(panel):
-        mean, quantiles = part.given_sales(np.array(levels))
+    for part in estimate_blocks(panel):
+        mean, quantiles = part.condition_on_sales(np.array(levels))
         at = _places(part, panel.lengths, first)
         table[at, 0], table[at, 1:] = mean, quantiles
     series = np.repeat(np.arange(panel.n_series), panel.lengths)
@@ -132,10 +132,10 @@ def impute(panel: Panel, seed: int, *, known: bool) -> Panel:
         return panel
     target = np.array(panel.target)
     draws = Draws.of(panel.keys, seed)
-    for part in estimates(panel, known=known):
+    for part in estimate_blocks(panel, known=known):
         length = part.values.shape[1]
         level = draws.select(part.series).at().uniform((len(part.series), length))[:, ::-1]
-        _, demand = part.given_sales(level[part.unavailable][:, None])
+        _, demand = part.condition_on_sales(level[part.unavailable][:, None])
         i, t = np.nonzero(part.unavailable)
         end = panel.begins[part.series] + panel.lengths[part.series]
         target[end[i] - length + t] = demand[:, 0]
@@ -144,7 +144,7 @@ def impute(panel: Panel, seed: int, *, known: bool) -> Panel:
     )
 
 
-def truncated(
+def condition_on_bound(
     mean: Doubles, spread: Doubles, least: Doubles, levels: Doubles, whole: Bools
 ) -> tuple[Doubles, Doubles, Doubles]:
     """Return mean, second moment (M,) and quantiles (M, Q) of demand that is known to be at least `least`.
@@ -297,7 +297,7 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
     observed, unavailable = block.observed, block.unavailable
     bounds = _bounds(block.values)
     whole = (np.where(observed, block.values % 1, 0) == 0).all(1)
-    factor = _effect_of(_centred(block), effects)
+    factor = _effect_of(_centre_covariates(block), effects)
     demand = np.where(observed, bounds, 0)  # returns count as no demand
     none = np.asarray(~observed.any(1))  # nothing but bounds: start from them
     demand[none] = bounds[none]
@@ -307,14 +307,14 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
     bound = bounds[unavailable]
     tells = bound > 0  # a bound of 0 tells nothing: the expectation is the mean
     some, no_levels = rows[tells], np.zeros((int(tells.sum()), 0))
-    half = _best_half(block, demand, weight, factor)
+    half = _choose_half_life(block, demand, weight, factor)
     changes = np.ones(len(demand), np.bool_)  # each series for itself, whatever its company
     for _ in range(ROUNDS):
         mean = _mean(block, demand, weight, factor, half)
         spread = _spread(demand, variance, weight, mean)
         first = mean[unavailable]
         second = first + (1 + spread[rows]) * first**2
-        first[tells], second[tells], _ = truncated(
+        first[tells], second[tells], _ = condition_on_bound(
             first[tells], spread[some], bound[tells], no_levels, whole[some]
         )
         moved = np.bincount(rows, np.abs(first - demand[unavailable]), len(demand))
@@ -328,7 +328,7 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
     return Estimate(block.series, block.values, unavailable, mean, spread, whole)
 
 
-def _best_half(block: _Block, demand: Doubles, weight: Doubles, factor: Doubles) -> Doubles:
+def _choose_half_life(block: _Block, demand: Doubles, weight: Doubles, factor: Doubles) -> Doubles:
     """Return the half-life, (n, 1), with which the other steps predict each step best, by Poisson quasi-likelihood."""
     period = block.n_phases if block.n_phases > 1 else HALVES[0] / 2
     halves = [period * half / (HALVES[0] / 2) for half in HALVES]
@@ -409,7 +409,7 @@ def _spread(demand: Doubles, variance: Doubles, weight: Doubles, mean: Doubles) 
     return np.asarray(np.clip(found, 0, MAX_SPREAD))
 
 
-def _centred(block: _Block) -> Doubles:
+def _centre_covariates(block: _Block) -> Doubles:
     """Return covariates less their mean over the observed steps of the series, (n, T, F); 0 where missing."""
     known = np.where(block.observed[..., None], block.known, np.nan)
     count = (~np.isnan(known)).sum(1)
@@ -430,11 +430,11 @@ def _effects(panel: Panel) -> Doubles:
     for _ in range(NEWTON):
         slope, curve = np.zeros_like(effects), np.zeros((len(effects), len(effects)))
         for block in _blocks(panel):
-            x = _centred(block)
+            x = _centre_covariates(block)
             weight = block.observed.astype(np.float64)
             demand = np.where(block.observed, _bounds(block.values), 0)
             factor = _effect_of(x, effects)
-            half = _best_half(block, demand, weight, factor)
+            half = _choose_half_life(block, demand, weight, factor)
             mean = _mean(block, demand, weight, factor, half) * weight
             total = np.maximum(demand.sum(1), LEAST)[:, None]  # each series weighs alike
             x = x.reshape(-1, x.shape[-1])
