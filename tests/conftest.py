@@ -7,6 +7,7 @@ import os
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported
+os.environ["POLARS_MAX_THREADS"] = "1"  # and Polars
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
