@@ -60,8 +60,8 @@ const charts = (() => {
     }
     return found;
   }
-  function axisNumber(v) {
-    if (Math.abs(v) >= 1e5) return v.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 });
+  function axisNumber(v, largest = v) {
+    if (v && Math.abs(largest) >= 1e5) return v.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 });
     return v.toLocaleString("en", { maximumSignificantDigits: 6 });
   }
 
@@ -152,7 +152,8 @@ const charts = (() => {
       high += room;
     }
     const yTicks = ticks(low, high, Math.max(3, Math.round((height - lanes.length * LANE) / 60)));
-    const text = spec.yText || axisNumber;
+    const largest = Math.max(...yTicks.map(Math.abs));  // one notation for all of an axis
+    const text = spec.yText || ((v) => axisNumber(v, largest));
     const left = 14 + 7.2 * Math.max(...yTicks.map((t) => text(t).length));
     const right = 14, top = 26, bottom = 42 + lanes.length * LANE;
     const x0 = spec.x[0], x1 = spec.x[spec.x.length - 1];
