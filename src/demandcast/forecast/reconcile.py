@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.total import joint_paths, sorted_values, source
-from demandcast.panel.groups import TOTAL, group
+from demandcast.panel.groups import TOTAL, group, sum_groups
 
 if TYPE_CHECKING:
     from demandcast.forecast.forecast import Forecast
@@ -167,15 +168,14 @@ class _Solver:
                 np.add.at(gram, (one, other), own)
         return cls(codes, own, gram, np.asarray(np.linalg.inv(gram + np.diag(above)), np.float64))
 
+    @cached_property
+    def exact(self) -> Doubles:
+        """Pseudo-inverse of A W A', which hits totals without an error of their own, (G, G)."""
+        return np.asarray(np.linalg.pinv(self.gram), np.float64)
+
     def add(self, values: Doubles) -> Doubles:
         """Return the totals of values (N, S), (G, S)."""
-        found = []
-        for code in self.codes:
-            order = np.argsort(code, kind="stable")
-            found.append(
-                np.add.reduceat(values[order], np.flatnonzero(np.diff(code[order], prepend=-1)), 0)
-            )
-        return np.concatenate(found)
+        return np.concatenate([sum_groups(values, code) for code in self.codes])
 
     def spread(self, share: Doubles) -> Doubles:
         """Return W A' of one number for each total (G, S), (N, S)."""
@@ -198,7 +198,7 @@ class _Solver:
         floor = floors[:, None]
         if not (values < floor).any():
             return values
-        goal, exact = self.add(values), np.linalg.pinv(self.gram)
+        goal, exact = self.add(values), self.exact
         for _ in range(ROUNDS):
             values = np.maximum(values, floor)
             step = self.spread(exact @ (goal - self.add(values)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError, FrequencyError
 from demandcast.forecast.levels import interpolate_quantiles
-from demandcast.panel.groups import TOTAL, Groups, group
+from demandcast.panel.groups import TOTAL, group, sum_groups
 from demandcast.schema import Frequency
 from demandcast.settings import check_levels
 
@@ -64,9 +64,13 @@ def _total(
     count = end - first
     take = offset[:, None] + np.arange(count)
     mean = np.take_along_axis(forecast.mean.astype(np.float64), take, 1)
-    sums, means = np.zeros((groups.table.height, paths.shape[1], count)), _sum(mean, groups)
+    sums, means = (
+        np.zeros((groups.table.height, paths.shape[1], count)),
+        sum_groups(mean, groups.code),
+    )
     for s in range(paths.shape[1]):
-        sums[:, s] = _sum(np.take_along_axis(paths[:, s], take, 1), groups)
+        path = np.take_along_axis(paths[:, s], take, 1).astype(np.float64)
+        sums[:, s] = sum_groups(path, groups.code)
     return replace(
         forecast,
         schema=replace(
@@ -239,13 +243,6 @@ def over_time(forecast: Forecast, steps: str) -> Forecast:
         mean=means.astype(np.float32), samples=sums.astype(np.float32),
         notes=(*forecast.notes, note) if left else forecast.notes,
     )  # fmt: skip
-
-
-def _sum(values: NDArray[Any], groups: Groups) -> Doubles:
-    """Add rows (N, H) up by group, (G, H), in 64 bits."""
-    order = np.argsort(groups.code, kind="stable")
-    begins = np.flatnonzero(np.diff(groups.code[order], prepend=-1))
-    return np.asarray(np.add.reduceat(values[order].astype(np.float64), begins, 0))
 
 
 def _quantiles(sums: Doubles, levels: Sequence[float]) -> NDArray[np.float32]:

@@ -62,7 +62,7 @@ def profile(panel: Panel, *, cuts: str = "syntetos_boylan") -> pl.DataFrame:
     """
     if cuts not in CUTS:
         raise ConfigError(f"cuts is {cuts!r}; choose one of {', '.join(CUTS)}")
-    rows = np.repeat(panel.begins, panel.lengths) + _positions(panel.lengths)
+    rows = panel.history_rows()
     series = np.repeat(np.arange(panel.n_series), panel.lengths)
     values = panel.target[rows].astype(np.float64)
     observed_rows = ~np.isnan(values)

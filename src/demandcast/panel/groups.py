@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -81,11 +81,11 @@ def add_up(panel: Panel, by: Sequence[str]) -> Panel:
     starts, ends = _extremes(panel.starts, panel.starts + panel.lengths, groups.code, count)
     extents = ends - starts
     begins = np.cumsum(extents) - extents
-    before = np.cumsum(panel.lengths) - panel.lengths
-    within = np.arange(panel.n_steps) - np.repeat(before, panel.lengths)
+    rows = panel.history_rows()
     series = np.repeat(np.arange(panel.n_series), panel.lengths)
+    within = rows - panel.begins[series]
     at = (begins[groups.code] + panel.starts - starts[groups.code])[series] + within
-    values = panel.target[panel.begins[series] + within].astype(np.float64)
+    values = panel.target[rows].astype(np.float64)
     missing = np.isnan(values)
     sums = np.bincount(at, np.where(missing, 0, values), int(extents.sum()))
     seen = np.bincount(at, minlength=len(sums))
@@ -93,7 +93,7 @@ def add_up(panel: Panel, by: Sequence[str]) -> Panel:
     sums[unknown] = np.nan
     available = None
     if panel.available is not None:
-        out = at[~panel.available[panel.begins[series] + within]]
+        out = at[~panel.available[rows]]
         available = np.bincount(out, minlength=len(sums)) == 0
     notes = list(panel.notes)
     if missing.any():
@@ -111,6 +111,12 @@ def add_up(panel: Panel, by: Sequence[str]) -> Panel:
         static_codes=np.zeros((count, 0), np.int64), vocabularies={},
         static_reals=np.zeros((count, 0), np.float32), static_real_names=(), notes=tuple(notes), left_out=None,
     )  # fmt: skip
+
+
+def sum_groups(values: NDArray[Any], code: Ints) -> NDArray[Any]:
+    """Add rows (N, ...) up by group, (G, ...), the groups in increasing order of their codes (N,)."""
+    order = np.argsort(code, kind="stable")
+    return np.add.reduceat(values[order], np.flatnonzero(np.diff(code[order], prepend=-1)), 0)
 
 
 def _extremes(starts: Ints, ends: Ints, code: Ints, count: int) -> tuple[Ints, Ints]:

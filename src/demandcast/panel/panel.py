@@ -129,6 +129,11 @@ class Panel:
         before = np.cumsum(self.extents) - self.extents
         return np.repeat(self.begins - before, self.extents) + np.arange(int(self.extents.sum()))
 
+    def history_rows(self) -> Ints:
+        """Return the rows of the flat arrays that are history, one series after the other, (n_steps,)."""
+        before = np.cumsum(self.lengths) - self.lengths
+        return np.asarray(np.repeat(self.begins - before, self.lengths) + np.arange(self.n_steps))
+
     def parts(self, rows: int | None = None) -> Iterator[Panel]:
         """Split the panel into parts of about `rows` rows each; a series is never cut.
 
@@ -301,9 +306,7 @@ class Panel:
         """Return the panel's main figures: series, steps, first and last time, shares of missing and zero values."""
         observed, zeros, total = 0, 0, 0.0
         for part in self.parts():
-            before = np.cumsum(part.lengths) - part.lengths
-            rows = np.repeat(part.begins - before, part.lengths) + np.arange(part.n_steps)
-            values = part.target[rows]
+            values = part.target[part.history_rows()]
             values = values[~np.isnan(values)]
             observed, zeros = observed + len(values), zeros + int((values == 0).sum())
             total += float(values.sum(dtype=np.float64))
@@ -396,7 +399,10 @@ class Panel:
         """Return the panel with the steps at which the item could not be bought as not observed."""
         if self.available is None:
             return self
-        target = np.where(self.available, self.target, np.float32(np.nan))
+        return self.with_demand(np.where(self.available, self.target, np.float32(np.nan)))
+
+    def with_demand(self, target: Floats) -> Panel:
+        """Return the panel with a target that is demand at every step, (T_total,): nothing is unavailable in it."""
         return replace(
             self, target=target, available=None, schema=replace(self.schema, available=None)
         )

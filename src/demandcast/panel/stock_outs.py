@@ -57,7 +57,7 @@ def note_of_suspected(panel: Panel) -> list[Note]:
 
 def _find_runs(panel: Panel) -> pl.DataFrame:
     first = np.cumsum(panel.lengths) - panel.lengths
-    rows = np.repeat(panel.begins - first, panel.lengths) + np.arange(panel.n_steps)
+    rows = panel.history_rows()
     series = np.repeat(np.arange(panel.n_series), panel.lengths)
     values = panel.target[rows]
     if panel.available is not None:

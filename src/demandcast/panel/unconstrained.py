@@ -10,7 +10,7 @@ estimates demand from lost sales in the same way for Normal demand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def unconstrained(panel: Panel, levels: Sequence[float] | float) -> pl.DataFrame
     """Return the demand at unavailable steps; arguments and columns as `Panel.unconstrained`."""
     levels = check_levels(levels)
     _check(panel)
-    rows = _history_rows(panel)
+    rows = panel.history_rows()
     sales = panel.target[rows].astype(np.float64)
     unavailable = ~_available(panel)[rows]
     table = np.repeat(sales[:, None], 1 + len(levels), 1)
@@ -139,9 +139,7 @@ def impute(panel: Panel, seed: int, *, known: bool) -> Panel:
         i, t = np.nonzero(part.unavailable)
         end = panel.begins[part.series] + panel.lengths[part.series]
         target[end[i] - length + t] = demand[:, 0]
-    return replace(
-        panel, target=target, available=None, schema=replace(panel.schema, available=None)
-    )
+    return panel.with_demand(target)
 
 
 def condition_on_bound(
@@ -240,12 +238,6 @@ def _available(panel: Panel) -> Bools:
 def _bounds(values: Doubles) -> Doubles:
     """Return sales as lower bounds: 0 where they were not observed, or were returns."""
     return np.maximum(np.nan_to_num(values), 0)
-
-
-def _history_rows(panel: Panel) -> Ints:
-    """Return the rows of the flat arrays that are history, one series after the other, (n_steps,)."""
-    before = np.cumsum(panel.lengths) - panel.lengths
-    return np.repeat(panel.begins - before, panel.lengths) + np.arange(panel.n_steps)
 
 
 def _places(part: Estimate, lengths: Ints, first: Ints) -> Ints:

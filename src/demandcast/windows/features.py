@@ -63,7 +63,9 @@ class Features:
             known=_column_moments((p.known for p in panel.parts()), panel.known_names)
             if "known" in takes
             else {},
-            past=_column_moments((p.past[_history(p)] for p in panel.parts()), panel.past_names)
+            past=_column_moments(
+                (p.past[p.history_rows()] for p in panel.parts()), panel.past_names
+            )
             if "past" in takes
             else {},
             static_reals=_column_moments([panel.static_reals], panel.static_real_names)
@@ -122,12 +124,6 @@ class Features:
             table = np.array([0, *(place.get(value, 0) for value in present)], np.int64)
             columns.append(table[codes])
         return np.stack(columns, 1) if columns else np.zeros((panel.n_series, 0), np.int64)
-
-
-def _history(panel: Panel) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the rows of the histories, for covariates known to the cutoff only."""
-    before = np.cumsum(panel.lengths) - panel.lengths
-    return np.repeat(panel.begins - before, panel.lengths) + np.arange(panel.n_steps)
 
 
 def mean_sizes(

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import polars as pl
 import pytest
 
 import demandcast as dc
 from demandcast.train.throughput import Doctor
-
-
-@pytest.fixture(scope="module")
-def panel() -> dc.Panel:
-    rng = np.random.default_rng(0)
-    days = np.datetime64("2024-01-01") + np.arange(120)
-    rows = {
-        "item": np.repeat(list("abcd"), 120),
-        "date": np.tile(days, 4),
-        "y": rng.poisson(5, 480),
-    }
-    return dc.read_panel(pl.DataFrame(rows))
 
 
 def test_looking_changes_no_number(panel: dc.Panel, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
 import torch
 from torch import Tensor, nn
@@ -283,18 +281,6 @@ def test_one_thread_that_does_not_help_is_taken_back() -> None:
 
 
 # In a fit
-
-
-@pytest.fixture(scope="module")
-def panel() -> dc.Panel:
-    rng = np.random.default_rng(0)
-    days = np.datetime64("2024-01-01") + np.arange(120)
-    rows = {
-        "item": np.repeat(list("abcd"), 120),
-        "date": np.tile(days, 4),
-        "y": rng.poisson(5, 480),
-    }
-    return dc.read_panel(pl.DataFrame(rows))
 
 
 @pytest.fixture
