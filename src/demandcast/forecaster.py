@@ -20,6 +20,7 @@ from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forks import check_fork
 from demandcast.frames.future import extend, require_known
+from demandcast.panel.concatenate import concatenate, is_alike
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving, saving
 from demandcast.settings import as_python, check_horizon, check_names, signature_of, whole
@@ -70,6 +71,9 @@ class Forecaster(ABC):
     for_new_items: ClassVar[bool] = False  # learns to forecast items without a history
     aliases: ClassVar[dict[str, str]] = {}  # other names of hyper-parameters -> their own
     pools: ClassVar[bool] = False  # `predict` learns from all series of the panel it is given
+    exact_alone: ClassVar[bool] = (
+        False  # a series has the same forecast alone and among others, to the bit
+    )
     horizon: int
     origin: dict[str, Any] | None = None  # how the command that fitted it was called; saved with it
 
@@ -125,14 +129,67 @@ class Forecaster(ABC):
             SchemaError: The columns of `future` are not those of the panel.
         """
         check_fork(f"{self.name}.predict")
+        ask = self._ask(levels, n_samples, progress)
+        panel = self._ready(panel, future)
+        return self._to_forecast(panel, self._forecast(panel, ask), ask)
+
+    @final
+    def predict_each(
+        self,
+        panels: Sequence[Panel],
+        *,
+        levels: Sequence[float] | float = DEFAULT_LEVELS,
+        n_samples: int | None = None,
+    ) -> list[Forecast]:
+        """Forecast several panels; each forecast equals that of `predict` on its panel, to the bit.
+
+        A method whose forecasts do not depend on the other series (`exact_alone`) forecasts panels with the same
+        columns and frequency in one pass, which is faster for many small panels.
+
+        Args:
+            panels: Each as `predict` takes it, with the covariates known ahead.
+            levels, n_samples: As in `predict`.
+
+        Returns:
+            A forecast for each panel, in their order.
+
+        Raises:
+            Those of `predict`, of the first panel that has one.
+        """
+        if not self.exact_alone or len(panels) < 2:
+            return [self.predict(panel, levels=levels, n_samples=n_samples) for panel in panels]
+        check_fork(f"{self.name}.predict_each")
+        ask = self._ask(levels, n_samples, progress=False)
+        ready = [self._ready(panel, None) for panel in panels]
+        groups: list[list[int]] = []
+        for i, panel in enumerate(ready):
+            alike = next((g for g in groups if is_alike(ready[g[0]], panel)), None)
+            if alike is None:
+                groups.append([i])
+            else:
+                alike.append(i)
+        forecasts: dict[int, Forecast] = {}
+        for group in groups:
+            draft = self._forecast(concatenate([ready[i] for i in group]), ask)
+            edges = np.cumsum([0, *[ready[i].n_series for i in group]])
+            for i, first, last in zip(group, edges[:-1], edges[1:], strict=True):
+                forecasts[i] = self._to_forecast(ready[i], draft.between(first, last), ask)
+        return [forecasts[i] for i in range(len(panels))]
+
+    @final
+    def _ask(self, levels: Sequence[float] | float, n_samples: int | None, progress: bool) -> Ask:
+        """Check the arguments of a prediction."""
         ask = Ask.parse(levels, n_samples, progress)
         if ask.n_samples is not None and "paths" not in self.gives:
             raise ConfigError(
                 f"{self.name} forecasts quantiles and draws no paths; leave n_samples out, or use "
                 "models.DeepAR for joint paths"
             )
-        panel = self._ready(panel, future)
-        draft = self._forecast(panel, ask)
+        return ask
+
+    @final
+    def _to_forecast(self, panel: Panel, draft: Draft, ask: Ask) -> Forecast:
+        """Return the forecast of a draft: nothing below 0 where a series never was, within bounds, in order."""
         floors = panel.floors()  # 0 where a series was never negative
         for values in (draft.quantiles, draft.mean, draft.samples):
             if values is not None:

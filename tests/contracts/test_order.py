@@ -95,6 +95,21 @@ def test_company_does_not_matter(name: str, panel: Panel) -> None:
     assert_same(whole, forecast(name, model, panel.select(SOME[:1])), SOME[:1])
 
 
+@pytest.mark.parametrize("name", [n for n, k in registry.classes().items() if k.exact_alone])
+def test_panels_forecast_together_and_one_by_one_are_equal_to_the_bit(
+    name: str, panel: Panel
+) -> None:
+    model = fitted(name, panel)
+    shorter = panel.select(SOME).drop_last(31)
+    panels = [panel.select(ORDER[:3]), shorter, panel.select(ORDER[2:4])]
+    paths = {"n_samples": 20} if "paths" in registry.get(name).gives else {}
+    for own, made in zip(panels, model.predict_each(panels, levels=LEVELS, **paths), strict=True):
+        alone: Forecast = model.predict(own, levels=LEVELS, **paths)
+        assert made.keys.equals(alone.keys)
+        for values in ("cutoffs", "quantiles", "mean", "samples"):
+            np.testing.assert_array_equal(getattr(made, values), getattr(alone, values))
+
+
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n in ALONE])
 def test_batches_do_not_matter(name: str, panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fitted(name, panel)

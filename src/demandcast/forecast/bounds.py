@@ -24,7 +24,7 @@ def forecast_bounds(panel: Panel) -> tuple[NDArray[np.float64], NDArray[np.float
     """
     largest = panel.largest().astype(np.float64)
     unobserved = panel.n_observed() == 0
-    for_zeros = min(1.0, largest[largest > 0].min(initial=largest.max(initial=0.0)))
+    for_zeros = min(1.0, largest[largest > 0].min(initial=1.0))
     without_demand = np.where(unobserved, MAX_FLOAT32, MAX_RATIO * for_zeros)
     high = np.minimum(np.where(largest > 0, MAX_RATIO * largest, without_demand), MAX_FLOAT32)
     high = np.where(panel.whole_numbers(), np.floor(high), high)

@@ -75,3 +75,8 @@ class Draft:
             ):  # path by path: a copy of all may not fit memory
                 path[:] = path[rows]
         return Draft(self.quantiles[rows], self.mean[rows], self.samples, self.events)
+
+    def between(self, first: int, last: int) -> Draft:
+        """Return the series from `first` up to `last`, excluded, as views; events are not carried over."""
+        samples = None if self.samples is None else self.samples[first:last]
+        return Draft(self.quantiles[first:last], self.mean[first:last], samples)

@@ -39,6 +39,7 @@ class Willemain(SimulatedForecaster):
     """
 
     name = "willemain"
+    exact_alone = True
     summary = (
         "Markov chain of zeros and demands, sizes jittered (Willemain, Smart and Schwarz, 2004)"
     )
@@ -115,6 +116,7 @@ class ViswanathanZhou(SimulatedForecaster):
     """
 
     name = "viswanathan_zhou"
+    exact_alone = True
     summary = "Bootstrap of intervals and of sizes apart (Zhou and Viswanathan, 2011)"
     settings: ClassVar[dict[str, Any]] = {
         **SimulatedForecaster.settings,
@@ -177,5 +179,6 @@ class Renewal(ViswanathanZhou):
     """
 
     name = "renewal"
+    exact_alone = True
     summary = "Bootstrap of intervals together with their sizes: an empirical renewal process"
     together = True

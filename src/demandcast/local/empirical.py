@@ -33,6 +33,7 @@ class Zero(LocalForecaster):
     """
 
     name = "zero"
+    exact_alone = True
     summary = "Nothing at all: the yardstick of scores where most values are 0"
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
@@ -54,6 +55,7 @@ class Empirical(LocalForecaster):
     """
 
     name = "empirical"
+    exact_alone = True
     portfolio = 30
     suits = Demand.SLOW
     summary = "The quantiles of the last steps' values, 30 or one season by default"

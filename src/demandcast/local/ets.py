@@ -88,6 +88,7 @@ class ETS(SmoothForecaster):
     """
 
     name = "ets"
+    exact_alone = True
     portfolio = 120
     suits = Demand.SMOOTH
     summary = "Exponential smoothing, the best model by AICc (Hyndman et al., 2002)"

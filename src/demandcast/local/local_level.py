@@ -52,6 +52,7 @@ class LocalLevel(LocalForecaster):
     """
 
     name = "local_level"
+    exact_alone = True
     summary = "A level that walks at random under noise, by Kalman filter (Harvey, 1989)"
     settings: ClassVar[dict[str, Any]] = {"ratio": None}
     ratio: float | None

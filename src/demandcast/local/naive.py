@@ -134,6 +134,7 @@ class Drift(_Naive):
     """
 
     name = "drift"
+    exact_alone = True
     summary = "The line through the first and the last value (FPP3, section 5.2)"
 
     def _forecast_errors(self, values: NDArray[np.float64], period: int) -> ErrorDistribution:
@@ -148,6 +149,7 @@ class WindowAverage(_Naive):
     """
 
     name = "window_average"
+    exact_alone = True
     portfolio = 20
     summary = "The mean of the last steps, one season by default (FPP3, sections 5.2 and 5.5)"
 

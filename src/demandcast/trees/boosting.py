@@ -91,6 +91,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
     """Quantiles by gradient-boosted trees; needs the `trees` extra."""
 
     name = "lightgbm"
+    exact_alone = True
     learning = Learning.TREES
     portfolio = 200
     length = "trees"

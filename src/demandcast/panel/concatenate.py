@@ -1,0 +1,48 @@
+"""Put the series of several panels into one, so that a method forecasts them in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from demandcast.panel.panel import Panel
+
+
+def is_alike(one: Panel, other: Panel) -> bool:
+    """Whether two panels differ in nothing but their series: columns, encodings, time grid and clock agree."""
+    return (
+        one.schema == other.schema
+        and one.keys.schema == other.keys.schema
+        and one.known_names == other.known_names
+        and one.past_names == other.past_names
+        and one.vocabularies == other.vocabularies
+        and one.static_real_names == other.static_real_names
+        and (one.available is None) == (other.available is None)
+        and one.time_zone == other.time_zone
+        and one.time_dtype == other.time_dtype
+    )
+
+
+def concatenate(panels: Sequence[Panel]) -> Panel:
+    """Return the series of all panels, one panel after the other, in arrays of their own.
+
+    A key may occur more than once: methods number series, and draw random numbers by their keys.
+
+    Args:
+        panels: At least one; each pair of them `is_alike`. Notes and series left out are those of the first.
+    """
+    parts = [panel.compact() for panel in panels]
+    before = np.cumsum([0, *[len(part.target) for part in parts[:-1]]])
+    flat = {name: np.concatenate([part.flat[name] for part in parts]) for name in parts[0].flat}
+    per_series = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("extents", "lengths", "starts", "static_codes", "static_reals")
+    }
+    begins = np.concatenate([part.begins + rows for part, rows in zip(parts, before, strict=True)])
+    keys = pl.concat([part.keys for part in parts])
+    arrays: dict[str, Any] = {**per_series, **flat, "begins": begins}
+    return replace(parts[0], keys=keys, **arrays)

@@ -1,0 +1,24 @@
+"""Bounds of a forecast follow from the history of its own series."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from demandcast.forecast.bounds import MAX_RATIO, forecast_bounds
+from demandcast.frames import from_wide
+
+ZEROS, ONES = np.zeros(20), np.ones(20)
+
+
+def upper_bound_of_the_first(*series: np.ndarray) -> float:
+    times = np.arange("2024-01-01", "2024-01-21", dtype="datetime64[D]")
+    return float(forecast_bounds(from_wide(np.stack(series, 1), times=times))[1][0])
+
+
+def test_a_series_of_zeros_has_the_same_room_alone_and_among_others() -> None:
+    assert upper_bound_of_the_first(ZEROS) == MAX_RATIO
+    assert upper_bound_of_the_first(ZEROS, ONES, 300 * ONES) == MAX_RATIO
+
+
+def test_a_series_of_zeros_has_less_room_where_others_are_tiny() -> None:
+    assert upper_bound_of_the_first(ZEROS, 1e-6 * ONES) <= MAX_RATIO * 1e-6
