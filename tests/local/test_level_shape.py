@@ -53,6 +53,23 @@ def test_each_day_of_a_week_of_hours_has_its_own_shape(make_panel: MakePanel) ->
     np.testing.assert_allclose(forecast.mean[0], week[:100], rtol=1e-4)
 
 
+def test_steps_that_were_filled_make_no_forecast_sure(make_panel: MakePanel) -> None:
+    """A value and its repetition by filling is one value; two values with gaps have the error of both."""
+    nan = float("nan")
+    one, filled, two, with_gaps = (
+        LevelShape(horizon=4).predict(make_panel(values, freq="D")).quantiles
+        for values in (
+            [3.0],
+            [nan, 3.0, nan, nan],
+            [50.0, 30.0],
+            [50.0, nan, nan, nan, nan, 30.0, nan, nan],
+        )
+    )
+    np.testing.assert_array_equal(filled, one)
+    spread, with_gaps = two[..., -1] - two[..., 0], with_gaps[..., -1] - with_gaps[..., 0]
+    assert (spread[0, 0] > 10) & (with_gaps[0, 0] > 0.5 * spread[0, 0])
+
+
 def test_levels_that_grow_go_on_growing_but_not_faster() -> None:
     level = 10 + 2.0 * np.arange(12)
     values = (level[:, None] * SHAPE).reshape(1, -1)
@@ -145,11 +162,10 @@ def test_any_history_is_forecast(freq: str, make_panel: MakePanel) -> None:
     assert (forecast.quantiles[0] == 0).all()
     np.testing.assert_allclose(forecast.quantiles[1], 5, rtol=1e-5)
     np.testing.assert_allclose(forecast.quantile(0.5)[[2, 5]], 3)
-    np.testing.assert_allclose(forecast.mean[5], 3)
-    # the spread of a lone value is that of the panel: what lies below 0 is raised to it, and the mean with it
-    law = LevelShape(horizon=14).predict(panel, levels=MEAN_LEVELS).quantiles[2] @ MEAN_WEIGHTS
-    assert (law > 3.1).all()
-    np.testing.assert_allclose(forecast.mean[2], law, rtol=6e-3)  # of whole numbers at 110 levels
+    # half of a lone value is its error: what lies below 0 is raised to it, and the mean with it
+    law = LevelShape(horizon=14).predict(panel, levels=MEAN_LEVELS).quantiles[[2, 5]] @ MEAN_WEIGHTS
+    assert (law[:, -1] > 3.1).all()
+    np.testing.assert_allclose(forecast.mean[[2, 5]], law, rtol=6e-3)  # whole numbers, 110 levels
     assert (forecast.quantiles[2, :, 0] < forecast.quantiles[2, :, -1]).all()
     assert (forecast.mean[4] == 0).all()
     assert (np.abs(forecast.mean[6] + 50.5) < 2).all()

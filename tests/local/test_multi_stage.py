@@ -131,7 +131,7 @@ def test_draws_follow_the_stages() -> None:
 def test_the_recent_past_is_that_of_a_plain_loop() -> None:
     y = [0.0, 3, NAN, 1, 0, 5, 0]
     averages = PanelAverages(share=0.4, many=0.5, mean=1.1, excess=0.9)
-    recent = RecentDemand.start(averages, (1,))
+    recent = RecentDemand.start(averages, np.full(1, np.inf))
     for value in y:
         recent = recent.update(np.array([value]))
     seen = [v for v in y if not np.isnan(v)]

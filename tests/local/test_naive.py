@@ -42,6 +42,18 @@ def make_panel(*histories: Any, freq: str = "1", behind: int = 0) -> Panel:
     )
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_one_value_is_forecast_about_itself_at_every_step(method: Any) -> None:
+    """Nothing tells how its errors grow, so its band does not; 1.05 is the mean after clipping at 0."""
+    panel = make_panel([3.0], [NAN, 200.0, NAN, NAN], freq="D")
+    forecast = method(horizon=20).predict(panel, n_samples=4000)
+    value = np.array([[3.0], [200.0]])
+    np.testing.assert_allclose(forecast.mean, np.repeat(1.05 * value, 20, 1), rtol=0.01)
+    np.testing.assert_allclose(forecast.quantiles[:, 0], forecast.quantiles[:, -1], rtol=1e-6)
+    assert forecast.samples is not None
+    np.testing.assert_allclose(forecast.samples.mean(1), forecast.mean, rtol=0.06)
+
+
 def test_points_are_those_of_fpp3() -> None:
     """Section 5.2: y_T; y_{T+h-m(k+1)}; y_T + h (y_T - y_1) / (T - 1); the mean."""
     panel = make_panel([3, 5, 4, 8, 6, 9, 7, 12])

@@ -19,13 +19,14 @@ from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Demand
 from demandcast.local.base import CELLS, LocalForecaster
-from demandcast.local.parts.conditional import CUTOFFS
+from demandcast.local.parts.conditional import CUTOFFS, LEVEL_EDGES, POINT_LEVELS
 from demandcast.local.parts.histories import Array, Histories, Ints
 from demandcast.local.parts.weighted_points import (
     WeightedPoints,
     mix_with_own_values,
     normal_scores,
     path_correlation,
+    points_of_rate,
     rate_ratio,
     scale_values,
 )
@@ -84,7 +85,7 @@ class Analogues(LocalForecaster):
                     chosen, self.neighbours, draws.select(chosen).at("tie")
                 )
             for index in np.array_split(
-                np.arange(len(order)), -(-len(order) * len(library.levels) // CELLS)
+                np.arange(len(order)), max(1, -(-len(order) * len(library.levels) // CELLS))
             ):
                 own = draws.select(index)
                 distribution = library.distributions(index, past.select(index), self.neighbours)
@@ -147,16 +148,11 @@ class Library:
                 features.append(row_features[series])
                 levels.append(level[series])
                 values.append(extended[row : row + horizon, series].T)
-        if not any(len(part) for part in levels):  # without earlier histories all forecasts are 0
-            no_values = np.zeros((1, horizon))
-            return cls(
-                own_features[:1],
-                own_levels[:1],
-                no_values,
-                own_features,
-                own_levels,
-                0.5 * unit,
-                0.0,
+        if not any(len(part) for part in levels):
+            features, levels, values = (
+                [own_features[:0]],
+                [own_levels[:0]],
+                [np.zeros((0, horizon))],
             )
         return cls(
             np.concatenate(features),
@@ -170,6 +166,10 @@ class Library:
 
     def distributions(self, index: Ints, past: Histories, count: int) -> WeightedPoints:
         """Return the distributions of the selected series, from `count` neighbours each."""
+        if not len(self.levels):  # no history is old enough to have values after it
+            points = points_of_rate(self.own_levels[index], POINT_LEVELS)
+            mass = np.broadcast_to(np.diff(LEVEL_EDGES), points.shape)
+            return mix_with_own_values(points, mass, past, PRIOR)
         values = self._neighbour_values(index, count)
         known = ~np.isnan(values)
         mass = known / np.maximum(known.sum((1, 2), keepdims=True), 1)
@@ -180,6 +180,8 @@ class Library:
 
     def correlation(self, index: Ints, count: int, draws: Draws) -> float:
         """Estimate the correlation of the steps of one path from the selected series."""
+        if not len(self.levels):
+            return 0.0
         return _rank_correlation(self._neighbour_values(index, count), draws)
 
     def _neighbour_values(self, index: Ints, count: int) -> Array:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.local.base import LocalForecaster
+from demandcast.local.parts.error_distributions import SINGLE_VALUE_SCALE
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.seasonal import MIN_LENGTH_RATIO, SeriesTable, series_tables
 from demandcast.local.parts.simulated import path_quantiles
@@ -62,23 +63,38 @@ class Rows:
     Attributes:
         values: (n, K, m), 0 before a series' first whole period.
         begun: Mask of the rows that a series has, (n, K).
+        known: Mask of the rows with an observed value, (n, K). The others are filled, and have no error.
         cycle: Rows in the longer season; 1 without one.
     """
 
     values: Array
     begun: NDArray[np.bool_]
+    known: NDArray[np.bool_]
     cycle: int
 
     @classmethod
-    def of(cls, history: Array, period: int, cycle: int) -> Rows:
-        """Cut histories (n, T) into rows; right-aligned, NaN before the first value only."""
+    def of(cls, history: Array, period: int, cycle: int, observed: Array | None = None) -> Rows:
+        """Cut histories (n, T) into rows, right-aligned.
+
+        Args:
+            history: Filled values, NaN before the first value only.
+            period: Steps in a row.
+            cycle: Rows in the longer season.
+            observed: Values, NaN where not observed; None if all of the history is.
+        """
+        observed = history if observed is None else observed
         n, steps = history.shape
         count = min(max(1, steps // period), MAX_ROWS * cycle)
         missing = max(0, count * period - steps)
-        history = np.pad(history, ((0, 0), (missing, 0)), constant_values=np.nan)
-        values = history[:, history.shape[1] - count * period :].reshape(n, count, period)
+        values, seen = (
+            np.pad(table, ((0, 0), (missing, 0)), constant_values=np.nan)[
+                :, table.shape[1] + missing - count * period :
+            ].reshape(n, count, period)
+            for table in (history, observed)
+        )
         begun = np.asarray(~np.isnan(values).any(2))
-        return cls(np.where(begun[..., None], values, 0.0), begun, cycle)
+        known = begun & ~np.isnan(seen).all(2)
+        return cls(np.where(begun[..., None], values, 0.0), begun, known, cycle)
 
     @property
     def weights(self) -> Array:
@@ -178,7 +194,7 @@ class Ridge:
         for i in range(r, count):
             change[:, i] = level[:, i] - level[:, i - r]
             causes[:, i] = causes_of(level[:, :i], rows.begun[:, :i], r)
-        used = rows.begun & np.roll(rows.begun, r, 1) & (np.arange(count) >= r)
+        used = rows.known & np.roll(rows.begun, r, 1) & (np.arange(count) >= r)
         weight = np.where(used, rows.weights, 0.0)
         size = np.sqrt((weight[..., None] * causes**2).sum(1) / weight.sum(1)[:, None].clip(1e-12))
         size = np.where(size > 0, size, 1.0)
@@ -204,9 +220,10 @@ class Ridge:
         likelihood /= likelihood.sum(0)
         mean_coefficients = (likelihood[..., None] * np.array(coefficients)).sum(0)
         mean_errors = (likelihood[..., None] * np.array(errors)).sum(0)
-        # a single row has its own level as error
-        single = rows.begun & (rows.begun.sum(1, keepdims=True) == 1)
-        return cls(mean_coefficients / size, np.where(single, level, mean_errors), used)
+        # a single row has a share of its own level as error
+        single = rows.known & (rows.known.sum(1, keepdims=True) == 1)
+        own = SINGLE_VALUE_SCALE * level
+        return cls(mean_coefficients / size, np.where(single, own, mean_errors), used)
 
 
 def causes_of(level: Array, begun: NDArray[np.bool_], cycle: int) -> Array:
@@ -242,9 +259,9 @@ class Fitted:
     autocorrelation: Array
 
     @classmethod
-    def of(cls, history: Array, period: int, cycle: int) -> Fitted:
-        """Fit histories (n, T), right-aligned, NaN before the first value only."""
-        rows = Rows.of(history, period, cycle)
+    def of(cls, history: Array, period: int, cycle: int, observed: Array | None = None) -> Fitted:
+        """Fit histories (n, T); see `Rows.of`."""
+        rows = Rows.of(history, period, cycle, observed)
         split = Split.of(rows)
         flat = split.rest.reshape(len(history), -1)
         square = (flat[:, :-1] ** 2).sum(1)
@@ -267,7 +284,7 @@ class Fitted:
         n, rows, period = self.rows.values.shape
         count = -(-horizon // period)
         used = self.ridge.used
-        used = np.where(used.any(1, keepdims=True), used, self.rows.begun)
+        used = np.where(used.any(1, keepdims=True), used, self.rows.known)
         weight = np.where(used, self.rows.weights, 0.0)
         cumulative = np.cumsum(weight, 1) / weight.sum(1, keepdims=True).clip(1e-12)
         uniform = draws.at("row").uniform((n, n_paths * count))
@@ -366,7 +383,7 @@ class LevelShape(LocalForecaster):
                 for start in range(0, len(selected), batch_size):
                     batch = selected[start : start + batch_size]
                     rows, unit = index[batch], scale[batch]
-                    fitted = Fitted.of(history[batch], period, cycle)
+                    fitted = Fitted.of(history[batch], period, cycle, observed[batch])
                     point = fitted.point(self.horizon)
                     paths = fitted.paths(self.horizon, n_simulated, draws.select(rows))
                     error = paths - paths.mean(1, keepdims=True)
@@ -413,7 +430,8 @@ class LevelShape(LocalForecaster):
             testable = lengths - (steps - cut) >= needed
             actual = observed[:, cut : cut + self.horizon]
             for w, (period, cycle) in enumerate(ways):
-                point = Fitted.of(history[:, :cut], period, cycle).point(self.horizon)
+                fitted = Fitted.of(history[:, :cut], period, cycle, observed[:, :cut])
+                point = fitted.point(self.horizon)
                 error[w] += np.where(testable, np.nansum(np.abs(point - actual), 1), 0.0)
         first = np.where(possible.any(0), possible.argmax(0), 0)
         cycles = np.maximum(lengths / min_steps[first], 1)
@@ -457,7 +475,8 @@ class LevelShape(LocalForecaster):
             cut = history.shape[1] - self.horizon
             for way in np.unique(chosen[index[checked[index]]]):
                 selected = np.flatnonzero(checked[index] & (chosen[index] == way))
-                fitted = Fitted.of(history[selected, :cut], *ways[way])
+                period, cycle = ways[way]
+                fitted = Fitted.of(history[selected, :cut], period, cycle, observed[selected, :cut])
                 point = fitted.point(self.horizon)
                 paths = fitted.paths(self.horizon, 100, draws.select(index[selected]))
                 low, high = np.quantile(paths - paths.mean(1, keepdims=True), [0.1, 0.9], axis=1)

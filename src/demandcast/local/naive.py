@@ -43,7 +43,8 @@ class _Naive(LocalForecaster):
     methods for such demand have distributions of their own.
 
     A missing value is replaced by the last observed one and adds no error; the interval widens with the age of that
-    value. A series with one observed value takes it as scale; one without any is forecast as 0, with a logged warning.
+    value. The errors of a series with one observed value have half of it as scale at every step; a series without any is
+    forecast as 0, with a logged warning.
     """
 
     @abstractmethod
@@ -61,7 +62,7 @@ class _Naive(LocalForecaster):
         for index, period in self._chunks(panel, n_paths):
             part = panel.select(index)
             values = part.padded_history(max(1, int(part.lengths.max()))).astype(np.float64)
-            errors = self._forecast_errors(values, period)
+            errors = self._forecast_errors(values, period).without_growth(values)
             innovations = fit_innovations(errors, values)
             floor = np.where(np.fmin.reduce(values, axis=1, initial=np.inf) >= 0, 0.0, -np.inf)
             floor = floor[:, None]  # (n, 1)

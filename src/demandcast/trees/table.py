@@ -29,6 +29,7 @@ YEAR = 12  # steps from which one season tells the scale
 PHASES = 4  # seasons whose value at the step's own place is read
 NEW = 5  # observed values below which a series' scale leans on that of items like it
 LEANING = 2.0  # values' worth of that
+MAX_START = 4.0  # times a series' own size: the size of items like it, at most
 
 
 class Table:
@@ -103,12 +104,13 @@ class Table:
     def scale(self, series: Ints, cutoffs: Ints, reach: Ints | None = None) -> Doubles:
         """Return mean |y| of the last season, or of four if it is short; else of all history.
 
-        Below `NEW` observed values it leans on the scale of items like it, and without any is that. So
-        it does where all values are 0, the less the more there are.
+        Below `NEW` observed values it leans on the scale of items like it, up to `MAX_START` times its own, and without
+        any is that. So it does where all values are 0, the less the more there are.
         """
         reach = cutoffs if reach is None else reach
         own, count = self._own(series, cutoffs, reach)
         like = self.like[series]
+        like = np.where(own > 0, np.minimum(like, MAX_START * own), like)
         leaning = (count * own + LEANING * like) / (count + LEANING)
         return np.where((count < NEW) | (own == 0), leaning, own)
 

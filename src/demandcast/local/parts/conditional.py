@@ -21,6 +21,7 @@ from demandcast.local.parts.weighted_points import (
     mix_with_own_values,
     normal_scores,
     path_correlation,
+    points_of_rate,
     rate_ratio,
     scale_values,
 )
@@ -34,6 +35,7 @@ CORRELATION_SERIES = 4000  # series that the correlation of paths is estimated f
 LEVEL_EDGES = np.concatenate(
     [np.arange(190) / 200, 0.95 + np.arange(40) / 1000, 0.99 + np.arange(51) / 5000]
 )  # around the points of the pooled distribution, finer in the tail that determines stock
+POINT_LEVELS = (LEVEL_EDGES[1:] + LEVEL_EDGES[:-1]) / 2
 
 Part = tuple[Ints, Histories, Array]  # rows of series in the panel, their histories and rates
 
@@ -93,7 +95,8 @@ class PooledDistributions:
 
     Attributes:
         centres: Rate of each group, (G,), increasing.
-        points: Equally probable values within each level interval, (G, J), increasing along J.
+        points: Equally probable values within each level interval, (G, J), increasing along J; without a group
+            (G = 0) where no value of the panel followed another.
         unit: Values are scaled by the ratio of the rates from this rate on, see `rate_ratio`.
         max_value: The largest value that followed any rate.
     """
@@ -108,7 +111,7 @@ class PooledDistributions:
         """Compute the distributions around the rates to be forecast, (n,)."""
         total = len(pairs.rates)
         if total == 0:
-            return cls(np.zeros(1), np.zeros((1, len(LEVEL_EDGES) - 1)), 1.0, 0.0)
+            return cls(np.zeros(0), np.zeros((0, len(POINT_LEVELS))), 1.0, 0.0)
         demands = pairs.values[pairs.values > 0]
         unit = UNIT_SHARE * float(np.median(demands)) if len(demands) else 1.0
         window = min(total, int(np.clip(total // 20, MIN_WINDOW, MAX_WINDOW)))
@@ -122,14 +125,18 @@ class PooledDistributions:
         max_value = float(pairs.values.max())
         ratio = rate_ratio(centre, pairs.rates[chosen], unit)
         values = scale_values(pairs.values[chosen], ratio, max_value)
-        middle = (LEVEL_EDGES[1:] + LEVEL_EDGES[:-1]) / 2
         values.sort(1)
         return cls(
-            np.asarray(centres), values[:, (middle * window).astype(np.int64)], unit, max_value
+            np.asarray(centres),
+            values[:, (POINT_LEVELS * window).astype(np.int64)],
+            unit,
+            max_value,
         )
 
     def nearest_points(self, rates: Array) -> Array:
         """Return the points of the group nearest to each rate, scaled to that rate, (n, J)."""
+        if not len(self.centres):
+            return points_of_rate(rates, POINT_LEVELS)
         right = np.clip(np.searchsorted(self.centres, rates), 0, len(self.centres) - 1)
         left = np.maximum(right - 1, 0)
         lower = rates - self.centres[left] < self.centres[right] - rates

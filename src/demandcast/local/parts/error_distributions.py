@@ -8,7 +8,7 @@ are the same quantiles.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -25,6 +25,9 @@ NEWEST_SEASONS, MIN_NEWEST = (
     10,
     100,
 )  # errors of the last seasons are used, or more if these are few
+SINGLE_VALUE_SCALE = (
+    0.5  # of the errors of a series with one value; benchmarks/accuracy/first_value.py
+)
 MIN_DEGREES = 3  # of freedom, of Student's t: with fewer, paths from one error have no mean
 SCORES = np.linspace(-5, 5, 101)  # normal scores of the tables; the ends stand for scores beyond
 MASSES = (
@@ -53,6 +56,19 @@ class ErrorDistribution:
     n_innovations: Array
     draw_scores: Callable[[Draws, int], Array]
     symmetric: bool
+
+    def without_growth(self, values: Array) -> ErrorDistribution:
+        """Return the distribution with one variance at all steps ahead where one value is observed.
+
+        Nothing tells how the errors of such a series grow. `values` are the histories, (n, steps), NaN where not
+        observed.
+        """
+        single = ((~np.isnan(values)).sum(1) == 1)[:, None]
+        return replace(
+            self,
+            variance=np.where(single, 1.0, self.variance),
+            n_innovations=np.where(single, 1.0, self.n_innovations),
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +110,7 @@ def fit_innovations(distribution: ErrorDistribution, values: Array) -> Innovatio
     """Fit the distribution of one innovation of each series to its in-sample errors.
 
     The scale is sqrt(sum e^2 / (errors - estimated parameters)), FPP3 section 5.5. A series with too few errors takes
-    the differences of neighbouring values as errors; a series with one value takes that value as scale.
+    the differences of neighbouring values as errors; a series with one value takes `SINGLE_VALUE_SCALE` of that value.
 
     Args:
         distribution: The errors of n series.
@@ -112,7 +128,7 @@ def fit_innovations(distribution: ErrorDistribution, values: Array) -> Innovatio
         n_estimated[too_few] = 0
     count = (~np.isnan(errors)).sum(1)
     scale = np.sqrt(np.nansum(errors**2, 1) / np.maximum(count - n_estimated, 1))
-    scale = np.where(count > 0, scale, np.abs(_last_value(values)))
+    scale = np.where(count > 0, scale, SINGLE_VALUE_SCALE * np.abs(_last_value(values)))
     degrees = np.clip(count - n_estimated, MIN_DEGREES, MIN_ERRORS)
     student = scale[:, None] * _student_scores()[degrees - MIN_DEGREES]  # (n, J)
     empirical = student.copy()

@@ -52,7 +52,8 @@ class Glm:
         stages = (Stage(), Stage(), Stage(link))
         averages = PanelAverages.of(past.values)
         features, scales = [], []
-        for t, recent, season in iterate_states(past, averages):
+        no_limit = np.full(past.n_series, np.inf)
+        for t, recent, season in iterate_states(past, averages, no_limit):
             if t < past.steps:
                 features.append(np.stack(features_at(past, t, recent, season), -1))
                 scales.append(recent.scale())
@@ -97,7 +98,8 @@ class Glm:
     def simulator(self, past: AlignedHistories) -> Simulate:
         """Return a function that draws paths of the selected series after their histories."""
         squares, count = np.zeros(past.n_series), np.zeros(past.n_series)
-        for t, recent, season in iterate_states(past, self.averages):
+        largest = np.nan_to_num(past.values).max(0, initial=0.0)
+        for t, recent, season in iterate_states(past, self.averages, largest):
             if t == past.steps:
                 break
             y = past.values[t]
@@ -146,13 +148,14 @@ def add_intercept(x: Array) -> Array:
 
 
 def iterate_states(
-    past: AlignedHistories, averages: PanelAverages
+    past: AlignedHistories, averages: PanelAverages, largest: Array
 ) -> Iterator[tuple[int, RecentDemand, Array]]:
     """Yield the step, the recent demand and the sums of the seasons, before each step and after the last.
 
-    The sums are of weights and of weighted values at each phase of the season, (2, period, n).
+    The sums are of weights and of weighted values at each phase of the season, (2, period, n). The panel's averages are
+    limited by `largest`, (n,), see `RecentDemand`.
     """
-    recent = RecentDemand.start(averages, (past.n_series,))
+    recent = RecentDemand.start(averages, largest)
     season = np.zeros((2, past.period, past.n_series))
     series = np.arange(past.n_series)
     for t, y in enumerate(past.values):

@@ -24,7 +24,7 @@ from demandcast.local.parts.aligned import AlignedHistories
 from demandcast.local.parts.glm import add_intercept, initial_values
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.kalman import Step, kalman_filter, kalman_smoother
-from demandcast.local.parts.recent import PRIOR_STEPS, PanelAverages
+from demandcast.local.parts.recent import PRIOR_STEPS, PanelAverages, limit_average
 from demandcast.local.parts.simulated import Simulate
 from demandcast.local.parts.stages import Stage, draw_counts, stage_values
 
@@ -232,5 +232,7 @@ class Latent:
 def _scale(values: Array, averages: PanelAverages) -> Array:
     """Return the mean of y - 2 over each series' values of 2 or more, shrunk towards the panel's, (n,)."""
     two = values >= 2
-    excess = np.where(two, values - 2, 0).sum(0) + PRIOR_STEPS * averages.excess
+    largest = np.nan_to_num(values).max(0, initial=0.0)
+    typical = limit_average(averages.excess, largest)
+    excess = np.where(two, values - 2, 0).sum(0) + PRIOR_STEPS * typical
     return np.asarray(excess / (two.sum(0) + PRIOR_STEPS))

@@ -1,7 +1,8 @@
 """Features of a series' recent past that predict its next count, updated count by count.
 
 They are averages whose weights fall by one of `DECAYS` a step. Each is shrunk towards the panel's average as if the
-series had `PRIOR_STEPS` more steps with that average, so a new series starts there.
+series had `PRIOR_STEPS` more steps with that average, so a new series starts there. In a forecast, averages of counts are
+limited to `MAX_START` times the series' own largest count; not when weights are fitted, since it comes later.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from demandcast.local.parts.histories import Array, Ints
 DECAYS = (0.5, 0.8, 0.92, 0.98)  # weight of a step after one more step
 DEMAND_DECAY = 0.9  # weight of a demand after one more demand
 PRIOR_STEPS = 1.0
+MAX_START = 4.0  # times a series' largest count
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class RecentDemand:
         demands: Sums of weights of the demands, and of those above 1, (2, ...).
         twos: Sums of weights of the demands above 1, and of their counts minus 2, (2, ...).
         age: Steps since the last demand, or since the start, (...).
+        mean, excess: The panel's averages that the series is shrunk towards, (...) both.
     """
 
     averages: PanelAverages
@@ -62,33 +65,40 @@ class RecentDemand:
     demands: Array
     twos: Array
     age: Array
+    mean: Array
+    excess: Array
 
     @classmethod
-    def start(cls, averages: PanelAverages, shape: tuple[int, ...]) -> RecentDemand:
-        """Return the sums before the first count."""
+    def start(cls, averages: PanelAverages, largest: Array) -> RecentDemand:
+        """Return the sums before the first count of series whose largest counts limit the averages, (...)."""
+        shape = largest.shape
         return cls(
             averages,
             np.zeros((3, len(DECAYS), *shape)),
             np.zeros((2, *shape)),
             np.zeros((2, *shape)),
             np.zeros(shape),
+            limit_average(averages.mean, largest),
+            limit_average(averages.excess, largest),
         )
 
     def scale(self) -> Array:
         """Return the mean of y - 2 over the demands above 1, (...)."""
-        excess = self.twos[1] + PRIOR_STEPS * self.averages.excess
+        excess = self.twos[1] + PRIOR_STEPS * self.excess
         return np.asarray(excess / (self.twos[0] + PRIOR_STEPS))
 
     def level(self) -> Array:
         """Return the mean count with the slowest decay, (...)."""
         weight, _, total = self.steps[:, -1]
-        return np.asarray((total + PRIOR_STEPS * self.averages.mean) / (weight + PRIOR_STEPS))
+        prior = PRIOR_STEPS * self.mean
+        return np.asarray((total + prior) / (weight + PRIOR_STEPS))
 
     def features(self) -> list[Array]:
         """Return log odds of a demand and log mean for each decay, log age, log odds of a count above 1, log scale."""
         weight, share, total = self.steps
         share = (share + PRIOR_STEPS * self.averages.share) / (weight + PRIOR_STEPS)
-        total = (total + PRIOR_STEPS * self.averages.mean) / (weight + PRIOR_STEPS)
+        prior = PRIOR_STEPS * self.mean
+        total = (total + prior) / (weight + PRIOR_STEPS)
         many = self.demands[1] + PRIOR_STEPS * self.averages.many
         many = many / (self.demands[0] + PRIOR_STEPS)
         return [
@@ -125,4 +135,11 @@ class RecentDemand:
             demands=repeated(self.demands),
             twos=repeated(self.twos),
             age=repeated(self.age),
+            mean=repeated(self.mean),
+            excess=repeated(self.excess),
         )
+
+
+def limit_average(average: float, largest: Array) -> Array:
+    """Limit an average count of the panel by the largest counts of single series; 0 is a series without demand."""
+    return np.where(largest > 0, np.minimum(average, MAX_START * largest), average)

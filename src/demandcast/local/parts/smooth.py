@@ -199,9 +199,9 @@ class SmoothForecaster(LocalForecaster):
         periods = np.full(panel.n_series, self.period or panel.freq.period)
         for index, table in series_tables(panel, periods, CELLS):
             forecast = self._fit(table)
-            errors, scale = forecast.errors, table.scale[:, None]
-            factor, shift = forecast.factor * scale, forecast.shift * scale  # (n, H)
             values = np.where(table.seen, table.filled, np.nan).T
+            errors, scale = forecast.errors.without_growth(values), table.scale[:, None]
+            factor, shift = forecast.factor * scale, forecast.shift * scale  # (n, H)
             innovations = fit_innovations(errors, values)
             floor, counts = history_limits(values, scale)
             around = innovations.quantiles(errors, (*levels, *MEAN_LEVELS))  # (n, H, Q + J)

@@ -102,6 +102,18 @@ def mix_with_own_values(
     )
 
 
+def points_of_rate(rates: Array, levels: Array) -> Array:
+    """Return quantiles, (n, J), around rates that no value of the panel has followed yet.
+
+    Exponential with the rate as mean: of all distributions of demand with this mean, the one that assumes least.
+
+    Args:
+        rates: (n,).
+        levels: (J,), in (0, 1).
+    """
+    return np.asarray(rates[:, None] * -np.log1p(-levels))
+
+
 def rate_ratio(rate: Array, near: Array, unit: float) -> Array:
     """Return the factor that scales a value that followed the rate `near` to `rate`.
 
