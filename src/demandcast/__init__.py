@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from demandcast.frames.wide import from_wide
     from demandcast.notebook import load_ipython_extension
     from demandcast.panel.panel import Panel
+    from demandcast.reading import Reading
     from demandcast.registry import load, register
     from demandcast.schema import Schema
 
@@ -31,6 +32,7 @@ _HOMES = {
     "Forecast": "demandcast.forecast.forecast",
     "Orders": "demandcast.decide.orders",
     "Panel": "demandcast.panel.panel",
+    "Reading": "demandcast.reading",
     "Replay": "demandcast.decide.replay",
     "Schema": "demandcast.schema",
     "auto": "demandcast.automatic.auto",
@@ -52,6 +54,7 @@ __all__ = [
     "Forecast",
     "Orders",
     "Panel",
+    "Reading",
     "Replay",
     "Schema",
     "auto",

@@ -201,5 +201,8 @@ def one_of(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
         raise ConfigError(
-            f"{name} is {value!r}; did you mean {near!r}? There are {', '.join(choices)}"
+            f"{name} is {value!r}; did you mean {near!r}? There are {', '.join(choices)}",
+            option=name,
+            found=value,
+            expected=", ".join(choices),
         )

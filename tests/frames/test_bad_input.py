@@ -202,13 +202,13 @@ CASES: list[Case] = [
         {"value": ["a", "b"], "2024-01-01": [3, 4], "2024-01-02": [1, 2]}), {}, SchemaError,
      ["'value'", "rename"]),
     # options
-    ("gaps rule", table, {"gaps": "fill"}, ConfigError, ["'fill'", "'zero'"]),
-    ("duplicates rule", table, {"duplicates": "drop"}, ConfigError, ["'drop'", "'sum'"]),
-    ("negative rule", table, {"negative": "clip"}, ConfigError, ["'clip'", "'keep'"]),
-    ("future gaps rule", table, {"future_gaps": "zero"}, ConfigError, ["'zero'", "'last'"]),
+    ("gaps rule", table, {"gaps": "fill"}, ConfigError, ["'fill'", " zero"]),
+    ("duplicates rule", table, {"duplicates": "drop"}, ConfigError, ["'drop'", " sum"]),
+    ("negative rule", table, {"negative": "clip"}, ConfigError, ["'clip'", "keep"]),
+    ("future gaps rule", table, {"future_gaps": "zero"}, ConfigError, ["'zero'", " last"]),
     ("future gaps in the table", lambda: priced(units=[*range(8), None, None] * 2).filter(pl.col("date") != DAYS[8]),
      {**KNOWN, "future_gaps": "error"}, DataError, ["2 steps ahead of 2 series", "series a at 2024-01-09", "'last'"]),
-    ("infinite rule", table, {"infinite": "zero"}, ConfigError, ["'zero'", "'missing'"]),
+    ("infinite rule", table, {"infinite": "zero"}, ConfigError, ["'zero'", " missing"]),
     # covariates behind the last step
     ("future of another key", priced, {**KNOWN, "future": ahead().rename({"item": "Item"})}, SchemaError,
      ["'Item'", "'item'", "rename"]),

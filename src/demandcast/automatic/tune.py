@@ -61,7 +61,6 @@ def tune(
     panel: Panel,
     horizon: int | None = None,
     *,
-    h: int | None = None,
     trials: int = 30,
     budget: str | float | None = None,
     space: Space | None = None,
@@ -78,7 +77,6 @@ def tune(
         name: Of the method, as in `demandcast models`.
         panel: The history.
         horizon: Steps to forecast; also `h`.
-        h: The same.
         trials: In all; those already in `storage` count.
         budget: Time after which no trial is begun: "10m"; None for none.
         space: Hyper-parameter -> what to try: two numbers in a tuple are a range (by orders of magnitude
@@ -105,7 +103,7 @@ def tune(
         True
     """
     optuna = _optuna()
-    horizon = check_horizon(horizon, h)
+    horizon = check_horizon(horizon, hyper.pop("h", None))
     kind: Any = registry.get(name)
     defaults = kind.defaults()
     check_names(name, [*hyper, *(space or {})], defaults)

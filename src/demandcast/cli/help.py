@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from typer.core import TyperCommand
 
-from demandcast.cli.options import LEFT_ALONE
+from demandcast.reading import NamedColumns, Reading
 
-COLUMNS = ("key", "time", "target", "freq", "known", "past", "static", "available")
+COLUMNS = tuple(column.name for column in fields(NamedColumns))
 GROUPS = {  # title -> parameters; a command's other options come first, without a title of their own
     "What to order": (
         "stock", "lead_time", "lead_times", "review", "cost_under", "cost_over", "service", "fill_rate",
@@ -19,9 +20,7 @@ GROUPS = {  # title -> parameters; a command's other options come first, without
         "safe_text", "json",
     ),
     "Columns of the table": COLUMNS,
-    "How the table is read": (
-        "sql", "connect", *(name for name in LEFT_ALONE if name not in COLUMNS),
-    ),
+    "How the table is read": ("future", *(option.name for option in fields(Reading))),
 }  # fmt: skip
 START = """\
 demandcast forecasts demand from a table and shows how far to trust the forecast.

@@ -8,14 +8,15 @@ import inspect
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
 from demandcast.errors import ConfigError
+from demandcast.reading import NamedColumns, Reading
 
 Text = str | None
 COMMAND: list[str] = []  # the words of the command that runs
@@ -96,118 +97,50 @@ class Table:
         return Path(self.source).name if isinstance(self.source, str) else str(self.source)
 
 
-def table_options(
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA", help="CSV, Excel or Parquet: a path, folder, URL, or quoted glob."
-        ),
-    ] = "",
-    sql: Annotated[
-        Text, typer.Option(metavar="QUERY", help="Read a query in place of DATA: select ...")
-    ] = None,
-    connect: Annotated[
-        Text,
-        typer.Option(metavar="URL", help="Of --sql: sqlite:///a.db. Or in DEMANDCAST_CONNECT."),
-    ] = None,
-    key: Annotated[
-        Text, typer.Option(metavar="COLUMNS", help="Name a series: store,item. Guessed.")
-    ] = None,
-    time: Annotated[
-        Text, typer.Option(metavar="COLUMNS", help="The time, or its parts: year,month. Guessed.")
-    ] = None,
-    target: Annotated[
-        Text, typer.Option(metavar="COLUMN", help="What to forecast. Guessed.")
-    ] = None,
-    freq: Annotated[
-        Text,
-        typer.Option(metavar="STEP", help="5min h D B D-exSUN W-SUN MS QS YS, or 1. Inferred."),
-    ] = None,
-    to: Annotated[
-        Text, typer.Option(metavar="STEP", help="Add rows up to a coarser step: W-MON, MS.")
-    ] = None,
-    known: Annotated[
-        Text, typer.Option(metavar="COLUMNS", help="Covariates known ahead: price,promo.")
-    ] = None,
-    past: Annotated[
-        Text, typer.Option(metavar="COLUMNS", help="Covariates known to the last step only.")
-    ] = None,
-    static: Annotated[
-        Text, typer.Option(metavar="COLUMNS", help="One value a series: category.")
-    ] = None,
-    available: Annotated[
-        Text, typer.Option(metavar="COLUMN", help="0 where it could not be bought: in_stock.")
-    ] = None,
-    gaps: Annotated[
-        str, typer.Option(metavar="RULE", help="Steps without a row: missing, zero or error.")
-    ] = "missing",
-    duplicates: Annotated[
-        str, typer.Option(metavar="RULE", help="Rows of one time: error, sum, mean, first, last.")
-    ] = "error",
-    negative: Annotated[
-        str, typer.Option(metavar="RULE", help="Negative values: keep, zero, missing or error.")
-    ] = "keep",
-    infinite: Annotated[
-        str, typer.Option(metavar="RULE", help="Infinite values: error or missing.")
-    ] = "error",
-    text: Annotated[
-        str, typer.Option(metavar="RULE", help="Targets that are no number: error, missing, zero.")
-    ] = "error",
-    ended: Annotated[
-        str,
-        typer.Option(
-            metavar="RULE", help="Series that ended before the others: skip, forecast, keep."
-        ),
-    ] = "skip",
-    totals: Annotated[
-        str,
-        typer.Option(metavar="RULE", help="Series that are the sum of others: leave_out, keep."),
-    ] = "leave_out",
-    future: Annotated[
-        Text, typer.Option(metavar="FILE", help="The known covariates of the steps ahead.")
-    ] = None,
-    future_gaps: Annotated[
-        str,
-        typer.Option(metavar="RULE", help="Steps ahead without covariates: last, missing, error."),
-    ] = "last",
-    covariates: Annotated[
-        Text,
-        typer.Option(metavar="FILE", help="A second table of covariates, by time or by periods."),
-    ] = None,
-    static_table: Annotated[
-        Text, typer.Option(metavar="FILE", help="One row a series, for --static.")
-    ] = None,
-    time_zone: Annotated[
-        Text, typer.Option(metavar="ZONE", help="Where the clock stood: Europe/Berlin.")
-    ] = None,
-    wide: Annotated[
-        bool | None, typer.Option("--wide/--long", help="A column a series, or a row a value.")
-    ] = None,
-    encoding: Annotated[
-        Text, typer.Option(metavar="NAME", help="Of a text file: cp1252, gb18030. Found.")
-    ] = None,
-    sheet: Annotated[Text, typer.Option(metavar="NAME", help="Of a workbook. Found.")] = None,
-    decimal: Annotated[
-        Text, typer.Option(metavar="SIGN", help="The decimal sign of numbers, . or a comma. Found.")
-    ] = None,
-    day_first: Annotated[
-        bool | None,
-        typer.Option("--day-first/--month-first", help="How 01/02/2024 is meant. Found."),
-    ] = None,
-) -> Table:
-    options = dict(locals())
-    source: Any = options.pop("data")
-    query, connect = options.pop("sql"), options.pop("connect")
+def _column_list(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def read_options(data: str = "", **given: Any) -> Table:
+    """Return the table that the options of `takes_table` name."""
+    query, connect = given.pop("sql", None), given.pop("connect", None)
+    source: Any = data
     if query is not None or connect is not None:
         connect = connect or os.environ.get("DEMANDCAST_CONNECT")
         from demandcast.frames.sql import as_source
 
         source = as_source(source, query, connect)
-    for name in ("key", "time", "known", "past", "static"):
-        value = options[name]
-        listed = [word.strip() for word in value.split(",") if word.strip()] if value else []
-        options[name] = listed or (None if name in ("key", "time") else [])
-    return Table(source, options)
+    for column in fields(NamedColumns):
+        if column.metadata["metavar"] == "COLUMNS":
+            listed = _column_list(given[column.name])
+            given[column.name] = listed or (None if column.default is None else [])
+    return Table(source, given)
+
+
+def _table_parameters() -> dict[str, inspect.Parameter]:
+    """Return the options of a table: DATA, the columns it may name, the future, and the rules of reading."""
+    data = typer.Argument(
+        metavar="DATA", help="CSV, Excel or Parquet: a path, folder, URL, or quoted glob."
+    )
+    future = typer.Option(metavar="FILE", help="The known covariates of the steps ahead.")
+    found: list[tuple[str, Any, Any]] = [("data", "", Annotated[str, data])]
+    for kind in (NamedColumns, Reading):
+        hints = get_type_hints(kind)
+        for field in fields(kind):
+            shown = field.metadata
+            flags = [shown["flags"]] if "flags" in shown else []
+            option = typer.Option(*flags, metavar=shown.get("metavar"), help=shown["help"])
+            hint = hints[field.name] if hints[field.name] in (str, bool | None) else Text
+            default = field.default if isinstance(field.default, str) else None
+            found.append((field.name, default, Annotated[hint, option]))
+            if field.name == "available":
+                found.append(("future", None, Annotated[Text, future]))
+    return {
+        name: inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
+        )
+        for name, default, hint in found
+    }
 
 
 def command_line(mend: Iterable[tuple[str, Any]] = ()) -> str:
@@ -274,7 +207,10 @@ def as_words(table: Table) -> str:
 
 
 FLAGS = {"wide": ("--long", "--wide"), "day_first": ("--month-first", "--day-first")}
-LEFT_ALONE = table_options("").options  # what they are where nobody says anything
+TABLE_OPTIONS = _table_parameters()
+LEFT_ALONE = read_options(
+    **{name: option.default for name, option in TABLE_OPTIONS.items()}
+).options  # what they are where nobody says anything
 KEPT = tuple(
     name for name in LEFT_ALONE if name not in ("future", "covariates")
 )  # of a saved run, for the next table
@@ -289,17 +225,16 @@ def takes_table(
     """
     if command is None:
         return lambda found: takes_table(found, optional=optional)
-    shared = dict(inspect.signature(table_options, eval_str=True).parameters)
 
     def build(**given: Any) -> Table:
-        table = table_options(**given)
+        table = read_options(**given)
         if not optional and not table.source:
             raise ConfigError(
                 "no table is given; name DATA, a file, or --sql QUERY and --connect URL"
             )
         return table
 
-    return in_place(command, "table", build, shared)
+    return in_place(command, "table", build, TABLE_OPTIONS)
 
 
 def in_place(

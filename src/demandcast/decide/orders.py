@@ -24,6 +24,7 @@ from demandcast.decide.rules import (
     Policy,
     cheapest_packs,
     check_spend,
+    choose_policy,
     expected_cost,
     fractile,
     in_packs,
@@ -127,18 +128,13 @@ class Orders:
 def order(
     forecast: Forecast,
     stock: Any,
+    policy: Policy | None = None,
     *,
-    lead_time: float | None = None,
-    review: int = 1,
-    cost_under: float | None = None,
-    cost_over: float | None = None,
-    service: float | None = None,
-    fill_rate: float | None = None,
-    lost_sales: bool = True,
     lead_times: Any = None,
     spend: float | None = None,
     decimal: str | None = None,
     panel: Panel | None = None,
+    **rule: Any,
 ) -> Orders:
     """Decide what to order of every item after the last step of all items.
 
@@ -152,20 +148,16 @@ def order(
             that of others, so many more steps.
         stock: A path or frame with a row an item; its columns replace the values here for an item. See
             `demandcast.decide.stock.read_stock`.
-        lead_time: Steps that pass before an order can be sold; a mean where the stock table has the column
-            `lead_time_deviation`.
-        review: Steps between orders.
-        cost_under: Money lost by one unit short.
-        cost_over: Money lost by one unit left at the end of the window.
-        service: Probability of not running out in the window, in place of costs.
-        fill_rate: Share of the window's demand to be served from stock, in place of costs.
-        lost_sales: Whether demand that finds no stock is lost; False: it waits for the next arrival.
+        policy: The rule; or give its parts as keywords, see below.
         lead_times: A path or frame of observed lead times, drawn from in place of a fixed one: `lead_time`, and
             the key columns unless all items share it.
         spend: Money for all orders together, at the stock table's `price` a unit (1 without that column). The
             units that save most per unit of money are bought first.
         decimal: The decimal sign of numbers in a stock table of text, "." or ","; told by the column if None.
         panel: What was forecast; marks items without any observed value as "no history".
+        **rule: Fields of `Policy`: `lead_time=2`, `review=1`, what to order by (`cost_under=3, cost_over=1` or
+            `service=0.95` or `fill_rate=0.98`), and `lost_sales=False` where demand that finds no stock waits.
+            `lead_time` is a mean where the stock table has the column `lead_time_deviation`.
 
     Raises:
         ConfigError: An option is out of its range, or nothing says what to order by.
@@ -183,10 +175,7 @@ def order(
         >>> dc.order(forecast, stock, lead_time=2, service=0.95).to_frame().columns[:3]
         ['item', 'order', 'order_up_to']
     """
-    policy = Policy(
-        cost_under=cost_under, cost_over=cost_over, service=service, fill_rate=fill_rate,
-        lead_time=lead_time, review=review, lost_sales=lost_sales,
-    )  # fmt: skip
+    policy = choose_policy(policy, rule)
     if not isinstance(forecast, Forecast):
         raise DataError(
             f"order needs a Forecast, not {type(forecast).__name__}; give model.predict(panel)"

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from demandcast import registry
 from demandcast.decide.interval import Doubles
 from demandcast.decide.orders import decide
-from demandcast.decide.rules import Policy, in_packs
+from demandcast.decide.rules import Policy, choose_policy, in_packs
 from demandcast.decide.stock import Stock, read_stock
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.forecast import Forecast
@@ -146,10 +146,7 @@ def replay(
         ConfigError: A number is out of its range, or nothing says what to order by.
         DataError: The history is too short, lead times are random, or reviews differ between items.
     """
-    if policy is None:
-        policy = Policy(**rule)
-    elif rule:
-        raise ConfigError(f"a policy and {', '.join(rule)} are given; put them into the policy")
+    policy = choose_policy(policy, rule)
     if rounds < 1 or n_samples < 1:
         raise ConfigError(f"rounds is {rounds} and n_samples {n_samples}; both are 1 or more")
     start = stock if isinstance(stock, Stock) else opening(stock, panel, policy)

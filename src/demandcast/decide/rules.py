@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,25 @@ class Policy:
             raise ConfigError(
                 f"review is {self.review!r}; it is a whole number of steps, 1 or more"
             )
+
+
+def choose_policy(policy: Policy | None, rule: Mapping[str, Any]) -> Policy:
+    """Return the policy, or the one of the fields that were given as keywords.
+
+    Raises:
+        ConfigError: Both are given, there is no such field, or one is out of its range.
+    """
+    names = [field.name for field in fields(Policy)]
+    for name in rule:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                f"an order rule has no {name!r}; did you mean {near!r}? There are: {', '.join(names)}",
+                option=name,
+            )
+    if policy is not None and rule:
+        raise ConfigError(f"a policy and {', '.join(rule)} are given; put them into the policy")
+    return policy or Policy(**rule)
 
 
 def check_spend(spend: float | None) -> None:

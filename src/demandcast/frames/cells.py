@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from demandcast.frames.times import (
     to_instants,
 )
 from demandcast.panel.panel import Note
+from demandcast.reading import Reading
 from demandcast.schema import DAY, HOUR, Frequency, infer_frequency
 
 
@@ -40,13 +40,7 @@ class Clock:
 
 
 def read_rows(
-    source: Table,
-    roles: Roles,
-    time_zone: str | None,
-    freq: str | None,
-    rules: Mapping[str, str],
-    *,
-    day_first: bool | None,
+    source: Table, roles: Roles, freq: str | None, reading: Reading
 ) -> tuple[Rows, Clock, list[Note]]:
     """The columns needed, with series numbered, times parsed and the target as numbers."""
     clocks = [] if roles.melt_names_times else list(roles.parts or [roles.time])
@@ -68,13 +62,15 @@ def read_rows(
     target, told = numbers(
         table[roles.target],
         "target",
-        rules["infinite"],
-        text=rules["text"],
+        reading.infinite,
+        text=reading.text,
         hints=source.hints,
         where=where,
     )
     notes += told
-    times, told = parse_times(table[roles.time], time_zone, day_first=day_first, freq=freq)
+    times, told = parse_times(
+        table[roles.time], reading.time_zone, day_first=reading.day_first, freq=freq
+    )
     notes += told
     dtype = reply_dtype(table.schema[roles.time], times.values)
     if roles.key:
@@ -107,10 +103,14 @@ def read_rows(
         values, kept, told = to_instants(values, codes, zone)
         notes += told
         keep = None if kept.all() else np.flatnonzero(kept)
-    elif times.instants is not None and time_zone is None and table.schema[roles.time] == pl.String:
+    elif (
+        times.instants is not None
+        and reading.time_zone is None
+        and table.schema[roles.time] == pl.String
+    ):
         zone = None  # days of the clock that wrote them
     rows = Rows(keys=keys, codes=codes, times=values, target=target, rest=rest)
-    clock = Clock(zone, dtype, times.instants is not None and time_zone is None)
+    clock = Clock(zone, dtype, times.instants is not None and reading.time_zone is None)
     return (rows if keep is None else rows.take(keep)), clock, notes
 
 

@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from demandcast.errors import DataError, DemandcastError, FileError, SchemaError, merge_mends
+from demandcast.errors import DataError, DemandcastError, SchemaError, merge_mends
 from demandcast.frames import covariates, quality
 from demandcast.frames.numerals import row_number
 from demandcast.frames.opened import Table
 from demandcast.frames.regularise import Rows, merge_duplicates, number_series, numbers, sort
 from demandcast.frames.roles import Roles, find_roles, melt, no_column
 from demandcast.frames.source import open_table
-from demandcast.frames.sql import as_source
 from demandcast.frames.times import join_times, parse_times
-from demandcast.panel.panel import Panel
-from demandcast.panel.store import is_store
-
-Given = ParamSpec("Given")
+from demandcast.reading import NamedColumns, Reading
 
 
-def tells_all_faults(reading: Callable[Given, Panel]) -> Callable[Given, Panel]:
-    """Make a reading that stops at its first fault tell all faults of the table; for `read_panel`."""
-    signature = inspect.signature(reading)
-
-    @functools.wraps(reading)
-    def read(*args: Given.args, **options: Given.kwargs) -> Panel:
-        bound = signature.bind(*args, **options)
-        bound.apply_defaults()
-        given = bound.arguments
-        given["source"] = as_source(given["source"], given["sql"], given["connect"])
-        given["sql"] = given["connect"] = None  # the query is the source, so that it runs once
-        try:
-            return reading(*bound.args, **bound.kwargs)
-        except FileError:
-            raise
-        except DataError as error:
-            every = error if is_store(given["source"]) else with_all_faults(error, given)
-            if every is error:
-                raise
-            raise every from None
-
-    return read
-
-
-def with_all_faults(error: DataError, given: dict[str, Any]) -> DataError:
+def with_all_faults(
+    error: DataError, source: Any, named: NamedColumns, reading: Reading, future: Any
+) -> DataError:
     """The error that stopped a reading, together with all others of the table, most severe first.
 
     Absent columns come before keys, times, targets, repeated rows and covariates, in this order: a fault may be
@@ -59,10 +32,10 @@ def with_all_faults(error: DataError, given: dict[str, Any]) -> DataError:
 
     Args:
         error: What stopped the reading.
-        given: The arguments of `read_panel`.
+        source, named, reading, future: What was read, as `read_panel` takes it.
     """
     try:
-        found = _faults(given)
+        found = _faults(source, named, reading, future)
     except (DemandcastError, pl.exceptions.PolarsError, OSError):
         return (
             error  # the source cannot be read a second time, or not at all: the first fault stands
@@ -97,11 +70,12 @@ class _Found(list[DataError]):
             return None
 
 
-def _faults(given: dict[str, Any]) -> list[DataError]:
+def _faults(source: Any, named: NamedColumns, reading: Reading, future: Any) -> list[DataError]:
     found = _Found()
-    opened = {name: given[name] for name in ("encoding", "sheet", "decimal")}
-    table = open_table(given["source"], **opened)
-    roles = _roles(table, given, found)
+    table = open_table(
+        source, encoding=reading.encoding, sheet=reading.sheet, decimal=reading.decimal
+    )
+    roles = _roles(table, named, reading, future, found)
     if roles is None:
         return found
     frame = melt(table.select(roles.columns), roles)
@@ -117,9 +91,9 @@ def _faults(given: dict[str, Any]) -> list[DataError]:
         return f"{place} of column {roles.melt[row // width]!r}" if roles.melt else place
 
     numbered = found.attempt(number_series, frame.select(roles.key)) if roles.key else None
-    clock = found.attempt(_times, frame, roles, given)
+    clock = found.attempt(_times, frame, roles, named.freq, reading)
     values = found.attempt(
-        numbers, frame[roles.target], "target", given["infinite"], text=given["text"], hints=table.hints, where=where,
+        numbers, frame[roles.target], "target", reading.infinite, text=reading.text, hints=table.hints, where=where,
     )  # fmt: skip
     if clock is not None and (numbered is not None or not roles.key):
         codes, keys = numbered or (
@@ -131,46 +105,43 @@ def _faults(given: dict[str, Any]) -> list[DataError]:
             keys=keys, codes=codes, times=clock[0].values, target=target, rest=frame.select()
         )
         rows, _ = sort(rows)
-        if given["to"] is None:
-            found.attempt(merge_duplicates, rows, given["duplicates"], clock[0].zone)
-        found.attempt(quality.treat_negative, rows, given["negative"])
+        if reading.to is None:
+            found.attempt(merge_duplicates, rows, reading.duplicates, clock[0].zone)
+        found.attempt(quality.treat_negative, rows, reading.negative)
         for column in roles.static:
             found.attempt(covariates.static_from_rows, frame, [column], codes, keys)
     for role, columns in (("known", roles.known), ("past", roles.past)):
         for column in columns:
             found.attempt(
-                covariates.features, frame[column], f"{role} covariate", given["infinite"], None, table.hints
+                covariates.features, frame[column], f"{role} covariate", reading.infinite, None, table.hints
             )  # fmt: skip
     if roles.available:
         found.attempt(covariates.flags, frame[roles.available])
     return found
 
 
-def _times(frame: pl.DataFrame, roles: Roles, given: dict[str, Any]) -> Any:
+def _times(frame: pl.DataFrame, roles: Roles, freq: str | None, reading: Reading) -> Any:
     column = join_times(frame, roles.parts, roles.time) if roles.parts else frame[roles.time]
-    return parse_times(column, given["time_zone"], day_first=given["day_first"], freq=given["freq"])
+    return parse_times(column, reading.time_zone, day_first=reading.day_first, freq=freq)
 
 
-def _roles(table: Table, given: dict[str, Any], found: _Found) -> Roles | None:
-    """The roles, or every column that is named and absent."""
-    named = {role: _columns(given[role]) for role in ("key", "time", "known", "past", "static")}
-    named |= {
-        role: _columns([given[role]] if given[role] else []) for role in ("target", "available")
-    }
-    elsewhere = {"known": given["covariates"], "static": given["static_table"]}
-    for role, columns in named.items():
-        for column in columns:
-            if column not in table.columns and elsewhere.get(role) is None:
-                found.append(_absent(column, table.columns, (role, given[role]), given["future"]))
+def _roles(
+    table: Table, named: NamedColumns, reading: Reading, future: Any, found: _Found
+) -> Roles | None:
+    """Return the roles; None where columns are named and absent, which all become faults."""
+    elsewhere = {"known": reading.covariates, "static": reading.static_table}
+    for option in ("key", "time", "known", "past", "static", "target", "available"):
+        names = getattr(named, option) or ()
+        for column in (names,) if isinstance(names, str) else names:
+            if column not in table.columns and elsewhere.get(option) is None:
+                found.append(_absent(column, table.columns, (option, names), future))
     if found:
         return None
-    own = {role: [c for c in columns if c in table.columns] for role, columns in named.items()}
-    answer = found.attempt(
-        find_roles, table, wide=given["wide"],
-        covariates={role: own[role] for role in ("known", "past", "static")},
-        key=(list(table.keys) or None) if given["key"] is None else own["key"], time=own["time"] or None,
-        target=given["target"], available=given["available"],
-    )  # fmt: skip
+    known, static = (
+        tuple(c for c in columns if c in table.columns) for columns in (named.known, named.static)
+    )
+    here = replace(named, known=known, static=static)
+    answer = found.attempt(find_roles, table, here, wide=reading.wide)
     return None if answer is None else answer[0]
 
 
@@ -185,14 +156,3 @@ def _absent(column: str, columns: list[str], role: tuple[str, Any], future: Any)
                     option="covariates", column=column, mend=(("covariates", str(future)), ("future", None)),
                 )  # fmt: skip
     return no_column(column, columns, role=role)
-
-
-def _columns(given: Any) -> list[str]:
-    listed = (
-        [given] if isinstance(given, str) else [*given] if isinstance(given, Iterable) else [given]
-    )
-    if given is None:
-        return []
-    if not all(isinstance(column, str) for column in listed):
-        raise SchemaError(f"{given!r} names no columns; give a name, or a list of them")
-    return listed

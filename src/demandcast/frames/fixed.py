@@ -17,6 +17,7 @@ from demandcast.frames.roles import find_roles
 from demandcast.frames.sheets import write_frame
 from demandcast.panel.panel import Panel
 from demandcast.panel.times import time_column
+from demandcast.reading import NamedColumns
 
 KEYS = ("item", "store", "region", "channel", "customer", "product", "warehouse", "market")
 
@@ -143,11 +144,11 @@ def _plain_names(panel: Panel) -> dict[str, str]:
     first = panel.select(np.flatnonzero(np.cumsum(panel.extents) - panel.extents < SAMPLE))
     cells = long_table(first).head(SAMPLE).cast(pl.String)
     own = Table(frame=cells.lazy(), sample=cells, is_text=True)
-    covariates = {"known": schema.known, "past": schema.past, "static": schema.static}
+    covariates = NamedColumns(
+        known=schema.known, past=schema.past, static=schema.static, available=schema.available
+    )
     try:
-        roles, _ = find_roles(
-            own, key=None, time=None, target=None, wide=None, covariates=covariates, available=schema.available
-        )  # fmt: skip
+        roles, _ = find_roles(own, covariates)
         if (set(roles.key), roles.time, roles.target) == (
             set(schema.key),
             schema.time,

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+from demandcast.errors import DataError, FrequencyError, SchemaError
 from demandcast.frames.covariates import features, is_text, says_yes_and_no
 from demandcast.frames.numerals import Hints
 from demandcast.frames.regularise import Ints, number_series, show
@@ -18,8 +18,7 @@ from demandcast.frames.roles import nearest
 from demandcast.frames.source import open_table
 from demandcast.frames.times import join_times, parse_times, to_instants
 from demandcast.panel.panel import Note, Panel
-
-FUTURE_GAPS_RULES = ("last", "missing", "error")
+from demandcast.reading import Reading
 
 
 def require_known(panel: Panel, names: Sequence[str], horizon: int) -> None:
@@ -70,8 +69,7 @@ def extend(
         FrequencyError: A time is not on the panel's grid.
         ConfigError: There is no such rule for gaps.
     """
-    if future_gaps not in FUTURE_GAPS_RULES:
-        raise ConfigError(f"future_gaps is {future_gaps!r}; it is one of {FUTURE_GAPS_RULES}")
+    Reading(future_gaps=future_gaps)  # refuses what is no rule
     schema = panel.schema
     if not schema.known:
         raise SchemaError(

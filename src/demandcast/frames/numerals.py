@@ -16,10 +16,9 @@ import polars as pl
 
 from demandcast.errors import DataError
 from demandcast.panel.panel import Note
+from demandcast.reading import DECIMALS
 
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A", "#NV")
-JUNK_RULES = ("error", "missing", "zero")
-DECIMALS = (".", ",")
 CURRENCY = r"(?:\p{Sc}|US\$|R\$|kr\.?|zł|Kč|CHF|Fr\.|EUR|USD|GBP|JPY|CNY|RMB|元|円)"
 FIGURES = r"(?:\d[\d.,']*|[.,]\d+)(?:[eE][+-]?\d+)?"
 UNIT = r"(?:%|\p{L}[\p{L}\d.²³/]*)"

@@ -14,8 +14,6 @@ from demandcast.frames.vocabulary import TOTALS, is_word
 from demandcast.panel.panel import Note
 from demandcast.schema import Frequency
 
-TOTALS_RULES = ("leave_out", "keep")
-
 
 def set_aside(
     table: pl.DataFrame, key: Sequence[str], times: Sequence[str], target: str

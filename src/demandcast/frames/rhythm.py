@@ -13,7 +13,6 @@ from demandcast.frames.regularise import Grid, Ints, Rows, series_name, show
 from demandcast.panel.panel import Note
 from demandcast.schema import DAY, DAYS, FEWEST_WEEKS, Frequency
 
-ENDED_RULES = ("skip", "forecast", "keep")
 OWN_ROWS = 6  # rows by which a series shows a rhythm of its own
 WEEKDAYS = {
     "MON": "Monday", "TUE": "Tuesday", "WED": "Wednesday", "THU": "Thursday", "FRI": "Friday",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -20,6 +20,7 @@ from demandcast.frames.numerals import MISSING, parse_numbers
 from demandcast.frames.opened import Table
 from demandcast.frames.vocabulary import bearing, is_word, plain
 from demandcast.panel.panel import Note
+from demandcast.reading import NamedColumns
 
 FEW = 200  # words by which a column is judged to hold times
 FIGURES = rf"^\s*([+-]?\d[\d.,']*|{'|'.join(filter(None, MISSING))})\s*$"  # signs decided later
@@ -161,38 +162,29 @@ class _Looks:
 
 
 def find_roles(
-    table: Table,
-    *,
-    key: Sequence[str] | None,
-    time: Sequence[str] | None,
-    target: str | None,
-    covariates: Mapping[str, Sequence[str]],
-    available: str | None,
-    wide: bool | None,
+    table: Table, asked: NamedColumns, *, wide: bool | None = None
 ) -> tuple[Roles, list[Note]]:
-    """Decide every role; what is guessed is a Note of kind "guess".
+    """Decide the role of each column; a guess is a Note of kind "guess".
+
+    Args:
+        table: As it was opened.
+        asked: What the caller names; other roles are guessed.
+        wide: Whether the table has a column a series; None decides by the columns.
 
     Raises:
         SchemaError: A column does not exist, has two roles, or a role cannot be guessed.
     """
     columns = table.columns
-    known, past, static = (covariates[role] for role in ("known", "past", "static"))
-    given = [
-        *(key or ()),
-        *known,
-        *past,
-        *static,
-        *(time or ()),
-        *([available] if available else []),
-    ]
-    named = [*given, *([target] if target and not wide else [])]
-    asked = {
-        "key": key or (), "time": time or (), "known": known, "past": past, "static": static,
-        "available": available or (), "target": target or (),
-    }  # fmt: skip
+    key, time, target = asked.key, asked.time, asked.target
+    if key is None:
+        key = table.keys or None
+    named = [
+        *(key or ()), *asked.known, *asked.past, *asked.static, *(time or ()),
+        *([asked.available] if asked.available else []), *([target] if target and not wide else []),
+    ]  # fmt: skip
     for column in named:
         if column not in columns:
-            raise no_column(column, columns, role=_role_of(column, asked))
+            raise no_column(column, columns, role=_role_of(column, asked, key))
     twice = sorted(c for c, count in Counter(named).items() if count > 1)
     if twice:
         raise SchemaError(
@@ -203,18 +195,19 @@ def find_roles(
     free = [c for c in columns if c not in taken and not re.fullmatch(r"|Unnamed: \d+", c)]
     looks = _Looks(table)
     shared: dict[str, Any] = {
-        "known": tuple(known), "past": tuple(past), "static": tuple(static),
-        "available": available,
+        "known": asked.known, "past": asked.past, "static": asked.static,
+        "available": asked.available,
     }  # fmt: skip
     dated = _dated_names(free)
     if wide is not False and time is None and len(dated) >= 2:
         return _wide_by_time(table, free, dated, key, target, shared)
     notes: list[Note] = []
     if time is None:
-        time, told = _guess_time(table, free, looks)
+        guessed, told = _guess_time(table, free, looks)
+        time = tuple(guessed)
         free = [c for c in free if c not in time]
         notes += told
-    name, parts = (time[0], ()) if len(time) == 1 else (_joint_name(columns), tuple(time))
+    name, parts = (time[0], ()) if len(time) == 1 else (_joint_name(columns), time)
     if wide is None and key is None and target is None and _only_numbers(free, looks):
         worded = bearing(free, vocabulary.TARGET)
         wide = not worded
@@ -298,11 +291,15 @@ def no_column(
 
 
 def _role_of(
-    column: str, asked: Mapping[str, Sequence[str] | str]
+    column: str, asked: NamedColumns, key: Sequence[str] | None
 ) -> tuple[str, Sequence[str] | str]:
-    """The argument that names a column, and all that it names."""
+    """Return the argument that names a column, and all that it names."""
+    named: dict[str, Sequence[str] | str] = {
+        "key": key or (), "time": asked.time or (), "known": asked.known, "past": asked.past,
+        "static": asked.static, "available": asked.available or (), "target": asked.target or (),
+    }  # fmt: skip
     return next(
-        (option, named) for option, named in asked.items() if column == named or column in named
+        (option, names) for option, names in named.items() if column == names or column in names
     )
 
 
