@@ -19,7 +19,7 @@ import demandcast
 SOURCE = Path(demandcast.__file__).parent
 ORDER = (
     "errors", "settings", "reading", "memory", "forks", "files", "saved", "typed", "draws", "schema", "panel", "forecast", "frames", "forecaster", "synthetic", "windows", "layers",
-    "likelihoods", "train", "pretrained", "models", "trees", "local", "registry", "evaluate", "decide", "automatic", "report", "cli", "notebook",
+    "likelihoods", "train", "pretrained", "models", "trees", "local", "registry", "evaluate", "decide", "automatic", "report", "serve", "cli", "notebook",
     "__main__",
 )  # fmt: skip
 EXCEPTIONS = {  # plots, imported where used
@@ -41,6 +41,9 @@ EXTRAS = (
     "optuna",
     "pynvml",
     "fastexcel",
+    "fastapi",
+    "prometheus_client",
+    "uvicorn",
     "charset_normalizer",
 )
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -144,7 +147,14 @@ def test_no_imports_form_a_ring() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=here)
 def test_extras_are_imported_only_where_used(path: Path) -> None:
+    """The files of serve/ are nothing without its extra, and only its command imports them, inside a function."""
     top = {name.split(".")[0] for name in imports(path, functions=False)}
+    if room(path) == "serve":
+        top -= {"fastapi", "prometheus_client", "uvicorn"}
+    else:
+        assert "demandcast.serve" not in {
+            ".".join(name.split(".")[:2]) for name in imports(path, functions=False)
+        }
     assert not top & set(EXTRAS)
 
 

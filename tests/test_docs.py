@@ -32,6 +32,7 @@ ALL_PAGES = (*sorted(ROOT.glob("README*.md")), *PAGES, *OTHERS)
 SLOW = {
     "demo",
     "doctor",
+    "serve",
     "tune",
     "--devices",
 }  # in a command: parsed only; their own tests run them

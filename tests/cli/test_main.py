@@ -13,7 +13,7 @@ import torch
 from demandcast.cli.main import main
 from demandcast.frames.examples import retail
 
-COMMANDS = ["demo", "check", "forecast", "backtest", "predict", "models", "doctor"]
+COMMANDS = ["demo", "check", "forecast", "backtest", "predict", "models", "doctor", "serve"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

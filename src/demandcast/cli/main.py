@@ -24,6 +24,7 @@ from demandcast.cli import (
     order,
     predict,
     replay,
+    serve,
     show,
     signals,
     terminal,
@@ -69,7 +70,19 @@ def _root(
     """Hold the options of `demandcast` itself: Typer takes them from a function."""
 
 
-for module in (demo, check, forecast, order, backtest, replay, predict, models, doctor, tune):
+for module in (
+    demo,
+    check,
+    forecast,
+    order,
+    backtest,
+    replay,
+    predict,
+    serve,
+    models,
+    doctor,
+    tune,
+):
     name = module.__name__.rsplit(".", 1)[-1]
     app.command(name, cls=help.Command, epilog=module.EXAMPLES)(getattr(module, name))
 

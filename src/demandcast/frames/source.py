@@ -84,6 +84,21 @@ def open_table(
     )
 
 
+def open_bytes(content: bytes, ending: str, *, name: str) -> Table:
+    """Return the table of a file whose content is in memory.
+
+    Args:
+        content: The file's bytes, not compressed.
+        ending: What kind of file it is: ".csv", ".tsv" or ".parquet".
+        name: What messages call it.
+
+    Raises:
+        FileError: The content is empty or of another kind.
+    """
+    check_memory(len(content), f"reading {name}")
+    return _stack([_opened(io.BytesIO(content), name, ending, "", None, None, None)])
+
+
 def _of_python(source: Any) -> Any:
     """A dict of columns, or a list of rows that are dicts, as a frame; anything else as it is."""
     rows = isinstance(source, list) and bool(source) and all(isinstance(r, dict) for r in source)
