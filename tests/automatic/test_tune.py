@@ -46,6 +46,13 @@ def test_it_finds_what_is_better(panel: dc.Panel) -> None:
     assert found.loss < 0.95
 
 
+def test_numbers_are_tried_to_the_figures_that_are_told(panel: dc.Panel) -> None:
+    found = search(panel, trials=3, space={"alpha": (0.02, 0.9)}, refit=False)
+    tried = [f"{alpha:.4g}" for alpha in found.trials["alpha"]]
+    assert [float(figures) for figures in tried] == found.trials["alpha"].to_list()
+    assert not found.interrupted
+
+
 def test_poor_trials_are_stopped_after_a_quarter(
     panel: dc.Panel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

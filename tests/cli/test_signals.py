@@ -44,11 +44,15 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_signal_ends_a_command_with_its_code_and_a_hint(
     name: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def press(**_: Any) -> None:
+    def press(*_: Any, **__: Any) -> None:
         signal.raise_signal(getattr(signal, name))
 
     monkeypatch.setattr("demandcast.registry.classes", press)
     assert main(["models"]) == code
+    assert capsys.readouterr().err == "interrupted\n"  # it has nothing to go on with
+    monkeypatch.setattr("demandcast.registry.create", press)
+    monkeypatch.setattr(signals, "_first", None)
+    assert main(["forecast", "sales.csv", "--horizon", "2", "--model", "ses"]) == code
     assert "interrupted; --checkpoint DIR keeps a training to go on with" in capsys.readouterr().err
 
 
@@ -171,7 +175,11 @@ def test_a_search_that_is_interrupted_takes_the_best_so_far(
 
     monkeypatch.setattr(TSB, "predict", predict)
     words = ["tune", str(tmp_path / "sales.csv"), "--horizon", "7", "--model", "tsb"]
-    assert main([*words, "--trials", "20", "--save", str(tmp_path / "best")]) == 0
-    assert "best of " in (said := capsys.readouterr().err)
-    assert "best of 20" not in said
+    assert main([*words, "--trials", "20", "--save", str(tmp_path / "best")]) == 143
+    assert "best of 3 trials" in (said := capsys.readouterr().err)
+    assert said.endswith("interrupted; --storage FILE keeps the trials to go on with\n")
     assert (tmp_path / "best" / "model.json").exists()
+    calls = 5  # in the first trial: there is no best
+    monkeypatch.setattr(signals, "_first", None)
+    assert main([*words, "--trials", "20"]) == 143
+    assert "best of" not in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,18 @@ def test_tune_prints_the_trials_and_what_was_best(
     assert out.splitlines()[0].split()[:3] == ["trial", "loss", "state"]
     assert len(out.splitlines()) == 4
     assert "best of 3 trials" in err
+    assert "forecast with it" not in err  # it is saved
+    average = ["tune", sales, "--horizon", "7", "--model", "window_average", "--json", "--trials=2"]
+    assert main([*average, "--space", "window=[28]"]) == 0
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "forecast with it" in line]
+    command = shlex.split(said.partition(": demandcast ")[2])
+    plain = ["forecast", sales, "--horizon", "7", "--model", "window_average"]
+    assert command == [*plain, "--set", "window=28"]
+    assert main(command) == 0
+    assert main(["tune", sales, "--horizon", "7", "--model", "seasonal_naive"]) == 2
+    assert "or --space 'period=[...]'" in capsys.readouterr().err
+    assert main(["tune", sales, "--horizon", "7", "--model", "auto"]) == 2
+    assert "tune another method" in capsys.readouterr().err
     assert main(["predict", best, sales]) == 0
     assert main([*words, "--space", "alpha=high"]) == 2
     assert "NAME=LOW..HIGH" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from demandcast import registry
 from demandcast.automatic.validation import METRICS, Validation
 from demandcast.errors import ConfigError, DataError, DemandcastError, FileError, MissingExtraError
 from demandcast.files import check_name, not_written, printable
-from demandcast.forecaster import Forecaster, fit
+from demandcast.forecaster import Forecaster, Learning, fit
 from demandcast.panel.panel import Panel
 from demandcast.settings import check_horizon, check_names, one_of, whole
 from demandcast.train.budget import Budget
@@ -36,6 +36,7 @@ BETWEEN: dict[str, tuple[float, float]] = {
     "alpha": (0.01, 0.5), "beta": (0.01, 0.5),
 }  # fmt: skip
 Space = Mapping[str, Any]
+INTERRUPTED = "interrupted"  # attribute of a trial that an interrupt ended
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,19 @@ class Tuning:
     """The result of a search over hyper-parameters.
 
     Attributes:
-        model: The best forecaster, fitted on the whole history.
+        model: The best forecaster, fitted on the whole history, or not fitted with `refit=False`.
         best: Its hyper-parameters that were searched; none where the defaults were best.
         loss: Its loss in validation, relative to that of the defaults.
         trials: A row a trial, the best first: `trial`, `loss` (relative to the defaults), `state`
             ("complete", "pruned" or "fail"), `seconds`, and a column a hyper-parameter.
+        interrupted: Whether an interrupt ended the search early.
     """
 
     model: Forecaster
     best: dict[str, Any]
     loss: float
     trials: pl.DataFrame
+    interrupted: bool = False
 
 
 def tune(
@@ -68,10 +71,13 @@ def tune(
     folds: int = 2,
     storage: str | Path | None = None,
     seed: int = 0,
+    refit: bool = True,
     progress: bool = True,
     **hyper: Any,
 ) -> Tuning:
     """Search the hyper-parameters of a method on windows inside the history.
+
+    An interrupt (Ctrl-C) ends the search; the best of the trials so far is taken.
 
     Args:
         name: Of the method, as in `demandcast models`.
@@ -86,6 +92,7 @@ def tune(
         folds: Cutoffs of the validation, one horizon apart.
         storage: A file that keeps the trials; the same call goes on from it.
         seed: Of the draws and of the method.
+        refit: Fit the best on the whole history.
         progress: Show a bar, on stderr.
         **hyper: Hyper-parameters that stay as given.
 
@@ -93,6 +100,7 @@ def tune(
         MissingExtraError: Optuna is not installed.
         ConfigError: A hyper-parameter is not known, or nothing is left to search.
         DataError: The history is too short to hold anything out.
+        KeyboardInterrupt: Interrupted before the first trial came to an end.
 
     Example:
         >>> import demandcast as dc
@@ -112,10 +120,7 @@ def tune(
     base = {"horizon": horizon, **({"seed": seed} if "seed" in defaults else {}), **hyper}
     chosen = dict(space) if space is not None else usual(defaults, hyper, panel, horizon)
     if not chosen:
-        raise ConfigError(
-            f"{name} has no hyper-parameters that are searched by default; name some: "
-            "space={'alpha': (0.05, 0.5)}"
-        )
+        raise ConfigError(_nothing_to_search(name, [k for k in defaults if k not in hyper]))
     validation = Validation.of(panel, horizon, folds, metric, seed)
     if not validation.folds:
         raise DataError(
@@ -136,35 +141,45 @@ def tune(
             study.enqueue_trial({k: defaults[k] for k in chosen})
     default = float(study.user_attrs["defaults"])
     bar = tqdm(
-        total=trials, initial=len(study.get_trials(states=_finished_states(optuna))), desc=f"tune {name}", unit="trial",
+        total=trials, initial=len(_finished(study)), desc=f"tune {name}", unit="trial",
         disable=not progress, file=sys.stderr, leave=False,
     )  # fmt: skip
 
     def objective(trial: Any) -> float:
-        picked = {key: _suggest(trial, key, values) for key, values in chosen.items()}
-        return _trial(optuna, trial, name, base | picked, validation)
+        for key, values in chosen.items():
+            _suggest(trial, key, values)
+        try:
+            return _trial(optuna, trial, name, base | _rounded(trial.params), validation)
+        except KeyboardInterrupt:
+            trial.set_user_attr(INTERRUPTED, True)
+            raise
 
     def stop(study: Any, _: Any) -> None:
         bar.update()
         if limit is not None and limit.left <= 0:
             study.stop()
 
-    left = trials - len(study.get_trials(states=_finished_states(optuna)))
+    left = trials - len(_finished(study))
+    interrupted = False
     try:
         if left > 0:
             study.optimize(objective, n_trials=left, callbacks=[stop], catch=(DemandcastError,))
     except KeyboardInterrupt:
-        pass  # the best so far
+        interrupted = True  # the best so far
     finally:
         bar.close()
     done = [t for t in study.trials if t.value is not None and t.state.name == "COMPLETE"]
     if not done:
+        if interrupted:
+            raise KeyboardInterrupt
         raise ConfigError(f"no trial of {name} came to an end; see study {storage or 'in memory'}")
     best = min(done, key=lambda t: t.value)
-    taken = dict(best.params) if best.value < default else {}
+    taken = _rounded(best.params) if best.value < default else {}
     model = registry.create(name, **base | taken)
-    fit(model, panel, progress=progress)
-    return Tuning(model, taken, min(1.0, _relative(best.value, default)), _table(study, default))
+    if refit:
+        fit(model, panel, progress=progress)
+    loss = min(1.0, _relative(best.value, default))
+    return Tuning(model, taken, loss, _table(study, default), interrupted)
 
 
 def usual(
@@ -219,15 +234,31 @@ def _validation_loss(name: str, hyper: dict[str, Any], validation: Validation) -
     return validation.evidence(quantiles[None], means[None]).loss(quantiles, means)
 
 
-def _suggest(trial: Any, key: str, values: Any) -> Any:
+def _nothing_to_search(name: str, left: Sequence[str]) -> str:
+    """Return what to say of a method without hyper-parameters that are searched by default."""
+    said = f"{name} has no hyper-parameters that are searched by default"
+    own = [key for key in left if key not in ("seed", "horizon")]
+    if registry.get(name).learning is Learning.BLEND or not own:
+        return f"{said}; tune another method"
+    return f"{said}; give values of {', '.join(own)}: space={{{own[0]!r}: [...]}}, or --space '{own[0]}=[...]'"
+
+
+def _suggest(trial: Any, key: str, values: Any) -> None:
     """Draw a value from a range or a choice."""
     if isinstance(values, tuple):
         low, high = values
         log = low > 0 and high >= 10 * low
         if isinstance(low, int) and isinstance(high, int):
-            return trial.suggest_int(key, low, high, log=log)
-        return trial.suggest_float(key, low, high, log=log)
-    return trial.suggest_categorical(key, list(values))
+            trial.suggest_int(key, low, high, log=log)
+        else:
+            trial.suggest_float(key, low, high, log=log)
+    else:
+        trial.suggest_categorical(key, list(values))
+
+
+def _rounded(drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return drawn values as they are tried: numbers to four figures, which can be typed again."""
+    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in drawn.items()}
 
 
 def _in_space(value: Any, values: Any) -> bool:
@@ -237,9 +268,10 @@ def _in_space(value: Any, values: Any) -> bool:
     return value in values
 
 
-def _finished_states(optuna: Any) -> Sequence[Any]:
-    states = optuna.trial.TrialState
-    return (states.COMPLETE, states.PRUNED, states.FAIL)
+def _finished(study: Any) -> list[Any]:
+    """Return the trials that came to an end, by an error too, but not by an interrupt."""
+    ended = ("COMPLETE", "PRUNED", "FAIL")
+    return [t for t in study.trials if t.state.name in ended and INTERRUPTED not in t.user_attrs]
 
 
 def _storage(optuna: Any, place: str | Path | None) -> Any:
@@ -279,7 +311,7 @@ def _relative(loss: float, default: float) -> float:
 
 def _table(study: Any, default: float) -> pl.DataFrame:
     rows = []
-    for trial in study.trials:
+    for trial in _finished(study):
         last = trial.value
         if last is None and trial.intermediate_values:
             last = trial.intermediate_values[max(trial.intermediate_values)]
@@ -289,7 +321,7 @@ def _table(study: Any, default: float) -> pl.DataFrame:
                 "loss": None if last is None else _relative(last, default),
                 "state": trial.state.name.lower(),
                 "seconds": trial.duration.total_seconds() if trial.duration else None,
-                **trial.params,
+                **_rounded(trial.params),
             }
         )
     frame = pl.DataFrame(rows, infer_schema_length=None)
@@ -306,5 +338,5 @@ def _optuna() -> Any:
         raise MissingExtraError(
             "optuna is not installed; pip install 'demandcast[tune]'"
         ) from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its warnings are tracebacks
     return optuna

@@ -123,13 +123,7 @@ def main(argv: list[str] | None = None) -> int:
         _say_command(meant)
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        kept = any(word.startswith("--checkpoint") for word in words)
-        hint = (
-            "go on by adding --resume"
-            if kept
-            else "--checkpoint DIR keeps a training to go on with"
-        )
-        show.say(f"interrupted; {hint}")
+        show.say(f"interrupted{_say_how_to_go_on(words)}")
         return signals.exit_code()
     except OSError as error:  # a folder that cannot be written to, a full disk
         if error.errno == errno.ENOMEM:
@@ -148,6 +142,25 @@ def main(argv: list[str] | None = None) -> int:
         _say_command(mend.usage(words, error, context))
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _say_how_to_go_on(words: list[str]) -> str:
+    """Return what keeps the work of a command that can be gone on with."""
+    if words[0] == "forecast":
+        kept = any(word.startswith("--checkpoint") for word in words)
+        return (
+            "; go on by adding --resume"
+            if kept
+            else "; --checkpoint DIR keeps a training to go on with"
+        )
+    if words[0] == "tune":
+        kept = any(word.startswith("--storage") for word in words)
+        return (
+            "; the same command goes on with the search"
+            if kept
+            else "; --storage FILE keeps the trials to go on with"
+        )
+    return ""
 
 
 def _is_lack_of_memory(error: Exception) -> bool:

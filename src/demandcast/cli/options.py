@@ -151,7 +151,7 @@ def command_line(mend: Iterable[tuple[str, Any]] = ()) -> str:
     """
     words = hide_credentials(COMMAND)
     for name, value in mend:
-        words = _replaced(words, name, value)
+        words = replace_option(words, name, value)
     return shlex.join(["demandcast", *words]) if words else ""
 
 
@@ -172,7 +172,7 @@ def hide_credentials(words: list[str]) -> list[str]:
     return hidden
 
 
-def _replaced(words: list[str], name: str, value: Any) -> list[str]:
+def replace_option(words: list[str], name: str, value: Any) -> list[str]:
     """Words of a command with another value of one option of the table."""
     flags = FLAGS.get(name, ())
     option = f"--{name.replace('_', '-')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -48,10 +49,11 @@ def tune(
     """Search the hyper-parameters of a model.
 
     Trials are scored on windows inside the history; poor ones are stopped after a quarter of their
-    training. The best settings, or the defaults if no trial beats them, are fitted on the whole history.
-    Needs the extra: pip install "demandcast[tune]".
+    training. --save fits the best settings, or the defaults if no trial beats them, on the whole history.
+    Ctrl-C ends the search and takes the best so far. Needs the extra: pip install "demandcast[tune]".
     """
     from demandcast.automatic.tune import tune as search
+    from demandcast.forecaster import fit
     from demandcast.frames.read import read_panel
 
     places.check(files={"--storage": storage}, folders={"--save": save}, table=table, force=True)
@@ -62,19 +64,34 @@ def tune(
     show.panel(panel, table.options)
     found = search(
         model, panel, horizon, trials=trials, budget=budget, space=_space(space), metric=metric,
-        storage=storage, seed=seed, progress=show.watched(), **hyper,
+        storage=storage, seed=seed, refit=False, progress=show.watched(), **hyper,
     )  # fmt: skip
     show.table(found.trials if json else found.trials.head(show.ROWS), json=json)
     better = f"{1 - found.loss:.1%} below" if found.loss < 1 else "no better than"
     show.say(f"best of {found.trials.height} trials: loss {better} the defaults")
-    if found.best:
-        show.say("forecast with it: " + " ".join(f"--set {k}={v}" for k, v in found.best.items()))
+    if found.best and not save:
+        show.say(f"forecast with it: {_forecast_command(found.best)}")
     if save:
+        fit(found.model, panel, progress=show.watched())
         asked = {**table.options, "freq": panel.schema.freq}
         config = {"model": model, "hyperparameters": found.model.hyperparameters()}
         show.save(
             found.model, save, {**config, "table": {"source": table.source, "options": asked}}
         )
+    if found.interrupted:
+        raise KeyboardInterrupt  # what there is has been printed; the exit code says that it ended early
+
+
+def _forecast_command(best: dict[str, Any]) -> str:
+    """Return the command that forecasts with the best settings."""
+    words = options.hide_credentials(options.COMMAND)
+    words = [word for word in words if word != "--json"]
+    for option in ("trials", "budget", "space", "metric", "storage"):
+        words = options.replace_option(words, option, None)
+    words[0] = "forecast"
+    return shlex.join(
+        ["demandcast", *words, *(w for k, v in best.items() for w in ("--set", f"{k}={v}"))]
+    )
 
 
 def _space(given: list[str] | None) -> dict[str, Any] | None:
