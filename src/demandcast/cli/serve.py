@@ -49,8 +49,9 @@ def serve(
         int, typer.Option(metavar="N", min=1, help="Requests that may wait; more are answered 429.")
     ] = 256,
 ) -> None:
-    """Answer forecasts over HTTP: tables by POST /forecast, KServe's protocol, metrics, a page at /docs.
+    """Answer forecasts over HTTP.
 
+    POST /forecast takes a table, POST /v1/timeseries/forecast KServe's protocol; /docs describes every address.
     Each request has its answer in the kind of table that it sent. SIGTERM ends the service after it has
     answered what it accepted.
     """
