@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError, DataError
+from demandcast.errors import ConfigError, DataError, way
 from demandcast.forecast.total import joint_paths, sorted_values, source
 from demandcast.panel.groups import TOTAL, group, sum_groups
 
@@ -125,7 +125,8 @@ def _level(forecast: Forecast, total: Forecast, count: int) -> Level:
         i = int(odd.argmax())
         raise DataError(
             f"series {panel.key(i)} ends at another step than its total {groups.table.row(int(groups.code[i]))!r}, so their "
-            "forecasts begin at different steps; leave out what ended: read_panel(..., ended='skip')"
+            "forecasts begin at different steps; read the table with",
+            ways=[way("leaves out what ended", ended="skip")],
         )
     return Level(groups.code, sorted_values(total, rows, count), total.mean[rows])
 

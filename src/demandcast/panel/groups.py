@@ -100,7 +100,7 @@ def add_up(panel: Panel, by: Sequence[str]) -> Panel:
         notes.append(
             Note(
                 kind="totals not known", count=int(unknown.sum()), series=len(set(groups.code[series[missing]])),
-                example="", action="steps at which a series was not observed have no total: taken as not observed",
+                example="", done="steps at which a series was not observed have no total: taken as not observed",
             )
         )  # fmt: skip
     empty = np.zeros((len(sums), 0), np.float32)
