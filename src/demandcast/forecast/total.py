@@ -17,9 +17,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError, DataError, FrequencyError, way
+from demandcast.errors import ConfigError, DataError, FrequencyError
 from demandcast.forecast.levels import interpolate_quantiles
-from demandcast.panel.groups import TOTAL, group, sum_groups
+from demandcast.panel.groups import STEPS, TOTAL, group, sum_groups
 from demandcast.schema import Frequency
 from demandcast.settings import check_levels
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
-STEPS = {"day": "D", "week": "W-MON", "month": "MS", "quarter": "QS", "year": "YS"}
 PATHS = 200  # where the method drew none
 CELLS = 1 << 22  # numbers of paths that are ordered at once
 TIES = 1e-5  # of the largest course: noise that breaks ties at random
@@ -126,8 +125,8 @@ def common_steps(forecast: Forecast) -> tuple[int, int, tuple[str, ...]]:
         key = "/".join(str(v) for v in forecast.keys.row(early))
         raise DataError(
             f"series {key} ended {int(forecast.cutoffs.max() - forecast.cutoffs.min())} steps before others, so the "
-            f"forecasts share none of their {forecast.horizon} steps; read the table with",
-            ways=[way("leaves out what ended", ended="skip")],
+            f"forecasts share none of their {forecast.horizon} steps; leave out what ended: "
+            "read_panel(..., ended='skip')"
         )
     left = forecast.horizon - (end - first)
     if not left:
@@ -217,32 +216,44 @@ def over_time(forecast: Forecast, steps: str) -> Forecast:
         FrequencyError: `steps` is no frequency that times can be rounded to.
     """
     assert forecast.samples is not None
-    fine, coarse = Frequency.parse(forecast.schema.freq), Frequency.parse(STEPS.get(steps, steps))
-    if fine.is_integer:
-        raise FrequencyError(f"steps is {steps!r}, but the times are whole numbers; leave it out")
-    around = int(forecast.cutoffs[0]) + np.arange(
-        forecast.horizon + 2
-    )  # with the step before and after
-    ordinal = coarse.ordinal(coarse.floor(fine.times(around)))
-    inner = ordinal[1:-1]
-    low, high = inner[0] + (ordinal[0] == inner[0]), inner[-1] - (ordinal[-1] == inner[-1])
-    whole = (inner >= low) & (inner <= high)
+    coarse = Frequency.parse(STEPS.get(steps, steps))
+    inner, whole = whole_steps(forecast, coarse)
     if not whole.any():
         raise ConfigError(
-            f"{forecast.horizon} steps of {fine.name!r} cover no whole step of {coarse.name!r}; forecast a "
+            f"{forecast.horizon} steps of {forecast.schema.freq!r} cover no whole step of {coarse.name!r}; forecast a "
             "longer horizon"
         )
     left = int((~whole).sum())
     note = f"{left} of {forecast.horizon} steps lie in steps of {coarse.name!r} that are forecast in part: left out"
-    begins = np.flatnonzero(np.diff(inner[whole], prepend=low - 1))
+    first = int(inner[whole][0])
+    begins = np.flatnonzero(np.diff(inner[whole], prepend=first - 1))
     sums = np.add.reduceat(forecast.samples[..., whole].astype(np.float64), begins, 2)
     means = np.add.reduceat(forecast.mean[..., whole].astype(np.float64), begins, 1)
     return replace(
         forecast, schema=replace(forecast.schema, freq=coarse.name),
-        cutoffs=np.full(forecast.n_series, low - 1), quantiles=_quantiles(sums, forecast.levels),
+        cutoffs=np.full(forecast.n_series, first - 1), quantiles=_quantiles(sums, forecast.levels),
         mean=means.astype(np.float32), samples=sums.astype(np.float32),
         notes=(*forecast.notes, note) if left else forecast.notes,
     )  # fmt: skip
+
+
+def whole_steps(forecast: Forecast, coarse: Frequency) -> tuple[Ints, NDArray[np.bool_]]:
+    """Return the coarser step that each step is in, (H,), and whether the forecast covers that one as a whole, (H,).
+
+    Raises:
+        FrequencyError: Times are whole numbers, or cannot be rounded to such steps.
+    """
+    fine = Frequency.parse(forecast.schema.freq)
+    if fine.is_integer:
+        raise FrequencyError(
+            f"steps is {coarse.name!r}, but the times are whole numbers; leave it out"
+        )
+    # with the step before and after
+    around = int(forecast.cutoffs[0]) + np.arange(forecast.horizon + 2)
+    ordinal = coarse.ordinal(coarse.floor(fine.times(around)))
+    inner = ordinal[1:-1]
+    low, high = inner[0] + (ordinal[0] == inner[0]), inner[-1] - (ordinal[-1] == inner[-1])
+    return inner, (inner >= low) & (inner <= high)
 
 
 def _quantiles(sums: Doubles, levels: Sequence[float]) -> NDArray[np.float32]:

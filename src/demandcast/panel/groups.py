@@ -11,13 +11,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import SchemaError
+from demandcast.errors import DataError, FrequencyError, SchemaError
 from demandcast.panel.note import Note
+from demandcast.schema import Frequency
 
 if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
 
 Ints = NDArray[np.int64]
+STEPS = {"day": "D", "week": "W-MON", "month": "MS", "quarter": "QS", "year": "YS"}
 TOTAL = "series"  # the key column of a total over all series, whose value is "total"
 
 
@@ -100,7 +102,7 @@ def add_up(panel: Panel, by: Sequence[str]) -> Panel:
         notes.append(
             Note(
                 kind="totals not known", count=int(unknown.sum()), series=len(set(groups.code[series[missing]])),
-                example="", done="steps at which a series was not observed have no total: taken as not observed",
+                example="", action="steps at which a series was not observed have no total: taken as not observed",
             )
         )  # fmt: skip
     empty = np.zeros((len(sums), 0), np.float32)
@@ -110,6 +112,52 @@ def add_up(panel: Panel, by: Sequence[str]) -> Panel:
         starts=starts, known=empty, past=empty, known_names=(), past_names=(), available=available,
         static_codes=np.zeros((count, 0), np.int64), vocabularies={},
         static_reals=np.zeros((count, 0), np.float32), static_real_names=(), notes=tuple(notes), left_out=None,
+    )  # fmt: skip
+
+
+def add_steps(panel: Panel, steps: str) -> Panel:
+    """Add the steps of each series up to coarser ones, as `Panel.total` documents."""
+    coarse, fine = Frequency.parse(STEPS.get(steps, steps)), panel.freq
+    if fine.is_integer:
+        raise FrequencyError(f"steps is {steps!r}, but the times are whole numbers; leave it out")
+
+    def within(at: Ints) -> Ints:
+        return coarse.ordinal(coarse.floor(fine.times(at)))
+
+    first, last = within(panel.starts), within(panel.ends())
+    first += within(panel.starts - 1) == first  # begun before the history
+    last -= within(panel.ends() + 1) == last  # ends after it
+    if (last < first).any():
+        i = int((last < first).argmax())
+        raise DataError(
+            f"series {panel.key(i)} holds no whole step of {coarse.name!r} in its {panel.lengths[i]} steps of "
+            f"{fine.name!r}; leave it out with panel.select"
+        )
+    lengths = last - first + 1
+    begins = np.cumsum(lengths) - lengths
+    rows = panel.history_rows()
+    series = np.repeat(np.arange(panel.n_series), panel.lengths)
+    own = within(panel.starts[series] + rows - panel.begins[series])
+    whole = (own >= first[series]) & (own <= last[series])
+    rows, at = rows[whole], (begins[series] + own - first[series])[whole]
+    count = int(lengths.sum())
+    sums = np.bincount(at, panel.target[rows].astype(np.float64), count)  # NaN where one is
+    available = None
+    if panel.available is not None:
+        available = np.bincount(at[~panel.available[rows]], minlength=count) == 0
+    notes = list(panel.notes)
+    if left := int((~whole).sum()):
+        notes.append(
+            Note(
+                kind="steps left out", count=left, series=len(set(series[~whole])), example="",
+                action=f"they lie in steps of {coarse.name!r} that the history holds in part",
+            )
+        )  # fmt: skip
+    empty = np.zeros((count, 0), np.float32)
+    return replace(
+        panel, schema=replace(panel.schema, freq=coarse.name, known=(), past=()), target=sums.astype(np.float32),
+        begins=begins, extents=lengths, lengths=lengths.copy(), starts=first, known=empty, past=empty,
+        known_names=(), past_names=(), available=available, notes=tuple(notes),
     )  # fmt: skip
 
 

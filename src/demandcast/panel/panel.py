@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
 from demandcast.panel.classes import profile
-from demandcast.panel.groups import add_up
+from demandcast.panel.groups import add_steps, add_up
 from demandcast.panel.keys import find_rows
 from demandcast.panel.note import Note as Note
 from demandcast.panel.stock_outs import find_suspected
@@ -339,19 +339,25 @@ class Panel:
         """
         return pl.concat([profile(part, cuts=cuts) for part in self.parts()])
 
-    def total(self, by: str | Sequence[str] = ()) -> Panel:
+    def total(self, by: str | Sequence[str] = (), *, steps: str | None = None) -> Panel:
         """Add series up by group: one series for each value of key columns or static categories.
 
         A step at which a series of the group was not observed is not observed in the total. A series counts from
         its first step to its last. Covariates are left out.
 
         Args:
-            by: The columns; all series together for none, under the key `series`, "total".
+            by: The columns; all series together for none, under the key `series`, "total". The key columns leave
+                series as they are.
+            steps: "week" (from Monday), "month", "quarter", "year" or a frequency: add up to such steps, too. Steps that
+                the history holds in part, at its start and end, are left out, which a note says.
 
         Raises:
             SchemaError: A column is neither a key nor a static category.
+            DataError: A series holds no whole step.
+            FrequencyError: The times cannot be rounded to such steps.
         """
-        return add_up(self, [by] if isinstance(by, str) else by)
+        added = add_up(self, [by] if isinstance(by, str) else by)
+        return added if steps is None else add_steps(added, steps)
 
     def unconstrained(self, levels: Sequence[float] | float = (0.1, 0.9)) -> pl.DataFrame:
         """Estimate past demand where the item could not be bought, given what was sold.
