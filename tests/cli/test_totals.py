@@ -69,3 +69,24 @@ def test_reconciled_totals_differ_and_still_add_up(
     assert (plain["mean"] - reconciled["mean"]).abs().max() > 0
     assert main([*command, "--reconcile"]) == 2
     assert "add --by store or --by total" in capsys.readouterr().err
+
+
+def test_locks_are_kept_and_those_that_contradict_are_named(
+    sales: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["forecast", "sales.csv", "--key", "store,item", "--horizon", "7", "--model", "tsb"]
+    Path("locks.csv").write_text("store,date,units\nnorth,,100\n,2024-03-01,20\n")
+    assert main([*command, "--by", "store", "--lock", "locks.csv", "--out", "kept.csv"]) == 0
+    rows = pl.read_csv("kept.csv")
+    north = rows.filter(pl.col("level") == "store", pl.col("store") == "north")
+    assert north["mean"].sum() == pytest.approx(100, rel=1e-5)
+    first = rows.filter(pl.col("level") == "store", pl.col("date") == "2024-03-01")
+    assert first["mean"].sum() == pytest.approx(20, rel=1e-5)
+    Path("locks.csv").write_text("store,units\nnorth,100\nsouth,50\n,140\n")
+    assert main([*command, "--lock", "locks.csv"]) == 2
+    assert (
+        "total is kept at 140, but store=north at 100; store=south at 50" in capsys.readouterr().err
+    )
+    Path("locks.csv").write_text("shop,units\nnorth,100\n")
+    assert main([*command, "--lock", "locks.csv"]) == 2
+    assert "'shop' is neither" in capsys.readouterr().err

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import scipy.optimize
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import demandcast as dc
 from demandcast.errors import ConfigError, DataError
-from demandcast.forecast.reconcile import Level, _Solver
+from demandcast.forecast.least_squares import LeastSquares
+from demandcast.forecast.sums import Sums
 
 DAYS, HORIZON = 120, 5
 
@@ -36,64 +40,68 @@ def forecast_of(panel: dc.Panel, **settings: Any) -> dc.Forecast:
     return dc.local.WindowAverage(horizon=HORIZON, **settings).predict(panel, n_samples=50)
 
 
-def solver_of(seed: int = 0) -> tuple[_Solver, np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Nine series in crossed groups, with random variances; the matrix that adds up, values and totals."""
+def hierarchy_of(seed: int) -> tuple[LeastSquares, np.ndarray, np.ndarray, np.ndarray]:
+    """Levels that nest, cross, and leave values out, some with a level kept; the matrix that adds up, values, totals."""
     rng = np.random.default_rng(seed)
-    paths = rng.gamma(2, 3, (9, 40, 1)) * rng.uniform(0.5, 3, (9, 1, 1))
-    codes = [np.zeros(9, np.int64), np.arange(9) // 3, np.arange(9) % 3]
-    levels = [
-        Level(
-            c,
-            np.sort(rng.gamma(9, 3, (c.max() + 1, 40, 1)), 1).astype(np.float32),
-            np.zeros((c.max() + 1, 1), np.float32),
-        )
-        for c in codes
+    n = int(rng.integers(2, 20))
+
+    def ranks(codes: Any) -> np.ndarray:
+        return np.unique(codes, return_inverse=True)[1].astype(np.int64)
+
+    fine = ranks(rng.integers(0, 6, n))
+    coarse = ranks(rng.integers(0, 3, 6)[fine])
+    some = np.where(rng.random(n) < 0.3, -1, 0)
+    codes = [
+        np.zeros(n, np.int64),
+        fine,
+        coarse,
+        ranks(rng.integers(0, 3, n)),
+        some * (some.max() + 1),
     ]
-    matrix = np.concatenate([np.eye(c.max() + 1)[:, c] for c in codes])
-    return (
-        _Solver.of(paths, levels, "variance"),
-        matrix,
-        paths[..., 0],
-        [v.values[..., 0] for v in levels],
-    )
+    matrix = np.concatenate([np.eye(c.max() + 1)[:, c] * (c >= 0) for c in codes])
+    own, above = rng.uniform(0.2, 3, n), rng.uniform(0.2, 3, len(matrix))
+    values = rng.gamma(0.5, 4, (n, 4))
+    problem = LeastSquares(Sums.of(codes), own, above)
+    if seed % 3 == 0:
+        above[problem.sums.slices[1]] = 0
+    return problem, matrix, values, matrix @ values * rng.uniform(0.2, 1.6, (len(matrix), 4))
 
 
-def test_the_closed_form_is_generalised_least_squares() -> None:
-    solver, matrix, values, totals = solver_of()
-    assert solver.add(values) == pytest.approx(matrix @ values)
-    own = solver.variance
-    above = np.diag(np.linalg.inv(solver.inverse) - (matrix * own) @ matrix.T)
-    ranks = np.argsort(np.argsort(matrix @ values, 1), 1)
-    matched = np.take_along_axis(np.concatenate(totals).astype(float), ranks, 1)
-    everything = np.concatenate([matrix, np.eye(9)])
-    weight = np.diag(1 / np.concatenate([above, own]))
-    dense = np.linalg.solve(
-        everything.T @ weight @ everything,
-        everything.T @ weight @ np.concatenate([matched, values]),
-    )
+@given(st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_the_optimum_is_that_of_a_dense_reference(seed: int) -> None:
+    problem, matrix, values, totals = hierarchy_of(seed)
+    assert problem.sums.add(values) == pytest.approx(matrix @ values)
+    assert problem.sums.spread(totals) == pytest.approx(matrix.T @ totals)
+    dense = (matrix * problem.own) @ matrix.T + np.diag(problem.above)
+    gain = problem.own[:, None] * matrix.T @ np.linalg.pinv(dense)
+    free = values + gain @ (totals - matrix @ values)
+    found = problem.solve(values, totals, np.full(len(values), -np.inf))
+    np.testing.assert_allclose(found.values, free, rtol=1e-7, atol=1e-7)
+    assert found.moved == 0
+    assert found.loss == pytest.approx(problem.loss(free, values, totals))
+    single = problem.solve(*(v.astype(np.float32) for v in (values, totals, free.min(1))))
+    np.testing.assert_allclose(single.values, free, atol=2e-4 * np.abs(totals).max())
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_the_floor_costs_what_the_quadratic_program_costs(seed: int) -> None:
+    problem, matrix, values, totals = hierarchy_of(seed)
+    found = problem.solve(values, totals, np.zeros(len(values)))
+    assert (found.values >= 0).all()
+    kept = problem.above == 0
     np.testing.assert_allclose(
-        solver.reconcile(values, solver.match_ranks(values, np.concatenate(totals))),
-        dense,
-        rtol=1e-8,
+        (matrix @ found.values)[kept], totals[kept], rtol=1e-6, atol=1e-8 * totals.max()
     )
-
-
-def test_values_at_their_floor_cost_little_more_than_the_best_there_are() -> None:
-    solver, matrix, values, _ = solver_of()
-    rng = np.random.default_rng(1)
-    wanted = values[:, :5] - rng.uniform(0, 8, (9, 5))  # some below 0
-    found = solver.clip(wanted, np.zeros(9))
-    assert (found >= 0).all()
-    root = 1 / np.sqrt(solver.variance)
-    for s in range(5):
-        # as near as can be in the totals first, then in the values
-        heavy = np.concatenate([1e3 * matrix, np.diag(root)])
-        best = scipy.optimize.nnls(heavy, heavy @ wanted[:, s])[0]
-
-        def off(v: np.ndarray, s: int = s) -> float:
-            return float(np.abs(matrix @ (v - wanted[:, s])).sum())
-
-        assert off(found[:, s]) <= off(best) + 0.01 * np.abs(wanted[:, s]).sum()
+    soft = np.where(kept, 1e-7, problem.above)  # least squares with a floor and no constraint
+    heavy = np.concatenate([np.diag(problem.own**-0.5), matrix / np.sqrt(soft)[:, None]])
+    for s in range(4):
+        goal = np.concatenate([values[:, s] / problem.own**0.5, totals[:, s] / np.sqrt(soft)])
+        best = scipy.optimize.nnls(heavy, goal)[0][:, None]
+        least = problem.loss(best, values[:, [s]], totals[:, [s]])
+        loss = problem.loss(found.values[:, [s]], values[:, [s]], totals[:, [s]])
+        assert loss <= 1.01 * least + 1e-4 * kept.any()
 
 
 @pytest.mark.parametrize("weights", ["variance", "structure"])
@@ -143,7 +151,7 @@ def test_nothing_falls_below_its_floor_and_what_that_cost_is_noted() -> None:
 def test_forecasts_that_do_not_fit_are_refused_by_name() -> None:
     panel = panel_of()
     series = forecast_of(panel)
-    with pytest.raises(ConfigError, match="name one forecast of totals"):
+    with pytest.raises(ConfigError, match="name one forecast of totals or more, or locks"):
         series.reconcile()
     with pytest.raises(ConfigError, match="weights is 'ols'"):
         series.reconcile(forecast_of(panel.total()), weights="ols")  # type: ignore[arg-type]
@@ -153,3 +161,130 @@ def test_forecasts_that_do_not_fit_are_refused_by_name() -> None:
         series.reconcile(dc.local.SES(horizon=4).predict(panel.total()))
     with pytest.raises(DataError, match="ends at another step than its total"):
         series.reconcile(forecast_of(panel.total().drop_last(3)))
+
+
+def budget(**columns: Any) -> pl.DataFrame:
+    return pl.DataFrame(columns)
+
+
+def first_day(forecast: dc.Forecast) -> Any:
+    return forecast.to_frame()["day"][0]
+
+
+def test_locks_hold_on_every_path_and_in_the_mean() -> None:
+    series = forecast_of(panel_of())
+    day = first_day(series)
+    locks = budget(
+        store=["north", "south", None, "north"],
+        day=[day, day, day, None],
+        units=[130.0, 170.0, 300.0, 900.0],
+    )
+    found = series.reconcile(forecast_of(series.panel.total("item")), locks=locks)  # type: ignore[union-attr]
+    stores = found.total("store")
+    assert stores.samples is not None
+    np.testing.assert_allclose(stores.samples[:, :, 0].T, [[130, 170]] * 50, rtol=1e-6)
+    np.testing.assert_allclose(stores.mean[:, 0], [130, 170], rtol=1e-6)
+    np.testing.assert_allclose(stores.samples[0].sum(1), 900, rtol=1e-6)
+    assert np.ptp(stores.samples[1, :, 1]) > 1  # what is not kept stays uncertain
+
+
+def test_counts_under_locks_stay_counts() -> None:
+    panel = panel_of(low=4.0)
+    counts = dc.Panel(**{**panel.__dict__, "target": np.rint(panel.target)})
+    locks = budget(store=["north", None], units=[60.0, 110.0])
+    found = forecast_of(counts).reconcile(locks=locks)
+    assert found.samples is not None
+    np.testing.assert_array_equal(found.samples, np.rint(found.samples))
+    assert (found.samples[:3].sum((0, 2)) == 60).all()
+    assert (found.samples.sum((0, 2)) == 110).all()
+    assert found.samples.min() >= 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"store": ["north", "south", None], "units": [100.0, 150.0, 240.0]},
+            "total is kept at 240, but store=north at 100; store=south at 150 make it 250",
+        ),
+        (
+            {"store": ["north", None], "units": [100.0, 90.0]},
+            "store=north at 100 make at least 100",
+        ),
+        ({"store": ["north"], "units": [-5.0]}, "store=north is kept at -5, but its series cannot"),
+        ({"store": ["nort"], "units": [5.0]}, "keeps store=nort, but no series has store 'nort'"),
+        ({"shop": ["north"], "units": [5.0]}, "'shop' is neither a key column"),
+        ({"store": ["north"], "units": [None]}, "row 1 .* has no number"),
+        ({"store": ["north"] * 2, "units": [5.0, 6.0]}, "rows 1 and 2 .* both keep store=north"),
+        ({"store": ["north"]}, "has no column 'units'"),
+        ({"day": [datetime.date(2020, 1, 1)], "units": [5.0]}, "is for 2020-01-01.*covers"),
+    ],
+)
+def test_locks_that_cannot_be_kept_are_named(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        forecast_of(panel_of(low=4.0)).reconcile(locks=budget(**columns))
+
+
+def test_locks_that_cross_and_cannot_be_met_are_named() -> None:
+    # all of item a stands in north, which is to sell less than that
+    series = forecast_of(panel_of(low=4.0).select([0, 3, 4]))
+    locks = budget(store=["north", None], item=[None, "b"], units=[10.0, 5.0])
+    with_room = series.reconcile(locks=locks)
+    assert with_room.total("store").mean[0].sum() == pytest.approx(10, rel=1e-6)
+    with pytest.raises(DataError, match=r"locks contradict each other: .*item=b"):
+        series.reconcile(locks=budget(store=["south", None], item=[None, "b"], units=[10.0, 15.0]))
+
+
+def test_trust_and_top_down() -> None:
+    panel = panel_of()
+    series, store = forecast_of(panel, window=10), forecast_of(panel.total("store"), window=60)
+    near = series.reconcile(store, trust=[1e9]).total("store")
+    np.testing.assert_allclose(near.mean, store.mean, rtol=1e-5)
+    far = series.reconcile(store, trust=[1e-9]).total("store")
+    np.testing.assert_allclose(far.mean, series.total("store").mean, rtol=1e-5)
+    down = series.reconcile(store, weights="top_down")
+    np.testing.assert_allclose(down.total("store").mean, store.mean, rtol=1e-5)
+    own = series.mean.mean(1)
+    np.testing.assert_allclose(
+        (down.mean - series.mean)[:3],
+        (own[:3] / own[:3].sum())[:, None] * (store.mean - series.total("store").mean)[0],
+        atol=1e-3,
+    )
+    for bad, message in (([1, 2], "trust has 2 numbers for 1"), ([0], "trust is 0")):
+        with pytest.raises(ConfigError, match=message):
+            series.reconcile(store, trust=bad)
+    with pytest.raises(ConfigError, match="keeps the totals of one level"):
+        series.reconcile(store, forecast_of(panel.total()), weights="top_down")
+
+
+def test_days_agree_with_weeks_and_months() -> None:
+    panel = panel_of()  # ends on Monday, 2024-04-29, so the first whole week begins after six days
+    days = dc.local.WindowAverage(horizon=35, window=10).predict(panel, n_samples=50)
+    whole = dc.Panel(**{**panel.__dict__, "lengths": panel.lengths - 1})  # ends on a Sunday
+    keys = ["store", "item"]
+    weeks = dc.local.WindowAverage(horizon=6).predict(whole.total(keys, steps="week"), n_samples=50)
+    months = dc.local.WindowAverage(horizon=2).predict(
+        panel.total(keys, steps="month"), n_samples=50
+    )
+    found = days.reconcile(weeks, trust=[1e9])
+    again = found.total(keys, steps="week")
+    np.testing.assert_allclose(again.mean, weeks.mean[:, 1:5], rtol=1e-4)
+    assert any("7 of 35 steps lie in no whole step" in note for note in found.notes)
+    np.testing.assert_allclose(found.mean[:, :6], days.mean[:, :6], rtol=1e-5)
+    assert found.samples is not None
+    assert again.samples is not None
+    np.testing.assert_allclose(
+        found.samples[:, :, 6:34].reshape(6, 50, 4, 7).sum(3), again.samples, rtol=1e-5
+    )
+    # all of May is forecast: with the weeks it is one problem of least squares, as a dense matrix has it
+    both = days.reconcile(weeks, months)
+    cells = np.arange(35)
+    in_week = np.array([(cells - 6) // 7 == k for k in range(4)])
+    matrix = np.concatenate([in_week, [(cells >= 1) & (cells < 32)]]).astype(float)
+    goal = np.concatenate([weeks.mean[0, 1:5], months.mean[0, 1:2]])
+    gain = matrix.T @ np.linalg.inv(matrix @ matrix.T + np.diag([7, 7, 7, 7, 31]))
+    np.testing.assert_allclose(
+        both.mean[0], days.mean[0] + gain @ (goal - matrix @ days.mean[0]), rtol=1e-4
+    )
+    with pytest.raises(DataError, match="cover none as a whole"):
+        forecast_of(panel).reconcile(months)

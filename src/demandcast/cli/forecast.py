@@ -33,6 +33,7 @@ def forecast(
     quantiles: options.Quantiles = options.QUANTILES,
     by: options.By = None,
     reconcile: options.Reconcile = False,
+    lock: options.Lock = None,
     seed: options.Seed = 0,
     devices: options.Devices = None,
     out: options.Out = None,
@@ -78,7 +79,7 @@ def forecast(
         places.check_ending(out)
     outputs: dict[str, str | Path | None] = {"--out": out, "--report": report}
     kept = {"--save": save, "--checkpoint": checkpoint}
-    places.check(files=outputs, folders=kept, table=table, force=force)
+    places.check(files=outputs, folders=kept, table=table, sources={"--lock": lock}, force=force)
     levels = check_levels(options.levels(quantiles))
     hyper = options.hyperparameters([model], settings, seed=seed, devices=devices)[model]
     if budget is not None:
@@ -102,6 +103,11 @@ def forecast(
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
     groups = show.check_groups(panel, by)
+    locks = None
+    if lock:
+        from demandcast.frames.locks import read_lock_table
+
+        locks = read_lock_table(lock, panel, decimal=table.options["decimal"])
     if "known" in made.takes:
         check_reach(panel, horizon)
     show.say(f"fitting {made}")
@@ -109,16 +115,14 @@ def forecast(
     if model == DEFAULT_MODEL:
         signals.finish()
     predicted = fitted.predict(panel, levels=levels, progress=show.watched())
-    if reconcile:
-        totals = []
-        for columns in groups:
-            above = panel.total(columns)
-            show.say(
-                f"fitting {model} to {above.n_series:,} totals by {', '.join(columns) or 'all'}"
-            )
-            own = registry.create(model, horizon=horizon, **hyper).fit(above)
-            totals.append(own.predict(above, levels=levels, progress=show.watched()))
-        predicted = predicted.reconcile(*totals)
+    totals = []
+    for columns in groups if reconcile else ():
+        above = panel.total(columns)
+        show.say(f"fitting {model} to {above.n_series:,} totals by {', '.join(columns) or 'all'}")
+        own = registry.create(model, horizon=horizon, **hyper).fit(above)
+        totals.append(own.predict(above, levels=levels, progress=show.watched()))
+    if totals or locks is not None:
+        predicted = predicted.reconcile(*totals, locks=locks)
         for note in predicted.notes:
             show.say(note)
     for note in getattr(getattr(made, "log", None), "notes", ()) if verbose else ():

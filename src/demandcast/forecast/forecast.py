@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, ShapeError, way
+from demandcast.errors import DataError, ShapeError
 from demandcast.forecast.bounds import MAX_RATIO, clip_to_bounds, forecast_bounds
 from demandcast.forecast.reconcile import reconcile
 from demandcast.forecast.total import hierarchy, total
@@ -199,8 +199,7 @@ class Forecast:
         if not self.levels[0] < level < self.levels[-1]:
             raise DataError(
                 f"level {level} lies outside the levels forecast, {self.levels[0]} to {self.levels[-1]}; "
-                f"name it in the prediction:",
-                ways=[way(levels=[level], call=f"model.predict(panel, levels=[..., {level}])")],
+                f"name it in the prediction: model.predict(panel, levels=[..., {level}])"
             )
         right = int(np.searchsorted(self.levels, level))
         low, high = self.levels[right - 1], self.levels[right]
@@ -287,26 +286,38 @@ class Forecast:
         return total(self, by, steps, levels)
 
     def reconcile(
-        self, *totals: Forecast, weights: Literal["structure", "variance"] = "structure"
+        self,
+        *totals: Forecast,
+        weights: Literal["structure", "variance", "top_down"] = "structure",
+        trust: Sequence[float] | None = None,
+        locks: Any = None,
     ) -> Forecast:
         """Adjust the forecast so that its totals agree with forecasts of the totals themselves.
 
         Generalised least squares on joint paths (Wickramasuriya et al., 2019); see `demandcast.forecast.reconcile`.
 
         Args:
-            totals: Forecasts of `panel.total(...)`, for the same steps: one for each level.
+            totals: Forecasts of `panel.total(...)` by any methods: one for each level. They have the same steps as
+                this forecast, or coarser ones (`panel.total(..., steps="week")`), of which those count that both
+                cover as a whole.
             weights: "structure" takes the error variance of a total as that of a series times the number of series
                 that it adds up. "variance" takes the variance of each forecast, so that a series gives way the
-                more, the less certain its own forecast is.
+                more, the less certain its own forecast is. "top_down" keeps the totals of one level as they are
+                and shares what they lack by the means of the series.
+            trust: A number above 0 for each of the totals: 2 halves the error variance of its level. 1 for all if None.
+            locks: A frame of totals that are kept exactly, such as budgets: columns of key or static categories, the
+                time, and the target's column with the value. An empty cell or an absent column stands for all; a row
+                without a time is the total of the whole horizon.
 
         Returns:
             Forecasts of the series. `total` and `hierarchy` of it add up to the reconciled totals.
 
         Raises:
             ConfigError: No total is given.
-            DataError: A total is not one of this forecast's, or lacks a group or a step.
+            DataError: A total is not one of this forecast's, or lacks a group or a step; or locks contradict each
+                other, which are named.
         """
-        return reconcile(self, totals, weights)
+        return reconcile(self, totals, weights, trust, locks)
 
     def hierarchy(self, by: Sequence[str | Sequence[str]]) -> pl.DataFrame:
         """Return the rows of every level: totals by each group of columns, then the series themselves.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
 
-from demandcast.errors import DemandcastError, Way, as_call, merge_mends, with_ways
+from demandcast.errors import DemandcastError, merge_mends
 from demandcast.frames.read import read_panel
 from demandcast.frames.sql import as_source
 from demandcast.panel.classes import count_classes
@@ -43,18 +42,11 @@ class Report:
         """Whether `read_panel` takes the table with these options."""
         return self.panel is not None
 
-    def to_frame(self, write: Callable[[Way], str] = as_call) -> pl.DataFrame:
-        """Return a row a finding: severity, kind, count, series, example, action.
-
-        Args:
-            write: How arguments are written in `action`: as Python by default.
-        """
+    def to_frame(self) -> pl.DataFrame:
+        """A row a finding: severity, kind, count, series, example, action."""
         columns = ("severity", "kind", "count", "series", "example", "action")
         types = {c: pl.Int64 if c in ("count", "series") else pl.String for c in columns}
-        rows = [
-            {**note.to_dict(), "action": with_ways(note.done, note.ways, write)}
-            for note in self.findings
-        ]
+        rows = [{c: getattr(note, c) for c in columns} for note in self.findings]
         return pl.DataFrame(rows, schema=types)
 
     def to_json(self) -> str:
@@ -68,7 +60,7 @@ class Report:
         content = {
             "ok": self.ok,
             "panel": panel,
-            "findings": [note.to_dict() for note in self.findings],
+            "findings": [asdict(note) for note in self.findings],
         }
         return json.dumps(content, indent=2, default=str)
 
@@ -103,7 +95,8 @@ def check(source: Any = None, **options: Any) -> Report:
         findings = list(read_panel(source, **{**options, **rules}).notes)
     except DemandcastError as error:
         left = getattr(error, "faults", ()) or (error,)
-        findings = [note for note in map(_as_note, left) if note not in stops]
+        said = {note.action for note in stops}
+        findings = [_as_note(fault) for fault in left if str(fault) not in said]
     return Report(findings=_ordered([*stops, *findings]), panel=None)
 
 
@@ -112,8 +105,8 @@ def _as_note(error: DemandcastError) -> Note:
     place = " at ".join(filter(None, (error.series and f"series {error.series}", error.time)))
     mend = tuple((name, value) for name, value in error.mend)
     return Note(
-        kind=kind, count=1, series=0, example=place, done=error.message, severity="error",
-        column=error.column or "", mend=mend, ways=error.ways,
+        kind=kind, count=1, series=0, example=place, action=str(error), severity="error",
+        column=error.column or "", mend=mend,
     )  # fmt: skip
 
 

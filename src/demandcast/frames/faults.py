@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from demandcast.errors import DataError, DemandcastError, SchemaError, merge_mends, way
+from demandcast.errors import DataError, DemandcastError, SchemaError, merge_mends
 from demandcast.frames import covariates, quality
 from demandcast.frames.numerals import row_number
 from demandcast.frames.opened import Table
@@ -152,7 +152,7 @@ def _absent(column: str, columns: list[str], role: tuple[str, Any], future: Any)
             if column in open_table(future).columns:
                 return SchemaError(
                     f"there is no column {column!r} in the table, but {future} has it: pass that table, of the past "
-                    "and ahead, as",
-                    option="covariates", column=column, ways=[way(covariates=str(future))], mend=(("covariates", str(future)), ("future", None)),
+                    f"and ahead, as covariates={str(future)!r}",
+                    option="covariates", column=column, mend=(("covariates", str(future)), ("future", None)),
                 )  # fmt: skip
     return no_column(column, columns, role=role)

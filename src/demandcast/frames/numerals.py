@@ -14,12 +14,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from demandcast.errors import DataError, way
+from demandcast.errors import DataError
 from demandcast.panel.panel import Note
 from demandcast.reading import DECIMALS
 
-OR_A_RULE = ", name another column, or pass"
-SIGNS = (way(decimal="."), way(decimal=","))
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A", "#NV")
 CURRENCY = r"(?:\p{Sc}|US\$|R\$|kr\.?|zł|Kč|CHF|Fr\.|EUR|USD|GBP|JPY|CNY|RMB|元|円)"
 FIGURES = r"(?:\d[\d.,']*|[.,]\d+)(?:[eE][+-]?\d+)?"
@@ -99,7 +97,7 @@ def parse_numbers(
     )["number"]  # fmt: skip
     if reason or told:
         action = f"{role} {column.name!r}: " + "; ".join([*([reason] if reason else []), *told])
-        notes.append(Note(kind="numbers", count=len(column), series=0, example="", done=action))
+        notes.append(Note(kind="numbers", count=len(column), series=0, example="", action=action))
     return values.rename(column.name), notes
 
 
@@ -145,7 +143,7 @@ def _absent_note(column: pl.Series, text: pl.Series, absent: pl.Series, role: st
         return []
     listed = ", ".join(map(repr, said.unique().sort().to_list()))
     action = f"{role} {column.name!r} says {listed} in {len(said):,} rows: taken as missing"
-    return [Note(kind="missing words", count=len(said), series=0, example="", done=action)]
+    return [Note(kind="missing words", count=len(said), series=0, example="", action=action)]
 
 
 def row_number(row: int) -> str:
@@ -164,15 +162,15 @@ def _junk(
     if rule == "error":
         raise DataError(
             f"{role} {column.name!r} holds text that is no number in {len(rows):,} rows, first "
-            f"{column[rows[0]]!r} in {where(rows[0])}; all of them: {listed}. Mend the cells"
-            f"{OR_A_RULE}",
-            ways=[way("not observed", text="missing"), way(text="zero")], option="text", column=column.name, found=column[rows[0]], expected="a number",
+            f"{column[rows[0]]!r} in {where(rows[0])}; all of them: {listed}. Mend the cells, pass "
+            "text='missing' (not observed) or text='zero', or name another column",
+            option="text", column=column.name, found=column[rows[0]], expected="a number",
             mend=(("text", "missing"),),
         )  # fmt: skip
     done = "taken as missing" if rule == "missing" else "taken as 0"
-    action = f"{role} {column.name!r} holds {listed}: {done}, as you asked"
+    action = f"{role} {column.name!r} holds {listed}: {done}, as text={rule!r} asks"
     return Note(
-        kind="text", count=len(rows), series=0, example=where(rows[0]), done=action,
+        kind="text", count=len(rows), series=0, example=where(rows[0]), action=action,
         severity="warning",
     )  # fmt: skip
 
@@ -203,10 +201,10 @@ def _adornments(column: pl.Series, parts: pl.DataFrame, words: pl.Series, role: 
         told.append(f"the unit {units[0]!r} is left out")
     if len(money):
         told.append(f"the currency {money[0]!r} is left out")
-    for name, written in (("open", "(12)"), ("trail", "12-"), ("late", "12-")):
+    for name, way in (("open", "(12)"), ("trail", "12-"), ("late", "12-")):
         count = int(parts[name].is_not_null().sum())
         if count:
-            told.append(f"{written} is read as -12")
+            told.append(f"{way} is read as -12")
     return told
 
 
@@ -225,7 +223,7 @@ def _decimal(
                 f"{role} {column.name!r} holds {words.filter(~fits)[0]!r}, which is no number with "
                 f"{hints.decimal!r} as its decimal sign; mend the cell, or leave decimal out"
             )
-        return hints.decimal, f"{hints.decimal!r} is the decimal sign, as you asked"
+        return hints.decimal, f"{hints.decimal!r} is the decimal sign, as decimal=... says"
     if not (dots | commas).any():
         return ".", ""
     open_dot = figures.str.contains(r"^[1-9]\d{0,2}\.\d{3}$")  # 12.345: in groups, or a decimal
@@ -246,6 +244,7 @@ def _decimal(
             f"{role} {column.name!r} holds {words.filter(neither)[0]!r}, whose signs are in no known "
             "order; write it like 1234.56 or 1.234,56"
         )
+    option = "decimal='.' or decimal=','"
     if point.any() and comma.any():
         raise DataError(
             f"{role} {column.name!r} writes {words.filter(point)[0]!r} with a decimal point and "
@@ -261,20 +260,19 @@ def _decimal(
             told += f", so {word!r} is {_values(_parts(pl.Series([word])), decimal)[0]:,.0f}"
         plain = decimal == "." and not other.any() and not commas.any()
         return decimal, "" if plain else told
-    return _ambiguous(column, figures, words, role, hints, open_dot, open_comma)
+    return _ambiguous(column, figures, words, role, hints, open_dot, open_comma, option)
 
 
 def _ambiguous(
     column: pl.Series, figures: pl.Series, words: pl.Series, role: str, hints: Hints,
-    open_dot: pl.Series, open_comma: pl.Series,
+    open_dot: pl.Series, open_comma: pl.Series, option: str,
 ) -> tuple[str, str]:  # fmt: skip
     """The sign where every cell reads "12.345" or "12,345"."""
     if open_dot.any() and open_comma.any():
         raise DataError(
             f"{role} {column.name!r} holds both {words.filter(open_dot)[0]!r} and "
-            f"{words.filter(open_comma)[0]!r}; write all of them alike, or pass",
-            option="decimal", column=column.name, ways=SIGNS,
-        )  # fmt: skip
+            f"{words.filter(open_comma)[0]!r}; write all of them alike, or pass {option}"
+        )
     sign, other = (".", ",") if open_dot.any() else (",", ".")
     cells = figures.filter(open_dot | open_comma)
     example = words.filter(open_dot | open_comma)[0]
@@ -294,31 +292,25 @@ def _ambiguous(
     elif not grouped and hints.separator == ";":
         grouped = sign == "." and len(whole) > 0
         if sign == "." and not len(whole):
-            raise _undecided(column, example, role)
+            raise _undecided(column, example, role, option)
     elif not grouped and sign == ",":
-        raise _undecided(column, example, role)
+        raise _undecided(column, example, role, option)
     if grouped:
         value = float(example.replace(sign, "").strip("$€£ ()+-")) if _bare(example) else None
         told = f" ({value:,.0f})" if value is not None else ""
-        return (
-            other,
-            f"{example!r} is read with {sign!r} between thousands{told}; the option decimal decides",
-        )
-    return (
-        sign,
-        f"{example!r} is read with {sign!r} as the decimal sign; the option decimal decides",
-    )
+        return other, f"{example!r} is read with {sign!r} between thousands{told}; {option} decides"
+    return sign, f"{example!r} is read with {sign!r} as the decimal sign; {option} decides"
 
 
 def _bare(text: str) -> bool:
     return text.replace(".", "").replace(",", "").isdigit()
 
 
-def _undecided(column: pl.Series, example: str, role: str) -> DataError:
+def _undecided(column: pl.Series, example: str, role: str, option: str) -> DataError:
     return DataError(
         f"{role} {column.name!r} holds {example!r} and the like, and nothing tells whether the sign "
-        f"stands between thousands or before decimals; pass",
-        ways=SIGNS, option="decimal", column=column.name, found=example, mend=(("decimal", ","),),
+        f"stands between thousands or before decimals; pass {option}",
+        option="decimal", column=column.name, found=example, mend=(("decimal", ","),),
     )  # fmt: skip
 
 

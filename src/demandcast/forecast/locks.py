@@ -1,0 +1,214 @@
+"""Totals that are fixed from above: budgets and promises that a reconciled forecast keeps exactly.
+
+A table of locks has the columns of its levels, perhaps the time, and the value, under the names that the user's table
+has. An empty cell of a level column says that the row's level is without that column, so a row without any is the
+total of all. A row without a time is the total of the whole horizon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import narwhals as nw
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from demandcast.errors import DataError, SchemaError
+from demandcast.panel.groups import describe, group
+
+if TYPE_CHECKING:
+    from demandcast.forecast.forecast import Forecast
+    from demandcast.panel.panel import Panel
+
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+SAME = 1e-6  # part of a total within which two locks agree
+SHOWN = 4  # locks that an error names
+
+
+@dataclass(frozen=True)
+class Lock:
+    """One total that is kept.
+
+    Attributes:
+        by: The columns of its level.
+        group: Its group among those of `by`.
+        step: Step of the horizon, or None for all of them together.
+        value: What it is kept at.
+        name: As the user knows it.
+    """
+
+    by: tuple[str, ...]
+    group: int
+    step: int | None
+    value: float
+    name: str
+
+
+def read_locks(forecast: Forecast, panel: Panel, table: Any) -> list[Lock]:
+    """Check a table of locks against the series and steps of a forecast.
+
+    Raises:
+        SchemaError: A column is absent or unknown.
+        DataError: A row names a group or a time that is not forecast, has no value, or stands there twice.
+    """
+    frame: pl.DataFrame = nw.from_native(table, eager_only=True).to_polars()
+    target, time = forecast.schema.target, forecast.schema.time
+    if target not in frame.columns:
+        raise SchemaError(
+            f"the table of locks has no column {target!r}, the total to keep; its columns are "
+            f"{', '.join(frame.columns)}"
+        )
+    known = describe(panel)
+    columns = [c for c in frame.columns if c not in (target, time)]
+    for column in columns:
+        group(panel, [column])  # an unknown column is refused with the nearest
+    if not frame.height:
+        raise DataError(
+            "the table of locks holds no rows; leave it out, or give the totals to keep"
+        )
+    groups: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
+    found: list[Lock] = []
+    seen: dict[tuple[Any, ...], int] = {}
+    steps = _steps(forecast, frame, time)
+    text = frame.select(pl.col(columns).cast(pl.String))
+    for row in range(frame.height):
+        cells = {c: v for c, v in zip(columns, text.row(row), strict=True) if v is not None}
+        by = tuple(cells)
+        value = frame[target][row]
+        name = ", ".join(f"{c}={v}" for c, v in cells.items()) or "total"
+        if by not in groups:
+            table_of = group(panel, by).table.cast(pl.String) if by else pl.DataFrame({"t": [""]})
+            groups[by] = {key: i for i, key in enumerate(table_of.rows())}
+        key = tuple(cells.values()) if by else ("",)
+        if key not in groups[by]:
+            lacking = next(
+                (c for c in by if cells[c] not in set(known[c].cast(pl.String).to_list())), by[-1]
+            )
+            raise DataError(
+                f"row {row + 1} of the table of locks keeps {name}, but no series has {lacking} "
+                f"{cells[lacking]!r}{' together with the rest' if len(by) > 1 else ''}; mend or drop the row"
+            )
+        if not isinstance(value, (int, float)) or not np.isfinite(value):
+            raise DataError(
+                f"row {row + 1} of the table of locks has no number as the {target} of {name}: {value!r}; "
+                "fill it, or drop the row"
+            )
+        step = steps[row]
+        name += "" if step is None else f" at {_shown(forecast, step)}"
+        place = (by, groups[by][key], step)
+        if place in seen:
+            raise DataError(
+                f"rows {seen[place] + 1} and {row + 1} of the table of locks both keep {name}; drop one"
+            )
+        seen[place] = row
+        found.append(Lock(by, groups[by][key], step, float(value), name))
+    return found
+
+
+def _steps(forecast: Forecast, frame: pl.DataFrame, time: str) -> list[int | None]:
+    """Return the step of each row, or None for the whole horizon."""
+    if time not in frame.columns:
+        return [None] * frame.height
+    times = forecast.to_frame()[time]
+    row = int(forecast.cutoffs.argmax())
+    own = times[row * forecast.horizon : (row + 1) * forecast.horizon]
+    given = frame[time]
+    if not given.dtype.is_temporal() and own.dtype.is_temporal():
+        raise SchemaError(
+            f"{time!r} in the table of locks is {given.dtype}, not a time as in the forecast ({own.dtype}); convert it "
+            f"first, as with polars' str.to_date"
+        )
+    at = {str(t): i for i, t in enumerate(own.to_list())}
+    found: list[int | None] = []
+    for i, moment in enumerate(given.cast(own.dtype).to_list()):
+        if moment is not None and str(moment) not in at:
+            raise DataError(
+                f"row {i + 1} of the table of locks is for {moment}, but the forecast covers {own[0]} to {own[-1]} in "
+                f"steps of {forecast.schema.freq}; mend or drop the row"
+            )
+        found.append(None if moment is None else at[str(moment)])
+    return found
+
+
+def _shown(forecast: Forecast, step: int) -> str:
+    moment = forecast.times()[int(forecast.cutoffs.argmax()), step]
+    text = np.datetime_as_string(moment, unit="auto") if moment.dtype.kind == "M" else moment
+    return str(text)
+
+
+def independent(locks: Sequence[Lock], members: Sequence[NDArray[np.bool_]]) -> list[int]:
+    """Return the locks that do not follow from the others.
+
+    Args:
+        locks: The locks.
+        members: For each, the mask of the values that it adds up, (n,).
+
+    Raises:
+        DataError: A lock contradicts the others, which are named.
+    """
+    masks = np.array(members, np.float64)
+    overlap = masks @ masks.T
+    sizes = overlap.diagonal().copy()
+    made = np.eye(len(locks))  # which sums of locks the rows are by now
+    values = np.array([lock.value for lock in locks])
+    kept: list[int] = []
+    for i in range(len(locks)):
+        if overlap[i, i] > 1e-9 * sizes[i]:
+            share = overlap[i + 1 :, i] / overlap[i, i]
+            overlap[i + 1 :] -= share[:, None] * overlap[i]
+            made[i + 1 :] -= share[:, None] * made[i]
+            kept.append(i)
+            continue
+        part = np.where(np.abs(made[i]) > 1e-9, made[i], 0.0)
+        part[i] = 0
+        follows = float(-(part @ values))
+        if abs(follows - values[i]) > SAME * max(np.abs(part * values).sum(), abs(values[i])):
+            others = np.flatnonzero(part).tolist()
+            raise DataError(
+                f"locks contradict each other: {locks[i].name} is kept at {values[i]:g}, but "
+                f"{_named(locks, others)} make it {follows:g}; mend one of them or drop it"
+            )
+    return kept
+
+
+def _named(locks: Sequence[Lock], rows: Sequence[int]) -> str:
+    names = [f"{locks[j].name} at {locks[j].value:g}" for j in rows[:SHOWN]]
+    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    return ("; ".join(names) + more) if names else "nothing"
+
+
+def check_floors(
+    locks: Sequence[Lock], members: Sequence[NDArray[np.bool_]], floors: Doubles
+) -> None:
+    """Refuse locks below what their series can fall to, or below locks of parts of them.
+
+    Raises:
+        DataError: So it is; the locks are named.
+    """
+    for lock, inside in zip(locks, members, strict=True):
+        least = float(floors[inside].sum())
+        slack = SAME * max(abs(lock.value), 1e-12)
+        if lock.value < least - slack:
+            raise DataError(
+                f"{lock.name} is kept at {lock.value:g}, but its series cannot fall below {least:g}, as none ever was "
+                "negative; raise it"
+            )
+    levels: dict[tuple[tuple[str, ...], bool], list[int]] = {}
+    for j, lock in enumerate(locks):
+        levels.setdefault((lock.by, lock.step is None), []).append(j)
+    for i, inside in enumerate(members):
+        for rows in levels.values():  # locks of one level share no series
+            parts = [j for j in rows if j != i and not (members[j] & ~inside).any()]
+            rest = inside.copy()
+            for j in parts:
+                rest &= ~members[j]
+            least = sum(locks[j].value for j in parts) + float(floors[rest].sum())
+            if parts and locks[i].value < least - SAME * max(abs(least), abs(locks[i].value)):
+                raise DataError(
+                    f"locks contradict each other: {locks[i].name} is kept at {locks[i].value:g}, but "
+                    f"{_named(locks, parts)} make at least {least:g} of it, as no other series falls below 0; mend one"
+                )
