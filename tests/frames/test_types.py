@@ -198,6 +198,26 @@ def test_a_frame_with_a_column_a_series_is_a_panel() -> None:
 
 
 @pytest.mark.parametrize(
+    ("unit", "freq", "shown"),
+    [
+        ("Y", "YS-JAN", "2020-01-01 .. 2025-01-01"),
+        ("M", "MS", "2020-01-01 .. 2020-06-01"),
+        ("D", "D", "2020-01-01 .. 2020-01-06"),
+        ("h", "h", "2020-01-01 .. 2020-01-01T05"),
+        ("m", "min", "2020-01-01 .. 2020-01-01T00:05"),
+        ("s", "s", "2020-01-01 .. 2020-01-01T00:00:05"),
+        ("ns", "ns", ""),
+    ],
+)
+def test_times_of_every_unit_of_numpy_are_read(unit: str, freq: str, shown: str) -> None:
+    first = np.datetime64("2020-01-01").astype(f"datetime64[{unit}]")
+    days = 10**9 if unit == "ns" else 1  # a grid of nanoseconds is none of ours
+    panel = from_wide(np.arange(12.0).reshape(6, 2), times=first + days * np.arange(6))
+    assert panel.schema.freq == ("s" if unit == "ns" else freq)
+    assert shown in repr(panel)
+
+
+@pytest.mark.parametrize(
     "options",
     [{}, {"times": DAYS[:3]}, {"times": DAYS, "keys": ["a"]}, {"times": DAYS, "keys": {}}],
 )

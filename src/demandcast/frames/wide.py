@@ -61,8 +61,17 @@ def from_wide(
     table = pl.DataFrame(
         {
             **{name: np.repeat(np.asarray(column), steps) for name, column in columns.items()},
-            time: pl.Series(times)[np.tile(np.arange(steps), n)],
+            time: _times(times)[np.tile(np.arange(steps), n)],
             target: values.T.ravel(),
         }
     )
     return read_panel(table, key=[*columns], time=time, target=target, wide=False, **options)
+
+
+def _times(times: Any) -> pl.Series:
+    """Return times as a column; months, years and hours of NumPy as dates and datetimes, which Polars has."""
+    stamps = np.asarray(times) if not isinstance(times, pl.Series) else None
+    if stamps is None or stamps.dtype.kind != "M":
+        return pl.Series(times)
+    unit = np.datetime_data(stamps.dtype)[0]
+    return pl.Series(stamps.astype("datetime64[D]" if unit in "YMWD" else "datetime64[us]"))

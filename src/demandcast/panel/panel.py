@@ -315,8 +315,8 @@ class Panel:
             "series": self.n_series,
             "steps": self.n_steps,
             "frequency": self.schema.freq,
-            "first": str(first),
-            "last": str(last),
+            "first": _stamp(first),
+            "last": _stamp(last),
             "shortest": int(self.lengths.min()),
             "longest": int(self.lengths.max()),
             "missing": 1 - observed / max(1, self.n_steps),
@@ -421,9 +421,15 @@ class Panel:
         )
 
     def _repr_html_(self) -> str:
+        s = self.summary()
+        shown = s | {
+            "steps": f"{s['steps']:,}",
+            "missing": f"{s['missing']:.1%}",
+            "zeros": f"{s['zeros']:.0%}",
+            "mean": f"{s['mean']:.4g}",
+        }
         rows = "".join(
-            f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>"
-            for k, v in self.summary().items()
+            f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in shown.items()
         )
         notes = "".join(f"<li>{html.escape(str(n))}</li>" for n in self.notes)
         return f"<b>Panel</b><table>{rows}</table><ul>{notes}</ul>"
@@ -468,3 +474,12 @@ def _whole_numbers(panel: Panel) -> NDArray[np.bool_]:
     fractional = np.nan_to_num(panel.target) % 1 != 0
     sums = np.concatenate([[0], np.cumsum(fractional)])
     return np.asarray(sums[panel.begins + panel.lengths] == sums[panel.begins])
+
+
+def _stamp(time: Any) -> str:
+    """Return a time without the parts that are zero: 2024-03-01, or 2024-03-01T08:00."""
+    return (
+        str(np.datetime_as_string(time, unit="auto"))
+        if isinstance(time, np.datetime64)
+        else str(time)
+    )

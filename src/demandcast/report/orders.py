@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.report.figures import BLUE, INK, ORANGE, figure_class, plain, time_axis
+from demandcast.report.figures import BLUE, INK, OPACITY, ORANGE, figure_class, plain, time_axis
 from demandcast.schema import Frequency
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ def stock_chart(
     at = orders.forecast.times()[i, begin : begin + ordered.shape[1]]
     for level in (0.1, 0.25):
         low, high = np.quantile(ordered, (level, 1 - level), axis=0)
-        ax.fill_between(
-            at, low, high, color=BLUE, alpha=0.18, linewidth=0, label=f"{1 - 2 * level:.0%} band"
-        )
+        ax.fill_between(at, low, high, color=BLUE, alpha=OPACITY, linewidth=0)
+    # the inner band lies over the outer one, so its swatch is as dark as both together
+    for share, alpha in (("80", OPACITY), ("50", 1 - (1 - OPACITY) ** 2)):
+        ax.fill_between([], [], [], color=BLUE, alpha=alpha, linewidth=0, label=f"{share}% band")
     ax.plot(at, np.median(ordered, 0), color=BLUE, label="with the order")
     ax.plot(at, np.median(without, 0), color=ORANGE, linestyle="--", label="without it")
     ax.axhline(0, color=INK, linewidth=0.8)
