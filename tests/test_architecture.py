@@ -24,6 +24,8 @@ ORDER = (
 )  # fmt: skip
 EXCEPTIONS = {  # plots, imported where used
     ("forecast/forecast.py", "demandcast.report.figures"),
+    ("forecast/what_if.py", "demandcast.report.drivers"),
+    ("forecast/explain.py", "demandcast.report.drivers"),
     ("decide/orders.py", "demandcast.report.orders"),
     ("decide/replay.py", "demandcast.report.orders"),
 }

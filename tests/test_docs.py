@@ -84,7 +84,7 @@ def shorter(words: list[str]) -> list[str]:
     kept = []
     while rest:
         word = rest.pop(0)
-        if word in DROPPED:
+        if word in DROPPED and command != "what-if":  # whose --set is the question
             rest.pop(0)
         else:
             kept.append(word)

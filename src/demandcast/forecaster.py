@@ -196,7 +196,7 @@ class Forecaster(ABC):
                 np.maximum(values, floors.reshape(-1, *[1] * (values.ndim - 1)), out=values)
         return Forecast.of(
             panel, ask.levels, draft.quantiles, draft.mean,
-            samples=draft.samples, events=draft.events, model=self.name,
+            samples=draft.samples, events=draft.events, model=self.name, forecaster=self,
         )  # fmt: skip
 
     @final

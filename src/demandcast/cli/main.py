@@ -29,6 +29,7 @@ from demandcast.cli import (
     signals,
     terminal,
     tune,
+    what_if,
 )
 from demandcast.errors import DemandcastError, NotEnoughMemoryError
 from demandcast.memory import check_memory, memory_of_process
@@ -82,9 +83,12 @@ for module in (
     models,
     doctor,
     tune,
+    what_if,
 ):
     name = module.__name__.rsplit(".", 1)[-1]
-    app.command(name, cls=help.Command, epilog=module.EXAMPLES)(getattr(module, name))
+    app.command(name.replace("_", "-"), cls=help.Command, epilog=module.EXAMPLES)(
+        getattr(module, name)
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

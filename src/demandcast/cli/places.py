@@ -20,6 +20,10 @@ KINDS = (".csv", ".tsv", ".parquet", ".xlsx")
 SCORES = {"model", "fit_seconds"}  # columns of every table of scores, whatever its metrics
 ROUNDS = {"model", "round", "not_out", "ordered"}  # of every table of a replay
 PICTURES = {".png": b"\x89PNG", ".svg": b"matplotlib", ".pdf": b"Matplotlib"}  # what ours hold
+ANSWERS = (
+    {"planned", "changed", "difference"},
+    {"factor", "value", "demand", "ratio"},
+)  # of what-if
 ORDERS = {"order_up_to", "safety_stock", "p_stock_out", "why"}  # of every table of orders
 
 
@@ -34,7 +38,7 @@ def check(
     """Refuse what cannot or must not be written where it is to go, before any work is done for it.
 
     A file that is there already is replaced where it is an earlier output: a table with the columns
-    "mean" and a quantile level, of scores, of orders or of a replay; a page, a
+    "mean" and a quantile level, of scores, of orders, of a replay or of what-if; a page, a
     picture or a trace written by this package. An empty file is too.
 
     Args:
@@ -155,6 +159,7 @@ def is_output(path: Path) -> bool:
         {*columns} >= SCORES
         or {*columns} >= ROUNDS
         or ours >= ORDERS
+        or any(ours >= answer for answer in ANSWERS)
         or (_has_mean(columns) and any(map(_is_level, columns)))
     )
 

@@ -20,6 +20,7 @@ from demandcast.files import write_file
 
 if TYPE_CHECKING:
     import polars as pl
+    from matplotlib.figure import Figure
 
     from demandcast.automatic.auto import Auto
     from demandcast.decide.orders import Orders
@@ -407,6 +408,23 @@ def write(
     from demandcast.frames.sheets import write_frame
 
     write_frame(frame, path, what=what, keys=keys, ending=ending)
+    say(f"wrote {path}")
+
+
+def answer(frame: pl.DataFrame, path: str, *, safe_text: bool, what: str) -> None:
+    """Write a frame of answers about a forecast to the file."""
+    from demandcast.forecast.forecast import escape_formulas
+
+    text = safe_text and not path.lower().endswith((".parquet", ".xlsx"))
+    write(escape_formulas(frame) if text else frame, path, what=what)
+
+
+def picture(drawn: Figure, path: str) -> None:
+    """Write a picture in the format of the file's ending, completely or not at all."""
+    from demandcast.files import replacing
+
+    with replacing(path, what="the picture") as file:
+        drawn.savefig(file, format=path.rsplit(".", 1)[1].lower(), dpi=144)
     say(f"wrote {path}")
 
 

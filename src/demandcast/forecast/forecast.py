@@ -15,8 +15,20 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
 from demandcast.forecast.bounds import MAX_RATIO, clip_to_bounds, forecast_bounds
+from demandcast.forecast.changes import as_changes
+from demandcast.forecast.explain import Explanation, explain
 from demandcast.forecast.reconcile import reconcile
 from demandcast.forecast.total import hierarchy, total
+from demandcast.forecast.what_if import (
+    BAND,
+    FACTORS,
+    Effect,
+    Predictor,
+    ResponseTable,
+    WhatIf,
+    response,
+    what_if,
+)
 from demandcast.panel.keys import find_rows
 from demandcast.panel.times import time_column
 from demandcast.schema import Frequency, Schema
@@ -74,6 +86,7 @@ class Forecast:
         notes: Changes that were made to the method's own numbers.
         panel: What the forecast was made from, or None.
         joint: Whether paths are joint across series, too, so that they can be added up as they are.
+        forecaster: The model that made it, which is asked again by `what_if` and `explain`, or None.
     """
 
     schema: Schema
@@ -90,6 +103,7 @@ class Forecast:
     time_dtype: pl.DataType | None = None
     panel: Panel | None = field(default=None, repr=False)
     joint: bool = False
+    forecaster: Predictor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         n, h, q = self.quantiles.shape
@@ -128,6 +142,7 @@ class Forecast:
         samples: Floats | None = None,
         events: Events | None = None,
         model: str,
+        forecaster: Predictor | None = None,
     ) -> Forecast:
         """Make the forecast of every series of a panel, after its last step.
 
@@ -167,6 +182,7 @@ class Forecast:
             time_zone=panel.time_zone,
             time_dtype=panel.time_dtype,
             panel=panel,
+            forecaster=forecaster,
         )
 
     @property
@@ -333,6 +349,67 @@ class Forecast:
             columns of all levels; null where a level has no such column.
         """
         return hierarchy(self, by)
+
+    def what_if(
+        self,
+        *changes: str,
+        effect: Effect = "model",
+        levels: Sequence[float] = BAND,
+        **values: Any,
+    ) -> WhatIf:
+        """Forecast again with changed covariates and the same random numbers, and compare.
+
+        Args:
+            changes: Such as "promo=1 where week=12 and store=CA_1", "price*=0.9" or "price=2, promo=1"; see
+                `demandcast.forecast.changes`. Each is laid over those before it.
+            effect: "model": the model says what the changes do, and the interval is that of the difference at the
+                same luck. "history": the effect is measured in the history of all series and laid on the forecast,
+                and the interval says how well the effect is known; any method will do.
+            levels: Quantile levels of the difference.
+            values: Covariate -> its value at all steps, an array for (series, steps), or "*0.9" and "+1".
+
+        Returns:
+            The series that a change touches, as planned and as changed.
+
+        Raises:
+            ConfigError: A change cannot be read, selects nothing, or names a value that the history never had.
+            SchemaError: A column is unknown, or not known ahead.
+            DataError: The model does not read the covariate or learned nothing from it, or the forecast is not
+                what `model.predict` returned.
+        """
+        return what_if(self, as_changes(changes, values), effect, levels)
+
+    def response(
+        self,
+        column: str,
+        factors: Sequence[float] = FACTORS,
+        *,
+        effect: Effect = "model",
+        levels: Sequence[float] = BAND,
+    ) -> ResponseTable:
+        """Forecast with a covariate, such as the price, multiplied by each factor at all steps.
+
+        Args:
+            column: A numeric covariate known ahead.
+            factors: Two or more.
+            effect, levels: As in `what_if`.
+
+        Raises:
+            ConfigError: The covariate holds categories or flags, or the factors are not above 0.
+            SchemaError, DataError: As `what_if`.
+        """
+        return response(self, column, factors, effect, levels)
+
+    def explain(self) -> Explanation:
+        """Split the mean of each series and step into base, trend, season, the covariates known ahead, and the rest.
+
+        A covariate's part is what its planned value adds to the forecast at the item's usual value; see
+        `demandcast.forecast.explain`. With five covariates or fewer, the model forecasts at most 32 times.
+
+        Raises:
+            DataError: The forecast is not what `model.predict` returned.
+        """
+        return explain(self)
 
     def alarms(self, n: int = 10) -> pl.DataFrame:
         """Return the `n` steps most likely to be extreme, most likely first, one row each.
