@@ -48,7 +48,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("colsample_bytree", "feature_fraction", "max_features"), ("columns",)),
     **dict.fromkeys(("subsample", "bagging_fraction"), ("rows",)),
     **dict.fromkeys(
-        ("season_length", "seasonality", "seasonal_periods", "sp", "m", "freq"), ("period", "season")
+        ("season_length", "seasonality", "seasonal_periods", "sp", "m"), ("period", "season")
     ),
     **dict.fromkeys(("random_state", "random_seed", "seed_value"), ("seed",)),
     **dict.fromkeys(
@@ -76,6 +76,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("trend_kernel", "moving_avg", "moving_avg_window"), ("trend_width",)),
     **dict.fromkeys(("smoothing_level", "smoothing", "alpha_d"), ("alpha",)),
 }  # fmt: skip
+NEAR = 0.5  # similarity of two names of which one is likely a misspelling
 ELSEWHERE = {  # what other libraries give their models, and here is given to another call
     **dict.fromkeys(("freq", "frequency"), "the step is the panel's: read_panel(..., freq='D')"),
     **dict.fromkeys(
@@ -103,12 +104,17 @@ ELSEWHERE = {  # what other libraries give their models, and here is given to an
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
-    """Suggest a hyper-parameter in place of an unknown one, as the start of a sentence."""
+    """Suggest a hyper-parameter in place of an unknown one, as the rest of a sentence.
+
+    A name of another library for what is not here suggests nothing, however like it looks.
+    """
     ours = next((own for own in FOREIGN.get(name, ()) if own in known), None)
     if ours is None and name in ELSEWHERE:
-        return ELSEWHERE[name]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"did you mean {ours or near[0]!r}?" if ours or near else "it takes none"
+        return f"{ELSEWHERE[name]}."
+    if not known:
+        return "it takes none."
+    near = [] if name in FOREIGN else difflib.get_close_matches(name, known, n=1, cutoff=NEAR)
+    return f"did you mean {ours or near[0]!r}?" if ours or near else "nothing there is like it."
 
 
 def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from demandcast.errors import DataError, DemandcastError
 from demandcast.frames.dates import looks_like_times, read_dates, read_whole
+from demandcast.frames.roles import _is_plain_date
 from demandcast.frames.times import parse_times, zone_of_midnights
 
 
@@ -194,3 +195,21 @@ STYLES = (
 def test_every_style_gives_the_days_back(days: list[date], style: str) -> None:
     words = [d.strftime(style) for d in days]
     assert read(*words) == [str(d) for d in days]
+
+
+@settings(deadline=None)
+@given(
+    st.from_regex(
+        r"[0-9]{4}-[0-1][0-9]-[0-3][0-9]|[0-3]?[0-9]([./-])[0-3]?[0-9]\1(19|20)[0-9]{2}",
+        fullmatch=True,
+    )
+)
+@example("2024-02-30")
+@example("29.02.2023")
+@example("31/4/2024")
+def test_a_date_that_is_seen_at_a_glance_is_one_that_is_read(word: str) -> None:
+    try:
+        read_as_date = None not in read(word)
+    except DataError:  # a date, in an order that nothing decides
+        read_as_date = True
+    assert read_as_date or not _is_plain_date(word)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from calendar import monthrange
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -22,6 +23,9 @@ from demandcast.frames.vocabulary import bearing, is_word, plain
 from demandcast.panel.panel import Note
 from demandcast.reading import NamedColumns
 
+PLAIN_DATE = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})|([0-9]{1,2})([./-])([0-9]{1,2})\5([0-9]{4})"
+)
 FEW = 200  # words by which a column is judged to hold times
 FIGURES = rf"^\s*([+-]?\d[\d.,']*|{'|'.join(filter(None, MISSING))})\s*$"  # signs decided later
 UNIQUE = 20  # rows from which on a column that never repeats is no key
@@ -111,7 +115,7 @@ class _Looks:
         first = self._counts[column][0]
         if first is None or not _may_be_time(first) or first in self._no_times:
             return False
-        return _reads_as_times(self._cells(column))
+        return _reads_as_times(self._words[column])
 
     def _find_unique(self, column: str) -> bool:
         if not (self._is_text(column) or self._types[column].is_integer()):
@@ -151,6 +155,14 @@ class _Looks:
         shapes = shapes.str.replace_all(r"\d", "9").unique().implode()
         row = self._table.sample.select(shapes).row(0)
         return dict(zip(columns, map(frozenset, row), strict=True))
+
+    @cached_property
+    def _words(self) -> dict[str, list[str]]:
+        """For each column of text whose first cell may be a time: its first `FEW` distinct cells."""
+        columns = [c for c, (first, *_) in self._counts.items() if first and _may_be_time(first)]
+        cells = pl.col(columns).cast(pl.String).drop_nulls().unique(maintain_order=True)
+        row = self._table.sample.select(cells.head(FEW).implode()).row(0)
+        return dict(zip(columns, row, strict=True))
 
     @cached_property
     def _no_times(self) -> frozenset[str]:
@@ -336,14 +348,30 @@ def _may_be_time(cell: str) -> bool:
     return bool(re.search(r"\d", cell)) and not re.fullmatch(r"\s*[-+]?\d+([.,]\d*)?\s*", cell)
 
 
-def _reads_as_times(cells: pl.Series) -> bool:
-    words = cells.unique(maintain_order=True).head(FEW)
+def _reads_as_times(words: list[str]) -> bool:
+    """Whether all words are dates or datetimes."""
+    if all(map(_is_plain_date, words)):  # far quicker than to ask Polars
+        return True
     if not all(map(_may_be_time, words)):
         return False
     try:
-        return not read_dates(words, "column").values.null_count()
+        read = read_dates(pl.Series(words, dtype=pl.String), "column")
+        return not read.values.null_count()
     except DemandcastError:  # dates, in an order that nothing decides
         return True
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_plain_date(word: str) -> bool:
+    """Whether a word is a date of the calendar, as 2024-01-31, or 31.1.2024 in either order of day and month."""
+    found = PLAIN_DATE.fullmatch(word)
+    if found is None:
+        return False
+    year, month, day = map(int, found.group(1, 2, 3) if found[1] else found.group(7, 6, 4))
+    for m, d in ((month, day), (day, month)) if found[7] else ((month, day),):
+        if 1 <= m <= 12 and year and 1 <= d <= monthrange(year, m)[1]:
+            return True
+    return False
 
 
 def _dated_names(columns: Sequence[str]) -> list[str]:

@@ -21,7 +21,8 @@ from demandcast.errors import DataError
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 
 NODES = 49  # numbers of amounts that are summed over: 8 deviations to either side
-PIECE = 2_000_000  # incomplete gamma functions held at once
+LIKE = 4_096  # quantiles solved at once, of like rates
+NEGLIGIBLE = 1e-12  # probability of a node that a quantile leaves out
 _STEP = 1e-4  # relative; central differences are then good to about 1e-8
 
 
@@ -65,14 +66,19 @@ class Tweedie(Likelihood):
 
     def quantile(self, params: Tensor, scale: Tensor, levels: Tensor) -> Tensor:
         """Return 0 up to the probability of 0, and solve for the value by Newton's steps above it."""
-        mu, phi, p = (x.double()[..., None] for x in self._map(params))  # (..., 1)
-        wanted = levels.to(mu).expand(*mu.shape[:-1], len(levels))  # (..., Q)
-        above = wanted > log_zero(mu, phi, p).exp()
-        values = torch.zeros_like(wanted)
-        pairs = [x.expand_as(wanted)[above] for x in (mu, phi, p, wanted)]  # (pairs,) each
-        pieces = zip(*(torch.split(x, PIECE // NODES) for x in pairs), strict=True)
-        if len(pairs[0]):
-            values[above] = torch.cat([_quantile(*piece) for piece in pieces])
+        mu, phi, p = (x.double().flatten() for x in self._map(params))  # (units,)
+        order = _parts(mu, phi, p)[0].argsort()  # those of like rates need the same nodes
+        wanted = levels.to(mu)
+        solved = mu.new_zeros(len(mu), len(levels))
+        for rows in torch.split(order, max(1, LIKE // max(1, len(levels)))):
+            unit, place = (wanted > log_zero(mu[rows], phi[rows], p[rows])[:, None].exp()).nonzero(
+                as_tuple=True
+            )
+            if len(unit):
+                solved[rows[unit], place] = _quantile(
+                    mu[rows], phi[rows], p[rows], unit, wanted[place]
+                )
+        values = solved.view(*params.shape[:-1], len(levels))
         return (values * scale[..., None]).to(params)
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
@@ -165,24 +171,32 @@ class _Tail(torch.autograd.Function):
         return tuple(slopes)
 
 
-def _quantile(mu: Tensor, phi: Tensor, p: Tensor, level: Tensor) -> Tensor:
+def _quantile(mu: Tensor, phi: Tensor, p: Tensor, unit: Tensor, level: Tensor) -> Tensor:
     """Return the values with P(Y <= value) equal to levels above P(Y = 0): (pairs,), float64, to 1e-6.
 
     Newton's steps in log y; the bracket is halved where one leaves it or gains too little.
+
+    Args:
+        mu, phi, p: Distributions of like rates, (units,) each.
+        unit: The distribution of each pair, (pairs,).
+        level: The level of each pair, (pairs,).
     """
     rate, shape, size = _parts(mu, phi, p)
-    n, weights = _counts(mu, rate, phi, p)  # (pairs, NODES)
-    weights, n_shape = weights.exp(), n * shape[:, None]
+    n, weights = _counts(mu, rate, phi, p)  # (units, NODES)
+    weights = weights.exp()
+    needed = (weights > NEGLIGIBLE).any(0)
+    weights, n_shape = weights[:, needed], n[:, needed] * shape[:, None]
     norm, zero = torch.lgamma(n_shape), (-rate).exp()
-    deviation = (phi * mu**p).sqrt()
+    mu, size, shape, deviation = (x[unit] for x in (mu, size, shape, (phi * mu**p).sqrt()))
     low = torch.full_like(mu, -70.0) + (mu / size).log()  # log of y / size
     high = ((mu + 40 * deviation) / size + 40 * (1 + shape)).log()
     at = (torch.maximum(mu + deviation * torch.special.ndtri(level), mu / 10) / size).log()
     before = torch.full_like(mu, torch.inf)  # how far each was from its level
     left = torch.arange(len(mu), device=mu.device)
     for _ in range(120):
-        x, s, w, k = at[left, None].exp(), n_shape[left], weights[left], norm[left]  # x (left, 1)
-        short = zero[left] - level[left] + (w * torch.special.gammainc(s, x.expand_as(s))).sum(-1)
+        own = unit[left]
+        x, s, w, k = at[left, None].exp(), n_shape[own], weights[own], norm[own]  # x (left, 1)
+        short = zero[own] - level[left] + (w * torch.special.gammainc(s, x.expand_as(s))).sum(-1)
         slope = (w * (s * at[left, None] - x - k).exp()).sum(-1)  # dF / dlog y
         low[left] = torch.where(short < 0, at[left], low[left])
         high[left] = torch.where(short < 0, high[left], at[left])
