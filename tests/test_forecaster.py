@@ -37,6 +37,15 @@ def test_a_foreign_name_leads_to_that_of_the_method(model: str) -> None:
             registry.create(model, horizon=7, **{foreign: 1})
     with pytest.raises(ConfigError, match=r"read_panel\(\.\.\., known="):
         registry.create(model, horizon=7, futr_exog_list=["price"])
+    with pytest.raises(
+        ConfigError, match=r"the step is the panel's: read_panel\(\.\.\., freq='D'\)\. "
+    ):
+        registry.create(model, horizon=7, freq="D")
+    names = {"horizon", *defaults}
+    lacking = next(foreign for foreign, ours in FOREIGN.items() if not names & {foreign, *ours})
+    for nothing in ("zzqqx", lacking):
+        with pytest.raises(ConfigError, match=r"; nothing there is like it\. There are "):
+            registry.create(model, horizon=7, **{nothing: 1})
 
 
 def test_the_names_that_people_bring_are_in_the_table() -> None:
