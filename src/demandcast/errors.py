@@ -2,10 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Mend = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Way:
+    """Arguments that mend a fault, or change what was done.
+
+    Attributes:
+        arguments: Names and values; a value of ... is for the reader to choose.
+        meaning: What they do, in brackets.
+        call: How Python gives them, where they are no arguments of `read_panel`.
+        mends: Whether the table is read with them; the command line then shows the command to call.
+    """
+
+    arguments: Mend
+    meaning: str = ""
+    call: str = ""
+    mends: bool = False
+
+
+def way(meaning: str = "", /, *, call: str = "", **arguments: Any) -> Way:
+    """Return a way out, as `way("not known", gaps="missing")`."""
+    return Way(tuple(arguments.items()), meaning, call)
+
+
+def mend(meaning: str = "", /, **arguments: Any) -> Way:
+    """Return a way under which the table is read; of several ways, one mends."""
+    return Way(tuple(arguments.items()), meaning, mends=True)
+
+
+def as_call(out: Way) -> str:
+    """Write a way out as Python: `gaps='missing'`."""
+    return out.call or ", ".join(
+        f"{name}={'...' if value is ... else repr(value)}" for name, value in out.arguments
+    )
+
+
+def with_ways(text: str, ways: Sequence[Way], write: Callable[[Way], str]) -> str:
+    """Return a text with the ways out behind it: "..., or pass gaps='zero' (no demand) or gaps='missing'"."""
+    parts = [f"{write(out)}{f' ({out.meaning})' if out.meaning else ''}" for out in ways]
+    listed = ", ".join(parts[:-1])
+    return f"{text} {f'{listed} or ' if listed else ''}{parts[-1]}" if parts else text
 
 
 class DemandcastError(Exception):
@@ -15,6 +57,7 @@ class DemandcastError(Exception):
         option: The argument that the fault is about.
         column, series, time: Where it is.
         found, expected: What is there, and what belongs there.
+        ways: Arguments that mend it; the message ends with them, written as Python or as options.
         mend: Arguments of `read_panel` and values under which the table is read; the command line shows them as
             the command to call.
     """
@@ -29,11 +72,20 @@ class DemandcastError(Exception):
         time: str | None = None,
         found: object = None,
         expected: str | None = None,
-        mend: Mend = (),
+        ways: Sequence[Way] = (),
     ) -> None:
         super().__init__(message)
+        self.message, self.ways = str(message), tuple(ways)
         self.option, self.column, self.series, self.time = option, column, series, time
-        self.found, self.expected, self.mend = found, expected, tuple(mend)
+        self.found, self.expected = found, expected
+        self.mend: Mend = tuple(pair for out in ways if out.mends for pair in out.arguments)
+
+    def text(self, write: Callable[[Way], str] = as_call) -> str:
+        """Return the message with its ways out, written as Python or as `write` does."""
+        return with_ways(self.message, self.ways, write)
+
+    def __str__(self) -> str:
+        return self.text()
 
 
 class DataError(DemandcastError, ValueError):

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import FrequencyError, SchemaError
+from demandcast.errors import FrequencyError, SchemaError, mend, way
 
 Ints = NDArray[np.int64]
 DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
@@ -313,8 +313,9 @@ class Frequency:
             raise FrequencyError(
                 f"time {_text(time)} is not on the grid of frequency {self.name!r}, whose steps there "
                 f"are {_text(before)} and {_text(after)} ({int((~fits).sum()):,} times are not on it); "
-                "name the right frequency with freq=..., or round the times to it first"
-            )
+                "round the times to it first, or name the right frequency:",
+                option="freq", time=_text(time), found=self.name, ways=[way(freq=...)],
+            )  # fmt: skip
         return found
 
     def times(self, ordinals: NDArray[Any]) -> NDArray[Any]:
@@ -450,8 +451,8 @@ def infer_frequency(
     inside = np.ones(max(len(times) - 1, 0), bool) if series is None else series[1:] == series[:-1]
     if not inside.any():
         raise FrequencyError(
-            "no series has two times, so the frequency cannot be told; name it, as in freq='D'",
-            option="freq", mend=(("freq", "1" if times.dtype.kind in "iu" else "D"),),
+            "no series has two times, so the frequency cannot be told; name it, as in",
+            ways=[mend(freq="1" if times.dtype.kind in "iu" else "D")], option="freq",
         )  # fmt: skip
     whole = times.dtype.kind in "iu"
     stamps = times.astype(np.int64 if whole else "datetime64[us]", copy=False)
@@ -525,8 +526,8 @@ class _Runs:
             f"the series step alike but not together: {self.at(rows[np.argmax(odd)])} lies between "
             f"the steps of most series, as {self.at(rows[np.argmin(odd)])} ({int(odd.sum()):,} of "
             f"{len(rows):,} series are out of step); move their times onto one grid, as with polars' "
-            f"dt.truncate, or name a grid that holds all of them, freq={named(step)!r}",
-            option="freq", mend=(("freq", named(step)),),
+            f"dt.truncate, or name a grid that holds all of them:",
+            ways=[mend(freq=named(step))], option="freq",
         )  # fmt: skip
 
 
@@ -654,8 +655,9 @@ def _irregular(runs: _Runs, usual: int) -> FrequencyError:
     return FrequencyError(
         f"the times are on no regular grid: most steps are {_span(usual)}, but {runs.at(row)} is "
         f"followed by {_text(runs.times[row + 1])}; aggregate the table to one row a step, or name "
-        "the grid with freq=..."
-    )
+        "the step:",
+        option="freq", ways=[way(freq=...)],
+    )  # fmt: skip
 
 
 def _irregular_months(runs: _Runs) -> FrequencyError | None:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from numbers import Integral
 from typing import Any, get_type_hints
 
-from demandcast.errors import ConfigError
+from demandcast.errors import ConfigError, way
 
 # Names of hyper-parameters in other libraries -> ours, the first of them that the method has.
 FOREIGN: dict[str, tuple[str, ...]] = {
@@ -175,13 +175,17 @@ def check_levels(levels: Sequence[float] | float) -> tuple[float, ...]:
         values = tuple(float(v) for v in (levels if isinstance(levels, Iterable) else [levels]))
     except (TypeError, ValueError):
         raise ConfigError(
-            f"quantile levels are {levels!r}; give numbers, as in levels=[0.1, 0.5, 0.9]"
+            f"quantile levels are {levels!r}; give numbers, as in",
+            option="levels",
+            found=levels,
+            ways=[way(levels=[0.1, 0.5, 0.9])],
         ) from None
     if not values or any(not 0 < v < 1 for v in values) or list(values) != sorted(set(values)):
         raise ConfigError(
             f"quantile levels are {list(values)}; they increase and lie between 0 and 1, "
-            "as in levels=[0.1, 0.5, 0.9]"
-        )
+            "as in",
+            option="levels", found=list(values), ways=[way(levels=[0.1, 0.5, 0.9])],
+        )  # fmt: skip
     return values
 
 

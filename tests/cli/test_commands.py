@@ -71,7 +71,7 @@ def test_check_tells_what_is_in_a_table(run: Run, sales: Path) -> None:
     assert code == 0
     assert "read 3 series, 180 steps of D, 2024-01-01 to 2024-02-29" in err
     assert "key item; time date; target units; freq D (guessed" in err
-    assert "columns not read: 'promo'; --known, --past or --static takes them" in out
+    assert "columns not read: 'promo'; to use them, pass --known, --past or --static" in out
     code, out, _ = run("check", sales, "--json", "--known", "promo")
     facts = json.loads(out)
     assert (code, facts["ok"], facts["panel"]["schema"]["known"]) == (0, True, ["promo"])

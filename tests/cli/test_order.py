@@ -85,8 +85,8 @@ def test_a_saved_model_orders_without_a_fit(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--service", 0.9), "the lead time is not known; give lead_time=2 (--lead-time 2)"),
-        (("--lead-time", 2), "--cost-under and --cost-over, --service, --fill-rate"),
+        (("--service", 0.9), "or give --lead-time 2"),
+        (("--lead-time", 2), "--cost-under 3 --cost-over 1 (costs of a unit), --service 0.95 or --fill-rate 0.98"),
         (("--lead-time", -1, "--service", 0.9), "lead_time is -1"),
         (("--lead-time", 2, "--service", 1), "service is 1.0"),
         ((*COSTS, "--stock", "none.csv"), "no file at none.csv"),

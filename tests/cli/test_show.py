@@ -12,7 +12,7 @@ import pytest
 
 from demandcast import registry
 from demandcast.cli import options, places, show
-from demandcast.errors import ConfigError, FileError
+from demandcast.errors import ConfigError, DataError, FileError, Way, way
 from demandcast.frames.read import read_panel
 
 FRAME = pl.DataFrame({"model": ["deepar", "naive"], "wql": [0.5, 0.25]})
@@ -118,19 +118,29 @@ def test_every_hyperparameter_can_be_set_to_its_default(model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("out", "called", "typed"),
     [
-        ("pass duplicates='sum'", "pass --duplicates sum"),
-        ("key=[...] changes it", "--key changes it"),
-        ("time_zone='Europe/Berlin'", "--time-zone Europe/Berlin"),
-        ("drop it, or give wide=False", "drop it, or give --long"),
-        ('by a glob: read_panel("a/*.csv")', 'by a glob: "a/*.csv"'),
-        ("when reading: read_panel(..., known=[...])", "when reading: --known"),
-        ("the price=3 of a kitkey='x'", "the price=3 of a kitkey='x'"),
+        (way(duplicates="sum"), "duplicates='sum'", "--duplicates sum"),
+        (way(key=...), "key=...", "--key"),
+        (way(time=["year", "the month"]), "time=['year', 'the month']", "--time 'year,the month'"),
+        (way(wide=False), "wide=False", "--long"),
+        (way(device="cpu"), "device='cpu'", "--set device=cpu"),
+        (
+            way(freq="D", duplicates="sum"),
+            "freq='D', duplicates='sum'",
+            "--freq D --duplicates sum",
+        ),
+        (
+            way(n_samples=9, call="predict(panel, n_samples=9)"),
+            "predict(panel, n_samples=9)",
+            "--paths 9",
+        ),
     ],
 )
-def test_messages_speak_of_options(message: str, said: str) -> None:
-    assert show.as_options(message) == said
+def test_a_way_out_is_written_as_python_and_as_options(out: Way, called: str, typed: str) -> None:
+    error = DataError("mend it, or pass", ways=[out, way("no demand", gaps="zero")])
+    assert str(error) == f"mend it, or pass {called} or gaps='zero' (no demand)"
+    assert error.text(options.as_option) == f"mend it, or pass {typed} or --gaps zero (no demand)"
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

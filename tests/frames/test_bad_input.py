@@ -121,7 +121,7 @@ CASES: list[Case] = [
     # the grid
     ("same time twice", lambda: with_row(date=DAYS[5]), {}, DataError,
      ["1 rows", "series a at 2024-01-06", "duplicates='sum'"]),
-    ("key column forgotten", table, {"key": []}, DataError, ["10 rows", "key=["]),
+    ("key column forgotten", table, {"key": []}, DataError, ["10 rows", "key="]),
     ("clock change", lambda: hours(24, 2), {}, DataError, ["02:00", "time_zone="]),
     ("no regular step", lambda: pl.DataFrame(
         {"ds": [datetime(2024, 1, 1), datetime(2024, 1, 1, 3, 7, 11), datetime(2024, 1, 2, 5, 1, 2),
@@ -212,7 +212,7 @@ CASES: list[Case] = [
     # covariates behind the last step
     ("future of another key", priced, {**KNOWN, "future": ahead().rename({"item": "Item"})}, SchemaError,
      ["'Item'", "'item'", "rename"]),
-    ("future without known", table, {"future": ahead()}, SchemaError, ["known=["]),
+    ("future without known", table, {"future": ahead()}, SchemaError, ["known="]),
     ("future without column", priced, {**KNOWN, "future": ahead().rename({"price": "prize"})},
      SchemaError, ["'price'", "did you mean 'prize'"]),
     ("future without series", priced, {**KNOWN, "future": ahead().head(3)}, DataError,

@@ -93,7 +93,7 @@ def test_day_and_month_are_told_by_the_column_or_asked_for() -> None:
         read("01/02/2024", "03/02/2024")
     assert read("01/02/2024", "03/02/2024", day_first=True) == ["2024-02-01", "2024-02-03"]
     assert read("01/02/24", "03/02/24", day_first=False) == ["2024-01-02", "2024-03-02"]
-    with pytest.raises(DataError, match="'13/02/2024', which has no month first"):
+    with pytest.raises(DataError, match="'13/02/2024', which does not have the month first"):
         read("13/02/2024", day_first=False)
     with pytest.raises(DataError, match=r"day first in '13/02/2024'.*month first in '02/13/2024'"):
         read("13/02/2024", "02/13/2024")

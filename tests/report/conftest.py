@@ -34,7 +34,7 @@ def make_panel(freq: str = "MS", keys: tuple[str, ...] = ("Bern", HOSTILE, "Zug"
         starts=np.full(n, 360, np.int64),
         known=np.zeros((n * steps, 0), np.float32),
         past=np.zeros((n * steps, 0), np.float32),
-        notes=(Note(kind="gaps", count=3, series=1, example=HOSTILE, action="left missing"),),
+        notes=(Note(kind="gaps", count=3, series=1, example=HOSTILE, done="left missing"),),
     )
 
 

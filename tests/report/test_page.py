@@ -311,7 +311,7 @@ def test_notes_hold_no_arguments_of_python(
 ) -> None:
     note = Note(
         kind="guess", count=1, series=0, example="",
-        action="columns ['town'] are taken as the key; key=[...] changes it",
+        done="columns ['town'] are taken as the key; key=[...] changes it",
     )  # fmt: skip
     other = replace(
         note, kind="stock-outs", action="zeros; panel.stock_outs() lists them; as demand"

@@ -70,7 +70,6 @@ def tune(
     metric: str = "wql",
     folds: int = 2,
     storage: str | Path | None = None,
-    seed: int = 0,
     refit: bool = True,
     progress: bool = True,
     **hyper: Any,
@@ -91,10 +90,9 @@ def tune(
         metric: "wql", "sql", "mase", "rmsse" or "spec".
         folds: Cutoffs of the validation, one horizon apart.
         storage: A file that keeps the trials; the same call goes on from it.
-        seed: Of the draws and of the method.
         refit: Fit the best on the whole history.
         progress: Show a bar, on stderr.
-        **hyper: Hyper-parameters that stay as given.
+        **hyper: Hyper-parameters that stay as given; `seed` (0 by default) is of the trials' draws, too.
 
     Raises:
         MissingExtraError: Optuna is not installed.
@@ -112,6 +110,7 @@ def tune(
     """
     optuna = _optuna()
     horizon = check_horizon(horizon, hyper.pop("h", None))
+    seed = hyper.pop("seed", 0)
     kind: Any = registry.get(name)
     defaults = kind.defaults()
     check_names(name, [*hyper, *(space or {})], defaults)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from demandcast.cli import options, places, show
+from demandcast.errors import with_ways
 
 EXAMPLES = "Example: demandcast check sales.csv --key store,item"
 
@@ -51,7 +52,7 @@ def check(
             if note.mend:
                 show.say(f"{note.kind} {note.column}, try: {options.command_line(note.mend)}")
         more = f" ({len(errors)} errors in all)" if len(errors) > 1 else ""
-        verdict = f"error: not ready{more}; first: {show.as_options(errors[0].action)}"
+        verdict = f"error: not ready{more}; first: {with_ways(errors[0].done, errors[0].ways, options.as_option)}"
         if report.mend:
             verdict += f"; try: {options.command_line(report.mend.items())}"
         show.say(verdict)

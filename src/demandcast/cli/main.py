@@ -116,11 +116,10 @@ def main(argv: list[str] | None = None) -> int:
         terminal.flush()
     except DemandcastError as error:
         faults = getattr(error, "faults", ())
-        show.say(
-            f"error: {f'the table has {len(faults)} faults' if faults else show.as_options(error)}"
-        )
+        text = f"the table has {len(faults)} faults" if faults else error.text(options.as_option)
+        show.say(f"error: {text}")
         for i, fault in enumerate(faults, start=1):
-            show.say(f"  {i}. {show.as_options(fault)}")
+            show.say(f"  {i}. {fault.text(options.as_option)}")
         meant = None if faults else mend.replace_name(words, str(error))
         if meant is None and error.mend:
             show.say(f"try: {options.command_line(error.mend)}")

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from demandcast.errors import ConfigError
+from demandcast.errors import ConfigError, Way
 from demandcast.reading import NamedColumns, Reading
 
 Text = str | None
@@ -151,6 +151,25 @@ def _table_parameters() -> dict[str, inspect.Parameter]:
     }
 
 
+def as_option(out: Way) -> str:
+    """Write a way out as options: --gaps zero, or --set device=cpu for a hyper-parameter."""
+    words = list[str]()
+    for name, value in out.arguments:
+        option = f"--{NAMES.get(name, name).replace('_', '-')}"
+        if name in FLAGS:
+            words.append(FLAGS[name][bool(value)])
+        elif name in HYPER:
+            words.append(f"--set {name}={value}")
+        elif name == "lost_sales":
+            words.append("--backorders")
+        elif value is ...:
+            words.append(option)
+        else:
+            listed = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            words.append(f"{option} {shlex.quote(listed)}")
+    return " ".join(words)
+
+
 def command_line(mend: Iterable[tuple[str, Any]] = ()) -> str:
     """Return the command that runs, as it is typed but without credentials; empty outside the command line.
 
@@ -214,6 +233,8 @@ def as_words(table: Table) -> str:
     return shlex.join(words)
 
 
+NAMES = {"levels": "quantiles", "n_samples": "paths"}  # arguments whose options have other names
+HYPER = ("device", "likelihood")  # arguments that are hyper-parameters, for --set
 FLAGS = {"wide": ("--long", "--wide"), "day_first": ("--month-first", "--day-first")}
 TABLE_OPTIONS = _table_parameters()
 LEFT_ALONE = read_options(

@@ -154,7 +154,7 @@ def order(
         panel = aligned(fitted, table)
     known = read_stock(stock, panel.keys, policy, leads=lead_times, decimal=decimal)
     for note in known.notes:
-        show.say(show.as_options(note))
+        show.say(note)
     if run is None:
         hyper = options.hyperparameters([model], settings, seed=seed, devices=devices)[model]
         hyper |= {} if budget is None else {"budget": budget}

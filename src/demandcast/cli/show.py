@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from demandcast.forecast.forecast import Forecast
     from demandcast.forecaster import Forecaster
     from demandcast.frames.check import Report
-    from demandcast.panel.panel import Panel
+    from demandcast.panel.panel import Note, Panel
 
-OF_ORDERS = ("lead_time", "review", "cost_under", "cost_over", "service", "fill_rate")
+GUESSED = ("key", "time", "target", "freq")  # roles that are guessed where nobody names them
 FIRST = (
     "model",
     "wql",
@@ -96,7 +96,7 @@ def search(made: Auto, read: Panel) -> None:
             table(made.coverage())
     by_reason: dict[str, list[str]] = {}
     for name, why in made.skipped.items():
-        by_reason.setdefault(as_options(why), []).append(name)
+        by_reason.setdefault(why, []).append(name)
     for why, names in by_reason.items():
         say(f"not tried: {', '.join(names)}: {why}")
     new = made.new_items(read)
@@ -141,10 +141,7 @@ def findings(report: Report) -> None:
     """Print the findings of `check` as a table to stdout, without empty columns."""
     import polars as pl
 
-    frame = report.to_frame().with_columns(
-        pl.col("series").replace(0, None),
-        pl.col("action").map_elements(as_options, pl.String),
-    )
+    frame = report.to_frame(options.as_option).with_columns(pl.col("series").replace(0, None))
     empty = [c for c in ("series", "example") if not any(frame[c].to_list())]
     table(frame.drop(empty))
 
@@ -318,7 +315,6 @@ WIDEST = 40  # characters of a name in a summary
 LARGEST = 5  # items of a summary
 ALARMS = 5  # of a forecast, the likeliest
 ROWS = 20  # of a forecast, for a person; all of it is in --json and --out
-_ROLE = re.compile(r"; (?:key|time|target|freq)=\S+ changes it$")  # said by the line of the roles
 
 
 def panel(read: Panel, given: dict[str, Any] | None = None, *, notes: bool = True) -> None:
@@ -346,14 +342,18 @@ def panel(read: Panel, given: dict[str, Any] | None = None, *, notes: bool = Tru
         for role, column in roles.items()
         if column
     ]
-    guessed = [
-        f"--{name}" for name in ("key", "time", "target", "freq") if given and not given[name]
-    ]
+    guessed = [f"--{name}" for name in GUESSED if given and not given[name]]
     hint = f" (guessed; change with {' '.join(guessed)})" if guessed else ""
     say("; ".join(words) + hint)
     for note in read.notes if notes else ():
-        if not _ROLE.search(note.action):
-            say(as_options(note))
+        if not _is_role(note):
+            say(note.text(options.as_option))
+
+
+def _is_role(note: Note) -> bool:
+    """Return whether a note is a guess that the line of the roles says already."""
+    changed = {name for out in note.ways for name, _ in out.arguments}
+    return note.kind == "guess" and len(changed) == 1 and changed <= set(GUESSED)
 
 
 def demand(read: Panel) -> None:
@@ -374,26 +374,6 @@ def demand(read: Panel) -> None:
 def _moment(text: str) -> str:
     """Return a timestamp without zeros at its end: 2024-01-01, or 2024-01-01 13:00."""
     return re.sub(r"T00:00:00(\.0+)?$|(:00)?\.0+$", "", text).replace("T", " ")
-
-
-def as_options(text: object) -> str:
-    """Return a message with the arguments of `read_panel` written as options, and without calls of Python."""
-
-    def option(match: re.Match[str]) -> str:
-        name, value = match[1], match[2].strip("'\"")
-        if name == "wide":
-            return "--wide" if value == "True" else "--long"
-        filled = "" if value in ("...", "[...]") else f" {value}"
-        return f"--{name.replace('_', '-')}{filled}"
-
-    names = "|".join([*options.LEFT_ALONE, "sql", "connect", *OF_ORDERS])
-    values = r"'[^']*'|\"[^\"]*\"|\.\.\.|\[\.\.\.\]|True|False"
-    said = re.sub(rf"\b({names})=({values})", option, str(text))
-    said = re.sub(r'read_panel\((?:\.\.\., )?("[^"]*"|--[^)]*)\)', r"\1", said)
-    said = re.sub(r"\bdevice='(\w+)'", r"--set device=\1", said)
-    said = re.sub(r"; panel\.\w+\(\) [^;]*", "", said)
-    said = re.sub(r"(--\S+ \S+) \(\1\)", r"\1", said)
-    return said.replace("levels=[0.1, 0.5, 0.9]", "--quantiles 0.1,0.5,0.9")
 
 
 def write(

@@ -32,7 +32,7 @@ from demandcast.decide.rules import (
     share_money,
 )
 from demandcast.decide.stock import Stock, read_stock
-from demandcast.errors import DataError
+from demandcast.errors import DataError, way
 from demandcast.forecast.forecast import Forecast
 from demandcast.panel.panel import Panel
 
@@ -246,7 +246,8 @@ def look_ahead(forecast: Forecast, stock: Stock, policy: Policy, gap: Ints) -> I
     if forecast.samples is None:
         raise DataError(
             f"the forecast of {forecast.model or 'this model'} has no sample paths, and sums over the lead time need "
-            "them; ask for them: model.predict(panel, n_samples=200)"
+            "them; ask for them:",
+            ways=[way(n_samples=200, call="model.predict(panel, n_samples=200)")],
         )
     need = gap + stock.longest_lead + stock.review
     short = np.flatnonzero(need > forecast.horizon)

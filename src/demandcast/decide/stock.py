@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from demandcast.decide.interval import Doubles, Ints
 from demandcast.decide.rules import Policy
-from demandcast.errors import ConfigError, DataError, SchemaError
-from demandcast.frames.numerals import parse_numbers
+from demandcast.errors import ConfigError, DataError, SchemaError, Way, way
+from demandcast.frames.numerals import OR_A_RULE, parse_numbers
 from demandcast.frames.opened import Table
 from demandcast.frames.source import open_table
 
@@ -189,16 +189,22 @@ def read_stock(
 
 
 def _no_rule(cells: _Cells, name: str, short: NDArray[np.bool_]) -> DataError | ConfigError:
-    option = f"--{name.replace('_', '-')}"
     if name in cells.table.columns:
         i = int(np.argmax(short))
         return DataError(
             f"the stock table has no {name} for item {cells.names[i]} ({int(short.sum()):,} items lack it); fill "
-            f"the cell, or give {name}=... ({option}) for all that have none"
-        )
+            "the cell, or give one value for all that have none:",
+            option=name, series=cells.names[i], ways=[Way(((name, ...),))],
+        )  # fmt: skip
     return ConfigError(
-        f"nothing says what to order by: there is no {name}; give cost_under=... and cost_over=..., service=0.95, or "
-        "fill_rate=0.98 (--cost-under and --cost-over, --service, --fill-rate), or the columns of that name"
+        f"nothing says what to order by: there is no {name}; add the columns of that name "
+        "to the stock table, or give",
+        option=name,
+        ways=[
+            way("costs of a unit", cost_under=3, cost_over=1),
+            way(service=0.95),
+            way(fill_rate=0.98),
+        ],
     )
 
 
@@ -329,9 +335,9 @@ def _match(keys: pl.DataFrame, table: pl.DataFrame, on: list[str]) -> Ints:
         hint = f" (the nearest is {near[0]!r})" if near else ""
         raise DataError(
             f"the stock table has item {name!r}, of which there is no forecast{hint}; {strange.height:,} such rows. Write "
-            "its key as in the table of demand, drop the row, or, where the item ended long before the others, "
-            "read it with ended='forecast'"
-        )
+            "its key as in the table of demand, drop the row, or read the table of demand with",
+            series=name, ways=[way("the item ended long before the others", ended="forecast")],
+        )  # fmt: skip
     if absent.any():
         raise DataError(
             f"item {names[0]!r} has no row in the stock table ({len(names):,} items have none); add a row for each, with "
@@ -375,12 +381,13 @@ class _Cells:
         empty = np.isnan(values)
         if empty.any() and default is None and needed:
             i = int(np.argmax(empty))
-            option = "" if column == "on_hand" else f", or give {column}=... for all that have none"
-            fill = "with 0 where there is none" if column == "on_hand" else "with a number"
+            held = column == "on_hand"
+            fill = "with 0 where there is none" if held else "with a number, or give one for all:"
             raise DataError(
                 f"item {self.names[i]} has no {column} in {self.what} ({int(empty.sum()):,} cells are empty or NaN); fill "
-                f"the cell, {fill}{option}"
-            )
+                f"the cell {fill}",
+                column=column, series=self.names[i], ways=[] if held else [Way(((column, ...),))],
+            )  # fmt: skip
         bad = ~empty & ((values < least) | (values <= above) | (values > most) | (values >= below))
         if bad.any():
             raise self.wrong(column, values, bad, _range(least, above, most, below))
@@ -391,17 +398,21 @@ class _Cells:
     def wrong(self, column: str, values: Doubles, bad: NDArray[np.bool_], wanted: str) -> DataError:
         i = int(np.argmax(bad))
         negative = column == "on_hand" and values[i] < 0
-        hint = ", or say that it is owed with lost_sales=False (--backorders)" if negative else ""
+        hint = ", or say that demand waits:" if negative else ""
         return DataError(
             f"{column} of item {self.names[i]} is {values[i]:g} in {self.what} ({int(bad.sum()):,} such cells); it is "
-            f"{wanted}: mend the cell{hint}"
-        )
+            f"{wanted}: mend the cell{hint}",
+            column=column, series=self.names[i], found=float(values[i]), expected=wanted,
+            ways=[way(lost_sales=False)] if negative else [],
+        )  # fmt: skip
 
     def _absent(self, column: str) -> SchemaError | ConfigError:
         if column == "lead_time":
             return ConfigError(
-                "the lead time is not known; give lead_time=2 (--lead-time 2), or a column lead_time of the stock "
-                "table: the steps that pass before an order can be sold"
+                "the lead time, the steps that pass before an order can be sold, is not known; add a column "
+                "lead_time to the stock table, or give",
+                option="lead_time",
+                ways=[way(lead_time=2)],
             )
         near = difflib.get_close_matches(column, self.table.columns, 1, 0.5)
         hint = (
@@ -423,11 +434,8 @@ class _Cells:
                     cells, f"{self.what}'s", hints=self.opened.hints, where=item
                 )
             except DataError as error:
-                told = str(error).replace(
-                    ", pass text='missing' (not observed) or text='zero', or name another column",
-                    "",
-                )
-                raise DataError(told) from None
+                message = error.message.removesuffix(OR_A_RULE)
+                raise DataError(message, column=error.column, found=error.found) from None
             self.notes += [note.action for note in notes]
         if cells.dtype == pl.Boolean or not (
             cells.dtype.is_numeric() or cells.dtype.is_decimal() or cells.dtype == pl.Null

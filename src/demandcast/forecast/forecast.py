@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, ShapeError
+from demandcast.errors import DataError, ShapeError, way
 from demandcast.forecast.bounds import MAX_RATIO, clip_to_bounds, forecast_bounds
 from demandcast.forecast.changes import as_changes
 from demandcast.forecast.explain import Explanation, explain
@@ -215,7 +215,8 @@ class Forecast:
         if not self.levels[0] < level < self.levels[-1]:
             raise DataError(
                 f"level {level} lies outside the levels forecast, {self.levels[0]} to {self.levels[-1]}; "
-                f"name it in the prediction: model.predict(panel, levels=[..., {level}])"
+                f"name it in the prediction:",
+                ways=[way(levels=[level], call=f"model.predict(panel, levels=[..., {level}])")],
             )
         right = int(np.searchsorted(self.levels, level))
         low, high = self.levels[right - 1], self.levels[right]

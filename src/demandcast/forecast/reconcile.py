@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError, DataError
+from demandcast.errors import ConfigError, DataError, way
 from demandcast.forecast.least_squares import LeastSquares, Unreached
 from demandcast.forecast.locks import Lock, check_floors, independent, read_locks
 from demandcast.forecast.sums import Sums
@@ -186,7 +186,8 @@ def _level(forecast: Forecast, total: Forecast, count: int) -> Level:
         i = int(odd.argmax())
         raise DataError(
             f"series {panel.key(i)} ends at another step than its total {groups.table.row(int(groups.code[i]))!r}, so their "
-            "forecasts begin at different steps; leave out what ended: read_panel(..., ended='skip')"
+            "forecasts begin at different steps; read the table with",
+            ways=[way("leaves out what ended", ended="skip")],
         )
     return Level(groups.code, np.arange(forecast.horizon), values, mean)
 
@@ -200,8 +201,8 @@ def _spans(forecast: Forecast, total: Forecast) -> tuple[Ints, Ints]:
     for each, name in ((forecast, "series"), (total, "totals")):
         if (each.cutoffs != each.cutoffs[0]).any():
             raise DataError(
-                f"the {name} end at different steps, so they share no {total.schema.freq}; leave out what ended: "
-                "read_panel(..., ended='skip')"
+                f"the {name} end at different steps, so they share no {total.schema.freq}; read the table with",
+                ways=[way("leaves out what ended", ended="skip")],
             )
     coarse = Frequency.parse(total.schema.freq)
     ordinal, whole = whole_steps(forecast, coarse)

@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError, DataError, FrequencyError
+from demandcast.errors import ConfigError, DataError, FrequencyError, way
 from demandcast.forecast.levels import interpolate_quantiles
 from demandcast.panel.groups import STEPS, TOTAL, group, sum_groups
 from demandcast.schema import Frequency
@@ -125,8 +125,8 @@ def common_steps(forecast: Forecast) -> tuple[int, int, tuple[str, ...]]:
         key = "/".join(str(v) for v in forecast.keys.row(early))
         raise DataError(
             f"series {key} ended {int(forecast.cutoffs.max() - forecast.cutoffs.min())} steps before others, so the "
-            f"forecasts share none of their {forecast.horizon} steps; leave out what ended: "
-            "read_panel(..., ended='skip')"
+            f"forecasts share none of their {forecast.horizon} steps; read the table with",
+            ways=[way("leaves out what ended", ended="skip")],
         )
     left = forecast.horizon - (end - first)
     if not left:

@@ -95,7 +95,7 @@ def read_rows(
         action = (
             f"steps of hours are counted on the clock of {zone}, on which they are regular all year"
         )
-        notes.append(Note(kind="clock", count=len(values), series=0, example="", action=action))
+        notes.append(Note(kind="clock", count=len(values), series=0, example="", done=action))
         zone, dtype = None, pl.Datetime("us")
     elif below_a_day and times.instants is not None:
         values = times.instants

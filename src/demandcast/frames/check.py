@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from demandcast.errors import DemandcastError, merge_mends
+from demandcast.errors import DemandcastError, Way, as_call, merge_mends, with_ways
 from demandcast.frames.read import read_panel
 from demandcast.frames.sql import as_source
 from demandcast.panel.classes import count_classes
@@ -42,11 +43,18 @@ class Report:
         """Whether `read_panel` takes the table with these options."""
         return self.panel is not None
 
-    def to_frame(self) -> pl.DataFrame:
-        """A row a finding: severity, kind, count, series, example, action."""
+    def to_frame(self, write: Callable[[Way], str] = as_call) -> pl.DataFrame:
+        """Return a row a finding: severity, kind, count, series, example, action.
+
+        Args:
+            write: How arguments are written in `action`: as Python by default.
+        """
         columns = ("severity", "kind", "count", "series", "example", "action")
         types = {c: pl.Int64 if c in ("count", "series") else pl.String for c in columns}
-        rows = [{c: getattr(note, c) for c in columns} for note in self.findings]
+        rows = [
+            {**note.to_dict(), "action": with_ways(note.done, note.ways, write)}
+            for note in self.findings
+        ]
         return pl.DataFrame(rows, schema=types)
 
     def to_json(self) -> str:
@@ -60,7 +68,7 @@ class Report:
         content = {
             "ok": self.ok,
             "panel": panel,
-            "findings": [asdict(note) for note in self.findings],
+            "findings": [note.to_dict() for note in self.findings],
         }
         return json.dumps(content, indent=2, default=str)
 
@@ -95,8 +103,7 @@ def check(source: Any = None, **options: Any) -> Report:
         findings = list(read_panel(source, **{**options, **rules}).notes)
     except DemandcastError as error:
         left = getattr(error, "faults", ()) or (error,)
-        said = {note.action for note in stops}
-        findings = [_as_note(fault) for fault in left if str(fault) not in said]
+        findings = [note for note in map(_as_note, left) if note not in stops]
     return Report(findings=_ordered([*stops, *findings]), panel=None)
 
 
@@ -105,8 +112,8 @@ def _as_note(error: DemandcastError) -> Note:
     place = " at ".join(filter(None, (error.series and f"series {error.series}", error.time)))
     mend = tuple((name, value) for name, value in error.mend)
     return Note(
-        kind=kind, count=1, series=0, example=place, action=str(error), severity="error",
-        column=error.column or "", mend=mend,
+        kind=kind, count=1, series=0, example=place, done=error.message, severity="error",
+        column=error.column or "", mend=mend, ways=error.ways,
     )  # fmt: skip
 
 

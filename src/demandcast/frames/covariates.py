@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, SchemaError
+from demandcast.errors import DataError, SchemaError, way
 from demandcast.frames.numerals import MISSING, Hints, parse_numbers
 from demandcast.frames.opened import Table
 from demandcast.frames.regularise import Floats, Grid, Ints, holds_flags, numbers, series_name
@@ -60,7 +60,7 @@ def by_step(
         if absent:
             action = f"{role} {column!r} is empty in {absent:,} rows: kept as missing"
             notes.append(
-                Note(kind="missing covariate", count=absent, series=0, example="", action=action)
+                Note(kind="missing covariate", count=absent, series=0, example="", done=action)
             )
     return flat, tuple(names), notes
 
@@ -86,7 +86,7 @@ def features(
         )
     found = [(text == word).fill_null(False).cast(pl.Float32).to_numpy() for word in known]
     action = f"{role} {name!r} is text: one 0/1 covariate for each of its {len(known)} values"
-    note = Note(kind="categories", count=len(known), series=0, example="", action=action)
+    note = Note(kind="categories", count=len(known), series=0, example="", done=action)
     return found, [f"{name}={word}" for word in known], [note]
 
 
@@ -166,8 +166,9 @@ def static_from_rows(
             code = int(twice["__series"][0])
             raise SchemaError(
                 f"static column {column!r} changes inside series {series_name(keys, code)}: "
-                f"{twice[column][0]!r} and {twice[column][1]!r}; name it in past=[...] or known=[...] instead"
-            )
+                f"{twice[column][0]!r} and {twice[column][1]!r}; name it as another kind of covariate:",
+                option="static", column=column, series=series_name(keys, code), ways=[way(past=...), way(known=...)],
+            )  # fmt: skip
         found = found.join(pairs, on="__series", how="left", maintain_order="left")
     return found.drop("__series")
 
@@ -222,7 +223,7 @@ def static_from_table(
         note = Note(
             kind="static", count=len(absent), series=len(absent), severity="warning",
             example=f"series {series_name(keys, int(absent[0]))}",
-            action="series without a row in the static table: their static values are unknown",
+            done="series without a row in the static table: their static values are unknown",
         )  # fmt: skip
         notes.append(note)
     return _typed(joined.select(wanted), opened), notes
@@ -273,7 +274,7 @@ def encode_statics(table: pl.DataFrame) -> tuple[Statics, list[Note]]:
             if small:
                 action = f"static {column.name!r} holds {len(words)} small whole numbers: taken as categories; cast it to float for a number"
                 notes.append(
-                    Note(kind="categories", count=len(words), series=0, example="", action=action)
+                    Note(kind="categories", count=len(words), series=0, example="", done=action)
                 )
             continue
         reals.append(column.cast(pl.Float32).fill_null(float("nan")).to_numpy())

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
-from demandcast.errors import DataError
+from demandcast.errors import DataError, mend, way
 from demandcast.frames import vocabulary
 
 PIVOT = 69  # two figures of a year from here on are 19.., as POSIX has it
@@ -259,7 +259,7 @@ def read_whole(
         if last.is_between(1, 12).all():
             told = f"whole numbers like {low} are read as months, year month"
             if not bears((*vocabulary.MONTH, "yearmonth", "yyyymm", "jahrmonat", "年月")):
-                told += "; if they are weeks, pass freq='W-MON'"
+                told += "; if they are weeks, name the frequency W-MON"
             return day(r"^(?P<y>\d{4})(?P<m>\d{2})$"), [told]
     if low >= 19001 and high <= 220053 and weekly:  # weeks of one figure and of two
         dates = day(r"^(?P<y>\d{4})(?P<w>\d{1,2})$")
@@ -437,11 +437,12 @@ def _ordered(
         if read[chosen].null_count() and not (days.is_null() & months.is_null()).any():
             bad = words.filter(read[chosen].is_null())[0]
             raise DataError(
-                f"time column {name!r} holds {bad!r}, which has no {chosen} first, as day_first="
-                f"{day_first} says; leave day_first out, or write ISO dates, year-month-day"
-            )
+                f"time column {name!r} holds {bad!r}, which does not have the {chosen} first, as "
+                "you asked; write ISO dates, year-month-day, or leave out",
+                option="day_first", column=name, found=bad, ways=[way(day_first=day_first)],
+            )  # fmt: skip
         return read[chosen], [
-            f"dates like {words[0]!r} are read with the {chosen} first, as day_first={day_first} says"
+            f"dates like {words[0]!r} are read with the {chosen} first, as you asked"
         ]
     dotted = bool(text.str.contains(r"^\d+\.").all())
     # with points, the day is first nearly wherever they are used: a few dates have to say more
@@ -464,9 +465,10 @@ def _ordered(
             return days, []
         word = words.filter(days != months)[0]
         raise DataError(
-            f"time column {name!r} holds {word!r}, where day and month cannot be told apart; pass "
-            "day_first=True or day_first=False, or write ISO dates, year-month-day",
-            option="day_first", column=name, found=word, mend=(("day_first", True),),
+            f"time column {name!r} holds {word!r}, where day and month cannot be told apart; write ISO dates, "
+            "year-month-day, or pass",
+            option="day_first", column=name, found=word,
+            ways=[mend(day_first=True), way(day_first=False)],
         )  # fmt: skip
     order = "day" if not days.null_count() else "month"
     told = f"dates like {words[0]!r} are read with the {order} first, the only way that fits all"

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import polars as pl
 
-from demandcast.errors import FileError
+from demandcast.errors import FileError, way
 from demandcast.frames.layout import choose_columns, column_names, describe_titles, find_header
 from demandcast.frames.numerals import Hints, decimal_of
 from demandcast.frames.opened import SAMPLE, Table
@@ -62,8 +62,17 @@ def open_delimited(
         source, packed = _transcoded(source, packed, written, name).encode(), ""
         head = source if whole else source[: len(head)]
         if encoding is None and not written.startswith("utf"):
-            action = f"the file is not UTF-8: read as {written}; encoding='...' changes it"
-            notes.append(Note(kind="encoding", count=1, series=0, example="", action=action))
+            action = f"the file is not UTF-8: read as {written}; to change it, pass"
+            notes.append(
+                Note(
+                    kind="encoding",
+                    count=1,
+                    series=0,
+                    example="",
+                    done=action,
+                    ways=(way(encoding=...),),
+                )
+            )
     text = head.decode("utf-8", errors="ignore").removeprefix("\ufeff")
     if "\x00" in text:
         raise FileError(
@@ -271,8 +280,9 @@ def _transcoded(source: Any, packed: str, encoding: str, name: str) -> str:
         return data.decode(encoding).removeprefix("\ufeff")
     except (LookupError, UnicodeDecodeError) as error:
         raise FileError(
-            f"{name} cannot be decoded as {encoding} ({error}); name its encoding, as in encoding='cp1252', "
-            "or save it as CSV UTF-8"
+            f"{name} cannot be decoded as {encoding} ({error}); save it as CSV UTF-8, or name its encoding, as in",
+            option="encoding",
+            ways=[way(encoding="cp1252")],
         ) from error
 
 

@@ -150,6 +150,6 @@ def tourism() -> Panel:
         count=panel.n_steps,
         series=panel.n_series,
         example="",
-        action="the source gives no dates: each series is counted from 2000-01, so years are nominal",
+        done="the source gives no dates: each series is counted from 2000-01, so years are nominal",
     )
     return replace(panel.drop_last(TOURISM_HORIZON), notes=(*panel.notes, note))

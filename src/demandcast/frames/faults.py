@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from demandcast.errors import DataError, DemandcastError, SchemaError, merge_mends
+from demandcast.errors import DataError, DemandcastError, SchemaError, merge_mends, way
 from demandcast.frames import covariates, quality
 from demandcast.frames.numerals import row_number
 from demandcast.frames.opened import Table
@@ -150,9 +150,11 @@ def _absent(column: str, columns: list[str], role: tuple[str, Any], future: Any)
     if role[0] == "known" and isinstance(future, (str, Path)):
         with suppress(DataError):
             if column in open_table(future).columns:
-                return SchemaError(
+                error = SchemaError(
                     f"there is no column {column!r} in the table, but {future} has it: pass that table, of the past "
-                    f"and ahead, as covariates={str(future)!r}",
-                    option="covariates", column=column, mend=(("covariates", str(future)), ("future", None)),
+                    "and ahead, as",
+                    option="covariates", column=column, ways=[way(covariates=str(future))],
                 )  # fmt: skip
+                error.mend = (("covariates", str(future)), ("future", None))
+                return error
     return no_column(column, columns, role=role)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, FrequencyError, SchemaError
+from demandcast.errors import DataError, FrequencyError, SchemaError, Way, mend, way
 from demandcast.frames.covariates import features, is_text, says_yes_and_no
 from demandcast.frames.numerals import Hints
 from demandcast.frames.regularise import Ints, number_series, show
@@ -38,9 +38,9 @@ def require_known(panel: Panel, names: Sequence[str], horizon: int) -> None:
         raise DataError(
             f"known covariates {', '.join(map(repr, names))} reach "
             f"{int(panel.extents[i] - panel.lengths[i])} of the {horizon} steps to forecast for series "
-            f"{panel.key(i)} ({len(short):,} series fall short); give them with "
-            "predict(panel, future=frame), or --future FILE"
-        )
+            f"{panel.key(i)} ({len(short):,} series fall short); give them with",
+            option="future", series=panel.key(i), ways=[way(future=..., call="predict(panel, future=frame)")],
+        )  # fmt: skip
 
 
 def extend(
@@ -74,8 +74,9 @@ def extend(
     if not schema.known:
         raise SchemaError(
             "the panel has no covariates known ahead, so a future table has no use; "
-            "name them when reading: read_panel(..., known=[...])"
-        )
+            "name them when the table is read, as",
+            option="known", ways=[way(known=...)],
+        )  # fmt: skip
     opened = open_table(future)
     table, hints = opened.collect(), opened.hints
     if schema.time_parts and schema.time not in table.columns:
@@ -119,7 +120,7 @@ def extend(
             grown.known[at[empty], j] = np.nan
     note = Note(
         kind="future", count=len(at), series=len(np.unique(codes)), example="",
-        action="covariates of the future table are laid behind the last step",
+        done="covariates of the future table are laid behind the last step",
     )  # fmt: skip
     return complete(replace(grown, notes=(*panel.notes, *notes, note)), future_gaps)
 
@@ -158,21 +159,24 @@ def complete(panel: Panel, rule: str) -> Panel:
     if rule == "error":
         raise DataError(
             f"{int(lacking.sum()):,} steps ahead of {len(series):,} series have no row, or an empty cell, among the "
-            f"known covariates, first {example}; give them, or pass future_gaps='last' (as the step before) or 'missing'",
-            mend=(("future_gaps", "last"),),
+            f"known covariates, first {example}; give them, or pass",
+            option="future_gaps",
+            ways=[mend("as the step before", future_gaps="last"), way(future_gaps="missing")],
         )
     if rule == "last":
         known = _carried_on(grown, rows, series)
         grown = replace(grown, known=known)
-        action = (
-            "steps ahead without a row or a value have the known covariates of the step before; "
-            "future_gaps='error' refuses them, 'missing' leaves them missing"
+        action = "steps ahead without a row or a value have the known covariates of the step before; to change it, pass"
+        ways: tuple[Way, ...] = (
+            way("refuses them", future_gaps="error"),
+            way("leaves them missing", future_gaps="missing"),
         )
     else:
         action = "steps ahead without a row or a value: their known covariates are missing"
+        ways = ()
     note = Note(
-        kind="future gaps", count=int(lacking.sum()), series=len(series), example=example, action=action,
-        severity="warning",
+        kind="future gaps", count=int(lacking.sum()), series=len(series), example=example, done=action,
+        ways=ways, severity="warning",
     )  # fmt: skip
     return replace(grown, notes=(*grown.notes, note))
 
@@ -239,7 +243,7 @@ def _with_new(
     )
     note = Note(
         kind="new items", count=n, series=n, example=f"series {grown.key(panel.n_series)}", severity="warning",
-        action="series that only the future table has are forecast as new items, from the common end",
+        done="series that only the future table has are forecast as new items, from the common end",
     )  # fmt: skip
     return grown, [note]
 
@@ -308,7 +312,7 @@ def _calendar(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, Ints, list
     index, behind = np.tile(rows, panel.n_series), ahead >= 0
     note = Note(
         kind="future", count=len(rows), series=panel.n_series, example="",
-        action="the future table has no key column: its rows hold for every series",
+        done="the future table has no key column: its rows hold for every series",
     )  # fmt: skip
     return codes[behind], index[behind], ahead[behind], [*notes, note]
 
@@ -336,7 +340,7 @@ def _match(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
         note = Note(
             kind="future", count=int(strange.sum()), series=wanted.filter(strange).n_unique(),
             example="series " + "/".join(map(str, row)), severity="warning",
-            action="rows of series that the panel does not hold are ignored",
+            done="rows of series that the panel does not hold are ignored",
         )  # fmt: skip
         notes.append(note)
     return codes, (~strange).arg_true().to_numpy().astype(np.int64), notes
@@ -396,8 +400,9 @@ def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None
         raise DataError(
             f"the future table skips {place(int(c[row]), int(given[row]) + 1)} and starts or goes on at "
             f"a later step ({int(hole.sum()):,} such holes); give a row for every step ahead, or "
-            "pass future_gaps='last' (as the step before) or 'missing'",
-            mend=(("future_gaps", "last"),),
+            "pass",
+            option="future_gaps",
+            ways=[mend("as the step before", future_gaps="last"), way(future_gaps="missing")],
         )
     have = np.zeros(panel.n_series, bool)
     have[codes] = True
@@ -456,7 +461,7 @@ def _values(
             if len(new):
                 note = Note(
                     kind="new category", count=len(new), series=0, example=f"{column}={new[0]}",
-                    action="values not seen in the history count as none of the known ones",
+                    done="values not seen in the history count as none of the known ones",
                     severity="warning",
                 )  # fmt: skip
                 notes.append(note)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.errors import FrequencyError
+from demandcast.errors import FrequencyError, mend, way
 from demandcast.frames.cells import Clock
 from demandcast.frames.regularise import (
     Grid,
@@ -46,11 +46,12 @@ def find_frequency(
         grid = Frequency.parse(freq)
         if grid.is_integer != (rows.times.dtype.kind == "i"):
             holds = "dates" if grid.is_integer else "whole numbers"
-            mend = "freq='D' or the like" if grid.is_integer else "freq='1'"
             raise FrequencyError(
-                f"freq is {freq!r}, but the time column {time!r} holds {holds}; pass {mend}, "
-                "or leave freq out"
-            )
+                f"freq is {freq!r}, but the time column {time!r} holds {holds}; leave the "
+                "frequency out, or pass",
+                option="freq", column=time, found=freq,
+                ways=[way("days", freq="D") if grid.is_integer else way(freq="1")],
+            )  # fmt: skip
         return grid
     try:
         grid = infer_frequency(
@@ -62,20 +63,23 @@ def find_frequency(
             raise
         raise FrequencyError(
             f"the times are midnights of another clock than theirs ({show(rows.times[0])}): days of "
-            f"{zone}; pass time_zone={zone!r}",
+            f"{zone}; pass",
             option="time_zone",
-            mend=(("time_zone", zone),),
+            ways=[mend(time_zone=zone)],
         ) from error
-    action = f"the steps of the times give frequency {grid.name!r}; freq=... changes it"
-    notes.append(Note(kind="guess", count=1, series=0, example="", action=action))
+    action = f"the steps of the times give frequency {grid.name!r}; to change it, pass"
+    notes.append(
+        Note(kind="guess", count=1, series=0, example="", done=action, ways=(way(freq=...),))
+    )
     if grid.unit == "R":
         action = (
-            f"periods of 4 and 5 weeks: read as the retail calendar {grid.name!r}; name the year's last month and "
-            "whether it is the last such weekday or the nearest, as freq='454-JAN-SAT-NEAR', if a long year lies elsewhere"
+            f"periods of 4 and 5 weeks: read as the retail calendar {grid.name!r}; if a long year lies elsewhere, name "
+            "the year's last month and whether it ends on the last such weekday or the nearest, as"
         )
         notes.append(
-            Note(kind="retail", count=1, series=0, example="", action=action, severity="warning")
-        )
+            Note(kind="retail", count=1, series=0, example="", done=action, severity="warning",
+                 ways=(way(freq="454-JAN-SAT-NEAR"),))
+        )  # fmt: skip
     return grid
 
 
@@ -114,7 +118,7 @@ def history_lengths(
                 count=int(ahead.sum()),
                 series=int((ahead > 0).sum()),
                 example=f"series {name}, its last {ahead[first]:,} steps",
-                action=f"rows at the end {what}: taken as the steps to forecast, not as history",
+                done=f"rows at the end {what}: taken as the steps to forecast, not as history",
             )
         )
     return lengths

@@ -33,7 +33,7 @@ def as_columns(source: Any) -> tuple[Any, tuple[str, ...], list[Note]]:
         keys = (*(str(name) for name, level in outside.items() if _kind(level) not in "MP"), *axis)
         frame = _stacked(frame, outside, axis)
         action = "the axis of the columns has names: read as a wide table, a column a series"
-        notes.append(Note(kind="wide", count=len(frame), series=0, example="", action=action))
+        notes.append(Note(kind="wide", count=len(frame), series=0, example="", done=action))
     else:
         if _kind(frame.columns) in "MP":
             frame = frame.set_axis([str(name)[:10] for name in frame.columns], axis=1)
@@ -43,7 +43,7 @@ def as_columns(source: Any) -> tuple[Any, tuple[str, ...], list[Note]]:
     if periods:
         frame = frame.assign(**{c: frame[c].dt.to_timestamp(how="start") for c in periods})
         action = f"periods of {periods[0]!r} are read as their first day"
-        notes.append(Note(kind="periods", count=len(frame), series=0, example="", action=action))
+        notes.append(Note(kind="periods", count=len(frame), series=0, example="", done=action))
     return frame, keys, notes
 
 

@@ -108,7 +108,7 @@ def describe_titles(header: int, rows: Sequence[Cells]) -> list[Note]:
         return []
     first = next(line for line in said if line)
     action = f"{header} rows above the header are left out, the first of them {first[:60]!r}"
-    return [Note(kind="title", count=header, series=0, example="", action=action)]
+    return [Note(kind="title", count=header, series=0, example="", done=action)]
 
 
 def choose_columns(
@@ -134,5 +134,5 @@ def choose_columns(
         else:
             kept[f"column {position}"] = column
             action = f"column {position} has no name in the header: called 'column {position}'"
-        notes.append(Note(kind="unnamed", count=1, series=0, example="", action=action))
+        notes.append(Note(kind="unnamed", count=1, series=0, example="", done=action))
     return kept, notes

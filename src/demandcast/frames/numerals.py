@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from demandcast.errors import DataError
+from demandcast.errors import DataError, mend, way
 from demandcast.panel.panel import Note
 from demandcast.reading import DECIMALS
 
+OR_A_RULE = ", name another column, or pass"
+SIGNS = (mend(decimal=","), way(decimal="."))
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "#N/A", "#NV")
 CURRENCY = r"(?:\p{Sc}|US\$|R\$|kr\.?|zł|Kč|CHF|Fr\.|EUR|USD|GBP|JPY|CNY|RMB|元|円)"
 FIGURES = r"(?:\d[\d.,']*|[.,]\d+)(?:[eE][+-]?\d+)?"
@@ -97,7 +99,7 @@ def parse_numbers(
     )["number"]  # fmt: skip
     if reason or told:
         action = f"{role} {column.name!r}: " + "; ".join([*([reason] if reason else []), *told])
-        notes.append(Note(kind="numbers", count=len(column), series=0, example="", action=action))
+        notes.append(Note(kind="numbers", count=len(column), series=0, example="", done=action))
     return values.rename(column.name), notes
 
 
@@ -143,7 +145,7 @@ def _absent_note(column: pl.Series, text: pl.Series, absent: pl.Series, role: st
         return []
     listed = ", ".join(map(repr, said.unique().sort().to_list()))
     action = f"{role} {column.name!r} says {listed} in {len(said):,} rows: taken as missing"
-    return [Note(kind="missing words", count=len(said), series=0, example="", action=action)]
+    return [Note(kind="missing words", count=len(said), series=0, example="", done=action)]
 
 
 def row_number(row: int) -> str:
@@ -162,15 +164,14 @@ def _junk(
     if rule == "error":
         raise DataError(
             f"{role} {column.name!r} holds text that is no number in {len(rows):,} rows, first "
-            f"{column[rows[0]]!r} in {where(rows[0])}; all of them: {listed}. Mend the cells, pass "
-            "text='missing' (not observed) or text='zero', or name another column",
-            option="text", column=column.name, found=column[rows[0]], expected="a number",
-            mend=(("text", "missing"),),
+            f"{column[rows[0]]!r} in {where(rows[0])}; all of them: {listed}. Mend the cells"
+            f"{OR_A_RULE}",
+            ways=[mend("not observed", text="missing"), way(text="zero")], option="text", column=column.name, found=column[rows[0]], expected="a number",
         )  # fmt: skip
     done = "taken as missing" if rule == "missing" else "taken as 0"
-    action = f"{role} {column.name!r} holds {listed}: {done}, as text={rule!r} asks"
+    action = f"{role} {column.name!r} holds {listed}: {done}, as you asked"
     return Note(
-        kind="text", count=len(rows), series=0, example=where(rows[0]), action=action,
+        kind="text", count=len(rows), series=0, example=where(rows[0]), done=action,
         severity="warning",
     )  # fmt: skip
 
@@ -201,10 +202,10 @@ def _adornments(column: pl.Series, parts: pl.DataFrame, words: pl.Series, role: 
         told.append(f"the unit {units[0]!r} is left out")
     if len(money):
         told.append(f"the currency {money[0]!r} is left out")
-    for name, way in (("open", "(12)"), ("trail", "12-"), ("late", "12-")):
+    for name, written in (("open", "(12)"), ("trail", "12-"), ("late", "12-")):
         count = int(parts[name].is_not_null().sum())
         if count:
-            told.append(f"{way} is read as -12")
+            told.append(f"{written} is read as -12")
     return told
 
 
@@ -223,7 +224,7 @@ def _decimal(
                 f"{role} {column.name!r} holds {words.filter(~fits)[0]!r}, which is no number with "
                 f"{hints.decimal!r} as its decimal sign; mend the cell, or leave decimal out"
             )
-        return hints.decimal, f"{hints.decimal!r} is the decimal sign, as decimal=... says"
+        return hints.decimal, f"{hints.decimal!r} is the decimal sign, as you asked"
     if not (dots | commas).any():
         return ".", ""
     open_dot = figures.str.contains(r"^[1-9]\d{0,2}\.\d{3}$")  # 12.345: in groups, or a decimal
@@ -244,7 +245,6 @@ def _decimal(
             f"{role} {column.name!r} holds {words.filter(neither)[0]!r}, whose signs are in no known "
             "order; write it like 1234.56 or 1.234,56"
         )
-    option = "decimal='.' or decimal=','"
     if point.any() and comma.any():
         raise DataError(
             f"{role} {column.name!r} writes {words.filter(point)[0]!r} with a decimal point and "
@@ -260,19 +260,20 @@ def _decimal(
             told += f", so {word!r} is {_values(_parts(pl.Series([word])), decimal)[0]:,.0f}"
         plain = decimal == "." and not other.any() and not commas.any()
         return decimal, "" if plain else told
-    return _ambiguous(column, figures, words, role, hints, open_dot, open_comma, option)
+    return _ambiguous(column, figures, words, role, hints, open_dot, open_comma)
 
 
 def _ambiguous(
     column: pl.Series, figures: pl.Series, words: pl.Series, role: str, hints: Hints,
-    open_dot: pl.Series, open_comma: pl.Series, option: str,
+    open_dot: pl.Series, open_comma: pl.Series,
 ) -> tuple[str, str]:  # fmt: skip
     """The sign where every cell reads "12.345" or "12,345"."""
     if open_dot.any() and open_comma.any():
         raise DataError(
             f"{role} {column.name!r} holds both {words.filter(open_dot)[0]!r} and "
-            f"{words.filter(open_comma)[0]!r}; write all of them alike, or pass {option}"
-        )
+            f"{words.filter(open_comma)[0]!r}; write all of them alike, or pass",
+            option="decimal", column=column.name, ways=SIGNS,
+        )  # fmt: skip
     sign, other = (".", ",") if open_dot.any() else (",", ".")
     cells = figures.filter(open_dot | open_comma)
     example = words.filter(open_dot | open_comma)[0]
@@ -292,25 +293,31 @@ def _ambiguous(
     elif not grouped and hints.separator == ";":
         grouped = sign == "." and len(whole) > 0
         if sign == "." and not len(whole):
-            raise _undecided(column, example, role, option)
+            raise _undecided(column, example, role)
     elif not grouped and sign == ",":
-        raise _undecided(column, example, role, option)
+        raise _undecided(column, example, role)
     if grouped:
         value = float(example.replace(sign, "").strip("$€£ ()+-")) if _bare(example) else None
         told = f" ({value:,.0f})" if value is not None else ""
-        return other, f"{example!r} is read with {sign!r} between thousands{told}; {option} decides"
-    return sign, f"{example!r} is read with {sign!r} as the decimal sign; {option} decides"
+        return (
+            other,
+            f"{example!r} is read with {sign!r} between thousands{told}; the option decimal decides",
+        )
+    return (
+        sign,
+        f"{example!r} is read with {sign!r} as the decimal sign; the option decimal decides",
+    )
 
 
 def _bare(text: str) -> bool:
     return text.replace(".", "").replace(",", "").isdigit()
 
 
-def _undecided(column: pl.Series, example: str, role: str, option: str) -> DataError:
+def _undecided(column: pl.Series, example: str, role: str) -> DataError:
     return DataError(
         f"{role} {column.name!r} holds {example!r} and the like, and nothing tells whether the sign "
-        f"stands between thousands or before decimals; pass {option}",
-        option="decimal", column=column.name, found=example, mend=(("decimal", ","),),
+        f"stands between thousands or before decimals; pass",
+        ways=SIGNS, option="decimal", column=column.name, found=example,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError
+from demandcast.errors import DataError, mend, way
 from demandcast.frames.regularise import Floats, Grid, Ints, Rows, series_name, show
 from demandcast.frames.vocabulary import TOTALS, is_word
 from demandcast.panel.panel import Note
@@ -54,14 +54,12 @@ def set_aside(
     if empty.any():
         action = "rows without anything in them are left out"
         notes.append(
-            Note(kind="empty rows", count=int(empty.sum()), series=0, example="", action=action)
+            Note(kind="empty rows", count=int(empty.sum()), series=0, example="", done=action)
         )
     if total.any():
         first = rows.filter(total).select([*key, *times, target]).row(0)
         action = f"rows of totals, which have no time, are left out, first {' '.join(str(v) for v in first if v is not None)!r}"
-        notes.append(
-            Note(kind="total", count=int(total.sum()), series=0, example="", action=action)
-        )
+        notes.append(Note(kind="total", count=int(total.sum()), series=0, example="", done=action))
     gone = suspect.arg_true().filter(empty | total)
     kept = pl.Series([True] * table.height).scatter(gone, False) if len(gone) else None
     return (table if kept is None else table.filter(kept)), notes
@@ -128,15 +126,17 @@ def leave_out_totals(rows: Rows, rule: str) -> tuple[Rows, list[Note]]:
         name = series_name(keys, int(np.argmax(total)))
         if is_sum and rule == "leave_out":
             gone |= total
-            action = "named as a total and the sum of the others: left out; totals='keep' takes it as a series"
+            action = (
+                "named as a total and the sum of the others: left out; to take it as a series, pass"
+            )
         elif is_sum:
-            action = "named as a total and the sum of the others: kept by totals='keep'"
+            action = "named as a total and the sum of the others: kept, as you asked"
         else:
             action = "named as a total, but not the sum of the others: kept as a series"
         count = int(total.sum())
         notes.append(
-            Note(kind="total", count=count, series=count, example=f"series {name}", action=action,
-                 severity="warning")
+            Note(kind="total", count=count, series=count, example=f"series {name}", done=action,
+                 severity="warning", ways=(way(totals="keep"),) if is_sum and rule == "leave_out" else ())
         )  # fmt: skip
     return (rows.take(np.flatnonzero(~gone[rows.codes])) if gone.any() else rows), notes
 
@@ -154,17 +154,27 @@ def treat_negative(rows: Rows, rule: str) -> list[Note]:
     if rule == "error":
         raise DataError(
             f"the target is negative in {len(below):,} rows of {series:,} series, first "
-            f"{rows.target[below[0]]:g} in {where}; mend them, or pass negative='zero', 'missing' or 'keep'",
-            option="negative", found=float(rows.target[below[0]]), mend=(("negative", "zero"),),
+            f"{rows.target[below[0]]:g} in {where}; mend them, or pass",
+            ways=[mend(negative="zero"), way(negative="missing"), way(negative="keep")], option="negative", found=float(rows.target[below[0]]),
         )  # fmt: skip
     if rule != "keep":
         rows.target[below] = 0 if rule == "zero" else np.nan
     done = {
-        "keep": "kept; negative='zero' or 'missing' changes it",
-        "zero": "set to 0 by negative='zero'",
+        "keep": "kept; to change it, pass",
+        "zero": "set to 0, as you asked",
     }
-    action = done.get(rule, "taken as missing by negative='missing'")
-    return [Note(kind="negative", count=len(below), series=series, example=where, action=action)]
+    action = done.get(rule, "taken as missing, as you asked")
+    ways = (way(negative="zero"), way(negative="missing")) if rule == "keep" else ()
+    return [
+        Note(
+            kind="negative",
+            count=len(below),
+            series=series,
+            example=where,
+            done=action,
+            ways=ways,
+        )
+    ]
 
 
 def fill_gaps(
@@ -204,16 +214,26 @@ def fill_gaps(
     if rule == "error":
         raise DataError(
             f"{len(absent):,} steps have no row in {len(series):,} series: {where}; add the rows, or "
-            "pass gaps='missing' (not known) or gaps='zero' (nothing was sold)",
-            option="gaps", mend=(("gaps", "missing"),),
+            "pass",
+            ways=[mend("not known", gaps="missing"), way("nothing was sold", gaps="zero")], option="gaps",
         )  # fmt: skip
     if rule == "zero":
         target[absent] = 0
     action = {
-        "missing": "absent steps are taken as not observed; gaps='zero' takes them as no demand",
-        "zero": "absent steps are taken as no demand by gaps='zero'",
+        "missing": "absent steps are taken as not observed; to take them as no demand, pass",
+        "zero": "absent steps are taken as no demand, as you asked",
     }[rule]
-    return [Note(kind="gaps", count=len(absent), series=len(series), example=where, action=action)]
+    ways = (way(gaps="zero"),) if rule == "missing" else ()
+    return [
+        Note(
+            kind="gaps",
+            count=len(absent),
+            series=len(series),
+            example=where,
+            done=action,
+            ways=ways,
+        )
+    ]
 
 
 def history(grid: Grid, lengths: Ints) -> NDArray[np.bool_]:
@@ -238,9 +258,10 @@ def describe(target: Floats, grid: Grid, lengths: Ints, rows: Rows, freq: Freque
     count = np.add.reduceat(seen.astype(np.int32), grid.begins)
     if not count.any():
         raise DataError(
-            "the target holds no value at all: every row is missing; check that target=... names "
-            "the right column"
-        )
+            "the target holds no value at all: every row is missing; check the name of "
+            "its column:",
+            option="target", ways=[way(target=...)],
+        )  # fmt: skip
     low = np.fmin.reduceat(target, grid.begins)
     high = np.fmax.reduceat(target, grid.begins)
     notes: list[Note] = []
@@ -251,7 +272,7 @@ def describe(target: Floats, grid: Grid, lengths: Ints, rows: Rows, freq: Freque
             example = f"series {series_name(rows.keys, int(found[0]))}"
             notes.append(
                 Note(kind=kind, count=len(found), series=len(found), example=example,
-                     action=action, severity="warning")
+                     done=action, severity="warning")
             )  # fmt: skip
 
     zero = (low == 0) & (high == 0)
@@ -280,6 +301,6 @@ def describe(target: Floats, grid: Grid, lengths: Ints, rows: Rows, freq: Freque
         notes.append(
             Note(kind="missing", count=len(unseen), series=len(np.unique(codes)),
                  example=f"series {series_name(rows.keys, first)} at {show(time)}",
-                 action="empty target values are taken as not observed")
+                 done="empty target values are taken as not observed")
         )  # fmt: skip
     return notes

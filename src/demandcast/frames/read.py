@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from demandcast.errors import ConfigError, DataError, FileError, SchemaError
+from demandcast.errors import ConfigError, DataError, FileError, SchemaError, way
 from demandcast.forks import check_fork
 from demandcast.frames import covariates as encode
 from demandcast.frames import quality, rhythm, second
@@ -133,8 +133,11 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
     unused = [c for c in table.columns if c not in used]
     if unused:
         listed = ", ".join(map(repr, unused[:12])) + ", ..." * (len(unused) > 12)
-        action = f"columns not read: {listed}; known=..., past=... or static=... takes them"
-        notes.append(Note(kind="unused", count=len(unused), series=0, example="", action=action))
+        action = f"columns not read: {listed}; to use them, pass"
+        ways = (way(known=...), way(past=...), way(static=...))
+        notes.append(
+            Note(kind="unused", count=len(unused), series=0, example="", done=action, ways=ways)
+        )
     if not table.is_text and not isinstance(source, pl.LazyFrame):  # a query would run twice
         n_rows = table.frame.select(pl.len()).collect().item()
         check_memory(CELL * n_rows * len(used), f"reading {table.name}")
@@ -167,7 +170,9 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
     except DataError as error:
         for note in notes:
             if note.kind == "row numbers":
-                raise DataError(f"{error}. {note.action}", option="key") from None
+                why = note.done.partition(";")[0]
+                message = f"{error.message.removesuffix(', or pass')}. {why.capitalize()}; pass"
+                raise DataError(message, option="key", ways=error.ways) from None
         raise
     notes += told
     notes += quality.treat_negative(rows, reading.negative)

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, FrequencyError, SchemaError
+from demandcast.errors import DataError, FrequencyError, SchemaError, mend, way
 from demandcast.frames.numerals import Hints, parse_numbers, row_number
 from demandcast.panel.panel import Note
 from demandcast.schema import Frequency
@@ -156,13 +156,13 @@ def numbers(
             flags = column.str.strip_chars().str.to_lowercase()
             column = flags.replace_strict(FLAGS, default=None, return_dtype=pl.Float64)
             action = f"{role} {column.name!r} holds yes and no: read as 1 and 0"
-            notes.append(Note(kind="flags", count=len(column), series=0, example="", action=action))
+            notes.append(Note(kind="flags", count=len(column), series=0, example="", done=action))
         else:
             column, notes = parse_numbers(column, role, junk=text, hints=hints, where=where)
             if hints is None or (hints.separator is None and not hints.typed):
                 action = f"{role} {column.name!r} holds numbers as text: read as numbers"
                 notes.append(
-                    Note(kind="text", count=len(column), series=0, example="", action=action)
+                    Note(kind="text", count=len(column), series=0, example="", done=action)
                 )
     if column.dtype.is_decimal():
         column = column.cast(pl.Float64)
@@ -177,15 +177,13 @@ def numbers(
         if infinite == "error":
             raise DataError(
                 f"{role} {column.name!r} is infinite (or above 3.4e38) in {count:,} rows, the first "
-                f"of them {where(row)}; mend them, or pass infinite='missing'",
-                option="infinite", column=column.name, expected="a finite number", mend=(("infinite", "missing"),),
+                f"of them {where(row)}; mend them, or pass",
+                ways=[mend(infinite="missing")], option="infinite", column=column.name, expected="a finite number",
             )  # fmt: skip
         values[endless] = np.nan
-        action = (
-            f"infinite values of {column.name!r} are taken as missing, as infinite='missing' asks"
-        )
+        action = f"infinite values of {column.name!r} are taken as missing, as you asked"
         notes.append(
-            Note(kind="infinite", count=count, series=0, example=f"row {row + 1:,}", action=action)
+            Note(kind="infinite", count=count, series=0, example=f"row {row + 1:,}", done=action)
         )
     return values, [*notes, *_rounded(column, values, role)]
 
@@ -230,7 +228,7 @@ def rounded(
     )
     series = 0 if codes is None else len(np.unique(codes[lost]))
     return [
-        Note(kind="rounded", count=int(lost.sum()), series=series, example=where(row), action=action,
+        Note(kind="rounded", count=int(lost.sum()), series=series, example=where(row), done=action,
              severity="warning")
     ]  # fmt: skip
 
@@ -248,7 +246,7 @@ def sort(rows: Rows) -> tuple[Rows, list[Note]]:
     at = np.flatnonzero(back) + 1
     note = Note(
         kind="unsorted", count=len(at), series=len(np.unique(rows.codes[at])),
-        example=rows.place(int(at[0])), action="rows were out of order: sorted by time",
+        example=rows.place(int(at[0])), done="rows were out of order: sorted by time",
     )  # fmt: skip
     return rows.take(_order(codes=rows.codes, times=rows.times)), [note]
 
@@ -287,15 +285,19 @@ def merge_duplicates(
         if clock and not midnight and _many_a_day(rows):
             raise DataError(
                 f"the table holds single sales with their time of day: {len(again):,} rows repeat a series and "
-                f"time, first {where}; add them up by day: freq='D', duplicates='sum'",
-                option="duplicates", series=place[0], time=place[1], mend=(("freq", "D"), ("duplicates", "sum")),
+                f"time, first {where}; add them up by day:",
+                ways=[mend(freq="D", duplicates="sum")], option="duplicates", series=place[0], time=place[1],
             )  # fmt: skip
-        hint = "; a clock change doubles an hour: time_zone='...' tells them apart"
+        rules = [
+            mend(duplicates="sum"),
+            *(way(duplicates=name) for name in ("mean", "first", "last")),
+        ]
+        if clock and zone is None and not midnight:
+            rules.append(way("a clock change doubles an hour", time_zone=...))
         raise DataError(
             f"{len(again):,} rows repeat a series and time in {series:,} series, first {where}; name "
-            "every key column with key=[...], or pass duplicates='sum', 'mean', 'first' or 'last'"
-            + (hint if clock and zone is None and not midnight else ""),
-            option="duplicates", series=place[0], time=place[1], mend=(("duplicates", "sum"),),
+            "every column that makes a series, or pass",
+            ways=[way("all of them", key=...), *rules], option="duplicates", series=place[0], time=place[1],
         )  # fmt: skip
     heads = np.flatnonzero(fresh)
     tails = np.append(heads[1:], len(fresh)) - 1
@@ -313,7 +315,7 @@ def merge_duplicates(
         return merged, notes
     note = Note(
         kind="duplicates", count=len(again), series=series, example=where,
-        action=f"rows of the same time are merged by duplicates={rule!r}{others}", severity="warning",
+        done=f"rows of the same time are merged by their {rule}{others}", severity="warning",
     )  # fmt: skip
     return merged, [note, *notes]
 
@@ -353,8 +355,9 @@ def lay_out(rows: Rows, freq: Frequency, reach: Ints | None = None) -> tuple[Gri
         raise FrequencyError(
             f"series {series_name(rows.keys, widest)} spans {extents[widest]:,} steps of "
             f"{freq.name!r}, from {show(first)} to {show(last)}, with only "
-            f"{tails[widest] - heads[widest] + 1:,} rows; mend the stray time, or name a coarser freq=..."
-        )
+            f"{tails[widest] - heads[widest] + 1:,} rows; mend the stray time, or name a coarser step:",
+            option="freq", series=series_name(rows.keys, widest), ways=[way(freq=...)],
+        )  # fmt: skip
     begins = np.cumsum(extents) - extents
     if int(extents.sum()) == len(steps):
         return Grid(begins=begins, extents=extents, starts=starts, at=None), steps

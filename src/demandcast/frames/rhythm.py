@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, FrequencyError
+from demandcast.errors import DataError, FrequencyError, Way, mend, way
 from demandcast.frames.regularise import Grid, Ints, Rows, series_name, show
 from demandcast.panel.panel import Note
 from demandcast.schema import DAY, DAYS, FEWEST_WEEKS, Frequency
@@ -70,8 +70,8 @@ def check_steps(rows: Rows, steps: Ints, grid: Grid, freq: Frequency, *, given: 
             raise FrequencyError(
                 f"series {first} steps by months, the others by {freq.name!r} ({len(found):,} of "
                 f"{rows.keys.height:,} series do): a month's total would be taken for a day's; read the two "
-                "kinds apart, pass to='MS' to add the others up, or freq='D' if it is meant so",
-                option="freq", series=first, expected=freq.name, mend=(("to", "MS"),),
+                "kinds apart, or pass",
+                ways=[mend("add the others up", to="MS"), way("it is meant so", freq=freq.name)], option="freq", series=first, expected=freq.name,
             )  # fmt: skip
         action = (
             f"these series have a row every {narrow[found[0]]} steps of {freq.name!r} only, unlike the others: "
@@ -79,7 +79,7 @@ def check_steps(rows: Rows, steps: Ints, grid: Grid, freq: Frequency, *, given: 
         )
         notes.append(
             Note(kind="mixed steps", count=len(found), series=len(found), example=f"series {first}",
-                 action=action, severity="warning")
+                 done=action, severity="warning")
         )  # fmt: skip
     return notes
 
@@ -94,13 +94,13 @@ def _too_fine(rows: Rows, gaps: Ints, freq: Frequency) -> FrequencyError:
         "; periods of 4 and 5 weeks, as of a 4-4-5 calendar, are on no regular grid: number them 1, 2, 3 ... "
         "in a column of whole numbers"
         if retail
-        else f"; if each row is one step, number them 1, 2, 3 ...; if most steps have no row, pass freq={freq.name!r}"
+        else "; if each row is one step, number them 1, 2, 3 ...; if most steps have no row, pass"
     )
     return FrequencyError(
         f"the times fit a grid of {freq.name!r}, but no series has two rows closer than {sizes[0]} of its steps "
         f"(there are {listed}), first {rows.place(0)}{likely}",
         option="freq",
-        mend=() if retail else (("freq", freq.name),),
+        ways=[] if retail else [mend(freq=freq.name)],
     )
 
 
@@ -112,10 +112,19 @@ def describe_closed(rows: Rows, freq: Frequency) -> list[Note]:
     days = rows.times.astype("datetime64[D]").astype(np.int64)
     weeks = max(1, int(days.max() - days.min() + 1) // 7)
     action = (
-        f"no row on any {names} in {weeks} weeks: taken as closed, without a step or a forecast; freq='D' "
-        "takes them as days like others"
+        f"no row on any {names} in {weeks} weeks: taken as closed, without a step or a forecast; to "
+        "take them as days like others, pass"
     )
-    return [Note(kind="closed", count=len(freq.closed), series=0, example="", action=action)]
+    return [
+        Note(
+            kind="closed",
+            count=len(freq.closed),
+            series=0,
+            example="",
+            done=action,
+            ways=(way(freq="D"),),
+        )
+    ]
 
 
 def closed_in_series(
@@ -158,13 +167,14 @@ def closed_in_series(
     names = " or ".join(WEEKDAYS[day] for day in days)
     example = f"series {series_name(rows.keys, int(found[0]))} in {weeks[found[0]]} weeks"
     done = (
-        "kept as not observed, as freq='D' asks; gaps='zero' takes them as no demand"
+        "kept as not observed, as you asked; to take them as no demand, pass"
         if given
-        else "taken as closed, with no demand on these days; freq='D' takes them as not observed"
+        else "taken as closed, with no demand on these days; to take them as not observed, pass"
     )
     note = Note(
         kind="closed", count=int(closed.sum()), series=len(found), example=example, severity="warning",
-        action=f"no row of these series on any {names}, unlike the others: {done}",
+        done=f"no row of these series on any {names}, unlike the others: {done}",
+        ways=(way(gaps="zero") if given else way(freq="D"),),
     )  # fmt: skip
     return (None if given else closed), [note]
 
@@ -201,7 +211,7 @@ def treat_ended(
     common = show(freq.times(np.array([end]))[0])
     notes = []
 
-    def tell(kind: str, which: NDArray[np.bool_], action: str, severity: str) -> None:
+    def tell(kind: str, which: NDArray[np.bool_], action: str, severity: str, *ways: Way) -> None:
         if not which.any():
             return
         first, count = int(np.argmax(which)), int(which.sum())
@@ -209,7 +219,8 @@ def treat_ended(
         name = series_name(rows.keys, first)
         example = f"series {name} ends {behind[first]:,} steps before the others, at {at}"
         notes.append(
-            Note(kind=kind, count=count, series=count, example=example, action=action, severity=severity)
+            Note(kind=kind, count=count, series=count, example=example, done=action, severity=severity,
+                 ways=ways)
         )  # fmt: skip
 
     if rule == "keep":
@@ -221,10 +232,11 @@ def treat_ended(
         )
         return rows, None, notes
     if rule == "skip":
-        action = f"no rows for longer than {far} steps and three of their longest gaps: left out; ended='forecast' forecasts them from {common}"
+        action = f"no rows for longer than {far} steps and three of their longest gaps: left out; to forecast them from {common}, pass"
     else:
-        action = f"these series ended before the others: forecast from the common end, {common}, as ended='forecast' asks"
-    tell("ended", ended, action, "warning")
+        action = f"these series ended before the others: forecast from the common end, {common}, as you asked"
+    ways = [way(ended="forecast")] if rule == "skip" else []
+    tell("ended", ended, action, "warning", *ways)
     action = f"fewer than {OWN_ROWS} rows, the last long ago: not observed since, forecast from the common end, {common}"
     tell("rare", few & (counts < OWN_ROWS), action, "info")
     action = (
@@ -272,7 +284,7 @@ def aggregate(rows: Rows, to: str, used: Frequency | None) -> tuple[Rows, list[N
     keep = np.ones(len(steps), bool)
     notes = [
         Note(kind="aggregated", count=len(steps), series=rows.keys.height, example="",
-             action=f"rows are added up to steps of {grid.name!r}, as to={to!r} asks")
+             done=f"rows are added up to steps of {grid.name!r}, as you asked")
     ]  # fmt: skip
     for odd, step, side in (
         (first - begin >= width, steps.min(), "first"), (finish - last > width, steps.max(), "last"),
@@ -282,11 +294,14 @@ def aggregate(rows: Rows, to: str, used: Frequency | None) -> tuple[Rows, list[N
             at = show(grid.times(np.array([step]))[0])
             notes.append(
                 Note(kind="incomplete", count=int((steps == step).sum()), series=0, example=at,
-                     action=f"the table covers only a part of the {side} step of {grid.name!r}, {at}: left out",
+                     done=f"the table covers only a part of the {side} step of {grid.name!r}, {at}: left out",
                      severity="warning")
             )  # fmt: skip
     if not keep.any():
-        raise DataError(f"the table covers no whole step of {grid.name!r}; pass a finer to=...")
+        raise DataError(
+            f"the table covers no whole step of {grid.name!r}; name a finer step:",
+            option="to", found=to, ways=[way(to=...)],
+        )  # fmt: skip
     moved = replace(rows, times=floored.astype("datetime64[us]"))
     return (moved if keep.all() else moved.take(np.flatnonzero(keep))), notes
 
@@ -300,5 +315,5 @@ def to_day(rows: Rows, freq: Frequency) -> tuple[Rows, list[Note]]:
     example = rows.place(int(np.argmax(off)))
     action = f"times are moved to the step of {freq.name!r} that they lie in"
     note = Note(kind="rounded times", count=int(off.sum()), series=len(np.unique(rows.codes[off])),
-                example=example, action=action)  # fmt: skip
+                example=example, done=action)  # fmt: skip
     return replace(rows, times=floored.astype("datetime64[us]")), [note]

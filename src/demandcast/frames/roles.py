@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from demandcast.errors import DemandcastError, SchemaError
+from demandcast.errors import DemandcastError, SchemaError, Way, mend, way
 from demandcast.frames import vocabulary
 from demandcast.frames.dates import looks_like_times, read_dates, read_whole
 from demandcast.frames.numerals import MISSING, parse_numbers
@@ -225,13 +225,13 @@ def find_roles(
         wide = not worded
         if wide:
             action = f"{len(free):,} columns of numbers beside the time: read as a wide table, a column a series"
-            notes.append(_guess(len(free), action, "wide=False, or name key=... and target=..."))
+            notes.append(_guess(len(free), action, way(wide=False), way(key=..., target=...)))
         elif not _exact(worded[0]):
             raise SchemaError(
                 f"columns {free[:8]} hold numbers, and it cannot be told whether each is a series or "
-                f"{worded[0]!r} is the target; pass target={worded[0]!r}, or wide=True",
+                f"{worded[0]!r} is the target; pass",
                 option="target",
-                mend=(("target", worded[0]),),
+                ways=[mend(target=worded[0]), way(wide=True)],
             )
     if wide:
         roles, told = _wide(table, free, name, target, key, looks, shared)
@@ -239,20 +239,23 @@ def find_roles(
     if target is None:
         target = _guess_target(free, looks)
         free.remove(target)
-        notes.append(_guess(1, f"column {target!r} is taken as the target", "target=..."))
+        notes.append(_guess(1, f"column {target!r} is taken as the target", way(target=...)))
     if key is None:
         key = _guess_key(free, looks)
         left = [c for c in free if _is_key_word(c) and looks.is_unique(c)]
         if left:
-            action = f"column {left[0]!r} is different in every row, so it is not taken as the key; key=[...] changes it"
+            action = f"column {left[0]!r} is different in every row, so it is not taken as the key; to change it, pass"
             notes.append(
-                Note(kind="row numbers", count=len(left), series=0, example="", action=action)
-            )
+                Note(kind="row numbers", count=len(left), series=0, example="", done=action,
+                     ways=(way(key=...),))
+            )  # fmt: skip
         if key:
-            notes.append(_guess(len(key), f"columns {list(key)} are taken as the key", "key=[...]"))
+            notes.append(
+                _guess(len(key), f"columns {list(key)} are taken as the key", way(key=...))
+            )
     if not key:
         action = 'no key column: the table is read as one series, key "series" = "all"'
-        notes.append(_guess(0, action, "key=[...]"))
+        notes.append(_guess(0, action, way(key=...)))
     return Roles(key=tuple(key), time=name, parts=parts, target=target, **shared), notes
 
 
@@ -270,8 +273,9 @@ def melt(table: pl.DataFrame, roles: Roles) -> pl.DataFrame:
     if odd:
         raise SchemaError(
             f"column {odd[0]!r} of a wide table holds {types[odd[0]]}, which is no number; "
-            "leave it out, or give wide=False"
-        )
+            "leave it out, or pass",
+            column=odd[0], ways=[way(wide=False)],
+        )  # fmt: skip
     one = pl.String() if pl.String in kinds else pl.Float64()
     cells = table.with_columns(pl.col(c).cast(one) for c in roles.melt)
     names = roles.time if roles.melt_names_times else roles.key[0]
@@ -293,13 +297,16 @@ def no_column(
         role: The argument that names it, and the whole of what it names.
     """
     option, named = role
-    other = "; if another table has it, pass covariates=..." if option == "known" else ""
+    other = "; if another table has it, pass" if option == "known" else ""
     near = _near(column, columns)
     value: Any = near if isinstance(named, str) else [near if c == column else c for c in named]
-    return SchemaError(
+    error = SchemaError(
         f"there is no column {column!r}{nearest(column, columns)}{other}",
-        option=option, column=column, mend=((option, value),) if near else (),
+        ways=[way(covariates=...)] if other else [],
+        option=option, column=column,
     )  # fmt: skip
+    error.mend = ((option, value),) if near else ()
+    return error
 
 
 def _role_of(
@@ -405,15 +412,15 @@ def _guess_time(table: Table, free: Sequence[str], looks: _Looks) -> tuple[list[
     together = _together(table, free, dates)
     if together:
         action = f"columns {together} are taken as the time, together"
-        return together, [_guess(len(together), action, "time=...")]
+        return together, [_guess(len(together), action, way(time=...))]
     best = [c for c in worded if is_word(c, vocabulary.TIME)] or worded
     if not best and len(dates) == 1:
         best = dates
     if len(dates) > 1 and not (best and (is_word(best[0], vocabulary.TIME) or len(best) == 1)):
         raise SchemaError(
-            f"columns {dates} all hold times; name one: time={dates[0]!r}",
+            f"columns {dates} all hold times; name one:",
             option="time",
-            mend=(("time", dates[0]),),
+            ways=[mend(time=dates[0])],
         )
     if not best:  # steps, or text that is no time yet: what reads it says so
         best = [
@@ -424,10 +431,11 @@ def _guess_time(table: Table, free: Sequence[str], looks: _Looks) -> tuple[list[
         best = [c for c in best if is_word(c, vocabulary.TIME)] or best
     if not best:
         raise SchemaError(
-            f"no column is plainly the time among {list(free)[:12]}; name it: time='...'"
-        )
+            f"no column is plainly the time among {list(free)[:12]}; name it:",
+            option="time", ways=[way(time=...)],
+        )  # fmt: skip
     _refuse_part(table, best[0])
-    return [best[0]], [_guess(1, f"column {best[0]!r} is taken as the time", "time=...")]
+    return [best[0]], [_guess(1, f"column {best[0]!r} is taken as the time", way(time=...))]
 
 
 def _together(table: Table, free: Sequence[str], dates: Sequence[str]) -> list[str]:
@@ -480,8 +488,9 @@ def _refuse_part(table: Table, column: str) -> None:
         ):
             raise SchemaError(
                 f"column {column!r} holds {what} from 1 to {most} without their year; name both columns, as "
-                f"in time=['year', {column!r}]"
-            )
+                "in",
+                option="time", column=column, ways=[way(time=["year", column])],
+            )  # fmt: skip
 
 
 def _guess_target(free: Sequence[str], looks: _Looks) -> str:
@@ -491,9 +500,9 @@ def _guess_target(free: Sequence[str], looks: _Looks) -> str:
     found = exact or [c for c in found if looks.is_number(c)] or found
     if not exact and len(found) > 1:
         raise SchemaError(
-            f"columns {found[:6]} may each be the target; name it: target={found[0]!r}",
+            f"columns {found[:6]} may each be the target; name it:",
             option="target",
-            mend=(("target", found[0]),),
+            ways=[mend(target=found[0])],
         )
     if not found:
         keys = _guess_key(free, looks)
@@ -501,8 +510,9 @@ def _guess_target(free: Sequence[str], looks: _Looks) -> str:
         found = left if len(left) == 1 else []
     if not found:
         raise SchemaError(
-            f"no column is plainly the target among {list(free)[:12]}; name it: target='...'"
-        )
+            f"no column is plainly the target among {list(free)[:12]}; name it:",
+            option="target", ways=[way(target=...)],
+        )  # fmt: skip
     return found[0]
 
 
@@ -535,19 +545,20 @@ def _wide_by_time(
         keys = tuple(c for c in keys if c not in totals)
         if totals:
             action = f"column {totals[0]!r} is named like a total of the others: left out"
-            notes.append(Note(kind="total", count=len(totals), series=0, example="", action=action))
+            notes.append(Note(kind="total", count=len(totals), series=0, example="", done=action))
     for made in ("time", target or "value"):
         if made in table.columns:
             raise SchemaError(
                 f"column {made!r} of a wide table has the name that its times or values get; "
-                "rename it, pass another target=..., or give wide=False"
-            )
+                "rename it, or pass",
+                column=made, ways=[way("another", target=...), way(wide=False)],
+            )  # fmt: skip
     roles = Roles(
         key=keys, time="time", target=target or "value", melt=tuple(dated),
         melt_names_times=True, **shared,
     )  # fmt: skip
     action = f"the names of {len(dated):,} columns are times: read as a wide table, a row a series of key {list(keys)}"
-    return roles, [*notes, _guess(len(dated), action, "wide=False")]
+    return roles, [*notes, _guess(len(dated), action, way(wide=False))]
 
 
 def _wide(
@@ -557,9 +568,10 @@ def _wide(
     notes: list[Note] = []
     if key:
         raise SchemaError(
-            f"a wide table has no key column, but key={list(key)}; its columns are the series: "
-            "leave key out, or give wide=False"
-        )
+            f"a wide table has no key column, but {list(key)} is named as the key; its columns are the "
+            "series: name no key, or pass",
+            option="key", found=list(key), ways=[way(wide=False)],
+        )  # fmt: skip
     totals = [c for c in free if is_word(c, vocabulary.TOTALS)]
     if totals and len(totals) < len(free):
         free = [c for c in free if c not in totals]
@@ -570,7 +582,7 @@ def _wide(
                 count=len(totals),
                 series=0,
                 example="",
-                action=action,
+                done=action,
                 severity="warning",
             )
         )
@@ -579,21 +591,22 @@ def _wide(
             kind = "text" if table.is_text else table.sample.schema[column]
             raise SchemaError(
                 f"column {column!r} of a wide table holds {kind}, but each column beside "
-                f"the time {time!r} is a series of numbers; drop it, or give wide=False"
-            )
+                f"the time {time!r} is a series of numbers; drop it, or pass",
+                column=column, ways=[way(wide=False)],
+            )  # fmt: skip
     for made in ("series", target or "value"):
         if made in table.columns and (made not in free or made == target):
             raise SchemaError(
                 f"column {made!r} of a wide table has the name that the gathered series get; "
-                "rename it, pass another target=..., or give wide=False"
-            )
+                "rename it, or pass",
+                column=made, ways=[way("another", target=...), way(wide=False)],
+            )  # fmt: skip
     if not free:
         raise SchemaError(f"a wide table needs a column of numbers beside the time {time!r}")
     roles = Roles(key=("series",), time=time, target=target or "value", melt=tuple(free), **shared)
     return roles, notes
 
 
-def _guess(count: int, action: str, option: str) -> Note:
-    return Note(
-        kind="guess", count=count, series=0, example="", action=f"{action}; {option} changes it"
-    )
+def _guess(count: int, action: str, *ways: Way) -> Note:
+    action += "; to change it, pass"
+    return Note(kind="guess", count=count, series=0, example="", done=action, ways=ways)

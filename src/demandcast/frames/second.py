@@ -188,12 +188,12 @@ def join(
         joined = joined.with_columns(pl.col(outside).fill_null(0))
         action = f"periods from {spans[0]!r} to {spans[1]!r} hold for each step that they touch; outside, numbers are 0"
         return replace(rows, rest=pl.concat([rows.rest, joined], how="horizontal")), [
-            Note(kind="covariates", count=len(columns), series=0, example="", action=action)
+            Note(kind="covariates", count=len(columns), series=0, example="", done=action)
         ]
     absent = int(joined.select(pl.all_horizontal(pl.all().is_null())).to_series().sum())
     notes = [
         Note(kind="covariates", count=len(columns), series=0, example="",
-             action=f"columns {list(columns)} come from the table of covariates, by {[*on, time]}")
+             done=f"columns {list(columns)} come from the table of covariates, by {[*on, time]}")
     ]  # fmt: skip
     if absent:
         action = f"{absent:,} rows have no covariates in that table: missing there"
@@ -203,7 +203,7 @@ def join(
                 count=absent,
                 series=0,
                 example="",
-                action=action,
+                done=action,
                 severity="warning",
             )
         )

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import polars as pl
 
-from demandcast.errors import FileError
+from demandcast.errors import FileError, mend, way
 from demandcast.files import replacing
 from demandcast.frames.layout import choose_columns, column_names, describe_titles, find_header
 from demandcast.frames.numerals import Hints
@@ -75,16 +75,16 @@ def read_sheet(source: Any, name: str, sheet: str | None) -> tuple[pl.DataFrame,
     if len(tables) > 1:
         raise FileError(
             f"{name} holds {len(tables)} tables, in the sheets {', '.join(map(repr, tables))}; "
-            f"name one: sheet={tables[0]!r}",
+            "name one:",
             option="sheet",
-            mend=(("sheet", tables[0]),),
+            ways=[mend(sheet=tables[0])],
         )
     notes = []
     if len(names) > 1 and sheet is None:
-        action = (
-            f"sheet {tables[0]!r} is read, the only one with a table; sheet='...' names another"
+        action = f"sheet {tables[0]!r} is read, the only one with a table; to read another, pass"
+        notes.append(
+            Note(kind="guess", count=1, series=0, example="", done=action, ways=(way(sheet=...),))
         )
-        notes.append(Note(kind="guess", count=1, series=0, example="", action=action))
     return cells[tables[0]], tables[0], notes
 
 

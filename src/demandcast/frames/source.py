@@ -68,7 +68,7 @@ def open_table(
     if isinstance(source, (list, tuple)) and all(isinstance(s, (str, Path)) for s in source):
         paths = [path for s in source for path in _paths(s)]
         if not paths:
-            raise FileError('the list of paths is empty; give a file, as in read_panel(["a.csv"])')
+            raise FileError("the list of paths is empty; give at least one file")
         return _stack([_open(path, encoding, sheet, decimal) for path in paths])
     source = nw.to_native(source, pass_through=True)
     keys: tuple[str, ...] = ()
@@ -127,7 +127,7 @@ def _frame(source: Any) -> pl.LazyFrame:
             return pl.DataFrame(source).lazy()
         raise SchemaError(
             f"a source of type {type(source).__name__} is no table; give a path, a glob, or "
-            'a frame of pandas, polars or pyarrow, as in read_panel("sales.csv")'
+            "a frame of pandas, polars or pyarrow"
         ) from None
     try:
         return eager.to_polars().lazy()

@@ -11,10 +11,10 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from demandcast.errors import ConfigError, FileError, MissingExtraError
+from demandcast.errors import ConfigError, FileError, MissingExtraError, way
 
 IN_EXTRA = ("sqlite", "postgresql")  # drivers that the extra installs
-EXAMPLE = "sql='select item, date, units from sales', connect='sqlite:///sales.db'"
+EXAMPLE = way(sql="select item, date, units from sales", connect="sqlite:///sales.db")
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,10 @@ class Query:
         path = Path(re.sub("^sqlite:/{0,3}", "", self.connect))
         if not path.is_file():
             raise FileError(
-                f"no database at {path}, seen from {Path.cwd()}; write connect='sqlite:///sales.db' for a file "
-                "here, and four slashes before an absolute path"
+                f"no database at {path}, seen from {Path.cwd()}; write four slashes before an absolute path, "
+                "and for a file here",
+                option="connect",
+                ways=[way(connect="sqlite:///sales.db")],
             )
 
     def _without_secrets(self, error: Exception) -> str:
@@ -95,13 +97,17 @@ def as_source(source: Any, sql: str | None, connect: str | None) -> Any:
     given = source is not None and not (isinstance(source, str) and source == "")
     if sql is None and connect is None:
         if source is None:
-            raise ConfigError(f"no table is given; give a path or a frame, or {EXAMPLE}")
+            raise ConfigError("no table is given; give a path or a frame, or", ways=[EXAMPLE])
         return source
     if given:
-        raise ConfigError("a table and sql=... are given; leave one of the two out")
+        raise ConfigError("a table and a query are given; leave one of the two out", option="sql")
     if not sql or not connect:
         absent = "sql" if connect else "connect"
-        raise ConfigError(f"{absent}=... is absent; a query needs both, as in {EXAMPLE}")
+        raise ConfigError(
+            f"{absent} is not given; a query needs both, as in", option=absent, ways=[EXAMPLE]
+        )
     if not re.match(r"[A-Za-z][\w+.-]*:/", connect):
-        raise ConfigError(f"connect is no address of a database; write it as in {EXAMPLE}")
+        raise ConfigError(
+            "connect is no address of a database; write it as in", option="connect", ways=[EXAMPLE]
+        )
     return Query(sql, connect)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, SchemaError
+from demandcast.errors import DataError, SchemaError, way
 from demandcast.frames import vocabulary
 from demandcast.frames.dates import excel_days, is_date_word, read_dates, read_whole
 from demandcast.frames.vocabulary import is_word
@@ -83,8 +83,9 @@ def parse_times(
     else:
         raise SchemaError(
             f"time column {name!r} holds {column.dtype}; a time is a date, a datetime, text like "
-            "2024-01-31 or a whole number: name another column with time=..., or convert this one"
-        )
+            "2024-01-31 or a whole number: convert it, or name another column:",
+            option="time", column=name, ways=[way(time=...)],
+        )  # fmt: skip
     return Times(column.to_numpy(), None, zone), _sane(column, notes)
 
 
@@ -207,7 +208,7 @@ def _clock(
     kind: str, times: pl.Series, codes: pl.Series, action: str, severity: str = "info"
 ) -> Note:
     return Note(
-        kind=kind, count=len(times), series=codes.n_unique(), example=str(times[0]), action=action,
+        kind=kind, count=len(times), series=codes.n_unique(), example=str(times[0]), done=action,
         severity=severity,
     )  # fmt: skip
 
@@ -237,14 +238,13 @@ def _sane(column: pl.Series, notes: list[Note]) -> list[Note]:
     action = f"years outside {USUAL_YEARS[0]} to {USUAL_YEARS[1]}: are the dates right?"
     return [
         *notes,
-        Note(kind="odd years", count=int(odd.sum()), series=0, example=place, action=action, severity="warning"),
+        Note(kind="odd years", count=int(odd.sum()), series=0, example=place, done=action, severity="warning"),
     ]  # fmt: skip
 
 
 def _told(said: Sequence[str], column: pl.Series) -> list[Note]:
     return [
-        Note(kind="guess", count=len(column), series=0, example="", action=action)
-        for action in said
+        Note(kind="guess", count=len(column), series=0, example="", done=action) for action in said
     ]
 
 
@@ -304,7 +304,7 @@ def _read_text(
         )
     instants = dates.values - (dates.offsets * 60_000_000).cast(pl.Duration("us"))
     if zone is None:
-        action = "times with a UTC offset: days are those of the clock that wrote them, hours count in UTC; time_zone='...' names the place"
+        action = "times with a UTC offset: days are those of the clock that wrote them, hours count in UTC; to change it, name their time zone"
         notes += _told([action], column)
     return _spread(column, words, dates.values), _spread(column, words, instants), notes
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from demandcast.draws.tensors import GeneratorDraws, Source
-from demandcast.errors import DataError
+from demandcast.errors import DataError, way
 
 
 class Likelihood(ABC):
@@ -108,8 +108,11 @@ class Likelihood(ABC):
         seen = values[~np.isnan(values)]
         if len(seen) and seen.min() < 0:
             raise DataError(
-                f"likelihood={self.name!r} is for counts, but the target holds {seen.min():g}; use "
-                "likelihood='student_t', or read the table with negative='zero'"
+                f"likelihood={self.name!r} is for counts, but the target holds {seen.min():g}; use",
+                ways=[
+                    way(likelihood="student_t", call="likelihood='student_t'"),
+                    way("when the table is read", negative="zero"),
+                ],
             )
         if len(seen) and bool((seen != np.floor(seen)).any()):
             raise DataError(

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from demandcast.draws.tensors import Source
-from demandcast.errors import DataError
+from demandcast.errors import DataError, way
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 
 NODES = 49  # numbers of amounts that are summed over: 8 deviations to either side
@@ -92,7 +92,11 @@ class Tweedie(Likelihood):
         if len(seen) and seen.min() < 0:
             raise DataError(
                 f"likelihood={self.name!r} is for amounts of 0 and more, but the target holds "
-                f"{seen.min():g}; use likelihood='student_t', or read the table with negative='zero'"
+                f"{seen.min():g}; use",
+                ways=[
+                    way(likelihood="student_t", call="likelihood='student_t'"),
+                    way("when the table is read", negative="zero"),
+                ],
             )
 
 

@@ -66,7 +66,7 @@ def align(
                 f"static {name!r} holds categories here, numbers at the fit: taken as numbers"
             )
     notes = [
-        Note(kind="encoding", count=1, series=0, example="", action=action) for action in actions
+        Note(kind="encoding", count=1, series=0, example="", done=action) for action in actions
     ]
     return replace(panel, notes=(*panel.notes, *notes)) if actions else panel
 

@@ -102,7 +102,7 @@ def add_up(panel: Panel, by: Sequence[str]) -> Panel:
         notes.append(
             Note(
                 kind="totals not known", count=int(unknown.sum()), series=len(set(groups.code[series[missing]])),
-                example="", action="steps at which a series was not observed have no total: taken as not observed",
+                example="", done="steps at which a series was not observed have no total: taken as not observed",
             )
         )  # fmt: skip
     empty = np.zeros((len(sums), 0), np.float32)
@@ -150,7 +150,7 @@ def add_steps(panel: Panel, steps: str) -> Panel:
         notes.append(
             Note(
                 kind="steps left out", count=left, series=len(set(series[~whole])), example="",
-                action=f"they lie in steps of {coarse.name!r} that the history holds in part",
+                done=f"they lie in steps of {coarse.name!r} that the history holds in part",
             )
         )  # fmt: skip
     empty = np.zeros((count, 0), np.float32)

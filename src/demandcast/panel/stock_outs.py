@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from demandcast.errors import way
 from demandcast.panel.note import Note
 from demandcast.panel.times import time_column
 
@@ -48,9 +49,9 @@ def note_of_suspected(panel: Panel) -> list[Note]:
             kind="suspected stock-outs", count=int(runs["steps"].sum()),
             series=runs.select(panel.keys.columns).n_unique() if panel.keys.columns else 1,
             example=f"{series}, {at}" if series else at,
-            action="zeros of steady sellers that came back, taken as no demand; name the column that says when "
-            "an item could be bought: available='in_stock'; "
-            "panel.suspected_stock_outs() lists them",
+            done="zeros of steady sellers that came back, taken as no demand; name the column that says when "
+            "an item could be bought:",
+            ways=(way("panel.suspected_stock_outs() lists them", available="in_stock"),),
         )
     ]  # fmt: skip
 

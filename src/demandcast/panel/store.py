@@ -95,7 +95,8 @@ def _write(panel: Panel, store: Saving) -> None:
         time_zone=panel.time_zone,
         notes=panel.notes,
     )
-    store.finish({"format": FORMAT, "panel": asdict(facts)})
+    notes = [note.to_dict() for note in panel.notes]
+    store.finish({"format": FORMAT, "panel": {**asdict(facts), "notes": notes}})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,12 @@ def read_store(path: str | Path, *, check: bool = True) -> dict[str, Any]:
             folder, manifest=MANIFEST, format=FORMAT, error=FileError, holds="no whole store",
             hint="it is damaged or was not written to its end; write it again with panel.to_store",
         )  # fmt: skip
-        facts = build(_Facts, store.facts["panel"], "panel")
+        content = dict(store.facts["panel"])
+        content["notes"] = [
+            {"done" if name == "action" else name: value for name, value in dict(note).items()}
+            for note in content["notes"]
+        ]
+        facts = build(_Facts, content, "panel")
         arrays = {
             name: _read_array(store.file(f"{name}.npy", check=check), name, *facts.arrays[name])
             for name in (*SERIES_ARRAYS, "begins", *STEP_ARRAYS)

@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import DataError
+from demandcast.errors import DataError, way
 from demandcast.panel.times import time_column
 from demandcast.settings import check_levels
 
@@ -227,8 +227,9 @@ def _check(panel: Panel) -> None:
     if panel.available is None:
         raise DataError(
             "the panel does not say when an item could not be bought, so sales are taken for demand; name the "
-            "column that does: read_panel(..., available='in_stock')"
-        )
+            "column that does, as",
+            option="available", ways=[way(available="in_stock")],
+        )  # fmt: skip
 
 
 def _available(panel: Panel) -> Bools:

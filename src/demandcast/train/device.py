@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from demandcast.errors import ConfigError
+from demandcast.errors import ConfigError, way
 
 EXHAUSTED = (
     "can't allocate memory",  # the words of PyTorch's allocators on CPU, CUDA and MPS
@@ -26,7 +26,10 @@ def resolve_device(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"device={name!r} is not usable here ({error}); use device='cpu'"
+            f"device={name!r} is not usable here ({error}); use",
+            option="device",
+            found=name,
+            ways=[way(device="cpu")],
         ) from error
     return name
 

@@ -26,7 +26,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from demandcast.errors import ConfigError, WorkerError
+from demandcast.errors import ConfigError, WorkerError, way
 from demandcast.train import interrupts
 from demandcast.train.loaders import Draw, count_samples, slice_batch
 from demandcast.train.throughput.bare import limit_threads
@@ -189,9 +189,9 @@ def launch_group(count: int, program: Sequence[str], device: str) -> Iterator[Gr
     """
     if device.startswith("cuda") and torch.cuda.device_count() < count:
         raise ConfigError(
-            f"devices={count}, but there are {torch.cuda.device_count()} GPUs; use devices="
-            f"{torch.cuda.device_count()}, or device='cpu'"
-        )
+            f"devices={count}, but there are {torch.cuda.device_count()} GPUs; use",
+            option="devices", found=count, ways=[way(devices=torch.cuda.device_count()), way(device="cpu")],
+        )  # fmt: skip
     store = TCPStore(HOST, 0, count, True, PATIENCE, wait_for_workers=False)
     ranks = range(1, count)
     with run_beside([[*program, str(r), str(count), str(store.port)] for r in ranks]) as others:

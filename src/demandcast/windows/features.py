@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from demandcast.errors import NotFittedError, SchemaError
+from demandcast.errors import NotFittedError, SchemaError, way
 from demandcast.forecaster import C, ConfiguredForecaster
 from demandcast.frames.future import require_known
 from demandcast.panel.align import align
@@ -91,8 +91,9 @@ class Features:
         if panel.schema.freq != self.freq:
             raise SchemaError(
                 f"the model was fitted on steps of {self.freq!r} but this panel has {panel.schema.freq!r}; "
-                f"read it with freq={self.freq!r}, or fit the model on it"
-            )
+                "fit the model on it, or read it with",
+                option="freq", found=panel.schema.freq, expected=self.freq, ways=[way(freq=self.freq)],
+            )  # fmt: skip
         statics = [name for name in self.vocabularies if name != SERIES]
         for role, wanted, found in (
             ("known", list(self.known), panel.known_names),
