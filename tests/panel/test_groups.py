@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
+import pytest
 
 import demandcast as dc
+from demandcast.errors import DataError
 
 
 def panel_of() -> dc.Panel:
@@ -66,3 +68,32 @@ def test_a_total_is_available_where_all_its_series_are() -> None:
     total = replace(panel, available=available).total("store")
     assert total.available is not None
     np.testing.assert_array_equal(np.flatnonzero(~total.available), [total.begins[1] + 5])
+
+
+def test_a_gap_in_a_level_names_the_series() -> None:
+    days = np.tile(np.arange("2024-01-01", "2024-01-21", dtype="datetime64[D]"), 2)
+    table = pl.DataFrame({"item": ["a"] * 20 + ["b"] * 20, "day": days, "units": range(40)})
+    static = pl.DataFrame({"item": ["a", "b"], "store": ["north", None]})
+    options = {"key": "item", "time": "day", "target": "units"}
+    panel = dc.read_panel(table, **options, static_table=static)
+    with pytest.raises(DataError, match="series b has no store .1 series have none., so a level"):
+        panel.total("store")
+    assert panel.total().n_series == 1
+    twice = pl.concat([static, static.head(1).with_columns(store=pl.lit("south"))])
+    with pytest.raises(DataError, match="more than one row for series a"):
+        dc.read_panel(table, **options, static_table=twice)
+
+
+def test_weeks_of_a_panel_are_whole() -> None:
+    days = np.arange("2024-01-03", "2024-01-31", dtype="datetime64[D]")  # from a Wednesday to a Tuesday
+    values = np.arange(28.0)
+    values[10] = np.nan
+    table = pl.DataFrame({"item": ["a"] * 28, "day": days, "units": values})
+    panel = dc.read_panel(table, key="item", time="day", target="units")
+    weeks = panel.total("item", steps="week")
+    assert weeks.schema.freq == "W-MON"
+    np.testing.assert_array_equal(weeks.target, [np.nan, values[12:19].sum(), values[19:26].sum()])
+    assert str(weeks.freq.times(weeks.starts)[0])[:10] == "2024-01-08"
+    assert any(n.kind == "steps left out" and n.count == 7 for n in weeks.notes)
+    with pytest.raises(DataError, match="series a holds no whole step of 'MS'"):
+        panel.total("item", steps="month")

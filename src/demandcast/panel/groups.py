@@ -41,6 +41,7 @@ def group(panel: Panel, by: Sequence[str]) -> Groups:
 
     Raises:
         SchemaError: A column is neither; the nearest is named.
+        DataError: A series has no value in a static category.
     """
     table = describe(panel)
     unknown = [c for c in by if c not in table.columns]
@@ -54,6 +55,13 @@ def group(panel: Panel, by: Sequence[str]) -> Groups:
     if not by:
         return Groups(pl.DataFrame({TOTAL: ["total"]}), np.zeros(panel.n_series, np.int64))
     columns = list(dict.fromkeys(by))
+    for column in columns:
+        if column not in panel.keys.columns and (gaps := table[column].is_null()).any():
+            raise DataError(
+                f"series {panel.key(int(gaps.arg_true()[0]))} has no {column} ({int(gaps.sum()):,} series have none), so a "
+                f"level of {column} would not add up to all; fill the column, or leave such series out with panel.select",
+                column=column, option="static",
+            )  # fmt: skip
     keyed = table.select(columns).with_row_index("__series")
     firsts = keyed.group_by(columns, maintain_order=True).agg(pl.len()).drop("len")
     coded = keyed.join(
