@@ -61,9 +61,7 @@ def walmart(data: Path) -> dc.Panel:
     return dc.read_panel(whole.join(static, on="unique_id"), static=static.columns[1:])
 
 
-def scores(
-    panel: dc.Panel, task: str, cutoff: int
-) -> list[tuple[str, str, float, float, float]]:
+def scores(panel: dc.Panel, task: str, cutoff: int) -> list[tuple[str, str, float, float, float]]:
     """Return a row for each level and way to forecast it, at one cutoff."""
     horizon, levels = HORIZON[task], BY[task]
     known = panel.drop_last(horizon * cutoff)

@@ -76,7 +76,7 @@ def test_a_gap_in_a_level_names_the_series() -> None:
     static = pl.DataFrame({"item": ["a", "b"], "store": ["north", None]})
     options = {"key": "item", "time": "day", "target": "units"}
     panel = dc.read_panel(table, **options, static_table=static)
-    with pytest.raises(DataError, match="series b has no store .1 series have none., so a level"):
+    with pytest.raises(DataError, match=r"series b has no store .1 series have none., so a level"):
         panel.total("store")
     assert panel.total().n_series == 1
     twice = pl.concat([static, static.head(1).with_columns(store=pl.lit("south"))])
@@ -85,7 +85,9 @@ def test_a_gap_in_a_level_names_the_series() -> None:
 
 
 def test_weeks_of_a_panel_are_whole() -> None:
-    days = np.arange("2024-01-03", "2024-01-31", dtype="datetime64[D]")  # from a Wednesday to a Tuesday
+    days = np.arange(
+        "2024-01-03", "2024-01-31", dtype="datetime64[D]"
+    )  # from a Wednesday to a Tuesday
     values = np.arange(28.0)
     values[10] = np.nan
     table = pl.DataFrame({"item": ["a"] * 28, "day": days, "units": values})
@@ -95,5 +97,5 @@ def test_weeks_of_a_panel_are_whole() -> None:
     np.testing.assert_array_equal(weeks.target, [np.nan, values[12:19].sum(), values[19:26].sum()])
     assert str(weeks.freq.times(weeks.starts)[0])[:10] == "2024-01-08"
     assert any(n.kind == "steps left out" and n.count == 7 for n in weeks.notes)
-    with pytest.raises(DataError, match="series a holds no whole step of 'MS'"):
+    with pytest.raises(DataError, match=r"series a holds no whole step of 'MS'"):
         panel.total("item", steps="month")

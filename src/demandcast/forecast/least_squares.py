@@ -87,26 +87,34 @@ class LeastSquares:
         return tuple(found)
 
     @cached_property
+    def alike(self) -> bool:
+        """Whether all values have one error variance."""
+        return bool((self.own == self.own[0]).all())
+
+    @cached_property
     def factor(self) -> Factor:
         """K, factorised."""
         return Factor.of(self)
 
-    def solve(self, values: Array, totals: Array, floor: Array) -> Solution:
+    def solve(
+        self, values: Array, totals: Array, floor: Array, below: Array | None = None
+    ) -> Solution:
         """Return x (n, C) for values (n, C) and totals (G, C), where no x is below `floor` (n,).
+
+        `below` is what the values add up to, (G, C), where the caller knows it.
 
         Raises:
             ConfigError: Totals without variance cannot be reached above the floor.
         """
-        miss = totals - self.sums.add(values)
+        below = self.sums.add(values) if below is None else below
+        miss = totals - below
         m = self.factor.solve(miss)
-        goal = _Goal(
-            self, values, totals, floor.astype(values.dtype)[:, None], (m * miss).sum(0) / 2
-        )
+        free = (m * miss).sum(0) / 2
+        goal = _Goal(self, values, totals, floor.astype(values.dtype)[:, None], free, below)
         x, lifted = self._search(goal, m)
-        free = float(goal.free.sum(dtype=np.float64))
-        return Solution(
-            x, free, self.loss(x, values, totals) if lifted.any() else free, lifted.sum()
-        )
+        least = float(free.sum(dtype=np.float64))
+        loss = self.loss(x, values, totals) if lifted.any() else least
+        return Solution(x, least, loss, float(lifted.sum()))
 
     def loss(self, x: Array, values: Array, totals: Array) -> float:
         """Return the loss of x (n, C), summed over columns; totals without variance count as met."""
@@ -129,6 +137,8 @@ class LeastSquares:
         for turn in range(1, ROUNDS + 1):
             x, r = goal.at(m)
             done = goal.reached(r)
+            if turn == 1 and done.all():
+                return x, self._lifted(x, before)
             if done.any():
                 found[:, left[done]] = x[:, done]
                 if done.all():
@@ -190,6 +200,7 @@ class _Goal:
         problem: Without its numbers.
         values, totals, floor: (n, C), (G, C) and (n, 1).
         free: Loss without a floor of each column, (C,).
+        below: What the values add up to, (G, C).
     """
 
     problem: LeastSquares
@@ -197,6 +208,7 @@ class _Goal:
     totals: Array
     floor: Array
     free: Array
+    below: Array
 
     @cached_property
     def own(self) -> Array:
@@ -213,7 +225,7 @@ class _Goal:
     @cached_property
     def noise(self) -> Array:
         """What totals may be off by, (G, C)."""
-        size = np.abs(self.totals) + self.problem.sums.add(np.abs(self.values))
+        size = np.abs(self.totals) + np.abs(self.below)
         size = size + EMPTY * size.max(0, initial=0)
         return np.asarray(KEPT[self.values.dtype.itemsize] * size + 1e-30)
 
@@ -224,8 +236,11 @@ class _Goal:
 
     def at(self, m: Array) -> tuple[Array, Array]:
         """Return x(m), (n, C), and r(m), (G, C)."""
-        x = self.problem.sums.spread(m)
-        x *= self.own
+        if self.problem.alike:
+            x = self.problem.sums.spread(m * self.own[0])
+        else:
+            x = self.problem.sums.spread(m)
+            x *= self.own
         x += self.values
         np.maximum(x, self.floor, out=x)
         return x, self.totals - self.problem.sums.add(x) - self.above * m
@@ -238,8 +253,9 @@ class _Goal:
     def columns(self, which: Any) -> _Goal:
         """Return some of the columns."""
         found = replace(
-            self, values=self.values[:, which], totals=self.totals[:, which], free=self.free[which]
-        )
+            self, values=self.values[:, which], totals=self.totals[:, which], free=self.free[which],
+            below=self.below[:, which],
+        )  # fmt: skip
         found.__dict__["noise"], found.__dict__["limit"] = self.noise[:, which], self.limit[which]
         return found
 
@@ -248,7 +264,7 @@ class _Goal:
         values, totals, floor, free = (
             v.astype(np.float64) for v in (self.values, self.totals, self.floor, self.free)
         )
-        return _Goal(self.problem, values, totals, floor, free)
+        return _Goal(self.problem, values, totals, floor, free, self.problem.sums.add(values))
 
 
 class Unreached(ConfigError):

@@ -42,6 +42,7 @@ WEIGHTS = ("structure", "variance", "top_down")
 LEAST = 1e-9  # share of the mean variance that every forecast has
 SMALL = 1 << 20  # numbers of a problem up to which it is solved in double precision
 CLOSE = 1e-6  # within which a sum of counts is a whole number
+RUN = 128  # rows that are added up together
 TOLD = 1e-5  # part of the forecast that the floor moves, from which a note says so
 
 
@@ -322,17 +323,15 @@ class _Problem:
         least = self._solver(step, tuple(kept), lock_codes, [v for *_, v in above])
         number = np.float64 if self.locks or values.size <= SMALL else np.float32
         totals = np.empty((least.sums.height, values.shape[1] + 1), number)
-        sums = least.sums.add(
-            values.astype(np.float64, copy=False) if number == np.float64 else values
-        )
+        both = np.concatenate([values, mean], 1, dtype=number)
+        sums = least.sums.add(both)
         for rows, (sorted_of, mean_of, _) in zip(least.sums.slices, above, strict=False):
-            np.put_along_axis(totals[rows, :-1], np.argsort(sums[rows], 1), sorted_of, 1)
+            np.put_along_axis(totals[rows, :-1], np.argsort(sums[rows, :-1], 1), sorted_of, 1)
             totals[rows, -1] = mean_of
         if kept:
             totals[least.sums.height - len(fixed) :] = fixed[:, None]
-        both = np.concatenate([values, mean], 1, dtype=number)
         try:
-            solution = least.solve(both, totals, floors)
+            solution = least.solve(both, totals, floors, sums)
         except Unreached as error:
             raise self._unreached(error, least, kept) from None
         cost.free += solution.free
@@ -449,7 +448,7 @@ class _Problem:
             order = order[np.lexsort([code[order] for code in nest])]
         order = order[whole[order]]
         rng = np.random.default_rng([0, 0 if step is None else step])
-        up = np.cumsum(values[order], 0, dtype=np.float64)
+        up = running_sums(values[order])
         up += rng.uniform(CLOSE, 1 - CLOSE, values.shape[1])  # a whole sum stays what it is
         np.floor(up, out=up)
         up[1:] -= up[:-1].copy()
@@ -518,3 +517,15 @@ def quantiles_of(values: Array, levels: Sequence[float]) -> Floats:
     return np.asarray(
         ordered[:, low] + (at - low) * (ordered[:, high] - ordered[:, low]), np.float32
     )
+
+
+def running_sums(values: Array) -> Doubles:
+    """Return the cumulative sums down the rows (n, C), as `numpy.cumsum` has them but quicker for many rows."""
+    n, columns = values.shape
+    parts = -(-n // RUN)
+    sums = np.zeros((parts, RUN, columns))
+    sums.reshape(-1, columns)[:n] = values
+    for k in range(1, RUN):
+        sums[:, k] += sums[:, k - 1]
+    sums[1:] += np.cumsum(sums[:-1, -1], 0)[:, None]
+    return sums.reshape(-1, columns)[:n]
