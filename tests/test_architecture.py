@@ -18,7 +18,7 @@ import demandcast
 
 SOURCE = Path(demandcast.__file__).parent
 ORDER = (
-    "errors", "settings", "reading", "memory", "forks", "files", "saved", "typed", "draws", "schema", "panel", "forecast", "frames", "forecaster", "synthetic", "windows", "layers",
+    "errors", "settings", "reading", "memory", "forks", "files", "saved", "typed", "draws", "frequency", "schema", "panel", "forecast", "frames", "forecaster", "synthetic", "windows", "layers",
     "likelihoods", "train", "pretrained", "models", "trees", "local", "registry", "evaluate", "decide", "automatic", "report", "serve", "cli", "notebook",
     "__main__",
 )  # fmt: skip

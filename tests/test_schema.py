@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demandcast.errors import FrequencyError, SchemaError
-from demandcast.schema import Frequency, Schema, infer_frequency
+from demandcast.frames.infer_frequency import infer_frequency
+from demandcast.frequency import Frequency
+from demandcast.schema import Schema
 
 NAMES = [
     "min", "5min", "15min", "30min", "h", "2h", "6h", "D", "B", "W-SUN", "W-MON", "W-FRI", "2W-TUE",

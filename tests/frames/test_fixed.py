@@ -18,7 +18,7 @@ from demandcast.cli import main, options
 from demandcast.errors import DataError
 from demandcast.frames import check, fixed, read_panel
 from demandcast.frames.fixed import long_table, write_fixed
-from demandcast.schema import Frequency
+from demandcast.frequency import Frequency
 
 WORDS = st.text("abcXYZ 0123456789äöü苹果.-_/,;\"'=\n", min_size=1, max_size=8).filter(
     lambda w: w.strip() == w and w != ""

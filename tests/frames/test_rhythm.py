@@ -11,9 +11,9 @@ import pytest
 
 from demandcast.errors import DataError, DemandcastError, FrequencyError, SchemaError
 from demandcast.frames import extend, read_panel
+from demandcast.frequency import Frequency
 from demandcast.local.naive import SeasonalNaive
 from demandcast.panel.panel import Note, Panel
-from demandcast.schema import Frequency
 
 START = date(2024, 1, 1)  # a Monday
 

@@ -86,7 +86,7 @@ def what_if(
         rows = answer.totals()[moved.arg_sort(descending=True)]
         drawn = answer.plot if picture else None
     for note in notes:
-        show.say(show.as_options(note))
+        show.say(note)
     if out:
         show.answer(answered, out, safe_text=safe_text, what="what changes")
     if picture and drawn is not None:

@@ -29,9 +29,10 @@ from demandcast.forecast.what_if import (
     response,
     what_if,
 )
+from demandcast.frequency import Frequency
 from demandcast.panel.keys import find_rows
 from demandcast.panel.times import time_column
-from demandcast.schema import Frequency, Schema
+from demandcast.schema import Schema
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

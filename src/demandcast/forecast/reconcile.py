@@ -27,9 +27,9 @@ from demandcast.forecast.least_squares import LeastSquares, Unreached
 from demandcast.forecast.locks import Lock, check_floors, independent, read_locks
 from demandcast.forecast.sums import Sums
 from demandcast.forecast.total import joint_paths, sorted_values, source, whole_steps
+from demandcast.frequency import Frequency
 from demandcast.memory import check_memory
 from demandcast.panel.groups import TOTAL, group
-from demandcast.schema import Frequency
 
 if TYPE_CHECKING:
     from demandcast.forecast.forecast import Forecast

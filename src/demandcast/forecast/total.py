@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError, FrequencyError, way
 from demandcast.forecast.levels import interpolate_quantiles
+from demandcast.frequency import Frequency
 from demandcast.panel.groups import STEPS, TOTAL, group, sum_groups
-from demandcast.schema import Frequency
 from demandcast.settings import check_levels
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, FrequencyError, SchemaError
 from demandcast.frames import quality
+from demandcast.frames.infer_frequency import infer_frequency
 from demandcast.frames.numerals import row_number
 from demandcast.frames.opened import Table
 from demandcast.frames.regularise import (
@@ -25,9 +26,9 @@ from demandcast.frames.times import (
     reply_dtype,
     to_instants,
 )
+from demandcast.frequency import DAY, HOUR, Frequency
 from demandcast.panel.panel import Note
 from demandcast.reading import Reading
-from demandcast.schema import DAY, HOUR, Frequency, infer_frequency
 
 
 @dataclass(frozen=True)

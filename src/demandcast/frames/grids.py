@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import FrequencyError, mend, way
 from demandcast.frames.cells import Clock
+from demandcast.frames.infer_frequency import infer_frequency
 from demandcast.frames.regularise import (
     Grid,
     Ints,
@@ -20,8 +21,8 @@ from demandcast.frames.regularise import (
 from demandcast.frames.times import (
     zone_of_midnights,
 )
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Note
-from demandcast.schema import Frequency, infer_frequency
 
 
 def used_frequency(rows: Rows) -> Frequency | None:

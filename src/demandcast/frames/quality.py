@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from demandcast.errors import DataError, mend, way
 from demandcast.frames.regularise import Floats, Grid, Ints, Rows, series_name, show
 from demandcast.frames.vocabulary import TOTALS, is_word
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Note
-from demandcast.schema import Frequency
 
 
 def set_aside(

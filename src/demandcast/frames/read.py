@@ -25,12 +25,13 @@ from demandcast.frames.regularise import (
 from demandcast.frames.roles import find_roles
 from demandcast.frames.source import open_table
 from demandcast.frames.sql import as_source
+from demandcast.frequency import Frequency
 from demandcast.memory import check_memory
 from demandcast.panel.panel import Note, Panel
 from demandcast.panel.stock_outs import note_of_suspected
 from demandcast.panel.store import is_store
 from demandcast.reading import NamedColumns, Reading
-from demandcast.schema import Frequency, Schema
+from demandcast.schema import Schema
 
 CELL = 16  # bytes of a cell while the table becomes a panel, about
 

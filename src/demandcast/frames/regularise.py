@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, FrequencyError, SchemaError, mend, way
 from demandcast.frames.numerals import Hints, parse_numbers, row_number
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Note
-from demandcast.schema import Frequency
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, FrequencyError, Way, mend, way
+from demandcast.frames.infer_frequency import FEWEST_WEEKS
 from demandcast.frames.regularise import Grid, Ints, Rows, series_name, show
+from demandcast.frequency import DAY, DAYS, Frequency
 from demandcast.panel.panel import Note
-from demandcast.schema import DAY, DAYS, FEWEST_WEEKS, Frequency
 
 OWN_ROWS = 6  # rows by which a series shows a rhythm of its own
 WEEKDAYS = {

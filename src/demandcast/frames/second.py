@@ -11,13 +11,14 @@ import polars as pl
 from demandcast.errors import DataError, SchemaError
 from demandcast.frames import vocabulary
 from demandcast.frames.covariates import is_text
+from demandcast.frames.infer_frequency import infer_frequency
 from demandcast.frames.numerals import Hints
 from demandcast.frames.opened import Table
 from demandcast.frames.regularise import Ints, Rows, numbers
 from demandcast.frames.roles import Roles, nearest
 from demandcast.frames.times import join_times, parse_times
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Note, Panel
-from demandcast.schema import Frequency, infer_frequency
 
 INDICATOR = "promotion"  # the covariate of a table of periods that has no other columns
 

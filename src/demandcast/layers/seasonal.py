@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from demandcast.schema import Frequency
+from demandcast.frequency import Frequency
 
 
 def season_within(freq: str, context: int) -> int:

@@ -33,6 +33,7 @@ from torch.nn.functional import softplus
 from demandcast import likelihoods
 from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError
+from demandcast.frequency import Frequency
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.gaussian import condition, density_of, draw, log_density
@@ -44,7 +45,6 @@ from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.gaps import warn_once
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
-from demandcast.schema import Frequency
 from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.window import Sizes, Window
 

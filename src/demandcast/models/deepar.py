@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from demandcast import likelihoods
 from demandcast.draws.tensors import GeneratorDraws, TensorDraws
 from demandcast.errors import ConfigError
+from demandcast.frequency import Frequency
 from demandcast.layers.draws import generator
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.lstm import LSTM, EmbeddedLSTM
@@ -32,7 +33,6 @@ from demandcast.models.base import NeuralForecaster, longest_season
 from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
-from demandcast.schema import Frequency
 from demandcast.train.loop import require
 from demandcast.windows.window import Sizes, Window
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from demandcast import likelihoods
 from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError
+from demandcast.frequency import Frequency
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.lstm import LSTM
@@ -29,7 +30,6 @@ from demandcast.models.base import NeuralForecaster, longest_season
 from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
-from demandcast.schema import Frequency
 from demandcast.train.loop import require
 from demandcast.windows.window import Sizes, Window
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError, MissingExtraError
+from demandcast.frequency import Frequency
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.draws import generator
 from demandcast.layers.dropout import Dropout
@@ -37,7 +38,6 @@ from demandcast.models.base import NeuralForecaster, longest_season
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
-from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window
 
 FIXED = ("euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, glu, linear
 
 from demandcast.errors import ConfigError
+from demandcast.frequency import Frequency
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
@@ -31,7 +32,6 @@ from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
-from demandcast.schema import Frequency
 from demandcast.windows.window import Sizes, Window
 
 

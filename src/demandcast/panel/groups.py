@@ -12,8 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, FrequencyError, SchemaError
+from demandcast.frequency import Frequency
 from demandcast.panel.note import Note
-from demandcast.schema import Frequency
 
 if TYPE_CHECKING:
     from demandcast.panel.panel import Panel

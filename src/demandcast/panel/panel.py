@@ -22,6 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, ShapeError
+from demandcast.frequency import Frequency
 from demandcast.panel.classes import profile
 from demandcast.panel.groups import add_steps, add_up
 from demandcast.panel.keys import find_rows
@@ -29,7 +30,7 @@ from demandcast.panel.note import Note as Note
 from demandcast.panel.stock_outs import find_suspected
 from demandcast.panel.store import BLOCK_ROWS, read_store, write_store
 from demandcast.panel.unconstrained import impute, unconstrained
-from demandcast.schema import Frequency, Schema
+from demandcast.schema import Schema
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]

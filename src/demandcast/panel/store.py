@@ -20,9 +20,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import FileError
+from demandcast.frequency import Frequency
 from demandcast.panel.note import Note
 from demandcast.saved import Saving, read_saved, saving
-from demandcast.schema import Frequency, Schema
+from demandcast.schema import Schema
 from demandcast.typed import build
 
 if TYPE_CHECKING:

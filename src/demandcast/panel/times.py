@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.schema import Frequency, Schema
+from demandcast.frequency import Frequency
+from demandcast.schema import Schema
 
 
 def time_column(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from demandcast.frequency import Frequency
 from demandcast.panel.keys import find_rows
 from demandcast.report.figures import BLUE, INK, ORANGE, figure_class, plain, time_axis
-from demandcast.schema import Frequency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

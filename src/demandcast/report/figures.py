@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.errors import MissingExtraError
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Panel
 from demandcast.report.picture import picture
-from demandcast.schema import Frequency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

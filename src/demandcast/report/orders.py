@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from demandcast.frequency import Frequency
 from demandcast.report.figures import BLUE, INK, OPACITY, ORANGE, figure_class, plain, time_axis
-from demandcast.schema import Frequency
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

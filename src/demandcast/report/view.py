@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError
 from demandcast.forecast.forecast import Forecast
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Panel
 from demandcast.report.columns import Columns
 from demandcast.report.picture import HISTORY, LONGEST
 from demandcast.report.words import span, time_labels
-from demandcast.schema import Frequency
 
 if TYPE_CHECKING:
     from demandcast.automatic.account import HeldOut

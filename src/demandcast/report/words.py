@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.schema import Frequency
+from demandcast.frequency import Frequency
 
 SPANS = {  # of the frequencies that have a word
     "min": "minute", "h": "hour", "D": "day", "B": "business day", "W": "week", "MS": "month",

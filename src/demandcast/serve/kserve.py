@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from demandcast.errors import DataError, FrequencyError
 from demandcast.forecast.forecast import Forecast
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Panel
-from demandcast.schema import Frequency, Schema
+from demandcast.schema import Schema
 
 Unit = Literal[
     "second", "S", "minute", "T", "hour", "H", "day", "D", "week", "W", "month", "M", "quarter", "Q",

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Panel
-from demandcast.schema import Frequency
 from demandcast.trees.like import Likeness
 from demandcast.windows.features import Features
 

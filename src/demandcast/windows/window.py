@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from demandcast.errors import ConfigError
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Panel
-from demandcast.schema import Frequency
 from demandcast.windows.features import Features
 
 if TYPE_CHECKING:
