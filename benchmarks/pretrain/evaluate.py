@@ -89,11 +89,11 @@ class Ours:
         self.network = None if file == "shipped" else weights(Path(file))
 
     def __call__(self, known: Panel, horizon: int) -> np.ndarray:
-        model = ZeroShot(horizon=horizon)
-        if self.network is not None:
-            model.pretrained = self.network
         if self.blind:
             known = replace(known, known=known.known[:, :0], known_names=())
+        model = ZeroShot(horizon=horizon).fit(known)
+        if self.network is not None:
+            model.pretrained = self.network
         levels = sorted({*LEVELS, *FINE})
         q = model.predict(known, levels=levels).quantiles
         self.fine = q[..., [levels.index(level) for level in FINE]]

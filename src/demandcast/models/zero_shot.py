@@ -1,7 +1,7 @@
 """ZeroShot: a forecast of any panel without training, by the pretrained network that ships here.
 
 Ours; its paper is docs/models/zero_shot.md. What the network is stands in `demandcast.pretrained.network`;
-this is what a user holds: nothing is fitted, any panel is forecast, and `fine_tune` goes on learning.
+this is what a user holds: no weights are fitted, any panel is forecast, and `fine_tune` goes on learning.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import interpolate_quantiles
 from demandcast.forecaster import ConfiguredForecaster, Learning, check_panel
 from demandcast.panel.panel import Panel
-from demandcast.pretrained.fine_tune import fine_tune
+from demandcast.pretrained.fine_tune import Expand, fine_tune
 from demandcast.pretrained.histories import histories
+from demandcast.pretrained.neighbours import neighbours_help, with_neighbours
 from demandcast.pretrained.network import LEVELS
 from demandcast.pretrained.paths import paths
 from demandcast.pretrained.weights import load_shipped, read_network
@@ -47,6 +48,9 @@ class ZeroShotConfig:
     context: int = 1024  # steps of history read, at most; up to 2,048
     # how long `fit` goes on learning from its panel: "2m", "30s", "500 steps"; None: not at all
     tune: str | float | None = None
+    # whether a step reads the known covariates of the steps before and after it too; None: `fit` decides on
+    # windows that it holds out, and without `fit` it does not
+    neighbours: bool | None = None
     seed: int = 0  # of paths and of fine-tuning
 
     def __post_init__(self) -> None:
@@ -55,12 +59,17 @@ class ZeroShotConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise ConfigError(f"{name} is {value!r}; it is a whole number, {least} to {most}")
+        if self.neighbours is not None and not isinstance(self.neighbours, bool):
+            raise ConfigError(f"neighbours is {self.neighbours!r}; it is True, False or None")
         if self.tune is not None:
             Budget.parse(self.tune)
 
 
 class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
-    """The pretrained network: `fit` learns nothing, `predict` forecasts any panel.
+    """The pretrained network: `fit` trains nothing, `predict` forecasts any panel.
+
+    Attributes:
+        neighbours: Whether the known covariates of the steps before and after are read; see `fit`.
 
     Reads the target, covariates known ahead and, where the item could not be bought, that the target there
     says nothing. `fine_tune` goes on learning from a panel of the user's own.
@@ -80,9 +89,17 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         self.tuned: TrainingLog | None = None  # of fine-tuning, if there was one
         self.improved = False  # whether what it learned was kept
         self.pretrained = load_shipped()
+        self.neighbours = bool(self.config.neighbours)
+
+    @property
+    def _expand(self) -> Expand | None:
+        return with_neighbours if self.neighbours else None
 
     def fit(self, panel: Panel, *, progress: bool = True) -> ZeroShot:
         """Reset to the weights that ship with the package, and fine-tune them if `tune` asks for it.
+
+        With known covariates it also decides, unless `neighbours` does, whether those of the steps before and
+        after are read: where that forecasts the last two horizons better by 2 %.
 
         Args:
             panel: What to learn from, if anything is learned.
@@ -93,6 +110,18 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         """
         check_panel(panel)
         self.pretrained, self.tuned, self.improved = load_shipped(), None, False
+        config = self.config
+        self.neighbours = (
+            neighbours_help(
+                self.pretrained,
+                panel,
+                context=config.context,
+                horizon=self.horizon,
+                seed=config.seed,
+            )
+            if config.neighbours is None
+            else config.neighbours
+        )
         return (
             self
             if self.config.tune is None
@@ -126,7 +155,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         asked = Training(learning_rate=learning_rate, batch_size=batch_size, seed=self.config.seed)
         network, self.tuned = fine_tune(
             self.pretrained, panel, Budget.parse(budget), context=self.config.context, horizon=self.horizon,
-            asked=asked, progress=progress,
+            asked=asked, progress=progress, expand=self._expand,
         )  # fmt: skip
         self.pretrained, self.improved = network, network is not self.pretrained
         return self
@@ -141,6 +170,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
             rows, order = order[:size], order[size:]
             ends = panel.lengths[rows]
             batch = histories(panel, rows, ends, ends, self.config.context, self.horizon)
+            batch = with_neighbours(batch) if self.neighbours else batch
             for ahead in torch.split(torch.arange(1, self.horizon + 1), ASKED):
                 with torch.inference_mode():
                     part = self.pretrained(batch, ahead)[0]
@@ -167,7 +197,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
             shape = {"shape": asdict(self.pretrained.shape)}
             run.add(TUNED, pack(self.pretrained.state_dict(), shape))
         training = None if self.tuned is None else asdict(self.tuned)
-        return {"training": training, "improved": self.improved}
+        return {"training": training, "improved": self.improved, "neighbours": self.neighbours}
 
     @classmethod
     def restore(cls, run: Saved) -> ZeroShot:
@@ -178,6 +208,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
             model.pretrained = read_network(run.file(TUNED))
             model.tuned = build(TrainingLog, facts["training"], "training")
             model.improved = typed(facts["improved"], bool, "improved")
+        model.neighbours = typed(facts.get("neighbours", model.neighbours), bool, "neighbours")
         return model
 
 

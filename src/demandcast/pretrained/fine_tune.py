@@ -21,6 +21,8 @@ from demandcast.train.loop import Objective, Training, TrainingLog, train
 from demandcast.train.watch import Watch
 from demandcast.windows.sampler import WindowSampler
 
+Expand = Callable[[Histories], Histories]
+
 
 def fine_tune(
     network: ZeroShotNetwork,
@@ -31,6 +33,7 @@ def fine_tune(
     horizon: int,
     asked: Training,
     progress: bool,
+    expand: Expand | None = None,
 ) -> tuple[ZeroShotNetwork, TrainingLog]:
     """Train a network further; return it with its log, or the network as it was if that forecasts no worse.
 
@@ -38,10 +41,10 @@ def fine_tune(
     """
     tuned = deepcopy(network)
     sampler = WindowSampler(panel, horizon=horizon, held_out=horizon, rho=0.5)
-    held = held_out(panel, context, horizon)
+    held = held_out(panel, context, horizon, expand=expand)
     before = held(tuned)
     loader = ResidentLoader(
-        Windows(panel, context, horizon),
+        Windows(panel, context, horizon, expand),
         lambda _, g: sampler.draw(asked.batch, g),
         torch.device("cpu"),
     )
@@ -74,12 +77,18 @@ def fine_tune(
     return (tuned.eval() if better else network), log
 
 
-def held_out(panel: Panel, context: int, horizon: int) -> Callable[[ZeroShotNetwork], float]:
-    """Return a function for the loss of a network on the last horizon, weighted as wQL; at most 512 series."""
+def held_out(
+    panel: Panel, context: int, horizon: int, *, expand: Expand | None = None
+) -> Callable[[ZeroShotNetwork], float]:
+    """Return a function for the loss of a network on the last horizon, weighted as wQL; at most 512 series.
+
+    `expand` adds to the input, such as `demandcast.pretrained.neighbours.with_neighbours`.
+    """
     rows = np.flatnonzero(panel.lengths > horizon)
     rows = rows[:: max(1, len(rows) // 512)]
     ends = panel.lengths[rows]
     batch = histories(panel, rows, ends - horizon, ends, context, horizon)
+    batch = batch if expand is None else expand(batch)
     ahead = torch.arange(1, horizon + 1)
     target = batch.future
     seen = ~target.isnan()
@@ -101,9 +110,12 @@ def held_out(panel: Panel, context: int, horizon: int) -> Callable[[ZeroShotNetw
 class Windows(Dataset[Histories]):
     """A panel as the data of a training: indices are (series, cutoffs, limits)."""
 
-    def __init__(self, panel: Panel, context: int, horizon: int) -> None:
-        self.panel, self.context, self.horizon = panel, context, horizon
+    def __init__(
+        self, panel: Panel, context: int, horizon: int, expand: Expand | None = None
+    ) -> None:
+        self.panel, self.context, self.horizon, self.expand = panel, context, horizon, expand
 
     def __getitems__(self, drawn: tuple[Tensor, Tensor, Tensor]) -> Histories:
         series, cutoffs, limits = (part.numpy() for part in drawn)
-        return histories(self.panel, series, cutoffs, limits, self.context, self.horizon)
+        batch = histories(self.panel, series, cutoffs, limits, self.context, self.horizon)
+        return batch if self.expand is None else self.expand(batch)
