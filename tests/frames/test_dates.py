@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from demandcast.errors import DataError, DemandcastError
 from demandcast.frames.dates import looks_like_times, read_dates, read_whole
-from demandcast.frames.roles import _is_plain_date
+from demandcast.frames.looks import _is_plain_date
 from demandcast.frames.times import parse_times, zone_of_midnights
 
 

@@ -210,3 +210,20 @@ def test_unavailable_steps_are_not_scored() -> None:
     rows = panel.begins[:, None] + panel.lengths[:, None] - 14 + np.arange(14)
     assert panel.available is not None
     np.testing.assert_array_equal(np.isnan(result.actuals[0]), ~panel.available[rows])
+
+
+def test_columns_of_the_user_keep_their_names_by_the_rule_of_forecasts() -> None:
+    table = {
+        "mean": ["a"] * 9,
+        "day": range(9),
+        "available": [2.0, 3, 1, 0, 2, 3, 0, 1, 2],
+        "on": [1, 1, 1, 0] * 2 + [1],
+    }
+    panel = dc.read_panel(
+        pl.DataFrame(table), key="mean", time="day", target="available", available="on"
+    )
+    assert panel.unconstrained(levels=[0.5]).columns == [
+        "mean", "day", "available", "demand_available", "demand_mean", "0.5"
+    ]  # fmt: skip
+    forecast = dc.local.LastValue(horizon=1).fit(panel).predict(panel, levels=[0.5])
+    assert forecast.to_frame().columns == ["mean", "day", "forecast_mean", "0.5"]

@@ -30,7 +30,7 @@ from demandcast.forecast.what_if import (
     what_if,
 )
 from demandcast.frequency import Frequency
-from demandcast.panel.keys import find_rows
+from demandcast.panel.keys import find_rows, free_name
 from demandcast.panel.times import time_column
 from demandcast.schema import Schema
 
@@ -271,9 +271,7 @@ class Forecast:
         Args:
             name: "mean", a level such as "0.5", "p_high" and so on.
         """
-        while name in (*self.keys.columns, self.schema.time):
-            name = f"forecast_{name}"
-        return name
+        return free_name(name, (*self.keys.columns, self.schema.time), "forecast")
 
     def total(
         self,

@@ -20,7 +20,7 @@ from demandcast.draws.arrays import Draws
 from demandcast.errors import ConfigError, DataError, FrequencyError, way
 from demandcast.forecast.levels import interpolate_quantiles
 from demandcast.frequency import Frequency
-from demandcast.panel.groups import STEPS, TOTAL, group, sum_groups
+from demandcast.panel.groups import STEPS, TOTAL, Groups, group, sum_groups
 from demandcast.settings import check_levels
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
+Shared = tuple[int, int, tuple[str, ...]]  # first grid step that all series share, their end, notes
 PATHS = 200  # where the method drew none
 CELLS = 1 << 22  # numbers of paths that are ordered at once
 TIES = 1e-5  # of the largest course: noise that breaks ties at random
@@ -47,18 +48,20 @@ def total(
     """Add a forecast up over series and time, as `Forecast.total` documents."""
     levels = forecast.levels if levels is None else check_levels(levels)
     own = [by] if isinstance(by, str) else list(by)
-    group(source(forecast), own)  # a wrong column is refused before the work
-    common_steps(forecast)
-    added = _total(forecast, joint_paths(forecast), own, levels)
+    groups, shared = group(source(forecast), own), common_steps(forecast)  # both may refuse
+    added = _add_up(forecast, joint_paths(forecast), groups, shared, levels)
     return added if steps is None else over_time(added, steps)
 
 
-def _total(
-    forecast: Forecast, paths: NDArray[np.float32], by: list[str], levels: tuple[float, ...]
+def _add_up(
+    forecast: Forecast,
+    paths: NDArray[np.float32],
+    groups: Groups,
+    shared: Shared,
+    levels: tuple[float, ...],
 ) -> Forecast:
     """Add paths (N, S, H) and means up by group, over the steps that all series share."""
-    groups = group(source(forecast), by)
-    first, end, notes = common_steps(forecast)
+    first, end, notes = shared
     offset = first - (forecast.cutoffs + 1)  # of each series' own steps
     count = end - first
     take = offset[:, None] + np.arange(count)
@@ -86,9 +89,10 @@ def hierarchy(forecast: Forecast, by: Sequence[str | Sequence[str]]) -> pl.DataF
     """Return forecasts of the totals of several levels in one frame, as `Forecast.hierarchy` documents."""
     level, frames = forecast.column("level"), []
     paths = joint_paths(forecast)  # the same for every level, so that levels add up
+    shared = common_steps(forecast)
     for columns in by:
         own = [columns] if isinstance(columns, str) else list(columns)
-        added = _total(forecast, paths, own, forecast.levels)
+        added = _add_up(forecast, paths, group(source(forecast), own), shared, forecast.levels)
         frame = added.to_frame().with_columns(pl.lit(",".join(own) or "total").alias(level))
         frames.append(frame if own else frame.drop(TOTAL))
     bottom = forecast.to_frame().with_columns(pl.lit("series").alias(level))
@@ -113,7 +117,7 @@ def source(forecast: Forecast) -> Panel:
     return forecast.panel
 
 
-def common_steps(forecast: Forecast) -> tuple[int, int, tuple[str, ...]]:
+def common_steps(forecast: Forecast) -> Shared:
     """Return the grid steps that the forecast of every series covers, as first and end, and a note if that is fewer.
 
     Raises:

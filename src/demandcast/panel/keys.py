@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -62,3 +62,10 @@ def _suggest_key(keys: pl.DataFrame, values_by_column: Mapping[str, Any]) -> str
     ):
         return f"; the keys are of type {type(row[0]).__name__}: did you mean {row[0]!r}?"
     return f"; did you mean {row[0] if len(row) == 1 else row!r}?"
+
+
+def free_name(name: str, taken: Collection[str], prefix: str) -> str:
+    """Return the name of a column beside the user's own, with the prefix as often as one of theirs has the name."""
+    while name in taken:
+        name = f"{prefix}_{name}"
+    return name

@@ -372,7 +372,7 @@ class Panel:
         Returns:
             One row for each series and step of history: the key, the time, the target as it was sold, `available`,
             `mean` (expected demand) and a column for each level. At available steps demand is what was sold.
-            Where the table has a column of one of these names, ours ends in an underscore.
+            Where the table has a column of one of these names, ours is "demand_mean" and so on.
 
         Raises:
             DataError: The panel does not say when an item could not be bought.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import DataError, way
+from demandcast.panel.keys import free_name
 from demandcast.panel.times import time_column
 from demandcast.settings import check_levels
 
@@ -108,22 +109,18 @@ def unconstrained(panel: Panel, levels: Sequence[float] | float) -> pl.DataFrame
     series = np.repeat(np.arange(panel.n_series), panel.lengths)
     steps = np.arange(len(rows)) - first[series] + panel.starts[series]
     schema = panel.schema
-    named = {
+    observed = {
         schema.time: time_column(schema, steps, panel.time_zone, panel.time_dtype),
         schema.target: pl.Series(sales).fill_nan(None),
-        "available": pl.Series(~unavailable),
-        "mean": pl.Series(table[:, 0]).fill_nan(None),
-        **{
-            f"{level:g}": pl.Series(table[:, 1 + q]).fill_nan(None)
-            for q, level in enumerate(levels)
-        },
     }
-    taken = {*panel.keys.columns, schema.time, schema.target}
-    own = {
-        name if name not in taken or name in (schema.time, schema.target) else f"{name}_": values
-        for name, values in named.items()
+    names = ("available", "mean", *(f"{level:g}" for level in levels))
+    values = (pl.Series(~unavailable), *(pl.Series(column).fill_nan(None) for column in table.T))
+    taken = (*panel.keys.columns, *observed)
+    estimated = {
+        free_name(name, taken, "demand"): column for name, column in zip(names, values, strict=True)
     }
-    return pl.concat([panel.keys[series.tolist()], pl.DataFrame(own)], how="horizontal")
+    columns = pl.DataFrame(observed | estimated)
+    return pl.concat([panel.keys[series.tolist()], columns], how="horizontal")
 
 
 def impute(panel: Panel, seed: int, *, known: bool) -> Panel:
