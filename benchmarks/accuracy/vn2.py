@@ -6,7 +6,9 @@ Windows of eight weeks, the last of which ends with the table: orders at the end
 week after it on; a unit short costs 1, a unit left at the end of a week 0.2. Every window starts with two weeks of
 mean demand (of 13 weeks) on hand and one week that arrives next. Weeks 3 to 8 count. The rule is the plain newsvendor's,
 at 1 / 1.2, with nothing to choose. Beside it: mean + z sigma and weeks of cover, each also at the best setting
-afterwards, and perfect foresight. `--flags` tells the models when an item was out of stock.
+afterwards, and perfect foresight. `--flags` tells the models when an item was out of stock; `--unscaled` leaves items
+as they are forecast, where `demandcast order` scales those of zero_shot to a forecast of their total if that paid in the
+past. `--only 0,2,4` replays some of the windows.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from script import arguments, parse, publish
+from script import arguments, integers, parse, publish
 
 import demandcast as dc
 
@@ -28,10 +30,15 @@ def main() -> None:
     parser.add_argument("--models", default="zero_shot", help="by commas; none for the rules alone")
     parser.add_argument("--windows", type=int, default=8)
     parser.add_argument("--flags", action="store_true", help="tell models of stock-outs")
+    parser.add_argument("--unscaled", action="store_true", help="never scale to the total")
+    parser.add_argument("--only", default="", help="windows by commas, in place of the first ones")
     given = parse(parser, "vn2/sales.csv")
     panel = read(given.data / "vn2", flags=given.flags)
     names = [name for name in given.models.split(",") if name]
-    tables = [window(panel.drop_last(WEEKS * w), names, w) for w in range(given.windows)]
+    numbers = integers(given.only) if given.only else list(range(given.windows))
+    tables = [
+        window(panel.drop_last(WEEKS * w), names, w, scaled=not given.unscaled) for w in numbers
+    ]
     rows = pl.concat(tables)
     means = rows.group_by("rule", maintain_order=True).agg(
         pl.col("cost").mean().alias("mean"),
@@ -68,14 +75,14 @@ def read(folder: Path, *, flags: bool) -> dc.Panel:
     )  # fmt: skip
 
 
-def window(panel: dc.Panel, names: list[str], number: int) -> pl.DataFrame:
+def window(panel: dc.Panel, names: list[str], number: int, *, scaled: bool) -> pl.DataFrame:
     """Costs of one window: every model and rule, and the usual rules at the setting that was best afterwards."""
     before = panel.drop_last(WEEKS)
     mean = np.nan_to_num(before.padded_history(13)).mean(1)
     stock = panel.keys.with_columns(
         on_hand=pl.Series(np.ceil(2 * mean)), arriving_1=pl.Series(np.ceil(mean))
     )
-    result = dc.replay(names, panel, stock, rounds=ROUNDS, progress=False, **RULE)
+    result = dc.replay(names, panel, stock, rounds=ROUNDS, scaled=scaled, progress=False, **RULE)
     board = result.leaderboard().rename({"model": "rule"})
     targets = [round(0.3 + 0.02 * i, 2) for i in range(34)]
     bare = dc.replay([], panel, stock, rounds=ROUNDS, progress=False, **RULE)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from demandcast.cli import options, places, show, signals
-from demandcast.cli.forecast import DEFAULT_MODEL, check_reach
+from demandcast.cli.forecast import DEFAULT_MODEL as AUTO
+from demandcast.cli.forecast import check_reach
 from demandcast.cli.predict import aligned
 
 if TYPE_CHECKING:
     from demandcast.forecast.forecast import Forecast
+    from demandcast.forecaster import Forecaster
     from demandcast.panel.panel import Panel
 
 EXAMPLES = (
@@ -21,6 +23,9 @@ EXAMPLES = (
     "--cost-over 0.2 --out order.csv"
 )
 LONGEST = 1000  # steps that may be forecast of a shorter table
+DEFAULT_MODEL = (
+    "zero_shot"  # costs less than auto on VN2's earlier weeks: benchmarks/accuracy/vn2.md
+)
 PATHS = 400  # of each item: the quantile at .99 of sums rests on four of them
 
 Stock = Annotated[
@@ -33,6 +38,14 @@ Stock = Annotated[
 ]
 Rule = dict[str, Any]  # what `rule_options` gathers
 Paths = Annotated[int, typer.Option(min=50, metavar="N", help="Sample paths drawn for each item.")]
+
+Scaled = Annotated[
+    bool,
+    typer.Option(
+        "--scaled/--unscaled",
+        help="Scale zero_shot's items to a forecast of their total where that paid in the past.",
+    ),
+]
 
 
 def rule_options(
@@ -91,7 +104,7 @@ def order(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="auto, or a name that demandcast models lists; default auto."
+            metavar="NAME", help="auto, or a name that demandcast models lists; default zero_shot."
         ),
     ] = None,
     run: Annotated[
@@ -105,6 +118,7 @@ def order(
         ),
     ] = None,
     settings: options.Set = None,
+    scaled: Scaled = True,
     paths: Paths = PATHS,
     seed: options.Seed = 0,
     devices: options.Devices = None,
@@ -141,8 +155,8 @@ def order(
         raise ConfigError(
             "--run holds a model that is fitted; leave --model, --set and --budget out"
         )
-    model = model or DEFAULT_MODEL
-    if budget is not None and model != DEFAULT_MODEL:
+    model = model or (DEFAULT_MODEL if budget is None else AUTO)
+    if budget is not None and model != AUTO:
         raise ConfigError(f"--budget is of auto, not of {model}; leave one of the two out")
 
     decimal = table.options["decimal"]
@@ -161,9 +175,9 @@ def order(
         ends = panel.ends()
         horizon = known.horizon + int(ends.max() - ends.min())
         _check_horizon(panel, horizon)
-        forecast = _forecast(panel, model, horizon, paths, hyper)
+        forecast = _forecast(panel, model, horizon, paths, hyper, scaled=scaled)
     else:
-        forecast = fitted.predict(panel, n_samples=paths, progress=show.watched())
+        forecast = _predict(fitted, panel, paths, scaled=scaled)
     if not options.first_process():
         return
     if not forecast.keys.equals(panel.keys):
@@ -189,7 +203,7 @@ def _check_horizon(panel: Panel, horizon: int) -> None:
 
 
 def _forecast(
-    panel: Panel, model: str, horizon: int, paths: int, hyper: dict[str, Any]
+    panel: Panel, model: str, horizon: int, paths: int, hyper: dict[str, Any], *, scaled: bool
 ) -> Forecast:
     """Fit a model to a panel and draw the paths of every series."""
     from demandcast import registry
@@ -200,9 +214,20 @@ def _forecast(
         check_reach(panel, horizon)
     show.say(f"fitting {made}")
     fit(made, panel, progress=show.watched())
-    if model == DEFAULT_MODEL:
+    if model == AUTO:
         signals.finish()
         if options.first_process():
             show.search(made, panel)
-    forecast: Forecast = made.predict(panel, n_samples=paths, progress=show.watched())
+    return _predict(made, panel, paths, scaled=scaled)
+
+
+def _predict(model: Forecaster, panel: Panel, paths: int, *, scaled: bool) -> Forecast:
+    """Draw the paths of every series, and scale them to the total where that pays; say so."""
+    from demandcast.decide.scale import forecast_items
+
+    if not scaled:
+        return model.predict(panel, n_samples=paths, progress=show.watched())
+    forecast, said = forecast_items(model, panel, paths, progress=show.watched())
+    if said:
+        show.say(said)
     return forecast

@@ -37,6 +37,7 @@ def replay(
         ),
     ] = None,
     settings: options.Set = None,
+    scaled: order.Scaled = True,
     paths: order.Paths = order.PATHS,
     refit: Annotated[
         bool, typer.Option("--refit/--no-refit", help="Fit at every round, or at the first only.")
@@ -88,7 +89,7 @@ def replay(
     start = opening(stock, panel, policy, decimal=table.options["decimal"])
     found = play(
         [registry.create(name, horizon=start.horizon, **hyper[name]) for name in names],
-        panel, None if stock is None else start, policy, rounds=rounds, refit=refit, n_samples=paths, progress=show.watched(),
+        panel, None if stock is None else start, policy, rounds=rounds, refit=refit, n_samples=paths, scaled=scaled, progress=show.watched(),
     )  # fmt: skip
     if not options.first_process():
         return

@@ -19,6 +19,7 @@ from demandcast import registry
 from demandcast.decide.interval import Doubles
 from demandcast.decide.orders import decide
 from demandcast.decide.rules import Policy, choose_policy, in_packs
+from demandcast.decide.scale import forecast_items
 from demandcast.decide.stock import Stock, read_stock
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.forecast import Forecast
@@ -119,6 +120,7 @@ def replay(
     n_samples: int = PATHS,
     window: int | None = None,
     cover: float | None = None,
+    scaled: bool = True,
     progress: bool = True,
     **rule: Any,
 ) -> Replay:
@@ -139,6 +141,8 @@ def replay(
         n_samples: Paths of each series.
         window: Steps that the usual rules average; None for 13 or the next whole number of seasons.
         cover: Steps of mean demand that the rule of cover orders up to; None for lead time + review + 1.
+        scaled: Whether paths of a pretrained model are scaled to the total where that pays, as `demandcast order`
+            does; see `demandcast.decide.scale`.
         progress: Show a bar, on stderr.
         **rule: Of `Policy`.
 
@@ -182,7 +186,11 @@ def replay(
                 bar.set_postfix_str(f"{model.name}, round {r + 1}")
                 if refit or r == 0:
                     fit(model, part, progress=False)
-                own.append(model.predict(part, n_samples=n_samples))
+                own.append(
+                    forecast_items(model, part, n_samples)[0]
+                    if scaled
+                    else model.predict(part, n_samples=n_samples)
+                )
                 bar.update()
             label = (
                 model.name if model.name not in forecasts else f"{model.name}_{len(forecasts) + 1}"
