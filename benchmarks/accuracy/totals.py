@@ -10,6 +10,7 @@ interval. "quantiles added" and "independent items" show why totals need paths t
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,11 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--series", type=int, default=3000, help="items, drawn at random")
     parser.add_argument("--cutoffs", default="1,3,5", help="in horizons before the end, by commas")
+    parser.add_argument("--weights", default="structure", help="of the reconciliation")
     parser.add_argument("--task", choices=list(BY), default="m5")
     given = parse(parser, "m5_daily.parquet")
     panel = m5(given.data, given.series) if given.task == "m5" else walmart(given.data)
-    rows = [row for cutoff in integers(given.cutoffs) for row in scores(panel, given.task, cutoff)]
+    rows = [row for cutoff in integers(given.cutoffs) for row in scores(panel, given, cutoff)]
     table = pl.DataFrame(rows, orient="row", schema=["level", "forecast", "wql", "in_80", "in_95"])
     publish(given, table.group_by("level", "forecast", maintain_order=True).mean())
 
@@ -61,9 +63,11 @@ def walmart(data: Path) -> dc.Panel:
     return dc.read_panel(whole.join(static, on="unique_id"), static=static.columns[1:])
 
 
-def scores(panel: dc.Panel, task: str, cutoff: int) -> list[tuple[str, str, float, float, float]]:
+def scores(
+    panel: dc.Panel, given: argparse.Namespace, cutoff: int
+) -> list[tuple[str, str, float, float, float]]:
     """Return a row for each level and way to forecast it, at one cutoff."""
-    horizon, levels = HORIZON[task], BY[task]
+    horizon, levels = HORIZON[given.task], BY[given.task]
     known = panel.drop_last(horizon * cutoff)
     actual = np.nan_to_num(known.future_target(horizon))
     model = dc.models.ZeroShot(horizon=horizon)
@@ -72,7 +76,7 @@ def scores(panel: dc.Panel, task: str, cutoff: int) -> list[tuple[str, str, floa
         name: model.predict(known.total(by), n_samples=PATHS, levels=LEVELS)
         for name, by in levels.items()
     }
-    reconciled = items.reconcile(*direct.values())
+    reconciled = items.reconcile(*direct.values(), weights=given.weights)
     assert items.samples is not None
     rows = [
         score("item", name, actual, forecast.quantiles)
