@@ -22,8 +22,10 @@ from demandcast.pretrained.histories import Histories
 from demandcast.pretrained.network import Shape, ZeroShotNetwork
 from demandcast.synthetic import draw as draw_demand
 from demandcast.train.checkpoint import write_tensors
+from demandcast.train.gradients import Objective
 from demandcast.train.loaders import ResidentLoader
-from demandcast.train.loop import Objective, Training, train
+from demandcast.train.loop import train
+from demandcast.train.training import Training
 from demandcast.train.watch import Watch
 from evaluate import weights
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from enum import Enum
 from pathlib import Path
@@ -23,7 +23,14 @@ from demandcast.frames.future import extend, require_known
 from demandcast.panel.concatenate import concatenate, is_alike
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving, saving
-from demandcast.settings import as_python, check_horizon, check_names, signature_of, whole
+from demandcast.settings import (
+    MethodSettings,
+    as_python,
+    check_horizon,
+    check_names,
+    signature_of,
+    whole,
+)
 from demandcast.typed import build
 
 if TYPE_CHECKING:
@@ -66,6 +73,9 @@ class Forecaster(ABC):
     learning: ClassVar[Learning] = Learning.LOCAL
     suits: ClassVar[Demand] = Demand.ANY
     portfolio: ClassVar[int | None] = None  # place among the methods that `auto` tries; None: none
+    space: ClassVar[
+        Mapping[str, object]
+    ] = {}  # what `tune` searches: a range, or a list of choices
     length: ClassVar[str | None] = None  # the hyper-parameter that says how long it is trained
     requires: ClassVar[tuple[str, str] | None] = None  # a package, and our extra that installs it
     for_new_items: ClassVar[bool] = False  # learns to forecast items without a history
@@ -77,7 +87,7 @@ class Forecaster(ABC):
     horizon: int
     origin: dict[str, Any] | None = None  # how the command that fitted it was called; saved with it
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "portfolio" not in vars(cls):  # a variant of a method has no place by inheritance
             cls.portfolio = None
@@ -104,7 +114,7 @@ class Forecaster(ABC):
         self,
         panel: Panel,
         *,
-        future: Any = None,
+        future: object = None,
         levels: Sequence[float] | float = DEFAULT_LEVELS,
         n_samples: int | None = None,
         progress: bool = False,
@@ -274,7 +284,7 @@ class Forecaster(ABC):
         )
 
     @final
-    def _ready(self, panel: Panel, future: Any) -> Panel:
+    def _ready(self, panel: Panel, future: object) -> Panel:
         """Prepare a panel for forecasting: columns as at the fit, known covariates added."""
         check_panel(panel)
         self._check_fitted()
@@ -328,7 +338,7 @@ class Forecaster(ABC):
         own = {"hyperparameters": self.hyperparameters(), "origin": self.origin}
         run.finish({"format": FORMAT, "model": self.name, **own, **facts})
 
-    def _write(self, run: Saving) -> dict[str, Any]:
+    def _write(self, run: Saving) -> Mapping[str, object]:
         """Write what was learned into files, and return what else the manifest has to hold."""
         return {}
 
@@ -346,7 +356,7 @@ class Forecaster(ABC):
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.hyperparameters().items())})"
 
 
-C = TypeVar("C")
+C = TypeVar("C", bound=MethodSettings)
 
 
 class ConfiguredForecaster(Forecaster, Generic[C]):
@@ -355,19 +365,20 @@ class ConfiguredForecaster(Forecaster, Generic[C]):
     Config: type[C]
     config: C
 
-    def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
-        kind: Any = self.Config
+    def __init__(
+        self, horizon: int | None = None, *, h: int | None = None, **hyper: object
+    ) -> None:
         for alias, name in self.aliases.items():
             if alias in hyper and name in hyper:
                 raise ConfigError(f"{alias} is another name for {name}; give one of them")
             if alias in hyper:
                 hyper[name] = hyper.pop(alias)
-        check_names(self.name, hyper, [field.name for field in fields(kind)])
+        check_names(self.name, hyper, [field.name for field in fields(self.Config)])
         hyper = {k: tuple(v) if isinstance(v, list) else v for k, v in as_python(hyper).items()}
         self.horizon = check_horizon(horizon, h)
-        self.config = kind(horizon=self.horizon, **hyper)
+        self.config = self.Config(horizon=self.horizon, **hyper)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "Config"):
             cls.__signature__ = signature_of(cls.Config)  # type: ignore[attr-defined]
@@ -375,18 +386,15 @@ class ConfiguredForecaster(Forecaster, Generic[C]):
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """Return every hyper-parameter but the horizon, with its default."""
-        kind: Any = cls.Config
-        return {f.name: f.default for f in fields(kind) if f.name != "horizon"}
+        return {f.name: f.default for f in fields(cls.Config) if f.name != "horizon"}
 
     def hyperparameters(self) -> dict[str, Any]:
-        config: Any = self.config
-        return asdict(config)
+        return asdict(self.config)
 
     @classmethod
-    def from_hyperparameters(cls, facts: Any) -> Self:
+    def from_hyperparameters(cls, facts: object) -> Self:
         """Return an unfitted forecaster by hyper-parameters from JSON, each checked by its type."""
-        kind: Any = cls.Config
-        return cls(**asdict(build(kind, facts, "hyperparameters")))
+        return cls(**asdict(build(cls.Config, facts, "hyperparameters")))
 
     @classmethod
     def restore(cls, run: Saved) -> Forecaster:

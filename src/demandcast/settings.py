@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from numbers import Integral
-from typing import Any, get_type_hints
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from demandcast.errors import ConfigError, way
+
+T = TypeVar("T")
+S = TypeVar("S", bound="Settings")
 
 # Names of hyper-parameters in other libraries -> ours, the first of them that the method has.
 FOREIGN: dict[str, tuple[str, ...]] = {
@@ -45,7 +50,6 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("min_child_samples", "min_data_in_leaf", "min_samples_leaf"), ("least",)
     ),
-    **dict.fromkeys(("monotone_constraints",), ("monotone",)),
     **dict.fromkeys(("colsample_bytree", "feature_fraction", "max_features"), ("columns",)),
     **dict.fromkeys(("subsample", "bagging_fraction"), ("rows",)),
     **dict.fromkeys(
@@ -129,7 +133,7 @@ def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None
             )
 
 
-def signature_of(config: type[Any]) -> inspect.Signature:
+def signature_of(config: type[MethodSettings]) -> inspect.Signature:
     """Return the signature of a method whose hyper-parameters are a dataclass; --help and --set read it."""
     hints = get_type_hints(config)
     return inspect.Signature(
@@ -145,10 +149,164 @@ def signature_of(config: type[Any]) -> inspect.Signature:
     )
 
 
+# Rules that values follow
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the value of a hyper-parameter must be.
+
+    Attributes:
+        holds: Whether a value of the declared type follows the rule; of a tuple, each element.
+        words: The rule, as the end of "it must be ...".
+        suggests: Words among which the error names the nearest; none where the value is a number.
+    """
+
+    holds: Callable[[Any], bool]
+    words: str
+    suggests: tuple[str, ...] = ()
+
+    def check(self, name: str, value: object) -> None:
+        """Refuse a value that breaks the rule, by name."""
+        if self.holds(value):
+            return
+        words = f"it must be {self.words}"
+        near = difflib.get_close_matches(str(value), self.suggests, n=1, cutoff=0.0)
+        if near and isinstance(value, str):
+            words = f"did you mean {near[0]!r}? It must be {self.words}"
+        raise ConfigError(
+            f"{name} is {value!r}; {words}",
+            option=name,
+            found=value,
+            expected=", ".join(self.suggests) or self.words,
+        )
+
+
+def whole_number(least: int, most: int | None = None) -> Rule:
+    """Return the rule of whole numbers from `least` to `most`."""
+
+    def holds(value: Any) -> bool:
+        return _is_type(value, int) and least <= value and (most is None or value <= most)
+
+    return Rule(holds, f"a whole number, {least} {'or more' if most is None else f'to {most:,}'}")
+
+
+def number(words: str, holds: Callable[[float], bool]) -> Rule:
+    """Return a rule of numbers; NaN follows none."""
+    return Rule(lambda value: _is_type(value, float) and bool(holds(value)), words)
+
+
+def choice(*words: str) -> Rule:
+    """Return the rule of a value that is one of a few words."""
+    return Rule(lambda value: value in words, f"one of {', '.join(words)}", words)
+
+
+COUNT = whole_number(1)
+SEED = whole_number(0)
+POSITIVE = number("above 0", lambda value: value > 0)
+NOT_NEGATIVE = number("0 or more", lambda value: value >= 0)
+SHARE = number("between 0 and 1", lambda value: 0 <= value <= 1)
+PART = number(
+    "0 or more and below 1", lambda value: 0 <= value < 1
+)  # a share that leaves something
+WEIGHT = number("above 0 and at most 1", lambda value: 0 < value <= 1)
+FLAG = Rule(lambda value: isinstance(value, bool), "True or False")
+
+
+def setting(default: T, rule: Rule, *, auto: bool = False) -> T:
+    """Declare a field of `Settings` with its rule, which subclasses inherit with another default.
+
+    Args:
+        default: The default; None where the declared type allows it, whatever the rule.
+        rule: What a value must be.
+        auto: Whether "auto" is a value too.
+    """
+    if auto:
+        rule = Rule(
+            lambda value, holds=rule.holds: value == "auto" or holds(value),  # type: ignore[misc]
+            f"{rule.words}, or 'auto'",
+        )
+    declared: T = field(default=default, metadata={"rule": rule})
+    return declared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Hyper-parameters as a frozen dataclass, whose fields state their types and rules."""
+
+    def __post_init__(self) -> None:
+        """Refuse values of another type than declared, and values that break their rule, by name."""
+        config: Any = type(self)  # mypy sees no hash in the class of a dataclass
+        for name, (kind, rule) in _rules(config).items():
+            value = getattr(self, name)
+            if not _is_type(value, kind):
+                optional = ", or None" if _is_type(None, kind) else ""
+                words = f"{rule.words}{optional}" if rule else _type_words(kind)
+                raise ConfigError(
+                    f"{name} is {value!r}; it must be {words}",
+                    option=name, found=value, expected=words,
+                )  # fmt: skip
+            if rule is not None and value is not None:
+                for element in value if isinstance(value, tuple) else (value,):
+                    rule.check(name, element)
+
+    def with_values(self: S, values: Mapping[str, object]) -> S:
+        """Return the settings with other values, which are checked."""
+        return replace(self, **values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSettings(Settings):
+    """Hyper-parameters of a method."""
+
+    horizon: int = field(metadata={"rule": COUNT})  # steps forecast
+
+
+@cache
+def _rules(config: type[Any]) -> dict[str, tuple[Any, Rule | None]]:
+    """Return the type and the rule of each field; the rule is that of the nearest class that states one."""
+    hints = get_type_hints(config)
+    rules: dict[str, Rule] = {}
+    for kind in config.__mro__:
+        for name, declared in vars(kind).get("__dataclass_fields__", {}).items():
+            if "rule" in declared.metadata:
+                rules.setdefault(name, declared.metadata["rule"])
+    return {f.name: (hints[f.name], rules.get(f.name)) for f in fields(config) if f.init}
+
+
+def _is_type(value: object, kind: Any) -> bool:
+    """Return whether a value is of a declared type; whole numbers are numbers, True and False are not."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_is_type(value, one) for one in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_is_type(element, inner[0]) for element in value)
+    if kind in (int, float):
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    return isinstance(value, NoneType if kind is None else kind)
+
+
+TYPE_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", NoneType: "None"}  # fmt: skip
+
+
+def _type_words(kind: Any) -> str:
+    """Return a declared type in words."""
+    inner = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_type_words(one) for one in inner)
+    if get_origin(kind) is tuple:
+        return f"a tuple, each element {_type_words(inner[0])}"
+    return TYPE_WORDS.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+# Checks of single values
+
+
 def whole(name: str, value: Any, *, least: int) -> int:
     """Check that a value is a whole number of at least `least`, and return it."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ConfigError(f"{name} is {value!r}; it is a whole number, {least} or more")
+    whole_number(least).check(name, value)
     return int(value)
 
 
@@ -156,10 +314,7 @@ def check_horizon(horizon: int | None, h: int | None) -> int:
     """Check the horizon under either of its names, and return it."""
     if (horizon is None) == (h is None):
         raise ConfigError("give the horizon once, as horizon=28 (or h=28): steps to forecast")
-    value: Any = horizon if horizon is not None else h
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ConfigError(f"horizon is {value!r}; it is a whole number of steps, 1 or more")
-    return int(value)
+    return whole("horizon", horizon if horizon is not None else h, least=1)
 
 
 def as_python(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,30 +345,21 @@ def check_levels(levels: Sequence[float] | float) -> tuple[float, ...]:
     return values
 
 
-def share(name: str, value: object, *, optional: bool = False) -> float | None:
+def share(name: str, value: Any, *, optional: bool = False) -> float | None:
     """Check that a smoothing weight lies in (0, 1], and return it; None where that asks for an optimised one."""
     if value is None and optional:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        what = ", or None to have it optimised per series" if optional else ""
-        raise ConfigError(f"{name} is {value!r}; it is above 0 and at most 1{what}")
+    words = f"{WEIGHT.words}, or None to have it optimised per series"
+    Rule(WEIGHT.holds, words if optional else WEIGHT.words).check(name, value)
     return float(value)
 
 
 def flag(name: str, value: object) -> bool:
     """Check that a value is True or False, and return it."""
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name} is {value!r}; it is True or False")
-    return value
+    FLAG.check(name, value)
+    return bool(value)
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> None:
     """Check that a word is among the choices; the error names the nearest."""
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"{name} is {value!r}; did you mean {near!r}? There are {', '.join(choices)}",
-            option=name,
-            found=value,
-            expected=", ".join(choices),
-        )
+    choice(*choices).check(name, value)

@@ -48,7 +48,7 @@ def typed(value: Any, kind: Any, place: str) -> Any:
         ConfigError: It is of another type.
     """
     origin, inner = get_origin(kind), get_args(kind)
-    if kind is Any:
+    if kind in (Any, object):
         return value
     if origin in (UnionType, Union):
         for one in inner:

@@ -23,7 +23,7 @@ from demandcast.automatic.blend import (
 )
 from demandcast.automatic.calibrate import Adjustment, calibration, pays
 from demandcast.automatic.portfolio import candidates, portfolio
-from demandcast.automatic.validation import LEVELS, Validation
+from demandcast.automatic.validation import BLEND_LEVELS, Validation
 from demandcast.errors import ConfigError, NotFittedError
 from demandcast.frames.examples import retail
 from demandcast.train.budget import Budget
@@ -45,7 +45,7 @@ def evidence(
         np.stack(members).astype(np.float32),
         np.stack([m.mean(-1) for m in members]).astype(np.float32),
         actual.astype(np.float64),
-        LEVELS,
+        BLEND_LEVELS,
         metric,
         np.ones(rows),
         np.arange(rows) % 2,
@@ -59,7 +59,7 @@ def evidence(
 def normal(mean: Any, deviation: float, rows: int) -> np.ndarray[Any, Any]:
     from statistics import NormalDist
 
-    z = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
+    z = np.array([NormalDist().inv_cdf(level) for level in BLEND_LEVELS])
     return np.broadcast_to(mean, rows)[:, None] + deviation * z
 
 
@@ -133,7 +133,9 @@ def test_a_mixture_is_what_pooled_draws_show() -> None:
 def test_adjustment_mends_quantiles_that_are_too_narrow_or_off_and_leaves_right_ones() -> None:
     rng = np.random.default_rng(3)
     actual = rng.gamma(2, 3, 6000)
-    truth = np.broadcast_to(np.quantile(rng.gamma(2, 3, 200_000), LEVELS), (6000, len(LEVELS)))
+    truth = np.broadcast_to(
+        np.quantile(rng.gamma(2, 3, 200_000), BLEND_LEVELS), (6000, len(BLEND_LEVELS))
+    )
     narrow = (truth - truth[:, 6:7]) * 0.4 + truth[:, 6:7] + 2
     part = np.zeros(6000, np.int64)
     found = evidence([narrow], actual)
@@ -143,7 +145,7 @@ def test_adjustment_mends_quantiles_that_are_too_narrow_or_off_and_leaves_right_
     )
     reached = (actual[:, None] <= moved).mean(0)
     # 3,000 values a class are shrunk by a twentieth towards forecasts that are far off
-    np.testing.assert_allclose(reached, LEVELS, atol=0.03)
+    np.testing.assert_allclose(reached, BLEND_LEVELS, atol=0.03)
     assert not pays(found, truth.astype(np.float32), part, 2)
 
 
@@ -153,7 +155,7 @@ def test_adjustment_moves_and_widens_and_never_narrows() -> None:
     found = evidence([wide], rng.normal(7, 1, 6000))
     part = np.zeros(6000, np.int64)
     moved = calibration(found, wide, part, 2).apply(wide, found.group, part)
-    middle = LEVELS.index(0.5)
+    middle = BLEND_LEVELS.index(0.5)
     assert moved[:, middle].mean() == pytest.approx(7, abs=0.3)
     spread = np.diff(moved[:, [0, 2, middle, -3, -1]])
     assert (spread >= np.diff(wide[:, [0, 2, middle, -3, -1]]) - 1e-4).all()

@@ -20,7 +20,7 @@ from demandcast.cli.main import main
 from demandcast.frames.examples import retail
 from demandcast.local.croston import TSB
 from demandcast.train.checkpoint import read_tensors
-from demandcast.train.loop import CHECKPOINT
+from demandcast.train.state import CHECKPOINT
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="not a POSIX system")
 

@@ -23,7 +23,7 @@ from demandcast.frames.examples import retail
 from demandcast.panel.panel import Panel
 from demandcast.saved import digest_of, digest_of_file
 from demandcast.train.checkpoint import read_tensors, write_tensors
-from demandcast.train.loop import CHECKPOINT
+from demandcast.train.state import CHECKPOINT
 
 KINDS = ("seasonal_naive", "dlinear", "deepar", "lightgbm", "zero_shot", "auto")
 HUGE: list[Any] = ["x", None, 10**9, -1, 1e300, [], {}, [["x"]], True, 10**30, ".."]

@@ -270,7 +270,7 @@ def test_ageing_of_items_is_in_the_law_and_not_in_the_rates() -> None:
 def test_what_is_wrong_is_told() -> None:
     with pytest.raises(ConfigError, match="'alpha'"):
         SES(h=2, alhpa=0.2)
-    with pytest.raises(ConfigError, match=r"alpha is 2; it is above 0.*None"):
+    with pytest.raises(ConfigError, match=r"alpha is 2; it must be above 0.*None"):
         SES(h=2, alpha=2)
     with pytest.raises(ConfigError, match=r"objective is 'rmse'; did you mean 'mse'"):
         TSB(h=2, objective="rmse")

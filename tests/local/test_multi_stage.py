@@ -319,7 +319,7 @@ def test_no_demand_anywhere_is_forecast_as_none(latent: bool) -> None:
 
 
 def test_what_is_wrong_is_told() -> None:
-    with pytest.raises(ConfigError, match="latent is 1; it is True or False"):
+    with pytest.raises(ConfigError, match="latent is 1; it must be True or False"):
         MultiStage(h=2, latent=1)
     with pytest.raises(ConfigError, match=r"link is 'exp'; did you mean 'twice_logistic'|logistic"):
         MultiStage(h=2, link="exp")

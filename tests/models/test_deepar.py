@@ -41,7 +41,7 @@ def test_it_begins_as_the_season_it_is_told(promotions: Panel) -> None:
     with pytest.raises(dc.errors.ConfigError, match="season is 12 steps, which none of the lags"):
         dc.models.DeepAR(horizon=7, context=28, season=(7, 12)).build(promotions)
     for wrong in (0, 7.0, (7, 0), True):
-        with pytest.raises(dc.errors.ConfigError, match=r"season .*whole numbers of steps"):
+        with pytest.raises(dc.errors.ConfigError, match=r"season .*must be a whole number"):
             dc.models.DeepAR(horizon=7, season=wrong)
 
 
@@ -83,7 +83,9 @@ def test_without_own_draws_training_is_teacher_forcing(promotions: Panel) -> Non
 
 
 def test_a_share_of_own_draws_lies_between_none_and_all() -> None:
-    with pytest.raises(dc.errors.ConfigError, match=r"own_draws is 1\.5; it is between 0 and 1"):
+    with pytest.raises(
+        dc.errors.ConfigError, match=r"own_draws is 1\.5; it must be between 0 and 1"
+    ):
         dc.models.DeepAR(horizon=7, own_draws=1.5)
 
 

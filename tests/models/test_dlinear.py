@@ -80,5 +80,5 @@ def test_nlinear_moves_with_the_last_value() -> None:
 
 
 def test_a_moving_average_needs_a_middle() -> None:
-    with pytest.raises(dc.errors.ConfigError, match="trend_width is 24; it is an odd number"):
+    with pytest.raises(dc.errors.ConfigError, match="trend_width is 24; it must be an odd number"):
         dc.models.DLinear(horizon=3, trend_width=24)

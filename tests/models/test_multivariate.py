@@ -323,9 +323,11 @@ def test_the_last_stamps_are_watched(kind: Any, panel: Panel) -> None:
 
 
 def test_settings_that_cannot_be_are_named(panel: Panel) -> None:
-    with pytest.raises(dc.errors.ConfigError, match="skip is 24; it is 0 or None where attention"):
+    with pytest.raises(
+        dc.errors.ConfigError, match="skip is 24; it must be 0 or None where attention"
+    ):
         dc.models.LSTNet(horizon=3, skip=24, attention=True)
-    with pytest.raises(dc.errors.ConfigError, match="skip is 1; it is 2 steps or more"):
+    with pytest.raises(dc.errors.ConfigError, match="skip is 1; it must be 2 steps or more"):
         dc.models.LSTNet(horizon=3, skip=1)
     with pytest.raises(dc.errors.ConfigError, match=r"23 columns.*context=29 or more"):
         dc.models.LSTNet(horizon=3, context=28, skip=24).fit(panel, progress=False)

@@ -232,7 +232,7 @@ def test_rate_is_the_learning_rate() -> None:
 
 
 def test_solvers_there_are_not_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"method is 'rk5'; it is one of .*rk4.*dopri5"):
+    with pytest.raises(ConfigError, match=r"method is 'rk5'; .*It must be one of .*rk4.*dopri5"):
         dc.models.NeuralODE(horizon=3, method="rk5")
     with pytest.raises(ConfigError, match="jump is 0"):
         dc.models.NeuralODE(horizon=3, jump=0)

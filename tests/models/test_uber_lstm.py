@@ -140,9 +140,11 @@ def test_logarithms_are_for_what_is_never_negative(sales: Panel) -> None:
     for panel, transform in ((sales, "log1p"), (signed, "none")):
         settled: Any = dc.models.UberLSTM(horizon=3).build(panel)[2].config
         assert settled.transform == transform
-    with pytest.raises(dc.errors.ConfigError, match="auto, log1p or none"):
+    with pytest.raises(dc.errors.ConfigError, match="one of auto, log1p, none"):
         dc.models.UberLSTM(horizon=3, transform="log")
-    with pytest.raises(dc.errors.ConfigError, match="passes=1 is 2 or more"):
+    with pytest.raises(
+        dc.errors.ConfigError, match="passes is 1; it must be a whole number, 2 or more"
+    ):
         dc.models.UberLSTM(horizon=3, passes=1)
     with pytest.raises(dc.errors.ConfigError, match=r"models\.DeepAR"):
         dc.models.UberLSTM(horizon=3, likelihood="poisson").build(signed)

@@ -17,7 +17,7 @@ from demandcast.models.zero_shot import ZeroShot
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.fine_tune import held_out
 from demandcast.pretrained.histories import Histories
-from demandcast.pretrained.network import LEVELS, ZeroShotNetwork
+from demandcast.pretrained.network import PRETRAINED_LEVELS, ZeroShotNetwork
 from demandcast.pretrained.weights import WEIGHTS, read_network
 from demandcast.train.checkpoint import write_tensors
 
@@ -190,5 +190,5 @@ def test_the_wheel_carries_few_bytes() -> None:
     from importlib.resources import files
 
     assert len((files("demandcast.pretrained") / WEIGHTS).read_bytes()) < 16 * 2**20
-    assert tuple(sorted(LEVELS)) == LEVELS
-    assert len(LEVELS) >= 21
+    assert tuple(sorted(PRETRAINED_LEVELS)) == PRETRAINED_LEVELS
+    assert len(PRETRAINED_LEVELS) >= 21

@@ -9,7 +9,7 @@ import torch
 
 from demandcast.pretrained.distributions import count_laws
 from demandcast.pretrained.histories import Histories
-from demandcast.pretrained.network import LAWFUL, LEVELS
+from demandcast.pretrained.network import LAWFUL, PRETRAINED_LEVELS
 from demandcast.pretrained.weights import load_shipped
 
 
@@ -27,13 +27,13 @@ def exact(mean: float, variance: float, level: float) -> int:
 
 def laws(mean: float, variance: float, steps: float, one: float) -> torch.Tensor:
     parts = (torch.tensor([value]) for value in (mean, variance, steps, one))
-    return count_laws(*parts, torch.tensor(LEVELS))[0]
+    return count_laws(*parts, torch.tensor(PRETRAINED_LEVELS))[0]
 
 
 @pytest.mark.parametrize(("mean", "variance"), [(0.3, 0.5), (1.7, 4.0), (6.0, 14.0)])
 def test_counts_with_known_moments_are_negative_binomial(mean: float, variance: float) -> None:
     found = laws(mean, variance, 1e7, 1.0)
-    wanted = torch.tensor([exact(mean, variance, level) for level in LEVELS])
+    wanted = torch.tensor([exact(mean, variance, level) for level in PRETRAINED_LEVELS])
     # between two counts a quantile slopes for three tenths of the way; five deviations end the knots
     assert (found <= wanted + 1e-4).all()
     assert ((found - wanted).abs() < 1e-3).float().mean() > 0.6
@@ -51,7 +51,9 @@ def test_measured_values_have_no_unit(size: float) -> None:
     one, many = laws(3.0, 4.0, 20.0, 0.0), laws(3.0 * size, 4.0 * size**2, 20.0, 0.0)
     torch.testing.assert_close(many / size, one, rtol=1e-4, atol=1e-4)
     assert (one.diff() >= 0).all()
-    assert math.isclose(float(one[LEVELS.index(0.5)]), 2.53, abs_tol=0.1)  # of a gamma law
+    assert math.isclose(
+        float(one[PRETRAINED_LEVELS.index(0.5)]), 2.53, abs_tol=0.1
+    )  # of a gamma law
 
 
 def test_nothing_seen_is_nothing() -> None:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from demandcast.train.clock import PHASES, Clock
+from demandcast.train.gradients import Objective
 from demandcast.train.loaders import ResidentLoader
-from demandcast.train.loop import Objective, Training, train
+from demandcast.train.loop import train
+from demandcast.train.training import Training
 from demandcast.train.watch import Watch
 
 STEPS, NAP = 6, 0.02  # seconds

@@ -184,7 +184,7 @@ def test_what_cannot_be_trained_on_is_refused() -> None:
     x, y = data()
     with pytest.raises(ConfigError, match="did you mean 'batch_size'"):
         fit(net(), TensorDataset(x, y), batchsize=3)
-    with pytest.raises(ConfigError, match="epochs is 0; it is a whole number"):
+    with pytest.raises(ConfigError, match="epochs is 0; it must be a whole number"):
         fit(net(), TensorDataset(x, y), epochs=0)
     with pytest.raises(ConfigError, match="batch_size is 0"):
         fit(net(), TensorDataset(x, y), batch_size=0)

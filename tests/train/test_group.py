@@ -132,9 +132,7 @@ def test_torchrun_starts_them_too(
 def test_what_cannot_be_shared_is_refused(panel: Panel) -> None:
     with pytest.raises(ConfigError, match="devices is 0"):
         registry.create("nhits", horizon=7, devices=0)
-    with pytest.raises(
-        ConfigError, match="devices is 4; it is no more than the samples of a batch"
-    ):
+    with pytest.raises(ConfigError, match="devices is 4; it must be at most the 3 samples"):
         registry.create("nhits", horizon=7, batch_size=3, devices=4)
     data = torch.utils.data.TensorDataset(torch.zeros(8, 1), torch.zeros(8, 1))
     with pytest.raises(ConfigError, match=r"torchrun --nproc-per-node 2"):

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import demandcast as dc
-from demandcast.train import interrupts, loop
+from demandcast.train import interrupts, loop, state
 from demandcast.train.checkpoint import read_tensors
-from demandcast.train.loop import CHECKPOINT, Training, checkpoint_settings
+from demandcast.train.state import CHECKPOINT, checkpoint_settings
+from demandcast.train.training import Training
 
 STEPS = 12
 
@@ -103,7 +104,7 @@ def test_a_checkpoint_that_cannot_be_written_is_said(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(loop, "write_tensors", full)
+    monkeypatch.setattr(state, "write_tensors", full)
     log = fit(network(), checkpoint=tmp_path, checkpoint_every=8)
     assert log.steps == STEPS
     said = f"no checkpoint of step 8: {tmp_path / CHECKPOINT} could not be written (No space left"

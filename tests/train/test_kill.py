@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import demandcast as dc
 from demandcast.frames import examples, read_panel
-from demandcast.train.loop import CHECKPOINT
+from demandcast.train.state import CHECKPOINT
 
 KILLS, PATIENCE = 2, 100  # times; seconds
 pytestmark = pytest.mark.skipif(

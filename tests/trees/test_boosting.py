@@ -13,7 +13,7 @@ import demandcast as dc
 from demandcast.errors import ConfigError, DataError, MissingExtraError
 from demandcast.frames.examples import retail
 from demandcast.trees.like import Likeness
-from demandcast.trees.table import LEANING, NEW, NEWEST, PHASES, Table
+from demandcast.trees.table import LEANING, NEW, NEWEST, PHASES, FeatureTable
 from demandcast.windows.features import Features
 
 SMALL: dict[str, Any] = {"trees": 30, "least": 5, "levels": (0.05, 0.25, 0.5, 0.75, 0.95)}
@@ -32,7 +32,7 @@ def test_rows_are_what_a_plain_loop_reads(panel: dc.Panel) -> None:
     target = panel.target.copy()
     target[::7] = np.nan
     holed = dc.Panel(**{**panel.__dict__, "target": target})
-    table = Table(holed, Features.of(holed, ()), 9, (7,), (3, 7, 28))
+    table = FeatureTable(holed, Features.of(holed, ()), 9, (7,), (3, 7, 28))
     series, cutoffs, ahead = np.array([2, 5, 2]), np.array([60, 8, 2]), np.array([1, 9, 4])
     found = table.rows(series, cutoffs, ahead)
     for row, i, cutoff, step in zip(found, series, cutoffs, ahead, strict=True):
@@ -153,7 +153,7 @@ def test_a_row_that_reaches_back_two_steps_is_that_of_a_series_begun_then(panel:
         }
     )  # fmt: skip
     features, likeness = Features.of(panel, ()), Likeness(1.5, (), {}, np.ones(panel.n_series))
-    told = [Table(p, features, 9, (7,), (3, 7, 28), 1.0, likeness) for p in (panel, short)]
+    told = [FeatureTable(p, features, 9, (7,), (3, 7, 28), 1.0, likeness) for p in (panel, short)]
     some, ahead = np.array([1, 3, 3]), np.array([1, 9, 4])
     for seen in (0, 2):
         reach = np.full(3, seen)

@@ -14,7 +14,7 @@ import demandcast as dc
 from demandcast.panel.panel import Panel
 from demandcast.windows.features import Features, mean_sizes
 from demandcast.windows.multivariate import MultivariateSource
-from demandcast.windows.window import FEW, Window, WindowSource
+from demandcast.windows.window import FEWEST_VALUES, Window, WindowSource
 
 CONTEXT, HORIZON, LENGTH, LAGS = 14, 7, 120, (1, 7)
 SCALINGS = ("mean_abs", "one_plus_mean", "standard", "max", "none")
@@ -81,13 +81,13 @@ def test_a_context_shorter_than_a_week_ends_at_the_last_value() -> None:
     np.testing.assert_array_equal(window.past_target[0], values[LENGTH - 23 : LENGTH - 20])
 
 
-@pytest.mark.parametrize("own", [1, FEW - 1, FEW])
+@pytest.mark.parametrize("own", [1, FEWEST_VALUES - 1, FEWEST_VALUES])
 def test_few_values_keep_their_place_and_get_company(own: int) -> None:
     values = closed(LENGTH - 20, LENGTH)
     values[LENGTH - own :] = 100.0
     window = window_of(panel_of(values), LENGTH)
     assert window.past_target[0, -own:].tolist() == [100.0] * own
-    if own == FEW:  # enough: left as it is
+    if own == FEWEST_VALUES:  # enough: left as it is
         assert window.past_observed.sum() == own
         return
     earlier = values[LENGTH - CONTEXT - 14 : LENGTH - 20]  # up to the last one before the context

@@ -18,7 +18,7 @@ from demandcast.automatic.blend import DECILES, Blend, Evidence
 from demandcast.automatic.ensemble import Ensemble
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE
-from demandcast.automatic.validation import LEVELS, Validation
+from demandcast.automatic.validation import BLEND_LEVELS, Validation
 from demandcast.errors import CheckpointError
 from demandcast.evaluate.metrics import wql
 from demandcast.panel.classes import CLASSES
@@ -111,7 +111,7 @@ class HeldOut:
         cutoff: Grid step of the last value that the forecast knew, (R,).
         step: Steps ahead, from 0, (R,).
         actual: Values that came, (R,).
-        quantiles: At `LEVELS`, (R, Q).
+        quantiles: At `BLEND_LEVELS`, (R, Q).
         naive: The same of the seasonal naive, (R, Q), or None.
     """
 
@@ -157,7 +157,7 @@ class HeldOut:
             Three sums over all windows, (N,), NaN for series that were not scored.
         """
         row = self._rows(keys)
-        median = LEVELS.index(0.5)
+        median = BLEND_LEVELS.index(0.5)
         naive = np.full(len(self.actual), np.nan) if self.naive is None else self.naive[:, median]
         missed = (self.actual - self.quantiles[:, median], self.actual - naive, self.actual)
         sums = (np.bincount(self.series, np.abs(v), self.keys.height) for v in missed)
@@ -189,7 +189,7 @@ class HeldOut:
         for level in (0.1, 0.5, 0.9):
             values = np.full((len(wanted), int(self.step.max()) + 1), np.nan, np.float32)
             values[place[self.series[own]], self.step[own]] = self.quantiles[
-                own, LEVELS.index(level)
+                own, BLEND_LEVELS.index(level)
             ]
             found.append(values)
         return wanted, latest[row[wanted]], found[0], found[1], found[2]
@@ -201,7 +201,7 @@ class HeldOut:
 
 
 def _wql(evidence: Evidence, quantiles: Floats, rows: NDArray[np.bool_] | slice) -> float:
-    some = [LEVELS.index(level) for level in DECILES]
+    some = [BLEND_LEVELS.index(level) for level in DECILES]
     return wql(evidence.actual[rows, None], quantiles[rows][:, None][..., some], DECILES)
 
 
@@ -211,7 +211,7 @@ def _coverage_shares(
     """Return the share of observed values inside each interval."""
     actual, found = evidence.actual[rows], {}
     for percent, (low, high) in INTERVALS.items():
-        a, b = (quantiles[rows][:, LEVELS.index(level)] for level in (low, high))
+        a, b = (quantiles[rows][:, BLEND_LEVELS.index(level)] for level in (low, high))
         found[f"coverage_{percent}"] = float(((actual >= a) & (actual <= b)).mean())
     return found
 
@@ -332,7 +332,7 @@ def importance(
         )
         weights = blend.weights(evidence.group, evidence.series) * kept
         weights = weights[:, used] / np.maximum(weights.sum(1, keepdims=True), 1e-12)
-        blended = blend.combine(evidence.quantiles, weights, LEVELS)
+        blended = blend.combine(evidence.quantiles, weights, BLEND_LEVELS)
         return evidence.loss(blended, blend.mean(evidence.means, weights))
 
     plain = [(members[i].quantiles, members[i].means) for i in used]

@@ -26,7 +26,7 @@ DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 ROUNDS = 25  # members added at most
 SHARP = 20.0  # a member that loses 5 % more than the best has 1/e of its weight
 SHARED = 200.0  # series' worth of the shared weights in those of a class
-FEWEST = 40  # series from which a class has weights of its own
+FEWEST_SERIES = 40  # series from which a class has weights of its own
 OWN = 60.0  # values' worth of the weights of its class in those of a series
 STRENGTHS = (1.0, 3.0)  # by which series may go their own way
 EVEN = 100.0  # values' worth of even weights in those chosen
@@ -295,7 +295,7 @@ def _by_group(
     for code in np.unique(evidence.group):
         own = evidence.group == code
         count = len(np.unique(evidence.series[own]))
-        if count >= FEWEST:
+        if count >= FEWEST_SERIES:
             weights = rule(evidence.select(own), allowed)
             found[int(code)] = (count * weights + SHARED * shared) / (count + SHARED)
     return found

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from demandcast.panel.panel import Panel
 
 Floats = NDArray[np.float32]
-FEW = 3  # observed values below which an item counts as new
+NEW_BELOW = 3  # observed values below which an item counts as new
 ALIKE = 5  # items that a new one is likened to, at least, before an attribute counts
 SEASONS = 4  # newest seasons of each
 
@@ -26,7 +26,7 @@ def new_items(panel: Panel, *, trained: bool) -> NDArray[np.bool_]:
 
     Where no other series is there to liken them to, and no model is trained, none is.
     """
-    new = panel.n_observed() < (FEW if trained else 1)
+    new = panel.n_observed() < (NEW_BELOW if trained else 1)
     return np.asarray(new & (trained or not new.all()))
 
 

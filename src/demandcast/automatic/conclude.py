@@ -14,7 +14,7 @@ from demandcast.automatic.ensemble import Ensemble
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE
 from demandcast.automatic.search import Search
-from demandcast.automatic.validation import LEVELS
+from demandcast.automatic.validation import BLEND_LEVELS
 from demandcast.forecaster import Learning
 from demandcast.panel.classes import CLASSES
 from demandcast.panel.panel import Panel
@@ -72,7 +72,7 @@ def _weigh(
     allowed = search.allowed(evidence)
     blend = choose(evidence, allowed)
     weights = blend.weights(evidence.group, evidence.series)
-    blended = blend.combine(evidence.quantiles, weights, LEVELS)
+    blended = blend.combine(evidence.quantiles, weights, BLEND_LEVELS)
     stretch = search.validation.stretch()
     adjustment = calibration(evidence, blended, stretch, len(CLASSES))
     blended = adjustment.apply(blended, evidence.group, stretch)

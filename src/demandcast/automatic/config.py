@@ -7,39 +7,35 @@ from dataclasses import dataclass
 
 from demandcast.automatic.portfolio import PRESETS, method
 from demandcast.automatic.validation import METRICS
-from demandcast.settings import one_of, whole
+from demandcast.settings import COUNT, SEED, MethodSettings, choice, setting
 from demandcast.train.budget import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoConfig:
+class AutoConfig(MethodSettings):
     """Settings of the search."""
 
-    horizon: int  # steps forecast
     # for `fit` and one `predict`: "30s", "5m", "1h", seconds; or training steps of each network,
     # "500 steps", for the same numbers on every run
     budget: str | float = "5m"
-    preset: str = "best"  # best tries all of the portfolio, fast no networks
+    # best tries all of the portfolio, fast no networks
+    preset: str = setting("best", choice(*PRESETS))
     # members are weighted by: wql (pooled over series), sql, mase or rmsse (of the mean; averaged over
     # series), spec (units owed and in stock; pooled)
-    metric: str = "wql"
+    metric: str = setting("wql", choice(*METRICS))
     # cutoffs of the validation, one horizon apart; None: 2, and up to 7 where series are few and long
-    folds: int | None = None
+    folds: int | None = setting(None, COUNT)
     include: str | tuple[str, ...] | None = None  # names to try instead of the portfolio
     exclude: str | tuple[str, ...] | None = None  # names to leave out
-    seed: int = 0  # of every member and draw
+    seed: int = setting(0, SEED)  # of every member and draw
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by name."""
         Budget.parse(self.budget)
-        one_of("metric", self.metric, METRICS)
-        one_of("preset", self.preset, tuple(PRESETS))
-        if self.folds is not None:
-            whole("folds", self.folds, least=1)
-        whole("seed", self.seed, least=0)
         for name in ("include", "exclude"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else _names(value))
+        super().__post_init__()
         for name in (*(self.include or ()), *(self.exclude or ())):
             method(name)
 

@@ -16,7 +16,7 @@ from demandcast.automatic.calibrate import STRETCHES, Adjustment, stretches
 from demandcast.automatic.cold import like_items, new_items, trim_empty_steps
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE
-from demandcast.automatic.validation import LEVELS, codes
+from demandcast.automatic.validation import BLEND_LEVELS, codes
 from demandcast.draws.arrays import Draws
 from demandcast.errors import CheckpointError
 from demandcast.forecast.draft import Ask, Draft
@@ -87,7 +87,7 @@ class Ensemble:
         panel = trim_empty_steps(panel)
         new = new_items(panel, trained=self.trained is not None)
         rest = panel.select(~new) if new.any() else panel
-        grid = np.zeros((panel.n_series, self.horizon, len(LEVELS)), np.float32)
+        grid = np.zeros((panel.n_series, self.horizon, len(BLEND_LEVELS)), np.float32)
         if rest.n_series:
             grid[~new] = self._quantiles(rest)
         if new.any():
@@ -98,7 +98,7 @@ class Ensemble:
         mean = np.zeros(grid.shape[:2], np.float32)
         for start in range(0, panel.n_series, max(1, ROWS // self.horizon)):
             some = slice(start, start + max(1, ROWS // self.horizon))
-            found = interpolate_quantiles(grid[some], LEVELS, (*levels, *MEAN_LEVELS)).astype(
+            found = interpolate_quantiles(grid[some], BLEND_LEVELS, (*levels, *MEAN_LEVELS)).astype(
                 np.float32
             )
             found = _clip_and_round(found, floors[some], counts[some])
@@ -115,7 +115,7 @@ class Ensemble:
             ranks = own.at("rank").uniform((*paths, 1))
             template[new] = ranks + 0.3 * own.at("step").uniform((*paths, self.horizon))
             samples = _clip_and_round(
-                shuffle_paths(template, grid, LEVELS, draws.at("ties")), floors, counts
+                shuffle_paths(template, grid, BLEND_LEVELS, draws.at("ties")), floors, counts
             )
         return Draft(quantiles, mean, samples)
 
@@ -125,9 +125,11 @@ class Ensemble:
         group = codes(panel)
         weights = blend.weights(group, self.rows(panel))
         shape = (panel.n_series, self.horizon)
-        parts = [m.forecast(panel, LEVELS)[0].reshape(-1, len(LEVELS)) for m in self.members]
+        parts = [
+            m.forecast(panel, BLEND_LEVELS)[0].reshape(-1, len(BLEND_LEVELS)) for m in self.members
+        ]
         each = np.repeat(weights, self.horizon, 0)
-        grid = blend.combine(np.stack(parts), each, LEVELS)
+        grid = blend.combine(np.stack(parts), each, BLEND_LEVELS)
         if self.adjustment is not None:
             part = np.tile(stretches(self.horizon), panel.n_series)
             grid = self.adjustment.apply(grid, np.repeat(group, self.horizon), part)
@@ -137,8 +139,8 @@ class Ensemble:
         """Return quantiles (N, H, Q) of items that have next to no history."""
         trained = self.trained
         if trained is not None:
-            return trained.predict(new, levels=LEVELS).quantiles
-        return like_items(rest, new, self.horizon, LEVELS)
+            return trained.predict(new, levels=BLEND_LEVELS).quantiles
+        return like_items(rest, new, self.horizon, BLEND_LEVELS)
 
     def new_items(self, panel: Panel) -> pl.DataFrame:
         """Return the series that have too little history; see `Auto.new_items`."""
@@ -266,7 +268,7 @@ def _adjustment(run: Saved, saved: list[list[list[float]]] | None) -> Adjustment
     if saved is None:
         return None
     shifts = np.array(saved, np.float64)
-    right = shifts.shape[1:] == (STRETCHES, len(LEVELS)) and len(shifts) >= len(CLASSES)
+    right = shifts.shape[1:] == (STRETCHES, len(BLEND_LEVELS)) and len(shifts) >= len(CLASSES)
     if not right or not (np.abs(shifts) < np.finfo(np.float32).max).all():
         raise CheckpointError(f"{run.folder} is damaged: its shifts are out of range")
     return Adjustment(shifts.astype(np.float32))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.automatic.validation import LEVELS
+from demandcast.automatic.validation import BLEND_LEVELS
 from demandcast.forecaster import Forecaster, Learning
 from demandcast.panel.panel import Panel
 
@@ -46,7 +46,7 @@ class Member:
     @classmethod
     def fitted(cls, models: list[Forecaster], learning: Learning) -> Member:
         """Return a member that nothing is known of but its fits."""
-        none = np.zeros((0, len(LEVELS)), np.float32)
+        none = np.zeros((0, len(BLEND_LEVELS)), np.float32)
         return cls(models[0].name, learning, models, none, none[:, 0])
 
     @property

@@ -17,7 +17,9 @@ TUNED = "zero_shot_tuned"  # the pretrained network, trained on with the panel
 PRESETS = {"best": tuple(Learning), "fast": (Learning.LOCAL, Learning.PRETRAINED, Learning.TREES)}
 ZEROS = 0.02  # share of zeros from which methods for slow movers are worth a try
 MOSTLY = 0.5  # share from which those for smooth series are not
-FEW = 2_000  # observed values below which nothing is learned that the instant methods do not know
+FEWEST_TO_LEARN = (
+    2_000  # observed values below which nothing is learned that the instant methods do not know
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def candidates(
             left_out[name] = f"{zeros:.1%} of the values are 0: not a panel of slow movers"
         elif include is None and kind.suits is Demand.SMOOTH and zeros > MOSTLY:
             left_out[name] = f"{zeros:.0%} of the values are 0: not a panel of smooth series"
-        elif include is None and _learning(name).learns and observed < FEW:
+        elif include is None and _learning(name).learns and observed < FEWEST_TO_LEARN:
             left_out[name] = (
                 f"{observed:,} values are too few to learn from; include=[{name!r}] tries it"
             )

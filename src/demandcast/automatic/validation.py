@@ -20,9 +20,12 @@ from demandcast.panel.panel import Panel
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+BLEND_LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 VALUES = 120_000  # series x steps looked at over all folds, at most
-FEW, FOLDS = 5_000, 7  # values of the folds below which there are more of them; folds at most then
+ENOUGH_VALUES, FOLDS = (
+    5_000,
+    7,
+)  # values of the folds below which there are more of them; folds at most then
 BRIEF = 0.05  # share of the history that more of them may hold out
 METRICS = ("wql", "sql", "mase", "rmsse", "spec")
 
@@ -71,7 +74,7 @@ class Validation:
         ahead = min(horizon, longest // 4)
         if folds is None:
             room = int(BRIEF * float(np.median(panel.lengths))) // max(1, ahead)
-            wanted = -(-FEW // max(1, panel.n_series * ahead))
+            wanted = -(-ENOUGH_VALUES // max(1, panel.n_series * ahead))
             folds = max(2, min(FOLDS, wanted, room))
         count = min(folds, longest // (4 * ahead)) if ahead else 0
         found = []
@@ -109,7 +112,7 @@ class Validation:
     def forecast(
         self, model: Forecaster, *, refit: bool, limit: float = np.inf
     ) -> tuple[Floats, Floats]:
-        """Forecast quantiles at `LEVELS` of the observed values, (R, Q), and means, (R,).
+        """Forecast quantiles at `BLEND_LEVELS` of the observed values, (R, Q), and means, (R,).
 
         Args:
             model: Fitted, or one whose `fit` is free.
@@ -127,7 +130,7 @@ class Validation:
             known = fold.known.select(fold.rows)
             if refit:
                 model.fit(known)
-            found = model.predict(known, levels=LEVELS)
+            found = model.predict(known, levels=BLEND_LEVELS)
             seen = ~np.isnan(fold.actual)
             quantiles.append(found.quantiles[:, : self.ahead][seen])
             means.append(found.mean[:, : self.ahead][seen])
@@ -150,7 +153,7 @@ class Validation:
             quantiles,
             means,
             actual.astype(np.float64),
-            LEVELS,
+            BLEND_LEVELS,
             self.metric,
             weight,
             spread([fold.group for fold in self.folds]),

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from demandcast.errors import ConfigError
 from demandcast.panel.panel import Panel
 
 TRANSFORMS = ("auto", "log1p", "none")
-
-
-def check_transform(name: str) -> None:
-    """Refuse a transform that does not exist."""
-    if name not in TRANSFORMS:
-        raise ConfigError(f"transform is {name!r}; it is auto, log1p or none")
 
 
 def resolve_transform(name: str, panel: Panel) -> str:

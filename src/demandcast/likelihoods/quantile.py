@@ -12,7 +12,7 @@ from demandcast.draws.tensors import BELOW_ONE, Source
 from demandcast.errors import ConfigError
 from demandcast.likelihoods.base import Likelihood
 
-LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
+GRID_LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
 
 
 class QuantileGrid(Likelihood):
@@ -25,7 +25,7 @@ class QuantileGrid(Likelihood):
 
     name = "quantile"
 
-    def __init__(self, levels: Sequence[float] = LEVELS) -> None:
+    def __init__(self, levels: Sequence[float] = GRID_LEVELS) -> None:
         self.levels = tuple(float(level) for level in levels)
         if len(self.levels) < 3 or list(self.levels) != sorted(set(self.levels)):
             raise ConfigError(f"quantile levels {levels} must be three or more, increasing")

@@ -21,7 +21,7 @@ from demandcast.draws.tensors import BELOW_ONE, Source
 from demandcast.errors import ConfigError
 from demandcast.likelihoods.base import Likelihood
 
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+SPLINE_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 PIECES = 3  # of the spline between two knots
 THINNEST = 0.02  # share of the space between two knots that a piece has at least
 
@@ -41,7 +41,7 @@ class SplineQuantile(Likelihood):
 
     name = "spline_quantile"
 
-    def __init__(self, levels: Sequence[float] = LEVELS, pieces: int = PIECES) -> None:
+    def __init__(self, levels: Sequence[float] = SPLINE_LEVELS, pieces: int = PIECES) -> None:
         self.levels, self.pieces = tuple(float(level) for level in levels), pieces
         if len(self.levels) < 2 or list(self.levels) != sorted(set(self.levels)) or pieces < 1:
             raise ConfigError(

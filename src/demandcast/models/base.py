@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -29,8 +29,10 @@ from demandcast.models.rows import Rows, batches_of, draft_of, forecast_rows
 from demandcast.models.workers import fit_group, shared_forecast
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
+from demandcast.train.batches import keep_batch
 from demandcast.train.checkpoint import pack, read_tensors, restore_network
 from demandcast.train.device import resolve_device
+from demandcast.train.gradients import Objective
 from demandcast.train.group import process_group
 from demandcast.train.loaders import (
     Choice,
@@ -39,13 +41,12 @@ from demandcast.train.loaders import (
     ResidentLoader,
     StreamingLoader,
     choose,
-    keep_batch,
 )
-from demandcast.train.loop import Objective, TrainingLog
 from demandcast.train.run import Job, run
 from demandcast.train.throughput.diagnosis import Diagnosis
 from demandcast.train.throughput.doctor import Doctor
 from demandcast.train.throughput.trials import without_auto
+from demandcast.train.training import TrainingLog
 from demandcast.train.watch import Watch
 from demandcast.typed import build
 from demandcast.windows.dataset import WindowDataset
@@ -77,7 +78,9 @@ class NeuralForecaster(FeatureForecaster[N]):
     seasons_floor: ClassVar[int] = 0  # the same, in seasons: the longest that the horizon holds
     scaling: ClassVar[str] = "mean_abs"  # where the user does not say; counts have their own
 
-    def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
+    def __init__(
+        self, horizon: int | None = None, *, h: int | None = None, **hyper: object
+    ) -> None:
         super().__init__(horizon, h=h, **hyper)
         self.network: Network[N] | None = None
         self.plan: Plan[N] | None = None
@@ -154,7 +157,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         self.network, self.features, self.plan = network, source.spec, plan
         return self
 
-    def _job(self, panel: Panel) -> tuple[Job[N], Network[N], WindowSource]:
+    def _job(self, panel: Panel) -> tuple[Job[N, Window], Network[N], WindowSource]:
         """Return the training of a fresh network on a panel."""
         choice = self._choose_loader(panel)
         network, source, plan = self._initialise(panel, choice)
@@ -176,7 +179,7 @@ class NeuralForecaster(FeatureForecaster[N]):
 
             return draw
 
-        def load(settings: N, draw: Draw) -> Loader:
+        def load(settings: N, draw: Draw) -> Loader[Window]:
             if choice.loader == "resident":
                 return ResidentLoader(dataset, draw, device)
             return StreamingLoader(
@@ -311,7 +314,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         config = replace(self.plan.config, loader=loader)
         return self._source(panel, self.features, replace(self.plan, config=config))
 
-    def _write(self, run: Saving) -> dict[str, Any]:
+    def _write(self, run: Saving) -> dict[str, object]:
         if self.network is None or self.features is None or self.plan is None:
             raise NotFittedError(f"{self.name} is not fitted; call model.fit(panel) before save")
         run.add(WEIGHTS, pack(self.network.state_dict(), {}))

@@ -5,37 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from demandcast.train.loop import Training, require
+from demandcast.settings import COUNT, PART, SHARE, MethodSettings, choice, setting, whole_number
+from demandcast.train.training import Training
 from demandcast.windows.window import SCALINGS
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeuralConfig(Training):
+class NeuralConfig(Training, MethodSettings):
     """Hyper-parameters of every network."""
 
-    horizon: int  # steps forecast
-    context: int | None = None  # steps read; None: by the frequency and the horizon
+    context: int | None = setting(None, COUNT)  # steps read; None: by the frequency and the horizon
     likelihood: str = "auto"
-    scaling: str = "auto"  # mean_abs, max, one_plus_mean (counts), standard, none; by the context
-    lags: tuple[int, ...] | None = None  # None: by the frequency; () for none
+    # mean_abs, max, one_plus_mean (counts), standard, none; by the context
+    scaling: str = setting("auto", choice("auto", *SCALINGS))
+    lags: tuple[int, ...] | None = setting(None, COUNT)  # None: by the frequency; () for none
     series_embedding: bool = False  # a learned vector for each series; new ones take an unknown's
-    rho: float = 0.5  # windows are drawn with P ~ scale^rho
-    validation: int = 0  # last steps of the history watched for early stopping, not learned from
+    rho: float = setting(0.5, SHARE)  # windows are drawn with P ~ scale^rho
+    # last steps of the history watched for early stopping, not learned from
+    validation: int = setting(0, whole_number(0))
     device: str = "auto"  # cpu, cuda, mps; auto takes the best there is
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work, by name."""
-        super().__post_init__()
-        for name in ("horizon", "context"):
-            value = getattr(self, name)
-            missing = value is None and name == "context"
-            require(missing or (isinstance(value, int) and value >= 1), self, name,
-                    "a whole number, 1 or more")  # fmt: skip
-        scalings = ("auto", *SCALINGS)
-        require(self.scaling in scalings, self, "scaling", f"one of {', '.join(scalings)}")
-        require(0 <= self.rho <= 1, self, "rho", "between 0 and 1")
-        require(self.validation >= 0, self, "validation", "0 or more steps")
-        require(all(lag >= 1 for lag in self.lags or ()), self, "lags", "steps back, 1 or more")
 
     @property
     def held_out(self) -> int:
@@ -50,7 +38,7 @@ class DirectConfig(NeuralConfig):
     lags: tuple[int, ...] | None = ()  # not read
     rho: float = 0.0  # every window alike: the more series are learned from, the less they overfit
     batch_size: int | str = 128
-    dropout: float = 0.1
+    dropout: float = setting(0.1, PART)
 
 
 N = TypeVar("N", bound=NeuralConfig)

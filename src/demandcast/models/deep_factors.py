@@ -37,7 +37,7 @@ from demandcast.frequency import Frequency
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.gaussian import condition, density_of, draw, log_density
-from demandcast.layers.transform import check_transform, resolve_transform
+from demandcast.layers.transform import TRANSFORMS, resolve_transform
 from demandcast.likelihoods.base import Likelihood, inverse_softplus
 from demandcast.likelihoods.tails import student_t_quantile
 from demandcast.models.base import NeuralForecaster
@@ -45,6 +45,7 @@ from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.gaps import warn_once
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
+from demandcast.settings import COUNT, PART, choice, setting
 from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.window import Sizes, Window
 
@@ -58,12 +59,14 @@ EVEN = 64  # quantiles that the mean is taken over
 
 @dataclass(frozen=True, kw_only=True)
 class DeepFactorsConfig(NeuralConfig):
-    random_effect: str = "lds"  # lds: state space, gp: Gaussian process, rnn: noise alone
-    factors: int = 10
-    hidden: int = 50  # nodes of the global LSTM
-    local_hidden: int = 5  # nodes of the local LSTM, whose output is the noise
-    link: str = "identity"  # of the fixed effect: identity, exp, softplus
-    transform: str = "auto"  # log1p, none; auto is log1p where no value is below 0
+    # lds: state space, gp: Gaussian process, rnn: noise alone
+    random_effect: str = setting("lds", choice(*EFFECTS))
+    factors: int = setting(10, COUNT)
+    hidden: int = setting(50, COUNT)  # nodes of the global LSTM
+    local_hidden: int = setting(5, COUNT)  # nodes of the local LSTM, whose output is the noise
+    link: str = setting("identity", choice(*LINKS))  # of the fixed effect: identity, exp, softplus
+    # log1p, none; auto is log1p where no value is below 0
+    transform: str = setting("auto", choice(*TRANSFORMS))
     series_embedding: bool = True
     lags: tuple[int, ...] | None = ()  # not read
     rho: float = 0.0
@@ -71,17 +74,7 @@ class DeepFactorsConfig(NeuralConfig):
     max_steps: int = 400
     learning_rate: float = 1e-2
     weight_decay: float = 0.1  # hundreds of series have vectors of their own
-    dropout: float = 0.1  # of the global LSTM's output
-
-    def __post_init__(self) -> None:
-        """Refuse effects and links that there are not."""
-        super().__post_init__()
-        check_transform(self.transform)
-        for name, known in (("random_effect", EFFECTS), ("link", LINKS)):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; it is one of {', '.join(known)}"
-                )
+    dropout: float = setting(0.1, PART)  # of the global LSTM's output
 
 
 @lru_cache(maxsize=4096)

@@ -33,7 +33,7 @@ from demandcast.models.base import NeuralForecaster, longest_season
 from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
-from demandcast.train.loop import require
+from demandcast.settings import COUNT, PART, SHARE, setting
 from demandcast.windows.window import Sizes, Window
 
 PASSES = 4  # over the horizon, to come from true values to own draws
@@ -41,27 +41,16 @@ PASSES = 4  # over the horizon, to come from true values to own draws
 
 @dataclass(frozen=True, kw_only=True)
 class DeepARConfig(NeuralConfig):
-    hidden: int = 40  # nodes of each LSTM layer
-    layers: int = 2
-    dropout: float = 0.1  # between layers
-    own_draws: float = 0.5  # share of windows whose horizon is learned from the network's own draws
-    input_embedding: int | None = (
-        None  # numbers the lags are mapped to for the LSTM; None: as they are
-    )
+    hidden: int = setting(40, COUNT)  # nodes of each LSTM layer
+    layers: int = setting(2, COUNT)
+    dropout: float = setting(0.1, PART)  # between layers
+    # share of windows whose horizon is learned from the network's own draws
+    own_draws: float = setting(0.5, SHARE)
+    # numbers the lags are mapped to for the LSTM; None: as they are
+    input_embedding: int | None = setting(None, COUNT)
     # steps in the season that it begins as, or several for their mean; None: the shortest, (): none
-    season: int | tuple[int, ...] | None = None
+    season: int | tuple[int, ...] | None = setting(None, COUNT)
     rho: float = 0.0  # every window alike: two large series of two hundred would fill the batches
-
-    def __post_init__(self) -> None:
-        """Refuse a share that is none."""
-        super().__post_init__()
-        embedding = self.input_embedding is None or self.input_embedding >= 1
-        require(embedding, self, "input_embedding", "a whole number, 1 or more, or None")
-        if not 0 <= self.own_draws <= 1:
-            raise ConfigError(f"own_draws is {self.own_draws!r}; it is between 0 and 1")
-        seasons = self.season if isinstance(self.season, tuple) else (self.season,)
-        whole = self.season is None or all(type(s) is int and s >= 1 for s in seasons)
-        require(whole, self, "season", "whole numbers of steps, 1 or more")
 
 
 class DeepARNetwork(Network[DeepARConfig]):

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.decomposition import moving_average
 from demandcast.layers.dropout import Dropout
@@ -24,7 +23,10 @@ from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
+from demandcast.settings import Rule, setting
 from demandcast.windows.window import Sizes, Window
+
+ODD = Rule(lambda steps: steps >= 1 and steps % 2 == 1, "an odd number of steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +41,7 @@ class NLinearConfig(DirectConfig):
 class DLinearConfig(NLinearConfig):
     max_steps: int = 1000
     learning_rate: float = 8e-3
-    trend_width: int = 25  # steps in the moving average, odd
-
-    def __post_init__(self) -> None:
-        """Refuse a moving average without a middle."""
-        super().__post_init__()
-        if self.trend_width < 1 or self.trend_width % 2 == 0:
-            raise ConfigError(f"trend_width is {self.trend_width!r}; it is an odd number of steps")
+    trend_width: int = setting(25, ODD)  # steps in the moving average, odd
 
 
 class DLinearNetwork(Network[DLinearConfig]):

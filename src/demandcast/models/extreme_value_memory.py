@@ -30,6 +30,7 @@ from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
+from demandcast.settings import COUNT, NOT_NEGATIVE, number, setting
 from demandcast.windows.window import Sizes, Window
 
 NEAR = 1e-6  # an indicator's distance from 0 and 1, for the logarithms
@@ -40,16 +41,19 @@ class ExtremeValueMemoryConfig(DirectConfig):
     max_steps: int = 1000
     batch_size: int | str = 64
     learning_rate: float = 2e-3
-    hidden: int = 32  # nodes of the GRU, which reads context and remembered windows alike
-    decoded: int = 32  # numbers of each step ahead before the last layer
-    memory: int = 32  # windows of the context remembered, drawn for each batch; forecasts read all
-    span: int | None = (
-        None  # steps of a remembered window; None: a quarter of the context, up to 30
-    )
+    # nodes of the GRU, which reads context and remembered windows alike
+    hidden: int = setting(32, COUNT)
+    decoded: int = setting(32, COUNT)  # numbers of each step ahead before the last layer
+    # windows of the context remembered, drawn for each batch; forecasts read all
+    memory: int = setting(32, COUNT)
+    # steps of a remembered window; None: a quarter of the context, up to 30
+    span: int | None = setting(None, COUNT)
     high: float = 0.95  # above this quantile of the context a value is an extreme
     low: float = 0.05  # and below this one
-    gamma: float = 2.0  # extreme value index, above 1; the larger, the flatter the weights
-    weight: float = 1.0  # of the extreme value losses beside the likelihood's
+    # extreme value index, above 1; the larger, the flatter the weights
+    gamma: float = setting(2.0, number("above 1", lambda gamma: gamma > 1))
+    # of the extreme value losses beside the likelihood's
+    weight: float = setting(1.0, NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
         """Refuse thresholds that are none."""
@@ -59,10 +63,6 @@ class ExtremeValueMemoryConfig(DirectConfig):
                 f"low={self.low} and high={self.high} are quantile levels of the context, low below "
                 "high, as in low=0.05, high=0.95"
             )
-        if self.gamma <= 1 or self.weight < 0:
-            raise ConfigError(f"gamma={self.gamma} is above 1, weight={self.weight} 0 or more")
-        if self.memory < 1 or (self.span is not None and self.span < 1):
-            raise ConfigError(f"memory={self.memory} and span={self.span} are 1 or more")
 
 
 def extreme_value_loss(u: Tensor, v: Tensor, share: Tensor, gamma: float) -> Tensor:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from demandcast.panel.panel import Panel
-from demandcast.windows.window import FEW
+from demandcast.windows.window import FEWEST_VALUES
 
 log = logging.getLogger("demandcast")
 
@@ -22,10 +22,10 @@ def warn_of_gaps(name: str, panel: Panel, reach: int) -> None:
         reach: Steps that the method reads.
     """
     observed = panel.n_observed(reach)
-    series = np.flatnonzero((observed < FEW) & (observed < panel.n_observed()))
+    series = np.flatnonzero((observed < FEWEST_VALUES) & (observed < panel.n_observed()))
     if len(series):
         warn_once(
-            f"{name}: {len(series):,} series hold fewer than {FEW} values in the last {reach} "
+            f"{name}: {len(series):,} series hold fewer than {FEWEST_VALUES} values in the last {reach} "
             f"steps (e.g. {panel.key(int(series[0]))}); they are forecast from the same places of "
             "earlier seasons, before the gap"
         )

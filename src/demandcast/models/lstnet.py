@@ -27,29 +27,27 @@ from demandcast.models.multivariate import (
     MultivariateForecaster,
     MultivariateNetwork,
 )
-from demandcast.train.loop import require
+from demandcast.settings import COUNT, Rule, setting
 from demandcast.windows.window import Sizes, Window
+
+SKIP = Rule(lambda steps: steps == 0 or steps >= 2, "2 steps or more; 0 for none")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LSTNetConfig(MultivariateConfig):
-    kernel: int = 6  # steps each filter of the convolution spans
-    channels: int = 50  # filters
-    hidden: int = 50  # nodes of the recurrence
-    skip: int | None = (
-        None  # steps that the skip recurrence goes back at a time: one season; 0 for none
-    )
-    skip_hidden: int = 5  # its nodes, for each of the `skip` phases
+    kernel: int = setting(6, COUNT)  # steps each filter of the convolution spans
+    channels: int = setting(50, COUNT)  # filters
+    hidden: int = setting(50, COUNT)  # nodes of the recurrence
+    # steps that the skip recurrence goes back at a time: one season; 0 for none
+    skip: int | None = setting(None, SKIP)
+    skip_hidden: int = setting(5, COUNT)  # its nodes, for each of the `skip` phases
     attention: bool = False  # LSTNet-Attn: attention over the recurrence in place of the skip
 
     def __post_init__(self) -> None:
-        """Refuse a skip of less than two steps, and one beside the attention."""
+        """Refuse a skip beside the attention."""
         super().__post_init__()
-        skips = self.skip is None or self.skip == 0 or self.skip >= 2
-        require(skips, self, "skip", "2 steps or more; 0 for none")
-        require(not (self.attention and self.skip), self, "skip", "0 or None where attention=True")
-        for name in ("kernel", "channels", "hidden", "skip_hidden"):
-            require(getattr(self, name) >= 1, self, name, "a whole number, 1 or more")
+        if self.attention and self.skip:
+            raise ConfigError(f"skip is {self.skip!r}; it must be 0 or None where attention=True")
 
 
 class SkipGRU(nn.Module):

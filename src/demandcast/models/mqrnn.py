@@ -30,7 +30,7 @@ from demandcast.models.base import NeuralForecaster, longest_season
 from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
-from demandcast.train.loop import require
+from demandcast.settings import COUNT, PART, setting
 from demandcast.windows.window import Sizes, Window
 
 GAIN = 15.0  # the blend's weights learn so much faster than the networks'
@@ -38,30 +38,24 @@ GAIN = 15.0  # the blend's weights learn so much faster than the networks'
 
 @dataclass(frozen=True, kw_only=True)
 class MQRNNConfig(NeuralConfig):
-    hidden: int = 64  # D, nodes of the encoder
-    layers: int = 1
-    width: int = 20  # K, size of each of the H + 1 contexts
-    mlp: int = 64  # hidden nodes of the global and the local network
-    squeeze: int = 8  # numbers a step that the global network sees of the covariates ahead
-    input_embedding: int | None = (
-        None  # numbers that demand and its lags are mapped to; None: as they are
-    )
-    forks: int = 8  # cutoffs of one window that are learned from
-    dropout: float = 0.1
+    hidden: int = setting(64, COUNT)  # D, nodes of the encoder
+    layers: int = setting(1, COUNT)
+    width: int = setting(20, COUNT)  # K, size of each of the H + 1 contexts
+    mlp: int = setting(64, COUNT)  # hidden nodes of the global and the local network
+    # numbers a step that the global network sees of the covariates ahead
+    squeeze: int = setting(8, COUNT)
+    # numbers that demand and its lags are mapped to; None: as they are
+    input_embedding: int | None = setting(None, COUNT)
+    forks: int = setting(8, COUNT)  # cutoffs of one window that are learned from
+    dropout: float = setting(0.1, PART)
     legacy_decoder: bool = False  # one linear layer each; mlp, squeeze and dropout are not its own
-
-    def __post_init__(self) -> None:
-        """Refuse an embedding of no numbers."""
-        super().__post_init__()
-        embedding = self.input_embedding is None or self.input_embedding >= 1
-        require(embedding, self, "input_embedding", "a whole number, 1 or more, or None")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MQCNNConfig(MQRNNConfig):
     hidden: int = 30  # channels
-    kernels: tuple[int, ...] = (7, 3, 3)
-    dilations: tuple[int, ...] = (1, 3, 9)
+    kernels: tuple[int, ...] = setting((7, 3, 3), COUNT)
+    dilations: tuple[int, ...] = setting((1, 3, 9), COUNT)
 
 
 class RecurrentEncoder(nn.Module):

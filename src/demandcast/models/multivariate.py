@@ -22,7 +22,7 @@ from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
-from demandcast.train.loop import require
+from demandcast.settings import COUNT, setting, whole_number
 from demandcast.windows.features import Features
 from demandcast.windows.multivariate import MultivariateSource, MultivariateWindow, StampSampler
 from demandcast.windows.window import Sizes, Window, WindowSource
@@ -36,17 +36,12 @@ class MultivariateConfig(DirectConfig):
     learning_rate: float = 2e-3
     dropout: float = 0.2
     batch_size: int | str = 32  # windows in a step, each of all series
-    ar: int | None = None  # last steps that the highway reads: all; 0 for no highway
+    # last steps that the highway reads: all; 0 for no highway
+    ar: int | None = setting(None, whole_number(0))
     last_value: bool = False  # the network sees and learns departures from each series' last value
     calendar: bool = True  # the stamps' calendar is read beside the series
     single_step: bool = False  # the papers' task: one network for one step, `horizon` steps ahead
-    most_series: int = 1000  # more are refused: weights and batches grow with them
-
-    def __post_init__(self) -> None:
-        """Refuse a highway of less than no steps."""
-        super().__post_init__()
-        require(self.ar is None or self.ar >= 0, self, "ar", "a number of steps; 0 for none")
-        require(self.most_series >= 1, self, "most_series", "a whole number, 1 or more")
+    most_series: int = setting(1000, COUNT)  # more are refused: weights and batches grow with them
 
 
 M = TypeVar("M", bound=MultivariateConfig)

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from demandcast.draws.tensors import TensorDraws
-from demandcast.errors import ConfigError, MissingExtraError
+from demandcast.errors import MissingExtraError
 from demandcast.frequency import Frequency
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.draws import generator
@@ -38,6 +38,7 @@ from demandcast.models.base import NeuralForecaster, longest_season
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
+from demandcast.settings import COUNT, NOT_NEGATIVE, POSITIVE, choice, setting
 from demandcast.windows.window import Sizes, Window
 
 FIXED = ("euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams")
@@ -49,27 +50,19 @@ GAIN = 15.0  # the weights of seasons learn so much faster than the networks'
 class NeuralODEConfig(DirectConfig):
     batch_size: int | str = 64
     learning_rate: float = 4e-3
-    method: str = "rk4"  # solver; the fixed ones take one step a gap and one a step ahead
+    # solver; the fixed ones take one step a gap and one a step ahead
+    method: str = setting("rk4", choice(*FIXED, *ADAPTIVE))
     adjoint: bool = False  # gradients by solving backwards: little memory, more calls, approximate
-    rtol: float = 1e-3  # of the adaptive solvers
-    atol: float = 1e-4
-    observations: int = 96  # last observed values of the context that the encoder reads
-    jump: int = 8  # of them enter at once; 1 is the paper's
-    latent: int = 16  # numbers of the state that flows over the horizon
-    hidden: int = 32  # numbers of the encoder's state
-    width: int = 64  # nodes of both fields and of the readout
-    divergence: float = 0.1  # weight of KL(z0 || N(0, 1)); 1 is the evidence lower bound
-
-    def __post_init__(self) -> None:
-        """Refuse solvers there are not."""
-        super().__post_init__()
-        if self.method not in (*FIXED, *ADAPTIVE):
-            raise ConfigError(
-                f"method is {self.method!r}; it is one of {', '.join((*FIXED, *ADAPTIVE))}"
-            )
-        for name in ("observations", "jump", "latent", "hidden", "width"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it is 1 or more")
+    rtol: float = setting(1e-3, POSITIVE)  # of the adaptive solvers
+    atol: float = setting(1e-4, POSITIVE)
+    # last observed values of the context that the encoder reads
+    observations: int = setting(96, COUNT)
+    jump: int = setting(8, COUNT)  # of them enter at once; 1 is the paper's
+    latent: int = setting(16, COUNT)  # numbers of the state that flows over the horizon
+    hidden: int = setting(32, COUNT)  # numbers of the encoder's state
+    width: int = setting(64, COUNT)  # nodes of both fields and of the readout
+    # weight of KL(z0 || N(0, 1)); 1 is the evidence lower bound
+    divergence: float = setting(0.1, NOT_NEGATIVE)
 
 
 class Flow(nn.Module):
@@ -97,8 +90,9 @@ class Flow(nn.Module):
         """
         config = self.config
 
-        def rate(_: Tensor, z: Tensor) -> Any:
-            return pace * self.field(z)
+        def rate(_: Tensor, z: Tensor) -> Tensor:
+            velocity: Tensor = pace * self.field(z)
+            return velocity
 
         options = {"rtol": config.rtol, "atol": config.atol, "method": config.method}
         if config.adjoint:
@@ -291,7 +285,7 @@ class NeuralODENetwork(Network[NeuralODEConfig]):
         return quantiles, paths.mean(1), paths
 
 
-def _solvers() -> tuple[Any, Any]:
+def _solvers() -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
     try:
         from torchdiffeq import odeint, odeint_adjoint
     except ImportError:

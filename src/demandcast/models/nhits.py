@@ -25,6 +25,7 @@ from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
+from demandcast.settings import COUNT, setting
 from demandcast.windows.window import Sizes, Window
 
 
@@ -33,15 +34,16 @@ class NHITSConfig(DirectConfig):
     max_steps: int = 2000
     learning_rate: float = 2e-3
     weight_decay: float = 1.0  # its million weights learn a short calendar by heart otherwise
-    pools: tuple[int, ...] = (4, 2, 1)  # steps that each block's max-pool joins
-    strides: tuple[int, ...] = (8, 4, 1)  # steps between the knots of each block's forecast
-    hidden: int = 128  # nodes of the two layers of each block
-    projected: int = 4  # numbers a step that covariates are projected to
+    pools: tuple[int, ...] = setting((4, 2, 1), COUNT)  # steps that each block's max-pool joins
+    # steps between the knots of each block's forecast
+    strides: tuple[int, ...] = setting((8, 4, 1), COUNT)
+    hidden: int = setting(128, COUNT)  # nodes of the two layers of each block
+    projected: int = setting(4, COUNT)  # numbers a step that covariates are projected to
 
     def __post_init__(self) -> None:
         """Refuse blocks of which one half is missing."""
         super().__post_init__()
-        if len(self.pools) != len(self.strides) or min((*self.pools, *self.strides), default=0) < 1:
+        if len(self.pools) != len(self.strides) or not self.pools:
             raise ConfigError(
                 f"pools={self.pools} and strides={self.strides} name a block each, in steps of 1 or "
                 "more; give as many of one as of the other"

@@ -24,22 +24,23 @@ from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
+from demandcast.settings import COUNT, setting
 from demandcast.windows.window import Sizes, Window
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchTSTConfig(DirectConfig):
-    patch: int = 16  # steps in a patch
-    stride: int = 8  # steps from one patch to the next
-    width: int = 64  # of each patch's vector, D
-    heads: int = 4
-    layers: int = 2
-    hidden: int = 128  # nodes of each feed-forward layer
+    patch: int = setting(16, COUNT)  # steps in a patch
+    stride: int = setting(8, COUNT)  # steps from one patch to the next
+    width: int = setting(64, COUNT)  # of each patch's vector, D
+    heads: int = setting(4, COUNT)
+    layers: int = setting(2, COUNT)
+    hidden: int = setting(128, COUNT)  # nodes of each feed-forward layer
 
     def __post_init__(self) -> None:
         """Refuse patches that leave steps out, and heads that do not share the width."""
         super().__post_init__()
-        if not 1 <= self.stride <= self.patch:
+        if self.stride > self.patch:
             raise ConfigError(
                 f"stride is {self.stride} and patch {self.patch}; a stride is 1 step or more and no "
                 "longer than a patch, or steps between patches are never read"

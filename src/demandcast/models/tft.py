@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 import torch
@@ -32,14 +31,15 @@ from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
+from demandcast.settings import COUNT, setting
 from demandcast.windows.window import Sizes, Window
 
 
 @dataclass(frozen=True, kw_only=True)
 class TFTConfig(DirectConfig):
     batch_size: int | str = 64
-    hidden: int = 32  # d_model: the size of every vector within
-    heads: int = 4
+    hidden: int = setting(32, COUNT)  # d_model: the size of every vector within
+    heads: int = setting(4, COUNT)
 
     def __post_init__(self) -> None:
         """Refuse heads that do not share the width."""
@@ -286,7 +286,7 @@ class TFT(NeuralForecaster[TFTConfig]):
     Net = TFTNetwork
     scaling = "standard"
 
-    def explain(self, panel: Panel, *, future: Any = None) -> Explanation:
+    def explain(self, panel: Panel, *, future: object = None) -> Explanation:
         """Return which variables and which past steps the forecasts of this panel rest on.
 
         Args:

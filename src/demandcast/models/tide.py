@@ -23,17 +23,19 @@ from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
+from demandcast.settings import COUNT, setting
 from demandcast.windows.window import Sizes, Window
 
 
 @dataclass(frozen=True, kw_only=True)
 class TiDEConfig(DirectConfig):
-    hidden: int = 128  # nodes of each dense layer
-    encoders: int = 2  # residual blocks
-    decoders: int = 1
-    projected: int = 4  # numbers a step that covariates are projected to
-    decoded: int = 16  # numbers a step that the dense decoder hands to the temporal one
-    temporal: int = 64  # nodes of the temporal decoder
+    hidden: int = setting(128, COUNT)  # nodes of each dense layer
+    encoders: int = setting(2, COUNT)  # residual blocks
+    decoders: int = setting(1, COUNT)
+    projected: int = setting(4, COUNT)  # numbers a step that covariates are projected to
+    # numbers a step that the dense decoder hands to the temporal one
+    decoded: int = setting(16, COUNT)
+    temporal: int = setting(64, COUNT)  # nodes of the temporal decoder
 
 
 class ResidualBlock(nn.Module):

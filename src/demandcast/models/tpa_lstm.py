@@ -25,21 +25,15 @@ from demandcast.models.multivariate import (
     MultivariateForecaster,
     MultivariateNetwork,
 )
-from demandcast.train.loop import require
+from demandcast.settings import COUNT, setting
 from demandcast.windows.window import Sizes, Window
 
 
 @dataclass(frozen=True, kw_only=True)
 class TPALSTMConfig(MultivariateConfig):
-    hidden: int = 64  # units of the LSTM, the rows that attention chooses among
-    filters: int = 32  # temporal patterns
+    hidden: int = setting(64, COUNT)  # units of the LSTM, the rows that attention chooses among
+    filters: int = setting(32, COUNT)  # temporal patterns
     per_step: bool = False  # attend at every step; a slow loop, for study
-
-    def __post_init__(self) -> None:
-        """Refuse a network of no units or no patterns."""
-        super().__post_init__()
-        for name in ("hidden", "filters"):
-            require(getattr(self, name) >= 1, self, name, "a whole number, 1 or more")
 
 
 class TemporalPatternAttention(nn.Module):

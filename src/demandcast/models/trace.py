@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TypeAlias
 
 import polars as pl
 import torch
@@ -29,6 +29,7 @@ from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.windows.window import Window
 
+TraceFunction: TypeAlias = "Callable[[FrameType, str, object], TraceFunction | None]"
 PACKAGE = Path(__file__).parents[1]
 FOLLOWED = (PACKAGE / "models", PACKAGE / "layers")
 BATCH = 3  # windows followed
@@ -225,21 +226,21 @@ def _record_intermediates(network: Network[N], rows: list[Intermediate]) -> Iter
         kind, shape = type(module).__name__, tuple(value.shape)
         rows.append(Intermediate(layer, kind, name, shape, "", own, where, seen[layer, name]))
 
-    def record_output(module: nn.Module, _: Any, out: Any) -> None:
+    def record_output(module: nn.Module, _: object, out: object) -> None:
         first = out[0] if isinstance(out, tuple) else out
         if isinstance(first, Tensor):
             note(module, "out", first, None)
 
-    def follow(frame: FrameType, event: str, _: Any) -> Any:
+    def follow(frame: FrameType, event: str, _: object) -> TraceFunction | None:
         module = frame.f_locals.get("self")
         path = Path(frame.f_code.co_filename).parent
         inner = id(module) in places and id(module) not in leaves  # a leaf is one row by its hook
         if event != "call" or not inner or path not in FOLLOWED:
             return None
-        held: dict[str, Any] = dict(frame.f_locals)
+        held: dict[str, object] = dict(frame.f_locals)
         line = frame.f_lineno
 
-        def step(frame: FrameType, event: str, _: Any) -> Any:
+        def step(frame: FrameType, event: str, _: object) -> TraceFunction:
             nonlocal line
             for name, value in frame.f_locals.items():
                 if isinstance(value, Tensor) and held.get(name) is not value:

@@ -24,6 +24,7 @@ from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan
 from demandcast.models.network import Network
+from demandcast.settings import COUNT, setting
 from demandcast.windows.window import Sizes, Window
 
 
@@ -31,9 +32,9 @@ from demandcast.windows.window import Sizes, Window
 class TSMixerConfig(DirectConfig):
     max_steps: int = 2000
     learning_rate: float = 2e-3
-    width: int = 32  # inputs of a step once they are aligned
-    hidden: int = 64  # nodes of each feature-mixing layer
-    layers: int = 2
+    width: int = setting(32, COUNT)  # inputs of a step once they are aligned
+    hidden: int = setting(64, COUNT)  # nodes of each feature-mixing layer
+    layers: int = setting(2, COUNT)
 
 
 class TimeMixing(nn.Module):

@@ -17,7 +17,7 @@ that twice. Masks lie on what layers give, not on the one raw series.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,12 +31,13 @@ from demandcast.layers.decoder import StepDecoder
 from demandcast.layers.dropout import SequenceDropout
 from demandcast.layers.embedding import StaticEmbedding
 from demandcast.layers.seasonal import SeasonalLinear, season_within
-from demandcast.layers.transform import check_transform, resolve_transform
+from demandcast.layers.transform import TRANSFORMS, resolve_transform
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
+from demandcast.settings import COUNT, PART, SHARE, choice, setting, whole_number
 from demandcast.windows.window import Sizes, Window, WindowSource
 
 HIGHEST = 20.0  # of log(1 + y / scale): no quantile above half a billion times the scale
@@ -54,29 +55,19 @@ class UberLSTMConfig(NeuralConfig):
     lags: tuple[int, ...] | None = ()  # not read
     rho: float = 0.0  # every window alike
     learning_rate: float = 3e-3
-    hidden: int = 64  # nodes of the forecaster, and of the autoencoder's outer layers
-    embedding: int = 32  # features that the autoencoder gives
-    decoded: int = 32  # numbers of each step ahead before the last layer
-    dropout: float = 0.1
-    pretrain: float = 0.2  # share of the steps that only teach the autoencoder
-    finetune: float = 0.1  # share of the forecast's gradient that reaches it behind them; 0 freezes
-    passes: int = 50  # thinned networks that a forecast is drawn from
-    transform: str = "auto"  # log1p, none; auto is log1p where no value is below 0
-    noise: int | None = None  # last steps that tell the noise, learned from last; None: a tenth
-
-    def __post_init__(self) -> None:
-        """Refuse shares and transforms that are none."""
-        super().__post_init__()
-        check_transform(self.transform)
-        if not (0 <= self.pretrain < 1 and 0 <= self.finetune <= 1 and 0 <= self.dropout < 1):
-            raise ConfigError(
-                f"pretrain={self.pretrain}, finetune={self.finetune} and dropout={self.dropout} are "
-                "shares: 0 or more, below 1"
-            )
-        if self.passes < 2 or (self.noise is not None and self.noise < 1):
-            raise ConfigError(
-                f"passes={self.passes} is 2 or more, noise={self.noise} 1 or more steps (or None)"
-            )
+    # nodes of the forecaster, and of the autoencoder's outer layers
+    hidden: int = setting(64, COUNT)
+    embedding: int = setting(32, COUNT)  # features that the autoencoder gives
+    decoded: int = setting(32, COUNT)  # numbers of each step ahead before the last layer
+    dropout: float = setting(0.1, PART)
+    pretrain: float = setting(0.2, PART)  # share of the steps that only teach the autoencoder
+    # share of the forecast's gradient that reaches it behind them; 0 freezes
+    finetune: float = setting(0.1, SHARE)
+    passes: int = setting(50, whole_number(2))  # thinned networks that a forecast is drawn from
+    # log1p, none; auto is log1p where no value is below 0
+    transform: str = setting("auto", choice(*TRANSFORMS))
+    # last steps that tell the noise, learned from last; None: a tenth
+    noise: int | None = setting(None, COUNT)
 
     @property
     def held_out(self) -> int:
@@ -94,7 +85,9 @@ class Autoencoder(nn.Module):
         self.decoder = nn.LSTM(config.embedding + features, config.hidden, batch_first=True)
         self.written = nn.Linear(config.hidden, 1)
 
-    def encode(self, inputs: Tensor, *, passes: int = 0, generator: Any = None) -> Tensor:
+    def encode(
+        self, inputs: Tensor, *, passes: int = 0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """(batch, context, width) -> (batch * passes, embedding); passes lie beside their window."""
         outer, _ = self.outer(inputs)  # (batch, context, hidden)
         if passes:
@@ -185,19 +178,19 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         context, many = self.plan.context, max(passes, 1)
         x, _, _ = self.standardise(window)  # (batch, context)
         inputs = self.inputs(window, x)  # (batch, context, width)
-        thin: Any = {"passes": passes, "generator": generator}
-        embedding = self.autoencoder.encode(inputs, **thin)
+        drop = partial(self.drop, passes=passes, generator=generator)
+        embedding = self.autoencoder.encode(inputs, passes=passes, generator=generator)
         features, reached = embedding.detach(), self.config.finetune
         if reached:  # a share of the gradient, the whole of the value
             features = features + reached * (embedding - features)
         repeated = features[:, None].expand(-1, context, -1)
         copied = inputs.repeat_interleave(many, 0)
         hidden, _ = self.forecaster(torch.cat([copied, repeated], -1))
-        last = self.drop(hidden[:, -1:], **thin)[:, 0]  # (batch * passes, hidden)
+        last = drop(hidden[:, -1:])[:, 0]  # (batch * passes, hidden)
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
         past = torch.cat([last, features, static.repeat_interleave(many, 0)], -1)
         known = window.features[:, context:].repeat_interleave(many, 0)
-        ahead = self.drop(self.ahead(past, known), **thin)
+        ahead = drop(self.ahead(past, known))
         base = self.linear(x)  # (batch, horizon)
         return base.repeat_interleave(many, 0) + self.head(ahead)[..., 0], embedding
 

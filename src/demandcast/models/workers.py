@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ def shared_forecast(
 
 
 @contextmanager
-def _task(model: NeuralForecaster[N], panel: Panel, **task: Any) -> Iterator[Path]:
+def _task(model: NeuralForecaster[N], panel: Panel, **task: object) -> Iterator[Path]:
     kind = type(model)
     if kind.__module__ == "__main__":
         raise ConfigError(

@@ -7,14 +7,13 @@ this is what a user holds: no weights are fitted, any panel is forecast, and `fi
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import interpolate_quantiles
 from demandcast.forecaster import ConfiguredForecaster, Learning, check_panel
@@ -22,45 +21,42 @@ from demandcast.panel.panel import Panel
 from demandcast.pretrained.fine_tune import Expand, fine_tune
 from demandcast.pretrained.histories import histories
 from demandcast.pretrained.neighbours import neighbours_help, with_neighbours
-from demandcast.pretrained.network import LEVELS
+from demandcast.pretrained.network import PRETRAINED_LEVELS
 from demandcast.pretrained.paths import paths
 from demandcast.pretrained.weights import load_shipped, read_network
 from demandcast.saved import Saved, Saving
+from demandcast.settings import MethodSettings, setting, whole_number
 from demandcast.train.budget import Budget
 from demandcast.train.checkpoint import pack
-from demandcast.train.loop import Training, TrainingLog
+from demandcast.train.training import Training, TrainingLog
 from demandcast.typed import build, typed
 
+F = TypeVar("F", bound=np.floating)
 TUNED = "weights.safetensors"
 CELLS = 1 << 17  # steps of context in one batch of prediction
 ASKED = 64  # steps ahead at once
 SHARES = interpolate_quantiles(
-    np.eye(len(LEVELS)), LEVELS, [(i + 0.5) / 400 for i in range(400)]
+    np.eye(len(PRETRAINED_LEVELS)), PRETRAINED_LEVELS, [(i + 0.5) / 400 for i in range(400)]
 ).mean(-1)
 # of each quantile in the mean
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZeroShotConfig:
+class ZeroShotConfig(MethodSettings):
     """Hyper-parameters of the pretrained network."""
 
-    horizon: int  # steps forecast, as many as wanted
-    context: int = 1024  # steps of history read, at most; up to 2,048
+    # steps of history read, at most; up to 2,048
+    context: int = setting(1024, whole_number(1, 2048))
     # how long `fit` goes on learning from its panel: "2m", "30s", "500 steps"; None: not at all
     tune: str | float | None = None
     # whether a step reads the known covariates of the steps before and after it too; None: `fit` decides on
     # windows that it holds out, and without `fit` it does not
     neighbours: bool | None = None
-    seed: int = 0  # of paths and of fine-tuning
+    seed: int = setting(0, whole_number(0, 2**62))  # of paths and of fine-tuning
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by name."""
-        for name, least, most in (("context", 1, 2048), ("seed", 0, 2**62)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise ConfigError(f"{name} is {value!r}; it is a whole number, {least} to {most}")
-        if self.neighbours is not None and not isinstance(self.neighbours, bool):
-            raise ConfigError(f"neighbours is {self.neighbours!r}; it is True, False or None")
+        super().__post_init__()
         if self.tune is not None:
             Budget.parse(self.tune)
 
@@ -84,7 +80,9 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
 
     Config = ZeroShotConfig
 
-    def __init__(self, horizon: int | None = None, *, h: int | None = None, **hyper: Any) -> None:
+    def __init__(
+        self, horizon: int | None = None, *, h: int | None = None, **hyper: object
+    ) -> None:
         super().__init__(horizon, h=h, **hyper)
         self.tuned: TrainingLog | None = None  # of fine-tuning, if there was one
         self.improved = False  # whether what it learned was kept
@@ -161,8 +159,8 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         return self
 
     def grid(self, panel: Panel) -> NDArray[np.float32]:
-        """Forecast quantiles at `LEVELS` of every series, not yet bounded at 0: (N, H, levels)."""
-        found = np.empty((panel.n_series, self.horizon, len(LEVELS)), np.float32)
+        """Forecast quantiles at `PRETRAINED_LEVELS` of every series, not yet bounded at 0: (N, H, levels)."""
+        found = np.empty((panel.n_series, self.horizon, len(PRETRAINED_LEVELS)), np.float32)
         order = np.argsort(-panel.lengths, kind="stable")  # the longest first, in smaller batches
         while len(order):
             longest = min(self.config.context, int(panel.lengths[order[0]]))
@@ -181,7 +179,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         """Forecast quantiles, and paths through them in the rank order of each series' own past."""
         floors = panel.floors()[:, None, None]
         grid = np.maximum(self.grid(panel), floors)
-        quantiles = interpolate_quantiles(grid, LEVELS, ask.levels).astype(np.float32)
+        quantiles = interpolate_quantiles(grid, PRETRAINED_LEVELS, ask.levels).astype(np.float32)
         whole = panel.whole_numbers()[:, None, None]
         quantiles = np.where(whole, round_counts(quantiles), quantiles)
         samples = None
@@ -192,7 +190,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         mean = (grid @ SHARES).astype(np.float32)
         return Draft(quantiles, mean, samples)
 
-    def _write(self, run: Saving) -> dict[str, Any]:
+    def _write(self, run: Saving) -> dict[str, object]:
         if self.tuned is not None:
             shape = {"shape": asdict(self.pretrained.shape)}
             run.add(TUNED, pack(self.pretrained.state_dict(), shape))
@@ -212,6 +210,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         return model
 
 
-def round_counts(values: NDArray[Any]) -> NDArray[Any]:
+def round_counts(values: NDArray[F]) -> NDArray[F]:
     """Round to whole numbers, up from six tenths: the mean of a count's quantiles lies high."""
-    return np.floor(values + 0.4)
+    rounded: NDArray[F] = np.floor(values + 0.4)
+    return rounded

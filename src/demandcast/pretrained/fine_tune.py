@@ -16,8 +16,10 @@ from demandcast.panel.panel import Panel
 from demandcast.pretrained.histories import Histories, histories
 from demandcast.pretrained.network import ZeroShotNetwork
 from demandcast.train.budget import Budget
+from demandcast.train.gradients import Objective
 from demandcast.train.loaders import ResidentLoader
-from demandcast.train.loop import Objective, Training, TrainingLog, train
+from demandcast.train.loop import train
+from demandcast.train.training import Training, TrainingLog
 from demandcast.train.watch import Watch
 from demandcast.windows.sampler import WindowSampler
 
@@ -43,7 +45,7 @@ def fine_tune(
     sampler = WindowSampler(panel, horizon=horizon, held_out=horizon, rho=0.5)
     held = held_out(panel, context, horizon, expand=expand)
     before = held(tuned)
-    loader = ResidentLoader(
+    loader: ResidentLoader[Histories] = ResidentLoader(
         Windows(panel, context, horizon, expand),
         lambda _, g: sampler.draw(asked.batch, g),
         torch.device("cpu"),

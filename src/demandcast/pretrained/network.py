@@ -26,8 +26,8 @@ from demandcast.pretrained.reading import Reading, read
 from demandcast.pretrained.summaries import CHANGES, empty, facts_of, growth, moves_of, naive_error
 from demandcast.pretrained.tower import Block, mlp, patches, turns
 
-LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
-LOW, MIDDLE, HIGH = (LEVELS.index(level) for level in (0.1, 0.5, 0.9))
+PRETRAINED_LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
+LOW, MIDDLE, HIGH = (PRETRAINED_LEVELS.index(level) for level in (0.1, 0.5, 0.9))
 RATES = (0.7, 0.2, 0.06, 0.015)  # of forgetting, a step, at which the levels begin
 SHARP = ((6.0, -3.0, 0.01), (5.0, 3.0, 0.003), (3.0, 7.0, 0.001))  # log kappa of two seasons; rate
 HEADS, PHASES = len(RATES), len(SHARP)
@@ -55,7 +55,7 @@ class Candidates(NamedTuple):
 
 
 class ZeroShotNetwork(nn.Module):
-    """From histories to quantiles at `LEVELS` and the chance of a 0, for any steps ahead."""
+    """From histories to quantiles at `PRETRAINED_LEVELS` and the chance of a 0, for any steps ahead."""
 
     levels: Tensor
     shape: Shape
@@ -65,9 +65,9 @@ class ZeroShotNetwork(nn.Module):
     def __init__(self, shape: Shape | None = None) -> None:
         super().__init__()
         self.shape = shape = shape or Shape()
-        q, width, hidden = len(LEVELS), shape.width, shape.hidden
+        q, width, hidden = len(PRETRAINED_LEVELS), shape.width, shape.hidden
         levels, seasons = len(RATES), len(SHARP)  # heads
-        self.register_buffer("levels", torch.tensor(LEVELS), persistent=False)
+        self.register_buffer("levels", torch.tensor(PRETRAINED_LEVELS), persistent=False)
         self.embed = nn.Linear(3 * shape.patch + 6, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(shape.layers))
         self.facts = mlp(q + len(CHANGES) + 26, hidden, width)
@@ -96,7 +96,7 @@ class ZeroShotNetwork(nn.Module):
         """Forecast quantiles at `steps`; 1 is the first after the cutoff.
 
         Returns:
-            Quantiles at `LEVELS`, (batch, steps, levels), in the user's units; logits of a 0, (batch,
+            Quantiles at `PRETRAINED_LEVELS`, (batch, steps, levels), in the user's units; logits of a 0, (batch,
             steps); and the size of an error that the loss is measured in, (batch, 1).
         """
         r = read(h, int(steps.max()), self.relevance)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.levels import shuffle_paths
 from demandcast.panel.panel import Panel
-from demandcast.pretrained.network import LEVELS
+from demandcast.pretrained.network import PRETRAINED_LEVELS
 
 KEPT = 1 << 22  # numbers of histories that paths are taken from, at once
 
@@ -20,7 +20,7 @@ def paths(
 
     Args:
         panel: Whose past they are ordered by.
-        grid: Quantiles at `LEVELS`, (N, H, levels).
+        grid: Quantiles at `PRETRAINED_LEVELS`, (N, H, levels).
         n: Paths of each series.
         context: Steps of history read at most.
         draws: Of the N series.
@@ -31,7 +31,7 @@ def paths(
     for rows in np.array_split(np.arange(panel.n_series), count):
         own = draws.select(rows)
         stretches = _stretches(panel.select(rows), n, horizon, period, context, own.at("past"))
-        found[rows] = shuffle_paths(stretches, grid[rows], LEVELS, own.at("ties"))
+        found[rows] = shuffle_paths(stretches, grid[rows], PRETRAINED_LEVELS, own.at("ties"))
     return found
 
 

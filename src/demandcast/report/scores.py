@@ -63,7 +63,7 @@ def of_backtest(result: BacktestResult) -> dict[str, Any]:
 
 def of_search(auto: Auto) -> dict[str, Any]:
     """Return calibration and error by step of auto's blend and the seasonal naive, on what was held out."""
-    from demandcast.automatic.validation import LEVELS
+    from demandcast.automatic.validation import BLEND_LEVELS
 
     held = auto.held_out
     assert held is not None
@@ -71,11 +71,11 @@ def of_search(auto: Auto) -> dict[str, Any]:
     for name, quantiles in ((auto.name, held.quantiles), (NAIVE, held.naive)):
         if quantiles is None:
             continue
-        shares = level_coverage(held.actual[:, None], quantiles[:, None], LEVELS)
-        calibration[name] = [list(LEVELS), _numbers(shares)]
+        shares = level_coverage(held.actual[:, None], quantiles[:, None], BLEND_LEVELS)
+        calibration[name] = [list(BLEND_LEVELS), _numbers(shares)]
         rows = [np.flatnonzero(held.step == step) for step in range(int(held.step.max()) + 1)]
         steps[name] = _numbers(
-            [wql(held.actual[own, None], quantiles[own, None], LEVELS) for own in rows]
+            [wql(held.actual[own, None], quantiles[own, None], BLEND_LEVELS) for own in rows]
         )
     return {"calibration": calibration, "steps": steps}
 

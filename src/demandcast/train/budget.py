@@ -31,15 +31,15 @@ class Budget:
         Raises:
             ConfigError: It is none of these, or not above 0.
         """
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(text).lower())
-        if found is None or float(found[1]) <= 0 or found[2] not in {*UNITS, "step", "steps"}:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(text).lower())
+        if match is None or float(match[1]) <= 0 or match[2] not in {*UNITS, "step", "steps"}:
             raise ConfigError(
                 f"budget is {text!r}; say a time, as in budget='5m' (s, m or h), or training steps, as in "
                 "budget='500 steps'"
             )
-        if found[2] in ("step", "steps"):
-            return cls(None, max(1, int(float(found[1]))))
-        return cls(float(found[1]) * UNITS[found[2]], None)
+        if match[2] in ("step", "steps"):
+            return cls(None, max(1, int(float(match[1]))))
+        return cls(float(match[1]) * UNITS[match[2]], None)
 
     @property
     def spent(self) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +25,7 @@ BUFFERS = 10_000_000  # values in tables that networks compute when they are bui
 MODULES = 100  # modules of a network for each of its tensors, at most
 
 
-def pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
+def pack(tensors: dict[str, Tensor], facts: Mapping[str, object]) -> bytes:
     """Pack tensors as a safetensors file, with facts and a digest in its header."""
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     text = json.dumps(facts)
@@ -33,7 +33,11 @@ def pack(tensors: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
 
 
 def write_tensors(
-    path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], *, what: str = "the checkpoint"
+    path: Path,
+    tensors: dict[str, Tensor],
+    facts: Mapping[str, object],
+    *,
+    what: str = "the checkpoint",
 ) -> None:
     """Write tensors and facts, whole or not at all.
 
@@ -43,7 +47,7 @@ def write_tensors(
     write_file(path, pack(tensors, facts), what=what)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     """Read what `write_tensors` wrote.
 
     Raises:
@@ -118,7 +122,7 @@ def restore_network(build: Callable[[], Net], tensors: dict[str, Tensor], path: 
     Raises:
         CheckpointError: The weights are of another network.
     """
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    saved = {name: tuple(value.shape) for name, value in tensors.items()}
     room = sum(value.numel() for value in tensors.values())
     try:
         source = torch.Generator()  # of weights that are not kept
@@ -129,9 +133,9 @@ def restore_network(build: Callable[[], Net], tensors: dict[str, Tensor], path: 
         ):
             network = build()
         outline = {k: tuple(v.shape) for k, v in network.state_dict().items()}
-        for name in found.keys() | outline.keys():
-            if found.get(name) != outline.get(name):
-                raise ValueError(f"{name} is {found.get(name)}, and should be {outline.get(name)}")
+        for name in saved.keys() | outline.keys():
+            if saved.get(name) != outline.get(name):
+                raise ValueError(f"{name} is {saved.get(name)}, and should be {outline.get(name)}")
         network.load_state_dict(tensors)
     except (
         AssertionError, AttributeError, LookupError, MemoryError, OverflowError, RuntimeError, TypeError,
@@ -151,7 +155,7 @@ def _at_most(values: int, tensors: int) -> Iterator[None]:
     thread = threading.get_ident()
     left = {"parameters": values, "buffers": values + BUFFERS, "modules": MODULES * (tensors + 1)}
 
-    def count(what: str, value: Any) -> None:
+    def count(what: str, value: object) -> None:
         if threading.get_ident() == thread:
             left[what] -= value.numel() if isinstance(value, Tensor) else 1
             if left[what] < 0:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -20,44 +20,46 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from demandcast.errors import ConfigError, DataError
 from demandcast.forks import check_fork
 from demandcast.layers.draws import with_generator
-from demandcast.settings import check_names
+from demandcast.settings import as_python, check_names
+from demandcast.train.batches import count_samples, keep_batch, move_batch
 from demandcast.train.device import resolve_device
+from demandcast.train.gradients import Objective
 from demandcast.train.group import Group, process_group
 from demandcast.train.loaders import (
     Choice,
     Draw,
+    Index,
     Loader,
     ResidentLoader,
     StreamingLoader,
     choose,
-    count_samples,
-    keep_batch,
-    move_batch,
 )
-from demandcast.train.loop import Objective, Training, TrainingLog
 from demandcast.train.run import Job, run
 from demandcast.train.throughput.doctor import Doctor
 from demandcast.train.throughput.trials import without_auto
+from demandcast.train.training import Training, TrainingLog
 from demandcast.train.watch import Watch
 
 EPOCHS = 10  # where neither epochs nor max_steps are said
 
-Loss = Callable[[Any, Any], Tensor]
+Loss = Callable[..., Tensor]  # of outputs and target
+Collate = Callable[..., object]  # of a list of samples
+Samples: TypeAlias = Sequence[object]  # inputs and target of a batch
 
 
 def fit(
     model: nn.Module,
-    dataset: Dataset[Any],
+    dataset: Dataset[object],
     loss: Loss,
     *,
-    validation: Dataset[Any] | None = None,
+    validation: Dataset[object] | None = None,
     device: str = "auto",
-    collate: Callable[[list[Any]], Any] | None = None,
+    collate: Collate | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
     diagnose: bool | Doctor = False,
-    **hyper: Any,
+    **hyper: object,
 ) -> TrainingLog:
     """Train a network in place.
 
@@ -102,7 +104,7 @@ def fit(
     count = _count_samples(dataset)
     if hyper.get("max_steps") is None:
         hyper = {"epochs": EPOCHS} | hyper
-    asked = Training(**hyper)
+    asked = Training(**as_python(hyper))
     planned = without_auto(asked).with_max_steps(count)
     if "validate_every" not in hyper:
         planned = replace(planned, validate_every=planned.per_epoch(count))
@@ -113,7 +115,7 @@ def fit(
     model.to(place)
 
     @with_generator
-    def loss_of(samples: Any) -> Tensor:
+    def loss_of(samples: Samples) -> Tensor:
         inputs, target = samples
         return loss(model(inputs), target)
 
@@ -134,17 +136,17 @@ def fit(
     if tensors is not None and resident:
         rows = Rows([tensor.to(place) for tensor in tensors])
 
-    def load(settings: Training, draw: Draw) -> Loader:
+    def load(settings: Training, draw: Draw) -> Loader[Samples]:
         if resident:
             return ResidentLoader(rows, draw, place)
         return StreamingLoader(
             rows, draw, place, workers=choice.workers, pin_memory=settings.pin_memory,
-            collate=collate if tensors is None else keep_batch,
+            collate=cast(Callable[..., Samples], collate if tensors is None else keep_batch),
         )  # fmt: skip
 
     trial = load(planned, ShuffledEpochs(count, planned))
 
-    def sample(size: int, generator: torch.Generator) -> Any:
+    def sample(size: int, generator: torch.Generator) -> Samples:
         return move_batch(trial.batch(torch.randint(count, (size,), generator=generator)), place)
 
     job = Job(
@@ -187,7 +189,7 @@ class ShuffledEpochs:
         return self.order[place * self.batch : (place + 1) * self.batch]
 
 
-class Rows(Dataset[Any]):
+class Rows(Dataset[tuple[Tensor, ...]]):
     """A `TensorDataset` that gathers a batch in one operation, where its tensors lie."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
@@ -196,13 +198,13 @@ class Rows(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.tensors[0])
 
-    def __getitems__(self, index: Any) -> tuple[Tensor, ...]:
+    def __getitems__(self, index: Index | list[int]) -> tuple[Tensor, ...]:
         rows = torch.as_tensor(index, device=self.tensors[0].device)
         return tuple(tensor[rows] for tensor in self.tensors)
 
 
 def _choose_loader(
-    dataset: Dataset[Any],
+    dataset: Dataset[object],
     tensors: tuple[Tensor, ...] | None,
     training: Training,
     device: torch.device,
@@ -224,20 +226,20 @@ def _choose_loader(
     return replace(choice, why=f"{kind} makes its items one at a time")
 
 
-def _tensors_of(
-    dataset: Dataset[Any], collate: Callable[[list[Any]], Any] | None
-) -> tuple[Tensor, ...] | None:
+def _tensors_of(dataset: Dataset[object], collate: Collate | None) -> tuple[Tensor, ...] | None:
     """Return the tensors that make up a dataset; None where its items are computed."""
     return dataset.tensors if type(dataset) is TensorDataset and collate is None else None
 
 
 def _batches_in_order(
-    dataset: Dataset[Any], batch: int, collate: Callable[[list[Any]], Any] | None
-) -> DataLoader[Any]:
-    held = _tensors_of(dataset, collate)
-    if held is not None:
-        return DataLoader(Rows(held), batch_size=batch, collate_fn=keep_batch)
-    return DataLoader(dataset, batch_size=batch, collate_fn=collate)
+    dataset: Dataset[object], batch: int, collate: Collate | None
+) -> DataLoader[Samples]:
+    tensors = _tensors_of(dataset, collate)
+    rows: Dataset[object] = dataset if tensors is None else Rows(tensors)
+    return DataLoader(
+        cast(Dataset[Samples], rows), batch_size=batch,
+        collate_fn=collate if tensors is None else keep_batch,
+    )  # fmt: skip
 
 
 def _process_error(training: Training, group: Group, count: int) -> ConfigError:
@@ -253,7 +255,7 @@ def _process_error(training: Training, group: Group, count: int) -> ConfigError:
     )
 
 
-def _count_samples(dataset: Dataset[Any]) -> int:
+def _count_samples(dataset: Dataset[object]) -> int:
     """Count the samples of a dataset, 1 or more."""
     if isinstance(dataset, DataLoader):
         raise DataError(

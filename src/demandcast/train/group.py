@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -28,9 +28,11 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from demandcast.errors import ConfigError, WorkerError, way
 from demandcast.train import interrupts
-from demandcast.train.loaders import Draw, count_samples, slice_batch
+from demandcast.train.batches import count_samples, slice_batch
+from demandcast.train.loaders import Draw, Index
 from demandcast.train.throughput.bare import limit_threads
 
+T = TypeVar("T")
 HOST, PATIENCE = "127.0.0.1", timedelta(minutes=10)
 
 
@@ -48,7 +50,7 @@ class Group:
         if self.size == 1:
             return draw
 
-        def drawn(step: int, generator: torch.Generator) -> Any:
+        def drawn(step: int, generator: torch.Generator) -> Index:
             index = draw(step, generator)
             count = count_samples(index)
             edges = [count * rank // self.size for rank in (self.rank, self.rank + 1)]
@@ -61,10 +63,10 @@ class Group:
         if self.size > 1:
             with torch.no_grad():
                 for tensor in tensors:
-                    told = tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
-                    told = told.contiguous()
-                    dist.broadcast(told, 0)
-                    tensor.copy_(told)
+                    numbers = tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
+                    numbers = numbers.contiguous()
+                    dist.broadcast(numbers, 0)
+                    tensor.copy_(numbers)
 
     def sum_gradients(self, parameters: Sequence[Tensor], numbers: Tensor) -> Tensor:
         """Sum gradients, in place, and numbers (n,) over all processes."""
@@ -72,20 +74,20 @@ class Group:
             return numbers
         have = [parameter.grad is not None for parameter in parameters]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        told = numbers.new_tensor(have)
-        flat = torch.cat([*(g.flatten().to(numbers) for g in gradients), told, numbers])
+        flags = numbers.new_tensor(have)
+        flat = torch.cat([*(g.flatten().to(numbers) for g in gradients), flags, numbers])
         dist.all_reduce(flat)
         lengths = [*(p.numel() for p in parameters), len(have), len(numbers)]
-        *sums, told, numbers = flat.tensor_split(np.cumsum(lengths)[:-1].tolist())
-        some = have if all(have) else told.tolist()  # where no process has one, there is none
-        for parameter, total, there in zip(parameters, sums, some, strict=True):
+        *sums, flags, numbers = flat.tensor_split(np.cumsum(lengths)[:-1].tolist())
+        anywhere = have if all(have) else flags.tolist()  # whether any process has the gradient
+        for parameter, total, there in zip(parameters, sums, anywhere, strict=True):
             parameter.grad = total.view_as(parameter).to(parameter) if there else None
         return numbers
 
-    def broadcast(self, value: Any) -> Any:
+    def broadcast(self, value: T | None) -> T:
         """Broadcast rank 0's value to all ranks; anything that JSON can hold."""
         if self.size == 1:
-            return value
+            return cast(T, value)
         words = json.dumps(value if self.rank == 0 else None).encode()
         length = torch.tensor([len(words)], device=self.device)
         dist.broadcast(length, 0)
@@ -93,7 +95,8 @@ class Group:
         if self.rank == 0:
             text = torch.frombuffer(bytearray(words), dtype=torch.uint8).to(self.device)
         dist.broadcast(text, 0)
-        return json.loads(bytes(text.cpu().tolist()))
+        value = json.loads(bytes(text.cpu().tolist()))
+        return cast(T, value)
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """Gather a tensor of every process, all of one shape, on the CPU."""
@@ -101,7 +104,7 @@ class Group:
             return [tensor]
         parts = [torch.zeros_like(tensor, device=self.device) for _ in range(self.size)]
         dist.all_gather(parts, tensor.to(self.device))
-        return [found.cpu() for found in parts]
+        return [part.cpu() for part in parts]
 
 
 ALONE = Group()
@@ -214,7 +217,7 @@ def join_group(rank: int, count: int, port: int, device: str) -> None:
     atexit.register(_destroy_group)
 
 
-def _init_group(store: Any, rank: int, count: int, device: str) -> None:
+def _init_group(store: TCPStore, rank: int, count: int, device: str) -> None:
     backend = _backend(device, rank)
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
 

@@ -1,4 +1,4 @@
-"""The one training loop: take a batch, step, average, watch what is held out, keep the best.
+"""The training loop: take a batch, step, average, watch what is held out, keep the best.
 
 Random numbers come from generators of the run's own, so a run repeats to the bit beside others in other
 threads, leaves the caller's alone, and goes on after a kill as if it had not been cut.
@@ -6,175 +6,39 @@ threads, leaves the caller's alone, and goes on after a kill as if it had not be
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Generic
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from demandcast.errors import CheckpointError, ConfigError
-from demandcast.layers.draws import draws_of, gpu_state, set_gpu_state
+from demandcast.errors import ConfigError
+from demandcast.layers.draws import draws_of
 from demandcast.train import interrupts
-from demandcast.train.adamw import AdamW
 from demandcast.train.allocator import keep_heap
-from demandcast.train.checkpoint import read_tensors, reading_facts, take, write_tensors
+from demandcast.train.batches import B
 from demandcast.train.clock import Clock, marker
-from demandcast.train.device import out_of_memory
+from demandcast.train.gradients import Gradients, Objective
 from demandcast.train.group import ALONE, Group
-from demandcast.train.loaders import Loader, check, count_samples, slice_batch
+from demandcast.train.loaders import Loader
+from demandcast.train.state import CHECKPOINT, State
 from demandcast.train.throughput.bare import limit_threads
 from demandcast.train.throughput.thread_limit import ThreadLimit
+from demandcast.train.training import Training, TrainingLog
 from demandcast.train.watch import Watch
-from demandcast.typed import build, typed
 
 log = logging.getLogger("demandcast")
-CHECKPOINT = "checkpoint.safetensors"
-EVERY = 25  # steps between looks at the loss: each look waits for the device
-PRECISIONS = ("float32", "bf16", "auto")
-APART = 7919  # between the seeds of processes that train together
-# settings that change no number: a run may be resumed with others
-FREE = ("loader", "workers", "pin_memory")
-
-LossOf = Callable[[Any], Tensor]  # of a batch: the mean loss, a scalar
-Counted = TypeVar("Counted", bound="Training")
-WeightOf = Callable[[Any], Any]  # of a batch: over how much its loss is the mean
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How to optimise; the part of a model's hyper-parameters that no paper is about."""
-
-    max_steps: int = 1000
-    epochs: int | None = None  # in place of max_steps: passes over as many windows as there are
-    batch_size: int | str = 64  # windows in a step; auto: the smallest that is nearly the fastest
-    learning_rate: float = 1e-3
-    warmup: float = 0.05  # share of the steps in which the rate rises; then it falls as a cosine
-    weight_decay: float = 1e-2  # decoupled (AdamW)
-    clip: float = 10.0  # of the gradient's norm
-    average: float = 0.99  # decay of the running average of weights that is kept; 0 for the last
-    patience: int = 10  # validations without gain before stopping; they need validation > 0
-    validate_every: int = 50  # steps
-    seed: int = 0
-    checkpoint_every: int = 200  # steps, where a folder for them is given
-    precision: str = (
-        "float32"  # bf16: matrix products in bfloat16; auto: where it is faster, as good
-    )
-    threads: int | str | None = (
-        None  # of torch's operators in training; auto: by trial; None: as is
-    )
-    loader: str = "auto"  # resident (arrays on the device), streaming (workers gather); by memory
-    workers: int | str = "auto"  # processes that gather on the streaming loader
-    pin_memory: bool | str = "auto"  # streamed batches wait for CUDA in pinned memory; auto: yes
-    devices: int = 1  # that train together, a process each, on shares of every batch
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work, by name."""
-        for name in ("max_steps", "patience", "validate_every", "checkpoint_every", "devices"):
-            require(_is_count(getattr(self, name)), self, name, "a whole number, 1 or more")
-        for name in ("batch_size", "threads"):
-            value = getattr(self, name)
-            left = value == "auto" or (value is None and name == "threads")
-            require(left or _is_count(value), self, name, "a whole number, 1 or more, or 'auto'")
-        require(self.epochs is None or (isinstance(self.epochs, int) and self.epochs >= 1), self,
-                "epochs", "a whole number, 1 or more")  # fmt: skip
-        for name in ("learning_rate", "clip"):
-            require(getattr(self, name) > 0, self, name, "above 0")
-        for name in ("average", "warmup"):
-            require(0 <= getattr(self, name) <= 1, self, name, "between 0 and 1")
-        require(self.precision in PRECISIONS, self, "precision", "'float32', 'bf16' or 'auto'")
-        check(self.loader, self.workers, self.pin_memory)
-        enough = self.batch_size == "auto" or self.devices <= self.batch
-        require(enough, self, "devices", "no more than the samples of a batch")
-
-    @property
-    def batch(self) -> int:
-        """`batch_size`, once it is settled."""
-        assert isinstance(self.batch_size, int)
-        return self.batch_size
-
-    def per_epoch(self, windows: int) -> int:
-        """Return the steps in which as many windows are learned from as there are."""
-        return -(-windows // self.batch)
-
-    def with_max_steps(self: Counted, windows: int) -> Counted:
-        """Return the settings with `max_steps` computed from `epochs`, if those are given."""
-        if self.epochs is None:
-            return self
-        return replace(self, max_steps=self.epochs * self.per_epoch(windows))
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        rise = max(1, round(self.warmup * self.max_steps))
-        if step < rise:
-            return self.learning_rate * (step + 1) / rise
-        done = (step - rise) / max(1, self.max_steps - rise)
-        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and value >= 1
-
-
-def require(holds: bool, config: Any, name: str, wanted: str) -> None:
-    """Refuse a hyper-parameter by its name and what it has to be."""
-    if not holds:
-        raise ConfigError(f"{name} is {getattr(config, name)!r}; it is {wanted}")
-
-
-@dataclass
-class TrainingLog:
-    """What happened in training."""
-
-    steps: int = 0
-    seconds: float = 0.0
-    losses: list[tuple[int, float]] = field(default_factory=list)  # step, mean loss since the last
-    validation: list[tuple[int, float]] = field(default_factory=list)
-    best_step: int = 0
-    skipped: int = 0  # steps whose gradient was not finite
-    windows: int = 0  # samples seen, each as often as it was
-    parts: int = 1  # that each batch is taken in, for memory's sake
-    per_epoch: int = 0  # steps in an epoch; 0 where there is no such thing
-    notes: list[str] = field(default_factory=list)  # what was chosen or had to change, and why
-    diagnosis: Any = field(default=None, repr=False, compare=False)  # of `fit(..., diagnose=True)`
-
-    @property
-    def windows_per_second(self) -> float:
-        return self.windows / max(self.seconds, 1e-9)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """A network and the loss that it learns by.
-
-    Attributes:
-        network: On the device that trains. Its `done`, if it has one, is set to the share of steps done.
-        loss_of: Mean loss of a batch, a scalar.
-        weight_of: Over how much a batch's loss is the mean: its samples, or the values observed. Parts
-            of a batch that does not fit in memory count by it.
-        begin_step: Called before each step.
-        validate: Loss on held-out data, every `validate_every` steps; lower is better.
-    """
-
-    network: nn.Module
-    loss_of: LossOf
-    weight_of: WeightOf = count_samples
-    begin_step: Callable[[], None] | None = None
-    validate: Callable[[], float] | None = None
+EVERY = 25  # steps between entries of the log: each waits for the device
 
 
 def train(
-    objective: Objective,
-    loader: Loader,
+    objective: Objective[B],
+    loader: Loader[B],
     training: Training,
     *,
     watch: Watch = Watch(),  # noqa: B008  frozen
@@ -203,397 +67,205 @@ def train(
     """
     keep_heap()
     network = objective.network
-    device = next(network.parameters()).device
-    own = torch.Generator().manual_seed(training.seed + APART * group.rank)
+    state = State(network, training, group)
+    path = None if watch.checkpoint is None else Path(watch.checkpoint) / CHECKPOINT
     # the caller's autocast is not the run's
-    with draws_of(own, network), torch.autocast(device.type, enabled=False):
-        run = _Run(network, training, own, watch.checkpoint, clock, group)
+    with draws_of(state.inside, network), torch.autocast(state.device.type, enabled=False):
         if watch.resume:
-            run.restore()
+            if path is None:
+                raise ConfigError(
+                    "resume=True needs the folder: fit(panel, checkpoint='run/', resume=True)"
+                )
+            state.restore(path)
         group.broadcast_tensors(
-            [*network.parameters(), *network.buffers(), *run.averaged, *run.best]
+            [*network.parameters(), *network.buffers(), *state.averaged, *state.best]
         )
-        run.thread_limit = ThreadLimit(free=free_threads)
-        run.log.per_epoch = per_epoch
+        state.log.per_epoch = per_epoch
         for note in notes:
-            run.note(note)
+            state.note(note)
+        run = _Run(state, objective, path, clock, ThreadLimit(free=free_threads))
         try:
-            with limit_threads(training.threads if isinstance(training.threads, int) else None):
-                run.go(objective, loader, watch)
+            with limit_threads(training.fixed_threads):
+                run.go(loader, watch)
         finally:
             loader.stop()
     network.eval()
-    return run.log
+    return state.log
 
 
-def checkpoint_settings(folder: Path, kind: type[Counted]) -> Counted | None:
-    """Return the settings of the run kept in a folder; None if there is none.
+class _Run(Generic[B]):
+    """One pass of the loop over the steps that are left."""
 
-    Raises:
-        CheckpointError: The checkpoint is damaged, or has settings of another kind.
-    """
-    path = folder / CHECKPOINT
-    if not path.exists():
-        return None
-    facts = read_tensors(path)[1]
-    with reading_facts(path):
-        return build(kind, facts.get("training"), "training")
-
-
-@dataclass
-class _StepStart:
-    """What a forward pass changes, as it was before."""
-
-    draws: Tensor
-    random: dict[str, Tensor]
-    buffers: list[Tensor]
-
-
-class _Run:
     def __init__(
         self,
-        network: nn.Module,
-        training: Training,
-        own: torch.Generator,
-        folder: Path | None,
-        clock: Clock | None = None,
-        group: Group = ALONE,
+        state: State,
+        objective: Objective[B],
+        path: Path | None,
+        clock: Clock | None,
+        thread_limit: ThreadLimit,
     ) -> None:
-        self.network, self.training, self.clock = network, training, clock
-        self.own, self.group = own, group
+        self.state, self.objective, self.path, self.clock = state, objective, path, clock
         self.mark = marker(clock)
-        self.path = None if folder is None else Path(folder) / CHECKPOINT
-        self.weights: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
-        self.device = self.weights[0].device
-        self.optimiser = AdamW(
-            self.weights, rate=training.learning_rate, weight_decay=training.weight_decay
-        )
-        self.draws = torch.Generator().manual_seed(training.seed)
-        # no cache: weights cast once would stay as they were until the outermost autocast ends
-        bf16 = partial(torch.autocast, self.device.type, torch.bfloat16, cache_enabled=False)
-        # in every step: autocast takes its time even where it is not enabled
-        self.precision = bf16 if training.precision == "bf16" else nullcontext
-        self.averaged = [p.detach().clone() for p in self.weights]
-        self.best = [p.detach().clone() for p in self.weights]
-        self.best_score = math.inf
-        self.total = torch.zeros((), device=self.device)  # of the losses since the last look
-        self.log = TrainingLog()
-        self.looked: tuple[float, int] | None = None  # time and windows at the look before
-        self.thread_limit = ThreadLimit(free=False)
-        self.step_start: _StepStart | None = None  # where a step can still be undone
-        self.inside = False  # an update, or what follows it in the same step
-        self.began, self.before = time.perf_counter(), 0.0  # now; seconds before a resume
+        self.gradients = Gradients(state, objective, self.mark)
+        self.thread_limit = thread_limit
+        self.last_look: tuple[float, int] | None = None  # time and windows at the log's last entry
+        # Where an interrupt falls: before the update a step can be undone, in it there is no way back
+        self.undo: tuple[Tensor, Callable[[], None]] | None = None  # and the loader's state before
+        self.updating = False
 
-    def note(self, said: str, level: int = logging.INFO) -> None:
-        log.log(level, said)
-        if said not in self.log.notes:  # a resumed run decides alike
-            self.log.notes.append(said)
-
-    def go(self, objective: Objective, loader: Loader, watch: Watch) -> None:
-        t, validate = self.training, objective.validate
-        self.began, self.before = time.perf_counter(), self.log.seconds
+    def go(self, loader: Loader[B], watch: Watch) -> None:
+        """Train until the steps are done or validations stop improving, and set the weights to keep."""
+        state, log_, training = self.state, self.state.log, self.state.training
+        state.start_clock()
         bar = tqdm(
-            total=t.max_steps, initial=self.log.steps, desc=watch.label, unit="iteration",
-            disable=not watch.progress or self.group.rank > 0, file=sys.stderr, leave=False,
+            total=training.max_steps, initial=log_.steps, desc=watch.label, unit="iteration",
+            disable=not watch.progress or state.group.rank > 0, file=sys.stderr, leave=False,
             mininterval=0.3,
         )  # fmt: skip
-        self.network.train()
-        misses = sum(1 for step, _ in self.log.validation if step > self.log.best_step)
-        mark = self.mark
-        loader.start(self.log.steps, t.max_steps, self.draws, mark)
+        state.network.train()
+        loader.start(log_.steps, training.max_steps, state.draws, self.mark)
         try:
             with interrupts.at_steps():
-                while self.log.steps < t.max_steps and misses < t.patience:
-                    if self.clock is not None:
-                        self.clock.begin()
-                    self._begin_step(loader)
-                    if objective.begin_step is not None:
-                        objective.begin_step()
-                    mark("rest")
-                    batch = loader.next_batch()
-                    loss, samples = self._gradients(batch, objective)
-                    loader.prefetch()
-                    self._update(loss, samples)
-                    if self.log.steps % EVERY == 0:
-                        self._log_progress(bar, watch.unit)
-                        mark("logging")
-                    if validate is not None and self.log.steps % t.validate_every == 0:
-                        misses = self._validate(validate, misses)
-                        mark("validation")
-                    if self.path is not None and self.log.steps % t.checkpoint_every == 0:
-                        self.write(loader.state())
-                        mark("logging")
-                    self.inside = False
+                while log_.steps < training.max_steps and self._misses() < training.patience:
+                    self._step(loader)
+                    self._after_step(loader, bar, watch)
+                    self.updating = False
                     interrupts.check()
         except (KeyboardInterrupt, SystemExit):
             self._save_on_interrupt(loader)
             raise
         finally:
             bar.close()
-        self._set_progress(1.0)
-        self._count_seconds()
-        if validate is not None and self.log.validation:
-            self._set_weights(self.best)
+        self._set_done(1.0)
+        state.count_seconds()
+        if self.objective.validate is not None and log_.validation:
+            state.set_weights(state.best)
         else:
-            self.log.best_step = self.log.steps
-            self._set_weights(self.averaged if t.average else self.weights)
-        if self.log.skipped:
-            log.warning("%d of %d steps had no finite gradient", self.log.skipped, self.log.steps)
+            log_.best_step = log_.steps
+            state.set_weights(state.averaged if training.average else state.weights)
+        if log_.skipped:
+            log.warning("%d of %d steps had no finite gradient", log_.skipped, log_.steps)
 
-    def _begin_step(self, loader: Loader) -> None:
-        """Set the rate, and remember what the forward pass will change, to undo it if interrupted."""
-        self.optimiser.rate = self.training.rate(self.log.steps)
-        self._set_progress(self.log.steps / self.training.max_steps)
+    def _misses(self) -> int:
+        """Count the validations since the best one."""
+        log_ = self.state.log
+        return sum(1 for step, _ in log_.validation if step > log_.best_step)
+
+    def _step(self, loader: Loader[B]) -> None:
+        """Take the next batch, compute gradients and update the weights."""
+        state = self.state
+        if self.clock is not None:
+            self.clock.begin()
+        state.optimiser.rate = state.training.rate(state.log.steps)
+        self._set_done(state.log.steps / state.training.max_steps)
         if self.path is not None:
-            buffers = [buffer.clone() for buffer in self.network.buffers()]
-            self.step_start = _StepStart(loader.state(), self._generator_states(), buffers)
+            self.undo = loader.state(), state.before_forward()
+        if self.objective.begin_step is not None:
+            self.objective.begin_step()
+        self.mark("rest")
+        loss, samples = self.gradients.compute(loader.next_batch())
+        loader.prefetch()
+        self._update(loss, samples)
 
     def _update(self, loss: Tensor, samples: int) -> None:
-        """Step by the gradients at hand, and average the weights."""
-        t = self.training
-        norm = nn.utils.clip_grad_norm_(self.weights, t.clip)
-        self.inside = True  # from here on weights change, and there is no way back
-        self.step_start = None
+        """Move the weights by the gradients at hand, unless those are infinite, and average them."""
+        state = self.state
+        norm = nn.utils.clip_grad_norm_(state.weights, state.training.clip)
+        self.updating, self.undo = True, None
         if bool(torch.isfinite(norm)):
-            self.optimiser.step()
-            self.total += loss
+            state.optimiser.step()
+            state.total += loss
         else:
-            self.log.skipped += 1
-        self.log.steps += 1
-        self.log.windows += samples
-        if t.average:
-            decay = min(t.average, (1 + self.log.steps) / (10 + self.log.steps))
-            with torch.no_grad():  # else a graph of all steps would grow behind the averages
-                torch._foreach_lerp_(self.averaged, self.weights, 1 - decay)
+            state.log.skipped += 1
+        state.log.steps += 1
+        state.log.windows += samples
+        if state.training.average:
+            state.average_weights()
         self.mark("optimiser")
 
-    def _save_on_interrupt(self, loader: Loader) -> None:
-        """Write a checkpoint of the last whole step; in the middle of an update the one before stands."""
-        if self.path is None or self.log.steps == 0 or self.group.size > 1:
-            return  # processes of a group are not all at the same step
-        draws = loader.state()
-        if self.step_start is not None:
-            draws = self.step_start.draws
-            self.own.set_state(self.step_start.random["dropout"])
-            if "dropout_cuda" in self.step_start.random:
-                set_gpu_state(self.device, self.step_start.random["dropout_cuda"])
-            with torch.no_grad():
-                for buffer, value in zip(
-                    self.network.buffers(), self.step_start.buffers, strict=True
-                ):
-                    buffer.copy_(value)
-        elif self.inside:
-            return
-        self.write(draws)
+    def _after_step(self, loader: Loader[B], bar: tqdm[None], watch: Watch) -> None:
+        """Log, validate and write a checkpoint, each at its interval."""
+        steps, training = self.state.log.steps, self.state.training
+        if steps % EVERY == 0:
+            self._log_progress(bar, watch.unit)
+            self.mark("logging")
+        if self.objective.validate is not None and steps % training.validate_every == 0:
+            self._validate(self.objective.validate)
+            self.mark("validation")
+        if self.path is not None and steps % training.checkpoint_every == 0:
+            self._write_checkpoint(self.path, loader.state())
+            self.mark("logging")
 
-    def _count_seconds(self) -> None:
-        self.log.seconds = self.before + time.perf_counter() - self.began
+    def _set_done(self, share: float) -> None:
+        """Tell a network whose loss has phases the share of the steps that are done."""
+        if hasattr(self.state.network, "done"):
+            self.state.network.done = share  # type: ignore[assignment]
 
-    def _set_progress(self, done: float) -> None:
-        if hasattr(self.network, "done"):
-            self.network.done = done  # type: ignore[assignment]
-
-    def _gradients(self, batch: Any, objective: Objective) -> tuple[Tensor, int]:
-        """Compute gradients of a batch's mean loss; return the loss, and the samples of all processes."""
-        while True:  # in as many parts as fit the memory
-            self.optimiser.zero_grad()
-            try:
-                if self.log.parts == 1 and self.group.size == 1:
-                    return self._backward(batch, objective.loss_of), count_samples(batch)
-                sums = self._accumulate(batch, objective)
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            # behind the handler, so that the failed pass holds no tensors any more
-            self._split_batches(count_samples(batch), reason)
-        total, counted, samples = self.group.sum_gradients(self.weights, sums)
-        self.mark("backward")
-        counted = counted.clamp(min=1)  # a batch in which nothing counts
-        for parameter in self.weights:
-            if parameter.grad is not None:
-                parameter.grad /= counted
-        alone = self.group.size == 1
-        return total / counted, count_samples(batch) if alone else round(float(samples))
-
-    def _backward(self, batch: Any, loss_of: LossOf, weight: Any = None) -> Tensor:
-        with self.precision():
-            loss = loss_of(batch)
-        self.mark("forward")
-        (loss if weight is None else loss * weight).backward()
-        self.mark("backward")
-        return loss.detach()
-
-    def _accumulate(self, batch: Any, objective: Objective) -> Tensor:
-        """Accumulate gradients over the parts; return sums of losses, weights and samples, (3,)."""
-        sums = torch.zeros(3, device=self.device)
-        rows = -(-count_samples(batch) // self.log.parts)
-        for first in range(0, count_samples(batch), rows):
-            some = slice_batch(batch, slice(first, first + rows))
-            weight = torch.as_tensor(
-                objective.weight_of(some), device=self.device, dtype=sums.dtype
-            )
-            loss = self._backward(some, objective.loss_of, weight)
-            sums += torch.stack(
-                [loss * weight, weight, torch.full_like(weight, count_samples(some))]
-            )
-        return sums
-
-    def _split_batches(self, batch: int, reason: str) -> None:
-        """Take batches in twice as many parts from here on."""
-        if self.log.parts >= batch:
+    def _log_progress(self, bar: tqdm[None], unit: str) -> None:
+        """Log the mean loss since the last entry, and look after the pace."""
+        state, log_ = self.state, self.state.log
+        if log_.skipped > 0.5 * log_.steps:
             raise ConfigError(
-                f"one sample alone exhausts the memory ({reason}); take a smaller network, a shorter "
-                "context, or a device with more memory"
-            )
-        self.log.parts *= 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.note(
-            f"out of memory at step {self.log.steps} ({reason}): batches of {batch} are now taken in "
-            f"{self.log.parts} parts, with the gradient of the whole",
-            logging.WARNING,
-        )
-
-    def _log_progress(self, bar: Any, unit: str) -> None:
-        if self.log.skipped > 0.5 * self.log.steps:
-            raise ConfigError(
-                f"{self.log.skipped} of the first {self.log.steps} training steps had no finite "
-                f"gradient at learning_rate={self.training.learning_rate:g}; lower it tenfold, or "
+                f"{log_.skipped} of the first {log_.steps} training steps had no finite "
+                f"gradient at learning_rate={state.training.learning_rate:g}; lower it tenfold, or "
                 "look for extreme values in the target with `demandcast check`"
             )
-        mean = float(self.total) / EVERY
-        self.total.zero_()
-        self.log.losses.append((self.log.steps, mean))
+        mean = float(state.total) / EVERY
+        state.total.zero_()
+        log_.losses.append((log_.steps, mean))
         now = time.perf_counter()
-        self._count_seconds()
-        if self.looked is not None and self.device.type == "cpu":
-            since, windows = self.looked
-            said = self.thread_limit.check_rate((self.log.windows - windows) / (now - since))
-            if said is not None:
-                self.note(f"step {self.log.steps}: {said}", logging.WARNING)
-        self.looked = now, self.log.windows
-        bar.update(self.log.steps - bar.n)
+        state.count_seconds()
+        if self.last_look is not None and state.device.type == "cpu":
+            since, windows = self.last_look
+            words = self.thread_limit.check_rate((log_.windows - windows) / (now - since))
+            if words is not None:
+                state.note(f"step {log_.steps}: {words}", logging.WARNING)
+        self.last_look = now, log_.windows
+        bar.update(log_.steps - bar.n)
         place = ""
-        if self.log.per_epoch:
-            epoch, batch = divmod(self.log.steps - 1, self.log.per_epoch)
-            last = -(-self.training.max_steps // self.log.per_epoch)
-            place = f"epoch {epoch + 1}/{last}, batch {batch + 1}/{self.log.per_epoch}, "
-        bar.set_postfix_str(f"{place}loss {mean:.4g}, {self.log.windows_per_second:,.0f} {unit}/s")
+        if log_.per_epoch:
+            epoch, batch = divmod(log_.steps - 1, log_.per_epoch)
+            last = -(-state.training.max_steps // log_.per_epoch)
+            place = f"epoch {epoch + 1}/{last}, batch {batch + 1}/{log_.per_epoch}, "
+        bar.set_postfix_str(f"{place}loss {mean:.4g}, {log_.windows_per_second:,.0f} {unit}/s")
 
-    def _validate(self, validate: Callable[[], float], misses: int) -> int:
-        began = time.perf_counter()
-        raw = [p.detach().clone() for p in self.weights]
-        kept = self.averaged if self.training.average else raw
-        self._set_weights(kept)
-        self.network.eval()
+    def _validate(self, validate: Callable[[], float]) -> None:
+        """Validate the weights that would be kept, and remember them if they are the best so far."""
+        began, state = time.perf_counter(), self.state
+        raw = [p.detach().clone() for p in state.weights]
+        candidate = state.averaged if state.training.average else raw
+        state.set_weights(candidate)
+        state.network.eval()
         with torch.no_grad():
-            score = self.group.broadcast(validate() if self.group.rank == 0 else None)
-        self.network.train()
-        self.log.validation.append((self.log.steps, score))
-        if score < self.best_score:
-            self.best_score, self.log.best_step = score, self.log.steps
-            self.best = [p.clone() for p in kept]
-            misses = 0
-        else:
-            misses += 1
-        self._set_weights(raw)
-        self._exclude_pause(time.perf_counter() - began)
-        return misses
+            score = state.group.broadcast(validate() if state.group.rank == 0 else None)
+        state.network.train()
+        state.log.validation.append((state.log.steps, score))
+        if score < state.best_score:
+            state.best_score, state.log.best_step = score, state.log.steps
+            state.best = [p.clone() for p in candidate]
+        state.set_weights(raw)
+        self._exclude_pause(began)
 
-    def _exclude_pause(self, seconds: float) -> None:
+    def _write_checkpoint(self, path: Path, draws: Tensor) -> None:
+        began = time.perf_counter()
+        self.state.write(path, draws)
+        self._exclude_pause(began)
+
+    def _exclude_pause(self, began: float) -> None:
         """Exclude a pause from the throughput that the thread limit watches."""
-        if self.looked is not None:
-            self.looked = self.looked[0] + seconds, self.looked[1]
+        if self.last_look is not None:
+            since, windows = self.last_look
+            self.last_look = since + time.perf_counter() - began, windows
 
-    def _set_weights(self, values: list[Tensor]) -> None:
-        with torch.no_grad():
-            for weight, value in zip(self.weights, values, strict=True):
-                weight.copy_(value)
-
-    def write(self, draws: Tensor) -> None:
-        """Write a checkpoint; `draws` is the generator's state after the last batch.
-
-        Where it cannot be written training goes on: a full disk costs the checkpoint, not the run.
-        """
-        assert self.path is not None
-        began = time.perf_counter()
-        self._count_seconds()
-        tensors = {"draws": draws}
-        for name, state in self._generator_states().items():
-            tensors |= {f"{name}.{i}": own for i, own in enumerate(self.group.gather(state))}
-        if self.group.rank:
+    def _save_on_interrupt(self, loader: Loader[B]) -> None:
+        """Write a checkpoint of the last whole step; in the middle of an update the one before stands."""
+        state = self.state
+        if self.path is None or state.log.steps == 0 or state.group.size > 1:
+            return  # processes of a group are not all at the same step
+        draws = loader.state()
+        if self.undo is not None:
+            draws, undo = self.undo
+            undo()
+        elif self.updating:
             return
-        for name, values in self._tensor_lists().items():
-            tensors |= {f"{name}.{i}": value for i, value in enumerate(values)}
-        tensors |= self.optimiser.tensors()
-        facts = {
-            "training": asdict(self.training), "log": asdict(self.log), "best": self.best_score,
-        }  # fmt: skip
-        try:
-            write_tensors(self.path, tensors, facts)
-        except OSError as error:
-            self.note(
-                f"no checkpoint of step {self.log.steps}: {self.path} could not be written "
-                f"({error.strerror or error}); training goes on, but a kill would lose it: free space "
-                "there, or stop and take another folder",
-                logging.WARNING,
-            )
-        self._exclude_pause(time.perf_counter() - began)
-
-    def restore(self) -> None:
-        """Go on from the checkpoint, if there is one."""
-        if self.path is None:
-            raise ConfigError(
-                "resume=True needs the folder: fit(panel, checkpoint='run/', resume=True)"
-            )
-        if not self.path.exists():
-            return
-        tensors, facts = read_tensors(self.path)
-        settings = json.loads(json.dumps(asdict(self.training)))  # as written: tuples are lists
-        with reading_facts(self.path):
-            before = typed(facts.get("training"), dict[str, Any], "training")
-        changed = [k for k in settings | before if before.get(k) != settings.get(k)]
-        changed = [k for k in changed if k not in FREE]
-        if changed:
-            raise CheckpointError(
-                f"the checkpoint {self.path} was made with other settings ({', '.join(changed)}); "
-                "resume with the same ones, or take another folder"
-            )
-        own = {
-            f"{name}.{i}": v
-            for name, values in self._tensor_lists().items()
-            for i, v in enumerate(values)
-        }
-        random = {
-            f"{name}.{self.group.rank}": state for name, state in self._generator_states().items()
-        }
-        with reading_facts(self.path):  # all is checked before a weight is changed
-            best_score = typed(facts.get("best"), float, "best")
-            past = build(TrainingLog, facts.get("log"), "log")
-            if not 0 <= past.steps <= self.training.max_steps or past.parts < 1:
-                raise ValueError(f"{past.steps} steps in {past.parts} parts are out of range")
-            values = take(tensors, own)
-            states = take(tensors, {"draws": self.draws.get_state(), **random})
-            self.optimiser.restore(tensors)
-            self.draws.set_state(states["draws"])
-            self.own.set_state(states[f"dropout.{self.group.rank}"])
-            if self.device.type != "cpu":
-                set_gpu_state(self.device, states[f"dropout_cuda.{self.group.rank}"])
-        with torch.no_grad():
-            for name, value in own.items():
-                value.copy_(values[name])
-        self.best_score, self.log = best_score, past
-
-    def _generator_states(self) -> dict[str, Tensor]:
-        """Return the states of the generators that the network draws from."""
-        states = {"dropout": self.own.get_state()}
-        gpu = gpu_state(self.device)
-        return states if gpu is None else states | {"dropout_cuda": gpu}
-
-    def _tensor_lists(self) -> dict[str, list[Tensor]]:
-        return {
-            "weights": self.weights, "averaged": self.averaged, "best": self.best,
-            "buffers": list(self.network.buffers()), "total": [self.total],
-        }  # fmt: skip
+        self._write_checkpoint(self.path, draws)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch.utils.data import Dataset
 
 from demandcast.errors import CheckpointError
+from demandcast.train.batches import B
+from demandcast.train.gradients import Objective
 from demandcast.train.group import ALONE, Group
 from demandcast.train.loaders import Draw, Loader, StreamingLoader
-from demandcast.train.loop import Objective, Training, TrainingLog, checkpoint_settings, train
+from demandcast.train.loop import train
+from demandcast.train.state import checkpoint_settings
 from demandcast.train.throughput.bare import Subject, limit_threads
 from demandcast.train.throughput.diagnosis import Diagnosis
 from demandcast.train.throughput.doctor import say
@@ -28,6 +32,7 @@ from demandcast.train.throughput.trials import (
     tune_workers,
     without_auto,
 )
+from demandcast.train.training import Training, TrainingLog
 from demandcast.train.watch import Watch
 
 MOST_THREADS = 4096  # of torch; more end the process
@@ -37,7 +42,7 @@ Settings = TypeVar("Settings", bound=Training)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(Generic[Settings]):
+class Job(Generic[Settings, B]):
     """A training to run.
 
     Attributes:
@@ -53,18 +58,20 @@ class Job(Generic[Settings]):
         note: Which loader was chosen, and why.
     """
 
-    objective: Objective
+    objective: Objective[B]
     asked: Settings
     planned: Settings
     count: int
-    sample: Callable[[int, torch.Generator], Any]
+    sample: Callable[[int, torch.Generator], B]
     draw: Callable[[Settings], Draw]
-    load: Callable[[Settings, Draw], Loader]
-    dataset: Dataset[Any] | None = None
+    load: Callable[[Settings, Draw], Loader[B]]
+    dataset: Dataset[object] | None = None
     data_bytes: int | None = None
     note: str
 
-    def subject(self, settings: Training, loader: Loader | None = None, name: str = "") -> Subject:
+    def subject(
+        self, settings: Training, loader: Loader[B] | None = None, name: str = ""
+    ) -> Subject[B]:
         """Return what trials beside the run measure."""
         subject = Subject(
             network=self.objective.network,
@@ -85,7 +92,7 @@ class Job(Generic[Settings]):
 
 
 def run(
-    job: Job[Settings], watch: Watch, group: Group = ALONE
+    job: Job[Settings, B], watch: Watch, group: Group = ALONE
 ) -> tuple[Settings, TrainingLog, Diagnosis | None]:
     """Train the network of a job in place.
 
@@ -101,19 +108,15 @@ def run(
     loader, more = choose_workers(job, settings, loader)
     settings = replace(settings, workers=loader.workers)
     doctor = watch.doctor
-    threads = settings.threads if isinstance(settings.threads, int) else None
-    how: dict[str, Any] = {
-        "watch": watch,
-        "per_epoch": settings.per_epoch(job.count),
-        "notes": [job.note, *chosen, *more],
-        "free_threads": job.asked.threads == AUTO,
-        "group": group,
-    }
+    start = partial(
+        train, job.objective, loader, settings, watch=watch, per_epoch=settings.per_epoch(job.count),
+        notes=[job.note, *chosen, *more], free_threads=job.asked.threads == AUTO, group=group,
+    )  # fmt: skip
     if doctor is None:
-        return settings, train(job.objective, loader, settings, **how), None
-    monitor = doctor.monitor(loader.device, settings.max_steps, threads)
+        return settings, start(), None
+    monitor = doctor.monitor(loader.device, settings.max_steps, settings.fixed_threads)
     with monitor.recording():
-        log = train(job.objective, loader, settings, clock=monitor.clock, **how)
+        log = start(clock=monitor.clock)
     subject = job.subject(settings, loader, watch.label)
     diagnosis = doctor.examine(monitor, subject, log.notes)
     if watch.progress:
@@ -122,7 +125,7 @@ def run(
 
 
 def choose_settings(
-    job: Job[Settings], resumed: Path | None = None, group: Group = ALONE
+    job: Job[Settings, B], resumed: Path | None = None, group: Group = ALONE
 ) -> tuple[Settings, list[str]]:
     """Choose every setting that is "auto" by trial, and say why.
 
@@ -142,11 +145,12 @@ def choose_settings(
     if not names:
         return settings, []
     if group.rank:
-        return replace(settings, **group.broadcast(None)), []
+        choices: dict[str, object] = group.broadcast(None)
+        return settings.with_values(choices), []
     kept = None if resumed is None else checkpoint_settings(resumed, type(settings))
     if kept is not None:
-        largest, threads = max(settings.batch, job.count), kept.threads
-        too_many = isinstance(threads, int) and threads > MOST_THREADS
+        largest = max(settings.batch, job.count)
+        too_many = (kept.fixed_threads or 0) > MOST_THREADS
         if open_settings(kept) or kept.batch > largest or too_many:
             raise CheckpointError(
                 f"the checkpoint in {resumed} was edited: batch_size={kept.batch_size!r}, threads="
@@ -157,7 +161,7 @@ def choose_settings(
             require_bf16(subject)
         if "batch_size" in names:
             settings = resize_batch(settings, kept.batch)
-        settings = replace(settings, **{name: getattr(kept, name) for name in names})
+        settings = settings.with_values({name: getattr(kept, name) for name in names})
         settings = settings.with_max_steps(job.count)
         group.broadcast({name: getattr(settings, name) for name in (*names, *RESIZED)})
         return settings, []
@@ -170,12 +174,12 @@ def choose_settings(
 
 
 def choose_workers(
-    job: Job[Settings], settings: Settings, loader: Loader
-) -> tuple[Loader, list[str]]:
+    job: Job[Settings, B], settings: Settings, loader: Loader[B]
+) -> tuple[Loader[B], list[str]]:
     """Choose the workers of a streaming loader by trial where the run is long, and say why."""
     long = settings.max_steps * settings.batch >= LONG
     if job.asked.workers != AUTO or not isinstance(loader, StreamingLoader) or not long:
         return loader, []
-    with limit_threads(settings.threads if isinstance(settings.threads, int) else None):
-        found = tune_workers(loader.with_workers, job.subject(settings))
-    return loader.with_workers(found.value), [str(found)]
+    with limit_threads(settings.fixed_threads):
+        result = tune_workers(loader.with_workers, job.subject(settings))
+    return loader.with_workers(int(result.value or 0)), [str(result)]

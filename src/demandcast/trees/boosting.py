@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,9 +35,18 @@ from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, interpolate_qu
 from demandcast.forecaster import Learning
 from demandcast.panel.panel import Panel
 from demandcast.saved import Saved, Saving
-from demandcast.settings import check_levels
+from demandcast.settings import (
+    COUNT,
+    SEED,
+    SHARE,
+    WEIGHT,
+    MethodSettings,
+    check_levels,
+    setting,
+    whole_number,
+)
 from demandcast.trees.like import Likeness
-from demandcast.trees.table import NEW, Table, count_columns
+from demandcast.trees.table import NEW, FeatureTable, count_columns
 from demandcast.trees.text import check_text, trees_of
 from demandcast.typed import build, typed
 from demandcast.windows.features import FeatureForecaster, Features
@@ -49,49 +57,33 @@ FEWER = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)  # for hurried fits: six tenths of
 MIN_TREES = 20  # trees of each level, whatever the time
 FASTEST = 0.2  # learning rate of the fewest trees
 RARE = 0.01  # share of zeros up to which the target is counted from the last seasons
-SMOOTH = 0.1  # of a series' scale: width over which the smoothed loss bends
-FLATTEST = 0.3  # curvature of the smoothed loss, at least: bounds a step far from the quantile
 ROWS = 100_000  # of a table made at once in prediction
 
 
 @dataclass(frozen=True, kw_only=True)
-class LightGBMConfig:
+class LightGBMConfig(MethodSettings):
     """Hyper-parameters of the trees."""
 
-    horizon: int  # steps forecast
-    trees: int = 150  # of each quantile level
-    learning_rate: float = 0.06
-    leaves: int = 31  # of one tree, at most
-    least: int = 40  # rows in a leaf, at least
-    columns: float = 0.6  # share of the columns that each tree may read
+    trees: int = setting(150, COUNT)  # of each quantile level
+    learning_rate: float = setting(0.06, WEIGHT)
+    leaves: int = setting(31, whole_number(2))  # of one tree, at most
+    least: int = setting(40, COUNT)  # rows in a leaf, at least
+    columns: float = setting(0.6, WEIGHT)  # share of the columns that each tree may read
     levels: tuple[float, ...] = GRID  # quantile levels with trees of their own
-    rows: int = 200_000  # learned from, drawn from all series, cutoffs and steps
-    rho: float = 0.5  # a row weighs scale^rho: 1 suits errors summed over series, 0 errors averaged
-    cold: float = 0.1  # share of the rows whose history is hidden, for items that are new
+    rows: int = setting(200_000, COUNT)  # learned from, drawn from all series, cutoffs and steps
+    # a row weighs scale^rho: 1 suits errors summed over series, 0 errors averaged
+    rho: float = setting(0.5, SHARE)
+    # share of the rows whose history is hidden, for items that are new
+    cold: float = setting(0.1, SHARE)
     base: bool | None = (
         None  # count the target from the last seasons' mean; None: where zeros are rare
     )
-    monotone: dict[str, int] | None = None  # known covariate -> -1: more of it never sells more; 1
-    seed: int = 0
+    seed: int = setting(0, SEED)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by name."""
-        for name, least in (("trees", 1), ("leaves", 2), ("least", 1), ("rows", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"{name} is {value!r}; it is a whole number, {least} or more")
-        for name in ("learning_rate", "columns"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it is above 0 and at most 1")
-        for name in ("rho", "cold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it is between 0 and 1")
         object.__setattr__(self, "levels", check_levels(self.levels))
-        signs = self.monotone or {}
-        if not isinstance(signs, dict) or any(v not in (-1, 1) for v in signs.values()):
-            raise ConfigError(
-                f"monotone is {signs!r}; give covariates with -1 or 1, as in monotone={{'price': -1}}"
-            )
+        super().__post_init__()
         if len(self.levels) < 2:
             raise ConfigError(f"levels are {list(self.levels)}; name two or more")
 
@@ -142,12 +134,6 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         )  # rows come in its order
         longest = int(panel.lengths.max())
         self.features, self.likeness = Features.of(panel, ()), None
-        for name in self.config.monotone or {}:
-            if name not in self.features.known:
-                raise ConfigError(
-                    f"monotone names {name!r}, which is no numeric covariate known ahead; there are "
-                    f"{', '.join(map(repr, self.features.known)) or 'none'}"
-                )
         self.periods = tuple(p for p in panel.freq.periods if 2 * p <= longest) or (1,)
         self.windows = _windows(self.periods, self.horizon, longest)
         table = self._table(panel)
@@ -184,20 +170,13 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         }
         data.construct()
         began, wanted = time.perf_counter(), self.config.trees
-        signs = self._signs()
-        if signs is not None:  # LightGBM's own quantile loss moves leaves after the constraint
-            kinds = {name: {"objective": "none", "monotone_constraints": signs} for name in kinds}
-        losses = {
-            name: {} if signs is None else {"fobj": smooth_pinball(level)}
-            for name, level in zip(kinds, self.config.levels, strict=True)
-        }
         growing = {
             name: lightgbm.Booster(self._options() | kind, data) for name, kind in kinds.items()
         }
         self.grown, self.rate = 0, self.config.learning_rate
         while self.grown < wanted:
-            for name, booster in growing.items():
-                booster.update(**losses[name])
+            for booster in growing.values():
+                booster.update()
             self.grown += 1
             if seconds is not None and self.grown == 2:
                 affordable = int(2 * seconds / (time.perf_counter() - began))
@@ -213,23 +192,6 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             ):
                 break
         return {name: trees_of(booster.model_to_string()) for name, booster in growing.items()}
-
-    def _signs(self) -> list[int] | None:
-        """Return the sign constraint of each column, or None without any.
-
-        A covariate has two columns: its value at the step, and its change since the season before.
-        """
-        if not self.config.monotone:
-            return None
-        assert self.features is not None
-        known = list(self.features.known)
-        width = count_columns(self.features, self.periods, self.windows)
-        first = width - len(self.features.past) - 2 * len(known)
-        signs = [0] * width
-        for name, sign in self.config.monotone.items():
-            place = first + known.index(name)
-            signs[place] = signs[place + len(known)] = sign
-        return signs
 
     def outputs(self) -> list[str]:
         """Return the names of its ensembles: the levels."""
@@ -250,9 +212,9 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             "feature_pre_filter": False,
         }  # fmt: skip
 
-    def _table(self, panel: Panel) -> Table:
+    def _table(self, panel: Panel) -> FeatureTable:
         assert self.features is not None
-        return Table(
+        return FeatureTable(
             panel, self.features, self.horizon, self.periods, self.windows, self.unit, self.likeness
         )
 
@@ -358,22 +320,6 @@ class _Facts:
     together: list[tuple[tuple[int, ...], float]]
     grown: int
     rate: float
-
-
-def smooth_pinball(level: float) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """Return the derivatives of the pinball loss smoothed by a logistic curve (Fernandes, Guerre and Horta, 2021).
-
-    LightGBM refuses constraints with its own, whose leaves it sets to quantiles after it has grown them.
-    """
-
-    def derivatives(forecast: Any, data: Any) -> tuple[Any, Any]:
-        share = 1 / (1 + np.exp(np.clip((data.get_label() - forecast) / SMOOTH, -50, 50)))
-        weight = data.get_weight()
-        weight = 1.0 if weight is None else weight
-        curvature = np.maximum(share * (1 - share) / SMOOTH, FLATTEST)
-        return (share - level) * weight, curvature * weight
-
-    return derivatives
 
 
 def _lightgbm() -> Any:

@@ -32,7 +32,7 @@ LEANING = 2.0  # values' worth of that
 MAX_START = 4.0  # times a series' own size: the size of items like it, at most
 
 
-class Table:
+class FeatureTable:
     """The columns of a panel's rows.
 
     Args:

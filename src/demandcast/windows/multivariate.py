@@ -20,10 +20,18 @@ from torch import Tensor
 from demandcast.errors import DataError
 from demandcast.panel.panel import Panel
 from demandcast.windows.features import SERIES, Features
-from demandcast.windows.window import FEW, Sizes, Window, WindowSource, scale_of, season_of
+from demandcast.windows.window import (
+    FEWEST_VALUES,
+    Sizes,
+    SourceOptions,
+    Window,
+    WindowSource,
+    scale_of,
+    season_of,
+)
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,10 @@ class MultivariateSource(WindowSource):
     """A panel as one grid of stamps and series, and the one operation that reads windows from it.
 
     Args:
-        panel, features, context, horizon, scaling, device: As of `WindowSource`; the features hold the
-            keys of the series.
-        resident: As of `WindowSource`; the grid itself is always in memory.
+        panel, features: As of `WindowSource`; the features hold the keys of the series.
         single_step: Each window forecasts its last step only, so that the earlier steps of a horizon
             are forecast by windows that end as many steps earlier.
+        options: As of `WindowSource`; the grid itself is always in memory.
 
     Raises:
         DataError: A series was not there at fit.
@@ -82,17 +89,10 @@ class MultivariateSource(WindowSource):
         panel: Panel,
         features: Features,
         *,
-        context: int,
-        horizon: int,
-        scaling: str,
-        device: torch.device | str = "cpu",
-        resident: bool = True,
         single_step: bool = False,
+        **options: Unpack[SourceOptions],
     ) -> None:
-        super().__init__(
-            panel, features, context=context, horizon=horizon, scaling=scaling, device=device,
-            resident=resident,
-        )  # fmt: skip
+        super().__init__(panel, features, **options)
         keys = list(features.vocabularies).index(SERIES)
         place = features.codes(panel)[:, keys] - 1  # (N,)
         if (place < 0).any():
@@ -216,7 +216,7 @@ class MultivariateSource(WindowSource):
 
     def _fill_grid(self, ends: Tensor, values: Tensor, seen: Tensor, censored: Tensor) -> None:
         """Fill contexts (batch, context, series) that hold hardly a value with earlier ones, in place."""
-        few = seen.sum(1) < FEW  # (batch, series)
+        few = seen.sum(1) < FEWEST_VALUES  # (batch, series)
         if not bool(few.any()):
             return
         context = values.shape[1]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SCALINGS = ("mean_abs", "one_plus_mean", "standard", "max", "none")
-FEW = 4  # observed values; contexts with fewer are filled with earlier ones
+FEWEST_VALUES = 4  # observed values; contexts with fewer are filled with earlier ones
 CONSTANT = ("one_plus_mean", "none")  # scalings of which a context of zeros has one
 
 
@@ -181,6 +181,19 @@ def gather_runs(values: Tensor, first: Tensor, length: int) -> Tensor:
 def _rows(values: Tensor, first: Tensor, length: int) -> Tensor:
     span = torch.arange(length, device=values.device)
     return values[(first[:, None] + span).clamp(0, len(values) - 1)]
+
+
+class _Lengths(TypedDict):
+    context: int
+    horizon: int
+    scaling: str
+
+
+class SourceOptions(_Lengths, total=False):
+    """How windows are read; see `WindowSource`."""
+
+    device: torch.device | str
+    resident: bool
 
 
 class WindowSource:
@@ -375,7 +388,7 @@ class WindowSource:
             available: (batch, context + horizon), or None.
         """
         context, width = self.context - extra, self.before - extra
-        few = weight[:, width - context : width].sum(1) < FEW  # (batch,)
+        few = weight[:, width - context : width].sum(1) < FEWEST_VALUES  # (batch,)
         if not bool(few.any()):
             return
         rows = few.nonzero()[:, 0]

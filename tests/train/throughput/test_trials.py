@@ -17,12 +17,12 @@ from torch.utils.data import Dataset, TensorDataset
 import demandcast as dc
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.train.loaders import StreamingLoader
-from demandcast.train.loop import Training
 from demandcast.train.throughput import Subject
 from demandcast.train.throughput import trials as module
 from demandcast.train.throughput.bare import Bare, limit_threads
 from demandcast.train.throughput.thread_limit import ThreadLimit
 from demandcast.train.throughput.trials import choose_by_trial, resize_batch, tune_workers
+from demandcast.train.training import Training
 
 running = importlib.import_module("demandcast.train.run")
 PRICE = 4e-3  # seconds a step costs, whatever it holds
@@ -370,7 +370,7 @@ def test_any_network_may_leave_its_batch_open() -> None:
     ("name", "value"), [("batch_size", "large"), ("threads", 0), ("precision", "fp8")]
 )
 def test_what_is_no_choice_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"{name} is {value!r}; it is"):
+    with pytest.raises(ConfigError, match=f"{name} is {value!r}; "):
         dc.models.NHITS(horizon=4, **{name: value})
 
 

@@ -12,24 +12,29 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import Dataset
 
 from demandcast.layers.draws import draws_of
 from demandcast.train.adamw import AdamW
+from demandcast.train.batches import B
 from demandcast.train.throughput.machine import memory, queued
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of `typing` from Python 3.11 on
 
 MEMORY = 0.5  # of what is free, for a batch
 
 
 @dataclass(kw_only=True)
-class Subject:
+class Subject(Generic[B]):
     """A training to look at, in parts.
 
     Attributes:
@@ -38,8 +43,8 @@ class Subject:
     """
 
     network: nn.Module
-    loss_of: Callable[[Any], Tensor]
-    draw: Callable[[int, torch.Generator], Any]
+    loss_of: Callable[[B], Tensor]
+    draw: Callable[[int, torch.Generator], B]
     batch: int
     clip: float = 10.0
     name: str = ""
@@ -47,7 +52,7 @@ class Subject:
     workers: int = 0
     pinned: bool | None = None
     data_bytes: int | None = None
-    dataset: Any = None
+    dataset: Dataset[object] | None = None
     seed: int = 0
     precision: str = "float32"
     windows: int = 0  # that there are to learn from; 0 where it is not known
@@ -93,10 +98,24 @@ def restore_after(network: nn.Module) -> Iterator[None]:
             network.done = done
 
 
-class Bare:
+class _Limit(TypedDict):
+    limit: float
+
+
+class Timing(_Limit, total=False):
+    """Options of `Bare.times`."""
+
+    least: int
+    most: int
+    threads: int | None
+    hopeless: float
+    alone: bool
+
+
+class Bare(Generic[B]):
     """Trial steps of a subject; to be used within `restore_after(subject.network)`."""
 
-    def __init__(self, subject: Subject, *, rate: float = 1e-12) -> None:
+    def __init__(self, subject: Subject[B], *, rate: float = 1e-12) -> None:
         self.subject = subject
         self.weights = [p for p in subject.network.parameters() if p.requires_grad]
         self.draws = torch.Generator().manual_seed(subject.seed)
@@ -104,17 +123,19 @@ class Bare:
         self.optimiser = AdamW(self.weights, rate=rate, weight_decay=0.0)
         subject.network.train()
 
-    def batch(self, size: int | None = None) -> Any:
+    def batch(self, size: int | None = None) -> B:
         """Draw a batch as the training does, of its own size unless another is asked for."""
         return self.subject.draw(size or self.subject.batch, self.draws)
 
-    def loss(self, batch: Any) -> Tensor:
+    def loss(self, batch: B) -> Tensor:
         """Return the loss in the precision of the training."""
         bf16 = self.subject.precision == "bf16"
         with torch.autocast(self.subject.device.type, torch.bfloat16, enabled=bf16):
             return self.subject.loss_of(batch)
 
-    def step(self, batch: Any, label: Callable[[str], Any] = nullcontext) -> Tensor:
+    def step(
+        self, batch: B, label: Callable[[str], AbstractContextManager[object]] = nullcontext
+    ) -> Tensor:
         """Run forward, backward, clipping and the optimiser's step; return the loss."""
         self.optimiser.zero_grad()
         with label("forward"):
@@ -131,13 +152,13 @@ class Bare:
         self.step(self.batch())
         self.wait()
 
-    def seconds(self, batch: Any, **how: Any) -> float:
-        """Return the median seconds of a step on a batch at hand; arguments as of `times`."""
-        return statistics.median(self.times(batch, **how))
+    def seconds(self, batch: B, **options: Unpack[Timing]) -> float:
+        """Return the median seconds of a step on a batch at hand; options as of `times`."""
+        return statistics.median(self.times(batch, **options))
 
     def times(
         self,
-        batch: Any,
+        batch: B,
         *,
         limit: float,
         least: int = 2,

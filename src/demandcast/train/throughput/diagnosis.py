@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from demandcast.train.clock import PHASES
 from demandcast.train.throughput.explain import Finding, explain
@@ -31,7 +30,7 @@ class Diagnosis:
 
     facts: Facts
     operators: tuple[Operator, ...] = ()
-    choices: Sequence[Any] = ()  # what the training chose for itself, with its measurements
+    choices: Sequence[object] = ()  # what the training chose for itself, with its measurements
     findings: tuple[Finding, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +47,7 @@ class Diagnosis:
             return "\n".join(str(finding) for finding in self.findings)
         return f"nothing to mend: the run reaches {self.facts.of_ceiling:.0%} of the bare loop"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return all of it, for machines."""
         return {
             "verdict": self.verdict(),

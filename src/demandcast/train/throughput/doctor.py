@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from demandcast.errors import ConfigError
+from demandcast.train.batches import B
 from demandcast.train.throughput.bare import Subject
 from demandcast.train.throughput.diagnosis import Diagnosis
 from demandcast.train.throughput.measure import Monitor, measure
@@ -45,7 +45,9 @@ class Doctor:
         """Return the monitor of a run that is about to begin, with so many threads."""
         return Monitor(device, steps, threads)
 
-    def examine(self, monitor: Monitor, subject: Subject, choices: Sequence[Any] = ()) -> Diagnosis:
+    def examine(
+        self, monitor: Monitor, subject: Subject[B], choices: Sequence[object] = ()
+    ) -> Diagnosis:
         """Say what slows a run that was monitored; the network comes out as it went in."""
         facts = measure(monitor, subject, budget=self.budget)
         inside = operators(subject, self.trace) if self.operators or self.trace else ()

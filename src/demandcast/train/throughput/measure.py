@@ -9,18 +9,20 @@ from __future__ import annotations
 import cProfile
 import pstats
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from demandcast.train.batches import B
 from demandcast.train.clock import Clock
 from demandcast.train.device import out_of_memory
 from demandcast.train.throughput import machine
@@ -30,6 +32,15 @@ from demandcast.train.throughput.facts import Facts
 BUDGET = 0.015  # of the run's seconds, for the trials
 WARM = 3  # first steps of a run that are not timed
 FETCHES = 8  # samples that are fetched to see what one costs
+
+
+class Fetch(TypedDict, total=False):
+    """What fetching one sample costs; empty without a dataset. See `Facts`."""
+
+    fetch: float
+    fetch_cpu: float
+    fetch_random: bool
+    fetch_place: str
 
 
 class Monitor:
@@ -47,7 +58,7 @@ class Monitor:
             yield
 
 
-def measure(monitor: Monitor, subject: Subject, *, budget: float | None = None) -> Facts:
+def measure(monitor: Monitor, subject: Subject[B], *, budget: float | None = None) -> Facts:
     """Measure the facts of a monitored run, with trials of the bare loop beside it.
 
     Args:
@@ -83,7 +94,7 @@ def measure(monitor: Monitor, subject: Subject, *, budget: float | None = None) 
                 if not out_of_memory(error):
                     raise
     waits = phases.get("wait", 0.0) > 0.1 * step
-    fetched = _fetch(subject.dataset, 0.1 * seconds) if waits else {}
+    fetched = _fetch(subject.dataset, 0.1 * seconds) if waits else Fetch()
     return Facts(
         model=subject.name,
         steps=clock.steps,
@@ -136,11 +147,12 @@ def _mark_cost() -> float:
     return (time.perf_counter() - began) / 20
 
 
-def _fetch(dataset: Any, limit: float) -> dict[str, Any]:
+def _fetch(dataset: Dataset[object] | None, limit: float) -> Fetch:
     """Time how long one sample takes to fetch in this process, and where; empty without a dataset."""
-    if dataset is None or not len(dataset):
+    size = 0 if dataset is None else len(cast(Sized, dataset))
+    if dataset is None or not size:
         return {}
-    places = np.linspace(0, len(dataset) - 1, min(len(dataset), FETCHES + 1)).astype(int).tolist()
+    places = np.linspace(0, size - 1, min(size, FETCHES + 1)).astype(int).tolist()
     first = dataset[places[0]]  # opens files, and so is not timed
     wall, cpu, queued, count = time.perf_counter(), time.thread_time(), machine.queued(), 0
     for _, index in pairwise(places):
@@ -160,21 +172,22 @@ def _fetch(dataset: Any, limit: float) -> dict[str, Any]:
     }
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor):
+def _same(one: object, other: object) -> bool:
+    """Return whether two fetches of one sample are alike; NaN equals NaN."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
         return torch.equal(one.nan_to_num(), other.nan_to_num())
-    if isinstance(one, np.ndarray):
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
     if is_dataclass(one):
         return _same(vars(one), vars(other))
-    if isinstance(one, dict):
-        return all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, (tuple, list)):
-        return all(_same(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
+        return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)
 
 
-def _place(dataset: Any, index: int) -> str:
+def _place(dataset: Dataset[object], index: int) -> str:
     """Return the Python function in which most of a fetch goes, itself and what it calls outside Python."""
     profile = cProfile.Profile()
     profile.enable()

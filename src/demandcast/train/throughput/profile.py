@@ -11,6 +11,7 @@ from pathlib import Path
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from demandcast.files import write_file
+from demandcast.train.batches import B
 from demandcast.train.throughput.bare import Bare, Subject, restore_after
 
 STEPS = 5
@@ -30,7 +31,7 @@ class Operator:
         return f"{self.name}: {1e3 * self.seconds:.2f} ms ({self.share:.0%}), {self.calls:g} calls"
 
 
-def operators(subject: Subject, trace: str | Path | None = None) -> tuple[Operator, ...]:
+def operators(subject: Subject[B], trace: str | Path | None = None) -> tuple[Operator, ...]:
     """Return the most expensive operators of a few steps, most expensive first.
 
     Args:

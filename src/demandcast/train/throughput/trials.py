@@ -10,19 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 from demandcast.errors import ConfigError
 from demandcast.layers.draws import draws_of
+from demandcast.train.batches import B
 from demandcast.train.device import out_of_memory
 from demandcast.train.loaders import Loader
 from demandcast.train.throughput import machine
 from demandcast.train.throughput.bare import Bare, Subject, limit_threads, restore_after
+from demandcast.train.training import Training
 
 AUTO = "auto"
-Settings = TypeVar("Settings", bound=Any)  # a frozen dataclass with the fields of `Training`
+Settings = TypeVar("Settings", bound=Training)
 OPEN = ("threads", "batch_size", "precision")  # what may be "auto"
 STEPS = ("max_steps", "validate_every", "checkpoint_every")
 RESIZED = ("batch_size", "learning_rate", "average", *STEPS)  # what another batch changes
@@ -39,14 +41,14 @@ class TrialResult:
     """A setting, and the measurement that speaks for it."""
 
     name: str
-    value: Any
+    value: int | str | None
     why: str
 
     def __str__(self) -> str:
         return f"{self.name}={self.value}: {self.why}"
 
 
-def open_settings(settings: Any) -> tuple[str, ...]:
+def open_settings(settings: Training) -> tuple[str, ...]:
     """Return the settings that are to be chosen."""
     return tuple(name for name in OPEN if getattr(settings, name) == AUTO)
 
@@ -58,7 +60,7 @@ def without_auto(settings: Settings) -> Settings:
 
 
 def choose_by_trial(
-    subject: Subject, settings: Settings, names: Sequence[str], *, seconds: float | None = None
+    subject: Subject[B], settings: Settings, names: Sequence[str], *, seconds: float | None = None
 ) -> tuple[Settings, list[TrialResult]]:
     """Choose the settings named.
 
@@ -79,23 +81,23 @@ def choose_by_trial(
     until = time.perf_counter() + seconds
     chosen: dict[str, TrialResult] = {}
 
-    def bare() -> Bare:
+    def bare() -> Bare[B]:
         return Bare(replace(subject, batch=settings.batch, precision=settings.precision))
 
-    def take(found: TrialResult) -> None:
+    def take(result: TrialResult) -> None:
         nonlocal settings
-        chosen[found.name] = found
-        if found.name == "batch_size":
-            settings = resize_batch(settings, found.value)
+        chosen[result.name] = result
+        if result.name == "batch_size":
+            settings = resize_batch(settings, int(result.value or settings.batch))
         else:
-            settings = replace(settings, **{found.name: found.value})
+            settings = settings.with_values({result.name: result.value})
 
     with restore_after(subject.network):
         if "threads" in names:
             take(_choose_threads(bare(), 0.25 * seconds))
         if "batch_size" in names:
             before = settings.batch
-            with limit_threads(settings.threads):
+            with limit_threads(settings.fixed_threads):
                 take(
                     _choose_batch(
                         bare(), settings.max_steps / type(settings).max_steps, 0.4 * seconds
@@ -104,13 +106,13 @@ def choose_by_trial(
             if "threads" in names and settings.batch > before:
                 take(_choose_threads(bare(), 0.5 * max(0.0, until - time.perf_counter())))
         if "precision" in names:
-            with limit_threads(settings.threads):
+            with limit_threads(settings.fixed_threads):
                 take(_choose_precision(subject, settings, max(0.0, until - time.perf_counter())))
     return settings, [chosen[name] for name in OPEN if name in chosen]
 
 
 def tune_workers(
-    loader: Callable[[int], Loader], subject: Subject, *, seconds: float = 4.0
+    loader: Callable[[int], Loader[B]], subject: Subject[B], *, seconds: float = 4.0
 ) -> TrialResult:
     """Choose the fewest processes that bring batches about as fast as any number does.
 
@@ -135,7 +137,7 @@ def tune_workers(
     return TrialResult("workers", best, _rates_text(rates, "{} workers"))
 
 
-def _streaming_rate(loader: Loader, subject: Subject, seconds: float) -> float:
+def _streaming_rate(loader: Loader[B], subject: Subject[B], seconds: float) -> float:
     """Return the windows/s of a training on batches from a loader, after the first ones."""
     bare = Bare(subject)
     loader.start(0, 1 << 30, torch.Generator().manual_seed(subject.seed))
@@ -172,7 +174,7 @@ def resize_batch(settings: Settings, size: int) -> Settings:
     )
 
 
-def _choose_threads(bare: Bare, seconds: float) -> TrialResult:
+def _choose_threads(bare: Bare[B], seconds: float) -> TrialResult:
     """Choose the fewest threads that are nearly the fastest: one, then twice as many, up to the cores."""
     if bare.subject.device.type != "cpu":
         return TrialResult("threads", None, f"the work is on {bare.subject.device}")
@@ -192,7 +194,7 @@ def _choose_threads(bare: Bare, seconds: float) -> TrialResult:
     return TrialResult("threads", best, _rates_text(rates, "{} threads"))
 
 
-def _choose_batch(bare: Bare, times: float, seconds: float) -> TrialResult:
+def _choose_batch(bare: Bare[B], times: float, seconds: float) -> TrialResult:
     """Choose the smallest batch that is nearly the fastest: from the usual one, twice as large each time.
 
     No larger than leaves the steps that the model usually takes: in half of them NHITS learned hourly M4
@@ -242,7 +244,7 @@ def _choose_batch(bare: Bare, times: float, seconds: float) -> TrialResult:
     return TrialResult("batch_size", best, f"{told}; none larger, for {why}" if why else told)
 
 
-def _choose_precision(subject: Subject, settings: Any, seconds: float) -> TrialResult:
+def _choose_precision(subject: Subject[B], settings: Training, seconds: float) -> TrialResult:
     """Choose bfloat16 where it is faster, and learns as well over the same few steps."""
     trials = {
         name: replace(subject, batch=settings.batch, precision=name) for name in ("float32", "bf16")
@@ -270,7 +272,7 @@ def _choose_precision(subject: Subject, settings: Any, seconds: float) -> TrialR
     return TrialResult("precision", "float32" if worse else "bf16", told)
 
 
-def bf16_failure(subject: Subject) -> str | None:
+def bf16_failure(subject: Subject[B]) -> str | None:
     """Return the error of a small bfloat16 step; None if it runs.
 
     oneDNN has no bfloat16 LSTM for CPUs without AVX-512, so this depends on the network and the device.
@@ -289,7 +291,7 @@ def bf16_failure(subject: Subject) -> str | None:
     return reason
 
 
-def require_bf16(subject: Subject) -> None:
+def require_bf16(subject: Subject[B]) -> None:
     """Check that the network trains in bfloat16 on its device.
 
     Raises:
@@ -303,7 +305,7 @@ def require_bf16(subject: Subject) -> None:
         )
 
 
-def _loss_after_steps(subject: Subject, rate: float) -> float:
+def _loss_after_steps(subject: Subject[B], rate: float) -> float:
     """Return the mean loss over the last half of a few steps that do learn."""
     own = torch.Generator().manual_seed(subject.seed)
     with restore_after(subject.network), draws_of(own, subject.network):
