@@ -16,6 +16,7 @@ import pytest
 
 import demandcast as dc
 from demandcast import registry
+from demandcast.automatic.portfolio import portfolio
 from demandcast.cli.main import main
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.forecast.draft import Ask, Draft
@@ -32,6 +33,8 @@ class {kind}(LocalForecaster):
     name = "{name}"
     summary = "{summary}"
     settings = {{"size": 2.0}}
+    portfolio = 5
+    space = {{"size": [2.0, 3.0]}}
     size: float
 
     def _draft(self, panel, ask):
@@ -105,6 +108,21 @@ def test_a_run_of_an_unknown_method_loads_nothing(panel: Panel, tmp_path: Path) 
         dc.load(tmp_path / "run")
 
 
+def test_folders_export_the_methods_of_the_registry() -> None:
+    """Type checkers need the classes by name; the registry is the one list."""
+    for folder in ("models", "local", "trees"):
+        module = getattr(dc, folder)
+        kinds = {kind for name in module.__all__ if isinstance(kind := getattr(module, name), type)}
+        assert kinds == {registry.get(name) for name in registry.names(folder)}
+
+
+def test_a_method_of_your_own_can_be_routed_to(constant: type[Constant], panel: Panel) -> None:
+    routed = registry.create("routed", horizon=3, methods=("constant",), folds=1)
+    assert set(routed.predict(panel, n_samples=2).samples.ravel()) == {2.0}
+    with pytest.raises(ConfigError, match="'dlinear', which is not fitted series by series"):
+        registry.create("routed", horizon=3, methods=("dlinear",))
+
+
 def test_what_is_no_method_is_refused() -> None:
     class Same(Constant):
         name = "tsb"
@@ -171,6 +189,12 @@ def test_the_command_line_knows_an_installed_package(
     registry._entries.cache_clear()
     try:
         assert main(["models", "--json"]) == 0
+        assert "elsewhere" in portfolio("fast")
+        tuning = dc.tune(
+            "elsewhere", dc.read_panel(tmp_path / "sales.csv", freq="D"), horizon=1, trials=1,
+            progress=False,
+        )  # fmt: skip
+        assert tuning.trials["size"].to_list() == [2.0]
     finally:
         registry._entries.cache_clear()
     assert {"model": "elsewhere", "summary": "One number, from elsewhere", "takes": "target",

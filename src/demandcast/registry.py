@@ -125,20 +125,27 @@ def _check_kind(kind: object, what: str) -> None:
 @cache
 def _entries() -> dict[str, EntryPoint]:
     """Return the entry points of other installed packages, by name; none of them is imported."""
-    found: dict[str, EntryPoint] = {}
+    entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
-        other = found.get(entry.name)
+        other = entries.get(entry.name)
         if entry.name in _HOMES or (other is not None and other.value != entry.value):
             owner = "demandcast" if other is None else repr(other.value)
             raise ConfigError(
                 f"the name {entry.name!r} of {entry.value!r} is taken by {owner}; uninstall one of the two packages"
             )
-        found[entry.name] = entry
-    return found
+        entries[entry.name] = entry
+    return entries
 
 
-def names() -> tuple[str, ...]:
-    """Return every method's name: ours, those of other packages, and those registered; import none of them."""
+def names(folder: str | None = None) -> tuple[str, ...]:
+    """Return the names of methods, without importing one.
+
+    Args:
+        folder: Only those of a folder of this package, "local" or "models"; None for all: ours, those of
+            other packages, and those registered.
+    """
+    if folder is not None:
+        return tuple(name for name, home in _HOMES.items() if home[0].split(".")[1] == folder)
     return (*_HOMES, *_entries(), *_registered)
 
 
@@ -153,8 +160,8 @@ def get(name: str) -> type[Forecaster]:
         return _registered[name]
     if name in _HOMES:
         module, kind = _HOMES[name]
-        found: type[Forecaster] = getattr(import_module(module), kind)
-        return found
+        ours: type[Forecaster] = getattr(import_module(module), kind)
+        return ours
     if name in _entries():
         return _imported(_entries()[name])
     known = names()
@@ -168,17 +175,16 @@ def get(name: str) -> type[Forecaster]:
 def _imported(entry: EntryPoint) -> type[Forecaster]:
     """Import the class that an entry point of another package names."""
     try:
-        found = entry.load()
+        kind: type[Forecaster] = entry.load()
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"model {entry.name!r} of {entry.value!r} cannot be imported: {error}; mend or uninstall that package"
         ) from error
-    _check_kind(found, entry.value)
-    if found.name != entry.name:
+    _check_kind(kind, entry.value)
+    if kind.name != entry.name:
         raise ConfigError(
-            f"{entry.value} has the name {found.name!r}, but its entry point says {entry.name!r}; make them one"
+            f"{entry.value} has the name {kind.name!r}, but its entry point says {entry.name!r}; make them one"
         )
-    kind: type[Forecaster] = found
     return kind
 
 
@@ -190,8 +196,8 @@ def classes() -> dict[str, type[Forecaster]]:
 def create(name: str, *, horizon: int, **hyper: Any) -> Forecaster:
     """Create a forecaster by its name, with hyper-parameters."""
     kind: Any = get(name)
-    made: Forecaster = kind(horizon=horizon, **hyper)
-    return made
+    model: Forecaster = kind(horizon=horizon, **hyper)
+    return model
 
 
 def load(path: str | Path) -> Forecaster:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import demandcast as dc
-from demandcast.automatic.tune import usual
+from demandcast.automatic.tune import default_space
 from demandcast.errors import ConfigError, DataError, FileError, MissingExtraError
 from demandcast.frames.examples import retail
 
@@ -101,12 +101,12 @@ def test_a_file_that_holds_no_trials_is_left_alone(panel: dc.Panel, tmp_path: An
 
 
 def test_what_is_searched_where_nothing_is_said(panel: dc.Panel) -> None:
-    space = usual(dc.models.NHITS.defaults(), {"dropout": 0.1}, panel, 7)
+    space = default_space(dc.models.NHITS, {"dropout": 0.1}, panel, 7)
     assert space["learning_rate"] == pytest.approx((4e-4, 1e-2))
     assert space["max_steps"] == (500, 4000)
     assert None in space["context"]
     assert "dropout" not in space
-    assert "trees" in usual(dc.trees.LightGBM.defaults(), {}, panel, 7)
+    assert "trees" in default_space(dc.trees.LightGBM, {}, panel, 7)
 
 
 def test_what_is_wrong_is_told(panel: dc.Panel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,8 +85,8 @@ def tune(
         trials: In all; those already in `storage` count.
         budget: Time after which no trial is begun: "10m"; None for none.
         space: Hyper-parameter -> what to try: two numbers in a tuple are a range (by orders of magnitude
-            where the larger is ten times the smaller or more), a list is a choice. By default the
-            usual suspects of the method, around their defaults.
+            where the larger is ten times the smaller or more), a list is a choice. By default what
+            the method's class states as its `space`, and common hyper-parameters around their defaults.
         metric: "wql", "sql", "mase", "rmsse" or "spec".
         folds: Cutoffs of the validation, one horizon apart.
         storage: A file that keeps the trials; the same call goes on from it.
@@ -104,20 +104,20 @@ def tune(
         >>> import demandcast as dc
         >>> table = dc.frames.examples.retail(n_items=10, n_days=120).frame
         >>> panel = dc.read_panel(table, key="item", time="date", target="units")
-        >>> found = dc.tune("tsb", panel, horizon=7, trials=3, space={"alpha": (0.05, 0.5)}, progress=False)
-        >>> found.loss <= 1
+        >>> tuning = dc.tune("tsb", panel, horizon=7, trials=3, space={"alpha": (0.05, 0.5)}, progress=False)
+        >>> tuning.loss <= 1
         True
     """
     optuna = _optuna()
     horizon = check_horizon(horizon, hyper.pop("h", None))
     seed = hyper.pop("seed", 0)
-    kind: Any = registry.get(name)
+    kind = registry.get(name)
     defaults = kind.defaults()
     check_names(name, [*hyper, *(space or {})], defaults)
     one_of("metric", metric, METRICS)
     whole("trials", trials, least=1)
     base = {"horizon": horizon, **({"seed": seed} if "seed" in defaults else {}), **hyper}
-    chosen = dict(space) if space is not None else usual(defaults, hyper, panel, horizon)
+    chosen = dict(space) if space is not None else default_space(kind, hyper, panel, horizon)
     if not chosen:
         raise ConfigError(_nothing_to_search(name, [k for k in defaults if k not in hyper]))
     validation = Validation.of(panel, horizon, folds, metric, seed)
@@ -181,25 +181,27 @@ def tune(
     return Tuning(model, taken, loss, _table(study, default), interrupted)
 
 
-def usual(
-    defaults: dict[str, Any], given: Mapping[str, Any], panel: Panel, horizon: int
+def default_space(
+    kind: type[Forecaster], given: Mapping[str, Any], panel: Panel, horizon: int
 ) -> dict[str, Any]:
-    """Return the default search space: common hyper-parameters, around their defaults."""
-    found: dict[str, Any] = {}
-    for key, value in defaults.items():
+    """Return the space of a method: what its class states, and common hyper-parameters around their defaults."""
+    space: dict[str, Any] = {}
+    for key, value in kind.defaults().items():
         if key in given:
             continue
-        if key in BETWEEN and (value is None or isinstance(value, float)):
-            found[key] = BETWEEN[key]
+        if key in kind.space:
+            space[key] = kind.space[key]
+        elif key in BETWEEN and (value is None or isinstance(value, float)):
+            space[key] = BETWEEN[key]
         elif key in TIMES and isinstance(value, (int, float)) and value:
             low, high = (factor * value for factor in TIMES[key])
-            found[key] = (round(low), round(high)) if isinstance(value, int) else (low, high)
+            space[key] = (round(low), round(high)) if isinstance(value, int) else (low, high)
         elif key == "context" and value is None:
             longest = int(panel.lengths.max())
             steps = (horizon, 2 * horizon, 4 * horizon, panel.freq.period, 2 * panel.freq.period)
             choices = [None, *sorted({s for s in steps if 1 < s <= longest // 2})]
-            found[key] = choices if len(choices) > 1 else [None]
-    return found
+            space[key] = choices if len(choices) > 1 else [None]
+    return space
 
 
 def _trial(

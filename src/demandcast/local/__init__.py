@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from demandcast.forecaster import Forecaster
+from demandcast import registry
 from demandcast.local.analogues import Analogues
 from demandcast.local.bootstrap import Renewal, ViswanathanZhou, Willemain
 from demandcast.local.croston import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
@@ -17,21 +17,10 @@ from demandcast.local.naive import Drift, LastValue, SeasonalNaive, WindowAverag
 from demandcast.local.routed import Routed
 from demandcast.local.theta import AutoTheta, OptimisedTheta, Theta
 
-_ALL: dict[str, type[Forecaster]] = {
-    kind.name: kind
-    for kind in (
-        *(LastValue, SeasonalNaive, Drift, WindowAverage, Zero, Empirical),
-        *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA),
-        *(Theta, OptimisedTheta, AutoTheta, ETS, LevelShape),
-        *(Analogues, Willemain, ViswanathanZhou, Renewal, DampedCounts, GammaPoisson),
-        *(LocalLevel, MultiStage, Routed),
-    )
-}
-
 
 def names() -> tuple[str, ...]:
-    """Every local method's name."""
-    return tuple(_ALL)
+    """Return the names of the local methods."""
+    return registry.names("local")
 
 
 __all__ = [

@@ -8,29 +8,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from demandcast import registry
+from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.forecast import DEFAULT_LEVELS
 from demandcast.forecaster import Forecaster, check_panel
-from demandcast.local.analogues import Analogues
 from demandcast.local.base import LocalForecaster
-from demandcast.local.croston import ADIDA, HES, IMAPA, SBA, SBJ, SES, TSB, Croston
-from demandcast.local.empirical import Empirical, Zero
-from demandcast.local.ets import ETS
-from demandcast.local.level_shape import LevelShape
-from demandcast.local.naive import LastValue, SeasonalNaive, WindowAverage
-from demandcast.local.theta import AutoTheta, OptimisedTheta, Theta
 from demandcast.panel.classes import CLASSES, profile
 from demandcast.panel.panel import Panel
-from demandcast.settings import one_of, whole
+from demandcast.settings import whole
 
-KNOWN: dict[str, Any] = {
-    kind.name: kind
-    for kind in (
-        *(SES, Croston, SBA, SBJ, TSB, HES, ADIDA, IMAPA, Analogues),
-        *(Empirical, Zero, LastValue, SeasonalNaive, WindowAverage),
-        *(Theta, OptimisedTheta, AutoTheta, ETS, LevelShape),
-    )
-}
+METHODS = (
+    *("tsb", "ses", "sba", "imapa", "analogues", "empirical", "seasonal_naive"),
+    *("level_shape", "theta"),
+)
 MIN_GAIN = 0.03  # in a class over the method best for all classes; smaller gains rarely persist
 MIN_SERIES = 10  # in a class, measured, for a method of its own
 
@@ -45,7 +36,7 @@ class Routed(LocalForecaster):
 
     Args:
         horizon: Steps to forecast; also `h`.
-        methods: Names of the candidates; the first is the default without a backtest.
+        methods: Names of the candidates, any that are fitted series by series, your own too; the first is the default without a backtest.
         folds: Number of cutoffs of the backtest.
         seed: Seed of every method.
     """
@@ -54,10 +45,7 @@ class Routed(LocalForecaster):
     summary = "Each class of demand by the method that forecast it best on this very history"
     pools = True
     settings: ClassVar[dict[str, Any]] = {
-        "methods": (
-            *("tsb", "ses", "sba", "imapa", "analogues", "empirical", "seasonal_naive"),
-            *("level_shape", "theta"),
-        ),
+        "methods": METHODS,
         "folds": 2,
     }
     methods: tuple[str, ...]
@@ -66,8 +54,17 @@ class Routed(LocalForecaster):
     def _check(self) -> None:
         whole("folds", self.folds, least=1)
         self.methods = tuple(self.methods)  # a saved run holds a list
-        for method in self.methods or ("",):
-            one_of("a method", method, list(KNOWN))
+        if not self.methods:
+            raise ConfigError(
+                f"methods names no method; name one or more, such as {METHODS}", option="methods"
+            )
+        for method in self.methods:
+            kind = registry.get(method)
+            if not issubclass(kind, LocalForecaster) or issubclass(kind, Routed):
+                raise ConfigError(
+                    f"methods has {method!r}, which is not fitted series by series; name methods such as {METHODS}",
+                    option="methods", found=method,
+                )  # fmt: skip
 
     def routes(self, panel: Panel) -> pl.DataFrame:
         """Return the method of each class, and its scores.
@@ -125,7 +122,7 @@ class Routed(LocalForecaster):
 
     def _create_methods(self, horizon: int) -> list[Forecaster]:
         """Return a forecaster of each candidate."""
-        return [KNOWN[name](horizon=horizon, seed=self.seed) for name in self.methods]
+        return [registry.create(name, horizon=horizon, seed=self.seed) for name in self.methods]
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
