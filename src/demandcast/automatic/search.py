@@ -1,14 +1,18 @@
-"""The search: what is tried, how long each fit may take, and what is done with time that is left.
+"""The search: which methods are tried, how long each fit may take, and how the time that is left is used.
 
-In this order: what is instant; a first fit of each method that learns, all with a like share of the time;
-what was not reached, and more training for what was cut short and has weight; then fits on the whole
-history, and with other seeds, of what has weight, which are averaged. Each part ends where the time that
-the forecast itself will take begins.
+Four parts follow each other. Each ends in time to leave what the forecast itself will need.
+
+1. `instant`: methods without training.
+2. `learn`: a first fit of each method that learns, in equal shares of the time. Then, while time remains, longer training
+   of members that were cut short and have weight, and methods that were not reached.
+3. `finish`: fits on the whole history of members with weight.
+4. More such fits with other seeds; the fits of a member are averaged.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,15 +31,18 @@ from demandcast.train.budget import Budget
 from demandcast.trees.boosting import FEWER
 
 FEWEST_STEPS = 60  # of a network; with time for fewer it is not tried
-PILOT = 8  # steps that tell how long one takes
-FEWEST_SECONDS = 2.5  # a first fit is given
-USUAL_SECONDS = 6.0  # a first fit should be given
-FEWEST_TUNED, TUNED_SECONDS = 5.0, 120.0  # that the pretrained network goes on learning
-TUNED_SHARES = 3  # of those that first fits have; in ten seconds it learns too little to be kept
-TRIALS = ((8, 500), (48, 2_000))  # series and steps that tell how long a method takes
+PILOT = 8  # steps of a trial fit, by which the seconds of a step are measured
+FEWEST_SECONDS = 2.5  # that a first fit is given; with less it is not tried
+USUAL_SECONDS = 6.0  # that a first fit is given where time allows
+FEWEST_TUNED, TUNED_SECONDS = (
+    5.0,
+    120.0,
+)  # least and most seconds of fine-tuning the pretrained network
+TUNED_SHARES = 3  # shares of a first fit for it; in ten seconds it learns too little to be kept
+TRIALS = ((8, 500), (48, 2_000))  # series and steps of two trial forecasts that time a method
 ROWS_PER_SECOND = 4_000  # that trees read, for each second of their share
 HURRIED = 30.0  # seconds below which trees have fewer levels
-RESERVE = 1.25  # times what the forecast is thought to take
+RESERVE = 1.25  # times the estimated seconds of the forecast, kept free
 STALE = 0.05  # share of the history held out from which members are fitted again before all else
 INSTANT = 0.25  # share of the time for what has no training
 SLOW = 0.25  # share of the time that one member's forecast may take
@@ -44,6 +51,8 @@ FIRST_KEPT = 0.7  # and where they need not be
 LONGER = 1.5  # times the training from which it is worth another try
 AGAIN = 3  # fits of a member on the whole history at most
 QUIET = 3  # methods that learn in a row that did not help, after which no more are tried
+
+Tick = Callable[[str], object]  # told the name of what is tried next
 
 
 @dataclass
@@ -61,10 +70,12 @@ class Search:
     validation: Validation
     budget: Budget
     seed: int
-    said: str  # the budget in the user's words
+    budget_text: str  # the budget in the user's words
     members: list[Member] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     weighing: float = 0.0
+    _weights: dict[int, float] = field(default_factory=dict)  # of members, by identity
+    _loss: float = float("inf")  # the smallest so far
 
     # The time
 
@@ -93,19 +104,19 @@ class Search:
 
     # Parts
 
-    def instant(self, trying: list[Candidate], tick: Any) -> None:
+    def instant(self, trying: list[Candidate], tick: Tick) -> None:
         """Try methods without training, the quick before the slow, in a quarter of the time."""
         for candidate in trying:
             tick(candidate.name)
             limit = max(5.0, INSTANT * (self.budget.seconds or np.inf))
             if candidate.name != NAIVE and (self.budget.spent > limit or self.budget.left <= 0):
-                self.skipped[candidate.name] = f"no time left of {self.said}"
+                self.skipped[candidate.name] = f"no time left of {self.budget_text}"
             elif candidate.name != NAIVE and self._is_slow(candidate):
-                self.skipped[candidate.name] = f"it would take too much of {self.said}"
+                self.skipped[candidate.name] = f"it would take too much of {self.budget_text}"
             else:
                 self.attempt(candidate, {}, None)
 
-    def learn(self, trying: list[Candidate], tick: Any) -> None:
+    def learn(self, trying: list[Candidate], tick: Tick) -> None:
         """Fit each method that learns in an equal share of the time; then those not reached, and longer ones."""
         waiting = list(trying)
         if self.budget.seconds is None:
@@ -127,19 +138,19 @@ class Search:
             candidate = waiting.pop(0)
             tick(candidate.name)
             shares = TUNED_SHARES if candidate.learning is Learning.TUNED else 1
-            found = self._fit_within(candidate, min(shares * room / count, room))
-            if found is not None:
-                helped = self.weigh() > GAIN or self._weights[id(found)] > 0
+            member = self._fit_within(candidate, min(shares * room / count, room))
+            if member is not None:
+                helped = self.weigh() > GAIN or self._weights[id(member)] > 0
                 quiet = 0 if helped else quiet + 1
         for candidate in waiting:
-            self.skipped[candidate.name] = f"too little time left of {self.said}"
+            self.skipped[candidate.name] = f"too little time left of {self.budget_text}"
         if quiet >= QUIET:
             why = f"{QUIET} methods before it had not helped"
             self.skipped |= {candidate.name: why for candidate in waiting}
             waiting = []
         self._train_longer(waiting, tick)
 
-    def _train_longer(self, waiting: list[Candidate], tick: Any) -> None:
+    def _train_longer(self, waiting: list[Candidate], tick: Tick) -> None:
         """Spend the time left on longer training of members that were cut short, or on those not reached."""
         tried: set[str] = set()
         while True:
@@ -166,7 +177,7 @@ class Search:
                 return
             self.weigh()
 
-    def finish(self, tick: Any) -> None:
+    def finish(self, tick: Tick) -> None:
         """Fit members with weight on the whole history, the heaviest first, and again while time remains."""
         weights = self.shares()
         order = [i for i in np.argsort(-weights) if weights[i] > 0 and self.members[i].learns]
@@ -203,7 +214,7 @@ class Search:
         """Fit and validate one candidate and keep it, or say why not."""
         name, local = candidate.name, not candidate.learns
         if hyper is None:
-            self.skipped[name] = f"too little time left of {self.said}"
+            self.skipped[name] = f"too little time left of {self.budget_text}"
             return None
         try:
             began = time.perf_counter()
@@ -219,19 +230,19 @@ class Search:
             limit = self._limit if local and name != NAIVE else np.inf
             quantiles, means = self.validation.forecast(model, refit=local, limit=limit)
         except TimeoutError:
-            self.skipped[name] = f"it would take too much of {self.said}"
+            self.skipped[name] = f"it would take too much of {self.budget_text}"
             return None
         except DemandcastError as error:
             self.skipped[name] = str(error)
             return None
         ended = time.perf_counter()
         share = self._training_share(model, candidate.learning)
-        found = Member(
+        member = Member(
             name, candidate.learning, [model], quantiles, means, fitted - began, ended - fitted, share,
             validated=model,
         )  # fmt: skip
-        self.members.append(found)
-        return found
+        self.members.append(member)
+        return member
 
     def _fit_within(
         self, candidate: Candidate, seconds: float, instead: Member | None = None
@@ -242,13 +253,13 @@ class Search:
         except DemandcastError as error:
             self.skipped[candidate.name] = str(error)
             return None
-        found = self.attempt(candidate, hyper, seconds)
-        if found is not None and instead is not None:
+        member = self.attempt(candidate, hyper, seconds)
+        if member is not None and instead is not None:
             evidence = self.evidence()
-            new, old = (evidence.loss(m.quantiles, m.means) for m in (found, instead))
-            self.members.remove(found if old <= new else instead)
-            instead.share = max(instead.share, found.share)
-        return found
+            new, old = (evidence.loss(m.quantiles, m.means) for m in (member, instead))
+            self.members.remove(member if old <= new else instead)
+            instead.share = max(instead.share, member.share)
+        return member
 
     def _fit(self, model: Any, learning: Learning, panel: Panel, seconds: float | None) -> None:
         if learning is Learning.TREES:
@@ -295,7 +306,7 @@ class Search:
     def _is_slow(self, candidate: Candidate) -> bool:
         """Return whether a method without training would take more than an eighth of the time.
 
-        Told from two small parts of the panel, the second of more series and steps.
+        Estimated from two small parts of the panel, the second of more series and steps.
         """
         if self.budget.seconds is None:
             return False
@@ -335,18 +346,15 @@ class Search:
         slow = np.array([m.predict_seconds * self.per_row > limit for m in self.members])
         losses = np.array([evidence.loss(m.quantiles, m.means) for m in self.members])
         naive = next((i for i, m in enumerate(self.members) if m.name == NAIVE), None)
-        found = losses < losses[naive] if naive is not None else np.ones(len(losses), bool)
-        found &= ~slow
-        if not found.any():
-            found = np.arange(len(losses)) == (naive if naive is not None else losses.argmin())
-        return np.asarray(found)
+        allowed = losses < losses[naive] if naive is not None else np.ones(len(losses), bool)
+        allowed &= ~slow
+        if not allowed.any():
+            allowed = np.arange(len(losses)) == (naive if naive is not None else losses.argmin())
+        return np.asarray(allowed)
 
     def shares(self) -> NDArray[np.float64]:
         """Return the weights of the members as last chosen, 0 for those tried since, (M,)."""
         return np.array([self._weights.get(id(m), 0.0) for m in self.members])
-
-    _weights: dict[int, float] = field(default_factory=dict)
-    _loss: float = float("inf")
 
     def weigh(self) -> float:
         """Choose weights by what was tried so far; return the share by which the loss fell."""
