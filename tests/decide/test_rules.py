@@ -155,6 +155,14 @@ def test_orders_show_themselves(forecast_of: Make) -> None:
     found = dc.order(forecast, stock, lead_time=1, service=0.9)
     assert repr(found) == "Orders(chosen: 2 items, 2 ordered, 11 units)"
     assert "<b>Orders(chosen" in found._repr_html_()
+    assert found.summary() == (
+        "order 11 units of 2 of 2 items by chosen; expected until the next order arrives: 100.0% of demand served, "
+        "0.0 units short, 5.0 left; 1 set by a minimum order"
+    )
+    priced = dc.order(forecast, stock, lead_time=1, cost_under=1, cost_over=0.2, spend=3)
+    said = priced.summary()
+    money = priced.cost.sum()
+    assert f"left, cost {money:,.2f}; 1 cut by a maximum or the budget" in said
     lines = found.plot("item 1").axes[0].lines
     assert list(lines[0].get_ydata()) == [1, 5]
     assert list(lines[1].get_ydata()) == [1, 0]

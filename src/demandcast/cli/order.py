@@ -183,7 +183,7 @@ def order(
     if not forecast.keys.equals(panel.keys):
         known = read_stock(stock, forecast.keys, policy, leads=lead_times, decimal=decimal)
     orders = decide(forecast, known, policy, spend=spend, panel=panel)
-    show.say(repr(orders))
+    show.say(orders.summary())
     show.orders(orders, out, json=json, safe_text=safe_text)
 
 

@@ -46,6 +46,13 @@ COLUMNS = (
 )  # fmt: skip
 
 
+NOTED = {  # reasons that a planner should look at
+    "limit": "cut by a maximum or the budget",
+    "minimum": "set by a minimum order",
+    "no history": "without history",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Orders:
     """What to order of N items, and what is expected of it in the window that the order decides.
@@ -58,6 +65,7 @@ class Orders:
         order: Units to order now, (N,).
         order_up_to: Stock and open orders that the rule asks for, before packs and limits, (N,).
         expected_demand: Mean demand over lead time and review period, (N,).
+        window_demand: Mean demand of the window, (N,).
         p_stock_out: Probability that the item runs out in the window, (N,).
         fill_rate: Expected share of the window's demand served from stock, (N,).
         expected_held: Units expected in stock at the end of the window, (N,).
@@ -73,6 +81,7 @@ class Orders:
     order: Doubles
     order_up_to: Doubles
     expected_demand: Doubles
+    window_demand: Doubles
     p_stock_out: Doubles
     fill_rate: Doubles
     expected_held: Doubles
@@ -111,6 +120,25 @@ class Orders:
         i = 0 if key is None else self.forecast.index(key)
         ordered, without = (stock_ahead(self, i, order=order) for order in (True, False))
         return stock_chart(self, i, ordered=ordered, without=without)
+
+    def summary(self) -> str:
+        """Return one line for a planner: what is ordered, and what is expected in the windows that it decides."""
+        n, demand = len(self.order), float(self.window_demand.sum())
+        said = [
+            f"order {self.order.sum():,.10g} units of {int((self.order > 0).sum()):,} of {n:,} items by "
+            f"{self.forecast.model or 'the forecast'}"
+        ]
+        lost = self.expected_lost.sum()
+        served = f"{1 - lost / demand:.1%} of demand served, " if demand > 0 else ""
+        cost = "" if np.isnan(self.cost).any() else f", cost {self.cost.sum():,.2f}"
+        said.append(
+            f"expected until the next order arrives: {served}{lost:,.1f} units short, "
+            f"{self.expected_held.sum():,.1f} left{cost}"
+        )
+        for reason, words in NOTED.items():
+            if count := int((self.why == reason).sum()):
+                said.append(f"{count:,} {words}")
+        return "; ".join(said)
 
     def __repr__(self) -> str:
         ordered = int((self.order > 0).sum())
@@ -225,6 +253,7 @@ def decide(
     return Orders(
         forecast=forecast, stock=stock, policy=policy, gap=gap, order=amount,
         order_up_to=interval.position + target, expected_demand=interval.demand,
+        window_demand=interval.window,
         p_stock_out=(interval.need > amount[:, None]).mean(1), fill_rate=1 - share,
         expected_held=interval.held(amount).mean(1), expected_lost=lost.mean(1),
         cost=expected_cost(interval, amount, stock.under, stock.over), why=why,
