@@ -50,6 +50,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("min_child_samples", "min_data_in_leaf", "min_samples_leaf"), ("least",)
     ),
+    **dict.fromkeys(("monotone_constraints",), ("monotone",)),
     **dict.fromkeys(("colsample_bytree", "feature_fraction", "max_features"), ("columns",)),
     **dict.fromkeys(("subsample", "bagging_fraction"), ("rows",)),
     **dict.fromkeys(

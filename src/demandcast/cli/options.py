@@ -38,6 +38,12 @@ Out = Annotated[
 Report = Annotated[
     Text, typer.Option(metavar="FILE", help="Write a report to open in a browser: .html.")
 ]
+Explain = Annotated[
+    Text,
+    typer.Option(
+        metavar="FILE", help="Write what each forecast is made of; --report shows it too."
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Also overwrite files that demandcast did not write.")
 ]
@@ -366,9 +372,18 @@ def _typed(name: str, value: str, wanted: Any) -> Any:
             entries = tuple(parsed) if isinstance(parsed, (list, tuple)) else (parsed,)
             if all(type(entry) is get_args(kind)[0] for entry in entries):
                 return entries
+        elif get_origin(kind) is dict and isinstance(parsed, dict):
+            names, numbers = get_args(kind)
+            if all(type(k) is names and type(v) is numbers for k, v in parsed.items()):
+                return parsed
         elif kind is float and type(parsed) is int:
             return float(parsed)
         elif type(parsed) is kind and (parsed is not None or value.lower() == "none"):
             return parsed
-    said = [SAID.get(kind, "whole numbers by commas") for kind in kinds]
+    said = [
+        "as {'price': -1}"
+        if get_origin(kind) is dict
+        else SAID.get(kind, "whole numbers by commas")
+        for kind in kinds
+    ]
     raise ConfigError(f"--set {name}={value} is not {' or '.join(said)}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,6 +58,8 @@ FEWER = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)  # for hurried fits: six tenths of
 MIN_TREES = 20  # trees of each level, whatever the time
 FASTEST = 0.2  # learning rate of the fewest trees
 RARE = 0.01  # share of zeros up to which the target is counted from the last seasons
+SMOOTH = 0.1  # of a series' scale: width over which the smoothed loss bends
+FLATTEST = 0.3  # curvature of the smoothed loss, at least: bounds a step far from the quantile
 ROWS = 100_000  # of a table made at once in prediction
 
 
@@ -78,12 +81,18 @@ class LightGBMConfig(MethodSettings):
     base: bool | None = (
         None  # count the target from the last seasons' mean; None: where zeros are rare
     )
+    monotone: dict[str, int] | None = None  # known covariate -> -1: more of it never sells more; 1
     seed: int = setting(0, SEED)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, by name."""
         object.__setattr__(self, "levels", check_levels(self.levels))
         super().__post_init__()
+        signs = self.monotone or {}
+        if not isinstance(signs, dict) or any(v not in (-1, 1) for v in signs.values()):
+            raise ConfigError(
+                f"monotone is {signs!r}; give covariates with -1 or 1, as in monotone={{'price': -1}}"
+            )
         if len(self.levels) < 2:
             raise ConfigError(f"levels are {list(self.levels)}; name two or more")
 
@@ -134,6 +143,12 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         )  # rows come in its order
         longest = int(panel.lengths.max())
         self.features, self.likeness = Features.of(panel, ()), None
+        for name in self.config.monotone or {}:
+            if name not in self.features.known:
+                raise ConfigError(
+                    f"monotone names {name!r}, which is no numeric covariate known ahead; there are "
+                    f"{', '.join(map(repr, self.features.known)) or 'none'}"
+                )
         self.periods = tuple(p for p in panel.freq.periods if 2 * p <= longest) or (1,)
         self.windows = _windows(self.periods, self.horizon, longest)
         table = self._table(panel)
@@ -170,13 +185,20 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         }
         data.construct()
         began, wanted = time.perf_counter(), self.config.trees
+        signs = self._signs()
+        if signs is not None:  # LightGBM's own quantile loss moves leaves after the constraint
+            kinds = {name: {"objective": "none", "monotone_constraints": signs} for name in kinds}
+        losses = {
+            name: {} if signs is None else {"fobj": smooth_pinball(level)}
+            for name, level in zip(kinds, self.config.levels, strict=True)
+        }
         growing = {
             name: lightgbm.Booster(self._options() | kind, data) for name, kind in kinds.items()
         }
         self.grown, self.rate = 0, self.config.learning_rate
         while self.grown < wanted:
-            for booster in growing.values():
-                booster.update()
+            for name, booster in growing.items():
+                booster.update(**losses[name])
             self.grown += 1
             if seconds is not None and self.grown == 2:
                 affordable = int(2 * seconds / (time.perf_counter() - began))
@@ -192,6 +214,23 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             ):
                 break
         return {name: trees_of(booster.model_to_string()) for name, booster in growing.items()}
+
+    def _signs(self) -> list[int] | None:
+        """Return the sign constraint of each column, or None without any.
+
+        A covariate has two columns: its value at the step, and its change since the season before.
+        """
+        if not self.config.monotone:
+            return None
+        assert self.features is not None
+        known = list(self.features.known)
+        width = count_columns(self.features, self.periods, self.windows)
+        first = width - len(self.features.past) - 2 * len(known)
+        signs = [0] * width
+        for name, sign in self.config.monotone.items():
+            place = first + known.index(name)
+            signs[place] = signs[place + len(known)] = sign
+        return signs
 
     def outputs(self) -> list[str]:
         """Return the names of its ensembles: the levels."""
@@ -320,6 +359,22 @@ class _Facts:
     together: list[tuple[tuple[int, ...], float]]
     grown: int
     rate: float
+
+
+def smooth_pinball(level: float) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """Return the derivatives of the pinball loss smoothed by a logistic curve (Fernandes, Guerre and Horta, 2021).
+
+    LightGBM refuses constraints with its own, whose leaves it sets to quantiles after it has grown them.
+    """
+
+    def derivatives(forecast: Any, data: Any) -> tuple[Any, Any]:
+        share = 1 / (1 + np.exp(np.clip((data.get_label() - forecast) / SMOOTH, -50, 50)))
+        weight = data.get_weight()
+        weight = 1.0 if weight is None else weight
+        curvature = np.maximum(share * (1 - share) / SMOOTH, FLATTEST)
+        return (share - level) * weight, curvature * weight
+
+    return derivatives
 
 
 def _lightgbm() -> Any:

@@ -34,7 +34,14 @@ WHOLE = re.compile(r"-?\d{1,10}")
 
 
 def trees_of(text: str) -> str:
-    """Return the part of a model's text that predictions need, without its training parameters."""
+    """Return the part of a model's text that predictions need, without its training parameters.
+
+    Trees of a loss of our own, which a sign constraint takes, are written as those of LightGBM's quantile loss: neither
+    changes what the trees add up to.
+    """
+    text = re.sub(r"\nmonotone_constraints=[^\n]*", "", text, count=1)
+    if "\nobjective=" not in text[: text.index("\n\n")]:
+        text = text.replace("\nfeature_names=", "\nobjective=quantile\nfeature_names=", 1)
     return text[: text.index(END) + len(END)] + "\n"
 
 
