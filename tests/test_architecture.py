@@ -178,7 +178,7 @@ def test_training_knows_no_panel(path: Path) -> None:
 
 def test_only_public_functions_take_more_than_eight_parameters() -> None:
     """Public ones take 12 at most, with the rest in one object; commands have one for each option."""
-    doors = {"read_panel", "replay", "tune", "backtest", "fit", "train"}
+    doors = {"read_panel", "replay", "tune", "backtest", "fit", "train", "write_report"}
     wide = set()
     for path in MODULES:
         if room(path) == "cli":

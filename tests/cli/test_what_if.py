@@ -99,3 +99,16 @@ def test_what_cannot_be_asked_ends_with_2(
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
+
+
+def test_an_explanation_is_written_and_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", "run", "sales.csv", "--future", "future.csv", "--explain", "parts.csv"]
+    for _ in range(2):  # the second replaces the first
+        assert main([*words, "--report", "f.html", "--out", "f.csv"]) == 0
+    assert "does not read covariates known ahead" in capsys.readouterr().err
+    frame = pl.read_csv("parts.csv")
+    parts = frame.select("base", "trend", "season", "rest").sum_horizontal()
+    np.testing.assert_allclose(parts, frame["mean"], atol=1e-5)
+    assert 'id="parts"' in Path("f.html").read_text("utf-8")
+    command = ["forecast", "sales.csv", "--horizon", "7", "--model", "drift", "--explain", "p.csv"]
+    assert main([*command, "--by", "total", "--reconcile"]) == 2

@@ -19,6 +19,7 @@ from demandcast.automatic.auto import Auto
 from demandcast.automatic.validation import BLEND_LEVELS
 from demandcast.errors import ConfigError, FileError
 from demandcast.evaluate.metrics import quantile_coverage
+from demandcast.forecast.explain import Explanation
 from demandcast.forecast.forecast import Forecast
 from demandcast.panel.panel import Note, Panel
 from demandcast.report.attention import items_to_look_at
@@ -353,3 +354,29 @@ def test_the_file_is_whole_or_absent(tmp_path: Path, forecast: Forecast) -> None
         write_report(tmp_path / "taken", forecast=forecast)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "taken"]
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["r.html"]
+
+
+def test_the_parts_of_a_forecast_are_drawn_and_add_up(
+    forecast: Forecast, panel: Panel, tmp_path: Path
+) -> None:
+    half = forecast.mean.astype(np.float64) / 2
+    parts = {
+        "base": 3 * half,
+        "trend": 0 * half,
+        "season": 0 * half,
+        "<b>": -half,
+        "rest": 0 * half,
+    }
+    explanation = Explanation(forecast, parts, ("nothing was learned",))
+    write_report(tmp_path / "a.html", forecast=forecast, panel=panel, explanation=explanation)
+    text = (tmp_path / "a.html").read_text("utf-8")
+    section = text[text.index('id="parts"') :]
+    section = section[: section.index("</section>")]
+    assert "<b>" not in section
+    assert "&lt;b&gt;" in section
+    assert "nothing was learned." in section
+    assert section.count("<rect") == 2 * HORIZON
+    heights = [float(h) for h in re.findall(r'height="([\d.]+)" fill="var\(--line\)', section)]
+    total = 3 * half.sum(0)
+    np.testing.assert_allclose(heights / np.max(heights), total / total.max(), atol=0.01)
+    Page(text)

@@ -38,6 +38,7 @@ def forecast(
     devices: options.Devices = None,
     out: options.Out = None,
     report: options.Report = None,
+    explain: options.Explain = None,
     save: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Save the fitted model for demandcast predict."),
@@ -77,7 +78,13 @@ def forecast(
 
     if out:
         places.check_ending(out)
-    outputs: dict[str, str | Path | None] = {"--out": out, "--report": report}
+    if explain:
+        places.check_ending(explain, option="--explain")
+    if explain and (reconcile or lock):
+        raise ConfigError(
+            "--explain is of what the model says, not of --reconcile or --lock; leave one of them out"
+        )
+    outputs: dict[str, str | Path | None] = {"--out": out, "--report": report, "--explain": explain}
     kept = {"--save": save, "--checkpoint": checkpoint}
     places.check(files=outputs, folders=kept, table=table, sources={"--lock": lock}, force=force)
     levels = check_levels(options.levels(quantiles))
@@ -135,14 +142,16 @@ def forecast(
         asked = {**table.options, "freq": panel.schema.freq}
         config = {"model": model, "hyperparameters": made.hyperparameters(), "quantiles": levels}
         show.save(made, save, {**config, "table": {"source": table.source, "options": asked}})
+    explanation = show.explain(predicted, explain, safe_text=safe_text)
     if report:
         from demandcast.report.page import write_report
 
         title = f"Forecast of {table.name}"
         asked_for = options.command_line()
         write_report(
-            report, forecast=predicted, panel=panel, model=made, title=title, command=asked_for
-        )
+            report, forecast=predicted, panel=panel, model=made, title=title, command=asked_for,
+            explanation=explanation,
+        )  # fmt: skip
         show.say(f"wrote {report}")
     show.forecast(predicted, out, json=json, safe_text=safe_text, by=groups)
     if not json:

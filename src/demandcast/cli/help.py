@@ -16,7 +16,7 @@ GROUPS = {  # title -> parameters; a command's other options come first, without
         "lost_sales", "spend",
     ),
     "Output": (
-        "out", "report", "picture", "save", "storage", "trace", "checkpoint", "resume", "verbose", "force",
+        "out", "report", "explain", "picture", "save", "storage", "trace", "checkpoint", "resume", "verbose", "force",
         "safe_text", "json",
     ),
     "Columns of the table": COLUMNS,

@@ -20,10 +20,11 @@ KINDS = (".csv", ".tsv", ".parquet", ".xlsx")
 SCORES = {"model", "fit_seconds"}  # columns of every table of scores, whatever its metrics
 ROUNDS = {"model", "round", "not_out", "ordered"}  # of every table of a replay
 PICTURES = {".png": b"\x89PNG", ".svg": b"matplotlib", ".pdf": b"Matplotlib"}  # what ours hold
-ANSWERS = (
+ANSWERS = (  # of what-if, a response and an explanation
     {"planned", "changed", "difference"},
     {"factor", "value", "demand", "ratio"},
-)  # of what-if
+    {"mean", "base", "trend", "season", "rest"},
+)
 ORDERS = {"order_up_to", "safety_stock", "p_stock_out", "why"}  # of every table of orders
 
 

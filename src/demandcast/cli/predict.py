@@ -27,6 +27,7 @@ def predict(
     by: options.By = None,
     out: options.Out = None,
     report: options.Report = None,
+    explain: options.Explain = None,
     update: Annotated[
         bool,
         typer.Option(
@@ -49,7 +50,11 @@ def predict(
 
     if out:
         places.check_ending(out)
-    places.check(files={"--out": out, "--report": report}, table=table, force=force)
+    if explain:
+        places.check_ending(explain, option="--explain")
+    places.check(
+        files={"--out": out, "--report": report, "--explain": explain}, table=table, force=force
+    )
     levels = check_levels(options.levels(quantiles))
     fitted: Any = demandcast.load(run)
     if update and fitted.name != DEFAULT_MODEL:
@@ -63,14 +68,16 @@ def predict(
         else:
             show.say("few fresh rows: nothing to learn again")
     predicted = fitted.predict(panel, levels=levels, progress=show.watched())
+    explanation = show.explain(predicted, explain, safe_text=safe_text)
     if report:
         from demandcast.report.page import write_report
 
         title = f"Forecast of {table.name}"
         command = options.command_line()
         write_report(
-            report, forecast=predicted, panel=panel, model=fitted, title=title, command=command
-        )
+            report, forecast=predicted, panel=panel, model=fitted, title=title, command=command,
+            explanation=explanation,
+        )  # fmt: skip
         show.say(f"wrote {report}")
     show.forecast(predicted, out, json=json, safe_text=safe_text, by=groups)
     if not json:

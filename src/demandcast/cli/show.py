@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from demandcast.automatic.auto import Auto
     from demandcast.decide.orders import Orders
+    from demandcast.forecast.explain import Explanation
     from demandcast.forecast.forecast import Forecast
     from demandcast.forecaster import Forecaster
     from demandcast.frames.check import Report
@@ -397,6 +398,17 @@ def answer(frame: pl.DataFrame, path: str, *, safe_text: bool, what: str) -> Non
 
     text = safe_text and not path.lower().endswith((".parquet", ".xlsx"))
     write(escape_formulas(frame) if text else frame, path, what=what)
+
+
+def explain(predicted: Forecast, path: str | None, *, safe_text: bool) -> Explanation | None:
+    """Explain a forecast and write its parts to the file; None if there is no file."""
+    if not path:
+        return None
+    explanation = predicted.explain()
+    for note in explanation.notes:
+        say(note)
+    answer(explanation.to_frame(), path, safe_text=safe_text, what="the explanation")
+    return explanation
 
 
 def picture(drawn: Figure, path: str) -> None:

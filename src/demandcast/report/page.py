@@ -25,12 +25,14 @@ from demandcast.panel.panel import Note, Panel
 from demandcast.report import scores
 from demandcast.report.attention import Item, items_to_look_at
 from demandcast.report.columns import Columns
+from demandcast.report.parts import parts_section
 from demandcast.report.view import PRECISE, View
 from demandcast.report.words import amount, listed, percent, period, span, time_labels
 
 if TYPE_CHECKING:
     from demandcast.automatic.auto import Auto
     from demandcast.evaluate.backtest import BacktestResult
+    from demandcast.forecast.explain import Explanation
     from demandcast.forecaster import Forecaster
 
 _PYTHON = re.compile(r"\b\w+=['\"\[\w.]|\bpanel\.\w+\(")  # in a part of a note: a call of Python
@@ -46,6 +48,7 @@ def write_report(
     title: str = "Demand forecast",
     notes: Sequence[str] = (),
     command: str = "",
+    explanation: Explanation | None = None,
 ) -> Path:
     """Write one self-contained HTML page: how good the forecast is, which items to look at, and every item.
 
@@ -60,6 +63,7 @@ def write_report(
         title: Stands at the top.
         notes: Sentences of the caller, shown before those about the data.
         command: The command that repeats the run, shown at the end.
+        explanation: What the forecast is made of: `forecast.explain()`.
 
     Returns:
         The path written.
@@ -107,6 +111,8 @@ def write_report(
         sections += [scores.methods(auto), scores.charts(header, where)]
     elif auto is not None and "wql" in auto.leaderboard().columns:
         sections.append(scores.methods(auto))
+    if explanation is not None:
+        sections.append(parts_section(explanation))
     sections += [_data(panel, notes), _terms(" ".join(sections)), _repeat(command)]
     page = Template(_asset("page.html")).substitute(
         title=escape(title),
