@@ -112,3 +112,18 @@ def test_an_explanation_is_written_and_shown(run: Path, capsys: pytest.CaptureFi
     assert 'id="parts"' in Path("f.html").read_text("utf-8")
     command = ["forecast", "sales.csv", "--horizon", "7", "--model", "drift", "--explain", "p.csv"]
     assert main([*command, "--by", "total", "--reconcile"]) == 2
+
+
+def test_overrides_change_what_is_written(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("o.csv").write_text(
+        "store,from,to,factor,author,reason\nnorth,2024-05-01,2024-05-02,2,anna,fair\n"
+    )
+    command = ["predict", "run", "sales.csv", "--future", "future.csv", "--out"]
+    assert main([*command, "plain.csv"]) == 0
+    assert main([*command, "changed.csv", "--overrides", "o.csv"]) == 0
+    assert "override by anna (fair)" in capsys.readouterr().err
+    ratio = pl.read_csv("changed.csv")["mean"] / pl.read_csv("plain.csv")["mean"]
+    np.testing.assert_allclose(ratio[:AHEAD], [1, 2, 2, 1, 1, 1, 1], rtol=1e-5)
+    Path("o.csv").write_text("store,factor,author,reason\nnorht,2,anna,fair\n")
+    assert main([*command, "changed.csv", "--overrides", "o.csv"]) == 2
+    assert "did you mean 'north'" in capsys.readouterr().err

@@ -39,6 +39,7 @@ def forecast(
     out: options.Out = None,
     report: options.Report = None,
     explain: options.Explain = None,
+    overrides: options.Overrides = None,
     save: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Save the fitted model for demandcast predict."),
@@ -80,13 +81,19 @@ def forecast(
         places.check_ending(out)
     if explain:
         places.check_ending(explain, option="--explain")
-    if explain and (reconcile or lock):
+    if explain and (reconcile or lock or overrides):
         raise ConfigError(
-            "--explain is of what the model says, not of --reconcile or --lock; leave one of them out"
+            "--explain is of what the model says, not of --reconcile, --lock or --overrides; leave one of them out"
         )
     outputs: dict[str, str | Path | None] = {"--out": out, "--report": report, "--explain": explain}
     kept = {"--save": save, "--checkpoint": checkpoint}
-    places.check(files=outputs, folders=kept, table=table, sources={"--lock": lock}, force=force)
+    places.check(
+        files=outputs,
+        folders=kept,
+        table=table,
+        sources={"--lock": lock, "--overrides": overrides},
+        force=force,
+    )
     levels = check_levels(options.levels(quantiles))
     hyper = options.hyperparameters([model], settings, seed=seed, devices=devices)[model]
     if budget is not None:
@@ -143,6 +150,7 @@ def forecast(
         config = {"model": model, "hyperparameters": made.hyperparameters(), "quantiles": levels}
         show.save(made, save, {**config, "table": {"source": table.source, "options": asked}})
     explanation = show.explain(predicted, explain, safe_text=safe_text)
+    predicted = show.override(predicted, overrides, table.options["decimal"])
     if report:
         from demandcast.report.page import write_report
 

@@ -44,6 +44,13 @@ Explain = Annotated[
         metavar="FILE", help="Write what each forecast is made of; --report shows it too."
     ),
 ]
+Overrides = Annotated[
+    Text,
+    typer.Option(
+        metavar="FILE",
+        help="Planners' changes on top: key, from, to, factor or level, author, reason.",
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Also overwrite files that demandcast did not write.")
 ]

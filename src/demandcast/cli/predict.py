@@ -28,6 +28,7 @@ def predict(
     out: options.Out = None,
     report: options.Report = None,
     explain: options.Explain = None,
+    overrides: options.Overrides = None,
     update: Annotated[
         bool,
         typer.Option(
@@ -50,6 +51,10 @@ def predict(
 
     if out:
         places.check_ending(out)
+    if explain and overrides:
+        raise ConfigError(
+            "--explain is of what the model says, not of --overrides; leave one of them out"
+        )
     if explain:
         places.check_ending(explain, option="--explain")
     places.check(
@@ -69,6 +74,7 @@ def predict(
             show.say("few fresh rows: nothing to learn again")
     predicted = fitted.predict(panel, levels=levels, progress=show.watched())
     explanation = show.explain(predicted, explain, safe_text=safe_text)
+    predicted = show.override(predicted, overrides, table.options["decimal"])
     if report:
         from demandcast.report.page import write_report
 

@@ -400,6 +400,22 @@ def answer(frame: pl.DataFrame, path: str, *, safe_text: bool, what: str) -> Non
     write(escape_formulas(frame) if text else frame, path, what=what)
 
 
+def override(predicted: Forecast, path: str | None, decimal: str | None) -> Forecast:
+    """Apply the overrides of a file to a forecast, and print what each author's change; as it is without a file."""
+    if not path:
+        return predicted
+    from demandcast.frames.source import open_table
+
+    found = predicted.override(open_table(path, decimal=decimal).collect())
+    import polars as pl
+
+    names = [found.forecast.column(name) for name in ("author", "reason", "baseline", "mean")]
+    sums = found.to_frame().group_by(names[:2], maintain_order=True).agg(pl.col(names[2:]).sum())
+    for author, reason, before, after in sums.iter_rows():
+        say(f"override by {author} ({reason}): {before:,.1f} -> {after:,.1f}")
+    return found.forecast
+
+
 def explain(predicted: Forecast, path: str | None, *, safe_text: bool) -> Explanation | None:
     """Explain a forecast and write its parts to the file; None if there is no file."""
     if not path:

@@ -17,6 +17,7 @@ from demandcast.errors import DataError, ShapeError, way
 from demandcast.forecast.bounds import MAX_RATIO, clip_to_bounds, forecast_bounds
 from demandcast.forecast.changes import as_changes
 from demandcast.forecast.explain import Explanation, explain
+from demandcast.forecast.overrides import Overridden, override
 from demandcast.forecast.reconcile import reconcile
 from demandcast.forecast.total import hierarchy, total
 from demandcast.forecast.what_if import (
@@ -410,6 +411,26 @@ class Forecast:
             DataError: The forecast is not what `model.predict` returned.
         """
         return explain(self)
+
+    def override(self, overrides: Any) -> Overridden:
+        """Apply planners' changes on top: a factor or a level, for series and spans, by an author, for a reason.
+
+        All quantiles, the mean and the paths are scaled alike, so that the distribution stays coherent. A level is the new
+        mean. Where the mean is 0 or the series has negative values, a level shifts them instead.
+
+        Args:
+            overrides: A frame with key columns or static categories (empty for all), `from`, `to`, `factor` or
+                `level`, `author`, `reason`; see `demandcast.forecast.overrides`.
+
+        Returns:
+            The forecast with and without the changes; `value_added` scores them where the values are known.
+
+        Raises:
+            SchemaError: A column is unknown or absent.
+            DataError: A row names an unknown series, a span in the past or outside the forecast, no change or two, or
+                contradicts another row.
+        """
+        return override(self, overrides)
 
     def alarms(self, n: int = 10) -> pl.DataFrame:
         """Return the `n` steps most likely to be extreme, most likely first, one row each.

@@ -1,0 +1,102 @@
+"""Overrides scale whole distributions, are kept apart and scored, and refuse what cannot be meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import demandcast as dc
+from demandcast.errors import DataError, SchemaError
+
+from .linear_method import HORIZON, Linear, shop
+
+WHO = {"author": "anna", "reason": "fair"}
+
+
+@pytest.fixture(scope="module")
+def forecast() -> dc.Forecast:
+    return Linear().predict(shop())  # from 2024-02-26 on
+
+
+def table(*rows: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame([{**WHO, **row} for row in rows])
+
+
+def test_a_factor_scales_the_whole_distribution_and_nothing_else(forecast: dc.Forecast) -> None:
+    found = forecast.override(
+        table({"item": "b", "from": "2024-02-27", "to": "2024-02-28", "factor": 1.5})
+    )
+    ratio = np.ones((2, HORIZON))
+    ratio[1, 1:3] = 1.5
+    after = found.forecast
+    np.testing.assert_allclose(after.mean, forecast.mean * ratio, rtol=1e-6)
+    np.testing.assert_allclose(after.quantiles, forecast.quantiles * ratio[..., None], rtol=1e-6)
+    assert after.samples is not None
+    np.testing.assert_allclose(after.samples, forecast.samples * ratio[:, None], rtol=1e-6)
+    assert found.baseline is forecast
+    assert found.to_frame().select("item", "author").rows() == [("b", "anna")] * 2
+    with pytest.raises(DataError, match="does not know the model"):
+        after.what_if(promo=1)
+
+
+def test_a_level_is_the_new_mean_and_an_empty_key_means_all(forecast: dc.Forecast) -> None:
+    after = forecast.override(table({"level": 7.0})).forecast
+    np.testing.assert_allclose(after.mean, 7.0, rtol=1e-6)
+    assert (np.diff(after.quantiles, axis=2) >= 0).all()
+    nothing = forecast.override(table({"factor": 0})).forecast
+    some = nothing.override(table({"level": 3})).forecast  # a mean of 0 is shifted
+    np.testing.assert_allclose(some.quantiles, 3.0)
+
+
+def test_value_added_is_by_author_and_reason() -> None:
+    panel = shop()
+    target = panel.target.copy()
+    target[np.isnan(target)] = 30.0
+    known = dc.Panel(**{**panel.__dict__, "target": target})
+    forecast = Linear().predict(known)
+    rows = [
+        {"item": "a", "level": 30.0},
+        {"item": "b", "factor": 0.5, "author": "ben", "reason": "fear"},
+    ]
+    score = forecast.override(table(*rows)).value_added()
+    assert score["author"].to_list() == ["anna", "ben"]
+    assert score["steps"].to_list() == [HORIZON] * 2
+    assert score["value_added"][0] > 0 > score["value_added"][1]
+    np.testing.assert_allclose(score["value_added"], score["error_before"] - score["error_after"])
+    with pytest.raises(DataError, match="no value came"):
+        Linear().predict(panel).override(table({"factor": 2})).value_added()
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "words"),
+    [
+        ([{"item": "c", "factor": 2}], DataError, "row 1 of the overrides names item 'c'"),
+        (
+            [{"from": "2024-02-20", "factor": 2}],
+            DataError,
+            "in the past: the forecast begins at 2024-02-26",
+        ),
+        ([{"to": "2024-02-20", "factor": 2}], DataError, "covers no step of the forecast"),
+        ([{"from": "2024-03-02", "to": "2024-03-01", "factor": 2}], DataError, "before it begins"),
+        ([{"from": "soon", "factor": 2}], DataError, "write a time as"),
+        ([{"factor": 2, "level": 3}], DataError, "both a factor and a level"),
+        ([{"factor": None}], DataError, "neither a factor nor a level"),
+        ([{"factor": -1}], DataError, "a number, 0 or more"),
+        ([{"factor": 2, "author": ""}], DataError, "has no author"),
+        (
+            [{"factor": 2}, {"item": "a", "factor": 2}],
+            DataError,
+            "rows 1 and 2 of the overrides both change series a",
+        ),
+        ([{"itm": "a", "factor": 2}], SchemaError, "did you mean 'item'"),
+        ([{"item": "a"}], SchemaError, "factor or level"),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error(
+    forecast: dc.Forecast, rows: list[dict[str, Any]], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        forecast.override(table(*rows))
