@@ -284,6 +284,9 @@ def _is_type(value: object, kind: Any) -> bool:
         return value in inner
     if origin is tuple:
         return isinstance(value, tuple) and all(_is_type(element, inner[0]) for element in value)
+    if origin is dict:
+        pairs = value.items() if isinstance(value, dict) else [(None, None)]
+        return all(_is_type(k, inner[0]) and _is_type(v, inner[1]) for k, v in pairs)
     if kind in (int, float):
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     return isinstance(value, NoneType if kind is None else kind)
@@ -297,6 +300,8 @@ def _type_words(kind: Any) -> str:
     inner = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(_type_words(one) for one in inner)
+    if get_origin(kind) is dict:
+        return "names with values, such as {'price': -1}"
     if get_origin(kind) is tuple:
         return f"a tuple, each element {_type_words(inner[0])}"
     return TYPE_WORDS.get(kind, getattr(kind, "__name__", str(kind)))
