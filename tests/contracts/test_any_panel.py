@@ -190,7 +190,9 @@ def broken(name: str, case: Case) -> Iterator[str]:
             where = f"{Path(own[-1].filename).name}:{own[-1].lineno}"
             yield f"raised {type(error).__name__}: {str(error)[:70]} @ {where}"
             return
-    yield from broken_by(name, forecast, panel, case.horizon)
+    # a method that does not read `available` knows no value of a step at which it could not be bought
+    known = panel if "available" in model.takes else panel.mask_unavailable()
+    yield from broken_by(name, forecast, known, case.horizon)
 
 
 def broken_by(name: str, forecast: Forecast, panel: Panel, horizon: int) -> Iterator[str]:
@@ -206,7 +208,7 @@ def broken_by(name: str, forecast: Forecast, panel: Panel, horizon: int) -> Iter
     own, seen = largest(panel)
     whole = panel.whole_numbers() & (own < RESOLVED)  # above, every float32 is whole
     most = float(own.max(initial=0))
-    zeros = min(1.0, float(own[own > 0].min(initial=most)))  # the size of a history of zeros
+    zeros = float(own[own > 0].min(initial=1.0))  # the size of a history of zeros
     bound = ROOM * np.where(own > 0, own, np.where(seen, zeros, max(1.0, most)))
     for part, values in parts.items():
         if not np.isfinite(values).all():
