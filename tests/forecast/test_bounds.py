@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from demandcast.forecast.bounds import MAX_RATIO, forecast_bounds
+from demandcast.forecast.bounds import MAX_RATIO, clip_to_bounds, forecast_bounds
 from demandcast.frames import from_wide
 
 ZEROS, ONES = np.zeros(20), np.ones(20)
@@ -22,3 +22,13 @@ def test_a_series_of_zeros_has_the_same_room_alone_and_among_others() -> None:
 
 def test_a_series_of_zeros_has_less_room_where_others_are_tiny() -> None:
     assert upper_bound_of_the_first(ZEROS, 1e-6 * ONES) <= MAX_RATIO * 1e-6
+
+
+def test_series_beyond_their_bounds_are_told_from_those_within() -> None:
+    low, high = np.array([0.0, -5.0, 0.0]), np.array([10.0, 5.0, 7.0])
+    values = np.zeros((3, 2, 4))
+    values[0, 1, 3], values[1, 0, 0], values[2, 1, 1] = 10, -6, -1
+    clipped, exceeded = clip_to_bounds(values, low, high)
+    assert exceeded.tolist() == [False, True, False]  # what is below 0 is clipped without a word
+    assert [clipped[0, 1, 3], clipped[1, 0, 0], clipped[2, 1, 1]] == [10, -5, 0]
+    assert clip_to_bounds(values[:, 0, 0], low, high)[1].tolist() == [False, True, False]

@@ -10,6 +10,7 @@ import pytest
 
 import demandcast as dc
 from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
+from demandcast.forecast.total import _courses, _dates
 
 DAYS, HORIZON = 200, 28
 
@@ -146,3 +147,47 @@ def test_a_total_does_not_know_its_panel() -> None:
     total = forecast_of(shops(0.5, n=4)).total("store")
     with pytest.raises(DataError, match="add up what predict returned"):
         total.total()
+
+
+@pytest.mark.parametrize("days", [4, 8, 12, 13, 30, 67, 68, 75, 200])
+@pytest.mark.parametrize("horizon", [1, 5, 7, 9])
+def test_dates_of_the_past_leave_a_whole_course_and_a_week_before_it(
+    days: int, horizon: int
+) -> None:
+    """Eight weeks or more give days of the same weekday, fewer give every day; each as often as others."""
+    lengths = np.array([3, days])
+    panel = replace(shops(0.0, n=2), lengths=lengths)
+    latest, earliest = horizon, max(horizon, days - 7)  # steps before the cutoff
+    if (days - horizon - 7) // 7 >= 8:
+        expected = [d for d in range(latest, earliest + 1) if d % 7 == 0]
+    else:
+        expected = [*range(latest, earliest + 1)]
+    dates, often = np.unique(_dates(panel, horizon, 300), return_counts=True)
+    assert dates.tolist() == expected
+    assert often.max() - often.min() <= 1
+    few = _dates(panel, horizon, 3)
+    assert len(few) == 3
+    assert set(few) <= set(expected)
+
+
+def test_a_course_is_what_a_series_did_from_a_date_less_its_four_weeks_before() -> None:
+    panel = shops(0.5, n=2)
+    back = np.array([40, 28, 29])
+    courses = _courses(panel, panel.ends(), back, HORIZON)
+    for i in range(2):
+        values = panel.history(i).astype(float)
+        for s, steps in enumerate(back):
+            date = DAYS - steps
+            expected = values[date : date + HORIZON] - values[date - 28 : date].mean()
+            np.testing.assert_allclose(courses[i, s], expected, atol=1e-4)
+    # the same dates, of a forecast that begins three steps after the history
+    later = _courses(panel, panel.ends() + 3, back + 3, HORIZON)
+    np.testing.assert_allclose(later, courses, atol=1e-4)
+
+
+def test_weeks_that_begin_and_end_with_the_forecast_are_whole() -> None:
+    panel = shops(0.5, n=4).drop_last(4)  # ends on Sunday, 2024-07-14
+    weeks = forecast_of(panel).total(steps="week")
+    assert weeks.horizon == 4
+    assert not weeks.notes
+    assert str(weeks.to_frame()["day"][0]).startswith("2024-07-15")

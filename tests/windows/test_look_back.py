@@ -12,9 +12,10 @@ import torch
 
 import demandcast as dc
 from demandcast.panel.panel import Panel
+from demandcast.schema import Frequency
 from demandcast.windows.features import Features, mean_sizes
 from demandcast.windows.multivariate import MultivariateSource
-from demandcast.windows.window import FEWEST_VALUES, Window, WindowSource
+from demandcast.windows.window import FEWEST_VALUES, Window, WindowSource, season_of
 
 CONTEXT, HORIZON, LENGTH, LAGS = 14, 7, 120, (1, 7)
 SCALINGS = ("mean_abs", "one_plus_mean", "standard", "max", "none")
@@ -194,3 +195,36 @@ def test_sizes_of_small_series_survive_huge_ones_before_them() -> None:
     mixed = panel.select([2, 1, 0])
     np.testing.assert_allclose(mean_sizes(mixed, mixed.lengths), [0, 1e-9, 1e15], rtol=1e-6)
     assert Features.of(panel, ()).scale[0] == pytest.approx(np.log(1e3), rel=1e-6)
+
+
+@pytest.mark.parametrize("cutoff", [1, 5, LENGTH - 1, LENGTH])
+def test_each_step_has_its_own_age_and_day_of_the_calendar(cutoff: int) -> None:
+    """From a context that begins before its series to a horizon behind the longest one."""
+    panel = panel_of(history())
+    source = WindowSource(
+        panel, Features.of(panel, ()), context=CONTEXT, horizon=HORIZON, scaling="standard"
+    )
+    at = torch.tensor([cutoff])
+    features = source.gather(torch.tensor([0]), at, at).features[0]
+    steps = np.arange(cutoff - CONTEXT, cutoff + HORIZON)
+    ages = np.log10(2 + np.maximum(steps, 0)) - 2
+    np.testing.assert_allclose(features[:, -1], ages, atol=1e-6)
+    calendar = panel.freq.calendar(panel.starts[0] + steps)
+    np.testing.assert_array_equal(features[:, :-1], calendar)
+
+
+def test_seasons_fit_a_context_that_is_as_long() -> None:
+    day = Frequency.parse("D")
+    assert [season_of(day, n) for n in (1, 6, 7, 8)] == [1, 1, 7, 7]
+
+
+def test_series_and_values_that_were_not_there_at_the_fit_have_code_0() -> None:
+    panel = panel_of(history(), history(9.0), history(3.0))
+    panel = replace(
+        panel, vocabularies={"kind": ("a", "b")}, static_codes=np.array([[2], [0], [1]])
+    )  # the second has no kind
+    features = Features.of(panel.select([0, 1]), (), series=True)
+    assert features.codes(panel.select([0, 1])).tolist() == [[2, 1], [0, 2]]
+    assert features.codes(panel).tolist() == [[2, 1], [0, 2], [1, 0]]
+    newer = replace(panel, vocabularies={"kind": ("b", "c")}).select([2, 1, 0])
+    assert features.codes(newer).tolist() == [[2, 0], [0, 2], [0, 1]]
