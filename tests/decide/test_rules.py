@@ -12,7 +12,7 @@ import pytest
 import demandcast as dc
 from demandcast.decide.closed_form import fill_rate_periodic, newsvendor_normal, poisson
 from demandcast.decide.interval import protect
-from demandcast.decide.rules import expected_cost, share_money
+from demandcast.decide.rules import expected_cost, fractile, share_money
 
 Make = Callable[..., dc.Forecast]
 SHARES = (np.arange(2000) + 0.5) / 2000
@@ -53,6 +53,14 @@ def test_service_is_reached_and_not_with_a_unit_less(forecast_of: Make) -> None:
     assert (totals <= 5 + found.order[0]).mean() >= 0.9 > (totals <= 4 + found.order[0]).mean()
     assert found.p_stock_out[0] == pytest.approx((totals > 5 + found.order[0]).mean())
     assert found.why[0] == "service"
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_fractiles_are_hazens_to_both_ends(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=(1, count))
+    for level in (0.0, 0.01, 0.3, 0.5, 0.95, 0.999, 1.0):
+        found = fractile(values, np.array([level]))
+        np.testing.assert_allclose(found, np.quantile(values, level, axis=1, method="hazen"))
 
 
 def test_fill_rate_is_that_of_the_formula(forecast_of: Make) -> None:
@@ -145,6 +153,24 @@ def test_shared_money_buys_the_best_unit_first(spend: float) -> None:
     assert costs[0] <= costs[1] + 0.02 * (
         expected_cost(found, 0 * ones, under, over).sum() - costs[1]
     )
+
+
+@pytest.mark.parametrize("spend", [4.0, 5.5, 8.0])
+def test_items_alike_share_money_that_is_not_enough_for_all(spend: float) -> None:
+    n, ones = 3, np.ones(3)
+    paths = np.tile(np.random.default_rng(0).poisson(4, (1, 300, 2)).astype(float), (n, 1, 1))
+    found = protect(paths, ones, np.zeros((n, 2)), np.ones(n, np.int64), np.ones(n, np.int64))
+    ours = share_money(
+        found,
+        9 * ones,
+        spend=spend,
+        price=ones,
+        pack=ones,
+        minimum=0 * ones,
+        under=ones,
+        over=ones / 9,
+    )
+    assert spend - 1 < ours.sum() <= spend  # all that a whole pack can be bought of, and no more
 
 
 def test_orders_show_themselves(forecast_of: Make) -> None:

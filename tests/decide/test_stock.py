@@ -67,6 +67,9 @@ def forecast(forecast_of: Make) -> dc.Forecast:
         ({}, {"review": 1.5}, "review is 1.5; it is a whole number"),
         ({"On Order": [1, 1]}, {}, "no column 'on_order' but 'On Order'; rename"),
         ({}, {"spend": -1}, "spend is -1"),
+        ({}, {"spend": float("inf")}, "spend is inf"),
+        ({}, {"spend": True}, "spend is True"),
+        ({}, {"spend": "5"}, "spend is '5'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_ordered_from_is_refused_by_name(
@@ -150,3 +153,18 @@ def test_a_decimal_sign_that_cannot_be_told_is_told(forecast: dc.Forecast) -> No
     table = stock(on_hand=["1.234", "2.500"])
     assert dc.order(forecast, table, decimal=",", **GIVEN).stock.on_hand.tolist() == [1234, 2500]
     assert dc.order(forecast, table, decimal=".", **GIVEN).stock.on_hand.tolist() == [1.234, 2.5]
+
+
+def test_the_unit_of_money_changes_no_order(forecast_of: Make) -> None:
+    forecast = forecast_of(np.random.default_rng(0).poisson(5, (2, 400, 4)), ["a", "b"])
+    orders = [
+        dc.order(
+            forecast,
+            stock(cost_under=[unit, 3 * unit], cost_over=[unit / 2, unit / 5]),
+            lead_time=1,
+        ).order
+        for unit in (1e-4, 1.0, 1e4)
+    ]
+    assert orders[1].min() > 0
+    np.testing.assert_array_equal(orders[0], orders[1])
+    np.testing.assert_array_equal(orders[2], orders[1])

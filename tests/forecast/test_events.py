@@ -108,3 +108,24 @@ def test_the_command_line_prints_and_writes_them(
     assert main(["predict", str(tmp_path / "run"), str(tmp_path / "sales.csv"), "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert [row["p_high"] for row in again] == [row["p_high"] for row in rows]
+
+
+@pytest.mark.parametrize("part", ["p_low", "above", "below"])
+def test_chances_and_thresholds_of_other_shapes_are_refused(forecast: Forecast, part: str) -> None:
+    assert forecast.events is not None
+    with pytest.raises(ShapeError, match=part):
+        replace(forecast.events, **{part: getattr(forecast.events, part)[:1]})
+
+
+def test_a_level_between_those_forecast_is_interpolated(panel: Panel) -> None:
+    quantiles = np.float32([[[1, 5]], [[10, 30]]])
+    forecast = Forecast.of(panel, (0.2, 0.6), quantiles, quantiles.mean(-1), model="by_hand")
+    np.testing.assert_allclose(forecast.quantile(0.3), [[2], [15]], rtol=1e-6)
+    np.testing.assert_array_equal(forecast.quantile(0.6), [[5], [30]])
+    for level, said in (
+        (0.1, "outside the levels"),
+        (0.7, "outside the levels"),
+        (0, "not between"),
+    ):
+        with pytest.raises(DataError, match=said):
+            forecast.quantile(level)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import demandcast as dc
+from demandcast.errors import SchemaError
 from demandcast.panel.panel import Panel
 from demandcast.schema import Frequency
 from demandcast.windows.features import Features, mean_sizes
@@ -228,3 +230,54 @@ def test_series_and_values_that_were_not_there_at_the_fit_have_code_0() -> None:
     assert features.codes(panel).tolist() == [[2, 1], [0, 2], [1, 0]]
     newer = replace(panel, vocabularies={"kind": ("b", "c")}).select([2, 1, 0])
     assert features.codes(newer).tolist() == [[2, 0], [0, 2], [0, 1]]
+
+
+@pytest.mark.parametrize("role", ["freq", "known", "past", "static", "size"])
+def test_a_panel_that_lacks_what_was_fitted_is_refused_by_its_column(role: str) -> None:
+    panel = panel_of(history())
+    rows = np.zeros((len(panel.target), 1), np.float32)
+    panel = replace(
+        panel, known=rows, known_names=("price",), past=rows, past_names=("visits",),
+        vocabularies={"kind": ("a",)}, static_codes=np.ones((1, 1), np.int64),
+        static_reals=np.ones((1, 1), np.float32), static_real_names=("weight",),
+    )  # fmt: skip
+    features = Features.of(panel, (), series=True)
+    features.check(panel)
+    other: dict[str, Any] = {
+        "freq": {"schema": replace(panel.schema, freq="h")},
+        "known": {"known": rows[:, :0], "known_names": ()},
+        "past": {"past": rows[:, :0], "past_names": ()},
+        "static": {"vocabularies": {}, "static_codes": np.ones((1, 0), np.int64)},
+        "size": {"static_reals": np.ones((1, 0), np.float32), "static_real_names": ()},
+    }
+    said = {"freq": "steps of 'D'", "known": "known.*'price'", "past": "past.*'visits'"}
+    said |= {"static": "static.*'kind'", "size": "static.*'weight'"}
+    with pytest.raises(SchemaError, match=said[role]):
+        features.check(replace(panel, **other[role]))
+
+
+@pytest.mark.parametrize("cutoff", [5, 60])
+def test_covariates_are_read_standardised_within_what_may_be_known(cutoff: int) -> None:
+    """Known ones over the whole window, past ones up to the cutoff, 0 outside the series and in gaps."""
+    panel = panel_of(history(), history(3.0))
+    rng = np.random.default_rng(0)
+    known = rng.normal(5, 3, (2 * LENGTH, 1)).astype(np.float32)
+    past = rng.normal(-2, 4, (2 * LENGTH, 1)).astype(np.float32)
+    past[LENGTH + cutoff - 2] = np.nan  # a gap, two steps before the cutoff of the second series
+    panel = replace(panel, known=known, known_names=("price",), past=past, past_names=("visits",))
+    source = WindowSource(
+        panel, Features.of(panel, ()), context=CONTEXT, horizon=HORIZON, scaling="standard"
+    )
+    at = torch.tensor([cutoff])
+    window = source.gather(torch.tensor([1]), at, at)
+    steps = np.arange(cutoff - CONTEXT, cutoff + HORIZON)
+    inside, rows = steps >= 0, LENGTH + np.maximum(steps, 0)
+    prices = np.where(inside, (known[rows, 0] - known.mean()) / known.std(), 0)
+    np.testing.assert_allclose(window.features[0, :, -1], prices, atol=1e-5)
+    seen = (inside & ~np.isnan(past[rows, 0]))[:CONTEXT]
+    visits = (past[rows[:CONTEXT], 0] - np.nanmean(past)) / np.nanstd(past)
+    np.testing.assert_allclose(window.past_features[0, :, 0], np.where(seen, visits, 0), atol=1e-5)
+    assert window.past_features[0, :, 1].tolist() == seen.tolist()  # the flag of a column with gaps
+    assert source.sizes.past_features == window.past_features.shape[-1]
+    assert source.sizes.features == window.features.shape[-1]
+    assert source.sizes.reals == window.static_reals.shape[-1]
