@@ -144,7 +144,7 @@ class NotEnoughMemoryError(DemandcastError, MemoryError):
 
 
 def merge_mends(faults: Iterable[Any]) -> Mend:
-    """The arguments that mend several faults, or findings; of two for one argument the first."""
+    """Return the arguments that mend several faults, or findings; of two for one argument the first."""
     merged: dict[str, Any] = {}
     for fault in faults:
         for name, value in fault.mend:

@@ -205,11 +205,11 @@ class Frequency:
         )
 
     def is_open(self, days: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether each day has a step, where weekdays are closed; same shape."""
+        """Return whether each day has a step, where weekdays are closed; same shape."""
         return np.asarray(np.is_busday(days.astype("datetime64[D]"), weekmask=self.week), np.bool_)
 
     def floor(self, times: NDArray[Any]) -> NDArray[Any]:
-        """The step that each time lies in, as its timestamp.
+        """Return the step that each time lies in, as its timestamp.
 
         Raises:
             FrequencyError: The grid has closed weekdays or whole-number steps.
@@ -232,7 +232,7 @@ class Frequency:
         return self.times(-(-months // self.step) if self.end else months // self.step)
 
     def begin(self, ordinal: int) -> Any:
-        """The moment at which a step begins: its timestamp, or for month ends the first day of its months."""
+        """Return the moment at which a step begins: its timestamp, or for month ends the first day of its months."""
         if self.unit == "R":
             return replace(self, end=False).times(np.array([ordinal]))[0]
         if self.unit == "SM":
@@ -283,14 +283,14 @@ class Frequency:
         return self._stamp(months).astype("datetime64[us]")
 
     def _half_month(self, days: NDArray[Any]) -> Ints:
-        """The last step that is stamped at or before each day."""
+        """Return the last step that is stamped at or before each day."""
         months = days.astype("datetime64[M]")
         first = 2 * months.astype(np.int64) - self.end  # of a month of ends: the last day before it
         passed = (self.times(first + 1) <= days).astype(np.int64)
         return np.asarray(first + passed + (self.times(first + 2) <= days), np.int64)
 
     def _stamp(self, months: NDArray[Any]) -> NDArray[Any]:
-        """The day by which each month is named."""
+        """Return the day by which each month is named."""
         days = (
             (months + 1).astype("datetime64[D]") - 1 if self.end else months.astype("datetime64[D]")
         )
@@ -299,7 +299,7 @@ class Frequency:
         return np.asarray(days)
 
     def _retail_step(self, days: NDArray[Any]) -> Ints:
-        """The period that each day lies in."""
+        """Return the period that each day lies in."""
         assert self.retail is not None
         found = np.searchsorted(_retail_ends(*self.retail), days.astype(np.int64))
         return np.asarray(found - RETAIL_ZERO, np.int64)
@@ -396,7 +396,7 @@ def refuse_nat(stamps: NDArray[Any]) -> None:
 
 
 def time_text(time: Any) -> str:
-    """A time as short as it can be said: 2020-01-01, 2020-01-01T08:30, or a whole number."""
+    """Return a time as short as it can be said: 2020-01-01, 2020-01-01T08:30, or a whole number."""
     return (
         str(np.datetime_as_string(time, unit="auto"))
         if isinstance(time, np.datetime64)
@@ -442,7 +442,7 @@ def half_month_grid(*, end: bool, middle: int) -> Frequency:
 
 
 def business_grid(months: Frequency) -> Frequency:
-    """A grid of months stamped at their first or last business day: BMS, BME, BQE-DEC."""
+    """Return a grid of months stamped at their first or last business day: BMS, BME, BQE-DEC."""
     name = re.sub(r"^(\d*)", r"\1B", months.name)
     return replace(months, name=name, business=True)
 

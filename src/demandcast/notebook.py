@@ -25,7 +25,7 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def _as_path(word: str, names: dict[str, Any], folder: Path) -> str:
-    """A word of the line, or the path of the frame it names, written for the command to read."""
+    """Return a word of the line, or the path of the frame it names, written for the command to read."""
     import narwhals as nw
 
     frame = nw.from_native(names.get(word), pass_through=True, eager_only=True)

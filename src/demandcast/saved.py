@@ -80,7 +80,7 @@ class Saving:
             os.close(descriptor)
 
     def _free(self, name: str) -> Path:
-        """A path in the folder that nothing has, noted in the journal before it is used."""
+        """Return a path in the folder that nothing has, noted in the journal before it is used."""
         stem, dot, ending = name.partition(".")
         number = 1
         while os.path.lexists(path := self.folder / name):
@@ -189,7 +189,7 @@ class Saved:
         self.folder, self.facts, self.stamp, self.error = folder, facts, stamp, error
 
     def file(self, name: str, *, check: bool = True) -> Path:
-        """The path of a file, its content checked.
+        """Return the path of a file, its content checked.
 
         Raises:
             CheckpointError: It is missing or was changed since it was saved.
@@ -199,7 +199,7 @@ class Saved:
         return path
 
     def inner(self, name: str) -> Saved:
-        """A folder inside that was written with `Saving.inner`."""
+        """Return a folder inside that was written with `Saving.inner`."""
         path, entry = self._entry(name)
         self._check(path / MODEL, entry)
         return read_saved(path, error=self.error)
@@ -291,13 +291,13 @@ def _is_entry(entry: Any) -> bool:
 
 
 def digest_of(facts: dict[str, Any]) -> str:
-    """The digest of a manifest's content, whatever its layout."""
+    """Return the digest of a manifest's content, whatever its layout."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
-    """The SHA-256 digest of a file's content."""
+    """Return the SHA-256 digest of a file's content."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -306,7 +306,7 @@ def digest_of_file(path: Path) -> str:
 
 
 def is_ours(manifest: Path) -> bool:
-    """Whether a manifest looks like one of this package, of whatever version."""
+    """Return whether a manifest looks like one of this package, of whatever version."""
     try:
         facts = json.loads(manifest.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -51,7 +51,7 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
-        """The schema that `to_dict` wrote, lists in place of tuples or not.
+        """Return the schema that `to_dict` wrote, lists in place of tuples or not.
 
         Raises:
             SchemaError: A role is unknown or absent, or a column has two.

@@ -87,7 +87,7 @@ def test_a_file_is_written_whole_and_alone(ending: str, tmp_path: Path) -> None:
 def test_a_setting_takes_the_type_it_is_declared_with(
     value: str, wanted: Any, expected: Any
 ) -> None:
-    typed = options._typed("name", value, wanted)
+    typed = options._parse_setting("name", value, wanted)
     assert typed == expected
     assert type(typed) is type(expected)
 
@@ -107,7 +107,7 @@ def test_a_setting_takes_the_type_it_is_declared_with(
 )
 def test_a_setting_of_another_type_is_refused(value: str, wanted: Any) -> None:
     with pytest.raises(ConfigError, match="is not"):
-        options._typed("name", value, wanted)
+        options._parse_setting("name", value, wanted)
 
 
 @pytest.mark.parametrize("model", registry.names())

@@ -209,7 +209,7 @@ CASES: list[Case] = [
     ("future gaps in the table", lambda: priced(units=[*range(8), None, None] * 2).filter(pl.col("date") != DAYS[8]),
      {**KNOWN, "future_gaps": "error"}, DataError, ["2 steps ahead of 2 series", "series a at 2024-01-09", "'last'"]),
     ("infinite rule", table, {"infinite": "zero"}, ConfigError, ["'zero'", " missing"]),
-    # covariates behind the last step
+    # covariates after the last step
     ("future of another key", priced, {**KNOWN, "future": ahead().rename({"item": "Item"})}, SchemaError,
      ["'Item'", "'item'", "rename"]),
     ("future without known", table, {"future": ahead()}, SchemaError, ["known="]),
@@ -218,7 +218,7 @@ CASES: list[Case] = [
     ("future without series", priced, {**KNOWN, "future": ahead().head(3)}, DataError,
      ["1 series", "of them b"]),
     ("future over history", priced, {**KNOWN, "future": ahead(date=DAYS[-3:] * 2)}, DataError,
-     ["series a at 2024-01-08", "behind the last step"]),
+     ["series a at 2024-01-08", "after the last step"]),
     ("future with a hole", priced, {**KNOWN, "future": ahead().gather_every(2), "future_gaps": "error"}, DataError,
      ["series a at 2024-01-12", "every step"]),
     ("future too late", priced, {**KNOWN, "future_gaps": "error", "future": ahead().filter(pl.col("date") > DAYS[-1] + timedelta(days=1))},

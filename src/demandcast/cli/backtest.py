@@ -82,7 +82,7 @@ def backtest(
         refit=refit,
         horizon=horizon,
         metrics=metrics,
-        progress=show.watched(),
+        progress=show.shows_progress(),
     )
     if not options.first_process():
         return

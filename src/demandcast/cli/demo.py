@@ -42,7 +42,7 @@ def demo(
     model = registry.create(MODEL, horizon=HORIZON, **SETTINGS)
     show.say(f"fitting {model}, and forecasting the {HORIZON} months of the competition's test")
     whole = replace(known, lengths=known.extents)
-    result = backtest([model, NAIVE], whole, horizon=HORIZON, progress=show.watched())
+    result = backtest([model, NAIVE], whole, horizon=HORIZON, progress=show.shows_progress())
 
     folder = Path(out)
     forecast, actual = result.forecasts[MODEL][0], result.actuals[0]

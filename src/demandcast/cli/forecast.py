@@ -101,9 +101,9 @@ def forecast(
             raise ConfigError(f"--budget is of auto, not of {model}; leave one of the two out")
         hyper["budget"] = budget
     made: Any = registry.create(model, horizon=horizon, **hyper)
-    training: dict[str, Any] = {"progress": show.watched()} if model == DEFAULT_MODEL else {}
+    training: dict[str, Any] = {"progress": show.shows_progress()} if model == DEFAULT_MODEL else {}
     if hasattr(made, "network"):  # only networks train
-        training = {"checkpoint": checkpoint, "resume": resume, "progress": show.watched()}
+        training = {"checkpoint": checkpoint, "resume": resume, "progress": show.shows_progress()}
     elif checkpoint:
         raise ConfigError(f"{model} has no training to keep; leave --checkpoint out")
     if resume and not checkpoint:
@@ -128,13 +128,13 @@ def forecast(
     fitted = made.fit(panel, **training)
     if model == DEFAULT_MODEL:
         signals.finish()
-    predicted = fitted.predict(panel, levels=levels, progress=show.watched())
+    predicted = fitted.predict(panel, levels=levels, progress=show.shows_progress())
     totals = []
     for columns in groups if reconcile else ():
         above = panel.total(columns)
         show.say(f"fitting {model} to {above.n_series:,} totals by {', '.join(columns) or 'all'}")
         own = registry.create(model, horizon=horizon, **hyper).fit(above)
-        totals.append(own.predict(above, levels=levels, progress=show.watched()))
+        totals.append(own.predict(above, levels=levels, progress=show.shows_progress()))
     if totals or locks is not None:
         predicted = predicted.reconcile(*totals, locks=locks)
         for note in predicted.notes:

@@ -167,7 +167,7 @@ def _say_how_to_go_on(words: list[str]) -> str:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed, of which C++ has many ways to tell."""
+    """Return whether an allocation failed, of which C++ has many ways to tell."""
     said = str(error)
     if isinstance(error, SystemError):  # of a library that ran out of it while it was loaded
         total, free = memory_of_process()

@@ -231,7 +231,7 @@ def replace_option(words: list[str], name: str, value: Any) -> list[str]:
 
 
 def as_words(table: Table) -> str:
-    """The table and its options as they are written on a command line, without what was left alone."""
+    """Return the table and its options as they are written on a command line, without what was left alone."""
     words = [str(table.source)]
     if not isinstance(table.source, str):
         words = ["--sql", table.source.sql, "--connect", table.source.place]
@@ -322,7 +322,7 @@ def levels(text: str) -> tuple[float, ...]:
 
 
 def first_process() -> bool:
-    """Whether this is the process that writes and prints, of those that torchrun started."""
+    """Return whether this is the process that writes and prints, of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -355,15 +355,15 @@ def hyperparameters(
         for model in takers:
             parameters = inspect.signature(kinds[model], eval_str=True).parameters
             own = names[model]
-            chosen[model][own] = _typed(name, value, parameters[own].annotation)
+            chosen[model][own] = _parse_setting(name, value, parameters[own].annotation)
     return chosen
 
 
 SAID = {int: "a whole number", float: "a number", bool: "true or false", NoneType: "none"}
 
 
-def _typed(name: str, value: str, wanted: Any) -> Any:
-    """A value of --set as the type that the hyper-parameter is declared with."""
+def _parse_setting(name: str, value: str, wanted: Any) -> Any:
+    """Return a value of --set as the type that the hyper-parameter is declared with."""
     kinds = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
     if str in kinds:
         if int in kinds and value.isdecimal():

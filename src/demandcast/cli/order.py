@@ -11,7 +11,7 @@ import typer
 from demandcast.cli import options, places, show, signals
 from demandcast.cli.forecast import DEFAULT_MODEL as AUTO
 from demandcast.cli.forecast import check_reach
-from demandcast.cli.predict import aligned
+from demandcast.cli.predict import read_aligned
 
 if TYPE_CHECKING:
     from demandcast.forecast.forecast import Forecast
@@ -165,7 +165,7 @@ def order(
         show.panel(panel, table.options)
     else:
         fitted = demandcast.load(run)
-        panel = aligned(fitted, table)
+        panel = read_aligned(fitted, table)
     known = read_stock(stock, panel.keys, policy, leads=lead_times, decimal=decimal)
     for note in known.notes:
         show.say(note)
@@ -213,7 +213,7 @@ def _forecast(
     if "known" in made.takes:
         check_reach(panel, horizon)
     show.say(f"fitting {made}")
-    fit(made, panel, progress=show.watched())
+    fit(made, panel, progress=show.shows_progress())
     if model == AUTO:
         signals.finish()
         if options.first_process():
@@ -226,8 +226,8 @@ def _predict(model: Forecaster, panel: Panel, paths: int, *, scaled: bool) -> Fo
     from demandcast.decide.scale import forecast_items
 
     if not scaled:
-        return model.predict(panel, n_samples=paths, progress=show.watched())
-    forecast, said = forecast_items(model, panel, paths, progress=show.watched())
+        return model.predict(panel, n_samples=paths, progress=show.shows_progress())
+    forecast, said = forecast_items(model, panel, paths, progress=show.shows_progress())
     if said:
         show.say(said)
     return forecast

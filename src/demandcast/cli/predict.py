@@ -64,15 +64,15 @@ def predict(
     fitted: Any = demandcast.load(run)
     if update and fitted.name != DEFAULT_MODEL:
         raise ConfigError(f"--update is of auto, and {run} holds {fitted.name}; leave it out")
-    panel = aligned(fitted, table)
+    panel = read_aligned(fitted, table)
     groups = show.check_groups(panel, by)
     if update:
         if fitted.outgrown(panel):
-            fitted.update(panel, progress=show.watched()).save(run)
+            fitted.update(panel, progress=show.shows_progress()).save(run)
             show.say(f"learned from the fresh rows; {run} keeps it")
         else:
             show.say("few fresh rows: nothing to learn again")
-    predicted = fitted.predict(panel, levels=levels, progress=show.watched())
+    predicted = fitted.predict(panel, levels=levels, progress=show.shows_progress())
     explanation = show.explain(predicted, explain, safe_text=safe_text)
     predicted = show.override(predicted, overrides, table.options["decimal"])
     if report:
@@ -90,7 +90,7 @@ def predict(
         show.summary(predicted, panel)
 
 
-def aligned(fitted: Forecaster, table: options.Table) -> Panel:
+def read_aligned(fitted: Forecaster, table: options.Table) -> Panel:
     """Read the table as the panel of a saved model, with the settings of its own, and print it."""
     from demandcast.frames.future import extend
     from demandcast.frames.read import read_panel

@@ -89,7 +89,7 @@ def replay(
     start = opening(stock, panel, policy, decimal=table.options["decimal"])
     found = play(
         [registry.create(name, horizon=start.horizon, **hyper[name]) for name in names],
-        panel, None if stock is None else start, policy, rounds=rounds, refit=refit, n_samples=paths, scaled=scaled, progress=show.watched(),
+        panel, None if stock is None else start, policy, rounds=rounds, refit=refit, n_samples=paths, scaled=scaled, progress=show.shows_progress(),
     )  # fmt: skip
     if not options.first_process():
         return

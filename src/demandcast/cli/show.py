@@ -70,7 +70,7 @@ def check_stdout(*files: str | None) -> None:
         raise FileError("stdout is closed, so the result has no place; name a file with --out FILE")
 
 
-def watched() -> bool:
+def shows_progress() -> bool:
     """Return whether progress bars are seen: on a terminal or in a notebook, not in a log."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 

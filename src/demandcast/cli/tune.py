@@ -64,7 +64,7 @@ def tune(
     show.panel(panel, table.options)
     found = search(
         model, panel, horizon, trials=trials, budget=budget, space=_space(space), metric=metric,
-        storage=storage, seed=seed, refit=False, progress=show.watched(), **hyper,
+        storage=storage, seed=seed, refit=False, progress=show.shows_progress(), **hyper,
     )  # fmt: skip
     show.table(found.trials if json else found.trials.head(show.ROWS), json=json)
     better = f"{1 - found.loss:.1%} below" if found.loss < 1 else "no better than"
@@ -72,7 +72,7 @@ def tune(
     if found.best and not save:
         show.say(f"forecast with it: {_forecast_command(found.best)}")
     if save:
-        fit(found.model, panel, progress=show.watched())
+        fit(found.model, panel, progress=show.shows_progress())
         asked = {**table.options, "freq": panel.schema.freq}
         config = {"model": model, "hyperparameters": found.model.hyperparameters()}
         show.save(

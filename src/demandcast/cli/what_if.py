@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from demandcast.cli import options, places, show
-from demandcast.cli.predict import Run, aligned
+from demandcast.cli.predict import Run, read_aligned
 
 EXAMPLES = 'Example: demandcast what-if runs/a sales.csv --future prices.csv --set "promo=1 where week=12 and store=north"'
 PICTURES = (".png", ".svg", ".pdf")
@@ -73,8 +73,8 @@ def what_if(
         )
     places.check(files={"--out": out, "--picture": picture}, table=table, force=force)
     fitted = demandcast.load(run)
-    panel = aligned(fitted, table)
-    forecast = fitted.predict(panel, progress=show.watched())
+    panel = read_aligned(fitted, table)
+    forecast = fitted.predict(panel, progress=show.shows_progress())
     if response is not None:
         curve = forecast.response(response, effect=effect)  # type: ignore[arg-type]
         answered, rows, notes = curve.frame, curve.frame, curve.notes

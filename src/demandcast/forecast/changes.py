@@ -419,7 +419,7 @@ def _compare(values: NDArray[Any], condition: Condition, text: str) -> Bools:
 
 
 def _is_constant(values: NDArray[Any]) -> bool:
-    """Whether rows are one value repeated, as those of key columns."""
+    """Return whether rows are one value repeated, as those of key columns."""
     return values.strides[1] == 0
 
 

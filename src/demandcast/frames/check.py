@@ -58,7 +58,7 @@ class Report:
         return pl.DataFrame(rows, schema=types)
 
     def to_json(self) -> str:
-        """The same for machines, with the figures of the panel; None where it cannot be read."""
+        """Return the same for machines, with the figures of the panel; None where it cannot be read."""
         panel = None
         if self.panel is not None:
             roles = self.panel.schema.to_dict()
@@ -97,14 +97,14 @@ def check(source: Any = None, **options: Any) -> Report:
     except DemandcastError as error:
         stops = [_as_note(fault) for fault in getattr(error, "faults", ()) or (error,)]
     else:
-        return Report(findings=_ordered(panel.notes), panel=panel)
+        return Report(findings=_sort_findings(panel.notes), panel=panel)
     rules = {option: rule for option, rule in LENIENT.items() if options.get(option) != rule}
     try:
         findings = list(read_panel(source, **{**options, **rules}).notes)
     except DemandcastError as error:
         left = getattr(error, "faults", ()) or (error,)
         findings = [note for note in map(_as_note, left) if note not in stops]
-    return Report(findings=_ordered([*stops, *findings]), panel=None)
+    return Report(findings=_sort_findings([*stops, *findings]), panel=None)
 
 
 def _as_note(error: DemandcastError) -> Note:
@@ -117,5 +117,5 @@ def _as_note(error: DemandcastError) -> Note:
     )  # fmt: skip
 
 
-def _ordered(notes: Any) -> tuple[Note, ...]:
+def _sort_findings(notes: Any) -> tuple[Note, ...]:
     return tuple(sorted(notes, key=lambda note: (RANK[note.severity], -note.series)))

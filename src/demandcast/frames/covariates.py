@@ -72,7 +72,7 @@ def features(
     words: Sequence[str] | None,
     hints: Hints | None = None,
 ) -> tuple[list[NDArray[Any]], list[str], list[Note]]:
-    """One column as features; `words` are the values of a text column seen before."""
+    """Return one column as features; `words` are the values of a text column seen before."""
     name = column.name
     if words is None and not is_text(column):
         values, notes = numbers(column, role, infinite, hints=hints)
@@ -91,7 +91,7 @@ def features(
 
 
 def is_text(column: pl.Series) -> bool:
-    """Whether a covariate is categories: text that is neither numbers nor yes and no."""
+    """Return whether a covariate is categories: text that is neither numbers nor yes and no."""
     if column.dtype != pl.String:
         return column.dtype == pl.Categorical or column.dtype == pl.Enum
     some = column.drop_nulls()
@@ -107,18 +107,18 @@ def is_text(column: pl.Series) -> bool:
 
 
 def says_yes_and_no(column: pl.Series) -> bool:
-    """Whether a covariate is text that says yes and no, which is read as 1 and 0."""
+    """Return whether a covariate is text that says yes and no, which is read as 1 and 0."""
     return column.dtype == pl.String and holds_flags(column)
 
 
 def availability(column: pl.Series, grid: Grid) -> NDArray[np.bool_]:
-    """Whether the item could be bought, (T_total,); true where the table does not say."""
+    """Return whether the item could be bought, (T_total,); true where the table does not say."""
     out: NDArray[np.bool_] = grid.spread(flags(column), True)
     return out
 
 
 def flags(column: pl.Series) -> NDArray[np.bool_]:
-    """Whether the item could be bought, (rows,); true where the table does not say.
+    """Return whether the item could be bought, (rows,); true where the table does not say.
 
     Raises:
         SchemaError: The column is neither boolean nor 0 and 1.
@@ -152,7 +152,7 @@ def _check_static(column: pl.Series) -> None:
 def static_from_rows(
     rest: pl.DataFrame, columns: Sequence[str], codes: NDArray[Any], keys: pl.DataFrame
 ) -> pl.DataFrame:
-    """The static columns of a long table, a row a series.
+    """Return the static columns of a long table, a row a series.
 
     Raises:
         SchemaError: A column changes inside a series.
@@ -176,7 +176,7 @@ def static_from_rows(
 def static_from_table(
     opened: Table, columns: Sequence[str], keys: pl.DataFrame
 ) -> tuple[pl.DataFrame, list[Note]]:
-    """The static columns of a table of their own, a row a series of the panel.
+    """Return the static columns of a table of their own, a row a series of the panel.
 
     Raises:
         SchemaError: A column is absent, no key column is there, or a key has two rows.
@@ -237,7 +237,7 @@ def _typed(table: pl.DataFrame, opened: Table) -> pl.DataFrame:
 
 
 def static_type(column: pl.Series, hints: Hints) -> pl.Series:
-    """A static column of text as whole numbers or numbers, where every cell is one; else as it is."""
+    """Return a static column of text as whole numbers or numbers, where every cell is one; else as it is."""
     cells = column.drop_nulls()
     if column.dtype != pl.String or not len(cells) or cells.str.contains(r"^0\d").any():
         return column

@@ -150,7 +150,7 @@ def _read_dates(words: pl.Series, name: str, day_first: bool | None) -> Dates:
     left = found.is_null() & text.str.contains(r"^\d{1,2}[-/.\s]\d{1,2}[-/.\s](\d{4}|\d{2})$")
     if left.any():
         rows = left.arg_true()
-        parsed, told = _ordered(text[rows], words[rows], name, day_first)
+        parsed, told = _read_in_one_order(text[rows], words[rows], name, day_first)
         found = found.scatter(rows, parsed)
         short = short.scatter(rows, text[rows].str.contains(r"\D\d{2}$"))
         said += told
@@ -195,7 +195,7 @@ def _join_split_years(text: pl.Series, words: pl.Series) -> tuple[pl.Series, lis
 
 
 def _closer(years: pl.Series, *others: pl.Series, by: int) -> bool:
-    """Whether times lie `by` times closer together when the year comes first, or fit no other way."""
+    """Return whether times lie `by` times closer together when the year comes first, or fit no other way."""
     fitting = [times for times in others if not times.null_count()]
     spans = [np.ptp(times.to_numpy()) for times in (years, *fitting)]
     return all(bool(by * spans[0] < span) for span in spans[1:])
@@ -281,7 +281,7 @@ def read_whole(
 
 
 def excel_days(numbers: pl.Series) -> pl.Series:
-    """Days since 1899-12-30, as Excel counts them; fractions are the clock, to the second."""
+    """Return days since 1899-12-30, as Excel counts them; fractions are the clock, to the second."""
     seconds = (numbers.cast(pl.Float64) * 86400).round(0).cast(pl.Int64)
     origin = -25569 * 86400  # 1899-12-30
     stamps = ((seconds + origin) * 1_000_000).cast(pl.Datetime("us"))
@@ -289,7 +289,7 @@ def excel_days(numbers: pl.Series) -> pl.Series:
 
 
 def is_date_word(name: str) -> bool:
-    """Whether a column's name says that it holds days."""
+    """Return whether a column's name says that it holds days."""
     return vocabulary.holds(name, vocabulary.DATE)
 
 
@@ -344,7 +344,7 @@ def _named(word: str) -> str:
 
 
 def _split_clock(text: pl.Series) -> pl.DataFrame:
-    """The day, and the parts of a clock beside it, null where there is none."""
+    """Return the day, and the parts of a clock beside it, null where there is none."""
     columns = ("day", "hour", "minute", "second", "part", "half", "zone")
     clock = text.str.extract_groups(CLOCK).struct.unnest()
     packed = text.str.extract_groups(PACKED).struct.unnest()
@@ -360,7 +360,7 @@ def _split_clock(text: pl.Series) -> pl.DataFrame:
 
 
 def _with_clock(days: pl.Series, table: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
-    """Days with their clock, and which clocks cannot be: 25:00, 13 pm."""
+    """Return days with their clock, and which clocks cannot be: 25:00, 13 pm."""
     hour = table["hour"].cast(pl.Int64)
     minute, second = (table[c].cast(pl.Int64).fill_null(0) for c in ("minute", "second"))
     part = table["part"].str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64).fill_null(0)
@@ -422,7 +422,7 @@ def _assemble(parts: pl.DataFrame) -> pl.Series:
     return text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
 
 
-def _ordered(
+def _read_in_one_order(
     text: pl.Series, words: pl.Series, name: str, day_first: bool | None
 ) -> tuple[pl.Series, list[str]]:
     """Dates of three numbers in the one order that fits all of them."""

@@ -59,7 +59,7 @@ def open_delimited(
     whole = len(head) not in (HEAD, LONGEST)
     written = encoding or _encoding(source, head, packed)
     if written.lower() not in ("utf-8", "utf8", "utf-8-sig"):
-        source, packed = _transcoded(source, packed, written, name).encode(), ""
+        source, packed = _transcode(source, packed, written, name).encode(), ""
         head = source if whole else source[: len(head)]
         if encoding is None and not written.startswith("utf"):
             action = f"the file is not UTF-8: read as {written}; to change it, pass"
@@ -158,7 +158,7 @@ def _check_size(source: Any, name: str, packed: str) -> None:
 
 
 def _unpacking(source: io.BytesIO, packed: str) -> Any:
-    """What was fetched, as a stream of its unpacked bytes; the source itself is not moved."""
+    """Return what was fetched, as a stream of its unpacked bytes; the source itself is not moved."""
     copy = io.BytesIO(source.getbuffer())
     if not packed:
         return copy
@@ -204,7 +204,7 @@ def _usual(sample: pl.DataFrame) -> str | None:
 
 
 def _head(source: Any, packed: str, size: int) -> bytes:
-    """The first bytes of a file, unpacked; at most `size` of them."""
+    """Return the first bytes of a file, unpacked; at most `size` of them."""
     if isinstance(source, bytes):
         return source[:size]
     if isinstance(source, io.BytesIO):
@@ -236,7 +236,7 @@ def _pieces(source: Any, packed: str) -> Iterator[bytes]:
 
 
 def _encoding(source: Any, head: bytes, packed: str) -> str:
-    """How the bytes of a file stand for letters: by its mark, as UTF-8, or the likeliest other."""
+    """Return how the bytes of a file stand for letters: by its mark, as UTF-8, or the likeliest other."""
     for mark, name in MARKS:
         if head.startswith(mark):
             return name
@@ -264,7 +264,7 @@ def _encoding(source: Any, head: bytes, packed: str) -> str:
 
 
 def _likeliest(data: bytes) -> str:
-    """The likeliest encoding of bytes that are no UTF-8."""
+    """Return the likeliest encoding of bytes that are no UTF-8."""
     from charset_normalizer import from_bytes
 
     runs = re.findall(rb"[\x80-\xff]+", data)
@@ -274,7 +274,7 @@ def _likeliest(data: bytes) -> str:
     return str(best.encoding) if best is not None else "cp1252"
 
 
-def _transcoded(source: Any, packed: str, encoding: str, name: str) -> str:
+def _transcode(source: Any, packed: str, encoding: str, name: str) -> str:
     data = b"".join(_pieces(source, packed))
     try:
         return data.decode(encoding).removeprefix("\ufeff")
@@ -287,7 +287,7 @@ def _transcoded(source: Any, packed: str, encoding: str, name: str) -> str:
 
 
 def _separator(text: str) -> tuple[str, int]:
-    """What separates the columns, and how many lines at the start say so ("sep=;")."""
+    """Return what separates the columns, and how many lines at the start say so ("sep=;")."""
     first = text.split("\n", 1)[0].strip().strip('"')
     said = re.fullmatch(r"sep=(.|\\t)", first, re.IGNORECASE)
     if said:
@@ -306,7 +306,7 @@ def _separator(text: str) -> tuple[str, int]:
 def _parsed(
     text: str, separator: str, start: int, *, whole: bool = True
 ) -> tuple[list[list[str]], list[int]]:
-    """Rows of cells of the first lines, and the line that each ends in."""
+    """Return rows of cells of the first lines, and the line that each ends in."""
     # lines as polars counts them to skip the header: a "\r" or U+2028 in a cell ends none
     every = io.StringIO(text, newline="\n").readlines() if "\n" in text else text.splitlines(True)
     lines = every[start:]

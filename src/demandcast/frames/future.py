@@ -1,4 +1,4 @@
-"""Covariates known ahead, laid behind the last step of a panel."""
+"""Covariates known ahead, laid after the last step of a panel."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def extend(
     new_items: bool = False,
     statics: Any = None,
 ) -> Panel:
-    """The panel with known covariates for the steps behind its history.
+    """Return the panel with known covariates for the steps after its history.
 
     Args:
         panel: Read with known=[...].
@@ -120,7 +120,7 @@ def extend(
             grown.known[at[empty], j] = np.nan
     note = Note(
         kind="future", count=len(at), series=len(np.unique(codes)), example="",
-        done="covariates of the future table are laid behind the last step",
+        done="covariates of the future table are laid after the last step",
     )  # fmt: skip
     return complete(replace(grown, notes=(*panel.notes, *notes, note)), future_gaps)
 
@@ -182,7 +182,7 @@ def complete(panel: Panel, rule: str) -> Panel:
 
 
 def _carried_on(panel: Panel, ahead: Ints, series: Ints) -> NDArray[np.float32]:
-    """The known covariates, those missing in the rows `ahead` of some series taken from the step before."""
+    """Return the known covariates, those missing in the rows `ahead` of some series taken from the step before."""
     known = np.array(panel.known)
     extents = panel.extents[series]
     heads = np.cumsum(extents) - extents
@@ -207,7 +207,7 @@ def _carried_on(panel: Panel, ahead: Ints, series: Ints) -> NDArray[np.float32]:
 def _with_new(
     panel: Panel, table: pl.DataFrame, statics: Sequence[pl.DataFrame]
 ) -> tuple[Panel, list[Note]]:
-    """The panel with the series that only the future table has, as items that begin after all others' history.
+    """Return the panel with the series that only the future table has, as items that begin after all others' history.
 
     Series that were left out when the table was read stay out. Static values are those of
     the first table of `statics` that has them; a category that the panel has not is unknown.
@@ -277,7 +277,7 @@ def _attributes(
 
 
 def _keys_of(panel: Panel, table: pl.DataFrame) -> pl.DataFrame:
-    """The keys of a table's rows, of the types that the panel has.
+    """Return the keys of a table's rows, of the types that the panel has.
 
     Raises:
         DataError: A key is absent.
@@ -294,7 +294,7 @@ def _keys_of(panel: Panel, table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _calendar(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, Ints, list[Note]]:
-    """Each row for each series that it lies ahead of: series, row, and steps ahead."""
+    """Return each row for each series that it lies ahead of: series, row, and steps ahead."""
     taken = {panel.schema.time, *panel.schema.known}
     for column in (c for c in table.columns if c not in taken):
         for key in panel.schema.key:
@@ -349,7 +349,7 @@ def _match(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
 def _steps(
     panel: Panel, table: pl.DataFrame, index: Ints, codes: Ints
 ) -> tuple[Ints, NDArray[np.bool_], list[Note]]:
-    """The grid step of each matched row, and which of them are times at all."""
+    """Return the grid step of each matched row, and which of them are times at all."""
     times, notes = parse_times(table[panel.schema.time], panel.time_zone)
     freq = panel.freq
     values, kept = times.values[index], np.ones(len(index), bool)
@@ -378,7 +378,7 @@ def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None
         row = int(np.argmax(past))
         raise DataError(
             f"{int(past.sum()):,} rows of the future table lie inside the history, first "
-            f"{place(int(codes[row]), int(ahead[row]))}; keep only the rows behind the last step of "
+            f"{place(int(codes[row]), int(ahead[row]))}; keep only the rows after the last step of "
             "each series"
         )
     order = np.lexsort((ahead, codes))
@@ -409,12 +409,12 @@ def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None
     if not have.all():
         raise DataError(
             f"the future table ends before series {panel.key(int(np.argmin(have)))} does; "
-            "give rows behind its last step"
+            "give rows after its last step"
         )
 
 
 def _grow(panel: Panel, extents: Ints) -> Panel:
-    """The same panel in fresh arrays with room for `extents` rows a series."""
+    """Return the same panel in fresh arrays with room for `extents` rows a series."""
     begins = np.cumsum(extents) - extents
     total, kept = int(extents.sum()), panel.extents
     within = np.arange(int(kept.sum())) - np.repeat(np.cumsum(kept) - kept, kept)
@@ -435,7 +435,7 @@ def _grow(panel: Panel, extents: Ints) -> Panel:
 def _values(
     panel: Panel, table: pl.DataFrame, hints: Hints
 ) -> tuple[list[NDArray[Any]], list[str], list[Note]]:
-    """The known covariates of the future table as the panel has them."""
+    """Return the known covariates of the future table as the panel has them."""
     values: list[NDArray[Any]] = []
     names: list[str] = []
     notes: list[Note] = []

@@ -40,7 +40,7 @@ def infer_frequency(
     *,
     name: Callable[[Any], str] = str,
 ) -> Frequency:
-    """The grid that times lie on, gaps allowed.
+    """Return the grid that times lie on, gaps allowed.
 
     Series that step alike but out of phase share a finer grid, as days for every second day begun on
     different days; not where that would leave the unit (a day at noon, a day at midnight) or be more
@@ -80,7 +80,7 @@ def infer_frequency(
         )
         return integer_grid(step, int(firsts[0]) % step)
     if not (gaps % DAY_US).any() and not (firsts % DAY_US).any():
-        found = _dated(runs, gaps // DAY_US, firsts // DAY_US)
+        found = _fit_dates(runs, gaps // DAY_US, firsts // DAY_US)
         if found is not None:
             return found
     inner, usual = int(np.gcd.reduce(gaps)), int(gaps[np.argmax(counts)])
@@ -113,7 +113,7 @@ class _Runs:
         return f"{time_text(self.times[row])}{of}"
 
     def days(self) -> NDArray[Any]:
-        """Every day that any series has, once; times are whole days."""
+        """Return every day that any series has, once; times are whole days."""
         number = self.times.view(np.int64) // DAY_US
         first = number.min()
         seen = np.zeros(number.max() - first + 1, bool)  # far quicker than sorting
@@ -121,7 +121,7 @@ class _Runs:
         return np.asarray(np.flatnonzero(seen) + first, "datetime64[D]")
 
     def joint_step(self, inner: int, firsts: Ints, unit: int, named: Callable[[int], str]) -> int:
-        """The step of the grid that all series share, where each alone steps by `inner`.
+        """Return the step of the grid that all series share, where each alone steps by `inner`.
 
         Raises:
             FrequencyError: It is no whole `unit`, or too fine; the first odd series is named.
@@ -142,8 +142,8 @@ class _Runs:
         )  # fmt: skip
 
 
-def _dated(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
-    """The grid of whole days: months, weeks or business days; None for plain days."""
+def _fit_dates(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
+    """Return the grid of whole days: months, weeks or business days; None for plain days."""
     step = int(np.gcd.reduce(gaps))
     if gaps[0] >= 28:
         days = runs.days()
@@ -168,7 +168,7 @@ def _dated(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
 
 
 def _retail_fit(days: NDArray[Any]) -> Frequency | None:
-    """The calendar of retail periods that all days are stamps of; the likeliest where several are."""
+    """Return the calendar of retail periods that all days are stamps of; the likeliest where several are."""
     number = days.astype(np.int64)
     weekday = int(number[0] + 3) % 7
     if len(days) < 4 or ((number + 3) % 7 != weekday).any():
@@ -193,7 +193,7 @@ def _retail_fit(days: NDArray[Any]) -> Frequency | None:
 
 
 def _half_month_fit(days: NDArray[Any]) -> Frequency | None:
-    """The grid of two days a month that all days are, where both occur; else None."""
+    """Return the grid of two days a month that all days are, where both occur; else None."""
     months = days.astype("datetime64[M]")
     number = (days - months.astype("datetime64[D]")).astype(np.int64) + 1
     for end, middles in ((False, (15, 16)), (True, (15,))):
@@ -206,7 +206,7 @@ def _half_month_fit(days: NDArray[Any]) -> Frequency | None:
 
 
 def _weekdays(days: NDArray[Any]) -> Frequency | None:
-    """The grid of the weekdays that days have, where the others are plainly closed; else None.
+    """Return the grid of the weekdays that days have, where the others are plainly closed; else None.
 
     Saturday and Sunday are closed where ten days have neither; any other weekday where four weeks have none of
     it, and each of the others in at least half of the weeks.
@@ -275,7 +275,7 @@ def _irregular_months(runs: _Runs) -> FrequencyError | None:
 
 
 def _gaps(differences: Ints) -> tuple[Ints, Ints]:
-    """Each difference once, increasing, and how often it occurs."""
+    """Return each difference once, increasing, and how often it occurs."""
     counts = pl.DataFrame({"gap": differences}).group_by("gap").len().sort("gap")
     return counts["gap"].to_numpy().astype(np.int64), counts["len"].to_numpy().astype(np.int64)
 

@@ -36,15 +36,15 @@ class Looks:
         self._shares: dict[frozenset[str], float] = {}  # of cells that are numbers, by their shapes
 
     def is_number(self, column: str) -> bool:
-        """Whether most cells are numbers, in whatever notation."""
+        """Return whether most cells are numbers, in whatever notation."""
         return self._answer("number", column, self._find_number)
 
     def is_time(self, column: str) -> bool:
-        """Whether all cells are dates or datetimes."""
+        """Return whether all cells are dates or datetimes."""
         return self._answer("time", column, self._find_time)
 
     def is_unique(self, column: str) -> bool:
-        """Whether cells never repeat, as row numbers and ids of orders do not; dates do not count."""
+        """Return whether cells never repeat, as row numbers and ids of orders do not; dates do not count."""
         return self._answer("unique", column, self._find_unique)
 
     def _answer(self, question: str, column: str, find: Callable[[str], bool]) -> bool:
@@ -134,7 +134,7 @@ class Looks:
 
 
 def _share_of_numbers(cells: pl.Series, table: Table) -> float:
-    """The share of cells that are numbers, in whatever notation."""
+    """Return the share of cells that are numbers, in whatever notation."""
     try:
         values, _ = parse_numbers(cells, "column", junk="missing", hints=table.hints)
     except DemandcastError:  # numbers, in signs that nothing decides
@@ -143,12 +143,12 @@ def _share_of_numbers(cells: pl.Series, table: Table) -> float:
 
 
 def _may_be_time(cell: str) -> bool:
-    """Whether a cell holds a digit and is no plain number."""
+    """Return whether a cell holds a digit and is no plain number."""
     return bool(re.search(r"\d", cell)) and not re.fullmatch(r"\s*[-+]?\d+([.,]\d*)?\s*", cell)
 
 
 def _reads_as_times(words: list[str]) -> bool:
-    """Whether all words are dates or datetimes."""
+    """Return whether all words are dates or datetimes."""
     if all(map(_is_plain_date, words)):  # far quicker than to ask Polars
         return True
     if not all(map(_may_be_time, words)):
@@ -162,7 +162,7 @@ def _reads_as_times(words: list[str]) -> bool:
 
 @lru_cache(maxsize=1 << 16)
 def _is_plain_date(word: str) -> bool:
-    """Whether a word is a date of the calendar, as 2024-01-31, or 31.1.2024 in either order of day and month."""
+    """Return whether a word is a date of the calendar, as 2024-01-31, or 31.1.2024 in either order of day and month."""
     found = PLAIN_DATE.fullmatch(word)
     if found is None:
         return False

@@ -41,7 +41,7 @@ class Table:
         return self.sample.columns
 
     def select(self, columns: Sequence[str], *, coded: Sequence[str] = ()) -> pl.DataFrame:
-        """The rows of some columns, in memory.
+        """Return the rows of some columns, in memory.
 
         Args:
             columns: Which.
@@ -62,5 +62,5 @@ class Table:
             raise FileError(f"{self.name} cannot be read ({reason})") from error
 
     def collect(self) -> pl.DataFrame:
-        """All of it."""
+        """Return all of it."""
         return self.select(self.columns)

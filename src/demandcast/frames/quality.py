@@ -18,7 +18,7 @@ from demandcast.panel.panel import Note
 def set_aside(
     table: pl.DataFrame, key: Sequence[str], times: Sequence[str], target: str
 ) -> tuple[pl.DataFrame, list[Note]]:
-    """A table without its empty rows and without rows of totals, which have no time.
+    """Return a table without its empty rows and without rows of totals, which have no time.
 
     A row of totals has an empty time, or a word like "Total" in its place, and a word like "Total" or nothing
     in its key columns.
@@ -66,7 +66,7 @@ def set_aside(
 
 
 def _odd_times(column: pl.Series) -> bool:
-    """Whether some cell of a time column is empty, or a word for a total."""
+    """Return whether some cell of a time column is empty, or a word for a total."""
     if column.null_count():
         return True
     if column.dtype not in (pl.String, pl.Categorical):
@@ -78,20 +78,22 @@ def _odd_times(column: pl.Series) -> bool:
 
 
 def _totals_in(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """Which rows have a word for a total in one of the columns."""
+    """Return which rows have a word for a total in one of the columns."""
     found = pl.Series([False] * table.height, dtype=pl.Boolean)
     for column in columns:
         cells = table[column].cast(pl.String)
         words = (
-            [w for w in cells.drop_nulls().unique() if is_word(w, TOTALS)] if _worded(cells) else []
+            [w for w in cells.drop_nulls().unique() if is_word(w, TOTALS)]
+            if _may_name_totals(cells)
+            else []
         )
         if words:
             found |= cells.is_in(pl.Series(words).implode()).fill_null(False)
     return found
 
 
-def _worded(cells: pl.Series) -> bool:
-    """Whether it is worth looking at each word: few letters of a total's in any cell at all."""
+def _may_name_totals(cells: pl.Series) -> bool:
+    """Return whether it is worth looking at each word: few letters of a total's in any cell at all."""
     return bool(
         cells.str.to_lowercase()
         .str.contains(r"tot|sum|som|gesamt|ergebnis|overall|insgesamt|合计|总|小计")
@@ -237,7 +239,7 @@ def fill_gaps(
 
 
 def history(grid: Grid, lengths: Ints) -> NDArray[np.bool_]:
-    """Which flat positions are history, (T_total,)."""
+    """Return which flat positions are history, (T_total,)."""
     inside = np.ones(grid.total, bool)
     for_series = np.flatnonzero(lengths < grid.extents)
     if len(for_series):

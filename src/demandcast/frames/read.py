@@ -249,7 +249,7 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
 def _open_store(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Panel:
     """Open the panel of a store, which has all roles in it; only the steps ahead may be given."""
     usual = Reading(future_gaps=reading.future_gaps)
-    given = [*_changed(named, NamedColumns()), *_changed(reading, usual)]
+    given = [*_changed_options(named, NamedColumns()), *_changed_options(reading, usual)]
     if given:
         raise ConfigError(
             f"{source} is a panel that was read before, with its roles in it; leave {', '.join(given)} "
@@ -262,7 +262,7 @@ def _open_store(source: Any, named: NamedColumns, reading: Reading, future: Any)
     return extend(panel, future, future_gaps=reading.future_gaps, new_items=True)
 
 
-def _changed(given: Any, usual: Any) -> list[str]:
+def _changed_options(given: Any, usual: Any) -> list[str]:
     """Return the names of the options that differ from the usual; an empty list of columns says nothing."""
     names = [option.name for option in fields(given)]
     return [name for name in names if getattr(given, name) not in (getattr(usual, name), ())]

@@ -44,7 +44,7 @@ class Rows:
     rest: pl.DataFrame
 
     def take(self, index: NDArray[Any]) -> Rows:
-        """The rows at `index`, in that order; series left without a row are dropped."""
+        """Return the rows at `index`, in that order; series left without a row are dropped."""
         codes, keys = self.codes[index], self.keys
         present = np.zeros(keys.height, bool)
         present[codes] = True
@@ -75,7 +75,7 @@ class Grid:
         return int(self.extents.sum())
 
     def spread(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
-        """A value per row as a value per step, contiguous and writable."""
+        """Return a value per row as a value per step, contiguous and writable."""
         if self.at is None:
             return np.array(values)
         flat = np.full(self.total, fill, values.dtype)
@@ -88,14 +88,14 @@ def series_name(keys: pl.DataFrame, code: int) -> str:
 
 
 def show(time: Any) -> str:
-    """A time as a reader writes it: midnight is just a date."""
+    """Return a time as a reader writes it: midnight is just a date."""
     if isinstance(time, np.datetime64):
         return str(time.astype("datetime64[s]")).removesuffix("T00:00:00").replace("T", " ")
     return str(time)
 
 
 def number_series(columns: pl.DataFrame) -> tuple[NDArray[np.int32], pl.DataFrame]:
-    """A number per row for each distinct key, by first appearance, and the keys in that order.
+    """Return a number per row for each distinct key, by first appearance, and the keys in that order.
 
     Raises:
         SchemaError: A key column holds lists or the like.
@@ -135,7 +135,7 @@ def numbers(
     hints: Hints | None = None,
     where: Callable[[int], str] = row_number,
 ) -> tuple[NDArray[np.float32], list[Note]]:
-    """A column as float32, NaN where absent; a fresh array.
+    """Return a column as float32, NaN where absent; a fresh array.
 
     Args:
         column: Numbers, booleans, or text that `parse_numbers` reads.
@@ -189,7 +189,7 @@ def numbers(
 
 
 def holds_flags(column: pl.Series) -> bool:
-    """Whether a text column says yes and no, in one language or another, and nothing else."""
+    """Return whether a text column says yes and no, in one language or another, and nothing else."""
     for cells in (column.head(100), column):  # most columns are told from their first rows
         words = cells.drop_nulls().unique().str.strip_chars().str.to_lowercase().unique().to_list()
         if not set(words) <= set(FLAGS):
@@ -206,10 +206,10 @@ def _rounded(column: pl.Series, values: NDArray[np.float32], role: str) -> list[
     ):
         return []
     exact = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    return rounded(exact, values, f"{role} {column.name!r}", row_number)
+    return note_rounding(exact, values, f"{role} {column.name!r}", row_number)
 
 
-def rounded(
+def note_rounding(
     exact: NDArray[np.float64],
     kept: NDArray[np.float32],
     what: str,
@@ -252,7 +252,7 @@ def sort(rows: Rows) -> tuple[Rows, list[Note]]:
 
 
 def _order(**columns: NDArray[Any]) -> NDArray[Any]:
-    """The stable order by the first column, then the next; polars sorts in threads."""
+    """Return the stable order by the first column, then the next; polars sorts in threads."""
     order = pl.DataFrame(columns).select(pl.arg_sort_by(list(columns), maintain_order=True))
     return order.to_series().to_numpy()
 
@@ -260,7 +260,7 @@ def _order(**columns: NDArray[Any]) -> NDArray[Any]:
 def merge_duplicates(
     rows: Rows, rule: str, zone: str | None, *, summed: bool = False
 ) -> tuple[Rows, list[Note]]:
-    """One row a series and time; sorted rows in, sorted rows out.
+    """Return one row a series and time; sorted rows in, sorted rows out.
 
     Args:
         rows: Sorted rows.
@@ -309,7 +309,9 @@ def merge_duplicates(
         value = total / np.maximum(count, 1) if rule == "mean" else total
         exact = np.where(count > 0, value, np.nan)
         merged = replace(merged, target=exact.astype(np.float32))
-        notes = rounded(exact, merged.target, f"the {rule} of rows", merged.place, merged.codes)
+        notes = note_rounding(
+            exact, merged.target, f"the {rule} of rows", merged.place, merged.codes
+        )
     others = "" if rule in ("first", "last") else "; of other columns the last row counts"
     if summed:
         return merged, notes
@@ -321,13 +323,13 @@ def merge_duplicates(
 
 
 def _many_a_day(rows: Rows) -> bool:
-    """Whether the clock of the rows is that of single sales: on no grid of a minute or more."""
+    """Return whether the clock of the rows is that of single sales: on no grid of a minute or more."""
     seconds = rows.times.astype("datetime64[s]").astype(np.int64)
     return len(np.unique(seconds % 3600)) > 12
 
 
 def lay_out(rows: Rows, freq: Frequency, reach: Ints | None = None) -> tuple[Grid, Ints]:
-    """The grid of sorted rows without duplicates, and the step of each row.
+    """Return the grid of sorted rows without duplicates, and the step of each row.
 
     Args:
         rows: Sorted, without duplicates.
@@ -366,7 +368,7 @@ def lay_out(rows: Rows, freq: Frequency, reach: Ints | None = None) -> tuple[Gri
 
 
 def _off_grid(rows: Rows, freq: Frequency) -> list[int]:
-    """The first row whose time is off the grid, found by halving; none if the types differ."""
+    """Return the first row whose time is off the grid, found by halving; none if the types differ."""
     low, high = 0, len(rows.times)
     if rows.times.dtype.kind != ("i" if freq.is_integer else "M"):
         return []

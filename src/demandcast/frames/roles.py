@@ -141,7 +141,7 @@ def find_roles(
 
 
 def melt(table: pl.DataFrame, roles: Roles) -> pl.DataFrame:
-    """A wide table as a long one: one row a series and step.
+    """Return a wide table as a long one: one row a series and step.
 
     Raises:
         SchemaError: A column holds neither numbers nor text.
@@ -204,7 +204,7 @@ def _role_of(
 
 
 def nearest(word: str, known: Collection[str]) -> str:
-    """What the user may have meant, as the end of a sentence."""
+    """Return what the user may have meant, as the end of a sentence."""
     near = _near(word, known)
     listed = ", ".join(repr(str(k)) for k in list(known)[:12]) + (
         ", ..." if len(known) > 12 else ""
@@ -213,7 +213,7 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def _near(word: str, known: Collection[str]) -> str | None:
-    """The name that is most like a word."""
+    """Return the name that is most like a word."""
     folded = {str(k).lower(): str(k) for k in known}
     near = difflib.get_close_matches(word.lower(), list(folded), 1, 0.5)
     return folded[near[0]] if near else None
@@ -223,7 +223,7 @@ def _near(word: str, known: Collection[str]) -> str | None:
 
 
 def _dated_names(columns: Sequence[str]) -> list[str]:
-    """The columns whose names are times: 2024-01-31, Jan-24, 202401, KW 5/2024, 2024."""
+    """Return the columns whose names are times: 2024-01-31, Jan-24, 202401, KW 5/2024, 2024."""
     dated = set(looks_like_times([c for c in columns if not c.isdigit()]))
     figures = [c for c in columns if c.isdigit()]
     if figures and not dated:
@@ -238,7 +238,7 @@ def _dated_names(columns: Sequence[str]) -> list[str]:
 
 
 def _only_numbers(free: Sequence[str], looks: Looks) -> bool:
-    """Whether each of several columns holds numbers, and none is a key by its name."""
+    """Return whether each of several columns holds numbers, and none is a key by its name."""
     return len(free) >= 2 and all(map(looks.is_number, free)) and not _guess_key(free, looks)
 
 
@@ -247,7 +247,7 @@ def _exact(column: str) -> bool:
 
 
 def _guess_time(table: Table, free: Sequence[str], looks: Looks) -> tuple[list[str], list[Note]]:
-    """The column of times, or the columns that are a time together."""
+    """Return the column of times, or the columns that are a time together."""
     dates = [c for c in free if looks.is_time(c)]
     worded = bearing(dates, vocabulary.TIME)
     together = _together(table, free, dates)
@@ -296,7 +296,7 @@ def _together(table: Table, free: Sequence[str], dates: Sequence[str]) -> list[s
 
 
 def _is_clock(cells: pl.Series) -> bool:
-    """Whether cells are hours of a day, 0 to 24, or times like 13:30."""
+    """Return whether cells are hours of a day, 0 to 24, or times like 13:30."""
     if cells.dtype == pl.Time:
         return True
     text = cells.drop_nulls().cast(pl.String).str.strip_chars()
@@ -358,7 +358,7 @@ def _guess_target(free: Sequence[str], looks: Looks) -> str:
 
 
 def _guess_key(free: Sequence[str], looks: Looks) -> tuple[str, ...]:
-    """Columns whose names are words of a key; not those that differ in every row."""
+    """Return columns whose names are words of a key; not those that differ in every row."""
     whole = [c for c in bearing(free, vocabulary.WHOLE_KEY) if is_word(c, vocabulary.WHOLE_KEY)]
     if whole:
         return (whole[0],)
@@ -370,7 +370,7 @@ def _is_key_word(column: str) -> bool:
 
 
 def _joint_name(columns: Sequence[str]) -> str:
-    """A name for a time that several columns make, which none of them has."""
+    """Return a name for a time that several columns make, which none of them has."""
     return next(n for n in ("date", "time", "timestamp", "date_of_step") if n not in columns)
 
 

@@ -24,7 +24,7 @@ INDICATOR = "promotion"  # the covariate of a table of periods that has no other
 
 
 def columns_of(table: Table, known: Sequence[str], own: Sequence[str]) -> list[str]:
-    """The covariates that the second table gives: those named as known that the main one has not, else all.
+    """Return the covariates that the second table gives: those named as known that the main one has not, else all.
 
     Args:
         table: The second table.
@@ -77,7 +77,7 @@ def _spread(
     steps: Ints,
     zone: str | None,
 ) -> pl.DataFrame:
-    """A row for each step that a period touches, its first and last day among it, and each key of the table.
+    """Return a row for each step that a period touches, its first and last day among it, and each key of the table.
 
     Raises:
         DataError: A period ends before it begins, or two of one series overlap and differ.
@@ -114,7 +114,7 @@ def _spread(
 
 
 def _numbers(table: pl.DataFrame, columns: Sequence[str], hints: Hints) -> pl.DataFrame:
-    """A table of periods whose covariates are numbers where they are no categories."""
+    """Return a table of periods whose covariates are numbers where they are no categories."""
     return table.with_columns(
         pl.Series(c, numbers(table[c], "covariate", "error", hints=hints)[0])
         for c in columns
@@ -132,7 +132,7 @@ def join(
     spans: tuple[str, str] | None = None,
     hints: Hints | None = None,
 ) -> tuple[Rows, list[Note]]:
-    """The rows with the covariates of their series and time beside them.
+    """Return the rows with the covariates of their series and time beside them.
 
     A table without a key column holds for every series; one with some of the key columns for all series of them.
     A table of periods, with their first and last day in the columns `spans`, holds for each step that one touches;
@@ -218,7 +218,7 @@ def ahead(
     columns: Sequence[str] = (),
     hints: Hints | None = None,
 ) -> pl.DataFrame | None:
-    """The rows of a second table that lie after the last step of their series; None where there are none.
+    """Return the rows of a second table that lie after the last step of their series; None where there are none.
 
     A table of periods tells every step of every series up to the last day of any period.
     """
@@ -256,7 +256,7 @@ def ahead(
 def _periods_ahead(
     panel: Panel, table: pl.DataFrame, spans: tuple[str, str], columns: Sequence[str], hints: Hints
 ) -> pl.DataFrame | None:
-    """A row for each series and step ahead, up to the last day of any period."""
+    """Return a row for each series and step ahead, up to the last day of any period."""
     grid, time = panel.freq, panel.schema.time
     last = parse_times(table[spans[1]], panel.time_zone)[0].values.max()
     first = int(panel.ends().min()) + 1

@@ -25,7 +25,7 @@ OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "remove_timez
 
 
 def open_sheet(source: Any, name: str, sheet: str | None, decimal: str | None) -> Table:
-    """A sheet of a workbook as a table of text; see `read_sheet`."""
+    """Return a sheet of a workbook as a table of text; see `read_sheet`."""
     cells, title, notes = read_sheet(source, name, sheet)
     place = f"{name}, sheet {title!r}"
     rows = cells.head(SAMPLE).rows()
@@ -45,7 +45,7 @@ def open_sheet(source: Any, name: str, sheet: str | None, decimal: str | None) -
 
 
 def read_sheet(source: Any, name: str, sheet: str | None) -> tuple[pl.DataFrame, str, list[Note]]:
-    """Every cell of a sheet as text, without a header; the sheet's name; and how it was chosen.
+    """Return every cell of a sheet as text, without a header; the sheet's name; and how it was chosen.
 
     Args:
         source: A path, or bytes in memory.
@@ -89,7 +89,7 @@ def read_sheet(source: Any, name: str, sheet: str | None) -> tuple[pl.DataFrame,
 
 
 def _cells(book: Any, title: str) -> pl.DataFrame:
-    """The cells as text, without the empty columns and rows around them."""
+    """Return the cells as text, without the empty columns and rows around them."""
     table: pl.DataFrame = book.load_sheet(title, header_row=None, dtypes="string").to_polars()
     table = table.select(c for c in table.columns if table[c].is_not_null().any())
     if not table.width:
@@ -99,7 +99,7 @@ def _cells(book: Any, title: str) -> pl.DataFrame:
 
 
 def require_writer(name: str) -> Any:
-    """The library that writes workbooks.
+    """Return the library that writes workbooks.
 
     Raises:
         FileError: It is not installed.
@@ -186,5 +186,5 @@ def write_sheet(
 
 
 def _dated(value: Any) -> bool:
-    """Whether Excel has a date for a value."""
+    """Return whether Excel has a date for a value."""
     return hasattr(value, "year") and (value.year, value.month) >= (FIRST_DAY.year, FIRST_DAY.month)

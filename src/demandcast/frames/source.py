@@ -44,7 +44,7 @@ def open_table(
     sheet: str | None = None,
     decimal: str | None = None,
 ) -> Table:
-    """The table behind `source`: nothing renamed, sorted or dropped.
+    """Return the table behind `source`: nothing renamed, sorted or dropped.
 
     Args:
         source: A path, glob, folder or URL of CSV, TSV (also .gz, .zst, .bz2), Excel, ODS or Parquet; a list
@@ -96,11 +96,11 @@ def open_bytes(content: bytes, ending: str, *, name: str) -> Table:
         FileError: The content is empty or of another kind.
     """
     check_memory(len(content), f"reading {name}")
-    return _stack([_opened(io.BytesIO(content), name, ending, "", None, None, None)])
+    return _stack([_open_kind(io.BytesIO(content), name, ending, "", None, None, None)])
 
 
 def _of_python(source: Any) -> Any:
-    """A dict of columns, or a list of rows that are dicts, as a frame; anything else as it is."""
+    """Return a dict of columns, or a list of rows that are dicts, as a frame; anything else as it is."""
     rows = isinstance(source, list) and bool(source) and all(isinstance(r, dict) for r in source)
     if not rows and not isinstance(source, dict):
         return source
@@ -136,7 +136,7 @@ def _frame(source: Any) -> pl.LazyFrame:
 
 
 def _column(column: nw.Series[Any]) -> pl.Series:
-    """A column as polars has it, or as text where it mixes types; later rules judge the text."""
+    """Return a column as polars has it, or as text where it mixes types; later rules judge the text."""
     try:
         return column.to_polars()
     except (TypeError, ValueError):
@@ -169,7 +169,7 @@ def _paths(source: str | Path) -> list[Path | str]:
 
 
 def _kind(name: str) -> tuple[str, str]:
-    """The ending that says what a file is, "" where none does, and that of its compression."""
+    """Return the ending that says what a file is, "" where none does, and that of its compression."""
     bare = name.split("?")[0] if "://" in name else name
     endings = [suffix.lower() for suffix in Path(bare).suffixes]
     packed = endings.pop() if endings and endings[-1] in PACKED else ""
@@ -179,7 +179,7 @@ def _kind(name: str) -> tuple[str, str]:
 
 
 def _stack(tables: Sequence[Table]) -> Table:
-    """The tables one below the other; their columns must agree."""
+    """Return the tables one below the other; their columns must agree."""
     first = tables[0]
     if not any(table.sample.height for table in tables):
         raise FileError(
@@ -228,16 +228,16 @@ def _open(path: Path | str, encoding: str | None, sheet: str | None, decimal: st
         raise FileError(f"{path} is empty (0 bytes); give a file with a header line and rows")
     if isinstance(path, Path):  # before polars, which ends the process where there is none
         check_memory(path.stat().st_size, f"reading {name}")
-    return _opened(path, name, kind, packed, encoding, sheet, decimal)
+    return _open_kind(path, name, kind, packed, encoding, sheet, decimal)
 
 
-def _opened(
+def _open_kind(
     source: Any, name: str, kind: str, packed: str, encoding: str | None, sheet: str | None,
     decimal: str | None,
 ) -> Table:  # fmt: skip
     try:
         if isinstance(source, str) and kind not in PARQUET:
-            source = _fetched(source, kind, packed)
+            source = _fetch(source, kind, packed)
         if kind in PARQUET:
             frame = pl.scan_parquet(source, glob=False)
             hints = Hints(decimal=decimal)
@@ -254,8 +254,8 @@ def _opened(
         ) from error
 
 
-def _fetched(url: str, kind: str, packed: str) -> io.BytesIO:
-    """What lies at an URL, in memory: the web by the standard library, text of object stores by Polars."""
+def _fetch(url: str, kind: str, packed: str) -> io.BytesIO:
+    """Return what lies at an URL, in memory: the web by the standard library, text of object stores by Polars."""
     name = without_credentials(url)
     if not url.startswith(("http://", "https://")):
         if kind not in TEXT or packed:

@@ -84,12 +84,12 @@ class Query:
 
 
 def without_credentials(url: str) -> str:
-    """An address with *** in place of user, password and options."""
+    """Return an address with *** in place of user, password and options."""
     return re.sub(r"[?#].*", "?***", re.sub(r"(://).*@", r"\1***@", url))
 
 
 def as_source(source: Any, sql: str | None, connect: str | None) -> Any:
-    """The source, or the query in its place.
+    """Return the source, or the query in its place.
 
     Raises:
         ConfigError: Both are given, none is, or half of a query.

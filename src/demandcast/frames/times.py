@@ -62,7 +62,7 @@ def parse_times(
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):
         column, instants, notes = _read_text(column, zone, day_first, freq)
         if instants is not None:
-            return _stated(column, instants, zone), _sane(column, notes)
+            return _convert_offsets(column, instants, zone), _sane(column, notes)
     elif column.dtype.is_float():
         column = _whole_floats(column, notes)
         column = _whole(column, notes, freq)
@@ -90,7 +90,7 @@ def parse_times(
 
 
 def join_times(table: pl.DataFrame, parts: Sequence[str], name: str) -> pl.Series:
-    """One time of several columns, as text: year and month, week or quarter and day, or a date and its hour.
+    """Return one time of several columns, as text: year and month, week or quarter and day, or a date and its hour.
 
     Raises:
         SchemaError: The columns are none of these.
@@ -127,7 +127,7 @@ def join_times(table: pl.DataFrame, parts: Sequence[str], name: str) -> pl.Serie
 
 
 def reply_dtype(given: pl.DataType, values: NDArray[Any]) -> pl.DataType:
-    """The type in which times are given back: the user's own, or dates where they came as text."""
+    """Return the type in which times are given back: the user's own, or dates where they came as text."""
     if values.dtype.kind == "i":
         wide = given.is_integer() and given not in (pl.Int8, pl.Int16, pl.UInt8, pl.UInt16)
         return given if wide else pl.Int64()
@@ -187,7 +187,7 @@ def to_instants(
 
 
 def zone_of_midnights(instants: NDArray[Any]) -> str | None:
-    """A time zone in which all of the instants are midnight, the best known of them; None where none is."""
+    """Return a time zone in which all of the instants are midnight, the best known of them; None where none is."""
     stamps = pl.Series("t", instants[:: max(1, len(instants) // 2000)]).dt.replace_time_zone("UTC")
     usual = (
         "Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Denver",
@@ -242,7 +242,7 @@ def _sane(column: pl.Series, notes: list[Note]) -> list[Note]:
     ]  # fmt: skip
 
 
-def _told(said: Sequence[str], column: pl.Series) -> list[Note]:
+def _as_notes(said: Sequence[str], column: pl.Series) -> list[Note]:
     return [
         Note(kind="guess", count=len(column), series=0, example="", done=action) for action in said
     ]
@@ -254,7 +254,9 @@ def _whole_floats(column: pl.Series, notes: list[Note]) -> pl.Series:
     if not len(bad):
         return whole
     if is_date_word(column.name) and column.is_between(20000, 80000).all():
-        notes += _told([f"numbers like {column[0]} are read as dates and times of Excel"], column)
+        notes += _as_notes(
+            [f"numbers like {column[0]} are read as dates and times of Excel"], column
+        )
         return excel_days(column).rename(column.name)
     raise SchemaError(
         f"time column {column.name!r} holds {column[bad[0]]} in row {bad[0] + 1:,}; a time is a "
@@ -270,7 +272,7 @@ def _whole(column: pl.Series, notes: list[Note], freq: str | None) -> pl.Series:
     dates, said = read_whole(words, column.name, freq)
     if dates.dtype.is_integer():
         return column
-    notes += _told(said, column)
+    notes += _as_notes(said, column)
     return _spread(column, words, dates)
 
 
@@ -293,7 +295,7 @@ def _read_text(
     dates = read_dates(words, column.name, day_first=day_first)
     if dates.values.null_count():
         raise _unreadable(column, words.filter(dates.values.is_null()))
-    notes = _told(dates.said, column)
+    notes = _as_notes(dates.said, column)
     stated = dates.offsets.is_not_null()
     if not stated.any():
         return _spread(column, words, dates.values), None, notes
@@ -305,12 +307,12 @@ def _read_text(
     instants = dates.values - (dates.offsets * 60_000_000).cast(pl.Duration("us"))
     if zone is None:
         action = "times with a UTC offset: days are those of the clock that wrote them, hours count in UTC; to change it, name their time zone"
-        notes += _told([action], column)
+        notes += _as_notes([action], column)
     return _spread(column, words, dates.values), _spread(column, words, instants), notes
 
 
-def _stated(wall: pl.Series, instants: pl.Series, zone: str | None) -> Times:
-    """Times that came with their offsets: by the clock of `zone`, or as they are written."""
+def _convert_offsets(wall: pl.Series, instants: pl.Series, zone: str | None) -> Times:
+    """Return times that came with their offsets: by the clock of `zone`, or as they are written."""
     if zone is not None:
         local = instants.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
         wall = local.dt.replace_time_zone(None)
@@ -329,7 +331,7 @@ def _unreadable(column: pl.Series, words: pl.Series) -> DataError:
 
 
 def _spread(column: pl.Series, words: pl.Series, values: pl.Series) -> pl.Series:
-    """A value for each row of a column, from one for each of its distinct words."""
+    """Return a value for each row of a column, from one for each of its distinct words."""
     if column.dtype == pl.Categorical:
         codes = words.cast(pl.Categorical).to_physical().to_numpy()
         place = np.zeros(int(codes.max()) + 1, np.int64)

@@ -13,7 +13,7 @@ from demandcast.panel.panel import Panel
 
 
 def is_alike(one: Panel, other: Panel) -> bool:
-    """Whether two panels differ in nothing but their series: columns, encodings, time grid and clock agree."""
+    """Return whether two panels differ in nothing but their series: columns, encodings, time grid and clock agree."""
     return (
         one.schema == other.schema
         and one.keys.schema == other.keys.schema

@@ -204,7 +204,7 @@ class View:
             "time": f"{first.schema.time} ({zone})"
             if zone is not None and self.grid.is_subdaily
             else first.schema.time,
-            "keys": [_coded(columns, first.keys[name]) for name in first.keys.columns],
+            "keys": [_encode(columns, first.keys[name]) for name in first.keys.columns],
             "keyNames": first.keys.columns,
             "series": first.n_series,
             "horizon": first.horizon,
@@ -229,7 +229,7 @@ class View:
                 "flag": columns.add(flags.astype(np.int64)),
             },
             "groups": {
-                name: _coded(columns, pl.Series(name, values))
+                name: _encode(columns, pl.Series(name, values))
                 for name, values in self.groups.items()
             },
             "sums": self._sums(),
@@ -328,7 +328,7 @@ def _numbers(values: Doubles) -> list[float | None]:
     return [float(f"{v:.6g}") if np.isfinite(v) else None for v in values]
 
 
-def _coded(columns: Columns, values: pl.Series) -> dict[str, Any]:
+def _encode(columns: Columns, values: pl.Series) -> dict[str, Any]:
     """Return a column of names as its distinct names and a code for each row."""
     text = values.cast(pl.String).fill_null("none")
     names = text.unique(maintain_order=True)

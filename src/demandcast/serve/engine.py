@@ -43,7 +43,7 @@ class Request:
     forecast: Future[Forecast] = field(default_factory=Future)
 
     def joins(self, other: Request) -> bool:
-        """Whether another request may be forecast in one call with this one."""
+        """Return whether another request may be forecast in one call with this one."""
         return self.model is other.model and self.levels == other.levels
 
 
