@@ -22,6 +22,12 @@ def read(*words: str, **options: Any) -> list[str | None]:
     return [None if v is None else str(v).removesuffix(" 00:00:00") for v in dates.values]
 
 
+def test_the_year_0_is_no_time() -> None:
+    """Databases write it where there is no date; Python and the calendar have none."""
+    assert read("0000-01-01", "2024-02-01") == [None, "2024-02-01"]
+    assert read("1.1.0000", "01.02.2024", day_first=True)[0] is None
+
+
 @pytest.mark.parametrize(
     ("words", "times"),
     [

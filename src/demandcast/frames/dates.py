@@ -120,6 +120,14 @@ def _read_few(words: tuple[str | None, ...], day_first: bool | None) -> Dates:
 
 
 def _read_dates(words: pl.Series, name: str, day_first: bool | None) -> Dates:
+    found = _read_any_dates(words, name, day_first)
+    years = found.values.dt.year()
+    if (years < 1).any():  # 0000-01-01: Python has no such year
+        found.values = found.values.set(years < 1, None)
+    return found
+
+
+def _read_any_dates(words: pl.Series, name: str, day_first: bool | None) -> Dates:
     nowhere = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(words))  # no offsets
     if words.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$").all():
         iso = words.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us")
