@@ -417,9 +417,8 @@ def check_panel(panel: object) -> None:
         )
 
 
-def fit(model: Any, panel: Panel, *, progress: bool) -> None:
-    """Fit a method, with a progress bar if it has one."""
+def fit(model: Any, panel: Panel, *, progress: bool, **training: Any) -> Any:
+    """Fit a method, with a progress bar if it has one, and return the fitted one."""
     if "progress" in inspect.signature(model.fit).parameters:
-        model.fit(panel, progress=progress)
-    else:
-        model.fit(panel)
+        training["progress"] = progress
+    return model.fit(panel, **training)

@@ -12,6 +12,8 @@ import pytest
 import demandcast as dc
 from demandcast.errors import ConfigError, DataError, MissingExtraError
 from demandcast.frames.examples import retail
+from demandcast.trees import boosting
+from demandcast.trees.boosting import FEWEST_ROWS, count_rows
 from demandcast.trees.like import Likeness
 from demandcast.trees.table import LEANING, NEW, NEWEST, PHASES, FeatureTable
 from demandcast.windows.features import Features
@@ -122,6 +124,27 @@ def test_what_is_wrong_is_told(panel: dc.Panel, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'demandcast\[trees\]'"):
         dc.trees.LightGBM(horizon=3).fit(panel)
+
+
+def test_a_small_panel_learns_from_few_rows_of_each_value(
+    panel: dc.Panel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Within 20,000 and 200,000 rows; a fit shows its rounds on stderr, where it is asked to."""
+    assert count_rows(panel) == FEWEST_ROWS
+    monkeypatch.setattr(dc.Panel, "n_observed", lambda _: np.array([4_000, 3_000]))
+    assert count_rows(panel) == 56_000
+    monkeypatch.setattr(dc.Panel, "n_observed", lambda _: np.full(9, 10_000))
+    assert count_rows(panel) == 200_000
+    monkeypatch.undo()
+    drawn: list[int] = []
+    own = boosting._draw_rows
+    monkeypatch.setattr(boosting, "_draw_rows", lambda *a: drawn.append(a[2]) or own(*a))
+    for rows, progress in ((None, False), (300, True)):
+        dc.trees.LightGBM(horizon=7, rows=rows, **SMALL | {"trees": 2}).fit(
+            panel, progress=progress
+        )
+        assert ("lightgbm: " in capsys.readouterr().err) == progress
+    assert drawn == [FEWEST_ROWS, 300]
 
 
 def test_with_little_time_fewer_trees_learn_faster(panel: dc.Panel) -> None:

@@ -199,7 +199,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
             return self.refit(panel, progress=progress)
         for member in self.members:
             for model in () if member.learns else member.models:
-                model.fit(panel)
+                fit(model, panel, progress=False)
         return self
 
     def outgrown(self, panel: Panel) -> bool:

@@ -263,7 +263,7 @@ class Search:
 
     def _fit(self, model: Any, learning: Learning, panel: Panel, seconds: float | None) -> None:
         if learning is Learning.TREES:
-            model.fit(panel, seconds=seconds)
+            model.fit(panel, seconds=seconds, progress=False)
         else:
             fit(model, panel, progress=False)
 

@@ -74,6 +74,7 @@ def forecast(
     show.check_stdout(out, report, save)
     from demandcast import registry
     from demandcast.errors import ConfigError
+    from demandcast.forecaster import fit
     from demandcast.frames.read import read_panel
     from demandcast.settings import check_levels
 
@@ -101,9 +102,9 @@ def forecast(
             raise ConfigError(f"--budget is of auto, not of {model}; leave one of the two out")
         hyper["budget"] = budget
     made: Any = registry.create(model, horizon=horizon, **hyper)
-    training: dict[str, Any] = {"progress": show.shows_progress()} if model == DEFAULT_MODEL else {}
+    training: dict[str, Any] = {}
     if hasattr(made, "network"):  # only networks train
-        training = {"checkpoint": checkpoint, "resume": resume, "progress": show.shows_progress()}
+        training = {"checkpoint": checkpoint, "resume": resume}
     elif checkpoint:
         raise ConfigError(f"{model} has no training to keep; leave --checkpoint out")
     if resume and not checkpoint:
@@ -125,7 +126,7 @@ def forecast(
     if "known" in made.takes:
         check_reach(panel, horizon)
     show.say(f"fitting {made}")
-    fitted = made.fit(panel, **training)
+    fitted = fit(made, panel, progress=show.shows_progress(), **training)
     if model == DEFAULT_MODEL:
         signals.finish()
     predicted = fitted.predict(panel, levels=levels, progress=show.shows_progress())
@@ -133,7 +134,8 @@ def forecast(
     for columns in groups if reconcile else ():
         above = panel.total(columns)
         show.say(f"fitting {model} to {above.n_series:,} totals by {', '.join(columns) or 'all'}")
-        own = registry.create(model, horizon=horizon, **hyper).fit(above)
+        own: Any = registry.create(model, horizon=horizon, **hyper)
+        fit(own, above, progress=show.shows_progress())
         totals.append(own.predict(above, levels=levels, progress=show.shows_progress()))
     if totals or locks is not None:
         predicted = predicted.reconcile(*totals, locks=locks)

@@ -14,6 +14,7 @@ forecast too, by their static attributes and the scale of items like them (see `
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import (
@@ -61,6 +63,11 @@ RARE = 0.01  # share of zeros up to which the target is counted from the last se
 SMOOTH = 0.1  # of a series' scale: width over which the smoothed loss bends
 FLATTEST = 0.3  # curvature of the smoothed loss, at least: bounds a step far from the quantile
 ROWS = 100_000  # of a table made at once in prediction
+MAX_ROWS = 200_000  # learned from by default
+ROWS_A_VALUE, FEWEST_ROWS = (
+    8,
+    20_000,
+)  # with more rows, small panels gain nothing; benchmarks/accuracy/rows.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +80,8 @@ class LightGBMConfig(MethodSettings):
     least: int = setting(40, COUNT)  # rows in a leaf, at least
     columns: float = setting(0.6, WEIGHT)  # share of the columns that each tree may read
     levels: tuple[float, ...] = GRID  # quantile levels with trees of their own
-    rows: int = setting(200_000, COUNT)  # learned from, drawn from all series, cutoffs and steps
+    # learned from, drawn from all series, cutoffs and steps; None: see `count_rows`
+    rows: int | None = setting(None, COUNT)
     # a row weighs scale^rho: 1 suits errors summed over series, 0 errors averaged
     rho: float = setting(0.5, SHARE)
     # share of the rows whose history is hidden, for items that are new
@@ -123,13 +131,14 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         self.periods: tuple[int, ...] = (1,)
         self.windows: tuple[int, ...] = (1,)
 
-    def fit(self, panel: Panel, *, seconds: float | None = None) -> LightGBM:
+    def fit(self, panel: Panel, *, seconds: float | None = None, progress: bool = True) -> LightGBM:
         """Learn from rows drawn over the history of every series, always from the start.
 
         Args:
             panel: What to learn from.
             seconds: The time there is: with less than all trees want, fewer are grown at a higher
                 learning rate, as many of each level.
+            progress: Show a bar, on stderr.
 
         Raises:
             MissingExtraError: LightGBM is not installed.
@@ -154,7 +163,8 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         table = self._table(panel)
         self.likeness = table.likeness
         rng = np.random.default_rng(self.config.seed)
-        series, cutoffs, ahead = _draw_rows(panel, self.horizon, self.config.rows, rng)
+        rows = self.config.rows or count_rows(panel)
+        series, cutoffs, ahead = _draw_rows(panel, self.horizon, rows, rng)
         reach = np.where(
             rng.random(len(series)) < self.config.cold,
             np.minimum(rng.integers(0, NEW, len(series)), cutoffs),
@@ -175,10 +185,12 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             free_raw_data=False,
         )
         left = None if seconds is None else seconds - (time.perf_counter() - began)
-        self.boosters = self._grow(lightgbm, data, left)
+        self.boosters = self._grow(lightgbm, data, left, progress)
         return self
 
-    def _grow(self, lightgbm: Any, data: Any, seconds: float | None) -> dict[str, str]:
+    def _grow(
+        self, lightgbm: Any, data: Any, seconds: float | None, progress: bool
+    ) -> dict[str, str]:
         """Grow trees for every level, a round of one each at a time, and return them as LightGBM's text."""
         kinds: dict[str, dict[str, Any]] = {
             f"{level:g}": {"objective": "quantile", "alpha": level} for level in self.config.levels
@@ -196,23 +208,28 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             name: lightgbm.Booster(self._options() | kind, data) for name, kind in kinds.items()
         }
         self.grown, self.rate = 0, self.config.learning_rate
-        while self.grown < wanted:
-            for name, booster in growing.items():
-                booster.update(**losses[name])
-            self.grown += 1
-            if seconds is not None and self.grown == 2:
-                affordable = int(2 * seconds / (time.perf_counter() - began))
-                wanted = min(wanted, max(MIN_TREES, affordable))
-                whole = self.config.trees * self.config.learning_rate
-                self.rate = max(self.rate, min(FASTEST, whole / wanted))
-                for booster in growing.values() if wanted < self.config.trees else ():
-                    booster.reset_parameter({"learning_rate": self.rate})
-            if (
-                seconds is not None
-                and self.grown >= MIN_TREES
-                and time.perf_counter() > began + seconds
-            ):
-                break
+        with tqdm(
+            total=wanted, desc=self.name, unit="round of trees", disable=not progress, file=sys.stderr, leave=False,
+        ) as bar:  # fmt: skip
+            while self.grown < wanted:
+                for name, booster in growing.items():
+                    booster.update(**losses[name])
+                self.grown += 1
+                bar.update()
+                if seconds is not None and self.grown == 2:
+                    affordable = int(2 * seconds / (time.perf_counter() - began))
+                    wanted = min(wanted, max(MIN_TREES, affordable))
+                    whole = self.config.trees * self.config.learning_rate
+                    bar.total = wanted
+                    self.rate = max(self.rate, min(FASTEST, whole / wanted))
+                    for booster in growing.values() if wanted < self.config.trees else ():
+                        booster.reset_parameter({"learning_rate": self.rate})
+                if (
+                    seconds is not None
+                    and self.grown >= MIN_TREES
+                    and time.perf_counter() > began + seconds
+                ):
+                    break
         return {name: trees_of(booster.model_to_string()) for name, booster in growing.items()}
 
     def _signs(self) -> list[int] | None:
@@ -393,6 +410,15 @@ def _windows(periods: tuple[int, ...], horizon: int, longest: int) -> tuple[int,
     """
     wanted = {3, 7, horizon, 2 * horizon, *periods, 4 * periods[0]}
     return tuple(sorted(w for w in wanted if 1 < w <= max(2, longest)))
+
+
+def count_rows(panel: Panel) -> int:
+    """Return how many rows to learn from.
+
+    Each observed value is the target of as many rows as there are steps ahead. These rows are alike, so that many of
+    them cost time and tell little.
+    """
+    return min(MAX_ROWS, max(FEWEST_ROWS, ROWS_A_VALUE * int(panel.n_observed().sum())))
 
 
 def _draw_rows(
