@@ -20,10 +20,18 @@ release = demandcast.__version__
 root_doc = "docs/index"
 include_patterns = ["docs/**", "README*.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/**.md"]
 exclude_patterns = ["docs/_templates/**"]
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+
+nb_execution_mode = (
+    "force"  # each build runs every notebook, in a folder of its own; an error ends the build
+)
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300  # seconds a cell
+nb_merge_streams = True
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["deflist", "dollarmath"]
 default_role = "literal"  # docstrings write code in single backticks
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
