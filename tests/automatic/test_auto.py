@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from demandcast.automatic.blend import (
 from demandcast.automatic.calibrate import Adjustment, calibration, pays
 from demandcast.automatic.portfolio import candidates, portfolio
 from demandcast.automatic.validation import BLEND_LEVELS, Validation
+from demandcast.automatic.zeros import with_zeros, zero_levels
 from demandcast.errors import ConfigError, NotFittedError
 from demandcast.frames.examples import retail
 from demandcast.train.budget import Budget
@@ -644,3 +646,68 @@ def test_two_values_are_better_than_none(panel: dc.Panel) -> None:
     alone = dc.read_panel(frame, key="item", time="date", target="units", freq="D")
     assert model.new_items(alone).height == 0
     assert (model.predict(alone).median > 50).all()
+
+
+def test_levels_that_lose_to_zero_are_zero_and_others_are_left() -> None:
+    rng = np.random.default_rng(5)
+    actual = np.where(rng.random(4000) < 0.66, 0.0, rng.poisson(3, 4000) + 1.0)
+    right = np.broadcast_to(np.quantile(actual, BLEND_LEVELS), (4000, len(BLEND_LEVELS))).astype(
+        np.float32
+    )
+    fractions = np.maximum(right, 0.6)  # members that disagree about 0 and 1
+    found = evidence([fractions], actual)
+    count = zero_levels(found, fractions)
+    assert BLEND_LEVELS[count - 1] == 0.6  # 0.7 is the first level that the zeros do not hold
+    both = [found.pinball(with_zeros(q, n)).sum() for q, n in ((fractions, count), (right, 0))]
+    assert both[0] == pytest.approx(both[1])
+    assert zero_levels(found, right) in (0, count)  # no loss either way
+    busy = evidence([normal(5, 1, 2000)], rng.normal(5, 1, 2000).clip(0.1))
+    assert zero_levels(busy, normal(9, 1, 2000).astype(np.float32)) == 0  # no zeros, no level
+    negative = replace(found, actual=actual - 0.5)
+    assert zero_levels(negative, fractions) == 0
+
+
+def test_zeros_must_hold_in_every_window() -> None:
+    rng = np.random.default_rng(6)
+    fold = np.arange(4000) % 2
+    share = np.where(fold == 0, 0.95, 0.1)  # nearly all of a window, then hardly any
+    actual = np.where(rng.random(4000) < share, 0.0, 2.0)
+    low = np.broadcast_to(np.float32(1.0), (4000, len(BLEND_LEVELS)))
+    found = replace(evidence([low], actual), fold=fold)
+    assert zero_levels(found, low) == 0
+    assert zero_levels(replace(found, fold=fold * 0, series=np.arange(4000) // 2), low) > 0
+
+
+def test_zeros_are_forecast_saved_and_said(panel: dc.Panel, tmp_path: Path) -> None:
+    model = dc.Auto(horizon=7, **QUICK).fit(panel, progress=False)
+    assert model.ensemble is not None
+    before = model.predict(panel, levels=BLEND_LEVELS).quantiles
+    model.ensemble.zeros = 3
+    after = model.predict(panel, levels=BLEND_LEVELS).quantiles
+    assert (after[..., :3] == 0).all()
+    np.testing.assert_array_equal(after[..., 3:], before[..., 3:])
+    assert "quantiles up to 0.1 at 0" in model.verdict()
+    model.save(tmp_path / "run")
+    np.testing.assert_array_equal(
+        dc.load(tmp_path / "run").predict(panel, levels=BLEND_LEVELS).quantiles, after
+    )
+
+
+def test_slow_movers_are_weighed_by_how_sure_a_difference_is() -> None:
+    rng = np.random.default_rng(7)
+    rate = rng.gamma(0.6, 0.4, 1500).repeat(4)  # series of four values
+    actual = rng.poisson(rate).astype(np.float64)
+    assert (actual == 0).mean() > 0.6
+    step = np.arange(1, len(BLEND_LEVELS) + 1) / len(BLEND_LEVELS)
+    right = np.maximum(rate[:, None] * 2 * step, 0)
+    other = right * 1.1
+    found = evidence([right, other], actual)
+    losses = [found.pinball(q).sum() for q in found.quantiles]
+    best, worse = np.argsort(losses)
+    assert (
+        losses[worse] < 1.03 * losses[best]
+    )  # so little that the old rule gave it a third or more
+    assert exponential(found, np.ones(2, np.bool_))[best] > 0.95
+    alike = evidence([right, right], actual)
+    np.testing.assert_allclose(exponential(alike, np.ones(2, np.bool_)), 0.5)
+    np.testing.assert_allclose(exponential(found, np.arange(2) == worse)[worse], 1)

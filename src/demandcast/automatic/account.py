@@ -80,6 +80,8 @@ class Account:
         text += ", weights by class of demand" if blend.by_group else ""
         text += ", and by series" if blend.tilts is not None else ""
         text += ensemble.adjustment.describe() if ensemble.adjustment is not None else ""
+        if ensemble.zeros:
+            text += f", quantiles up to {BLEND_LEVELS[ensemble.zeros - 1]:g} at 0, which does no worse there"
         return text + f"). Its 80 % interval held {own['coverage_80']:.0%} of what came."
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,6 +25,8 @@ Ints = NDArray[np.int64]
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 ROUNDS = 25  # members added at most
 SHARP = 20.0  # a member that loses 5 % more than the best has 1/e of its weight
+MOSTLY = 0.5  # share of zeros from which the spread over series tells how sure a loss is
+ADDITIVE = ("wql", "sql", "mase")  # metrics whose loss is a sum over rows
 SHARED = 200.0  # series' worth of the shared weights in those of a class
 FEWEST_SERIES = 40  # series from which a class has weights of its own
 OWN = 60.0  # values' worth of the weights of its class in those of a series
@@ -225,7 +227,15 @@ def select(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
 
 
 def exponential(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
-    """Return weights by each member's own loss, (M,): exp(-SHARP * loss / least loss)."""
+    """Return weights by each member's own loss, (M,): exp(-SHARP * loss / least loss).
+
+    Where most values are 0, methods differ by 1 or 2 % of the loss at most, and series are independent of each
+    other: there a member has the weight exp(-z^2 / 2), its loss z standard errors over series above the least.
+    """
+    slow = evidence.metric in ADDITIVE and (evidence.actual == 0).mean() > MOSTLY
+    if slow and len(np.unique(evidence.series)) >= FEWEST_SERIES:
+        weights = np.exp(-0.5 * _standard_errors_above(evidence, allowed) ** 2)
+        return _shrink_weights(weights / weights.sum(), allowed, len(evidence.actual))
     losses = np.array(
         [evidence.loss(q, m) for q, m in zip(evidence.quantiles, evidence.means, strict=True)]
     )
@@ -233,6 +243,20 @@ def exponential(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
     above = losses / least - 1 if least > 0 else (losses > least).astype(float)
     weights = np.where(allowed, np.exp(-SHARP * np.maximum(above, 0)), 0)
     return _shrink_weights(weights / weights.sum(), allowed, len(evidence.actual))
+
+
+def _standard_errors_above(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
+    """Return how far each member's loss lies above the least allowed one, in standard errors over series, (M,)."""
+    _, series = np.unique(evidence.series, return_inverse=True)
+    losses = np.stack(
+        [np.bincount(series, evidence.pinball(q) * evidence.weight) for q in evidence.quantiles]
+    )  # (M, series)
+    best = int(np.where(allowed, losses.sum(1), np.inf).argmin())
+    above = losses - losses[best]
+    error = np.sqrt(losses.shape[1]) * above.std(1)
+    surplus = np.maximum(above.sum(1), 0)
+    apart = np.divide(surplus, error, out=np.where(surplus > 0, np.inf, 0.0), where=error > 0)
+    return np.where(allowed, apart, np.inf)
 
 
 Rule = Callable[[Evidence, NDArray[np.bool_]], Doubles]

@@ -1,4 +1,4 @@
-"""From a search to an ensemble: weights, calibration and rounding, chosen on the validation."""
+"""From a search to an ensemble: weights, calibration, rounding and zeros, chosen on the validation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE
 from demandcast.automatic.search import Search
 from demandcast.automatic.validation import BLEND_LEVELS
+from demandcast.automatic.zeros import with_zeros, zero_levels
 from demandcast.forecaster import Learning
 from demandcast.panel.classes import CLASSES
 from demandcast.panel.panel import Panel
@@ -29,10 +30,10 @@ def conclude(search: Search, name: str) -> tuple[Ensemble, Account | None]:
         search: With one member or more.
         name: Of the blend, on the leaderboard.
     """
-    adjustment, rounds, account = None, False, None
+    adjustment, rounds, zeros, account = None, False, 0, None
     try:
         evidence = search.evidence()
-        blend, adjustment, rounds, account = _weigh(search, evidence, name)
+        blend, adjustment, rounds, zeros, account = _weigh(search, evidence, name)
     except KeyboardInterrupt:
         best = int(np.argmax(search.shares()))
         blend = Blend(np.eye(len(search.members))[best], {}, False)
@@ -59,6 +60,7 @@ def conclude(search: Search, name: str) -> tuple[Ensemble, Account | None]:
         learned=extent(search.panel),
         adjustment=adjustment,
         rounds=rounds,
+        zeros=zeros,
         places={} if tilts is None else {search.panel.key(i): i for i in range(len(tilts))},
         cold=None if trained is None or trained in members else trained.models[-1],
     )
@@ -67,8 +69,8 @@ def conclude(search: Search, name: str) -> tuple[Ensemble, Account | None]:
 
 def _weigh(
     search: Search, evidence: Evidence, name: str
-) -> tuple[Blend, Adjustment, bool, Account]:
-    """Choose weights, calibration and rounding."""
+) -> tuple[Blend, Adjustment, bool, int, Account]:
+    """Choose weights, calibration, rounding, and the levels that are 0."""
     allowed = search.allowed(evidence)
     blend = choose(evidence, allowed)
     weights = blend.weights(evidence.group, evidence.series)
@@ -82,10 +84,13 @@ def _weigh(
         lost = [float((evidence.pinball(q) * evidence.weight).sum()) for q in (blended, rounded)]
         rounds = lost[1] < (1 + GAIN) * lost[0]
         blended = rounded if rounds else blended
+    zeros = zero_levels(evidence, blended)
+    blended = with_zeros(blended, zeros)
     return (
         blend,
         adjustment,
         rounds,
+        zeros,
         Account.of(search.members, evidence, blend, blended, allowed, name, search.validation),
     )
 

@@ -17,6 +17,7 @@ from demandcast.automatic.cold import like_items, new_items, trim_empty_steps
 from demandcast.automatic.member import Member
 from demandcast.automatic.portfolio import NAIVE
 from demandcast.automatic.validation import BLEND_LEVELS, codes
+from demandcast.automatic.zeros import with_zeros
 from demandcast.draws.arrays import Draws
 from demandcast.errors import CheckpointError
 from demandcast.forecast.draft import Ask, Draft
@@ -47,6 +48,7 @@ class Ensemble:
         learned: Steps of the history that the members were fitted on, and the grid step of its end.
         adjustment: Calibration of the blend; None where nothing was measured.
         rounds: Whether forecasts of whole numbers are rounded.
+        zeros: How many of the lowest levels are 0, for series that never were below.
         places: Key of a series -> its row of the blend's tilts.
         cold: Forecaster of new items, where no member is trained for them.
     """
@@ -58,6 +60,7 @@ class Ensemble:
     learned: tuple[int, int]
     adjustment: Adjustment | None = None
     rounds: bool = False
+    zeros: int = 0
     places: dict[str, int] = field(default_factory=dict)
     cold: Forecaster | None = None
 
@@ -133,7 +136,9 @@ class Ensemble:
         if self.adjustment is not None:
             part = np.tile(stretches(self.horizon), panel.n_series)
             grid = self.adjustment.apply(grid, np.repeat(group, self.horizon), part)
-        return np.sort(grid, -1).reshape(*shape, -1)
+        grid = np.sort(grid, -1).reshape(*shape, -1)
+        never_below = (panel.floors() == 0)[:, None, None]
+        return np.where(never_below, with_zeros(grid, self.zeros), grid)
 
     def _new_quantiles(self, rest: Panel, new: Panel) -> Floats:
         """Return quantiles (N, H, Q) of items that have next to no history."""
@@ -196,6 +201,7 @@ class Ensemble:
             "mixed": self.blend.mixed,
             "shifts": None if self.adjustment is None else self.adjustment.shifts.tolist(),
             "rounds": self.rounds,
+            "zeros": self.zeros,
             "tilts": None if tilts is None else {k: tilts[i].tolist() for k, i in changed.items()},
             "cold": self.cold is not None,
             "costs": [(m.learning.value, m.fit_seconds, m.predict_seconds) for m in self.members],
@@ -238,6 +244,7 @@ class Ensemble:
             learned=facts.learned,
             adjustment=_adjustment(run, facts.shifts),
             rounds=facts.rounds,
+            zeros=min(max(facts.zeros, 0), len(BLEND_LEVELS)),
             places={key: i for i, key in enumerate(facts.tilts or ())},
             cold=_restore_member(run.inner(COLD)) if facts.cold else None,
         )
@@ -261,6 +268,7 @@ class BlendFacts:
     learned: tuple[int, int]
     account: dict[str, list[dict[str, Any]]] | None
     ahead: int
+    zeros: int = 0
 
 
 def _adjustment(run: Saved, saved: list[list[list[float]]] | None) -> Adjustment | None:
