@@ -28,7 +28,7 @@ from demandcast.errors import DemandcastError
 from demandcast.forecaster import Learning, fit
 from demandcast.panel.panel import Panel
 from demandcast.train.budget import Budget
-from demandcast.trees.boosting import FEWER
+from demandcast.trees.boosting import FEWER, count_rows
 
 FEWEST_STEPS = 60  # of a network; with time for fewer it is not tried
 PILOT = 8  # steps of a trial fit, by which the seconds of a step are measured
@@ -289,7 +289,7 @@ class Search:
             return {"max_steps": min(wanted, steps)} if steps >= FEWEST_STEPS else None
         if seconds is None:
             return {}
-        rows = int(min(kind.defaults()["rows"], max(20_000, ROWS_PER_SECOND * seconds)))
+        rows = int(min(count_rows(panel), max(20_000, ROWS_PER_SECOND * seconds)))
         return {"rows": rows, "levels": FEWER} if seconds < HURRIED else {"rows": rows}
 
     def _training_share(self, model: Any, learning: Learning) -> float:
@@ -297,8 +297,9 @@ class Search:
         if learning is Learning.NETWORK:
             return float(model.config.max_steps / model.defaults()["max_steps"])
         if learning is Learning.TREES:
-            usual = model.defaults()
-            return float(model.config.rows / usual["rows"] * model.grown / usual["trees"])
+            usual = count_rows(self.validation.first)
+            rows = (model.config.rows or usual) / usual
+            return float(rows * model.grown / model.defaults()["trees"])
         if learning is Learning.TUNED and self.budget.steps is None:
             return float(model.config.tune / TUNED_SECONDS)
         return 1.0
