@@ -39,10 +39,8 @@ BOUNDS = {
     # sizes are jittered, as in its paper, which raises them by half a unit
     "willemain": (USUAL[0], WIDE),
     # no value above the largest ever seen, of 30 values or of some 24 demands
-    **dict.fromkeys(
-        ("empirical", "renewal", "viswanathan_zhou"),
-        ((0.12, 0.135, 0.13, 0.11, 0.115), USUAL[1]),
-    ),
+    "empirical": ((0.12, 0.135, 0.13, 0.11, 0.115), USUAL[1]),
+    **dict.fromkeys(("renewal", "viswanathan_zhou"), ((0.12, 0.125, 0.1, 0.095, 0.04), USUAL[1])),
     # bands are as wide as one horizon of the group tells, and their tail is that of few errors
     "level_shape": ((0.15, 0.11, 0.13, 0.14, 0.13), (0.13, 0.155, 0.1, 0.05, 0.01)),
 }

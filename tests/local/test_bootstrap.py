@@ -82,14 +82,27 @@ def test_a_markov_chain_is_simulated_as_it_was() -> None:
 
 
 def test_intervals_go_on_from_the_steps_already_waited() -> None:
-    """Demand every 4 steps, the last 3 steps ago: the next is due at once, then every 4."""
+    """Demand every 4 steps, the last 3 steps ago: it is due at once; 1 path in 1 + k forgets the wait."""
     y = [0.0, 0, 0, 6] * 5 + [0.0, 0, 0]
-    paths = ViswanathanZhou(h=9).predict(panel_of(y), n_samples=20).samples
-    np.testing.assert_array_equal(paths[0], np.tile([6, 0, 0, 0, 6, 0, 0, 0, 6], (20, 1)))
+    k = 4  # intervals longer than the wait; the first is incomplete
+    due, forgot = [6, 0, 0, 0, 6, 0, 0, 0, 6], [0, 0, 0, 6, 0, 0, 0, 6, 0]
+    paths = ViswanathanZhou(h=9).predict(panel_of(y), n_samples=4000).samples[0]
+    waited = paths[:, 0] > 0
+    np.testing.assert_array_equal(paths, np.where(waited[:, None], due, forgot))
+    assert waited.mean() == pytest.approx(k / (1 + k), abs=0.02)
     plain = ViswanathanZhou(h=9, condition_on_age=False).predict(panel_of(y), n_samples=20).samples
-    np.testing.assert_array_equal(plain[0], np.tile([0, 0, 0, 6, 0, 0, 0, 6, 0], (20, 1)))
+    np.testing.assert_array_equal(plain[0], np.tile(forgot, (20, 1)))
     late = ViswanathanZhou(h=4).predict(panel_of([*y, 0.0, 0]), n_samples=5).samples
     np.testing.assert_array_equal(late[0], np.tile([0, 0, 0, 6], (5, 1)))  # never waited so long
+
+
+def test_a_single_longer_interval_does_not_settle_the_step_of_the_next_demand() -> None:
+    """Waits of 2, and one of 9, after a wait of 5: half of the paths wait to the 9, half start anew with any wait."""
+    y = [1.0, *[0.0, 1] * 8, *[0.0] * 8, 1, *[0.0] * 5]
+    paths = ViswanathanZhou(h=9).predict(panel_of(y), n_samples=4000).samples[0]
+    first = (paths > 0).argmax(1) + 1
+    share = [(first == step).mean() for step in (2, 4, 9)]
+    assert share == pytest.approx([0.5 * 8 / 9, 0.5, 0.5 / 9], abs=0.03)
 
 
 def test_the_first_interval_is_left_out_where_others_tell() -> None:

@@ -23,6 +23,8 @@ from demandcast.local.parts.simulated import (
 )
 from demandcast.settings import flag
 
+PRIOR_INTERVALS = 1  # intervals longer than the age that forgetting the age weighs as much as
+
 
 class Willemain(SimulatedForecaster):
     """A two-state Markov chain of steps with and without demand; sizes are drawn from the past.
@@ -110,7 +112,8 @@ class ViswanathanZhou(SimulatedForecaster):
         horizon: Steps to forecast; also `h`.
         paths: Number of paths simulated for the quantiles.
         condition_on_age: Whether the first interval is drawn from those longer than the time since the last demand.
-            Without such an interval, and if False, a path starts as if the last step had a demand.
+            If False, and for a share 1 / (1 + k) of the paths with k such intervals, a path starts as if the last
+            step had a demand.
         jitter: Whether sizes are jittered, as in `Willemain`.
         seed: Seed of the paths.
     """
@@ -149,11 +152,16 @@ class ViswanathanZhou(SimulatedForecaster):
         n_longer = np.where(n_longer > 0, n_longer, n_usable)
         paths = np.zeros((past.n_series, n_paths, self.horizon))
         series, path = np.indices(paths.shape[:2])
-        last_demand = -np.repeat(age[:, None], n_paths, 1)  # (n, S), in steps after the cutoff
+        # few intervals longer than the age tell little: some paths start as if the last step had a demand
+        drawn = draws.at("forget").below((n_longer + PRIOR_INTERVALS)[:, None], paths.shape[:2])
+        forgets = drawn >= n_longer[:, None]
+        last_demand = np.where(forgets, 0, -age[:, None])  # (n, S), in steps after the cutoff
         drawn_intervals = np.zeros((past.n_series, n_paths, 0), np.int64)  # their indices
         drawn_sizes = drawn_intervals
         for demand in range(self.horizon):
-            n_intervals = n_usable[:, None] if demand else n_longer[:, None]
+            n_intervals = n_usable[:, None]
+            if not demand:
+                n_intervals = np.where(forgets, n_intervals, n_longer[:, None])
             index = draw_from_urn(drawn_intervals, n_intervals, draws.at("interval", demand))
             drawn_intervals = np.concatenate([drawn_intervals, index[..., None]], 2)
             last_demand = last_demand + np.maximum(take_rows(intervals, index), 1)
