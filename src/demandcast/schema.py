@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from demandcast.errors import SchemaError
-from demandcast.frequency import Frequency as Frequency  # also importable from here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
-        """Return the schema that `to_dict` wrote, lists in place of tuples or not.
+        """Create the schema from the output of `to_dict`; lists may stand in place of tuples.
 
         Raises:
             SchemaError: A role is unknown or absent, or a column has two.

@@ -13,8 +13,8 @@ import torch
 
 import demandcast as dc
 from demandcast.errors import SchemaError
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Panel
-from demandcast.schema import Frequency
 from demandcast.windows.features import Features, mean_sizes
 from demandcast.windows.multivariate import MultivariateSource
 from demandcast.windows.window import FEWEST_VALUES, Window, WindowSource, season_of

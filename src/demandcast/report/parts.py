@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from demandcast.frequency import Frequency
 from demandcast.report import scores
 from demandcast.report.words import amount, percent, span, time_labels
-from demandcast.schema import Frequency
 
 if TYPE_CHECKING:
     from demandcast.forecast.explain import Explanation
