@@ -1,10 +1,13 @@
-"""Every error a caller can mend. Each names the place, the found and the expected, and the mend."""
+"""Errors that a caller can mend. Each names the place, what is there, what is expected, and the mend."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of `typing` from Python 3.11 on
 
 Mend = tuple[tuple[str, Any], ...]
 
@@ -44,7 +47,7 @@ def as_call(out: Way) -> str:
 
 
 def with_ways(text: str, ways: Sequence[Way], write: Callable[[Way], str]) -> str:
-    """Return a text with the ways out behind it: "..., or pass gaps='zero' (no demand) or gaps='missing'"."""
+    """Return a text followed by the ways out: "..., or pass gaps='zero' (no demand) or gaps='missing'"."""
     parts = [f"{write(out)}{f' ({out.meaning})' if out.meaning else ''}" for out in ways]
     listed = ", ".join(parts[:-1])
     return f"{text} {f'{listed} or ' if listed else ''}{parts[-1]}" if parts else text
@@ -57,6 +60,7 @@ class DemandcastError(Exception):
         option: The argument that the fault is about.
         column, series, time: Where it is.
         found, expected: What is there, and what belongs there.
+        suggested: The known name nearest to `found`, an unknown one; None if there is none.
         ways: Arguments that mend it; the message ends with them, written as Python or as options.
         mend: Arguments of `read_panel` and values under which the table is read; the command line shows them as
             the command to call.
@@ -78,7 +82,13 @@ class DemandcastError(Exception):
         self.message, self.ways = str(message), tuple(ways)
         self.option, self.column, self.series, self.time = option, column, series, time
         self.found, self.expected = found, expected
+        self.suggested: str | None = None
         self.mend: Mend = tuple(pair for out in ways if out.mends for pair in out.arguments)
+
+    def suggest(self, name: str | None) -> Self:
+        """Set `suggested`, and return the error."""
+        self.suggested = name
+        return self
 
     def text(self, write: Callable[[Way], str] = as_call) -> str:
         """Return the message with its ways out, written as Python or as `write` does."""
@@ -144,7 +154,7 @@ class NotEnoughMemoryError(DemandcastError, MemoryError):
 
 
 def merge_mends(faults: Iterable[Any]) -> Mend:
-    """Return the arguments that mend several faults, or findings; of two for one argument the first."""
+    """Merge the arguments that mend several faults or findings; the first value of an argument wins."""
     merged: dict[str, Any] = {}
     for fault in faults:
         for name, value in fault.mend:

@@ -1,6 +1,6 @@
-"""The grid that time runs on: `ordinal` numbers its steps and `times` turns the numbers back.
+"""The time grid: `ordinal` numbers its steps, and `times` converts the numbers back.
 
-So everything after the tables counts in steps.
+So all code after the tables counts in steps.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KNOWN = (
     "min", "5min", "15min", "30min", "h", "D", "B", "W-SUN", "MS", "ME", "QS", "QE", "YS", "YE",
 )  # fmt: skip
 MONDAY = 4 * DAY  # 1970-01-05, in seconds
-RETAIL_YEARS = (1889, 2210)  # the first is only where the periods of the next begin
+RETAIL_YEARS = (1889, 2210)  # the first only marks the start of the next
 RETAIL_ZERO = 12 * (1970 - RETAIL_YEARS[0] - 1)  # the index of step 0
 LAGS = (  # seconds in a season, how many of them back, and how many steps around each
     (HOUR, (1, 2, 3), 2),
@@ -73,7 +73,7 @@ class Frequency:
         """Read a name, or one of the aliases of pandas and Polars.
 
         Raises:
-            FrequencyError: The name is not known; the nearest one is told.
+            FrequencyError: The name is unknown; the nearest one is suggested.
         """
         text = str(name).strip()
         if re.fullmatch(r"\d+(\+\d+)?", text):
@@ -205,11 +205,11 @@ class Frequency:
         )
 
     def is_open(self, days: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return whether each day has a step, where weekdays are closed; same shape."""
+        """Return the mask of days with a step, False on closed weekdays; same shape."""
         return np.asarray(np.is_busday(days.astype("datetime64[D]"), weekmask=self.week), np.bool_)
 
     def floor(self, times: NDArray[Any]) -> NDArray[Any]:
-        """Return the step that each time lies in, as its timestamp.
+        """Return the timestamp of the step that contains each time.
 
         Raises:
             FrequencyError: The grid has closed weekdays or whole-number steps.
@@ -232,7 +232,7 @@ class Frequency:
         return self.times(-(-months // self.step) if self.end else months // self.step)
 
     def begin(self, ordinal: int) -> Any:
-        """Return the moment at which a step begins: its timestamp, or for month ends the first day of its months."""
+        """Return the start of a step: its timestamp, or for month ends the first day of its months."""
         if self.unit == "R":
             return replace(self, end=False).times(np.array([ordinal]))[0]
         if self.unit == "SM":
@@ -290,7 +290,7 @@ class Frequency:
         return np.asarray(first + passed + (self.times(first + 2) <= days), np.int64)
 
     def _stamp(self, months: NDArray[Any]) -> NDArray[Any]:
-        """Return the day by which each month is named."""
+        """Return the day that stamps each month."""
         days = (
             (months + 1).astype("datetime64[D]") - 1 if self.end else months.astype("datetime64[D]")
         )
@@ -299,7 +299,7 @@ class Frequency:
         return np.asarray(days)
 
     def _retail_step(self, days: NDArray[Any]) -> Ints:
-        """Return the period that each day lies in."""
+        """Return the retail period that contains each day."""
         assert self.retail is not None
         found = np.searchsorted(_retail_ends(*self.retail), days.astype(np.int64))
         return np.asarray(found - RETAIL_ZERO, np.int64)
@@ -396,7 +396,7 @@ def refuse_nat(stamps: NDArray[Any]) -> None:
 
 
 def time_text(time: Any) -> str:
-    """Return a time as short as it can be said: 2020-01-01, 2020-01-01T08:30, or a whole number."""
+    """Format a time as briefly as possible: 2020-01-01, 2020-01-01T08:30, or a whole number."""
     return (
         str(np.datetime_as_string(time, unit="auto"))
         if isinstance(time, np.datetime64)
@@ -471,5 +471,6 @@ def _unknown(name: object) -> FrequencyError:
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return FrequencyError(
         f"frequency {name!r} is not known{hint} Use 15min, h, D, B, W-MON, MS, ME, QS, YS, "
-        "or 1 for plain whole-number steps"
-    )
+        "or 1 for plain whole-number steps",
+        found=str(name),
+    ).suggest(near[0] if near else None)

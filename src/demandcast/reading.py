@@ -1,6 +1,6 @@
-"""How a table is read: the columns a caller names and the rules; the options of the commands are made from them.
+"""Options for reading a table: named columns and rules. The commands derive their options from these fields.
 
-Kept apart from `frames/`, for `--help` loads no tables.
+Kept apart from `frames/`, so that `--help` imports no table library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DECIMALS = (".", ",")
 
 
 def _help(text: str, metavar: str) -> dict[str, Any]:
-    """Return what `--help` prints of an option, as metadata of its field."""
+    """Return field metadata with the `--help` text of an option."""
     return {"help": text, "metavar": metavar}
 
 
@@ -31,7 +31,7 @@ def _rule(text: str, *choices: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedColumns:
-    """The columns that a caller of `read_panel` names, and the frequency; None where they are guessed."""
+    """Columns and frequency that a caller of `read_panel` names; None where they are guessed."""
 
     key: tuple[str, ...] | None = field(
         default=None, metadata=_help("Name a series: store,item. Guessed.", "COLUMNS")
@@ -185,8 +185,8 @@ class Reading:
                 near = difflib.get_close_matches(name, every, n=1, cutoff=0.0)[0]
                 raise ConfigError(
                     f"read_panel has no option {name!r}; did you mean {near!r}? There are: {', '.join(every)}",
-                    option=name,
-                )
+                    option=name, found=name,
+                ).suggest(near)  # fmt: skip
         return replace(self, **given)
 
 

@@ -168,8 +168,9 @@ def get(name: str) -> type[Forecaster]:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     raise ConfigError(
         f"model {name!r} is not known; did you mean {near!r}? There are {', '.join(known)}. One of your own "
-        "is made known by demandcast.register"
-    )
+        "is made known by demandcast.register",
+        found=name,
+    ).suggest(near)
 
 
 def _imported(entry: EntryPoint) -> type[Forecaster]:

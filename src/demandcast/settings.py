@@ -109,18 +109,25 @@ ELSEWHERE = {  # what other libraries give their models, and here is given to an
 }  # fmt: skip
 
 
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """Suggest a hyper-parameter in place of an unknown one, as the rest of a sentence.
+def near_name(name: str, known: Sequence[str]) -> str | None:
+    """Return the hyper-parameter meant by an unknown name, or None.
 
-    A name of another library for what is not here suggests nothing, however like it looks.
+    A name that another library gives to something absent here matches nothing, even if one looks alike.
     """
-    ours = next((own for own in FOREIGN.get(name, ()) if own in known), None)
-    if ours is None and name in ELSEWHERE:
+    translation = next((word for word in FOREIGN.get(name, ()) if word in known), None)
+    if translation is not None or name in FOREIGN or name in ELSEWHERE:
+        return translation
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=NEAR)), None)
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """Suggest a hyper-parameter in place of an unknown one, as the rest of a sentence."""
+    near = near_name(name, known)
+    if near is not None:
+        return f"did you mean {near!r}?"
+    if name in ELSEWHERE:
         return f"{ELSEWHERE[name]}."
-    if not known:
-        return "it takes none."
-    near = [] if name in FOREIGN else difflib.get_close_matches(name, known, n=1, cutoff=NEAR)
-    return f"did you mean {ours or near[0]!r}?" if ours or near else "nothing there is like it."
+    return "nothing there is like it." if known else "it takes none."
 
 
 def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -130,8 +137,9 @@ def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None
         if name not in names[1:]:
             raise ConfigError(
                 f"{method} has no hyper-parameter {name!r}; {suggestion(name, names)} "
-                f"There are {', '.join(names[1:])}"
-            )
+                f"There are {', '.join(names[1:])}",
+                found=name,
+            ).suggest(near_name(name, names))
 
 
 def signature_of(config: type[MethodSettings]) -> inspect.Signature:
@@ -180,7 +188,7 @@ class Rule:
             option=name,
             found=value,
             expected=", ".join(self.suggests) or self.words,
-        )
+        ).suggest(near[0] if near and isinstance(value, str) else None)
 
 
 def whole_number(least: int, most: int | None = None) -> Rule:

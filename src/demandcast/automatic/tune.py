@@ -297,7 +297,7 @@ def _storage(optuna: Any, place: str | Path | None) -> Any:
 
 
 def _is_journal(path: Path) -> bool:
-    """Return whether a file is empty or begins as Optuna's journals do."""
+    """Return whether a file is empty or begins like a journal of Optuna."""
     with path.open("rb") as file:
         first = file.readline(1 << 20)
     return not first or (first.startswith(b"{") and b'"op_code"' in first)

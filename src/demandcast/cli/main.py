@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
         show.say(f"error: {text}")
         for i, fault in enumerate(faults, start=1):
             show.say(f"  {i}. {fault.text(options.as_option)}")
-        meant = None if faults else mend.replace_name(words, str(error))
+        meant = None if faults else mend.replace_name(words, error.found, error.suggested)
         if meant is None and error.mend:
             show.say(f"try: {options.command_line(error.mend)}")
         _say_command(meant)
@@ -167,7 +167,7 @@ def _say_how_to_go_on(words: list[str]) -> str:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Return whether an allocation failed, of which C++ has many ways to tell."""
+    """Return whether an error is a failed allocation, which C++ reports in several ways."""
     said = str(error)
     if isinstance(error, SystemError):  # of a library that ran out of it while it was loaded
         total, free = memory_of_process()

@@ -1,4 +1,4 @@
-"""Write a command that failed anew, with the name that was meant or the option that was missing."""
+"""Correct a command that failed: replace a misspelled name, or add a missing option."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import difflib
 import re
 from typing import Any
 
-_MEANT = re.compile(r"'([^']+)'.*?[Dd]id you mean '([^']+)'", re.DOTALL)
 NEAR = 0.6  # similarity of two names of which one is likely a misspelling
 VALUES = {
     "--horizon": "28",
     "--stock": "stock.csv",
     "--model": "lightgbm",
-}  # of options that are missing
+}  # examples for missing options
 
 
-def replace_name(words: list[str], message: str) -> list[str] | None:
-    """Return the words with the name that a message rejects replaced by the one it suggests.
+def replace_name(words: list[str], wrong: object, right: str | None) -> list[str] | None:
+    """Return the words with an unknown name replaced by the one that its error suggests.
 
     Args:
         words: The words after `demandcast`.
-        message: An error, such as "there is no column 'sale'; did you mean 'sales'?".
+        wrong: The unknown name, `found` of an error.
+        right: Its `suggested`.
 
     Returns:
-        None where the message suggests nothing near, or the words do not hold the name.
+        None if the two names are not alike, or the words do not hold the unknown one.
     """
-    found = _MEANT.search(message)
-    if found is None:
+    if not isinstance(wrong, str) or right is None:
         return None
-    wrong, right = found.groups()
     if difflib.SequenceMatcher(None, wrong, right).ratio() < NEAR:
         return None
     changed = [_replace(word, wrong, right) for word in words]
@@ -36,7 +34,7 @@ def replace_name(words: list[str], message: str) -> list[str] | None:
 
 
 def _replace(word: str, wrong: str, right: str) -> str:
-    """Replace a name that is a whole word, one of several by commas, or what stands before or after "="."""
+    """Replace a name that is a word, an entry of a comma-separated list, or a part before or after "="."""
     option, equals, value = word.partition("=")
     if equals and option.startswith("--"):
         return f"{option}={_replace(value, wrong, right)}"
@@ -51,12 +49,12 @@ def usage(words: list[str], error: Any, context: Any) -> list[str] | None:
     Args:
         words: The words after `demandcast`.
         error: The usage error of the parser.
-        context: Of the command that was parsed, if it came so far.
+        context: The parser's context of the command; None if it was not reached.
     """
     missing = getattr(error, "param", None)
     if type(error).__name__ == "MissingParameter" and missing is not None:
         if missing.param_type_name == "argument":
-            return None  # which file is meant, only the caller knows
+            return None  # only the caller knows the file
         return [*words, missing.opts[0], VALUES.get(missing.opts[0], str(missing.metavar))]
     wrong = getattr(error, "option_name", None)
     if wrong is not None and context is not None:
@@ -65,4 +63,9 @@ def usage(words: list[str], error: Any, context: Any) -> list[str] | None:
         if near:
             return [re.sub(rf"^{re.escape(wrong)}(?==|$)", near[0], word) for word in words]
         return None
-    return replace_name(words, error.format_message())
+    commands = getattr(getattr(context, "command", None), "commands", {})
+    name = next((word for word in words if not word.startswith("-")), None)
+    if name is not None and commands and name not in commands:
+        near = difflib.get_close_matches(name, commands, n=1, cutoff=NEAR)
+        return replace_name(words, name, near[0]) if near else None
+    return None

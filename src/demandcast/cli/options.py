@@ -231,7 +231,7 @@ def replace_option(words: list[str], name: str, value: Any) -> list[str]:
 
 
 def as_words(table: Table) -> str:
-    """Return the table and its options as they are written on a command line, without what was left alone."""
+    """Return the table and its options as text for a command line, without options at their defaults."""
     words = [str(table.source)]
     if not isinstance(table.source, str):
         words = ["--sql", table.source.sql, "--connect", table.source.place]
@@ -322,7 +322,7 @@ def levels(text: str) -> tuple[float, ...]:
 
 
 def first_process() -> bool:
-    """Return whether this is the process that writes and prints, of those that torchrun started."""
+    """Return whether this is rank 0, the only process that writes and prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -331,7 +331,7 @@ def hyperparameters(
 ) -> dict[str, dict[str, Any]]:
     """--seed, --devices and --set, for each model what it has, as the type of the default they replace."""
     from demandcast import registry
-    from demandcast.settings import suggestion
+    from demandcast.settings import near_name, suggestion
 
     kinds = {model: registry.get(model) for model in models}
     defaults = {model: kind.defaults() for model, kind in kinds.items()}
@@ -350,8 +350,9 @@ def hyperparameters(
             hint = "; a model's own wants --model NAME too" if models == ["auto"] else ""
             raise ConfigError(
                 f"no hyper-parameter {name!r} of {' or '.join(models)}; {suggestion(name, ['horizon', *known])} "
-                f"There are: {', '.join(known)}{hint}"
-            )
+                f"There are: {', '.join(known)}{hint}",
+                found=name,
+            ).suggest(near_name(name, ["horizon", *known]))
         for model in takers:
             parameters = inspect.signature(kinds[model], eval_str=True).parameters
             own = names[model]
@@ -363,7 +364,7 @@ SAID = {int: "a whole number", float: "a number", bool: "true or false", NoneTyp
 
 
 def _parse_setting(name: str, value: str, wanted: Any) -> Any:
-    """Return a value of --set as the type that the hyper-parameter is declared with."""
+    """Convert a value of --set to the declared type of its hyper-parameter."""
     kinds = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
     if str in kinds:
         if int in kinds and value.isdecimal():

@@ -74,8 +74,8 @@ def choose_policy(policy: Policy | None, rule: Mapping[str, Any]) -> Policy:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"an order rule has no {name!r}; did you mean {near!r}? There are: {', '.join(names)}",
-                option=name,
-            )
+                option=name, found=name,
+            ).suggest(near)  # fmt: skip
     if policy is not None and rule:
         raise ConfigError(f"a policy and {', '.join(rule)} are given; put them into the policy")
     return policy or Policy(**rule)

@@ -71,7 +71,7 @@ class Change:
         """Read one change.
 
         Raises:
-            ConfigError: The text is no change; the message says where it stops being one.
+            ConfigError: The text is not a change; the message names the place.
         """
         words = _Words(text)
         assignments, conditions = [], list[Condition]()
@@ -123,7 +123,7 @@ class Changed:
         panel: The panel; its other arrays are shared.
         columns: The user's names of the covariates that were changed.
         touched: Steps at which one differs from the plan, (N, H).
-        notes: What to know about the values.
+        notes: Warnings about the values.
     """
 
     panel: Panel
@@ -133,12 +133,12 @@ class Changed:
 
 
 def apply(panel: Panel, changes: Sequence[Change], horizon: int) -> Changed:
-    """Lay changes over the known covariates of the steps ahead, one after the other.
+    """Apply changes to the known covariates of the steps ahead, in order.
 
     Raises:
         SchemaError: A column is unknown, or not known ahead.
-        ConfigError: A value is no number, a category that the history has not, or nothing is selected.
-        DataError: The changes leave every value as it was planned.
+        ConfigError: A value is not a number, a category is not in the history, or nothing is selected.
+        DataError: No value differs from the plan.
     """
     known = ahead(panel, horizon)
     changed, notes, columns = known.copy(), list[str](), dict[str, None]()
@@ -165,7 +165,7 @@ def ahead(panel: Panel, horizon: int) -> Singles:
 
 
 def with_ahead(panel: Panel, known: Singles) -> Panel:
-    """Return the panel with other known covariates (N, H, K) ahead, in an array of its own."""
+    """Return the panel with other known covariates (N, H, K) ahead, in a new array."""
     steps = panel.lengths[:, None] + np.arange(known.shape[1])
     inside = steps < panel.extents[:, None]
     values = np.array(panel.known)
@@ -192,7 +192,10 @@ def resolve(panel: Panel, column: str) -> str:
         )
     near = difflib.get_close_matches(column, schema.known, 1, 0.0)
     hint = f"; did you mean {near[0]!r}?" if near else "; name some: read_panel(..., known=[...])"
-    raise SchemaError(f"{column!r} is no covariate known ahead; there are {named}{hint}")
+    raise SchemaError(
+        f"{column!r} is no covariate known ahead; there are {named}{hint}",
+        found=column,
+    ).suggest(near[0] if near else None)  # fmt: skip
 
 
 def columns_of(panel: Panel, name: str) -> list[int]:
@@ -203,7 +206,7 @@ def columns_of(panel: Panel, name: str) -> list[int]:
 
 
 def _assign(panel: Panel, known: Singles, assignment: Assignment, where: Bools) -> list[str]:
-    """Write one value into known (N, H, K) where a mask says so; return what to know about it."""
+    """Write one value into known (N, H, K) where a mask is true; return notes."""
     name = assignment.column
     at = columns_of(panel, name)
     rows = panel.history_rows()
@@ -233,7 +236,7 @@ def _assign(panel: Panel, known: Singles, assignment: Assignment, where: Bools) 
 
 
 def _beyond(panel: Panel, name: str, column: int, after: Singles, where: Bools) -> list[str]:
-    """Say where values lie outside the history: of all series, and of the series itself."""
+    """Return notes on values outside the history of all series, or of their own series."""
     rows = panel.history_rows()
     values = panel.known[rows][:, column].astype(np.float64)
     first = np.cumsum(panel.lengths) - panel.lengths
@@ -279,8 +282,9 @@ def _assign_category(
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(
             f"covariate {name!r} never was {value!r} in the history, so nothing is known of its effect; it was "
-            f"{', '.join(seen[:8])}{', ...' if len(seen) > 8 else ''}{hint}"
-        )
+            f"{', '.join(seen[:8])}{', ...' if len(seen) > 8 else ''}{hint}",
+            found=value,
+        ).suggest(near[0] if near else None)
     for i in at:
         known[where, i] = float(i == labels[value])
     return []
@@ -336,7 +340,7 @@ def _select(panel: Panel, known: Singles, change: Change, horizon: int) -> Bools
 
 
 def _values(panel: Panel, known: Singles, condition: Condition, horizon: int) -> NDArray[Any]:
-    """Return a column of a condition at the steps ahead, (N, H)."""
+    """Return the values of a condition's column at the steps ahead, (N, H)."""
     column, shape = condition.column, (panel.n_series, horizon)
     table = describe(panel)
     if column in table.columns:
@@ -365,8 +369,9 @@ def _values(panel: Panel, known: Singles, condition: Condition, horizon: int) ->
     names = [*table.columns, *panel.schema.known, panel.schema.time, "step", *calendar]
     near = difflib.get_close_matches(column, names, 1, 0.0)
     raise SchemaError(
-        f"a condition names {column!r}, which the forecast does not have; did you mean {near[0]!r}? There are {', '.join(names)}"
-    )
+        f"a condition names {column!r}, which the forecast does not have; did you mean {near[0]!r}? There are {', '.join(names)}",
+        found=column,
+    ).suggest(near[0])  # fmt: skip
 
 
 def _naive(times: Any) -> Any:
@@ -382,7 +387,7 @@ def _missing(values: NDArray[Any]) -> Bools:
 
 
 def _compare(values: NDArray[Any], condition: Condition, text: str) -> Bools:
-    """Compare values (N, H) with a text that is read as they are."""
+    """Compare values (N, H) with a text, converted to their type."""
     sign, column = COMPARE[condition.sign], condition.column
     if values.dtype.kind == "M":
         try:
@@ -419,12 +424,12 @@ def _compare(values: NDArray[Any], condition: Condition, text: str) -> Bools:
 
 
 def _is_constant(values: NDArray[Any]) -> bool:
-    """Return whether rows are one value repeated, as those of key columns."""
+    """Return whether each row is one value broadcast over the steps, like a key column."""
     return values.strides[1] == 0
 
 
 class _Words:
-    """The words and signs of a change, taken from the left."""
+    """The tokens of a change, consumed from the left."""
 
     def __init__(self, text: str) -> None:
         self.text, self.parts = text, list[tuple[str, str]]()

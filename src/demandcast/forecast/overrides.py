@@ -34,8 +34,8 @@ class Override:
 
     Attributes:
         row: Its number in the table, from 1.
-        where: Series and steps that it changes, (N, H).
-        factor, level: Its change; one of them is None.
+        where: Mask of the series and steps that it changes, (N, H).
+        factor, level: The change; one of them is None.
         author, reason: Who made it, and why.
     """
 
@@ -49,7 +49,7 @@ class Override:
 
 @dataclass(frozen=True)
 class Overridden:
-    """A forecast with overrides, beside the one without.
+    """A forecast with overrides and the same forecast without.
 
     Attributes:
         forecast: With the overrides.
@@ -76,17 +76,17 @@ class Overridden:
         return steps.with_columns(pl.Series(self.forecast.column(k), v) for k, v in named.items())
 
     def value_added(self) -> pl.DataFrame:
-        """Score the overrides on the values that came, by author and reason.
+        """Score the overrides on the observed values, by author and reason.
 
         The forecast was made of a panel whose later steps are known, such as `panel.drop_last(28)`.
 
         Returns:
-            `author`, `reason`, `steps` that were observed, `error_before` and `error_after` (the sum of the quantile
+            `author`, `reason`, observed `steps`, `error_before` and `error_after` (the sum of the quantile
             loss, mean over the levels), `value_added` (the difference, above 0 where the overrides helped) and `share`
             of the steps that they made better.
 
         Raises:
-            DataError: No value came at a step that was changed.
+            DataError: No changed step was observed.
         """
         panel = self.baseline.panel
         if panel is None:
@@ -131,7 +131,7 @@ class Overridden:
         )  # fmt: skip
 
     def _codes(self) -> Ints:
-        """Return the place of the override of each series and step, (N, H); -1 for none."""
+        """Return the index of the override of each series and step, (N, H); -1 for none."""
         code = np.full(self.forecast.mean.shape, -1)
         for i, override in enumerate(self.overrides):
             code[override.where] = i
@@ -179,8 +179,9 @@ def read_overrides(forecast: Forecast, table: Any) -> tuple[Override, ...]:
         if column not in known:
             near = difflib.get_close_matches(column, known, 1, 0.0)[0]
             raise SchemaError(
-                f"the table of overrides has a column {column!r}; did you mean {near!r}? There may be {', '.join(known)}"
-            )
+                f"the table of overrides has a column {column!r}; did you mean {near!r}? There may be {', '.join(known)}",
+                found=column,
+            ).suggest(near)  # fmt: skip
     absent = [c for c in ("author", "reason") if c not in frame.columns]
     if absent or not {"factor", "level"} & {*frame.columns}:
         raise SchemaError(
@@ -229,8 +230,9 @@ def _check_row(
             texts = list(dict.fromkeys(map(str, names[column].to_list())))
             near = difflib.get_close_matches(str(value), texts, 1, 0.0)
             raise DataError(
-                f"{place} names {column} {value!r}, which is not forecast; did you mean {near[0]!r}?"
-            )
+                f"{place} names {column} {value!r}, which is not forecast; did you mean {near[0]!r}?",
+                found=value,
+            ).suggest(near[0])  # fmt: skip
         series &= own
     if not series.any():
         raise DataError(f"{place}: no series has these values together; name one that is forecast")

@@ -14,7 +14,7 @@ from demandcast.errors import DataError, SchemaError, way
 from demandcast.frames.numerals import MISSING, Hints, parse_numbers
 from demandcast.frames.opened import Table
 from demandcast.frames.regularise import Floats, Grid, Ints, holds_flags, numbers, series_name
-from demandcast.frames.roles import nearest
+from demandcast.frames.roles import near_name, nearest
 from demandcast.panel.panel import Note
 
 MOST_WORDS = 50  # a text covariate with more distinct values is refused: one column each
@@ -72,7 +72,7 @@ def features(
     words: Sequence[str] | None,
     hints: Hints | None = None,
 ) -> tuple[list[NDArray[Any]], list[str], list[Note]]:
-    """Return one column as features; `words` are the values of a text column seen before."""
+    """Encode one column as features; `words` are the known values of a text column."""
     name = column.name
     if words is None and not is_text(column):
         values, notes = numbers(column, role, infinite, hints=hints)
@@ -107,7 +107,7 @@ def is_text(column: pl.Series) -> bool:
 
 
 def says_yes_and_no(column: pl.Series) -> bool:
-    """Return whether a covariate is text that says yes and no, which is read as 1 and 0."""
+    """Return whether a covariate is text for yes and no, which is read as 1 and 0."""
     return column.dtype == pl.String and holds_flags(column)
 
 
@@ -152,7 +152,7 @@ def _check_static(column: pl.Series) -> None:
 def static_from_rows(
     rest: pl.DataFrame, columns: Sequence[str], codes: NDArray[Any], keys: pl.DataFrame
 ) -> pl.DataFrame:
-    """Return the static columns of a long table, a row a series.
+    """Return the static columns of a long table, one row for each series.
 
     Raises:
         SchemaError: A column changes inside a series.
@@ -176,7 +176,7 @@ def static_from_rows(
 def static_from_table(
     opened: Table, columns: Sequence[str], keys: pl.DataFrame
 ) -> tuple[pl.DataFrame, list[Note]]:
-    """Return the static columns of a table of their own, a row a series of the panel.
+    """Return the static columns of a separate table, one row for each series of the panel.
 
     Raises:
         SchemaError: A column is absent, no key column is there, or a key has two rows.
@@ -191,8 +191,9 @@ def static_from_table(
     for column in columns:
         if column not in table.columns:
             raise SchemaError(
-                f"the static table has no column {column!r}{nearest(column, table.columns)}"
-            )
+                f"the static table has no column {column!r}{nearest(column, table.columns)}",
+                found=column,
+            ).suggest(near_name(column, table.columns))
     wanted = list(columns) or [c for c in table.columns if c not in on]
     table = table.select(*on, *wanted)
     twice = table.filter(table.select(on).is_duplicated())
@@ -237,7 +238,7 @@ def _typed(table: pl.DataFrame, opened: Table) -> pl.DataFrame:
 
 
 def static_type(column: pl.Series, hints: Hints) -> pl.Series:
-    """Return a static column of text as whole numbers or numbers, where every cell is one; else as it is."""
+    """Convert a static column of text to whole numbers or floats if every cell is one; else leave it."""
     cells = column.drop_nulls()
     if column.dtype != pl.String or not len(cells) or cells.str.contains(r"^0\d").any():
         return column

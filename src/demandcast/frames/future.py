@@ -14,7 +14,7 @@ from demandcast.errors import DataError, FrequencyError, SchemaError, Way, mend,
 from demandcast.frames.covariates import features, is_text, says_yes_and_no
 from demandcast.frames.numerals import Hints
 from demandcast.frames.regularise import Ints, number_series, show
-from demandcast.frames.roles import nearest
+from demandcast.frames.roles import near_name, nearest
 from demandcast.frames.source import open_table
 from demandcast.frames.times import join_times, parse_times, to_instants
 from demandcast.panel.panel import Note, Panel
@@ -86,8 +86,9 @@ def extend(
     for column in (*(() if calendar else schema.key), schema.time, *schema.known):
         if column not in table.columns:
             raise SchemaError(
-                f"the future table has no column {column!r}{nearest(column, table.columns)}"
-            )
+                f"the future table has no column {column!r}{nearest(column, table.columns)}",
+                found=column,
+            ).suggest(near_name(column, table.columns))
     if not table.height:
         raise DataError("the future table holds no rows; give one for each series and step ahead")
     if calendar:
@@ -182,7 +183,7 @@ def complete(panel: Panel, rule: str) -> Panel:
 
 
 def _carried_on(panel: Panel, ahead: Ints, series: Ints) -> NDArray[np.float32]:
-    """Return the known covariates, those missing in the rows `ahead` of some series taken from the step before."""
+    """Return the known covariates, with gaps in the rows `ahead` filled from the step before."""
     known = np.array(panel.known)
     extents = panel.extents[series]
     heads = np.cumsum(extents) - extents
@@ -207,7 +208,7 @@ def _carried_on(panel: Panel, ahead: Ints, series: Ints) -> NDArray[np.float32]:
 def _with_new(
     panel: Panel, table: pl.DataFrame, statics: Sequence[pl.DataFrame]
 ) -> tuple[Panel, list[Note]]:
-    """Return the panel with the series that only the future table has, as items that begin after all others' history.
+    """Add the series that only the future table has, as items that begin after the history of all others.
 
     Series that were left out when the table was read stay out. Static values are those of
     the first table of `statics` that has them; a category that the panel has not is unknown.
@@ -277,7 +278,7 @@ def _attributes(
 
 
 def _keys_of(panel: Panel, table: pl.DataFrame) -> pl.DataFrame:
-    """Return the keys of a table's rows, of the types that the panel has.
+    """Return the keys of a table's rows, cast to the types of the panel's keys.
 
     Raises:
         DataError: A key is absent.
@@ -294,7 +295,7 @@ def _keys_of(panel: Panel, table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _calendar(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, Ints, list[Note]]:
-    """Return each row for each series that it lies ahead of: series, row, and steps ahead."""
+    """Match rows to the series they lie ahead of: series, row, and number of steps ahead of each match."""
     taken = {panel.schema.time, *panel.schema.known}
     for column in (c for c in table.columns if c not in taken):
         for key in panel.schema.key:
@@ -349,7 +350,7 @@ def _match(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
 def _steps(
     panel: Panel, table: pl.DataFrame, index: Ints, codes: Ints
 ) -> tuple[Ints, NDArray[np.bool_], list[Note]]:
-    """Return the grid step of each matched row, and which of them are times at all."""
+    """Return the grid step of each matched row, and a mask of rows with a valid time."""
     times, notes = parse_times(table[panel.schema.time], panel.time_zone)
     freq = panel.freq
     values, kept = times.values[index], np.ones(len(index), bool)
@@ -414,7 +415,7 @@ def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None
 
 
 def _grow(panel: Panel, extents: Ints) -> Panel:
-    """Return the same panel in fresh arrays with room for `extents` rows a series."""
+    """Copy the panel to new arrays with room for `extents` rows of each series."""
     begins = np.cumsum(extents) - extents
     total, kept = int(extents.sum()), panel.extents
     within = np.arange(int(kept.sum())) - np.repeat(np.cumsum(kept) - kept, kept)
@@ -435,7 +436,7 @@ def _grow(panel: Panel, extents: Ints) -> Panel:
 def _values(
     panel: Panel, table: pl.DataFrame, hints: Hints
 ) -> tuple[list[NDArray[Any]], list[str], list[Note]]:
-    """Return the known covariates of the future table as the panel has them."""
+    """Return the known covariates of the future table, encoded like those of the panel."""
     values: list[NDArray[Any]] = []
     names: list[str] = []
     notes: list[Note] = []

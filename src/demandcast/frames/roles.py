@@ -141,7 +141,7 @@ def find_roles(
 
 
 def melt(table: pl.DataFrame, roles: Roles) -> pl.DataFrame:
-    """Return a wide table as a long one: one row a series and step.
+    """Convert a wide table to a long one, with one row for each series and step.
 
     Raises:
         SchemaError: A column holds neither numbers nor text.
@@ -179,13 +179,13 @@ def no_column(
     """
     option, named = role
     other = "; if another table has it, pass" if option == "known" else ""
-    near = _near(column, columns)
+    near = near_name(column, columns)
     value: Any = near if isinstance(named, str) else [near if c == column else c for c in named]
     error = SchemaError(
         f"there is no column {column!r}{nearest(column, columns)}{other}",
         ways=[way(covariates=...)] if other else [],
-        option=option, column=column,
-    )  # fmt: skip
+        option=option, column=column, found=column,
+    ).suggest(near)  # fmt: skip
     error.mend = ((option, value),) if near else ()
     return error
 
@@ -204,16 +204,16 @@ def _role_of(
 
 
 def nearest(word: str, known: Collection[str]) -> str:
-    """Return what the user may have meant, as the end of a sentence."""
-    near = _near(word, known)
+    """Return the end of a message that suggests the nearest name and lists all."""
+    near = near_name(word, known)
     listed = ", ".join(repr(str(k)) for k in list(known)[:12]) + (
         ", ..." if len(known) > 12 else ""
     )
     return (f"; did you mean {near!r}?" if near else ";") + f" There are: {listed}"
 
 
-def _near(word: str, known: Collection[str]) -> str | None:
-    """Return the name that is most like a word."""
+def near_name(word: str, known: Collection[str]) -> str | None:
+    """Return the known name nearest to a word."""
     folded = {str(k).lower(): str(k) for k in known}
     near = difflib.get_close_matches(word.lower(), list(folded), 1, 0.5)
     return folded[near[0]] if near else None
@@ -238,7 +238,7 @@ def _dated_names(columns: Sequence[str]) -> list[str]:
 
 
 def _only_numbers(free: Sequence[str], looks: Looks) -> bool:
-    """Return whether each of several columns holds numbers, and none is a key by its name."""
+    """Return whether there are several columns, all hold numbers, and none has the name of a key."""
     return len(free) >= 2 and all(map(looks.is_number, free)) and not _guess_key(free, looks)
 
 
@@ -247,7 +247,7 @@ def _exact(column: str) -> bool:
 
 
 def _guess_time(table: Table, free: Sequence[str], looks: Looks) -> tuple[list[str], list[Note]]:
-    """Return the column of times, or the columns that are a time together."""
+    """Return the column of times, or the columns that together make a time."""
     dates = [c for c in free if looks.is_time(c)]
     worded = bearing(dates, vocabulary.TIME)
     together = _together(table, free, dates)
@@ -358,7 +358,7 @@ def _guess_target(free: Sequence[str], looks: Looks) -> str:
 
 
 def _guess_key(free: Sequence[str], looks: Looks) -> tuple[str, ...]:
-    """Return columns whose names are words of a key; not those that differ in every row."""
+    """Return columns named like a key, except those that differ in every row."""
     whole = [c for c in bearing(free, vocabulary.WHOLE_KEY) if is_word(c, vocabulary.WHOLE_KEY)]
     if whole:
         return (whole[0],)
@@ -370,7 +370,7 @@ def _is_key_word(column: str) -> bool:
 
 
 def _joint_name(columns: Sequence[str]) -> str:
-    """Return a name for a time that several columns make, which none of them has."""
+    """Return an unused column name for the time that several columns make together."""
     return next(n for n in ("date", "time", "timestamp", "date_of_step") if n not in columns)
 
 

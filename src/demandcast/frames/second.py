@@ -15,7 +15,7 @@ from demandcast.frames.infer_frequency import infer_frequency
 from demandcast.frames.numerals import Hints
 from demandcast.frames.opened import Table
 from demandcast.frames.regularise import Ints, Rows, numbers
-from demandcast.frames.roles import Roles, nearest
+from demandcast.frames.roles import Roles, near_name, nearest
 from demandcast.frames.times import join_times, parse_times
 from demandcast.frequency import Frequency
 from demandcast.panel.panel import Note, Panel
@@ -24,7 +24,7 @@ INDICATOR = "promotion"  # the covariate of a table of periods that has no other
 
 
 def columns_of(table: Table, known: Sequence[str], own: Sequence[str]) -> list[str]:
-    """Return the covariates that the second table gives: those named as known that the main one has not, else all.
+    """Return the covariates of the second table: those of `known` that the main table lacks, else all.
 
     Args:
         table: The second table.
@@ -42,8 +42,9 @@ def columns_of(table: Table, known: Sequence[str], own: Sequence[str]) -> list[s
         if column not in (given if spans else table.columns):
             raise SchemaError(
                 f"there is no column {column!r} in the table or in the table of covariates"
-                f"{nearest(column, table.columns)}"
-            )
+                f"{nearest(column, table.columns)}",
+                found=column,
+            ).suggest(near_name(column, table.columns))
     both = [c for c in known if c in own and c in table.columns]
     if both:
         raise SchemaError(
@@ -77,7 +78,7 @@ def _spread(
     steps: Ints,
     zone: str | None,
 ) -> pl.DataFrame:
-    """Return a row for each step that a period touches, its first and last day among it, and each key of the table.
+    """Spread each row over the steps that its period touches, from its first to its last day.
 
     Raises:
         DataError: A period ends before it begins, or two of one series overlap and differ.
@@ -114,7 +115,7 @@ def _spread(
 
 
 def _numbers(table: pl.DataFrame, columns: Sequence[str], hints: Hints) -> pl.DataFrame:
-    """Return a table of periods whose covariates are numbers where they are no categories."""
+    """Convert the covariates of a table of periods to numbers, except categories."""
     return table.with_columns(
         pl.Series(c, numbers(table[c], "covariate", "error", hints=hints)[0])
         for c in columns
@@ -132,7 +133,7 @@ def join(
     spans: tuple[str, str] | None = None,
     hints: Hints | None = None,
 ) -> tuple[Rows, list[Note]]:
-    """Return the rows with the covariates of their series and time beside them.
+    """Join the covariates of the second table to the rows, by series and time.
 
     A table without a key column holds for every series; one with some of the key columns for all series of them.
     A table of periods, with their first and last day in the columns `spans`, holds for each step that one touches;
@@ -163,8 +164,9 @@ def join(
     if time not in table.columns:
         raise SchemaError(
             f"the table of covariates has no column {time!r}{nearest(time, table.columns)}; name its time "
-            "as the main table does"
-        )
+            "as the main table does",
+            found=time,
+        ).suggest(near_name(time, table.columns))
     times, _ = parse_times(table[time], zone, freq=freq)
     on = [c for c in rows.keys.columns if c in table.columns]
     right = table.select(columns).with_columns(
@@ -218,7 +220,7 @@ def ahead(
     columns: Sequence[str] = (),
     hints: Hints | None = None,
 ) -> pl.DataFrame | None:
-    """Return the rows of a second table that lie after the last step of their series; None where there are none.
+    """Return the rows of a second table after the last step of their series; None if there are none.
 
     A table of periods tells every step of every series up to the last day of any period.
     """

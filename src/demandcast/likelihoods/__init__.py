@@ -46,8 +46,9 @@ def create(name: str, **options: Any) -> Likelihood:
     if name not in _ALL:
         near = difflib.get_close_matches(name, _ALL, n=1, cutoff=0.0)
         raise ConfigError(
-            f"likelihood {name!r} is not known; did you mean {near[0]!r}? There are {', '.join(_ALL)}"
-        )
+            f"likelihood {name!r} is not known; did you mean {near[0]!r}? There are {', '.join(_ALL)}",
+            found=name,
+        ).suggest(near[0])
     return _ALL[name](**options)
 
 

@@ -50,8 +50,9 @@ def group(panel: Panel, by: Sequence[str]) -> Groups:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise SchemaError(
             f"{unknown[0]!r} is neither a key column nor a static category of the table, which has "
-            f"{', '.join(table.columns) or 'none'}{hint}"
-        )
+            f"{', '.join(table.columns) or 'none'}{hint}",
+            found=unknown[0],
+        ).suggest(near[0] if near else None)
     if not by:
         return Groups(pl.DataFrame({TOTAL: ["total"]}), np.zeros(panel.n_series, np.int64))
     columns = list(dict.fromkeys(by))

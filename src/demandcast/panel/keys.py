@@ -45,12 +45,12 @@ def find_rows(keys: pl.DataFrame, key: Any) -> NDArray[np.int64]:
     for name, value in values_by_column.items():
         rows &= np.fromiter((v == value for v in keys[name].to_list()), bool, keys.height)
     if not rows.any():
-        raise DataError(f"no series {key!r}{_suggest_key(keys, values_by_column)}")
+        raise _unknown_key(key, keys, values_by_column)
     return np.flatnonzero(rows)
 
 
-def _suggest_key(keys: pl.DataFrame, values_by_column: Mapping[str, Any]) -> str:
-    """Return the end of a message that suggests the key nearest as text."""
+def _unknown_key(key: Any, keys: pl.DataFrame, values_by_column: Mapping[str, Any]) -> DataError:
+    """Return the error of a key that no series has; it suggests the key nearest as text."""
     rows = keys.select(list(values_by_column)).unique(maintain_order=True).rows()
     rows_by_text = {"/".join(map(str, row)): row for row in rows}
     nearest = difflib.get_close_matches(
@@ -60,8 +60,13 @@ def _suggest_key(keys: pl.DataFrame, values_by_column: Mapping[str, Any]) -> str
     if not isinstance(next(iter(values_by_column.values())), type(row[0])) and nearest[0] == str(
         row[0]
     ):
-        return f"; the keys are of type {type(row[0]).__name__}: did you mean {row[0]!r}?"
-    return f"; did you mean {row[0] if len(row) == 1 else row!r}?"
+        hint = f"the keys are of type {type(row[0]).__name__}: did you mean {row[0]!r}?"
+    else:
+        hint = f"did you mean {row[0] if len(row) == 1 else row!r}?"
+    return DataError(
+        f"no series {key!r}; {hint}",
+        found=key,
+    ).suggest(row[0] if len(row) == 1 and isinstance(row[0], str) else None)
 
 
 def free_name(name: str, taken: Collection[str], prefix: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables in a request and in its answer: CSV, Parquet, Arrow or JSON, the same kind back."""
+"""Tables in a request and its answer: CSV, Parquet, Arrow or JSON; the answer has the kind of the request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from demandcast.frames.read import read_panel
 from demandcast.frames.source import open_bytes
 from demandcast.panel.panel import Panel
 from demandcast.reading import NamedColumns, Reading
-from demandcast.settings import suggestion
+from demandcast.settings import near_name, suggestion
 
 CSV, TSV, PARQUET = "text/csv", "text/tab-separated-values", "application/vnd.apache.parquet"
 ARROW, JSON = "application/vnd.apache.arrow.stream", "application/json"
@@ -30,7 +30,7 @@ ELSEWHERE = (
     "static_table",
     "sheet",
     "encoding",
-)  # name other sources, or none
+)  # these name other sources
 OPTIONS = {
     option.name: option
     for kind in (NamedColumns, Reading)
@@ -40,7 +40,7 @@ OPTIONS = {
 
 
 def reading_options(query: Mapping[str, str], model: Forecaster) -> dict[str, Any]:
-    """Return the options of `read_panel` that a query sets, and for the rest those of the saved run.
+    """Return options of `read_panel`: those of the query, else those of the saved run.
 
     Raises:
         ConfigError: An option is unknown or has no such value.
@@ -50,8 +50,8 @@ def reading_options(query: Mapping[str, str], model: Forecaster) -> dict[str, An
         if name not in OPTIONS:
             raise ConfigError(
                 f"no parameter {name!r}; {suggestion(name, list(OPTIONS))} There are: {', '.join(OPTIONS)}",
-                option=name,
-            )
+                option=name, found=name,
+            ).suggest(near_name(name, list(OPTIONS)))  # fmt: skip
         metadata = OPTIONS[name].metadata
         if metadata.get("metavar") == "COLUMNS":
             given[name] = [word.strip() for word in value.split(",") if word.strip()]
@@ -122,8 +122,8 @@ def write_table(
     Args:
         forecast: Of every series.
         kind: Media type, one of `KINDS`.
-        notes: What was found and done; they stand in JSON. Other kinds have no place for them.
-        steps: The first steps that are returned; None for all.
+        notes: Notes on the table, included in JSON; other kinds cannot hold them.
+        steps: Number of steps returned, from the first; None for all.
     """
     frame = forecast.to_frame()
     if steps is not None and steps < forecast.horizon:
