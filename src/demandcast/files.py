@@ -52,7 +52,7 @@ def not_written(path: str | Path, error: BaseException, what: str) -> Demandcast
 
 
 def printable(path: str | Path) -> str:
-    """Return a path as text for a message: control characters escaped, the middle of long names left out."""
+    """Return a path as text for a message, with control characters escaped and long names shortened in the middle."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= 120 else f"{text[:70]}...{text[-40:]}"
@@ -127,7 +127,7 @@ def write_file(path: str | Path, content: bytes | str, *, what: str) -> None:
 
 
 def is_special(path: Path) -> bool:
-    """Return whether a path is a pipe, a device, or a stream that is open already, as /dev/stdout is."""
+    """Return whether a path is a pipe, a device, or an open stream such as /dev/stdout."""
     if not path.exists() or path.is_dir():
         return False
     if Path(os.path.abspath(path)).parts[:2] in (("/", "dev"), ("/", "proc")):
@@ -136,7 +136,7 @@ def is_special(path: Path) -> bool:
 
 
 def _beside(place: Path) -> tuple[Path, int]:
-    """Return a new file beside another, open, locked, and with the other's mode and owner."""
+    """Open and lock a new file beside another, with the mode and owner of the other."""
     before = place.stat() if place.exists() else None
     mode = 0o666 if before is None else stat.S_IMODE(before.st_mode)
     for _ in range(100):
@@ -156,7 +156,7 @@ def _beside(place: Path) -> tuple[Path, int]:
 
 
 def _prefix(place: Path) -> str:
-    """Return how the names of temporary files begin that are to take a place."""
+    """Return the prefix of the names of temporary files that will replace a file."""
     name = place.name
     while len(os.fsencode(name)) > LONGEST - 16:
         name = name[:-1]
@@ -177,7 +177,7 @@ def remove_stale(place: str | Path) -> None:
 
 
 def is_locked(path: str | Path) -> bool:
-    """Return whether a process that lives holds the lock of a file; True where that cannot be known."""
+    """Return whether a running process holds the lock of a file; True where that cannot be known."""
     if locks is None:
         return time.time() - os.stat(path).st_mtime < UNLOCKED
     try:
@@ -208,7 +208,7 @@ def lock(descriptor: int) -> bool | None:
 
 
 def is_same(one: str | Path, other: str | Path) -> bool:
-    """Return whether two paths are one file, through links and relative names, or would be."""
+    """Return whether two paths name the same file, links resolved; the file need not exist."""
     try:
         if os.path.samefile(one, other):
             return True

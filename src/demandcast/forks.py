@@ -30,7 +30,7 @@ def check_fork(what: str) -> None:
 
 
 def _polars_runs() -> bool:
-    """Return whether this process has threads of Polars; only Linux tells, and only Linux forks by default."""
+    """Return whether this process has threads of Polars. Known on Linux only, which alone forks by default."""
     try:
         names = [(task / "comm").read_text().strip() for task in _TASKS.iterdir()]
     except OSError:  # no such folder, or a thread that ended meanwhile

@@ -25,7 +25,7 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def _as_path(word: str, names: dict[str, Any], folder: Path) -> str:
-    """Return a word of the line, or the path of the frame it names, written for the command to read."""
+    """Return a word of the line; if it names a frame, write the frame to a file and return its path."""
     import narwhals as nw
 
     frame = nw.from_native(names.get(word), pass_through=True, eager_only=True)

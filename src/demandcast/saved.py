@@ -80,7 +80,7 @@ class Saving:
             os.close(descriptor)
 
     def _free(self, name: str) -> Path:
-        """Return a path in the folder that nothing has, noted in the journal before it is used."""
+        """Reserve an unused path in the folder and record it in the journal."""
         stem, dot, ending = name.partition(".")
         number = 1
         while os.path.lexists(path := self.folder / name):
@@ -189,7 +189,7 @@ class Saved:
         self.folder, self.facts, self.stamp, self.error = folder, facts, stamp, error
 
     def file(self, name: str, *, check: bool = True) -> Path:
-        """Return the path of a file, its content checked.
+        """Return the path of a file after checking its content.
 
         Raises:
             CheckpointError: It is missing or was changed since it was saved.
@@ -291,7 +291,7 @@ def _is_entry(entry: Any) -> bool:
 
 
 def digest_of(facts: dict[str, Any]) -> str:
-    """Return the digest of a manifest's content, whatever its layout."""
+    """Return the digest of a manifest's content, independent of its layout."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -306,7 +306,7 @@ def digest_of_file(path: Path) -> str:
 
 
 def is_ours(manifest: Path) -> bool:
-    """Return whether a manifest looks like one of this package, of whatever version."""
+    """Return whether a manifest looks like one of this package, in any version."""
     try:
         facts = json.loads(manifest.read_bytes())
     except (OSError, ValueError, RecursionError):

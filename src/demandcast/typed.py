@@ -42,7 +42,7 @@ def build(kind: type[Kind], values: Any, place: str) -> Kind:
 
 
 def typed(value: Any, kind: Any, place: str) -> Any:
-    """Return a JSON value as the type declared: lists as tuples and objects as dataclasses where they should be.
+    """Convert a JSON value to its declared type: lists to tuples, objects to dataclasses.
 
     Raises:
         ConfigError: It is of another type.

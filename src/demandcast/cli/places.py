@@ -166,7 +166,7 @@ def is_output(path: Path) -> bool:
 
 
 def _is_trace(head: bytes) -> bool:
-    """Return whether a file begins as torch's traces do, packed or not."""
+    """Return whether a file begins like a trace of torch, compressed or not."""
     if head[:2] == b"\x1f\x8b":
         head = zlib.decompressobj(31).decompress(head, HEAD)
     return (
@@ -175,7 +175,7 @@ def _is_trace(head: bytes) -> bool:
 
 
 def _is_config(path: Path) -> bool:
-    """Return whether a file holds what a run was told, as `show.write_config` writes it."""
+    """Return whether a file holds the configuration of a run, as `show.write_config` writes it."""
     config = json.loads(path.read_bytes())
     return isinstance(config, dict) and "python" in config.get("versions", ())
 

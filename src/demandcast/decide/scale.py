@@ -29,7 +29,7 @@ Doubles = NDArray[np.float64]
 MEMBERS = ("zero_shot", "level_shape")  # forecast the total
 STRENGTHS = (0.0, 0.5, 1.0)
 LEVELS = (0.5, 0.7, 0.8, 0.9)  # of demand over the horizon, whose loss is compared
-TRIALS = 6  # earlier cutoffs, a horizon apart
+TRIALS = 6  # earlier cutoffs, one horizon apart
 SCORED = 1_000  # items forecast at each of them, at most
 PATHS = 100  # of each
 FEWEST = 20  # items that share a season
@@ -41,13 +41,13 @@ Ahead = Callable[[Panel], Forecast]
 def forecast_items(
     model: Forecaster, panel: Panel, n_samples: int, *, progress: bool = False
 ) -> tuple[Forecast, str]:
-    """Forecast a panel with paths; a pretrained model's are scaled to the total where that pays.
+    """Forecast a panel with paths, and scale those of a pretrained model to the total where that pays.
 
     Other models are left as they are: to try them at earlier cutoffs each would be fitted anew, and one that was fitted
     to the whole panel knows what came. So is a pretrained model that was fine-tuned.
 
     Returns:
-        The forecast, and what was done, in words; "" where nothing was tried.
+        The forecast and a note on what was done; "" if scaling was not tried.
     """
     forecast = model.predict(panel, n_samples=n_samples, progress=progress)
     if model.learning is not Learning.PRETRAINED or getattr(model, "tuned", None) is not None:
@@ -56,12 +56,12 @@ def forecast_items(
 
 
 def scale_to_total(forecast: Forecast, panel: Panel, ahead: Ahead) -> tuple[Forecast, str]:
-    """Return the forecast, scaled where that would have paid, and what was done, in words.
+    """Return the forecast, scaled where that would have paid, and a note on what was done.
 
     Args:
         forecast: Of the panel, with paths.
-        panel: What was forecast.
-        ahead: Forecast an earlier state of the panel, with paths and the same horizon; it may know nothing later.
+        panel: The panel of the forecast.
+        ahead: Forecasts an earlier state of the panel, with paths and the same horizon, from that state alone.
     """
     current = panel.ends() == panel.ends().max(initial=0)
     if int(current.sum()) < FEWEST:
@@ -99,7 +99,7 @@ def scale(forecast: Forecast, panel: Panel, factor: Doubles) -> Forecast:
 def _choose_strength(
     panel: Panel, horizon: int, ahead: Ahead
 ) -> tuple[float, dict[float, float] | None]:
-    """Return the strength of least loss at earlier cutoffs, and the loss of each; None without such cutoffs."""
+    """Return the strength with the least loss at earlier cutoffs, and all losses; None without such cutoffs."""
     kept = np.sort(Draws.of(panel.keys, 0).at("scored").order()[:SCORED])
     chosen = panel.select(kept)
     trials = min(TRIALS, int(np.median(chosen.lengths)) // (2 * horizon))
@@ -135,7 +135,7 @@ def _loss(sums: Doubles, came: Doubles) -> float:
 
 
 def _factors(panel: Panel, mean: NDArray[np.float32]) -> Doubles:
-    """Return the total forecast directly over the sum of the items' means, (1, H); 1 where one of them is not above 0."""
+    """Return direct total forecast / sum of the items' means, (1, H); 1 where either is not above 0."""
     horizon = mean.shape[1]
     total = panel.total()
     direct = np.ones(horizon)

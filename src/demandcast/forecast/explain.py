@@ -1,4 +1,4 @@
-"""Say what a forecast is made of: base, trend, season, and each covariate known ahead.
+"""Split a forecast into base, trend, season, and the effect of each covariate known ahead.
 
 The covariates' parts are Shapley values (Shapley, 1953; Lundberg and Lee, NeurIPS 2017, with each covariate as one group)
 of the model's own mean: the forecast at the planned values against that at the usual values of the item's history, over
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
 
 Doubles = NDArray[np.float64]
-EXACT = 5  # covariates up to which every order is taken; beyond, some orders at random and their reverses
+EXACT = 5  # covariates up to which all orders are used; above, random orders and their reverses
 ORDERS = 6
 SEASONS = 8  # of history that base, usual season and no more are read from
 STRUCTURE = ("base", "trend", "season", "rest")
@@ -39,9 +39,9 @@ class Explanation:
     """The parts of the mean of each series and step.
 
     Attributes:
-        forecast: What is explained.
+        forecast: The explained forecast.
         parts: Name -> values (N, H): "base", "trend", "season", one for each covariate, "rest". They add up to the mean.
-        notes: What the parts do not say.
+        notes: What the parts do not show.
     """
 
     forecast: Forecast
@@ -130,7 +130,7 @@ def shapley(names: list[str], value: Callable[[frozenset[str]], Doubles]) -> dic
 
     Args:
         names: The players.
-        value: Gives the worth of a set of them.
+        value: Returns the worth of a set of names.
     """
     count = len(names)
     if count > EXACT:

@@ -1,4 +1,4 @@
-"""Generalised least squares that makes values agree with their totals, with no value below its floor.
+"""Adjust values to their totals by generalised least squares, with no value below its floor.
 
 Given values b with error variances w and totals a with error variances v, find x >= floor that minimises
 
@@ -37,24 +37,24 @@ from demandcast.memory import check_memory
 
 Array = NDArray[Any]
 Doubles = NDArray[np.float64]
-GAP = 0.01  # of the loss that may be lost at the floor
-ROUNDS = 24  # of accelerated steps, at most
+GAP = 0.01  # share of the loss that the search may miss with a floor
+ROUNDS = 24  # accelerated steps, at most
 REFACTOR = 8  # of them with one factorisation
 NEWTON, BISECTIONS = 200, 60  # steps of Newton's method, and halvings of one, at most
 EMPTY = 1e-3  # of the largest total: size of one that is 0, for what it may be off by
-LEAST = 1e-9  # part of a value's variance that stays while it is at its floor
+LEAST = 1e-9  # share of its variance that a value keeps at its floor
 KEPT = {4: 4e-6, 8: 1e-9}  # part of a total within which it is met, by bytes of a number
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What least squares found.
+    """The solution of a least squares problem.
 
     Attributes:
         values: x, (n, C).
         free: Loss without a floor, summed over columns.
         loss: Loss with it.
-        moved: What the floor added to the sum of x, summed over columns.
+        moved: Amount by which the floor raises the sum of x, summed over columns.
     """
 
     values: Array
@@ -129,7 +129,7 @@ class LeastSquares:
         )
 
     def _search(self, goal: _Goal, m: Array) -> tuple[Array, Doubles]:
-        """Go on from the solution `m` (G, C) without a floor; x and what the floor added to its sum, (C,)."""
+        """Search from `m` (G, C), the solution without a floor; return x and what the floor adds to its sum, (C,)."""
         found, left = np.empty_like(goal.values), np.arange(m.shape[1])
         before = goal.values.sum(0, dtype=np.float64) + (self.sums.add(goal.own) * m).sum(0)
         past: tuple[Array, Array, Array] | None = None
@@ -146,7 +146,7 @@ class LeastSquares:
                 on = ~done
                 goal, left, m, r = goal.columns(on), left[on], m[:, on], r[:, on]
                 past = None if past is None else (past[0][:, on], past[1][:, on], past[2][:, on])
-            if turn % REFACTOR == 0:  # by how often each value is above its floor
+            if turn % REFACTOR == 0:  # weighted by how often each value is above its floor
                 free = np.maximum((x > goal.floor).mean(1), LEAST)
                 factor, past = Factor.of(replace(self, own=self.own * free)), None
             z = factor.solve(r)
@@ -163,12 +163,12 @@ class LeastSquares:
         return found, self._lifted(found, before)
 
     def _lifted(self, x: Array, before: Doubles) -> Doubles:
-        """Return by how much the sums of x (n, C) exceed those without a floor, 0 where that is rounding, (C,)."""
+        """Return the excess of the sums of x (n, C) over those without a floor, (C,); 0 within rounding."""
         lifted = x.sum(0, dtype=np.float64) - before
         return np.where(lifted > KEPT[x.dtype.itemsize] * np.abs(x).sum(0), lifted, 0.0)
 
     def _newton(self, goal: _Goal) -> Array:
-        """Solve for one column by Newton's method, each step as far as the dual loss rises, (n,)."""
+        """Solve one column by Newton's method, with steps that end where the dual loss stops rising, (n,)."""
         m = self.factor.solve(goal.totals - self.sums.add(goal.values))
         for _ in range(NEWTON):
             x, r = goal.at(m)
@@ -194,7 +194,7 @@ class LeastSquares:
 
 @dataclass(frozen=True)
 class _Goal:
-    """A problem with its numbers, and when it is solved well enough.
+    """A problem with its numbers, and its stopping rule.
 
     Attributes:
         problem: Without its numbers.
@@ -224,14 +224,14 @@ class _Goal:
 
     @cached_property
     def noise(self) -> Array:
-        """What totals may be off by, (G, C)."""
+        """Tolerance of the totals, (G, C)."""
         size = np.abs(self.totals) + np.abs(self.below)
         size = size + EMPTY * size.max(0, initial=0)
         return np.asarray(KEPT[self.values.dtype.itemsize] * size + 1e-30)
 
     @cached_property
     def limit(self) -> Array:
-        """What the primal loss may exceed the dual loss by, (C,)."""
+        """Tolerance of the primal loss above the dual loss, (C,)."""
         return np.asarray(GAP * self.free + (self.noise**2 * self.inverse).sum(0) / 2)
 
     def at(self, m: Array) -> tuple[Array, Array]:
@@ -246,7 +246,7 @@ class _Goal:
         return x, self.totals - self.problem.sums.add(x) - self.above * m
 
     def reached(self, r: Array) -> NDArray[np.bool_]:
-        """Return which columns are solved, (C,)."""
+        """Return the mask of solved columns, (C,)."""
         kept = ((self.above > 0) | (np.abs(r) <= self.noise)).all(0)
         return np.asarray(kept & ((r**2 * self.inverse).sum(0) / 2 <= self.limit))
 
@@ -260,7 +260,7 @@ class _Goal:
         return found
 
     def double(self) -> _Goal:
-        """Return the same in double precision."""
+        """Return the factor in double precision."""
         values, totals, floor, free = (
             v.astype(np.float64) for v in (self.values, self.totals, self.floor, self.free)
         )
@@ -268,7 +268,7 @@ class _Goal:
 
 
 class Unreached(ConfigError):
-    """A total without variance, that of row `row`, cannot be reached: it is off by `miss`."""
+    """The fixed total of row `row` cannot be reached; it is off by `miss`."""
 
     def __init__(self, row: int, miss: float) -> None:
         super().__init__(f"total {row} is missed by {miss:g}")
@@ -277,7 +277,7 @@ class Unreached(ConfigError):
 
 @dataclass(frozen=True)
 class Factor:
-    """K in factors.
+    """The factorised matrix K.
 
     Attributes:
         sums: What adds up.
@@ -285,10 +285,10 @@ class Factor:
         climbs: How totals of each level of the chain but the last are added up to the next.
         own: For each level of the chain, variances of its totals that are not in `above`, (G_k,).
         pivots: The diagonal that is left of its block, (G_k,).
-        links: Its block with the other levels, through `cells`, (G_k, cells).
+        links: Its block with the other levels, by cells, (G_k, cells).
         others: Rows of the totals of the other levels, (R,).
-        cells: Which cells each of the others adds up, (R, cells).
-        rest: Inverse of what is left of the others' block, (R, R).
+        cells: Mask of the cells that each of the others adds up, (R, cells).
+        rest: Inverse of the others' block after elimination, (R, R).
     """
 
     sums: Sums

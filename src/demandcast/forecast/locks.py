@@ -1,4 +1,4 @@
-"""Totals that are fixed from above: budgets and promises that a reconciled forecast keeps exactly.
+"""Locks: fixed totals, such as budgets, that a reconciled forecast keeps exactly.
 
 A table of locks has the columns of its levels, perhaps the time, and the value, under the names that the user's table
 has. An empty cell of a level column says that the row's level is without that column, so a row without any is the
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
-SAME = 1e-6  # part of a total within which two locks agree
+SAME = 1e-6  # relative tolerance within which two locks agree
 SHOWN = 4  # locks that an error names
 
 
 @dataclass(frozen=True)
 class Lock:
-    """One total that is kept.
+    """One fixed total.
 
     Attributes:
         by: The columns of its level.
         group: Its group among those of `by`.
         step: Step of the horizon, or None for all of them together.
-        value: What it is kept at.
-        name: As the user knows it.
+        value: The fixed value.
+        name: The user's name for it.
     """
 
     by: tuple[str, ...]
@@ -53,7 +53,7 @@ def read_locks(forecast: Forecast, panel: Panel, table: Any) -> list[Lock]:
 
     Raises:
         SchemaError: A column is absent or unknown.
-        DataError: A row names a group or a time that is not forecast, has no value, or stands there twice.
+        DataError: A row names a group or time that is not forecast, has no value, or repeats another.
     """
     frame: pl.DataFrame = nw.from_native(table, eager_only=True).to_polars()
     target, time = forecast.schema.target, forecast.schema.time
@@ -65,7 +65,7 @@ def read_locks(forecast: Forecast, panel: Panel, table: Any) -> list[Lock]:
     known = describe(panel)
     columns = [c for c in frame.columns if c not in (target, time)]
     for column in columns:
-        group(panel, [column])  # an unknown column is refused with the nearest
+        group(panel, [column])  # refuses an unknown column and suggests the nearest
     if not frame.height:
         raise DataError(
             "the table of locks holds no rows; leave it out, or give the totals to keep"
@@ -141,7 +141,7 @@ def _shown(forecast: Forecast, step: int) -> str:
 
 
 def independent(locks: Sequence[Lock], members: Sequence[NDArray[np.bool_]]) -> list[int]:
-    """Return the locks that do not follow from the others.
+    """Drop the locks that follow from the others.
 
     Args:
         locks: The locks.
@@ -153,7 +153,7 @@ def independent(locks: Sequence[Lock], members: Sequence[NDArray[np.bool_]]) -> 
     masks = np.array(members, np.float64)
     overlap = masks @ masks.T
     sizes = overlap.diagonal().copy()
-    made = np.eye(len(locks))  # which sums of locks the rows are by now
+    made = np.eye(len(locks))  # the combination of locks in each eliminated row
     values = np.array([lock.value for lock in locks])
     kept: list[int] = []
     for i in range(len(locks)):
@@ -184,10 +184,10 @@ def _named(locks: Sequence[Lock], rows: Sequence[int]) -> str:
 def check_floors(
     locks: Sequence[Lock], members: Sequence[NDArray[np.bool_]], floors: Doubles
 ) -> None:
-    """Refuse locks below what their series can fall to, or below locks of parts of them.
+    """Refuse locks below the sum of their series' floors, or below the locks of their parts.
 
     Raises:
-        DataError: So it is; the locks are named.
+        DataError: A lock is too low; the locks are named.
     """
     for lock, inside in zip(locks, members, strict=True):
         least = float(floors[inside].sum())

@@ -1,4 +1,4 @@
-"""Add values up to the totals of a hierarchy, and hand shares of the totals back, without a matrix.
+"""Add values up to the totals of a hierarchy, and distribute totals to the values, without a matrix.
 
 A level is a code for each value: the total that it belongs to, or -1 for none. A level whose groups are made up of
 whole groups of a finer level is added up from that level and not from the values. So twelve levels of a hierarchy
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
-LARGE = 16  # values from which a group is added up by itself
+LARGE = 16  # size from which a group is added up separately
 
 
 class Addition:
@@ -53,7 +53,7 @@ class Addition:
         return sums
 
     def spread(self, shares: Array) -> Array:
-        """Return for each value the share (count, C) of its group, (n, C); 0 without a group."""
+        """Return the share (count, C) of each value's group, (n, C); 0 for a value without a group."""
         found: Array = np.take(shares, self.code, 0, mode="clip")
         if not self.everything:
             found[self.code < 0] = 0
@@ -74,12 +74,12 @@ class Sums:
 
     @classmethod
     def of(cls, codes: Sequence[Ints]) -> Sums:
-        """Count the groups of codes that are 0, 1, ... without a gap."""
+        """Create sums from codes that are 0, 1, ... without a gap."""
         return cls(tuple(codes), tuple(int(code.max(initial=-1)) + 1 for code in codes))
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """Rows of each level where all totals stand one below the other."""
+        """Rows of each level in the stack of all totals."""
         ends = np.cumsum(self.counts)
         return tuple(slice(int(e - c), int(e)) for e, c in zip(ends, self.counts, strict=True))
 
@@ -95,7 +95,7 @@ class Sums:
 
     @cached_property
     def parents(self) -> dict[tuple[int, int], Ints]:
-        """For levels (fine, coarse), of which each group of the first lies in one of the second: which, or -1."""
+        """For each nested pair of levels (fine, coarse): the coarse group of each fine group, or -1."""
         found = {}
         for i, fine in enumerate(self.order):
             for coarse in self.order[i + 1 :]:
@@ -106,7 +106,7 @@ class Sums:
 
     @cached_property
     def plan(self) -> tuple[tuple[int, int | None, Addition], ...]:
-        """For each level, finest first: the level that it is added up from (None: the values), and how."""
+        """For each level, finest first: the level that it is added up from (None: the values), and the addition."""
         found: list[tuple[int, int | None, Addition]] = []
         for i, coarse in enumerate(self.order):
             finer = [k for k in self.order[:i] if (k, coarse) in self.parents]
@@ -120,7 +120,7 @@ class Sums:
         return tuple(found)
 
     def add(self, values: Array) -> Array:
-        """Return the totals of values (n, C), one level below the other, (G, C)."""
+        """Return the totals of values (n, C), all levels stacked, (G, C)."""
         totals = np.empty((self.height, values.shape[1]), values.dtype)
         for level, source, addition in self.plan:
             below = values if source is None else totals[self.slices[source]]
@@ -128,7 +128,7 @@ class Sums:
         return totals
 
     def spread(self, shares: Array) -> Array:
-        """Return for each value the sum of the shares (G, C) of its totals, (n, C)."""
+        """Return, for each value, the sum of the shares (G, C) of its totals, (n, C)."""
         shares, found = shares.copy(), None
         for level, source, addition in reversed(self.plan):
             each = addition.spread(shares[self.slices[level]])
@@ -143,7 +143,7 @@ class Sums:
 
 
 def nested(fine: Ints, coarse: Ints, count: int) -> Ints | None:
-    """Return the coarse group of each of `count` fine ones, or None where one lies in several.
+    """Return the coarse group of each of `count` fine groups, or None if one lies in several.
 
     Values without a fine group must be without a coarse one, too.
     """

@@ -41,15 +41,15 @@ Ints = NDArray[np.int64]
 Effect = Literal["model", "history"]
 EFFECTS = ("model", "history")
 BAND = (0.1, 0.9)
-DRAWS = 400  # of the weights that the history shows
+DRAWS = 400  # of the weights measured in the history
 CELLS = 1 << 22  # numbers of paths that are compared at once
-NOTHING = 1e-5  # share of the forecast: a change no larger than this is none
-CLOSE = 1e-3  # share by which the forecast made again may differ from the one given
+NOTHING = 1e-5  # share of the forecast below which a change counts as none
+CLOSE = 1e-3  # share by which the repeated forecast may differ from the given one
 FACTORS = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
 
 
 class Predictor(Protocol):
-    """What a forecast needs of the model that made it."""
+    """The part of a model that a forecast keeps."""
 
     @property
     def name(self) -> str: ...
@@ -62,11 +62,11 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class WhatIf:
-    """A forecast as planned and with changed covariates, of the series that are changed.
+    """Forecasts of the changed series, as planned and with changed covariates.
 
     Attributes:
         question: The changes, as they were given.
-        effect: Who says what they do: "model" or "history".
+        effect: Source of the effect: "model" or "history".
         planned: The forecast as planned, n series.
         changed: The forecast with the changes.
         touched: Steps at which a covariate differs, (n, H).
@@ -157,7 +157,7 @@ def what_if(
 
 @dataclass(frozen=True)
 class ResponseTable:
-    """What the demand of each series would be at other values of one covariate.
+    """Expected demand of each series at other values of one covariate.
 
     Attributes:
         column: The covariate.
@@ -245,14 +245,14 @@ def response(
 
 @dataclass(frozen=True)
 class _Asked:
-    """A forecast made again, to be compared with others.
+    """A repeated forecast, to be compared with others.
 
     Attributes:
         planned: The forecast as planned, of all series.
-        panel: What it was made from.
+        panel: Its input.
         model: The model that made it.
         effect, levels: As in `what_if`.
-        measured: The effects that the history shows; None where the model says them.
+        measured: Effects measured in the history; None if the model gives them.
     """
 
     planned: Forecast
@@ -324,7 +324,7 @@ class _Asked:
     def _by_history(
         self, changed: Changed, planned: Forecast, rows: Ints
     ) -> tuple[Forecast, tuple[Doubles, Doubles, Doubles]]:
-        """Return the forecast times the ratio that the history shows, and the quantiles of the expected difference."""
+        """Return the forecast times the ratio measured in the history, and quantiles of the expected difference."""
         assert self.measured is not None
         panel, horizon = self.panel.select(rows), planned.horizon
         direction = self.measured.direction(
@@ -353,10 +353,10 @@ class _Asked:
         return _scaled(planned, ratio), (steps, sums, np.quantile(overall, self.levels))
 
     def _learned(self, changed: Changed, after: Forecast) -> Iterator[str]:
-        """Say which changed covariates the model learned nothing from.
+        """Return notes on changed covariates that the model does not use.
 
         Raises:
-            DataError: It learned nothing from any of them, so there is no effect to show.
+            DataError: It uses none of them, so there is no effect to show.
         """
         ignored = [c for c in changed.columns if not self._responds(c, changed, after)]
         if len(ignored) == len(changed.columns):
@@ -374,7 +374,7 @@ class _Asked:
             )
 
     def _responds(self, column: str, changed: Changed, after: Forecast) -> bool:
-        """Return whether the forecast moves with a covariate, at least between the extremes of the history."""
+        """Return whether the forecast differs between the extremes of a covariate in the history."""
         if len(changed.columns) == 1 and _differs(self.planned, after):
             return True
         history = self.panel.known[self.panel.history_rows()]
@@ -389,10 +389,10 @@ class _Asked:
         return False
 
     def _varied(self, changed: Changed, rows: Ints) -> Iterator[str]:
-        """Say of how many series the history cannot show the effect of a changed covariate.
+        """Return notes on how many series have no measurable effect of a changed covariate.
 
         Raises:
-            DataError: It cannot of any series.
+            DataError: No series has one.
         """
         assert self.measured is not None
         for column in changed.columns:
@@ -413,7 +413,7 @@ def _made_by(forecast: Forecast) -> tuple[Panel, Predictor]:
     """Return the panel and the model of a forecast.
 
     Raises:
-        DataError: It does not know them.
+        DataError: The forecast does not hold them.
     """
     if forecast.forecaster is None or forecast.panel is None:
         raise DataError(
@@ -423,7 +423,7 @@ def _made_by(forecast: Forecast) -> tuple[Panel, Predictor]:
 
 
 def ask_again(forecast: Forecast) -> tuple[Panel, Predictor, Forecast]:
-    """Return the panel, the model, and what it forecasts now.
+    """Return the panel, the model, and its new forecast of the panel.
 
     Raises:
         DataError: The model forecasts other values: the forecast was adjusted, or the model was fitted again.
@@ -467,7 +467,7 @@ def _rows(forecast: Forecast, rows: Ints) -> Forecast:
 
 
 def _scaled(forecast: Forecast, ratio: Doubles) -> Forecast:
-    """Return a forecast times a ratio (N, H), without its model, which did not say so."""
+    """Return a forecast times a ratio (N, H), without the model, which did not make it."""
     scale = ratio.astype(np.float32)
     samples = None if forecast.samples is None else forecast.samples * scale[:, None]
     return replace(

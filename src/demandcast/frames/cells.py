@@ -43,7 +43,7 @@ class Clock:
 def read_rows(
     source: Table, roles: Roles, freq: str | None, reading: Reading
 ) -> tuple[Rows, Clock, list[Note]]:
-    """Return the columns needed, with series numbered, times parsed and the target as numbers."""
+    """Parse the columns needed: number the series, and read the times and the target."""
     clocks = [] if roles.melt_names_times else list(roles.parts or [roles.time])
     table = source.select(roles.columns, coded=clocks if roles.melt else [*roles.key, *clocks])
     width = table.height
@@ -116,7 +116,7 @@ def read_rows(
 
 
 def _by_the_clock(walls: NDArray[Any], codes: NDArray[Any], freq: str | None) -> bool:
-    """Return whether times lie on a grid of two hours or more as the clock shows them, clock changes or not."""
+    """Return whether local clock times lie on a grid of two hours or more; clock changes are ignored."""
     if freq is not None:
         grid = Frequency.parse(freq)
     else:

@@ -58,7 +58,7 @@ class Report:
         return pl.DataFrame(rows, schema=types)
 
     def to_json(self) -> str:
-        """Return the same for machines, with the figures of the panel; None where it cannot be read."""
+        """Write the report as JSON; its `panel` is null if the table cannot be read."""
         panel = None
         if self.panel is not None:
             roles = self.panel.schema.to_dict()

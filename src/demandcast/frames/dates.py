@@ -203,7 +203,7 @@ def _join_split_years(text: pl.Series, words: pl.Series) -> tuple[pl.Series, lis
 
 
 def _closer(years: pl.Series, *others: pl.Series, by: int) -> bool:
-    """Return whether times lie `by` times closer together when the year comes first, or fit no other way."""
+    """Return whether times lie `by` times closer together read year first, or can only be read so."""
     fitting = [times for times in others if not times.null_count()]
     spans = [np.ptp(times.to_numpy()) for times in (years, *fitting)]
     return all(bool(by * spans[0] < span) for span in spans[1:])
@@ -289,7 +289,7 @@ def read_whole(
 
 
 def excel_days(numbers: pl.Series) -> pl.Series:
-    """Return days since 1899-12-30, as Excel counts them; fractions are the clock, to the second."""
+    """Convert Excel's days since 1899-12-30 to times; the fraction is the time of day, to the second."""
     seconds = (numbers.cast(pl.Float64) * 86400).round(0).cast(pl.Int64)
     origin = -25569 * 86400  # 1899-12-30
     stamps = ((seconds + origin) * 1_000_000).cast(pl.Datetime("us"))
@@ -297,7 +297,7 @@ def excel_days(numbers: pl.Series) -> pl.Series:
 
 
 def is_date_word(name: str) -> bool:
-    """Return whether a column's name says that it holds days."""
+    """Return whether a column's name stands for days."""
     return vocabulary.holds(name, vocabulary.DATE)
 
 
@@ -352,7 +352,7 @@ def _named(word: str) -> str:
 
 
 def _split_clock(text: pl.Series) -> pl.DataFrame:
-    """Return the day, and the parts of a clock beside it, null where there is none."""
+    """Split times into the day and the parts of the clock time, null where there is none."""
     columns = ("day", "hour", "minute", "second", "part", "half", "zone")
     clock = text.str.extract_groups(CLOCK).struct.unnest()
     packed = text.str.extract_groups(PACKED).struct.unnest()
@@ -368,7 +368,7 @@ def _split_clock(text: pl.Series) -> pl.DataFrame:
 
 
 def _with_clock(days: pl.Series, table: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
-    """Return days with their clock, and which clocks cannot be: 25:00, 13 pm."""
+    """Combine days with clock times, and return a mask of impossible ones, such as 25:00 or 13 pm."""
     hour = table["hour"].cast(pl.Int64)
     minute, second = (table[c].cast(pl.Int64).fill_null(0) for c in ("minute", "second"))
     part = table["part"].str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64).fill_null(0)

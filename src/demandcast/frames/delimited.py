@@ -158,7 +158,7 @@ def _check_size(source: Any, name: str, packed: str) -> None:
 
 
 def _unpacking(source: io.BytesIO, packed: str) -> Any:
-    """Return what was fetched, as a stream of its unpacked bytes; the source itself is not moved."""
+    """Open fetched bytes as a stream, decompressed; the position of the source does not change."""
     copy = io.BytesIO(source.getbuffer())
     if not packed:
         return copy
@@ -204,7 +204,7 @@ def _usual(sample: pl.DataFrame) -> str | None:
 
 
 def _head(source: Any, packed: str, size: int) -> bytes:
-    """Return the first bytes of a file, unpacked; at most `size` of them."""
+    """Return at most `size` first bytes of a file, decompressed."""
     if isinstance(source, bytes):
         return source[:size]
     if isinstance(source, io.BytesIO):
@@ -236,7 +236,7 @@ def _pieces(source: Any, packed: str) -> Iterator[bytes]:
 
 
 def _encoding(source: Any, head: bytes, packed: str) -> str:
-    """Return how the bytes of a file stand for letters: by its mark, as UTF-8, or the likeliest other."""
+    """Return the encoding of a file: that of its byte order mark, UTF-8, or the likeliest other."""
     for mark, name in MARKS:
         if head.startswith(mark):
             return name
@@ -264,7 +264,7 @@ def _encoding(source: Any, head: bytes, packed: str) -> str:
 
 
 def _likeliest(data: bytes) -> str:
-    """Return the likeliest encoding of bytes that are no UTF-8."""
+    """Return the likeliest encoding of bytes that are not UTF-8."""
     from charset_normalizer import from_bytes
 
     runs = re.findall(rb"[\x80-\xff]+", data)
@@ -287,7 +287,7 @@ def _transcode(source: Any, packed: str, encoding: str, name: str) -> str:
 
 
 def _separator(text: str) -> tuple[str, int]:
-    """Return what separates the columns, and how many lines at the start say so ("sep=;")."""
+    """Return the separator of the columns, and how many lines at the start declare it ("sep=;")."""
     first = text.split("\n", 1)[0].strip().strip('"')
     said = re.fullmatch(r"sep=(.|\\t)", first, re.IGNORECASE)
     if said:
@@ -306,7 +306,7 @@ def _separator(text: str) -> tuple[str, int]:
 def _parsed(
     text: str, separator: str, start: int, *, whole: bool = True
 ) -> tuple[list[list[str]], list[int]]:
-    """Return rows of cells of the first lines, and the line that each ends in."""
+    """Split the first lines into rows of cells, and return the line in which each row ends."""
     # lines as polars counts them to skip the header: a "\r" or U+2028 in a cell ends none
     every = io.StringIO(text, newline="\n").readlines() if "\n" in text else text.splitlines(True)
     lines = every[start:]

@@ -61,7 +61,7 @@ class _Found(list[DataError]):
     """Faults, in the order in which they are looked for."""
 
     def attempt(self, check: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Return what a check returns, or None where it refuses the table."""
+        """Run a check and return its result, or None if it refuses the table."""
         try:
             return check(*args, **options)
         except DataError as fault:

@@ -106,7 +106,7 @@ def long_table(panel: Panel) -> pl.DataFrame:
 
 
 def _iso(time: pl.Series) -> pl.Series:
-    """Return days as dates, clocks as text to the second or finer, with the offset where there is a zone."""
+    """Format times: days as dates, others as text to the second or finer, with the offset of their zone if any."""
     if not isinstance(time.dtype, pl.Datetime):
         return time
     if bool((time.dt.time().cast(pl.Int64) == 0).all()) and time.dtype.time_zone is None:
@@ -115,7 +115,7 @@ def _iso(time: pl.Series) -> pl.Series:
 
 
 def _plain(name: str, values: NDArray[np.float64]) -> pl.Series:
-    """Return numbers as whole ones where all are, else to the digits that 32 bits hold."""
+    """Convert numbers to integers if all are whole, else to float32."""
     finite = values[~np.isnan(values)]
     column = pl.Series(name, values).fill_nan(None)
     if bool((finite % 1 == 0).all()) and bool((np.abs(finite) < 2**53).all()):
@@ -124,7 +124,7 @@ def _plain(name: str, values: NDArray[np.float64]) -> pl.Series:
 
 
 def _covariate(name: str, values: NDArray[np.float32], names: Sequence[str]) -> pl.Series:
-    """Return a covariate as numbers, or as the words of its categories."""
+    """Decode a covariate to numbers or category names."""
     if name in names:
         return _plain(name, values[:, list(names).index(name)].astype(np.float64))
     labels = [

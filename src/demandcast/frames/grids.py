@@ -26,7 +26,7 @@ from demandcast.panel.panel import Note
 
 
 def used_frequency(rows: Rows) -> Frequency | None:
-    """Return the grid of the rows as they are, None where they are on none."""
+    """Return the grid of the unchanged rows, or None if they lie on no grid."""
     try:
         return infer_frequency(*_distinct(rows))
     except FrequencyError:
@@ -34,7 +34,7 @@ def used_frequency(rows: Rows) -> Frequency | None:
 
 
 def _distinct(rows: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return times and series without repeats, for sorted rows."""
+    """Drop repeated pairs of time and series from sorted rows."""
     fresh = np.ones(len(rows.codes), bool)
     fresh[1:] = (rows.codes[1:] != rows.codes[:-1]) | (rows.times[1:] != rows.times[:-1])
     return rows.times[fresh], rows.codes[fresh]

@@ -11,7 +11,7 @@ from demandcast.panel.note import Note
 
 
 def as_columns(source: Any) -> tuple[Any, tuple[str, ...], list[Note]]:
-    """Return a pandas frame or series as a frame of plain columns, with nothing left in its index.
+    """Convert a pandas frame or series to a frame whose index levels are plain columns.
 
     An index is kept where it has a name, or holds times, periods or text; one that only numbers the rows is not.
     Under an index of times, columns whose axis has names are the series of a wide table, which becomes a long one
@@ -56,7 +56,7 @@ def _kind(values: Any) -> str:
 
 
 def _index_levels(frame: Any) -> dict[str, Any]:
-    """Return the levels of an index that say something, by their names or by names that say what they are."""
+    """Return the index levels that hold data, by their own names or by descriptive ones."""
     index = frame.index
     levels = [index.get_level_values(i) for i in range(index.nlevels)]
     kept = [
@@ -76,7 +76,7 @@ def _index_levels(frame: Any) -> dict[str, Any]:
 
 
 def _holds_series(frame: Any) -> bool:
-    """Return whether the columns of a frame that is indexed by time are series, told by the names of their axis."""
+    """Return whether the columns of a frame indexed by time are series, by the names of the column axis."""
     names = [str(name) for name in frame.columns.names if name is not None]
     if any(_kind(frame.iloc[:, j]) not in "iufbO" for j in range(frame.shape[1])):
         return False
@@ -86,12 +86,12 @@ def _holds_series(frame: Any) -> bool:
 
 
 def _named(name: Any, i: int, count: int) -> str:
-    """Return the name of a level, or one in its place."""
+    """Return the name of a level, or a substitute if it has none."""
     return str(name) if name is not None else "series" if count == 1 else f"level {i + 1}"
 
 
 def _stacked(frame: Any, outside: dict[str, Any], axis: list[str]) -> Any:
-    """Return the columns one below the other, their names and the index beside them."""
+    """Stack the columns, with their names and the index beside the values."""
     import pandas as pd
 
     steps, series = frame.shape

@@ -1,4 +1,4 @@
-"""Find the frequency of a table by the times of its rows."""
+"""Infer the frequency of a table from the times of its rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def infer_frequency(
     *,
     name: Callable[[Any], str] = str,
 ) -> Frequency:
-    """Return the grid that times lie on, gaps allowed.
+    """Infer the grid of times, gaps allowed.
 
     Series that step alike but out of phase share a finer grid, as days for every second day begun on
     different days; not where that would leave the unit (a day at noon, a day at midnight) or be more
@@ -52,7 +52,7 @@ def infer_frequency(
         name: Says an entry of `series` in messages.
 
     Raises:
-        FrequencyError: There are too few times to tell, one is NaT, they are on no regular grid, or
+        FrequencyError: There are too few times, one is NaT, they are on no regular grid, or
             not all series are on the same one; the series and time are named.
     """
     inside = np.ones(max(len(times) - 1, 0), bool) if series is None else series[1:] == series[:-1]
@@ -96,7 +96,7 @@ def infer_frequency(
 
 @dataclass(frozen=True)
 class _Runs:
-    """Times in runs of one series each, and how to say where one stands."""
+    """Times in runs of one series each, with names for messages."""
 
     times: NDArray[Any]  # (rows,)
     series: NDArray[Any] | None
@@ -113,7 +113,7 @@ class _Runs:
         return f"{time_text(self.times[row])}{of}"
 
     def days(self) -> NDArray[Any]:
-        """Return every day that any series has, once; times are whole days."""
+        """Return the distinct days of all series; times are whole days."""
         number = self.times.view(np.int64) // DAY_US
         first = number.min()
         seen = np.zeros(number.max() - first + 1, bool)  # far quicker than sorting
@@ -121,7 +121,7 @@ class _Runs:
         return np.asarray(np.flatnonzero(seen) + first, "datetime64[D]")
 
     def joint_step(self, inner: int, firsts: Ints, unit: int, named: Callable[[int], str]) -> int:
-        """Return the step of the grid that all series share, where each alone steps by `inner`.
+        """Return the step of the grid common to all series, if each series alone steps by `inner`.
 
         Raises:
             FrequencyError: It is no whole `unit`, or too fine; the first odd series is named.
@@ -159,7 +159,7 @@ def _fit_dates(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
         return found
     if gaps[0] == 28 and 35 in gaps and (found := _retail_fit(runs.days())) is not None:
         return found
-    if step % 7 == 0:  # what joins weeks is weeks: days would be seven times finer
+    if step % 7 == 0:  # weeks have a joint grid of weeks: days would be seven times finer
         weeks = runs.joint_step(step, firsts, 1, lambda s: fixed_grid(s * DAY, 0).name) // 7
         weekday = (int(firsts[0]) + 3) % 7
         shift = (int(firsts[0]) - 4 - weekday) // 7 % weeks
@@ -168,7 +168,7 @@ def _fit_dates(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
 
 
 def _retail_fit(days: NDArray[Any]) -> Frequency | None:
-    """Return the calendar of retail periods that all days are stamps of; the likeliest where several are."""
+    """Return the retail calendar whose stamps include all days; of several, the likeliest."""
     number = days.astype(np.int64)
     weekday = int(number[0] + 3) % 7
     if len(days) < 4 or ((number + 3) % 7 != weekday).any():
@@ -193,7 +193,7 @@ def _retail_fit(days: NDArray[Any]) -> Frequency | None:
 
 
 def _half_month_fit(days: NDArray[Any]) -> Frequency | None:
-    """Return the grid of two days a month that all days are, where both occur; else None."""
+    """Return the grid of two days a month that holds all days, if both days occur; else None."""
     months = days.astype("datetime64[M]")
     number = (days - months.astype("datetime64[D]")).astype(np.int64) + 1
     for end, middles in ((False, (15, 16)), (True, (15,))):
@@ -206,7 +206,7 @@ def _half_month_fit(days: NDArray[Any]) -> Frequency | None:
 
 
 def _weekdays(days: NDArray[Any]) -> Frequency | None:
-    """Return the grid of the weekdays that days have, where the others are plainly closed; else None.
+    """Return the grid of the weekdays that occur, if the others are clearly closed; else None.
 
     Saturday and Sunday are closed where ten days have neither; any other weekday where four weeks have none of
     it, and each of the others in at least half of the weeks.
@@ -232,7 +232,7 @@ def _months(runs: _Runs, gaps: Ints, *, end: bool) -> Frequency:
 
 
 def _irregular(runs: _Runs, usual: int) -> FrequencyError:
-    """What is wrong with times on no grid, most of them `usual` microseconds apart."""
+    """Return the error of times on no grid, most of them `usual` microseconds apart."""
     if usual >= 28 * DAY_US and (error := _irregular_months(runs)) is not None:
         return error
     rest = (np.diff(runs.times).astype(np.int64) % usual != 0) & runs.inside
@@ -251,7 +251,7 @@ def _irregular(runs: _Runs, usual: int) -> FrequencyError:
 
 
 def _irregular_months(runs: _Runs) -> FrequencyError | None:
-    """The time that is not where the others of a month are; None where they share no day."""
+    """Return the error of times that look monthly but are not all stamped alike; None if they share no day."""
     days = runs.times.astype("datetime64[D]")
     months = days.astype("datetime64[M]")
     number = (days - months.astype("datetime64[D]")).astype(np.int64) + 1  # day of the month
@@ -275,7 +275,7 @@ def _irregular_months(runs: _Runs) -> FrequencyError | None:
 
 
 def _gaps(differences: Ints) -> tuple[Ints, Ints]:
-    """Return each difference once, increasing, and how often it occurs."""
+    """Return the distinct differences, increasing, and the count of each."""
     counts = pl.DataFrame({"gap": differences}).group_by("gap").len().sort("gap")
     return counts["gap"].to_numpy().astype(np.int64), counts["len"].to_numpy().astype(np.int64)
 

@@ -19,7 +19,7 @@ NUMBER = re.compile(r"^[\s(]*[-+]?[^\w\s]?\s*[\d.,'\u00a0 ]*\d[\d.,'\u00a0 ]*\s*
 
 
 def find_header(rows: Sequence[Cells], place: str) -> int:
-    """Return the row that names the columns: the first that is about as wide as the table.
+    """Find the header row: the first row that is about as wide as the table.
 
     Args:
         rows: The first rows of a file, empty cells as "" or None.
@@ -56,7 +56,7 @@ def _full(cell: str | None) -> bool:
 
 
 def _is_wordy(row: Cells) -> bool:
-    """Return whether the cells are names: all different, none a number or a date."""
+    """Return whether the cells can be column names: all different, none a number or a date."""
     cells = [cell.strip() for cell in row if cell is not None and cell.strip()]
     if len(set(cells)) < len(cells) or any(NUMBER.match(cell) for cell in cells):
         return False
@@ -89,7 +89,7 @@ def _refuse_data(rows: Sequence[Cells], header: int, place: str) -> None:
 
 
 def column_names(header: Cells, place: str) -> list[str]:
-    """Return the names of the columns as the file has them; an absent name is "".
+    """Return the column names of the file, unchanged; an absent name is "".
 
     Raises:
         FileError: Two columns have one name.
@@ -114,7 +114,7 @@ def describe_titles(header: int, rows: Sequence[Cells]) -> list[Note]:
 def choose_columns(
     names: Mapping[str, str], cells: pl.DataFrame
 ) -> tuple[dict[str, str], list[Note]]:
-    """Return the columns under their names, and what became of those that have none in the header.
+    """Name the columns, and return notes on those without a name in the header.
 
     Args:
         names: Of each column as the header has it, "" where it has none.

@@ -1,4 +1,4 @@
-"""A table of locks, totals that a forecast keeps, with its columns typed as `Forecast.reconcile` takes them."""
+"""Read a table of locks (fixed totals), with the column types that `Forecast.reconcile` needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_lock_table(source: Any, panel: Panel, *, decimal: str | None = None) ->
 
     Raises:
         SchemaError: The target's column is absent, or another is neither key nor static category.
-        DataError: A cell is no number or no time.
+        DataError: A cell is not a number or not a time.
     """
     table = open_table(source, decimal=decimal).collect()
     target, time = panel.schema.target, panel.schema.time

@@ -17,13 +17,13 @@ from demandcast.frames.opened import Table
 PLAIN_DATE = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})|([0-9]{1,2})([./-])([0-9]{1,2})\5([0-9]{4})"
 )
-WORDS_READ = 200  # words by which a column is judged to hold times
+WORDS_READ = 200  # distinct words that decide whether a column holds times
 FIGURES = rf"^\s*([+-]?\d[\d.,']*|{'|'.join(filter(None, MISSING))})\s*$"  # signs decided later
 ROWS_OF_A_KEY = 20  # rows from which on a column that never repeats is no key
 
 
 class Looks:
-    """What the first rows of columns look like; a column is looked at when it is asked for, and once.
+    """The looks of columns by their first rows, computed once, on demand.
 
     A table may have many thousands of columns without a role. So text that is plainly numbers, or plainly
     none, is recognised for all columns in one pass; only the others are parsed, each by itself.
@@ -31,12 +31,12 @@ class Looks:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._types = dict(table.sample.schema)  # which polars makes anew whenever it is asked
+        self._types = dict(table.sample.schema)  # Polars builds it anew at each access
         self._answers: dict[tuple[str, str], bool] = {}
         self._shares: dict[frozenset[str], float] = {}  # of cells that are numbers, by their shapes
 
     def is_number(self, column: str) -> bool:
-        """Return whether most cells are numbers, in whatever notation."""
+        """Return whether most cells are numbers, in any notation."""
         return self._answer("number", column, self._find_number)
 
     def is_time(self, column: str) -> bool:
@@ -44,7 +44,7 @@ class Looks:
         return self._answer("time", column, self._find_time)
 
     def is_unique(self, column: str) -> bool:
-        """Return whether cells never repeat, as row numbers and ids of orders do not; dates do not count."""
+        """Return whether cells never repeat, like row numbers and order ids; False for dates."""
         return self._answer("unique", column, self._find_unique)
 
     def _answer(self, question: str, column: str, find: Callable[[str], bool]) -> bool:
@@ -134,35 +134,35 @@ class Looks:
 
 
 def _share_of_numbers(cells: pl.Series, table: Table) -> float:
-    """Return the share of cells that are numbers, in whatever notation."""
+    """Return the share of cells that are numbers, in any notation."""
     try:
         values, _ = parse_numbers(cells, "column", junk="missing", hints=table.hints)
-    except DemandcastError:  # numbers, in signs that nothing decides
+    except DemandcastError:  # numbers with undecided signs
         return float(cells.str.contains(r"^[^\p{L}]*\d[^\p{L}]*$").all())
     return 1 - values.null_count() / len(cells)
 
 
 def _may_be_time(cell: str) -> bool:
-    """Return whether a cell holds a digit and is no plain number."""
+    """Return whether a cell holds a digit and is not a plain number."""
     return bool(re.search(r"\d", cell)) and not re.fullmatch(r"\s*[-+]?\d+([.,]\d*)?\s*", cell)
 
 
 def _reads_as_times(words: list[str]) -> bool:
     """Return whether all words are dates or datetimes."""
-    if all(map(_is_plain_date, words)):  # far quicker than to ask Polars
+    if all(map(_is_plain_date, words)):  # far quicker than Polars
         return True
     if not all(map(_may_be_time, words)):
         return False
     try:
         read = read_dates(pl.Series(words, dtype=pl.String), "column")
         return not read.values.null_count()
-    except DemandcastError:  # dates, in an order that nothing decides
+    except DemandcastError:  # dates in an undecided order
         return True
 
 
 @lru_cache(maxsize=1 << 16)
 def _is_plain_date(word: str) -> bool:
-    """Return whether a word is a date of the calendar, as 2024-01-31, or 31.1.2024 in either order of day and month."""
+    """Return whether a word is a valid date: 2024-01-31, or 31.1.2024 with day and month in either order."""
     found = PLAIN_DATE.fullmatch(word)
     if found is None:
         return False

@@ -57,7 +57,7 @@ def parse_numbers(
     hints: Hints | None = None,
     where: Callable[[int], str] | None = None,
 ) -> tuple[pl.Series, list[Note]]:
-    """Return a text column as float64, null where a cell is empty or says "not available".
+    """Convert a text column to float64, null where a cell is empty or means "not available".
 
     Args:
         column: Text.
@@ -104,7 +104,7 @@ def parse_numbers(
 
 
 def _plainly_numbers(column: pl.Series, hints: Hints) -> bool:
-    """Return whether every cell is a number as computers write them, which is all there is to most tables."""
+    """Return whether every cell is a plain number such as -1.5e3, as in most tables."""
     if column.head(100).cast(pl.Float64, strict=False).null_count() > column.head(100).null_count():
         return False
     values = column.cast(pl.Float64, strict=False)
@@ -114,7 +114,7 @@ def _plainly_numbers(column: pl.Series, hints: Hints) -> bool:
 
 
 def _plain(text: pl.Series, hints: Hints) -> bool:
-    """Return whether a point can only be the decimal sign: some cell is not like "12.345"."""
+    """Return whether a point can only be the decimal sign, because some cell is not like "12.345"."""
     for cells in (text.head(2000), text):  # most columns are told from their first rows
         pointed = cells.filter(cells.str.contains(".", literal=True))
         if len(pointed) and not pointed.str.contains(r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$").all():
@@ -149,7 +149,7 @@ def _absent_note(column: pl.Series, text: pl.Series, absent: pl.Series, role: st
 
 
 def row_number(row: int) -> str:
-    """Return a row as people count them."""
+    """Return the number of a row, counted from 1."""
     return f"row {row + 1:,}"
 
 
@@ -177,7 +177,7 @@ def _junk(
 
 
 def _adornments(column: pl.Series, parts: pl.DataFrame, words: pl.Series, role: str) -> list[str]:
-    """Return what surrounds the figures: one currency, one unit, signs; told, or refused where mixed."""
+    """Return what surrounds the figures, such as a currency, and a note; refuse a mix of several."""
     told = []
     money = pl.concat([parts["before"], parts["after"]]).drop_nulls().unique().sort()
     units = parts["unit"].drop_nulls()
@@ -212,7 +212,7 @@ def _adornments(column: pl.Series, parts: pl.DataFrame, words: pl.Series, role: 
 def _decimal(
     column: pl.Series, figures: pl.Series, words: pl.Series, role: str, hints: Hints
 ) -> tuple[str, str]:
-    """Return the decimal sign of a column, and how that is said; "" where there was nothing to decide."""
+    """Return the decimal sign of a column and a note; both are "" if no cell needed the decision."""
     dots, commas = (figures.str.contains(s, literal=True) for s in DECIMALS)
     if hints.decimal is not None:
         sign, group = map(re.escape, (hints.decimal, "," if hints.decimal == "." else "."))
@@ -267,7 +267,7 @@ def _ambiguous(
     column: pl.Series, figures: pl.Series, words: pl.Series, role: str, hints: Hints,
     open_dot: pl.Series, open_comma: pl.Series,
 ) -> tuple[str, str]:  # fmt: skip
-    """Return the sign where every cell reads "12.345" or "12,345"."""
+    """Return the decimal sign of a column in which every cell is like "12.345" or "12,345"."""
     if open_dot.any() and open_comma.any():
         raise DataError(
             f"{role} {column.name!r} holds both {words.filter(open_dot)[0]!r} and "
@@ -322,7 +322,7 @@ def _undecided(column: pl.Series, example: str, role: str) -> DataError:
 
 
 def _values(parts: pl.DataFrame, decimal: str) -> pl.Series:
-    """Return each distinct number, float64."""
+    """Parse the distinct numbers, float64."""
     group = "," if decimal == "." else "."
     bare = parts["figures"].str.replace_all(group, "", literal=True)
     bare = bare.str.replace(decimal, ".", literal=True)
@@ -336,7 +336,7 @@ def _values(parts: pl.DataFrame, decimal: str) -> pl.Series:
 
 
 def decimal_of(cells: pl.Series) -> str | None:
-    """Return the decimal sign that some cells of a file show beyond doubt, None where they disagree."""
+    """Return the decimal sign that unambiguous cells of a file share; None if they disagree."""
     text = cells.drop_nulls().str.strip_chars()
     point = bool(text.str.contains(r"^[+-]?(\d{1,3}(,\d{3})+\.\d+|\d+\.(\d{1,2}|\d{4,}))$").any())
     comma = bool(text.str.contains(r"^[+-]?(\d{1,3}(\.\d{3})+,\d+|\d+,(\d{1,2}|\d{4,}))$").any())

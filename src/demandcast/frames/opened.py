@@ -41,7 +41,7 @@ class Table:
         return self.sample.columns
 
     def select(self, columns: Sequence[str], *, coded: Sequence[str] = ()) -> pl.DataFrame:
-        """Return the rows of some columns, in memory.
+        """Read the rows of some columns into memory.
 
         Args:
             columns: Which.
@@ -62,5 +62,5 @@ class Table:
             raise FileError(f"{self.name} cannot be read ({reason})") from error
 
     def collect(self) -> pl.DataFrame:
-        """Return all of it."""
+        """Read the whole table into memory."""
         return self.select(self.columns)

@@ -18,7 +18,7 @@ from demandcast.panel.panel import Note
 def set_aside(
     table: pl.DataFrame, key: Sequence[str], times: Sequence[str], target: str
 ) -> tuple[pl.DataFrame, list[Note]]:
-    """Return a table without its empty rows and without rows of totals, which have no time.
+    """Drop empty rows and rows of totals, which have no time.
 
     A row of totals has an empty time, or a word like "Total" in its place, and a word like "Total" or nothing
     in its key columns.
@@ -66,7 +66,7 @@ def set_aside(
 
 
 def _odd_times(column: pl.Series) -> bool:
-    """Return whether some cell of a time column is empty, or a word for a total."""
+    """Return whether any cell of a time column is empty or a word for a total."""
     if column.null_count():
         return True
     if column.dtype not in (pl.String, pl.Categorical):
@@ -78,7 +78,7 @@ def _odd_times(column: pl.Series) -> bool:
 
 
 def _totals_in(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """Return which rows have a word for a total in one of the columns."""
+    """Return the mask of rows with a word for a total in one of the columns."""
     found = pl.Series([False] * table.height, dtype=pl.Boolean)
     for column in columns:
         cells = table[column].cast(pl.String)
@@ -93,7 +93,7 @@ def _totals_in(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
 
 
 def _may_name_totals(cells: pl.Series) -> bool:
-    """Return whether it is worth looking at each word: few letters of a total's in any cell at all."""
+    """Return whether any cell has letters of a word for a total, so that each word must be checked."""
     return bool(
         cells.str.to_lowercase()
         .str.contains(r"tot|sum|som|gesamt|ergebnis|overall|insgesamt|合计|总|小计")
@@ -239,7 +239,7 @@ def fill_gaps(
 
 
 def history(grid: Grid, lengths: Ints) -> NDArray[np.bool_]:
-    """Return which flat positions are history, (T_total,)."""
+    """Return the mask of positions that are history, (T_total,)."""
     inside = np.ones(grid.total, bool)
     for_series = np.flatnonzero(lengths < grid.extents)
     if len(for_series):

@@ -75,7 +75,7 @@ class Grid:
         return int(self.extents.sum())
 
     def spread(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
-        """Return a value per row as a value per step, contiguous and writable."""
+        """Spread one value per row to one per step, contiguous and writable."""
         if self.at is None:
             return np.array(values)
         flat = np.full(self.total, fill, values.dtype)
@@ -88,14 +88,14 @@ def series_name(keys: pl.DataFrame, code: int) -> str:
 
 
 def show(time: Any) -> str:
-    """Return a time as a reader writes it: midnight is just a date."""
+    """Format a time for a message; midnight is written as the date alone."""
     if isinstance(time, np.datetime64):
         return str(time.astype("datetime64[s]")).removesuffix("T00:00:00").replace("T", " ")
     return str(time)
 
 
 def number_series(columns: pl.DataFrame) -> tuple[NDArray[np.int32], pl.DataFrame]:
-    """Return a number per row for each distinct key, by first appearance, and the keys in that order.
+    """Number the distinct keys by first appearance; return each row's number, and the keys in that order.
 
     Raises:
         SchemaError: A key column holds lists or the like.
@@ -135,7 +135,7 @@ def numbers(
     hints: Hints | None = None,
     where: Callable[[int], str] = row_number,
 ) -> tuple[NDArray[np.float32], list[Note]]:
-    """Return a column as float32, NaN where absent; a fresh array.
+    """Convert a column to a new float32 array, NaN where absent.
 
     Args:
         column: Numbers, booleans, or text that `parse_numbers` reads.
@@ -189,7 +189,7 @@ def numbers(
 
 
 def holds_flags(column: pl.Series) -> bool:
-    """Return whether a text column says yes and no, in one language or another, and nothing else."""
+    """Return whether a text column holds only words for yes and no, in any known language."""
     for cells in (column.head(100), column):  # most columns are told from their first rows
         words = cells.drop_nulls().unique().str.strip_chars().str.to_lowercase().unique().to_list()
         if not set(words) <= set(FLAGS):
@@ -252,7 +252,7 @@ def sort(rows: Rows) -> tuple[Rows, list[Note]]:
 
 
 def _order(**columns: NDArray[Any]) -> NDArray[Any]:
-    """Return the stable order by the first column, then the next; polars sorts in threads."""
+    """Return the stable sort order by the columns, first to last; Polars sorts in threads."""
     order = pl.DataFrame(columns).select(pl.arg_sort_by(list(columns), maintain_order=True))
     return order.to_series().to_numpy()
 
@@ -260,7 +260,7 @@ def _order(**columns: NDArray[Any]) -> NDArray[Any]:
 def merge_duplicates(
     rows: Rows, rule: str, zone: str | None, *, summed: bool = False
 ) -> tuple[Rows, list[Note]]:
-    """Return one row a series and time; sorted rows in, sorted rows out.
+    """Merge rows of the same series and time; sorted rows in, sorted rows out.
 
     Args:
         rows: Sorted rows.
@@ -323,7 +323,7 @@ def merge_duplicates(
 
 
 def _many_a_day(rows: Rows) -> bool:
-    """Return whether the clock of the rows is that of single sales: on no grid of a minute or more."""
+    """Return whether rows are single sales: their clock times lie on no grid of a minute or more."""
     seconds = rows.times.astype("datetime64[s]").astype(np.int64)
     return len(np.unique(seconds % 3600)) > 12
 
@@ -368,7 +368,7 @@ def lay_out(rows: Rows, freq: Frequency, reach: Ints | None = None) -> tuple[Gri
 
 
 def _off_grid(rows: Rows, freq: Frequency) -> list[int]:
-    """Return the first row whose time is off the grid, found by halving; none if the types differ."""
+    """Find the first row whose time is off the grid, by bisection; [] if the types differ."""
     low, high = 0, len(rows.times)
     if rows.times.dtype.kind != ("i" if freq.is_integer else "M"):
         return []

@@ -308,7 +308,7 @@ def aggregate(rows: Rows, to: str, used: Frequency | None) -> tuple[Rows, list[N
 
 
 def to_day(rows: Rows, freq: Frequency) -> tuple[Rows, list[Note]]:
-    """Return times of day moved to the step of `freq` that they lie in, for tables of single sales."""
+    """Move times of day to the start of their step of `freq`, for tables of single sales."""
     floored: NDArray[Any] = freq.floor(rows.times)
     off = floored != rows.times
     if not off.any():

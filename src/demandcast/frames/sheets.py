@@ -25,7 +25,7 @@ OPTIONS = {"strings_to_formulas": False, "strings_to_urls": False, "remove_timez
 
 
 def open_sheet(source: Any, name: str, sheet: str | None, decimal: str | None) -> Table:
-    """Return a sheet of a workbook as a table of text; see `read_sheet`."""
+    """Read a sheet of a workbook as a table of text; see `read_sheet`."""
     cells, title, notes = read_sheet(source, name, sheet)
     place = f"{name}, sheet {title!r}"
     rows = cells.head(SAMPLE).rows()
@@ -45,7 +45,7 @@ def open_sheet(source: Any, name: str, sheet: str | None, decimal: str | None) -
 
 
 def read_sheet(source: Any, name: str, sheet: str | None) -> tuple[pl.DataFrame, str, list[Note]]:
-    """Return every cell of a sheet as text, without a header; the sheet's name; and how it was chosen.
+    """Read a sheet: its cells as text, without a header; its name; and a note on how it was chosen.
 
     Args:
         source: A path, or bytes in memory.
@@ -99,7 +99,7 @@ def _cells(book: Any, title: str) -> pl.DataFrame:
 
 
 def require_writer(name: str) -> Any:
-    """Return the library that writes workbooks.
+    """Import the library that writes workbooks.
 
     Raises:
         FileError: It is not installed.
@@ -186,5 +186,5 @@ def write_sheet(
 
 
 def _dated(value: Any) -> bool:
-    """Return whether Excel has a date for a value."""
+    """Return whether a value is a date that Excel can hold."""
     return hasattr(value, "year") and (value.year, value.month) >= (FIRST_DAY.year, FIRST_DAY.month)

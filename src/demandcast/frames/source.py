@@ -44,7 +44,7 @@ def open_table(
     sheet: str | None = None,
     decimal: str | None = None,
 ) -> Table:
-    """Return the table behind `source`: nothing renamed, sorted or dropped.
+    """Open the table at `source` as it is: no column is renamed, no row sorted or dropped.
 
     Args:
         source: A path, glob, folder or URL of CSV, TSV (also .gz, .zst, .bz2), Excel, ODS or Parquet; a list
@@ -100,7 +100,7 @@ def open_bytes(content: bytes, ending: str, *, name: str) -> Table:
 
 
 def _of_python(source: Any) -> Any:
-    """Return a dict of columns, or a list of rows that are dicts, as a frame; anything else as it is."""
+    """Convert a dict of columns or a list of dicts to a frame; return anything else unchanged."""
     rows = isinstance(source, list) and bool(source) and all(isinstance(r, dict) for r in source)
     if not rows and not isinstance(source, dict):
         return source
@@ -136,7 +136,7 @@ def _frame(source: Any) -> pl.LazyFrame:
 
 
 def _column(column: nw.Series[Any]) -> pl.Series:
-    """Return a column as polars has it, or as text where it mixes types; later rules judge the text."""
+    """Convert a column to a Polars series, or to text if it mixes types; later rules read the text."""
     try:
         return column.to_polars()
     except (TypeError, ValueError):
@@ -169,7 +169,7 @@ def _paths(source: str | Path) -> list[Path | str]:
 
 
 def _kind(name: str) -> tuple[str, str]:
-    """Return the ending that says what a file is, "" where none does, and that of its compression."""
+    """Return the file endings of the kind and of the compression; "" where there is none."""
     bare = name.split("?")[0] if "://" in name else name
     endings = [suffix.lower() for suffix in Path(bare).suffixes]
     packed = endings.pop() if endings and endings[-1] in PACKED else ""
@@ -179,7 +179,7 @@ def _kind(name: str) -> tuple[str, str]:
 
 
 def _stack(tables: Sequence[Table]) -> Table:
-    """Return the tables one below the other; their columns must agree."""
+    """Concatenate tables vertically; their columns must agree."""
     first = tables[0]
     if not any(table.sample.height for table in tables):
         raise FileError(
@@ -255,7 +255,7 @@ def _open_kind(
 
 
 def _fetch(url: str, kind: str, packed: str) -> io.BytesIO:
-    """Return what lies at an URL, in memory: the web by the standard library, text of object stores by Polars."""
+    """Download a URL into memory: the web with the standard library, text in object stores with Polars."""
     name = without_credentials(url)
     if not url.startswith(("http://", "https://")):
         if kind not in TEXT or packed:

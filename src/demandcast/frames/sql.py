@@ -89,7 +89,7 @@ def without_credentials(url: str) -> str:
 
 
 def as_source(source: Any, sql: str | None, connect: str | None) -> Any:
-    """Return the source, or the query in its place.
+    """Return the source, or the query given instead of one.
 
     Raises:
         ConfigError: Both are given, none is, or half of a query.

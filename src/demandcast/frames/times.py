@@ -90,7 +90,7 @@ def parse_times(
 
 
 def join_times(table: pl.DataFrame, parts: Sequence[str], name: str) -> pl.Series:
-    """Return one time of several columns, as text: year and month, week or quarter and day, or a date and its hour.
+    """Join several columns to one time as text: year and month, week or quarter and day, or date and hour.
 
     Raises:
         SchemaError: The columns are none of these.
@@ -127,7 +127,7 @@ def join_times(table: pl.DataFrame, parts: Sequence[str], name: str) -> pl.Serie
 
 
 def reply_dtype(given: pl.DataType, values: NDArray[Any]) -> pl.DataType:
-    """Return the type in which times are given back: the user's own, or dates where they came as text."""
+    """Return the type of times in results: the type of the input, or dates if it was text."""
     if values.dtype.kind == "i":
         wide = given.is_integer() and given not in (pl.Int8, pl.Int16, pl.UInt8, pl.UInt16)
         return given if wide else pl.Int64()
@@ -187,7 +187,7 @@ def to_instants(
 
 
 def zone_of_midnights(instants: NDArray[Any]) -> str | None:
-    """Return a time zone in which all of the instants are midnight, the best known of them; None where none is."""
+    """Return the best-known time zone in which all instants are midnight; None if there is none."""
     stamps = pl.Series("t", instants[:: max(1, len(instants) // 2000)]).dt.replace_time_zone("UTC")
     usual = (
         "Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "America/Denver",
@@ -312,7 +312,7 @@ def _read_text(
 
 
 def _convert_offsets(wall: pl.Series, instants: pl.Series, zone: str | None) -> Times:
-    """Return times that came with their offsets: by the clock of `zone`, or as they are written."""
+    """Convert times with offsets to local time of `zone`, or drop the offsets if there is no zone."""
     if zone is not None:
         local = instants.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
         wall = local.dt.replace_time_zone(None)
@@ -331,7 +331,7 @@ def _unreadable(column: pl.Series, words: pl.Series) -> DataError:
 
 
 def _spread(column: pl.Series, words: pl.Series, values: pl.Series) -> pl.Series:
-    """Return a value for each row of a column, from one for each of its distinct words."""
+    """Spread values of the distinct words of a column to all its rows."""
     if column.dtype == pl.Categorical:
         codes = words.cast(pl.Categorical).to_physical().to_numpy()
         place = np.zeros(int(codes.max()) + 1, np.int64)

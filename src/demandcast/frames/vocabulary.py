@@ -133,7 +133,7 @@ WEEKDAYS = (
 
 @lru_cache(maxsize=1 << 16)  # a table may have many thousands of columns, asked for word by word
 def plain(name: str) -> str:
-    """Return a name in lower case, without accents, its words with one blank between them."""
+    """Normalise a name: lower case, no accents, one space between words."""
     split = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     letters = unicodedata.normalize("NFKD", split.casefold())
     bare = "".join(c for c in letters if not unicodedata.combining(c))
@@ -141,17 +141,17 @@ def plain(name: str) -> str:
 
 
 def is_word(name: str, words: Collection[str]) -> bool:
-    """Return whether a name is one of the words and nothing else."""
+    """Return whether a name equals one of the words."""
     return plain(name) in words
 
 
 def holds(name: str, words: Iterable[str]) -> bool:
-    """Return whether one of the words is among those of a name."""
+    """Return whether a name contains one of the words."""
     return any(f" {word} " in f" {plain(name)} " for word in words)
 
 
 def bearing(columns: Sequence[str], words: tuple[str, ...]) -> list[str]:
-    """Return columns whose name is one of the words, then those that end with one, then those that hold one.
+    """Return columns whose name equals one of the words, then those that end with one, then those that contain one.
 
     Within each of the three, in the order of the words.
     """
@@ -166,7 +166,7 @@ def bearing(columns: Sequence[str], words: tuple[str, ...]) -> list[str]:
 
 @cache
 def _rank(words: tuple[str, ...]) -> tuple[dict[str, int], tuple[str, ...], int]:
-    """Return the rank of each word, those in ideographs, and of how many words the longest is."""
+    """Return the rank of each word, the words in ideographs, and the word count of the longest."""
     ranks = {word: rank for rank, word in reversed(list(enumerate(words)))}
     ideographs = tuple(word for word in words if word[0] > "\u2e80")
     return ranks, ideographs, max(len(word.split()) for word in words)
@@ -175,7 +175,7 @@ def _rank(words: tuple[str, ...]) -> tuple[dict[str, int], tuple[str, ...], int]
 def _closeness(
     name: str, ranks: dict[str, int], ideographs: tuple[str, ...], longest: int
 ) -> tuple[int, int] | None:
-    """Return how a name bears a word: 0 is one, 1 ends with one, 2 holds one; and the rank of that word."""
+    """Return how a name matches (0 equals a word, 1 ends with one, 2 contains one) and the rank of that word."""
     if name in ranks:
         return 0, ranks[name]
     parts = name.split(" ")

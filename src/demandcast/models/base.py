@@ -1,7 +1,4 @@
-"""From a network to a forecaster: hyper-parameters in, fit, predict and save out.
-
-A model's own file holds its config and its network; what is the same for all of them is here.
-"""
+"""Fit, forecast and save any network; a model's own file holds only its config and its network."""
 
 from __future__ import annotations
 
@@ -58,7 +55,7 @@ from demandcast.windows.window import Sizes, Window, WindowSource
 if TYPE_CHECKING:
     from typing_extensions import Self  # of `typing` from Python 3.11 on
 
-# a layer without inputs (no covariates, no lags) has nothing to begin with, and is meant so
+# layers without inputs (no covariates, no lags) are intended
 warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
 WEIGHTS = "weights.safetensors"
 KEPT_PATHS = 50_000_000  # sample values a forecast keeps unless it is asked for more: 200 MB
@@ -136,13 +133,11 @@ class NeuralForecaster(FeatureForecaster[N]):
         """Learn from the history of every series, always from the start.
 
         Args:
-            panel: What to learn from; rows behind a series' length are not looked at.
-            checkpoint: A folder where training is kept as it goes, to be resumed after a kill.
-            resume: Go on from the checkpoint, if there is one; the numbers are those of a run
-                that was never cut.
-            progress: Show a bar, on stderr.
-            diagnose: Measure where the time goes, and say how it would train faster: kept as
-                `model.diagnosis`, and shown on stderr with the progress.
+            panel: What to learn from; rows after a series' length are ignored.
+            checkpoint: A folder for the state of training, to resume from.
+            resume: Continue from the checkpoint, if there is one, to the same result as without interruption.
+            progress: Show a bar on stderr.
+            diagnose: Measure the time of each part and suggest faster settings, in `model.diagnosis` and on stderr.
         """
         check_fork(f"{self.name}.fit")
         watch = Watch(
@@ -201,7 +196,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         return job, network, source
 
     def _holds_out(self, done: float) -> bool:
-        """Return whether all of `config.held_out` is still left out after a share `done` of the steps."""
+        """Return whether all of `config.held_out` is left out after a share `done` of the steps."""
         return True
 
     def _begin_step(self, network: Network[N], source: WindowSource, plan: Plan[N]) -> None:
@@ -221,10 +216,7 @@ class NeuralForecaster(FeatureForecaster[N]):
         )
 
     def build(self, panel: Panel) -> tuple[Network[N], WindowSource, Plan[N]]:
-        """Return the network, the windows it reads from a panel, and the plan.
-
-        Those of the fit, or what a fit on this panel would begin with; nothing is learned or kept.
-        """
+        """Return the network, windows of a panel, and plan: fitted, or as a fit on it would begin."""
         if self.network is None or self.features is None or self.plan is None:
             return self._initialise(panel, self._choose_loader(panel))
         return self.network, self._source(panel, self.features, self.plan), self.plan

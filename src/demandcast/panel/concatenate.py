@@ -1,4 +1,4 @@
-"""Put the series of several panels into one, so that a method forecasts them in one pass."""
+"""Concatenate panels, so that a method forecasts all their series in one pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from demandcast.panel.panel import Panel
 
 
 def is_alike(one: Panel, other: Panel) -> bool:
-    """Return whether two panels differ in nothing but their series: columns, encodings, time grid and clock agree."""
+    """Return whether two panels agree in all but their series: columns, encodings, time grid and time zone."""
     return (
         one.schema == other.schema
         and one.keys.schema == other.keys.schema
@@ -28,12 +28,12 @@ def is_alike(one: Panel, other: Panel) -> bool:
 
 
 def concatenate(panels: Sequence[Panel]) -> Panel:
-    """Return the series of all panels, one panel after the other, in arrays of their own.
+    """Concatenate the series of all panels, in order, in new arrays.
 
-    A key may occur more than once: methods number series, and draw random numbers by their keys.
+    Keys may repeat: methods index series by position, and draw random numbers by key.
 
     Args:
-        panels: At least one; each pair of them `is_alike`. Notes and series left out are those of the first.
+        panels: At least one, each pair `is_alike`. Notes and left-out series are those of the first.
     """
     parts = [panel.compact() for panel in panels]
     before = np.cumsum([0, *[len(part.target) for part in parts[:-1]]])

@@ -1,4 +1,4 @@
-"""Measure what covariates known ahead did to the demand of each series in the past.
+"""Measure the effect of covariates known ahead on the past demand of each series.
 
 Demand is around exp(level + season + weights x covariates), its variance mean + spread mean^2. The level moves slowly (a
 line between knots), the season has one value for each phase. Each series has weights of its own, drawn from a normal
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
-CELLS = 1 << 22  # numbers of the inputs of series that are fitted at once
+CELLS = 1 << 22  # input values of the series that are fitted together
 NEWTON = 8  # steps for the controls and the weights of a series
 ROUNDS = 60  # of expectation-maximisation
 KNOTS = 12  # of the level, at most
@@ -35,7 +35,7 @@ SEASONS_A_KNOT = 8  # at least
 LONGEST_SEASON = 31  # phases; a longer season is followed by the level
 LOOSE = 1.0  # standard deviation of a control's prior: level between knots, phase of the season
 TYPICAL = 0.4  # change of log demand for one deviation of a covariate: the prior of a weight
-PRIOR_SERIES = 3.0  # series that this prior weighs as much as
+PRIOR_SERIES = 3.0  # weight of this prior, in series
 LIMIT = 30.0  # of the logarithm of a mean
 FLAG_VALUES = 2  # a column with so few values is a flag
 
@@ -48,10 +48,10 @@ class Response:
         names: Columns of `panel.known`, K of them.
         logs: Which of them enter as logarithms, (K,).
         mean: Means of the weights, (N, K).
-        own: Covariances of what is a series' own, (N, K, K).
-        lean: How far the weights of a series follow an error of the mean over series, (N, K, K).
+        own: Covariances of the errors that are a series' own, (N, K, K).
+        lean: Derivative of a series' weights with respect to the mean over series, (N, K, K).
         shared: Covariance of that error, (K, K).
-        varied: Whether a covariate changed within the history of a series, (N, K).
+        varied: Mask of covariates that changed within the history of a series, (N, K).
     """
 
     names: tuple[str, ...]
@@ -119,13 +119,13 @@ class Response:
         return np.asarray(own + shared @ np.swapaxes(self.lean, 1, 2))
 
     def transform(self, known: NDArray[np.float32]) -> Doubles:
-        """Return covariates (..., K) as they enter."""
+        """Transform covariates (..., K): logarithms of those in `logs`."""
         values = known.astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(self.logs, np.log(values), values)
 
     def direction(self, before: NDArray[np.float32], after: NDArray[np.float32]) -> Doubles:
-        """Return what the weights are multiplied with in the change of log demand, (N, H, K)."""
+        """Return the differences of covariates that the weights multiply in the change of log demand, (N, H, K)."""
         change = self.transform(after) - self.transform(before)
         return np.where(before == after, 0.0, change)
 
@@ -179,16 +179,14 @@ class _Part:
         return cls(values, seen.astype(np.float64), inputs, prior, np.where(deviations < 1e-6, 0.0, deviations), period)  # fmt: skip
 
     def evidence(self) -> tuple[Doubles, Doubles]:
-        """Return information on the weights (n, K, K), and that times their estimate, (n, K), controls profiled out."""
+        """Return the information on the weights (n, K, K), and its product with their estimate (n, K), controls profiled out."""
         n, k = len(self.values), self.deviations.shape[1]
         total, count = self.values.sum(1), np.maximum(self.seen.sum(1), 1.0)
         weights = np.zeros((n, self.inputs.shape[2]))
         weights[:, 0] = np.log(np.maximum(total, 0.5) / count)
         spread = np.full(n, 0.5)
         ridge = np.zeros(len(self.prior))
-        ridge[-k:] = (
-            1.0  # keeps a step from running away where nothing is known; not in the evidence
-        )
+        ridge[-k:] = 1.0  # bounds the step where nothing is known; not in the evidence
         for step in range(NEWTON):
             mean = self._mean(weights)
             if step > 1:
@@ -213,7 +211,7 @@ class _Part:
         return np.asarray(np.exp(np.clip(logs, -LIMIT, LIMIT)) * self.seen)
 
     def _spread(self, mean: Doubles) -> Doubles:
-        """Return (variance - mean) / mean^2 of each series, leaning on the part's, (n,)."""
+        """Return (variance - mean) / mean^2 of each series, shrunk toward the part's, (n,)."""
         excess, square = ((self.values - mean) ** 2 - mean).sum(1), (mean**2).sum(1)
         freedom = np.maximum(
             self.seen.sum(1) / np.maximum(self.seen.sum(1) - self.inputs.shape[2] / 2, 1), 1
@@ -263,7 +261,7 @@ def _pool(
             + covariance.sum(0)
             + PRIOR_SERIES * np.diag((typical / 4) ** 2)
         ) / (n + PRIOR_SERIES)
-    # the centre is estimated too: its error is in the weights of a series as far as they lean on it
+    # the centre is an estimate: its error enters the weights of a series through `lean`
     inverse = np.linalg.inv(spread)
     covariance = np.linalg.inv(precision + inverse)
     mean = np.einsum("nkj,nj->nk", covariance, pull + inverse @ centre)
@@ -272,7 +270,7 @@ def _pool(
 
 
 def _enter_as_logs(panel: Panel) -> NDArray[np.bool_]:
-    """Return which known columns are above 0 everywhere and no flags, (K,)."""
+    """Return the mask of known columns that are above 0 everywhere and not flags, (K,)."""
     rows = panel.history_rows()
     known = panel.known[rows]
     found = []

@@ -1,4 +1,4 @@
-"""Draw what moves a forecast: what-if, the response to a price, and the parts of a forecast; with matplotlib."""
+"""Plot effects on a forecast with matplotlib: what-if, response to a covariate, and parts."""
 
 from __future__ import annotations
 

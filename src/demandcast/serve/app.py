@@ -40,9 +40,9 @@ except ImportError as error:
 
 log = logging.getLogger("demandcast.serve")
 T = TypeVar("T")
-READERS = 2  # requests whose tables are read at once
+READERS = 2  # requests whose tables are read concurrently
 NOTES = 4000  # characters of notes in a header
-OTHER = "other"  # the path of requests that no route has, in metrics
+OTHER = "other"  # label in metrics of requests without a route
 
 EXAMPLE_ROWS = [
     {"item": "a", "date": f"2026-01-{day:02}", "units": [3, 5, 2, 4, 6, 9, 8][day % 7]}
@@ -54,7 +54,7 @@ EXAMPLE_CSV = "item,date,units\n" + "".join(
 
 
 class Refused(Exception):
-    """A request that is answered by an error."""
+    """A request that is answered with an error."""
 
     def __init__(
         self, status: int, kind: str, message: str, *, param: str | None = None, retry: int | None = None
@@ -100,7 +100,7 @@ class Service:
     def __init__(self, models: Mapping[str, Served], limits: Limits) -> None:
         self.models, self.limits, self.metrics = dict(models), limits, Metrics()
         self.ready = False
-        self.body_bytes = 0  # of requests under way
+        self.body_bytes = 0  # of requests in progress
         self.engine: Engine | None = None
         self.readers: ThreadPoolExecutor | None = None
 
@@ -111,9 +111,11 @@ class Service:
         for served in self.models.values():
             try:
                 await self.in_thread(warm_up, served)
-            except Exception as error:  # requests with the right columns may do better
+            except Exception as error:  # real requests with the right columns may succeed
                 facts = {"model": served.name, "error": type(error).__name__}
-                if isinstance(error, DemandcastError):  # of made-up data, so that it tells nothing
+                if isinstance(
+                    error, DemandcastError
+                ):  # the data are artificial, so the error reveals nothing
                     facts["reason"] = str(error)
                 log.warning("warm_up_skipped", extra={"facts": facts})
         self.ready = True
@@ -128,12 +130,12 @@ class Service:
             self.readers.shutdown()
 
     async def in_thread(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run what takes the processor for long outside the event loop."""
+        """Run long computations outside the event loop."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.readers, lambda: function(*args, **kwargs))
 
     def find(self, name: str | None) -> Served:
-        """Return a model by its name; without a name the only one."""
+        """Return a model by name; without a name, the only model."""
         if name is None and len(self.models) == 1:
             return next(iter(self.models.values()))
         if name is None:
@@ -152,7 +154,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def body_of(self, request: Request) -> AsyncIterator[bytes]:
-        """Read the body of a request; it counts against the limit of all bodies until the answer is there."""
+        """Read the body of a request; it counts toward the limit of all bodies until the answer is ready."""
         limit, seconds = self.limits.body_bytes, self.limits.seconds
         too_large = Refused(
             413,
@@ -213,7 +215,7 @@ class Service:
         levels: Sequence[float],
         deadline: float,
     ) -> Forecast:
-        """Return the forecast of a panel, made in the model's thread."""
+        """Forecast a panel in the engine's thread."""
         if self.engine is None or not self.ready:
             raise Refused(503, "not_ready", "the service is starting or stopping", retry=1)
         try:
@@ -237,7 +239,7 @@ class Service:
 
 
 class Watched:
-    """Middleware: a token, an id, a line of log and the counts of each request; never its data."""
+    """Middleware: check the token, assign an id, log and count each request; its data is never logged."""
 
     def __init__(self, app: ASGIApp, service: Service, token: str | None) -> None:
         self.app, self.service, self.token = app, service, token
@@ -330,7 +332,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/v2/health/ready", tags=["health"])
     async def ready() -> Response:
-        """Whether every model has made its first forecast; 503 until then and while the service stops."""
+        """Whether every model has made its first forecast; 503 until then and during shutdown."""
         return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
 
     @app.get("/v2", tags=["models"])
@@ -345,7 +347,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/v2/models/{name}", tags=["models"])
     async def model(name: str) -> dict[str, Any]:
-        """What a model is: its method, horizon, and what it takes and gives."""
+        """Describe a model: its method, horizon, inputs and outputs."""
         served = service.find(name)
         return {
             "name": name,
@@ -467,7 +469,7 @@ def _levels(text: str | None) -> tuple[float, ...]:
 
 
 def _note_header(notes: Sequence[str]) -> dict[str, str]:
-    """Return the notes as a header, for kinds of tables that have no place for them."""
+    """Format notes as a header, for kinds of tables that cannot hold them."""
     shown: list[str] = []
     for note in notes:
         if len(json.dumps([*shown, note])) > NOTES:
@@ -559,7 +561,7 @@ def _describe_kserve() -> dict[str, Any]:
 
 
 def _without_references(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON schema with its definitions in place of references to them."""
+    """Replace the references of a JSON schema by their definitions."""
     definitions = schema.pop("$defs", {})
 
     def inlined(part: Any) -> Any:

@@ -21,15 +21,15 @@ MERGED = 1 << 21  # steps of history that are forecast at once
 
 
 class FullError(Exception):
-    """As many requests wait as may."""
+    """The queue is full."""
 
 
 class LateError(Exception):
-    """A request waited longer than it may."""
+    """A request waited longer than allowed."""
 
 
 class StoppedError(Exception):
-    """The service is stopping and takes no more requests."""
+    """The service is stopping and accepts no more requests."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Request:
     forecast: Future[Forecast] = field(default_factory=Future)
 
     def joins(self, other: Request) -> bool:
-        """Return whether another request may be forecast in one call with this one."""
+        """Return whether this request and another may be forecast in one call."""
         return self.model is other.model and self.levels == other.levels
 
 
@@ -69,10 +69,10 @@ class Engine:
     def submit(
         self, model: Forecaster, panel: Panel, levels: Sequence[float], deadline: float
     ) -> Future[Forecast]:
-        """Queue a panel, and return its forecast to come.
+        """Queue a panel and return the future of its forecast.
 
         Raises:
-            FullError: As many requests wait as may.
+            FullError: The queue is full.
             StoppedError: The engine is stopping.
         """
         request = Request(model, panel, tuple(levels), deadline)
@@ -86,7 +86,7 @@ class Engine:
         return request.forecast
 
     def stop(self) -> None:
-        """Forecast what waits, then end the thread; no more requests are taken."""
+        """Forecast the queued requests, then end the thread; new requests are refused."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -106,7 +106,7 @@ class Engine:
                 _answer(ready)
 
     def _take(self) -> list[Request]:
-        """Wait for a request; return it with those behind it that may be forecast in one call."""
+        """Wait for a request; return it with the following ones that can be forecast in the same call."""
         with self._changed:
             while not self._queue and not self._stopping:
                 self._changed.wait()

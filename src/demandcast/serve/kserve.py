@@ -58,7 +58,7 @@ class Options(Model):
 
 
 class ForecastRequest(Model):
-    """What is asked."""
+    """The body of a request."""
 
     model: str
     inputs: list[SeriesInput] = Field(min_length=1)
@@ -84,7 +84,7 @@ class Output(Model):
 
 
 class ForecastResponse(Model):
-    """What is answered."""
+    """The body of an answer."""
 
     id: str
     created_at: int
@@ -96,7 +96,7 @@ class ForecastResponse(Model):
 
 
 def read_inputs(request: ForecastRequest) -> list[tuple[Panel, list[int]]]:
-    """Return a panel for each frequency, with the places of its inputs in the request.
+    """Return a panel for each frequency, with the positions of its inputs in the request.
 
     The variables of a multivariate input are series of their own, one after the other.
 
@@ -152,7 +152,7 @@ def _panel(freq: str, inputs: Sequence[tuple[SeriesInput, datetime]]) -> Panel:
 
 
 def _columns(given: SeriesInput) -> np.ndarray[Any, Any]:
-    """Return the values of an input, (variables, steps), NaN where they are null."""
+    """Return the values of an input, (variables, steps), NaN for null."""
     nested = [isinstance(row, list) for row in given.series]
     if not nested:
         raise DataError(f"input {given.name!r} has no values; give at least one", series=given.name)
@@ -185,7 +185,7 @@ def _start(given: SeriesInput) -> datetime:
 
 
 def _grid(given: SeriesInput, start: datetime) -> str:
-    """Return our name of a frequency, anchored at the start of the series."""
+    """Return this package's name of a frequency, anchored at the start of the series."""
     letter = LETTERS.get(given.frequency, given.frequency)
     if letter in FIXED:
         return FIXED[letter]
@@ -249,7 +249,7 @@ def write_response(
 
 
 def _numbers(values: np.ndarray[Any, Any], given: SeriesInput) -> Any:
-    """Return values (variables, steps) as the request has them: a list, or a row a step."""
+    """Return values (variables, steps) in the layout of the request: a list, or one row for each step."""
     exact = values.astype(np.float64)
     return exact[0].tolist() if given.type == UNIVARIATE else exact.T.tolist()
 

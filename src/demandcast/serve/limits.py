@@ -1,4 +1,4 @@
-"""What one request may ask of the service."""
+"""Limits of the requests to the service."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from demandcast.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds of one request, and of what waits at once.
+    """Limits of one request, and of the queue.
 
     Attributes:
-        body_mb: Size of a request's body in MB, as sent.
-        values: Values that a forecast may have: series times steps times quantile levels.
+        body_mb: Size of a request's body in MB, compressed or not.
+        values: Values of one forecast: series x steps x quantile levels.
         history: Steps of history that a request may hold, all series together.
-        seconds: Time from the request to its answer; also the time in which its body has to arrive.
-        waiting: Requests that may wait for the model. One more is answered by 429.
+        seconds: Time from request to answer, and for its body to arrive.
+        waiting: Requests in the queue. One more is answered with 429.
     """
 
     body_mb: int = 64

@@ -19,7 +19,7 @@ from demandcast.saved import MODEL
 from demandcast.schema import Schema
 from demandcast.windows.features import SERIES, FeatureForecaster, Features
 
-KEPT = 16  # horizons of a method without a fit that are kept ready
+KEPT = 16  # cached horizons of a method without a fit
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Served:
     """A model that the service forecasts with.
 
     Attributes:
-        name: By which requests ask for it.
-        model: Fitted, or of a method that learns nothing in `fit`.
-        any_horizon: Whether requests choose the horizon freely; a saved run has its own, which is the longest.
+        name: Its name in requests.
+        model: Fitted, or of a method that needs no fit.
+        any_horizon: Whether requests may ask for any horizon; a saved run allows none beyond its own.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Served:
     any_horizon: bool = False
 
     def at(self, horizon: int | None) -> Forecaster:
-        """Return the forecaster of so many steps.
+        """Return the forecaster for a horizon.
 
         Raises:
-            ConfigError: A saved run forecasts fewer steps, or no horizon is given where there is none of its own.
+            ConfigError: A saved run forecasts fewer steps, or neither request nor model has a horizon.
         """
         if not self.any_horizon:
             if horizon is not None and horizon > self.model.horizon:
@@ -64,7 +64,7 @@ def _of_horizon(kind: type[Forecaster], horizon: int) -> Forecaster:
 
 
 def find_models(words: Sequence[str]) -> dict[str, Served]:
-    """Load the models of a command line: RUN, NAME=RUN or the name of a method that needs no fit.
+    """Load the models named on a command line: RUN, NAME=RUN or the name of a method that needs no fit.
 
     Raises:
         ConfigError: Two models have one name, or a method has to be fitted first.
@@ -98,7 +98,7 @@ def _find(name: str, place: str) -> Served:
 
 
 def warm_up(served: Served) -> None:
-    """Forecast made-up series with the columns that the model was fitted on, so that the first request is fast.
+    """Forecast artificial series with the columns of the fit, so that the first request is fast.
 
     Raises:
         DemandcastError: The model cannot forecast such series.
@@ -108,7 +108,7 @@ def warm_up(served: Served) -> None:
 
 
 def _example(model: Forecaster) -> Panel:
-    """Return two series of a few seasons, with every covariate that the model reads, up to the horizon."""
+    """Return two artificial series of a few seasons, with every covariate of the model up to the horizon."""
     inputs = _inputs(model)
     known = tuple(dict.fromkeys(name for f in inputs for name in f.known))
     past = tuple(dict.fromkeys(name for f in inputs for name in f.past))
@@ -141,7 +141,7 @@ def _example(model: Forecaster) -> Panel:
 
 
 def _inputs(model: Forecaster) -> list[Features]:
-    """Return what a model, or each member of a blend, remembers of the panel it was fitted on."""
+    """Return the features that a model, or each member of a blend, was fitted on."""
     if isinstance(model, Auto):
         members = [] if model.ensemble is None else model.ensemble.members
         return [f for member in members for own in member.models for f in _inputs(own)]

@@ -1,4 +1,4 @@
-"""Run the application: one process, a socket, logs as JSON, an end that answers what was accepted."""
+"""Run the application: one process, one socket, JSON logs, and a shutdown that answers accepted requests."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from demandcast.errors import ConfigError
 from demandcast.serve.limits import Limits
 
-HEADERS = 10.0  # seconds in which the headers of a request have to arrive
+HEADERS = 10.0  # seconds for the headers of a request to arrive
 IDLE = 75  # seconds that a connection may wait for its next request
 BACKLOG = 2048
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object a line: time, level, event and its facts."""
+    """Format log records as JSON, one object on each line: time, level, event and its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -35,7 +35,7 @@ class JsonLines(logging.Formatter):
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose headers do not arrive in time."""
+    """HTTP/1.1 protocol that closes connections whose headers do not arrive in time."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -47,7 +47,7 @@ class Protocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_timer()
-        elif self._timer is None:  # the next request on this connection has begun
+        elif self._timer is None:  # a new request has begun on this connection
             self._timer = self.loop.call_later(HEADERS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -64,7 +64,7 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
     Raises:
-        ConfigError: The address cannot be listened at.
+        ConfigError: The address cannot be bound.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -85,7 +85,7 @@ def run(app: FastAPI, bound: socket.socket, limits: Limits, started: Callable[[]
     Args:
         app: Of `create_app`.
         bound: Of `bind`.
-        limits: Their `seconds` are also the longest that the end waits.
+        limits: Their `seconds` also limit the shutdown.
         started: Called before the first request is taken.
     """
     handler = logging.StreamHandler(sys.stderr)
@@ -110,6 +110,6 @@ def run(app: FastAPI, bound: socket.socket, limits: Limits, started: Callable[[]
     started()
     try:
         server.run(sockets=[bound])
-    except KeyboardInterrupt:  # uvicorn sends on the signal that it ended by
+    except KeyboardInterrupt:  # uvicorn raises again the signal that stopped it
         if not server.should_exit:
             raise
