@@ -172,30 +172,30 @@ class Frequency:
                 raise FrequencyError(
                     f"steps of {self.name!r} want whole numbers, not {whole.dtype}"
                 )
-            found, rest = np.divmod(whole.astype(np.int64) - self.phase, self.step)
-            return self._on_grid(found, rest == 0, whole)
+            steps, rest = np.divmod(whole.astype(np.int64) - self.phase, self.step)
+            return self._on_grid(steps, rest == 0, whole)
         stamps = np.asarray(times, "datetime64[us]")
         refuse_nat(stamps)
         if self.unit == "s":
             micros = stamps.astype(np.int64) - self.phase * 1_000_000
-            found = micros // (self.step * 1_000_000)
-            return self._on_grid(found, micros == found * (self.step * 1_000_000), stamps)
+            steps = micros // (self.step * 1_000_000)
+            return self._on_grid(steps, micros == steps * (self.step * 1_000_000), stamps)
         days = stamps.astype("datetime64[D]")
         if self.unit == "B":
             counted = np.busday_count(np.datetime64("1970-01-01"), days, weekmask=self.week)
-            found = np.asarray(counted, np.int64)
-            return self._on_grid(found, self.is_open(days) & (days == stamps), stamps)
+            steps = np.asarray(counted, np.int64)
+            return self._on_grid(steps, self.is_open(days) & (days == stamps), stamps)
         if self.unit == "R":
-            found = self._retail_step(days)
-            return self._on_grid(found, self.times(found) == stamps, stamps)
+            steps = self._retail_step(days)
+            return self._on_grid(steps, self.times(steps) == stamps, stamps)
         if self.unit == "SM":
-            found = self._half_month(days)
-            return self._on_grid(found, self.times(found) == stamps, stamps)
+            steps = self._half_month(days)
+            return self._on_grid(steps, self.times(steps) == stamps, stamps)
         months = days.astype("datetime64[M]")
         number = months.astype(np.int64) - self.phase
-        found = number // self.step
+        steps = number // self.step
         stamp = self._stamp(months)
-        return self._on_grid(found, (number % self.step == 0) & (stamp == stamps), stamps)
+        return self._on_grid(steps, (number % self.step == 0) & (stamp == stamps), stamps)
 
     @property
     def closed(self) -> tuple[str, ...]:
@@ -226,8 +226,8 @@ class Frequency:
             return self.times(self._retail_step(stamps.astype("datetime64[D]")))
         if self.unit == "SM":
             days = stamps.astype("datetime64[D]")
-            found = self._half_month(days)
-            return self.times(found + (self.times(found) < days) if self.end else found)
+            steps = self._half_month(days)
+            return self.times(steps + (self.times(steps) < days) if self.end else steps)
         months = stamps.astype("datetime64[M]").astype(np.int64) - self.phase
         return self.times(-(-months // self.step) if self.end else months // self.step)
 
@@ -243,10 +243,10 @@ class Frequency:
             return first.astype("datetime64[M]").astype("datetime64[us]")[0]
         return self.times(np.array([ordinal]))[0]
 
-    def _on_grid(self, found: Ints, fits: NDArray[np.bool_], times: NDArray[Any]) -> Ints:
+    def _on_grid(self, steps: Ints, fits: NDArray[np.bool_], times: NDArray[Any]) -> Ints:
         if not fits.all():
             row = int(np.argmin(fits.ravel()))
-            time, step = times.ravel()[row], int(found.ravel()[row])
+            time, step = times.ravel()[row], int(steps.ravel()[row])
             step -= bool(self.times(np.array([step]))[0] > time)
             before, after = self.times(np.array([step, step + 1]))
             raise FrequencyError(
@@ -255,7 +255,7 @@ class Frequency:
                 "round the times to it first, or name the right frequency:",
                 option="freq", time=time_text(time), found=self.name, ways=[way(freq=...)],
             )  # fmt: skip
-        return found
+        return steps
 
     def times(self, ordinals: NDArray[Any]) -> NDArray[Any]:
         """Timestamps of steps: datetime64[us], or int64 on integer grids."""
@@ -301,8 +301,8 @@ class Frequency:
     def _retail_step(self, days: NDArray[Any]) -> Ints:
         """Return the retail period that contains each day."""
         assert self.retail is not None
-        found = np.searchsorted(_retail_ends(*self.retail), days.astype(np.int64))
-        return np.asarray(found - RETAIL_ZERO, np.int64)
+        index = np.searchsorted(_retail_ends(*self.retail), days.astype(np.int64))
+        return np.asarray(index - RETAIL_ZERO, np.int64)
 
     def lags(self) -> tuple[int, ...]:
         """Steps back that are worth an input: the last seven, and around whole seasons.
@@ -325,12 +325,12 @@ class Frequency:
         if self.unit == "M":
             years = [12 * k // self.step for k in (1, 2, 3)] if self.step < 12 else []
             return _around(range(1, 8), years)
-        found = {*range(1, 8)}
+        lags = {*range(1, 8)}
         for span, times, width in LAGS:
             if span > self.step:
                 middles = [k * span // self.step for k in times]
-                found |= {m + d for m in middles for d in range(-width, width + 1)}
-        return tuple(sorted(lag for lag in found if 0 < lag <= LONGEST_LAG))
+                lags |= {m + d for m in middles for d in range(-width, width + 1)}
+        return tuple(sorted(lag for lag in lags if 0 < lag <= LONGEST_LAG))
 
     @property
     def calendar_names(self) -> tuple[str, ...]:

@@ -68,21 +68,21 @@ class Account:
 
     def verdict(self, ensemble: Ensemble, name: str, ahead: int) -> str:
         """Return a paragraph: what the forecast is made of, and whether it beats the naive one."""
-        own = self.board.filter(pl.col("model") == name).row(0, named=True)
+        row = self.board.filter(pl.col("model") == name).row(0, named=True)
         tried, blend = self.board.height - 1, ensemble.blend
         text = f"The forecast blends {ensemble.parts()}, the best of {tried} methods tried"
-        ratio = own["vs_seasonal_naive"]
+        ratio = row["vs_seasonal_naive"]
         if ratio is not None:
             value = f"{1 - ratio:.0%} better" if ratio < 1 else "no better"
             text += f"; on the last {ahead} steps held out it is {value} than the seasonal naive"
         how = "distributions mixed" if blend.mixed else "quantiles averaged"
-        text += f" (wQL {own['wql']:.3g}, {how}"
+        text += f" (wQL {row['wql']:.3g}, {how}"
         text += ", weights by class of demand" if blend.by_group else ""
         text += ", and by series" if blend.tilts is not None else ""
         text += ensemble.adjustment.describe() if ensemble.adjustment is not None else ""
         if ensemble.zeros:
             text += f", quantiles up to {BLEND_LEVELS[ensemble.zeros - 1]:g} at 0, which does no worse there"
-        return text + f"). Its 80 % interval held {own['coverage_80']:.0%} of what came."
+        return text + f"). Its 80 % interval held {row['coverage_80']:.0%} of what came."
 
     def to_dict(self) -> dict[str, Any]:
         return {k: getattr(self, k).to_dicts() for k in SAVED}
@@ -186,15 +186,15 @@ class HeldOut:
             return None
         place = np.full(self.keys.height, -1, np.int64)
         place[row[wanted]] = np.arange(len(wanted))
-        own = np.flatnonzero((self.cutoff == latest[self.series]) & (place[self.series] >= 0))
-        found = []
+        entries = np.flatnonzero((self.cutoff == latest[self.series]) & (place[self.series] >= 0))
+        grids = []
         for level in (0.1, 0.5, 0.9):
             values = np.full((len(wanted), int(self.step.max()) + 1), np.nan, np.float32)
-            values[place[self.series[own]], self.step[own]] = self.quantiles[
-                own, BLEND_LEVELS.index(level)
+            values[place[self.series[entries]], self.step[entries]] = self.quantiles[
+                entries, BLEND_LEVELS.index(level)
             ]
-            found.append(values)
-        return wanted, latest[row[wanted]], found[0], found[1], found[2]
+            grids.append(values)
+        return wanted, latest[row[wanted]], grids[0], grids[1], grids[2]
 
     def _rows(self, keys: pl.DataFrame) -> NDArray[np.int64]:
         """Return the row of `self.keys` of each series asked for, -1 where it was not searched."""
@@ -203,19 +203,19 @@ class HeldOut:
 
 
 def _wql(evidence: Evidence, quantiles: Floats, rows: NDArray[np.bool_] | slice) -> float:
-    some = [BLEND_LEVELS.index(level) for level in DECILES]
-    return wql(evidence.actual[rows, None], quantiles[rows][:, None][..., some], DECILES)
+    columns = [BLEND_LEVELS.index(level) for level in DECILES]
+    return wql(evidence.actual[rows, None], quantiles[rows][:, None][..., columns], DECILES)
 
 
 def _coverage_shares(
     evidence: Evidence, quantiles: Floats, rows: Any = slice(None)
 ) -> dict[str, float]:
     """Return the share of observed values inside each interval."""
-    actual, found = evidence.actual[rows], {}
+    actual, shares = evidence.actual[rows], {}
     for percent, (low, high) in INTERVALS.items():
         a, b = (quantiles[rows][:, BLEND_LEVELS.index(level)] for level in (low, high))
-        found[f"coverage_{percent}"] = float(((actual >= a) & (actual <= b)).mean())
-    return found
+        shares[f"coverage_{percent}"] = float(((actual >= a) & (actual <= b)).mean())
+    return shares
 
 
 def _board(
@@ -252,13 +252,13 @@ def _board(
 
 def _coverage(evidence: Evidence, blended: Floats) -> pl.DataFrame:
     rows = []
-    for label, own in _classes(evidence):
+    for label, mask in _classes(evidence):
         rows.append(
             {
                 "class": label,
-                "series": len(np.unique(evidence.series[own])),
-                "values": len(evidence.series[own]),
-                **_coverage_shares(evidence, blended, own),
+                "series": len(np.unique(evidence.series[mask])),
+                "values": len(evidence.series[mask]),
+                **_coverage_shares(evidence, blended, mask),
             }
         )
     return pl.DataFrame(rows)
@@ -274,11 +274,11 @@ def _reasons(
 ) -> pl.DataFrame:
     naive = next((m for m in members if m.name == NAIVE), None)
     rows = []
-    for label, own in _classes(evidence):
+    for label, mask in _classes(evidence):
         code = CLASSES.index(label) if label != ALL else -1
         weights = blend.by_group.get(code, blend.shared)
-        scores = [_wql(evidence, m.quantiles, own) for m in members]
-        yardstick = _wql(evidence, naive.quantiles, own) if naive is not None else float("nan")
+        scores = [_wql(evidence, m.quantiles, mask) for m in members]
+        yardstick = _wql(evidence, naive.quantiles, mask) if naive is not None else float("nan")
         best = int(np.nanargmin(np.where(allowed, scores, np.inf)))
         for i, (member, score) in enumerate(zip(members, scores, strict=True)):
             rows.append(

@@ -98,9 +98,9 @@ class Evidence:
     def pinball(self, quantiles: Floats) -> Doubles:
         """Return the pinball loss of each row over the deciles, (R,); for mase that of the median."""
         wanted = (0.5,) if self.metric == "mase" else DECILES
-        some = [self.levels.index(level) for level in wanted]
+        columns = [self.levels.index(level) for level in wanted]
         levels = np.array(wanted, np.float32)
-        error = self.actual[:, None].astype(np.float32) - quantiles[:, some]
+        error = self.actual[:, None].astype(np.float32) - quantiles[:, columns]
         return np.asarray(np.maximum(levels * error, (levels - 1) * error).sum(-1), np.float64)
 
 
@@ -123,12 +123,12 @@ class Blend:
 
     def weights(self, group: Ints, series: Ints | None = None) -> Doubles:
         """Return the weights of series by class, (n, M), and by number where given; -1 for new series."""
-        found = np.tile(self.shared, (len(group), 1))
-        for code, own in self.by_group.items():
-            found[group == code] = own
+        weights = np.tile(self.shared, (len(group), 1))
+        for code, class_weights in self.by_group.items():
+            weights[group == code] = class_weights
         if self.tilts is None or series is None:
-            return found
-        tilted = found * np.where((series >= 0)[:, None], self.tilts[np.maximum(series, 0)], 1.0)
+            return weights
+        tilted = weights * np.where((series >= 0)[:, None], self.tilts[np.maximum(series, 0)], 1.0)
         return np.asarray(tilted / tilted.sum(1, keepdims=True))
 
     def combine(self, quantiles: Floats, weights: Doubles, levels: Sequence[float]) -> Floats:
@@ -186,16 +186,16 @@ def _strength(evidence: Evidence, blend: Blend) -> float:
         return 0.0
     best, kept = 1 - GAIN, 0.0
     folds = parts(evidence)
-    plain = sum(_loss(evidence.select(own), blend) for own in folds)
+    plain = sum(_loss(evidence.select(fold), blend) for fold in folds)
     for strength in STRENGTHS:
         total = 0.0
-        for own in folds:
-            found = tilts(evidence.select(~own), blend, strength)
-            validated = evidence.select(own)
-            missing = int(validated.series.max(initial=-1)) + 1 - len(found)
+        for fold in folds:
+            factors = tilts(evidence.select(~fold), blend, strength)
+            validated = evidence.select(fold)
+            missing = int(validated.series.max(initial=-1)) + 1 - len(factors)
             if missing > 0:
-                found = np.concatenate([found, np.ones((missing, found.shape[1]))])
-            total += _loss(validated, replace(blend, tilts=found))
+                factors = np.concatenate([factors, np.ones((missing, factors.shape[1]))])
+            total += _loss(validated, replace(blend, tilts=factors))
         if plain and total / plain < best:
             best, kept = total / plain, strength
     return kept
@@ -275,8 +275,8 @@ def better_rule(evidence: Evidence, allowed: NDArray[np.bool_]) -> Rule:
     if len(np.unique(evidence.fold)) < 2:
         return exponential
     evidence = _sample(evidence)
-    for own in parts(evidence):
-        chosen, validated = evidence.select(~own), evidence.select(own)
+    for fold in parts(evidence):
+        chosen, validated = evidence.select(~fold), evidence.select(fold)
         selected, plain = (
             _loss(validated, Blend(rule(chosen, allowed), {}, False))
             for rule in (select, exponential)
@@ -315,21 +315,21 @@ def _by_group(
     evidence: Evidence, allowed: NDArray[np.bool_], shared: Doubles, rule: Rule
 ) -> dict[int, Doubles]:
     """Return the weights of each class with enough series, shrunk towards the shared ones."""
-    found = {}
+    by_group = {}
     for code in np.unique(evidence.group):
-        own = evidence.group == code
-        count = len(np.unique(evidence.series[own]))
+        in_group = evidence.group == code
+        count = len(np.unique(evidence.series[in_group]))
         if count >= FEWEST_SERIES:
-            weights = rule(evidence.select(own), allowed)
-            found[int(code)] = (count * weights + SHARED * shared) / (count + SHARED)
-    return found
+            weights = rule(evidence.select(in_group), allowed)
+            by_group[int(code)] = (count * weights + SHARED * shared) / (count + SHARED)
+    return by_group
 
 
 def _gain(evidence: Evidence, allowed: NDArray[np.bool_], rule: Rule) -> float:
     """Return the share by which weights by class lower the loss of rows they were not chosen on."""
     plain = refined = 0.0
-    for own in parts(evidence):
-        chosen, validated = evidence.select(~own), evidence.select(own)
+    for fold in parts(evidence):
+        chosen, validated = evidence.select(~fold), evidence.select(fold)
         shared = rule(chosen, allowed)
         groups = _by_group(chosen, allowed, shared, rule)
         if not groups:
@@ -358,14 +358,14 @@ def mixture(quantiles: Floats, weights: Doubles, levels: Sequence[float]) -> Flo
     points = np.take_along_axis(points, order, 1)
     mass = np.take_along_axis(mass, order, 1)
     middle = np.cumsum(mass, 1) - mass / 2  # probability at each point
-    found = np.empty((len(points), len(at)), np.float32)
+    mixed = np.empty((len(points), len(at)), np.float32)
     for q, level in enumerate(at):
         right = np.clip((middle < level).sum(1), 1, points.shape[1] - 1)[:, None]
         low, high = (np.take_along_axis(middle, right - k, 1) for k in (1, 0))
         left_value, right_value = (np.take_along_axis(points, right - k, 1) for k in (1, 0))
         share = np.clip((level - low) / np.maximum(high - low, 1e-12), 0, 1)
-        found[:, q] = (left_value + share * (right_value - left_value))[:, 0]
-    return found
+        mixed[:, q] = (left_value + share * (right_value - left_value))[:, 0]
+    return mixed
 
 
 def masses(levels: Sequence[float]) -> Doubles:

@@ -100,13 +100,13 @@ class Ensemble:
         quantiles = np.zeros((*grid.shape[:2], len(levels)), np.float32)
         mean = np.zeros(grid.shape[:2], np.float32)
         for start in range(0, panel.n_series, max(1, ROWS // self.horizon)):
-            some = slice(start, start + max(1, ROWS // self.horizon))
-            found = interpolate_quantiles(grid[some], BLEND_LEVELS, (*levels, *MEAN_LEVELS)).astype(
-                np.float32
-            )
-            found = _clip_and_round(found, floors[some], counts[some])
-            quantiles[some] = found[..., : len(levels)]
-            mean[some] = found[..., len(levels) :] @ MEAN_WEIGHTS
+            chunk = slice(start, start + max(1, ROWS // self.horizon))
+            values = interpolate_quantiles(
+                grid[chunk], BLEND_LEVELS, (*levels, *MEAN_LEVELS)
+            ).astype(np.float32)
+            values = _clip_and_round(values, floors[chunk], counts[chunk])
+            quantiles[chunk] = values[..., : len(levels)]
+            mean[chunk] = values[..., len(levels) :] @ MEAN_WEIGHTS
         samples = None
         if n_samples is not None:
             draws = Draws.of(panel.keys, self.seed)
@@ -114,9 +114,9 @@ class Ensemble:
             if rest.n_series:
                 template[~new] = self._paths(rest, n_samples)
             # what is not known of a new item is its size: a path keeps its rank, more or less
-            own, paths = draws.select(new), (int(new.sum()), n_samples)
-            ranks = own.at("rank").uniform((*paths, 1))
-            template[new] = ranks + 0.3 * own.at("step").uniform((*paths, self.horizon))
+            new_draws, paths = draws.select(new), (int(new.sum()), n_samples)
+            ranks = new_draws.at("rank").uniform((*paths, 1))
+            template[new] = ranks + 0.3 * new_draws.at("step").uniform((*paths, self.horizon))
             samples = _clip_and_round(
                 shuffle_paths(template, grid, BLEND_LEVELS, draws.at("ties")), floors, counts
             )
@@ -169,9 +169,9 @@ class Ensemble:
         for i in np.argsort(-self.blend.shared):
             model = self.members[i].models[0]
             if "paths" in model.gives:
-                found = model.predict(panel, levels=[0.5], n_samples=n_samples).samples
-                if found is not None:
-                    return np.asarray(found, np.float32)
+                samples = model.predict(panel, levels=[0.5], n_samples=n_samples).samples
+                if samples is not None:
+                    return np.asarray(samples, np.float32)
         naive = registry.create(NAIVE, horizon=self.horizon, seed=self.seed)
         drawn = naive.fit(panel).predict(panel, levels=[0.5], n_samples=n_samples).samples
         assert drawn is not None
@@ -183,8 +183,8 @@ class Ensemble:
             [f"member_{i}_{m.name}" + (f"_{k}" if k else "") for k in range(len(m.models))]
             for i, m in enumerate(self.members)
         ]
-        for member, own in zip(self.members, places, strict=True):
-            for model, place in zip(member.models, own, strict=True):
+        for member, member_places in zip(self.members, places, strict=True):
+            for model, place in zip(member.models, member_places, strict=True):
                 with run.inner(place) as inner:
                     model.save_into(inner)
         if self.cold is not None:
@@ -197,7 +197,9 @@ class Ensemble:
             "names": [m.name for m in self.members],
             "members": places,
             "shared": self.blend.shared.tolist(),
-            "by_group": {str(code): own.tolist() for code, own in self.blend.by_group.items()},
+            "by_group": {
+                str(code): weights.tolist() for code, weights in self.blend.by_group.items()
+            },
             "mixed": self.blend.mixed,
             "shifts": None if self.adjustment is None else self.adjustment.shifts.tolist(),
             "rounds": self.rounds,
@@ -223,7 +225,7 @@ class Ensemble:
             *facts.by_group.values(),
             *(facts.tilts or {}).values(),
         ]
-        if not count or any(len(own) != count for own in every) or not all(facts.members):
+        if not count or any(len(weights) != count for weights in every) or not all(facts.members):
             raise CheckpointError(
                 f"{run.folder} is damaged: names, members, costs and weights of its blend are not of one "
                 "number; save it again"
@@ -234,7 +236,7 @@ class Ensemble:
             member = Member.fitted(models, Learning(costs[0]))
             member.name, member.fit_seconds, member.predict_seconds = name, *costs[1:]
             members.append(member)
-        by_group = {int(code): np.array(own) for code, own in facts.by_group.items()}
+        by_group = {int(code): np.array(weights) for code, weights in facts.by_group.items()}
         rows = np.array(list(facts.tilts.values())) if facts.tilts else None
         return cls(
             members=members,

@@ -80,11 +80,11 @@ class LeastSquares:
     @cached_property
     def chain(self) -> tuple[int, ...]:
         """Levels, each nested in the next, that are eliminated one by one."""
-        found = [self.sums.order[0]]
+        levels = [self.sums.order[0]]
         for level in self.sums.order[1:]:
-            if (found[-1], level) in self.sums.parents:
-                found.append(level)
-        return tuple(found)
+            if (levels[-1], level) in self.sums.parents:
+                levels.append(level)
+        return tuple(levels)
 
     @cached_property
     def alike(self) -> bool:
@@ -130,7 +130,7 @@ class LeastSquares:
 
     def _search(self, goal: _Goal, m: Array) -> tuple[Array, Doubles]:
         """Search from `m` (G, C), the solution without a floor; return x and what the floor adds to its sum, (C,)."""
-        found, left = np.empty_like(goal.values), np.arange(m.shape[1])
+        solution, left = np.empty_like(goal.values), np.arange(m.shape[1])
         before = goal.values.sum(0, dtype=np.float64) + (self.sums.add(goal.own) * m).sum(0)
         past: tuple[Array, Array, Array] | None = None
         factor = self.factor
@@ -140,9 +140,9 @@ class LeastSquares:
             if turn == 1 and done.all():
                 return x, self._lifted(x, before)
             if done.any():
-                found[:, left[done]] = x[:, done]
+                solution[:, left[done]] = x[:, done]
                 if done.all():
-                    return found, self._lifted(found, before)
+                    return solution, self._lifted(solution, before)
                 on = ~done
                 goal, left, m, r = goal.columns(on), left[on], m[:, on], r[:, on]
                 past = None if past is None else (past[0][:, on], past[1][:, on], past[2][:, on])
@@ -159,8 +159,8 @@ class LeastSquares:
             past = (step, r, z)
             m = m + step
         for k, column in enumerate(left):
-            found[:, column] = self._newton(goal.columns([k]).double())
-        return found, self._lifted(found, before)
+            solution[:, column] = self._newton(goal.columns([k]).double())
+        return solution, self._lifted(solution, before)
 
     def _lifted(self, x: Array, before: Doubles) -> Doubles:
         """Return the excess of the sums of x (n, C) over those without a floor, (C,); 0 within rounding."""
@@ -174,8 +174,8 @@ class LeastSquares:
             x, r = goal.at(m)
             if goal.reached(r).all():
                 return np.asarray(x[:, 0])
-            own = np.where(x[:, 0] > goal.floor[:, 0], self.own, self.own * LEAST)
-            step = Factor.of(replace(self, own=own)).solve(r)
+            variances = np.where(x[:, 0] > goal.floor[:, 0], self.own, self.own * LEAST)
+            step = Factor.of(replace(self, own=variances)).solve(r)
             low, high, slope = 0.0, 1.0, float((step * r).sum())
             end = float((step * goal.at(m + step)[1]).sum())
             if end >= 0:
@@ -183,10 +183,10 @@ class LeastSquares:
                 continue
             for _ in range(BISECTIONS):
                 middle = (low + high) / 2
-                found = float((step * goal.at(m + middle * step)[1]).sum())
-                if abs(found) <= 0.01 * slope:
+                derivative = float((step * goal.at(m + middle * step)[1]).sum())
+                if abs(derivative) <= 0.01 * slope:
                     break
-                low, high = (middle, high) if found > 0 else (low, middle)
+                low, high = (middle, high) if derivative > 0 else (low, middle)
             m = m + middle * step
         worst = np.where(self.above[:, None] > 0, 0, np.abs(r))
         raise Unreached(int(worst[:, 0].argmax()), float(worst.max()))
@@ -252,12 +252,12 @@ class _Goal:
 
     def columns(self, which: Any) -> _Goal:
         """Return some of the columns."""
-        found = replace(
+        goal = replace(
             self, values=self.values[:, which], totals=self.totals[:, which], free=self.free[which],
             below=self.below[:, which],
         )  # fmt: skip
-        found.__dict__["noise"], found.__dict__["limit"] = self.noise[:, which], self.limit[which]
-        return found
+        goal.__dict__["noise"], goal.__dict__["limit"] = self.noise[:, which], self.limit[which]
+        return goal
 
     def double(self) -> _Goal:
         """Return the factor in double precision."""
@@ -332,12 +332,17 @@ class Factor:
         np.add.at(link, (sums.codes[finest][inside], cell[inside]), problem.own[inside])
         weights = np.bincount(cell, problem.own, n_cells)
         core: Array = np.diag(weights)  # between cells, less what is eliminated
-        own, pivots, links, climbs = list[Array](), list[Array](), list[Array](), list[Addition]()
+        variances, pivots, links, climbs = (
+            list[Array](),
+            list[Array](),
+            list[Array](),
+            list[Addition](),
+        )
         w = np.bincount(sums.codes[finest][inside], problem.own[inside], sums.counts[finest])
         for i, level in enumerate(chain):
             v = problem.above[sums.slices[level]]
             pivot = w + v
-            own.append(w)
+            variances.append(w)
             pivots.append(pivot)
             links.append(link)
             if len(others):
@@ -349,27 +354,27 @@ class Factor:
                 w = climb.add((w * v / pivot)[:, None])[:, 0]
         block: Array = cells @ core @ cells.T + np.diag(problem.above[others])
         return cls(
-            sums, chain, tuple(climbs), tuple(own), tuple(pivots), tuple(links), others, cells,
+            sums, chain, tuple(climbs), tuple(variances), tuple(pivots), tuple(links), others, cells,
             np.asarray(np.linalg.inv(block), np.float64),
         )  # fmt: skip
 
     def solve(self, right: Array) -> Array:
         """Return K^-1 of right-hand sides (G, C)."""
-        found = np.empty_like(right)
+        solution = np.empty_like(right)
         number = right.dtype
         at_cells = np.zeros((self.cells.shape[1], right.shape[1]), number)
         carry: Array | float = 0.0
         for i, level in enumerate(self.chain):
             rows = self.sums.slices[level]
             y = (right[rows] - carry) / self.pivots[i].astype(number)[:, None]
-            found[rows] = y
+            solution[rows] = y
             at_cells += self._links(number)[i].T @ y
             if i + 1 < len(self.chain):
                 carry = self.climbs[i].add(self.own[i].astype(number)[:, None] * y + carry)
         if len(self.others):
             cells = self.cells.astype(number)
             shares = self.rest.astype(number) @ (right[self.others] - cells @ at_cells)
-            found[self.others] = shares
+            solution[self.others] = shares
             at_cells = cells.T @ shares
         up: Array | float = 0.0
         for i in reversed(range(len(self.chain))):
@@ -377,10 +382,10 @@ class Factor:
             back = self.own[i].astype(number)[:, None] * up
             if len(self.others):
                 back = back + self._links(number)[i] @ at_cells
-            found[rows] -= back / self.pivots[i].astype(number)[:, None]
+            solution[rows] -= back / self.pivots[i].astype(number)[:, None]
             if i:
-                up = self.climbs[i - 1].spread(found[rows] + up)
-        return found
+                up = self.climbs[i - 1].spread(solution[rows] + up)
+        return solution
 
     def _links(self, number: Any) -> tuple[Array, ...]:
         return self._single if number == np.float32 else self.links

@@ -223,30 +223,30 @@ def _variances(
 ) -> tuple[Doubles, list[Doubles]]:
     """Return error variances of the series, (N,), and of the totals of each level, (G,)."""
     if weights == "variance":
-        own = _path_variance(paths)
+        variances = _path_variance(paths)
         above = [_path_variance(level.values) / level.trust for level in levels]
     elif weights == "top_down":  # in proportion to the forecasts
-        own = np.maximum(forecast.mean.mean(1, dtype=np.float64), 0)
-        return np.maximum(own, LEAST * own.mean() + 1e-300), [
+        variances = np.maximum(forecast.mean.mean(1, dtype=np.float64), 0)
+        return np.maximum(variances, LEAST * variances.mean() + 1e-300), [
             np.zeros(len(level.values)) for level in levels
         ]
     else:
-        own = np.ones(len(paths))
+        variances = np.ones(len(paths))
         above = []
         for level in levels:
             cells = level.span >= 0
             steps = cells.sum() / max(1, len(np.unique(level.span[cells])))
             above.append(np.bincount(level.code) * steps / level.trust)
-    least = LEAST * np.concatenate([own, *above]).mean() + 1e-300
-    return np.maximum(own, least), [np.maximum(v, least) for v in above]
+    least = LEAST * np.concatenate([variances, *above]).mean() + 1e-300
+    return np.maximum(variances, least), [np.maximum(v, least) for v in above]
 
 
 def _path_variance(values: Floats) -> Doubles:
     """Return the variance over paths (n, S, H), averaged over steps, (n,)."""
-    found = np.empty(len(values))
+    variances = np.empty(len(values))
     for rows in np.array_split(np.arange(len(values)), max(1, values.size >> 22)):
-        found[rows] = values[rows].var(1, dtype=np.float64).mean(1)
-    return found
+        variances[rows] = values[rows].var(1, dtype=np.float64).mean(1)
+    return variances
 
 
 @dataclass
@@ -298,15 +298,15 @@ class _Problem:
         if self.by_cell:
             check_memory(40 * paths.size, f"reconciling {n:,} series over {horizon} steps at once")
             values = np.ascontiguousarray(paths.transpose(0, 2, 1)).reshape(n * horizon, count)
-            found, means = self._step(None, values, self.forecast.mean.reshape(-1, 1), cost)
-            paths[:] = found.reshape(n, horizon, count).transpose(0, 2, 1)
+            adjusted, means = self._step(None, values, self.forecast.mean.reshape(-1, 1), cost)
+            paths[:] = adjusted.reshape(n, horizon, count).transpose(0, 2, 1)
             mean[:] = means.reshape(n, horizon)
-            quantiles[:] = quantiles_of(found, asked).reshape(n, horizon, -1)
+            quantiles[:] = quantiles_of(adjusted, asked).reshape(n, horizon, -1)
             return cost
         for h in range(horizon):
             values = np.ascontiguousarray(paths[..., h])
-            found, mean[:, h] = self._step(h, values, self.forecast.mean[:, h, None], cost)
-            paths[..., h], quantiles[:, h] = found, quantiles_of(found, asked)
+            adjusted, mean[:, h] = self._step(h, values, self.forecast.mean[:, h, None], cost)
+            paths[..., h], quantiles[:, h] = adjusted, quantiles_of(adjusted, asked)
         return cost
 
     def _step(
@@ -384,15 +384,15 @@ class _Problem:
         levels: dict[tuple[tuple[str, ...], bool], list[int]] = {}
         for i in free:
             levels.setdefault((locks[i].by, locks[i].step is None), []).append(i)
-        found, order = [], []
+        lock_codes, order = [], []
         for rows in levels.values():
             code = np.full(len(floors), -1)
             for k, i in enumerate(rows):
                 code[masks[i]] = k
-            found.append(code)
+            lock_codes.append(code)
             order += rows
         kept = [locks[i] for i in order]
-        return kept, found, np.array([lock.value for lock in kept])
+        return kept, lock_codes, np.array([lock.value for lock in kept])
 
     def _solver(
         self, step: int | None, kept: tuple[Lock, ...], lock_codes: list[Ints], above: list[Doubles]
@@ -402,12 +402,12 @@ class _Problem:
         if step is not None and pattern in self._solvers:
             return self._solvers[pattern]
         codes = [self._codes(level.code, level.span, step) for level in self.levels]
-        own = self.own if step is not None else np.repeat(self.own, self.forecast.horizon)
-        found = LeastSquares(
-            Sums.of([*codes, *lock_codes]), own, np.concatenate([*above, np.zeros(len(kept))])
+        variances = self.own if step is not None else np.repeat(self.own, self.forecast.horizon)
+        solver = LeastSquares(
+            Sums.of([*codes, *lock_codes]), variances, np.concatenate([*above, np.zeros(len(kept))])
         )
-        self._solvers[pattern] = found
-        return found
+        self._solvers[pattern] = solver
+        return solver
 
     @cached_property
     def _solvers(self) -> dict[tuple[Any, ...], LeastSquares]:
@@ -453,12 +453,12 @@ class _Problem:
         np.floor(up, out=up)
         up[1:] -= up[:-1].copy()
         if len(order) < len(values):
-            found = values.copy()
-            found[order] = up
-            return found
-        found = np.empty(values.shape, np.float32)
-        found[order] = up
-        return found
+            rounded = values.copy()
+            rounded[order] = up
+            return rounded
+        rounded = np.empty(values.shape, np.float32)
+        rounded[order] = up
+        return rounded
 
     def _nest(
         self, step: int | None, kept: list[Lock], whole: NDArray[np.bool_]
@@ -495,17 +495,17 @@ class _Problem:
 
     def notes(self) -> tuple[str, ...]:
         """Return what the caller should know of steps left out and counts not rounded."""
-        found = []
+        texts = []
         for level in self.levels:
             if left := int((level.span < 0).sum()):
-                found.append(
+                texts.append(
                     f"{left} of {len(level.span)} steps lie in no whole step of a level of totals: that level says nothing of them"
                 )
         if self.unrounded:
-            found.append(
+            texts.append(
                 "counts are not rounded to whole numbers, as the totals that are kept would not stay so"
             )
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(texts))
 
 
 def quantiles_of(values: Array, levels: Sequence[float]) -> Floats:

@@ -108,10 +108,10 @@ def read_dates(words: pl.Series, name: str, *, day_first: bool | None = None) ->
     if len(words) > FEW_WORDS:
         return _read_dates(words, name, day_first)
     try:  # a guess, a header and the reading ask for the same words
-        found = _read_few(tuple(words), day_first)
+        dates = _read_few(tuple(words), day_first)
     except DataError:
         return _read_dates(words, name, day_first)  # the error names the column
-    return Dates(found.values, found.offsets, list(found.said))
+    return Dates(dates.values, dates.offsets, list(dates.said))
 
 
 @lru_cache(maxsize=64)
@@ -120,11 +120,11 @@ def _read_few(words: tuple[str | None, ...], day_first: bool | None) -> Dates:
 
 
 def _read_dates(words: pl.Series, name: str, day_first: bool | None) -> Dates:
-    found = _read_any_dates(words, name, day_first)
-    years = found.values.dt.year()
+    dates = _read_any_dates(words, name, day_first)
+    years = dates.values.dt.year()
     if (years < 1).any():  # 0000-01-01: Python has no such year
-        found.values = found.values.set(years < 1, None)
-    return found
+        dates.values = dates.values.set(years < 1, None)
+    return dates
 
 
 def _read_any_dates(words: pl.Series, name: str, day_first: bool | None) -> Dates:
@@ -136,44 +136,44 @@ def _read_any_dates(words: pl.Series, name: str, day_first: bool | None) -> Date
     clocks = normal.str.contains(r":|\d[th]|\d{10}|\d{8}\s").any()
     table = _split_clock(normal) if clocks else None
     text = normal if table is None else table["day"]
-    found = pl.Series("found", [None] * len(words), dtype=pl.Datetime("us"))
+    times = pl.Series("found", [None] * len(words), dtype=pl.Datetime("us"))
     short = pl.Series([False] * len(words))
     kinds: dict[str, str] = {}
     few = text.to_list() if len(text) <= FEW_WORDS else None
     for kind, pattern in FORMS:
-        if not found.null_count():
+        if not times.null_count():
             break
         if few is not None and not any(word and re.search(pattern, word) for word in few):
             continue  # far quicker than to ask Polars for each form
-        at = found.is_null().arg_true()
+        at = times.is_null().arg_true()
         parts = text[at].str.extract_groups(pattern).struct.unnest()
         hit = parts["y"].is_not_null()
         if not hit.any():
             continue
         parsed = _assemble(parts.filter(hit))
         rows = at.filter(hit)
-        found = found.scatter(rows, parsed)
+        times = times.scatter(rows, parsed)
         short = short.scatter(rows, parts["y"].filter(hit).str.len_chars() == 2)
         kinds.setdefault(kind, words[int(rows[0])])
-    left = found.is_null() & text.str.contains(r"^\d{1,2}[-/.\s]\d{1,2}[-/.\s](\d{4}|\d{2})$")
+    left = times.is_null() & text.str.contains(r"^\d{1,2}[-/.\s]\d{1,2}[-/.\s](\d{4}|\d{2})$")
     if left.any():
         rows = left.arg_true()
-        parsed, told = _read_in_one_order(text[rows], words[rows], name, day_first)
-        found = found.scatter(rows, parsed)
+        parsed, messages = _read_in_one_order(text[rows], words[rows], name, day_first)
+        times = times.scatter(rows, parsed)
         short = short.scatter(rows, text[rows].str.contains(r"\D\d{2}$"))
-        said += told
+        said += messages
     said += [SAID[kind].format(word) for kind, word in kinds.items() if kind in SAID]
-    short = short & found.is_not_null()
+    short = short & times.is_not_null()
     if short.any():
-        word, year = words.filter(short)[0], found.filter(short).dt.year()[0]
+        word, year = words.filter(short)[0], times.filter(short).dt.year()[0]
         said.append(
             f"years of two figures, as in {word!r}, are read as {year}: 69 to 99 are 19.., the others 20.."
         )
     if table is None:
-        return Dates(found, nowhere, said)
-    found, bad_clock = _with_clock(found, table)
-    found = found.set(bad_clock, None) if bad_clock.any() else found
-    return Dates(found, _offsets(table["zone"]), said)
+        return Dates(times, nowhere, said)
+    times, bad_clock = _with_clock(times, table)
+    times = times.set(bad_clock, None) if bad_clock.any() else times
+    return Dates(times, _offsets(table["zone"]), said)
 
 
 def _join_split_years(text: pl.Series, words: pl.Series) -> tuple[pl.Series, list[str]]:
@@ -265,10 +265,10 @@ def read_whole(
                 f"whole numbers like {low} are read as ISO weeks, year week, by their Monday"
             ]
         if last.is_between(1, 12).all():
-            told = f"whole numbers like {low} are read as months, year month"
+            message = f"whole numbers like {low} are read as months, year month"
             if not bears((*vocabulary.MONTH, "yearmonth", "yyyymm", "jahrmonat", "年月")):
-                told += "; if they are weeks, name the frequency W-MON"
-            return day(r"^(?P<y>\d{4})(?P<m>\d{2})$"), [told]
+                message += "; if they are weeks, name the frequency W-MON"
+            return day(r"^(?P<y>\d{4})(?P<m>\d{2})$"), [message]
     if low >= 19001 and high <= 220053 and weekly:  # weeks of one figure and of two
         dates = day(r"^(?P<y>\d{4})(?P<w>\d{1,2})$")
         if not dates.null_count():
@@ -479,5 +479,5 @@ def _read_in_one_order(
             ways=[mend(day_first=True), way(day_first=False)],
         )  # fmt: skip
     order = "day" if not days.null_count() else "month"
-    told = f"dates like {words[0]!r} are read with the {order} first, the only way that fits all"
-    return read[order], [told]
+    message = f"dates like {words[0]!r} are read with the {order} first, the only way that fits all"
+    return read[order], [message]

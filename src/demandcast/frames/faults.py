@@ -35,25 +35,25 @@ def with_all_faults(
         source, named, reading, future: What was read, as `read_panel` takes it.
     """
     try:
-        found = _faults(source, named, reading, future)
+        faults = _faults(source, named, reading, future)
     except (DemandcastError, pl.exceptions.PolarsError, OSError):
         return (
             error  # the source cannot be read a second time, or not at all: the first fault stands
         )
-    if all(str(error) != str(fault) for fault in found):
+    if all(str(error) != str(fault) for fault in faults):
         first = str(error).partition(". ")[0]
         if error.column is None or (type(error), error.column) not in [
-            (type(f), f.column) for f in found
+            (type(f), f.column) for f in faults
         ]:
-            found = [error, *(fault for fault in found if not str(fault).startswith(first))]
-    if len(found) == 1:
-        return found[0]
-    kinds = {type(fault) for fault in found}
-    lines = "\n".join(f"  {i}. {fault}" for i, fault in enumerate(found, start=1))
+            faults = [error, *(fault for fault in faults if not str(fault).startswith(first))]
+    if len(faults) == 1:
+        return faults[0]
+    kinds = {type(fault) for fault in faults}
+    lines = "\n".join(f"  {i}. {fault}" for i, fault in enumerate(faults, start=1))
     kind = kinds.pop() if len(kinds) == 1 else DataError
-    together = kind(f"the table has {len(found)} faults:\n{lines}")
-    together.faults = tuple(found)
-    together.mend = merge_mends(found)
+    together = kind(f"the table has {len(faults)} faults:\n{lines}")
+    together.faults = tuple(faults)
+    together.mend = merge_mends(faults)
     return together
 
 
@@ -71,18 +71,18 @@ class _Found(list[DataError]):
 
 
 def _faults(source: Any, named: NamedColumns, reading: Reading, future: Any) -> list[DataError]:
-    found = _Found()
+    faults = _Found()
     table = open_table(
         source, encoding=reading.encoding, sheet=reading.sheet, decimal=reading.decimal
     )
-    roles = _roles(table, named, reading, future, found)
+    roles = _roles(table, named, reading, future, faults)
     if roles is None:
-        return found
+        return faults
     frame = melt(table.select(roles.columns), roles)
     parts = roles.parts or (roles.time,)
-    frame = found.attempt(quality.set_aside, frame, roles.key, parts, roles.target)
+    frame = faults.attempt(quality.set_aside, frame, roles.key, parts, roles.target)
     if frame is None or not frame[0].height:
-        return found
+        return faults
     frame = frame[0]
     width = frame.height // max(1, len(roles.melt or ()))
 
@@ -90,9 +90,9 @@ def _faults(source: Any, named: NamedColumns, reading: Reading, future: Any) -> 
         place = row_number(row % width if roles.melt else row)
         return f"{place} of column {roles.melt[row // width]!r}" if roles.melt else place
 
-    numbered = found.attempt(number_series, frame.select(roles.key)) if roles.key else None
-    clock = found.attempt(_times, frame, roles, named.freq, reading)
-    values = found.attempt(
+    numbered = faults.attempt(number_series, frame.select(roles.key)) if roles.key else None
+    clock = faults.attempt(_times, frame, roles, named.freq, reading)
+    values = faults.attempt(
         numbers, frame[roles.target], "target", reading.infinite, text=reading.text, hints=table.hints, where=where,
     )  # fmt: skip
     if clock is not None and (numbered is not None or not roles.key):
@@ -106,18 +106,18 @@ def _faults(source: Any, named: NamedColumns, reading: Reading, future: Any) -> 
         )
         rows, _ = sort(rows)
         if reading.to is None:
-            found.attempt(merge_duplicates, rows, reading.duplicates, clock[0].zone)
-        found.attempt(quality.treat_negative, rows, reading.negative)
+            faults.attempt(merge_duplicates, rows, reading.duplicates, clock[0].zone)
+        faults.attempt(quality.treat_negative, rows, reading.negative)
         for column in roles.static:
-            found.attempt(covariates.static_from_rows, frame, [column], codes, keys)
+            faults.attempt(covariates.static_from_rows, frame, [column], codes, keys)
     for role, columns in (("known", roles.known), ("past", roles.past)):
         for column in columns:
-            found.attempt(
+            faults.attempt(
                 covariates.features, frame[column], f"{role} covariate", reading.infinite, None, table.hints
             )  # fmt: skip
     if roles.available:
-        found.attempt(covariates.flags, frame[roles.available])
-    return found
+        faults.attempt(covariates.flags, frame[roles.available])
+    return faults
 
 
 def _times(frame: pl.DataFrame, roles: Roles, freq: str | None, reading: Reading) -> Any:
@@ -126,7 +126,7 @@ def _times(frame: pl.DataFrame, roles: Roles, freq: str | None, reading: Reading
 
 
 def _roles(
-    table: Table, named: NamedColumns, reading: Reading, future: Any, found: _Found
+    table: Table, named: NamedColumns, reading: Reading, future: Any, faults: _Found
 ) -> Roles | None:
     """Return the roles; None where columns are named and absent, which all become faults."""
     elsewhere = {"known": reading.covariates, "static": reading.static_table}
@@ -134,14 +134,14 @@ def _roles(
         names = getattr(named, option) or ()
         for column in (names,) if isinstance(names, str) else names:
             if column not in table.columns and elsewhere.get(option) is None:
-                found.append(_absent(column, table.columns, (option, names), future))
-    if found:
+                faults.append(_absent(column, table.columns, (option, names), future))
+    if faults:
         return None
     known, static = (
         tuple(c for c in columns if c in table.columns) for columns in (named.known, named.static)
     )
     here = replace(named, known=known, static=static)
-    answer = found.attempt(find_roles, table, here, wide=reading.wide)
+    answer = faults.attempt(find_roles, table, here, wide=reading.wide)
     return None if answer is None else answer[0]
 
 

@@ -128,8 +128,8 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
         known=tuple(c for c in named.known if c not in added),
         static=tuple(c for c in named.static if c not in elsewhere),
     )
-    roles, told = find_roles(table, here, wide=None if is_long else reading.wide)
-    notes = [*table.notes, *told]
+    roles, new_notes = find_roles(table, here, wide=None if is_long else reading.wide)
+    notes = [*table.notes, *new_notes]
     used = set(roles.columns)
     unused = [c for c in table.columns if c not in used]
     if unused:
@@ -142,32 +142,34 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
     if not table.is_text and not isinstance(source, pl.LazyFrame):  # a query would run twice
         n_rows = table.frame.select(pl.len()).collect().item()
         check_memory(CELL * n_rows * len(used), f"reading {table.name}")
-    rows, clock, told = read_rows(table, roles, freq, reading)
-    notes += told
+    rows, clock, new_notes = read_rows(table, roles, freq, reading)
+    notes += new_notes
     hints, is_text = table.hints, table.is_text
     del table
     later = None
     if beside is not None:
         later = beside.collect()
-        rows, told = second.join(
+        rows, new_notes = second.join(
             rows, roles, later, added, reading.time_zone, freq, spans, beside.hints
         )
         roles = replace(roles, known=(*roles.known, *added))
-        notes += told
-    rows, told = sort(rows)
-    notes += told
+        notes += new_notes
+    rows, new_notes = sort(rows)
+    notes += new_notes
     every = rows.keys
-    rows, told = quality.leave_out_totals(rows, reading.totals)
-    notes += told
+    rows, new_notes = quality.leave_out_totals(rows, reading.totals)
+    notes += new_notes
     if reading.to is not None:
-        rows, told = rhythm.aggregate(rows, reading.to, used_frequency(rows))
+        rows, new_notes = rhythm.aggregate(rows, reading.to, used_frequency(rows))
         freq, duplicates = reading.to, "sum"
-        notes += told
+        notes += new_notes
     elif duplicates != "error" and freq is not None and rows.times.dtype.kind == "M":
-        rows, told = rhythm.to_day(rows, Frequency.parse(freq))
-        notes += told
+        rows, new_notes = rhythm.to_day(rows, Frequency.parse(freq))
+        notes += new_notes
     try:
-        rows, told = merge_duplicates(rows, duplicates, clock.zone, summed=reading.to is not None)
+        rows, new_notes = merge_duplicates(
+            rows, duplicates, clock.zone, summed=reading.to is not None
+        )
     except DataError as error:
         for note in notes:
             if note.kind == "row numbers":
@@ -175,30 +177,32 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
                 message = f"{error.message.removesuffix(', or pass')}. {why.capitalize()}; pass"
                 raise DataError(message, option="key", ways=error.ways) from None
         raise
-    notes += told
+    notes += new_notes
     notes += quality.treat_negative(rows, reading.negative)
     grid_freq = find_frequency(rows, freq, roles.time, clock, notes)
     notes += rhythm.describe_closed(rows, grid_freq)
     grid, steps = lay_out(rows, grid_freq)
-    rows, reach, told = rhythm.treat_ended(rows, steps, grid, grid_freq, reading.ended)
-    notes += told
+    rows, reach, new_notes = rhythm.treat_ended(rows, steps, grid, grid_freq, reading.ended)
+    notes += new_notes
     if reach is not None:
         grid, steps = lay_out(rows, grid_freq, reach)
     notes += rhythm.check_steps(rows, steps, grid, grid_freq, given=freq is not None)
     lengths = history_lengths(rows, grid, steps, roles.known, notes)
     flat = grid.spread(rows.target, np.float32(np.nan))
-    closed, told = rhythm.closed_in_series(rows, steps, grid, grid_freq, given=freq is not None)
-    notes += told
+    closed, new_notes = rhythm.closed_in_series(
+        rows, steps, grid, grid_freq, given=freq is not None
+    )
+    notes += new_notes
     notes += quality.fill_gaps(flat, rows, grid, lengths, reading.gaps, steps=steps, closed=closed)
     notes += quality.describe(flat, grid, lengths, rows, grid_freq)
-    known_flat, known_names, told = encode.by_step(
+    known_flat, known_names, new_notes = encode.by_step(
         rows.rest, roles.known, grid, "known covariate", reading.infinite, hints
     )
-    notes += told
-    past_flat, past_names, told = encode.by_step(
+    notes += new_notes
+    past_flat, past_names, new_notes = encode.by_step(
         rows.rest, roles.past, grid, "past covariate", reading.infinite, hints
     )
-    notes += told
+    notes += new_notes
     statics = encode.static_from_rows(rows.rest, roles.static, rows.codes, rows.keys)
     if is_text:
         statics = statics.with_columns(encode.static_type(c, hints) for c in statics.iter_columns())
@@ -208,17 +212,17 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
             raise SchemaError(
                 f"static column {both[0]!r} is in the table and in the static table; drop one of them"
             )
-        more, told = encode.static_from_table(extra, elsewhere, rows.keys)
+        more, new_notes = encode.static_from_table(extra, elsewhere, rows.keys)
         statics = pl.concat([statics, more], how="horizontal")
-        notes += told
-    encoded, told = encode.encode_statics(statics)
+        notes += new_notes
+    encoded, new_notes = encode.encode_statics(statics)
     if not statics.width:
         encoded = replace(
             encoded,
             codes=np.zeros((rows.keys.height, 0), np.int64),
             reals=np.zeros((rows.keys.height, 0), np.float32),
         )
-    notes += told
+    notes += new_notes
     panel = Panel(
         schema=Schema(
             key=tuple(rows.keys.columns), time=roles.time, target=roles.target,

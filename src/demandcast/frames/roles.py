@@ -44,14 +44,14 @@ class Roles:
     @property
     def columns(self) -> list[str]:
         """The columns to read from the table, each once."""
-        own = [*self.key, *self.known, *self.past, *self.static]
-        own += [self.available] if self.available else []
+        names = [*self.key, *self.known, *self.past, *self.static]
+        names += [self.available] if self.available else []
         times = list(self.parts or (self.time,))
         if self.melt_names_times:
-            return [*own, *self.melt]
+            return [*names, *self.melt]
         if self.melt:
-            return [*times, *(c for c in own if c not in self.key), *self.melt]
-        return [*own, *times, self.target]
+            return [*times, *(c for c in names if c not in self.key), *self.melt]
+        return [*names, *times, self.target]
 
 
 def find_roles(
@@ -96,10 +96,10 @@ def find_roles(
         return _wide_by_time(table, free, dated, key, target, shared)
     notes: list[Note] = []
     if time is None:
-        guessed, told = _guess_time(table, free, looks)
+        guessed, new_notes = _guess_time(table, free, looks)
         time = tuple(guessed)
         free = [c for c in free if c not in time]
-        notes += told
+        notes += new_notes
     name, parts = (time[0], ()) if len(time) == 1 else (_joint_name(columns), time)
     if wide is None and key is None and target is None and _only_numbers(free, looks):
         worded = bearing(free, vocabulary.TARGET)
@@ -115,8 +115,8 @@ def find_roles(
                 ways=[mend(target=worded[0]), way(wide=True)],
             )
     if wide:
-        roles, told = _wide(table, free, name, target, key, looks, shared)
-        return replace(roles, parts=parts), [*notes, *told]
+        roles, new_notes = _wide(table, free, name, target, key, looks, shared)
+        return replace(roles, parts=parts), [*notes, *new_notes]
     if target is None:
         target = _guess_target(free, looks)
         free.remove(target)
@@ -336,25 +336,25 @@ def _refuse_part(table: Table, column: str) -> None:
 
 def _guess_target(free: Sequence[str], looks: Looks) -> str:
     worded = bearing(free, vocabulary.TARGET)
-    found = [c for c in worded if not looks.is_time(c) or looks.is_number(c)]
-    exact = [c for c in found if _exact(c)]
-    found = exact or [c for c in found if looks.is_number(c)] or found
-    if not exact and len(found) > 1:
+    candidates = [c for c in worded if not looks.is_time(c) or looks.is_number(c)]
+    exact = [c for c in candidates if _exact(c)]
+    candidates = exact or [c for c in candidates if looks.is_number(c)] or candidates
+    if not exact and len(candidates) > 1:
         raise SchemaError(
-            f"columns {found[:6]} may each be the target; name it:",
+            f"columns {candidates[:6]} may each be the target; name it:",
             option="target",
-            ways=[mend(target=found[0])],
+            ways=[mend(target=candidates[0])],
         )
-    if not found:
+    if not candidates:
         keys = _guess_key(free, looks)
         left = list(islice((c for c in free if c not in keys and looks.is_number(c)), 2))
-        found = left if len(left) == 1 else []
-    if not found:
+        candidates = left if len(left) == 1 else []
+    if not candidates:
         raise SchemaError(
             f"no column is plainly the target among {list(free)[:12]}; name it:",
             option="target", ways=[way(target=...)],
         )  # fmt: skip
-    return found[0]
+    return candidates[0]
 
 
 def _guess_key(free: Sequence[str], looks: Looks) -> tuple[str, ...]:
@@ -387,12 +387,12 @@ def _wide_by_time(
         if totals:
             action = f"column {totals[0]!r} is named like a total of the others: left out"
             notes.append(Note(kind="total", count=len(totals), series=0, example="", done=action))
-    for made in ("time", target or "value"):
-        if made in table.columns:
+    for new_name in ("time", target or "value"):
+        if new_name in table.columns:
             raise SchemaError(
-                f"column {made!r} of a wide table has the name that its times or values get; "
+                f"column {new_name!r} of a wide table has the name that its times or values get; "
                 "rename it, or pass",
-                column=made, ways=[way("another", target=...), way(wide=False)],
+                column=new_name, ways=[way("another", target=...), way(wide=False)],
             )  # fmt: skip
     roles = Roles(
         key=keys, time="time", target=target or "value", melt=tuple(dated),
@@ -435,12 +435,12 @@ def _wide(
                 f"the time {time!r} is a series of numbers; drop it, or pass",
                 column=column, ways=[way(wide=False)],
             )  # fmt: skip
-    for made in ("series", target or "value"):
-        if made in table.columns and (made not in free or made == target):
+    for new_name in ("series", target or "value"):
+        if new_name in table.columns and (new_name not in free or new_name == target):
             raise SchemaError(
-                f"column {made!r} of a wide table has the name that the gathered series get; "
+                f"column {new_name!r} of a wide table has the name that the gathered series get; "
                 "rename it, or pass",
-                column=made, ways=[way("another", target=...), way(wide=False)],
+                column=new_name, ways=[way("another", target=...), way(wide=False)],
             )  # fmt: skip
     if not free:
         raise SchemaError(f"a wide table needs a column of numbers beside the time {time!r}")
