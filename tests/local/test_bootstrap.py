@@ -121,12 +121,13 @@ def test_renewal_keeps_sizes_with_their_waits() -> None:
 
 
 def test_damped_means_follow_the_recursion() -> None:
-    """The pull is to the mean of what came before, with the panel's as one value more."""
+    """The pull is to the mean of what came before, with the panel's, within the series' own, as one value more."""
     past = of(Y, [1.0, 1, 0, 1])
     typical = (sum(Y) + 3) / (len(Y) + 4)
     found = Recursion.fit([past], "poisson")
     for i, series in enumerate((Y, [1.0, 1, 0, 1])):
-        mean, before = typical, [typical]
+        mean = np.clip(typical, min(series), max(series))
+        before = [mean]
         alpha, phi = found.alpha[i], found.phi[i]
         for y in series:
             mean = alpha * y + phi * np.mean(before) + (1 - alpha - phi) * mean
@@ -136,6 +137,16 @@ def test_damped_means_follow_the_recursion() -> None:
         moved = alpha * 5 + phi * np.mean(before) + (1 - alpha - phi) * 2
         ahead = found.next_mean(np.full((2, 1), 2.0), np.full((2, 1), 5.0))
         assert ahead[i, 0] == pytest.approx(moved, rel=1e-12)
+
+
+@pytest.mark.parametrize("law", ["negative_binomial", "poisson", "hurdle_poisson"])
+@pytest.mark.parametrize("own", [[3.0], [40.0], [40.0, 38, 41]])
+def test_damped_counts_keep_the_size_of_a_short_series(own: list[float], law: str) -> None:
+    """Beside series of another size, forecasts lie within the series' own values."""
+    for beside in ([20.0] * 30, [2.0] * 30):
+        panel = panel_of(own, beside, beside)
+        mean = DampedCounts(h=3, law=law).predict(panel).mean[0]
+        np.testing.assert_allclose(mean, np.mean(own), rtol=0.1)
 
 
 def test_weights_are_chosen_without_sight_of_what_comes() -> None:

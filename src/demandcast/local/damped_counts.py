@@ -11,11 +11,12 @@ updated at demands only. Each path updates its mean with its own draws, so its v
 as alpha and phi allow. The weights maximise, over a grid, the one-step quasi-likelihood sum (y log m - m) of a variance
 proportional to the mean.
 
-Departs from the paper: ybar and the start are the mean of the earlier values, with the panel's mean as one additional
-value. A mean of the whole record, as in other implementations, includes the values whose likelihood it enters: the
-reversion looks better than it is, and items without further demand are forecast to continue. The panel's mean likelihood
-of `PRIOR_DEMANDS` demands is added to each series' own. `prob` is sum m / sum (y - m)^2 of the one-step errors, where
-`PRIOR_DISPERSION` times the panel's means are added to a series' own sums.
+Departs from the paper: ybar and the start are the mean of the earlier values, with the panel's mean, kept within the
+series' least and largest value, as one additional value. A mean of the whole record, as in other implementations,
+includes the values whose likelihood it enters: the reversion looks better than it is, and items without further demand
+are forecast to continue. The panel's mean likelihood of `PRIOR_DEMANDS` demands is added to each series' own. `prob` is
+sum m / sum (y - m)^2 of the one-step errors, where `PRIOR_DISPERSION` times the panel's means are added to a series' own
+sums.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ LAWS = ("negative_binomial", "poisson", "hurdle_poisson")
 ALPHAS, PHIS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45), (0.0, 0.01, 0.03, 0.1, 0.3)
 PRIOR_DEMANDS = 50.0  # demands that the panel's likelihood of alpha and phi weighs as much as
 PRIOR_DISPERSION = 10.0  # demands that the panel's `prob` weighs as much as
-MAX_START = 4.0  # times a series' largest value
 MIN_MEAN = 1e-4
 
 
@@ -192,8 +192,10 @@ def _filter_candidates(
     """
     values, counted = _modelled_values(past, law)
     seen = np.full(past.n_series, 1.0)
-    # start at the series' own size, at 0 if all values are 0
-    total = np.minimum(typical, MAX_START * np.where(counted, values, 0.0).max(0, initial=0.0))
+    # start at the panel's mean, within the series' own values; whether there is demand has no size to keep
+    largest = np.where(counted, values, 0.0).max(0, initial=0.0)
+    least = np.where(counted, values, np.inf).min(0, initial=np.inf)
+    total = np.clip(typical, 0.0 if law == "bernoulli" else least, largest)
     squares = np.zeros((len(alpha), past.n_series))
     rates, log_likelihood = np.zeros(squares.shape), np.zeros(squares.shape)
     mean = np.broadcast_to(total, squares.shape)
