@@ -19,17 +19,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import FileError
+from demandcast.errors import FileError, Way
 from demandcast.frequency import Frequency
 from demandcast.panel.note import Note
-from demandcast.saved import Saving, read_saved, saving
+from demandcast.saved import UPGRADES, Saving, read_saved, saving
 from demandcast.schema import Schema
 from demandcast.typed import build
 
 if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "panel.json"
 STEP_ARRAYS = ("target", "known", "past", "available")  # one row a step
 SERIES_ARRAYS = ("begins", "extents", "lengths", "starts", "static_codes", "static_reals")
@@ -96,8 +96,36 @@ def _write(panel: Panel, store: Saving) -> None:
         time_zone=panel.time_zone,
         notes=panel.notes,
     )
-    notes = [note.to_dict() for note in panel.notes]
+    notes = [{**asdict(note), "ways": [_of_way(way) for way in note.ways]} for note in panel.notes]
     store.finish({"format": FORMAT, "panel": {**asdict(facts), "notes": notes}})
+
+
+def _of_way(way: Way) -> dict[str, Any]:
+    """Return a way for JSON; an argument that is for the reader to choose is a name without a value."""
+    arguments = [[name] if value is ... else [name, value] for name, value in way.arguments]
+    return {**vars(way), "arguments": arguments}
+
+
+def _to_note(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a note from JSON."""
+    ways = [
+        {**way, "arguments": [pair if pair[1:] else [*pair, ...] for pair in way["arguments"]]}
+        for way in facts.get("ways", [])
+    ]
+    return {**facts, "ways": ways}
+
+
+def _with_done(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of format 2 as those of format 3: a note's ways were words at the end of its `action`."""
+    panel = dict(facts["panel"])
+    panel["notes"] = [
+        {"done" if name == "action" else name: value for name, value in dict(note).items()}
+        for note in panel["notes"]
+    ]
+    return {**facts, "panel": panel}
+
+
+UPGRADES[MANIFEST, 2] = _with_done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +155,7 @@ def read_store(path: str | Path, *, check: bool = True) -> dict[str, Any]:
             hint="it is damaged or was not written to its end; write it again with panel.to_store",
         )  # fmt: skip
         content = dict(store.facts["panel"])
-        content["notes"] = [
-            {"done" if name == "action" else name: value for name, value in dict(note).items()}
-            for note in content["notes"]
-        ]
+        content["notes"] = [_to_note(dict(note)) for note in content["notes"]]
         facts = build(_Facts, content, "panel")
         arrays = {
             name: _read_array(store.file(f"{name}.npy", check=check), name, *facts.arrays[name])
