@@ -115,3 +115,17 @@ def test_an_item_that_ends_a_few_days_early_is_ordered_for_the_same_days(run: Ru
     code, out, err = run(*COSTS, "--json")
     assert code == 0, err
     assert len(json.loads(out)) == 3
+
+
+def test_an_empty_table_beside_is_told_by_its_own_columns(run: Run) -> None:
+    Path("leads.csv").write_text("lead_time\n")
+    code, _, err = run(*COSTS, "--lead-times", "leads.csv")
+    assert code == 2
+    assert "leads.csv has a header line but no rows; give at least one row of lead_time" in err
+    Path("stock.csv").write_text("store,item,on_hand\n")
+    code, _, err = run(*COSTS)
+    assert code == 2
+    assert (
+        "stock.csv has a header line but no rows; give at least one row of the key columns and on_hand"
+        in " ".join(err.split())
+    )

@@ -125,7 +125,7 @@ def read_stock(
         DataError: An item has no row or two, an item is unknown, or a cell is out of its range. The item, the
             value and what would do are named.
     """
-    opened = open_table(source, decimal=decimal)
+    opened = open_table(source, decimal=decimal, row="the key columns and on_hand, for each item")
     table = opened.collect()
     if not table.height:
         raise DataError("the stock table holds no rows; give one for each item, with on_hand")
@@ -248,7 +248,7 @@ def _lead_times(cells: _Cells, policy: Policy, *, observed: bool) -> tuple[Doubl
 
 def _observed(source: Any, keys: pl.DataFrame) -> list[Ints]:
     """Return the observed lead times of each series."""
-    opened = open_table(source)
+    opened = open_table(source, row="lead_time, for each delivery observed")
     table = opened.collect()
     if "lead_time" not in table.columns:
         raise SchemaError(

@@ -380,7 +380,7 @@ def score_frame(frame: Any, *, actual: str = "actual") -> dict[str, float]:
     Raises:
         SchemaError: The table has no column of actuals, or none of forecasts.
     """
-    table = open_table(frame).collect()
+    table = open_table(frame, row="an actual value and its forecasts").collect()
     levels = sorted((c for c in table.columns if _is_level(c)), key=float)
     if actual not in table.columns or not (levels or "mean" in table.columns):
         raise SchemaError(

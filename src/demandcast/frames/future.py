@@ -77,7 +77,7 @@ def extend(
             "name them when the table is read, as",
             option="known", ways=[way(known=...)],
         )  # fmt: skip
-    opened = open_table(future)
+    opened = open_table(future, row="key, time and the covariates known ahead")
     table, hints = opened.collect(), opened.hints
     if schema.time_parts and schema.time not in table.columns:
         table = table.with_columns(join_times(table, schema.time_parts, schema.time))
@@ -96,7 +96,9 @@ def extend(
     else:
         held, told_new = panel.n_series, list[Note]()
         if new_items:
-            more = [] if statics is None else [open_table(statics).collect()]
+            more = (
+                [] if statics is None else [open_table(statics, row="key and attributes").collect()]
+            )
             panel, told_new = _with_new(panel, table, [table, *more])
         codes, index, notes = _match(panel, table)
         notes += told_new

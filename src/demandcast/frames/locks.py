@@ -23,7 +23,7 @@ def read_lock_table(source: Any, panel: Panel, *, decimal: str | None = None) ->
         SchemaError: The target's column is absent, or another is neither key nor static category.
         DataError: A cell is not a number or not a time.
     """
-    table = open_table(source, decimal=decimal).collect()
+    table = open_table(source, decimal=decimal, row="keys, time and the total to keep").collect()
     target, time = panel.schema.target, panel.schema.time
     if target not in table.columns:
         raise SchemaError(

@@ -115,11 +115,15 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
     table = open_table(
         source, encoding=reading.encoding, sheet=reading.sheet, decimal=reading.decimal
     )
-    extra = None if reading.static_table is None else open_table(reading.static_table)
+    extra = (
+        None
+        if reading.static_table is None
+        else open_table(reading.static_table, row="key and attributes")
+    )
     elsewhere = [c for c in named.static if c not in table.columns] if extra is not None else []
     beside = None
     if reading.covariates is not None:
-        beside = open_table(reading.covariates, decimal=reading.decimal)
+        beside = open_table(reading.covariates, decimal=reading.decimal, row="time and covariates")
     spans = None if beside is None else second.periods(beside.columns, table.columns)
     added = [] if beside is None else second.columns_of(beside, named.known, table.columns)
     is_long = any(note.kind == "wide" for note in table.notes)  # it was wide, and is long by now

@@ -35,6 +35,7 @@ SHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 PARQUET = (".parquet", ".pq")
 PACKED = (".gz", ".zst", ".bz2")
 PIECE = 1 << 24  # bytes fetched at once
+ROW = "key, time and target"  # what a row of demand holds
 
 
 def open_table(
@@ -43,6 +44,7 @@ def open_table(
     encoding: str | None = None,
     sheet: str | None = None,
     decimal: str | None = None,
+    row: str = ROW,
 ) -> Table:
     """Open the table at `source` as it is: no column is renamed, no row sorted or dropped.
 
@@ -52,6 +54,7 @@ def open_table(
         encoding: Of delimited text; told by itself if None.
         sheet: The sheet of a workbook; found if None.
         decimal: The decimal sign of numbers in text, "." or ","; told by itself if None.
+        row: What a row holds, for the error of a file without rows.
 
     Raises:
         FileError: A file is absent, empty, of another type, or differs in its columns.
@@ -69,7 +72,7 @@ def open_table(
         paths = [path for s in source for path in _paths(s)]
         if not paths:
             raise FileError("the list of paths is empty; give at least one file")
-        return _stack([_open(path, encoding, sheet, decimal) for path in paths])
+        return _stack([_open(path, encoding, sheet, decimal) for path in paths], row)
     source = nw.to_native(source, pass_through=True)
     keys: tuple[str, ...] = ()
     notes = list[Note]()
@@ -96,7 +99,7 @@ def open_bytes(content: bytes, ending: str, *, name: str) -> Table:
         FileError: The content is empty or of another kind.
     """
     check_memory(len(content), f"reading {name}")
-    return _stack([_open_kind(io.BytesIO(content), name, ending, "", None, None, None)])
+    return _stack([_open_kind(io.BytesIO(content), name, ending, "", None, None, None)], ROW)
 
 
 def _of_python(source: Any) -> Any:
@@ -178,12 +181,12 @@ def _kind(name: str) -> tuple[str, str]:
     return (kind if known else ""), packed
 
 
-def _stack(tables: Sequence[Table]) -> Table:
+def _stack(tables: Sequence[Table], row: str) -> Table:
     """Concatenate tables vertically; their columns must agree."""
     first = tables[0]
     if not any(table.sample.height for table in tables):
         raise FileError(
-            f"{first.name} has a header line but no rows; give at least one row of key, time and target"
+            f"{first.name} has a header line but no rows; give at least one row of {row}"
         )
     if len(tables) == 1:
         return first
