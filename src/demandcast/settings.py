@@ -130,6 +130,11 @@ def suggestion(name: str, known: Sequence[str]) -> str:
     return "nothing there is like it." if known else "it takes none."
 
 
+def is_horizon(name: str) -> bool:
+    """Return whether a name is the horizon's, here or in another library."""
+    return name in ("horizon", "h") or "horizon" in FOREIGN.get(name, ())
+
+
 def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Refuse hyper-parameters that a method lacks, and suggest the method's own name for them."""
     names = list(dict.fromkeys(["horizon", *known]))

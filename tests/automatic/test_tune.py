@@ -53,6 +53,20 @@ def test_numbers_are_tried_to_the_figures_that_are_told(panel: dc.Panel) -> None
     assert not found.interrupted
 
 
+def test_a_range_is_of_the_type_that_the_setting_is_declared_with(panel: dc.Panel) -> None:
+    tried = search(panel, trials=4, space={"alpha": (0, 1)}, refit=False).trials["alpha"]
+    assert tried.dtype == pl.Float64
+    assert (tried.drop_nulls() % 1 > 0).any()
+    with pytest.raises(
+        ConfigError, match=r"no trial of tsb.*the last one: alpha is [23]\.\d+; it must"
+    ):
+        search(panel, trials=2, space={"alpha": (2, 3)})
+    with pytest.raises(ConfigError, match=r"space of window is \(2\.5, 9\).*whole number"):
+        search(panel, "window_average", space={"window": (2.5, 9)})
+    with pytest.raises(ConfigError, match=r"'horizon'.* is not searched; give horizon=28"):
+        search(panel, space={"horizon": (3, 9)})
+
+
 def test_poor_trials_are_stopped_after_a_quarter(
     panel: dc.Panel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

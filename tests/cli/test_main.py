@@ -66,6 +66,8 @@ def test_no_words_show_the_first_steps_whatever_the_kernel_was_given(
         ["forecast", "sales.csv", "--horizon", "7", "--quantiles", "low"],
         ["forecast", "sales.csv", "--horizon", "7", "--quantiles", "0.9,0.1"],
         ["backtest", "sales.csv", "--horizon", "7", "--folds", "0"],
+        ["backtest", "sales.csv", "--horizon", "7", "--models", ""],
+        ["backtest", "sales.csv", "--horizon", "7", "--models", " ,"],
         ["predict", "run"],
         ["models", "extra"],
         ["doctor", "--model", "seasonal_naive"],

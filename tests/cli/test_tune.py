@@ -36,5 +36,10 @@ def test_tune_prints_the_trials_and_what_was_best(
     assert main(["tune", sales, "--horizon", "7", "--model", "auto"]) == 2
     assert "tune another method" in capsys.readouterr().err
     assert main(["predict", best, sales]) == 0
+    for option in ("--set", "--space"):
+        assert main([*words, option, "horizon=3"]) == 2
+        said = capsys.readouterr().err
+        assert f"{option} horizon=3 gives the horizon" in said
+        assert "use --horizon" in said
     assert main([*words, "--space", "alpha=high"]) == 2
     assert "NAME=LOW..HIGH" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 import demandcast
+from demandcast.errors import ConfigError
 from demandcast.evaluate.backtest import backtest
 
 
@@ -27,3 +28,10 @@ def test_cutoffs_leave_one_horizon_and_lie_a_step_apart(
         np.testing.assert_array_equal(result.actuals[fold], [[cutoff + 1, cutoff + 2, cutoff + 3]])
     of_model = result.rows.filter(pl.col("model") == "last_value")
     assert of_model["cutoff"].cast(pl.String).to_list() == [str(c) for c in cutoffs]
+
+
+def test_no_model_is_refused() -> None:
+    """The seasonal naive alone would look like an answer."""
+    panel = demandcast.read_panel(pl.DataFrame({"ds": range(20), "y": np.arange(20.0)}))
+    with pytest.raises(ConfigError, match="models is empty"):
+        backtest([], panel, horizon=2)

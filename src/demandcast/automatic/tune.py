@@ -8,11 +8,14 @@ The defaults are judged too, and kept where no trial is better.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import polars as pl
 from tqdm import tqdm
@@ -23,7 +26,7 @@ from demandcast.errors import ConfigError, DataError, DemandcastError, FileError
 from demandcast.files import check_name, not_written, printable
 from demandcast.forecaster import Forecaster, Learning, fit
 from demandcast.panel.panel import Panel
-from demandcast.settings import check_horizon, check_names, one_of, whole
+from demandcast.settings import check_horizon, check_names, is_horizon, one_of, whole
 from demandcast.train.budget import Budget
 
 EARLY = 4  # the first part of a training is one of so many
@@ -113,11 +116,20 @@ def tune(
     seed = hyper.pop("seed", 0)
     kind = registry.get(name)
     defaults = kind.defaults()
+    for key in space or {}:
+        if is_horizon(key):
+            raise ConfigError(
+                f"space has {key!r}, but the horizon is not searched; give horizon=28"
+            )
     check_names(name, [*hyper, *(space or {})], defaults)
     one_of("metric", metric, METRICS)
     whole("trials", trials, least=1)
     base = {"horizon": horizon, **({"seed": seed} if "seed" in defaults else {}), **hyper}
-    chosen = dict(space) if space is not None else default_space(kind, hyper, panel, horizon)
+    if space is None:
+        chosen = default_space(kind, hyper, panel, horizon)
+    else:
+        declared = inspect.signature(kind, eval_str=True).parameters
+        chosen = {k: _as_declared(k, v, declared[k].annotation) for k, v in space.items()}
     if not chosen:
         raise ConfigError(_nothing_to_search(name, [k for k in defaults if k not in hyper]))
     validation = Validation.of(panel, horizon, folds, metric, seed)
@@ -144,6 +156,8 @@ def tune(
         disable=not progress, file=sys.stderr, leave=False,
     )  # fmt: skip
 
+    refused: list[str] = []
+
     def objective(trial: Any) -> float:
         for key, values in chosen.items():
             _suggest(trial, key, values)
@@ -151,6 +165,9 @@ def tune(
             return _trial(optuna, trial, name, base | _rounded(trial.params), validation)
         except KeyboardInterrupt:
             trial.set_user_attr(INTERRUPTED, True)
+            raise
+        except DemandcastError as error:
+            refused.append(str(error))
             raise
 
     def stop(study: Any, _: Any) -> None:
@@ -171,7 +188,8 @@ def tune(
     if not done:
         if interrupted:
             raise KeyboardInterrupt
-        raise ConfigError(f"no trial of {name} came to an end; see study {storage or 'in memory'}")
+        why = f"the last one: {refused[-1]}" if refused else f"see study {storage or 'in memory'}"
+        raise ConfigError(f"no trial of {name} came to an end; {why}")
     best = min(done, key=lambda t: t.value)
     taken = _rounded(best.params) if best.value < default else {}
     model = registry.create(name, **base | taken)
@@ -179,6 +197,22 @@ def tune(
         fit(model, panel, progress=progress)
     loss = min(1.0, _relative(best.value, default))
     return Tuning(model, taken, loss, _table(study, default), interrupted)
+
+
+def _as_declared(key: str, values: Any, wanted: Any) -> Any:
+    """Return a range in the type that the hyper-parameter is declared with: 0 to 1 of a float are no two numbers."""
+    if not isinstance(values, tuple):
+        return values
+    kinds = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
+    if float in kinds:
+        return tuple(map(float, values))
+    if int in kinds and not all(isinstance(value, Integral) for value in values):
+        raise ConfigError(
+            f"the space of {key} is {values}, but {key} is a whole number; give whole numbers, as in "
+            f"{tuple(map(round, values))}",
+            option="space", found=values, expected="whole numbers",
+        )  # fmt: skip
+    return values
 
 
 def default_space(

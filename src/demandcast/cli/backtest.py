@@ -68,8 +68,7 @@ def backtest(
     outputs: dict[str, str | Path | None] = {"--report": report}
     outputs |= {f"--out {name}": Path(out) / name for name in SCORES if out}
     places.check(files=outputs, folders={"--out": out}, table=table, force=force)
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    names = list(dict.fromkeys([*names, NAIVE]))
+    names = list(dict.fromkeys([*options.model_names(models), NAIVE]))
     hyper = options.hyperparameters(names, settings, seed=seed, devices=devices)
     made = [registry.create(name, horizon=horizon, **hyper[name]) for name in names]
     panel = read_panel(table.source, **table.options)

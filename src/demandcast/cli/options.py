@@ -321,6 +321,28 @@ def levels(text: str) -> tuple[float, ...]:
         raise ConfigError(f"--quantiles is {text!r}; write numbers, as in 0.1,0.5,0.9") from error
 
 
+def model_names(text: str) -> list[str]:
+    """Names of --models "tsb,ets", each once."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise ConfigError(
+            f"--models {text!r} names no model; give one or more, as in --models tsb,zero_shot; demandcast models "
+            "lists them"
+        )
+    return names
+
+
+def refuse_horizon(option: str, name: str, value: str) -> None:
+    """Refuse the horizon, under any library's name, where hyper-parameters are given."""
+    from demandcast.settings import is_horizon
+
+    if is_horizon(name):
+        raise ConfigError(
+            f"{option} {name}={value} gives the horizon, which is no hyper-parameter; use --horizon "
+            "(of order and replay, --lead-time and --review)"
+        )
+
+
 def first_process() -> bool:
     """Return whether this is rank 0, the only process that writes and prints."""
     return os.environ.get("RANK", "0") == "0"
@@ -343,16 +365,17 @@ def hyperparameters(
         name, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set {setting!r} has no value; write --set name=value")
+        refuse_horizon("--set", name, value)
         names = {model: kinds[model].aliases.get(name, name) for model in models}
         takers = [model for model in models if names[model] in defaults[model]]
         if not takers:
             known = list(dict.fromkeys(n for model in models for n in defaults[model]))
             hint = "; a model's own wants --model NAME too" if models == ["auto"] else ""
             raise ConfigError(
-                f"no hyper-parameter {name!r} of {' or '.join(models)}; {suggestion(name, ['horizon', *known])} "
+                f"no hyper-parameter {name!r} of {' or '.join(models)}; {suggestion(name, known)} "
                 f"There are: {', '.join(known)}{hint}",
                 found=name,
-            ).suggest(near_name(name, ["horizon", *known]))
+            ).suggest(near_name(name, known))
         for model in takers:
             parameters = inspect.signature(kinds[model], eval_str=True).parameters
             own = names[model]

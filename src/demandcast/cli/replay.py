@@ -82,7 +82,7 @@ def replay(
         force=force,
     )
     policy = Policy(**rule)
-    names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
+    names = options.model_names(models)
     hyper = options.hyperparameters(names, settings, seed=seed, devices=devices)
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)

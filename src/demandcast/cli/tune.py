@@ -103,6 +103,7 @@ def _space(given: list[str] | None) -> dict[str, Any] | None:
     found: dict[str, Any] = {}
     for text in given:
         name, _, value = text.partition("=")
+        options.refuse_horizon("--space", name, value)
         try:
             low, dots, high = value.partition("..")
             read = tuple(map(ast.literal_eval, (low, high))) if dots else ast.literal_eval(value)

@@ -133,6 +133,10 @@ def backtest(
     levels = check_levels(levels)
     shown = None if metrics is None else check_metrics(metrics, SCORES)
     chosen = [models] if isinstance(models, (Forecaster, str)) else list(models)
+    if not chosen:
+        raise ConfigError(
+            "models is empty; name one or more, as in models=['tsb'], or only the seasonal naive: models='seasonal_naive'"
+        )
     horizons = {m.horizon for m in chosen if isinstance(m, Forecaster)} | {horizon} - {None}
     if len(horizons) != 1:
         raise ConfigError(
