@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from demandcast import registry
 from demandcast.cli.main import main
 from demandcast.cli.mend import replace_name
+from demandcast.decide.rules import choose_policy
+from demandcast.errors import DemandcastError
+from demandcast.frequency import Frequency
+from demandcast.reading import Reading
+from demandcast.settings import check_names
 
 
 @pytest.mark.parametrize(
@@ -68,6 +75,26 @@ def test_the_corrected_command_is_printed(
     Path("s.csv").write_text("\n".join(["item,date,sales", *lines]), encoding="utf-8")
     assert main(words) == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"try: demandcast {tried}"
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong", "right"),
+    [
+        (lambda: registry.get("nhit"), "nhit", "nhits"),
+        (lambda: Frequency.parse("W-SUM"), "W-SUM", "W-SUN"),
+        (lambda: Reading().override({"gap": "zero"}), "gap", "gaps"),
+        (lambda: choose_policy(None, {"lead_tme": 2}), "lead_tme", "lead_time"),
+        (lambda: check_names("ets", ["max_step"], ["max_steps"]), "max_step", "max_steps"),
+        (lambda: check_names("ets", ["zebra"], ["max_steps"]), "zebra", None),
+    ],
+)
+def test_an_error_holds_the_name_that_its_message_suggests(
+    call: Callable[[], object], wrong: str, right: str | None
+) -> None:
+    with pytest.raises(DemandcastError) as caught:
+        call()
+    assert (caught.value.found, caught.value.suggested) == (wrong, right)
+    assert ("did you mean" in str(caught.value)) == (right is not None)
 
 
 def test_an_error_without_a_suggestion_has_no_command(
