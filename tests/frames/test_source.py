@@ -13,7 +13,7 @@ import pytest
 
 from demandcast import memory
 from demandcast.errors import DataError, FileError, NotEnoughMemoryError, SchemaError
-from demandcast.frames import delimited, read_panel, roles, source
+from demandcast.frames import delimited, looks, read_panel, source
 from demandcast.frames.dates import read_dates
 from demandcast.frames.source import open_table
 
@@ -151,14 +151,14 @@ def test_columns_without_a_role_are_not_parsed_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[str] = []
-    plain = roles.parse_numbers
+    plain = looks.parse_numbers
 
     def counted(column: pl.Series, *given: Any, **options: Any) -> Any:
         parsed.append(column.name)
         return plain(column, *given, **options)
 
-    monkeypatch.setattr(roles, "parse_numbers", counted)
-    monkeypatch.setattr(roles, "read_dates", lambda *a, **o: parsed.append("date") or read_dates(*a, **o))  # fmt: skip
+    monkeypatch.setattr(looks, "parse_numbers", counted)
+    monkeypatch.setattr(looks, "read_dates", lambda *a, **o: parsed.append("date") or read_dates(*a, **o))  # fmt: skip
     spare = [f"a rather long name of a column that nobody needs, the {i} th of all of them, so that the header is long" for i in range(3000)]  # fmt: skip
     cells = ["1,5", "word 5", "3 pcs", "NA", "7.25"] * 600
     lines = [";".join(["item", "date", "units", *spare])]
@@ -191,7 +191,7 @@ def test_a_packed_file_that_grows_as_no_table_does_is_refused(
     place: Any = path
     if fetched:
         place = f"https://example.org/a.csv{packed}"
-        monkeypatch.setattr(source, "_fetched", lambda *_: io.BytesIO(content))
+        monkeypatch.setattr(source, "_fetch", lambda *_: io.BytesIO(content))
     with pytest.raises(FileError, match=r"unpacks to more than 1 MB.*100 times.*unpack it first"):
         read_panel(place)
 
@@ -201,8 +201,8 @@ def test_columns_of_like_cells_are_parsed_once(
 ) -> None:
     """Each of 20,000 columns of amounts with a unit was parsed to tell whether it holds numbers: minutes."""
     parsed = []
-    own = roles.parse_numbers
-    monkeypatch.setattr(roles, "parse_numbers", lambda *a, **k: parsed.append(0) or own(*a, **k))
+    own = looks.parse_numbers
+    monkeypatch.setattr(looks, "parse_numbers", lambda *a, **k: parsed.append(0) or own(*a, **k))
     days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 1, 30), eager=True)
     amounts = {f"i{i}": [f"{(i + day) % 9 + 1} kg" for day in range(30)] for i in range(200)}
     odd = {"odd": ["1 kg", "2 kg"] + ["none"] * 28}  # mostly no numbers, though of such a shape

@@ -315,7 +315,7 @@ def test_notes_hold_no_arguments_of_python(
         done="columns ['town'] are taken as the key; key=[...] changes it",
     )  # fmt: skip
     other = replace(
-        note, kind="stock-outs", action="zeros; panel.stock_outs() lists them; as demand"
+        note, kind="stock-outs", done="zeros; panel.stock_outs() lists them; as demand"
     )
     noted = replace(panel, notes=(note, other))
     words = read(write_report(tmp_path / "r.html", forecast=forecast, panel=noted)).words
