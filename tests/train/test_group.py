@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import json
 import socket
-import subprocess
 import sys
+from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without d
 SMALL: dict[str, Any] = {"horizon": 7, "context": 14, "batch_size": 9, "seed": 3, "dropout": 0.0}
 
 TOGETHER = """
-import os, sys, torch, demandcast as dc
+import json, os
+os.environ.update(environment)
+import torch, demandcast as dc
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -38,10 +41,20 @@ net = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 1))
 x = torch.linspace(-1, 1, 150).view(50, 3)
 log = dc.train.fit(
     net, TensorDataset(x, x.sum(1, keepdim=True)), nn.functional.mse_loss, epochs=20,
-    batch_size=16, device="cpu", progress=False, devices=int(sys.argv[1]),
+    batch_size=16, device="cpu", progress=False, devices=devices,
     validation=TensorDataset(x[:7], x[:7, :1]),
 )
-print(log.steps, log.windows, *(p.double().sum().item() for p in net.parameters()))
+told = [log.steps, log.windows, *(p.double().sum().item() for p in net.parameters())]
+if place:
+    with open(place, "w") as file:
+        json.dump(told, file)
+"""
+WORKER = """
+import os, atexit
+os.environ.update(environment)
+from demandcast.models.workers import main
+main(*words)
+atexit._run_exitfuncs()  # which a fork leaves out
 """
 
 
@@ -53,7 +66,37 @@ def panel() -> Panel:
     return panel.drop_last(7)
 
 
-def test_two_processes_learn_what_one_does(panel: Panel, tmp_path: Path) -> None:
+class Fork:
+    """A worker as `Popen` starts it, from a process that has imported all."""
+
+    def __init__(
+        self, forks: ForkServerContext, program: Sequence[str], environment: dict[str, str]
+    ) -> None:
+        assert program[:3] == [sys.executable, "-m", "demandcast.models.workers"]
+        known = {"words": program[3:], "environment": environment}
+        self.process = forks.Process(target=exec, args=(WORKER, known))
+        self.process.start()
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    returncode = property(poll)
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        self.process.join(seconds)
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+def test_two_processes_learn_what_one_does(
+    panel: Panel, tmp_path: Path, forks: ForkServerContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fork(program: Sequence[str], env: dict[str, str], **_: Any) -> Fork:
+        return Fork(forks, program, env)
+
+    monkeypatch.setattr("demandcast.train.group.subprocess.Popen", fork)
     hyper = SMALL | {"max_steps": 15, "validation": 7, "validate_every": 6, "own_draws": 0.0}
     alone: Any = registry.create("deepar", **hyper)
     alone.fit(panel, progress=False)
@@ -104,29 +147,25 @@ def test_a_series_has_the_same_paths_whatever_is_forecast_before_it(panel: Panel
     assert torch.equal(whole["samples"][5:], rest["samples"])
 
 
-def test_torchrun_starts_them_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["program", "1"])
-    exec(TOGETHER, {})
-    alone = [float(word) for word in capsys.readouterr().out.split()]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+def test_torchrun_starts_them_too(tmp_path: Path, forks: ForkServerContext) -> None:
+    alone: dict[str, Any] = {"devices": 1, "place": "", "environment": {}}
+    exec(TOGETHER, alone)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", TOGETHER, devices], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank, devices in enumerate(("1", "2"))  # the flag need not be given
-    ]  # fmt: skip
-    told = [run.communicate(timeout=120) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], told
-    numbers = [[float(word) for word in out.split()] for out, _ in told]
+    runs = []
+    for rank, devices in enumerate((1, 2)):  # the setting need not be given
+        own = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        known = {"devices": devices, "place": str(tmp_path / str(rank)), "environment": own}
+        runs.append(forks.Process(target=exec, args=(TOGETHER, known)))
+        runs[-1].start()
+    for run in runs:
+        run.join(120)
+    assert [run.exitcode for run in runs] == [0, 0]
+    numbers = [json.loads((tmp_path / str(rank)).read_text()) for rank in (0, 1)]
     assert numbers[0] == numbers[1]
-    np.testing.assert_allclose(numbers[0], alone, rtol=1e-4)
+    np.testing.assert_allclose(numbers[0], alone["told"], rtol=1e-4)
 
 
 def test_what_cannot_be_shared_is_refused(panel: Panel) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import signal
 import time
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,6 @@ from demandcast.frames import examples, read_panel
 from demandcast.train.state import CHECKPOINT
 
 KILLS, PATIENCE = 2, 100  # times; seconds
-pytestmark = pytest.mark.skipif(
-    "forkserver" not in multiprocessing.get_all_start_methods(),
-    reason="the run is a fork of a process that has imported all and started nothing",
-)
 
 FORECASTER = """
 from demandcast import registry
@@ -60,13 +56,15 @@ save_file(net.state_dict(), end)
 
 
 def run(
-    code: str, checkpoint: Path, known: dict[str, Any], kill: float | None = None
+    forks: ForkServerContext,
+    code: str,
+    checkpoint: Path,
+    known: dict[str, Any],
+    kill: float | None = None,
 ) -> int | None:
     """Run a program in a process of its own; kill it so many seconds behind its next checkpoint."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["demandcast.registry", "demandcast.models"])
     known = {"checkpoint": str(checkpoint), "end": str(checkpoint / "end"), **known}
-    child = context.Process(target=exec, args=(code, known))
+    child = forks.Process(target=exec, args=(code, known))
     kept = checkpoint / CHECKPOINT
     before = kept.stat().st_mtime_ns if kept.exists() else 0
     child.start()
@@ -83,15 +81,17 @@ def run(
 
 
 def whole_and_killed(
-    code: str, folder: Path, known: dict[str, Any], seed: int
+    forks: ForkServerContext, code: str, folder: Path, known: dict[str, Any], seed: int
 ) -> tuple[Path, Path]:
     """Where a run ended that never died, and one that died at random moments."""
     chance = random.Random(seed)
-    assert run(code, folder / "whole", known) == 0
+    assert run(forks, code, folder / "whole", known) == 0
     for _ in range(KILLS):
-        assert run(code, folder / "killed", known, chance.uniform(0, 0.05)) == -signal.SIGKILL
+        assert (
+            run(forks, code, folder / "killed", known, chance.uniform(0, 0.05)) == -signal.SIGKILL
+        )
     assert not (folder / "killed" / "end").exists()
-    assert run(code, folder / "killed", known) == 0
+    assert run(forks, code, folder / "killed", known) == 0
     return folder / "whole" / "end", folder / "killed" / "end"
 
 
@@ -99,7 +99,9 @@ def whole_and_killed(
     ("name", "loader", "workers"),
     [("deepar", "resident", 0), ("nhits", "streaming", 0), ("uber_lstm", "streaming", 2)],
 )
-def test_a_forecaster(name: str, loader: str, workers: int, tmp_path: Path) -> None:
+def test_a_forecaster(
+    name: str, loader: str, workers: int, tmp_path: Path, forks: ForkServerContext
+) -> None:
     examples.retail(n_items=4, n_days=60, seed=1).frame.write_csv(tmp_path / "sales.csv")
     known = {
         "name": name,
@@ -107,7 +109,7 @@ def test_a_forecaster(name: str, loader: str, workers: int, tmp_path: Path) -> N
         "workers": workers,
         "table": str(tmp_path / "sales.csv"),
     }
-    ends = whole_and_killed(FORECASTER, tmp_path, known, seed=len(name))
+    ends = whole_and_killed(forks, FORECASTER, tmp_path, known, seed=len(name))
     whole, back = (dc.load(end) for end in ends)
     weights = zip(whole.network.parameters(), back.network.parameters(), strict=True)  # type: ignore[attr-defined]
     assert all(torch.equal(one, other) for one, other in weights)
@@ -119,6 +121,6 @@ def test_a_forecaster(name: str, loader: str, workers: int, tmp_path: Path) -> N
     np.testing.assert_array_equal(*(model.predict(panel).mean for model in (whole, back)))
 
 
-def test_any_network(tmp_path: Path) -> None:
-    whole, back = map(load_file, whole_and_killed(ANY_NETWORK, tmp_path, {}, seed=1))
+def test_any_network(tmp_path: Path, forks: ForkServerContext) -> None:
+    whole, back = map(load_file, whole_and_killed(forks, ANY_NETWORK, tmp_path, {}, seed=1))
     assert all(torch.equal(whole[name], back[name]) for name in whole)
