@@ -61,6 +61,16 @@ def forecast(name: str, model: Any, panel: Panel) -> Forecast:
     return made
 
 
+_wholes: dict[str, Forecast] = {}
+
+
+def whole_of(name: str, panel: Panel) -> Forecast:
+    """The forecast of all series at once, made once."""
+    if name not in _wholes:
+        _wholes[name] = forecast(name, fitted(name, panel), panel)
+    return _wholes[name]
+
+
 def assert_same(one: Forecast, other: Forecast, series: Any) -> None:
     """The forecasts of some series by `one` are those of `other`."""
     assert one.keys[series.tolist()].equals(other.keys)
@@ -74,14 +84,14 @@ def assert_same(one: Forecast, other: Forecast, series: Any) -> None:
 @pytest.mark.parametrize("name", registry.names())
 def test_order_does_not_matter(name: str, panel: Panel) -> None:
     model = fitted(name, panel)
-    assert_same(forecast(name, model, panel), forecast(name, model, panel.select(ORDER)), ORDER)
+    assert_same(whole_of(name, panel), forecast(name, model, panel.select(ORDER)), ORDER)
 
 
 @pytest.mark.parametrize("name", [n for n in registry.names() if n not in NETWORKS])
 def test_order_does_not_matter_to_what_is_learned(name: str, panel: Panel) -> None:
-    first = forecast(name, fitted(name, panel), panel)
+    first = whole_of(name, panel)
     known = dict(_fitted)
-    _fitted.pop(name)
+    _fitted.pop(name, None)
     other = forecast(name, fitted(name, panel.select(ORDER)), panel.select(ORDER))
     _fitted.update(known)
     assert_same(first, other, ORDER)
@@ -90,7 +100,7 @@ def test_order_does_not_matter_to_what_is_learned(name: str, panel: Panel) -> No
 @pytest.mark.parametrize("name", ALONE)
 def test_company_does_not_matter(name: str, panel: Panel) -> None:
     model = fitted(name, panel)
-    whole = forecast(name, model, panel)
+    whole = whole_of(name, panel)
     assert_same(whole, forecast(name, model, panel.select(SOME)), SOME)
     assert_same(whole, forecast(name, model, panel.select(SOME[:1])), SOME[:1])
 
@@ -113,7 +123,7 @@ def test_panels_forecast_together_and_one_by_one_are_equal_to_the_bit(
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n in ALONE])
 def test_batches_do_not_matter(name: str, panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fitted(name, panel)
-    whole = forecast(name, model, panel)
+    whole = whole_of(name, panel)
     monkeypatch.setattr(type(model), "rows", 180 if model.samples_paths else 3)
     assert_same(whole, forecast(name, model, panel), np.arange(10))
 

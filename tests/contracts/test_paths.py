@@ -85,12 +85,14 @@ def level_reached(samples: NDArray[np.float32], came: NDArray[np.float32]) -> ND
 def test_paths_are_of_the_forecast_and_their_sums_hold_their_levels(name: str) -> None:
     wrong = []
     for world, panel in worlds().items():
-        if name == "routed" and world != "intermittent":
-            continue  # its forecasts are those of methods tested here, and its choice takes seconds
+        if name == "routed":  # its forecasts are those of methods tested here; to choose takes long
+            if world != "intermittent":
+                continue
+            panel = panel.select(np.arange(20))
         forecast = forecast_of(name, panel)
         assert forecast.samples is not None
         check_one_distribution(forecast)
-        if name == "zero":  # nothing is forecast, whatever comes
+        if name in ("routed", "zero"):  # by which nothing is forecast, whatever comes
             continue
         below, above = np.array(BOUNDS.get(name, USUAL))
         came = panel.future_target(HORIZON)
