@@ -141,7 +141,7 @@ def test_an_edited_manifest_is_refused_or_read_as_it_says(run: Path) -> None:
     rng = random.Random(1)
     facts = json.loads((run / "model.json").read_text())
     manifests = {path: path.read_text() for path in run.rglob("model.json")}  # of members too
-    for _ in range(60):
+    for _ in range(25):
         (run / "model.json").write_text(json.dumps(edited(facts, rng)))
         signed = True
         try:
@@ -215,13 +215,13 @@ def test_a_training_checkpoint_is_whole_or_refused(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="damaged"):
             train(resume=True)
     first = [facts | {key: value} for key in facts for value in [*HUGE, {"steps": 1}]]
-    for edit in [*first, *(edited(facts, rng) for _ in range(100))]:
+    for edit in [*first, *(edited(facts, rng) for _ in range(40))]:
         write_tensors(path, tensors, edit)
         with little_memory(), refused(CheckpointError):
             assert train(resume=True).steps == 6
     wrong = [torch.zeros(3), torch.zeros(()), torch.zeros(5056, dtype=torch.uint8), torch.zeros(0)]
-    for name, own in tensors.items():
-        for value in (None, own.to(torch.float16), own[None], *wrong):
+    for place, (name, own) in enumerate(tensors.items()):
+        for value in (None, own.to(torch.float16), own[None], wrong[place % len(wrong)]):
             if value is not None and (value.shape, value.dtype) == (own.shape, own.dtype):
                 continue
             others = {key: other for key, other in tensors.items() if key != name}
@@ -239,7 +239,7 @@ def test_a_store_with_edited_facts_is_refused_or_read_as_it_says(tmp_path: Path)
     panel.to_store(store)
     text = (store / "panel.json").read_text()
     facts = json.loads(text)
-    for _ in range(100):
+    for _ in range(40):
         (store / "panel.json").write_text(json.dumps(edited(facts, rng)))
         with contextlib.suppress(OSError, AttributeError, TypeError, KeyError):
             sign(store, "panel.json")
@@ -262,7 +262,7 @@ def test_trees_with_edited_numbers_are_refused_or_read(tmp_path: Path) -> None:
     fitted("lightgbm").save(tmp_path)
     path, rng = tmp_path / "trees.json", random.Random(4)
     texts = json.loads(path.read_text())
-    for _ in range(150):
+    for _ in range(60):
         level = rng.choice(sorted(texts))
         lines = texts[level].split("\n")
         at = rng.choice([i for i, line in enumerate(lines) if "=" in line])
