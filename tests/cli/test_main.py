@@ -127,16 +127,19 @@ TRAINED = "import demandcast.models.deepar, torch, polars; torch.ones(9, 9) @ to
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs the limits of Linux")
 @pytest.mark.parametrize(
-    ("room", "imports", "options"),
+    ("ending", "room", "imports", "options"),
     [
-        (20, "", ["--model", "seasonal_naive"]),
-        (200, "import polars", ["--model", "seasonal_naive"]),
-        (700, "", NETWORK),
-        (700, "", ["--model", "lightgbm", "--set", "trees=2"]),
-        (1400, TRAINED, HUGE),
+        ("csv", 20, "", ["--model", "seasonal_naive"]),
+        ("parquet", 20, "", ["--model", "seasonal_naive"]),
+        ("csv", 200, "import polars", ["--model", "seasonal_naive"]),
+        ("parquet", 200, "import polars", ["--model", "seasonal_naive"]),
+        ("csv", 700, "", NETWORK),
+        ("parquet", 700, "", NETWORK),
+        ("csv", 700, "", ["--model", "lightgbm", "--set", "trees=2"]),
+        ("parquet", 700, "", ["--model", "lightgbm", "--set", "trees=2"]),
+        ("csv", 1400, TRAINED, HUGE),
     ],
 )
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_process_with_little_memory_ends_in_one_line(
     ending: str, room: int, imports: str, options: list[str], tmp_path: Path
 ) -> None:

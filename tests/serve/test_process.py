@@ -72,7 +72,7 @@ def test_sigterm_ends_it_after_the_answers_and_slow_headers_are_cut_off(service:
     slow = socket.create_connection((service.host, service.port))
     slow.sendall(b"POST /forecast HTTP/1.1\r\nHost: x\r\n")  # and never more
     with ThreadPoolExecutor(12) as pool:
-        answers = [pool.submit(service.ask) for _ in range(60)]
+        answers = [pool.submit(service.ask) for _ in range(30)]
         while sum(answer.done() for answer in answers) < 5:
             time.sleep(0.005)
         service.process.send_signal(signal.SIGTERM)

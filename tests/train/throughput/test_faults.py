@@ -98,7 +98,7 @@ def examined(network: Net, data: Dataset[Any], *, batch: int = 64, steps: int = 
 def test_a_slow_fetch_is_found_with_its_cause(
     fault: Callable[[Tensor], Tensor], named: str, remedy: str
 ) -> None:
-    seen = examined(Net(), Rows(fault), steps=10)
+    seen = examined(Net(), Rows(fault), batch=24, steps=10)
     assert named in seen.faults
     (found,) = (f for f in seen.findings if f.fault == named)
     assert remedy in found.remedy
