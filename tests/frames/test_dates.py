@@ -193,7 +193,7 @@ STYLES = (
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @example([date(2001, 1, 1), date(2002, 1, 1)], "%d.%m.%y")
 @given(
     st.lists(st.dates(date(1970, 1, 1), date(2068, 12, 31)), min_size=1), st.sampled_from(STYLES)

@@ -363,7 +363,7 @@ def dialect_bytes(
     return dialect["newline"].join([*lines, ""]).encode(dialect["encoding"], "replace")
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 @given(PANELS, DIALECTS)
 def test_any_panel_in_any_dialect_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, cents: dict[str, list[int]], dialect: dict[str, Any]

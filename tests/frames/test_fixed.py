@@ -33,7 +33,7 @@ SERIES = st.lists(st.one_of(st.none(), NUMBERS), min_size=12, max_size=20)
 
 @settings(
     deadline=None,
-    max_examples=int(os.environ.get("FIXED", "25")),
+    max_examples=int(os.environ.get("FIXED", "15")),
     suppress_health_check=list(HealthCheck),
 )
 @given(

@@ -115,7 +115,7 @@ WRITERS = {
 }
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     st.lists(st.integers(-10_000_000, 10_000_000), min_size=1, max_size=30),
     st.sampled_from(sorted(WRITERS)),

@@ -138,7 +138,7 @@ def pick(table: dict[str, Any]) -> st.SearchStrategy[str]:
     return st.sampled_from(sorted(table))
 
 
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=25, derandomize=True)
 @given(
     key=pick(KEYS), time=pick(TIMES), target=pick(NUMBERS), known=pick(FLAGS), static=pick(KEYS), box=pick(CONTAINERS)
 )  # fmt: skip
