@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, LEFT, BOTTOM = 900, 260, 70, 24  # of the picture
 COLOURS = {"base": "--line", "trend": "--muted", "season": "--blue", "rest": "--then"}
 OF_COVARIATES = ("--c1", "--c2", "--c3", "--c4", "--c5")
-LEAST = 1e-6  # share of the forecast: a smaller part is not drawn
+LEAST = 1e-6  # share of the forecast: a smaller part is rounding, shown as 0
 WORDS = {
     "base": "mean of the last seasons",
     "trend": "departure of the level from that",
@@ -31,6 +31,8 @@ def parts_section(explanation: Explanation) -> str:
     forecast = explanation.forecast
     sums = {name: float(part.sum()) for name, part in explanation.parts.items()}
     total = sum(sums.values())
+    least = LEAST * sum(map(abs, sums.values()))
+    sums = {name: value if abs(value) > least else 0.0 for name, value in sums.items()}
     names = (*explanation.covariates,)
     colours = {
         name: OF_COVARIATES[i % len(OF_COVARIATES)] for i, name in enumerate(names)

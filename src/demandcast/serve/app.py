@@ -314,6 +314,7 @@ def create_app(
         version=__version__,
         description="Probabilistic demand forecasts. Send a table to `/forecast` and get one of the same kind back.",
         redoc_url=None,
+        openapi_tags=[{"name": name} for name in ("forecasts", "models", "health")],
         lifespan=lifespan,
     )
     app.state.service = service
@@ -341,7 +342,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return {"name": "demandcast", "version": __version__, "extensions": []}
 
     @app.get("/v1/models", tags=["models"])
-    async def listed() -> dict[str, list[str]]:
+    async def model_names() -> dict[str, list[str]]:
         """The names of all models."""
         return {"models": list(service.models)}
 
@@ -412,7 +413,7 @@ def _add_forecasts(app: FastAPI, service: Service) -> None:
         response_model=kserve.ForecastResponse,
         openapi_extra=_describe_kserve(),
     )
-    async def kserve_forecast(request: Request) -> Response:
+    async def forecast_series(request: Request) -> Response:
         """Forecast series of numbers, by KServe's time-series protocol."""
         deadline = time.monotonic() + service.limits.seconds
         async with service.body_of(request) as body:
