@@ -314,9 +314,7 @@ def test_notes_hold_no_arguments_of_python(
         kind="guess", count=1, series=0, example="",
         done="columns ['town'] are taken as the key; key=[...] changes it",
     )  # fmt: skip
-    other = replace(
-        note, kind="stock-outs", done="zeros; panel.stock_outs() lists them; as demand"
-    )
+    other = replace(note, kind="stock-outs", done="zeros; panel.stock_outs() lists them; as demand")
     noted = replace(panel, notes=(note, other))
     words = read(write_report(tmp_path / "r.html", forecast=forecast, panel=noted)).words
     assert "Guess: columns ['town'] are taken as the key." in words
