@@ -367,7 +367,7 @@ class Forecast:
                 same luck. "history": the effect is measured in the history of all series and laid on the forecast,
                 and the interval says how well the effect is known; any method will do.
             levels: Quantile levels of the difference.
-            values: Covariate -> its value at all steps, an array for (series, steps), or "*0.9" and "+1".
+            values: Covariate -> its value at all steps, an array for (series, steps), or `"*0.9"` and `"+1"`.
 
         Returns:
             The series that a change touches, as planned and as changed.
