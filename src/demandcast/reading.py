@@ -190,6 +190,17 @@ class Reading:
         return replace(self, **given)
 
 
+def options_at_fit(origin: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the options of `read_panel` that a saved run was fitted with; none if Python saved it.
+
+    Args:
+        origin: How the command that fitted the run was called; see `Forecaster.origin`.
+    """
+    table = (origin or {}).get("table")
+    options = table.get("options") if isinstance(table, Mapping) else None
+    return dict(options) if isinstance(options, Mapping) else {}
+
+
 def _names(option: str, columns: Any) -> tuple[str, ...]:
     if columns is None:
         return ()

@@ -21,6 +21,7 @@ from demandcast.frames.examples import retail
 from demandcast.serve.app import create_app
 from demandcast.serve.limits import Limits
 from demandcast.serve.served import Served, find_models
+from demandcast.serve.tables import reading_options
 
 SALES = retail(n_items=6, n_days=70, seed=3).frame.select("item", "date", "units", "price")
 HISTORY = SALES.filter(pl.col("date") <= pl.col("date").max() - pl.duration(days=7))
@@ -342,3 +343,15 @@ def test_a_fault_of_ours_says_nothing_of_the_data(caplog: pytest.LogCaptureFixtu
     assert facts["error"] == "ZeroDivisionError"
     assert "test_app.py" in facts["where"]
     assert "secret" not in str(facts)
+
+
+def test_a_table_is_read_as_the_saved_run_was_where_the_request_does_not_say() -> None:
+    model = dc.local.SeasonalNaive(horizon=2)
+    model.origin = {
+        "table": {"options": {"key": ["item"], "gaps": "zero", "sheet": "x", "to": None}}
+    }
+    assert reading_options({}, model) == {"key": ["item"], "gaps": "zero"}
+    assert reading_options({"gaps": "error"}, model) == {"key": ["item"], "gaps": "error"}
+    for origin in (None, {}, {"table": None}, {"table": {"options": None}}):
+        model.origin = origin
+        assert reading_options({"gaps": "error"}, model) == {"gaps": "error"}

@@ -37,6 +37,18 @@ from demandcast.memory import check_memory, memory_of_process
 LEAST = 1 << 26  # bytes that any command takes
 LITTLE = 1 << 28  # bytes left, with which a library that fails to load fails for want of memory
 INTERRUPTED = 130  # the exit code of Ctrl-C
+GOES_ON = {  # command -> the option that keeps its work, and what to say with it and without it
+    "forecast": (
+        "--checkpoint",
+        "; go on by adding --resume",
+        "; --checkpoint DIR keeps a training to go on with",
+    ),
+    "tune": (
+        "--storage",
+        "; the same command goes on with the search",
+        "; --storage FILE keeps the trials to go on with",
+    ),
+}
 
 app = typer.Typer(
     name="demandcast",
@@ -149,21 +161,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _say_how_to_go_on(words: list[str]) -> str:
     """Return what keeps the work of a command that can be gone on with."""
-    if words[0] == "forecast":
-        kept = any(word.startswith("--checkpoint") for word in words)
-        return (
-            "; go on by adding --resume"
-            if kept
-            else "; --checkpoint DIR keeps a training to go on with"
-        )
-    if words[0] == "tune":
-        kept = any(word.startswith("--storage") for word in words)
-        return (
-            "; the same command goes on with the search"
-            if kept
-            else "; --storage FILE keeps the trials to go on with"
-        )
-    return ""
+    option, if_given, if_not = GOES_ON.get(words[0], ("", "", ""))
+    given = any(option and word.startswith(option) for word in words)
+    return if_given if given else if_not
 
 
 def _is_lack_of_memory(error: Exception) -> bool:

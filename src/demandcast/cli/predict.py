@@ -8,6 +8,7 @@ import typer
 
 from demandcast.cli import options, places, show
 from demandcast.cli.forecast import DEFAULT_MODEL
+from demandcast.reading import options_at_fit
 
 if TYPE_CHECKING:
     from demandcast.forecaster import Forecaster
@@ -108,12 +109,8 @@ def read_aligned(fitted: Forecaster, table: options.Table) -> Panel:
 
 def _as_in(fitted: Forecaster, table: options.Table) -> dict[str, Any]:
     """Return the roles and rules of the run for options that were not given; none if Python saved it."""
-    try:
-        before = (fitted.origin or {})["table"]["options"]
-        return {
-            name: value
-            for name, value in before.items()
-            if name in options.KEPT and table.options[name] == options.LEFT_ALONE[name]
-        }
-    except (KeyError, TypeError, AttributeError):
-        return {}
+    return {
+        name: value
+        for name, value in options_at_fit(fitted.origin).items()
+        if name in options.KEPT and table.options[name] == options.LEFT_ALONE[name]
+    }

@@ -16,7 +16,7 @@ from demandcast.forecaster import Forecaster
 from demandcast.frames.read import read_panel
 from demandcast.frames.source import open_bytes
 from demandcast.panel.panel import Panel
-from demandcast.reading import NamedColumns, Reading
+from demandcast.reading import NamedColumns, Reading, options_at_fit
 from demandcast.settings import near_name, suggestion
 
 CSV, TSV, PARQUET = "text/csv", "text/tab-separated-values", "application/vnd.apache.parquet"
@@ -63,7 +63,7 @@ def reading_options(query: Mapping[str, str], model: Forecaster) -> dict[str, An
             given[name] = value.lower() == "true"
         else:
             given[name] = value
-    saved = ((model.origin or {}).get("table") or {}).get("options") or {}
+    saved = options_at_fit(model.origin)
     kept = {name: saved[name] for name in OPTIONS if saved.get(name) not in (None, [], "")}
     return {**kept, **given}
 
