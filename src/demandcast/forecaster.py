@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, final
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.draft import Ask, Draft
@@ -22,6 +21,7 @@ from demandcast.forks import check_fork
 from demandcast.frames.future import extend, require_known
 from demandcast.panel.concatenate import concatenate, is_alike
 from demandcast.panel.panel import Panel
+from demandcast.progress import Bar
 from demandcast.saved import Saved, Saving, saving
 from demandcast.settings import (
     MethodSettings,
@@ -250,7 +250,7 @@ class Forecaster(ABC):
         most = longest - 1 if steps is None else min(whole("steps", steps, least=1), longest - 1)
         ahead = np.arange(1, self.horizon + 1)
         parts = []
-        with tqdm(
+        with Bar(
             range(self.horizon, most + self.horizon, self.horizon),
             desc=f"{self.name} fitted", disable=not progress, leave=False, file=sys.stderr,
         ) as bar:  # fmt: skip

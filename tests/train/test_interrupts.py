@@ -118,7 +118,7 @@ def test_the_bar_closes_when_a_fit_ends_early(
 ) -> None:
     bars: list[Any] = []
 
-    class Bar(loop.tqdm):  # type: ignore[misc, name-defined]
+    class Bar(loop.Bar):  # type: ignore[misc, name-defined]
         closed = False
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -129,7 +129,7 @@ def test_the_bar_closes_when_a_fit_ends_early(
             self.closed = True
             super().close()
 
-    monkeypatch.setattr(loop, "tqdm", Bar)
+    monkeypatch.setattr(loop, "Bar", Bar)
 
     def fail() -> None:
         raise error

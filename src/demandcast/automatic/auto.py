@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
 from demandcast import registry
 from demandcast.automatic.account import Account, HeldOut, importance
@@ -33,6 +32,7 @@ from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import ConfiguredForecaster, Forecaster, Learning, fit
 from demandcast.panel.classes import CLASSES
 from demandcast.panel.panel import Panel
+from demandcast.progress import Bar
 from demandcast.saved import Saved, Saving
 from demandcast.train.budget import Budget
 from demandcast.typed import build
@@ -101,7 +101,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         self.ensemble, self._account, self.skipped = None, None, {}
         self.validation = Validation((), 0, self.horizon, self.config.metric)
         search = Search(panel, self.horizon, self.validation, budget, seed, str(self.config.budget))
-        bar = tqdm(desc="auto", unit="fit", disable=not progress, file=sys.stderr, leave=False)
+        bar = Bar(desc="auto", unit="fit", disable=not progress, file=sys.stderr, leave=False)
 
         def tick(text: str) -> None:
             bar.set_postfix_str(f"{text}, {max(0.0, budget.spent):.0f} s")
@@ -171,7 +171,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         ensemble = self._fitted()
         fits = [(m, k) for m in ensemble.members for k in range(len(m.models))]
         fresh: dict[int, list[Forecaster]] = {id(m): [] for m in ensemble.members}
-        with tqdm(fits, desc="auto", disable=not progress, file=sys.stderr, leave=False) as bar:
+        with Bar(fits, desc="auto", disable=not progress, file=sys.stderr, leave=False) as bar:
             for member, k in bar:
                 bar.set_postfix_str(member.name)
                 fresh[id(member)].append(_again(member.models[k], panel))

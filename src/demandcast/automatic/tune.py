@@ -18,7 +18,6 @@ from types import UnionType
 from typing import Any, get_args
 
 import polars as pl
-from tqdm import tqdm
 
 from demandcast import registry
 from demandcast.automatic.validation import METRICS, Validation
@@ -26,6 +25,7 @@ from demandcast.errors import ConfigError, DataError, DemandcastError, FileError
 from demandcast.files import check_name, not_written, printable
 from demandcast.forecaster import Forecaster, Learning, fit
 from demandcast.panel.panel import Panel
+from demandcast.progress import Bar
 from demandcast.settings import check_horizon, check_names, is_horizon, one_of, whole
 from demandcast.train.budget import Budget
 
@@ -151,7 +151,7 @@ def tune(
         if all(_in_space(defaults[k], chosen[k]) for k in chosen):
             study.enqueue_trial({k: defaults[k] for k in chosen})
     default = float(study.user_attrs["defaults"])
-    bar = tqdm(
+    bar = Bar(
         total=trials, initial=len(_finished(study)), desc=f"tune {name}", unit="trial",
         disable=not progress, file=sys.stderr, leave=False,
     )  # fmt: skip

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from tqdm import tqdm
 
 from demandcast import registry
 from demandcast.decide.interval import Doubles
@@ -26,6 +25,7 @@ from demandcast.forecast.forecast import Forecast
 from demandcast.forecaster import Forecaster, fit
 from demandcast.frames.regularise import show
 from demandcast.panel.panel import Panel
+from demandcast.progress import Bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -177,7 +177,7 @@ def replay(
     made = [registry.create(m, horizon=start.horizon) if isinstance(m, str) else m for m in chosen]
     forecasts: dict[str, list[Forecast]] = {}
     seconds: dict[str, float] = {}
-    with tqdm(
+    with Bar(
         total=rounds * len(made), desc="replay", disable=not progress, file=sys.stderr, leave=False
     ) as bar:
         for model in made:

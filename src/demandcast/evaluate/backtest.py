@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from demandcast import registry
 from demandcast.errors import ConfigError, DataError
@@ -22,6 +21,7 @@ from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster, fit
 from demandcast.frames.regularise import show
 from demandcast.panel.panel import Panel
+from demandcast.progress import Bar
 from demandcast.settings import check_levels, one_of
 
 log = logging.getLogger("demandcast")
@@ -165,7 +165,7 @@ def backtest(
         raise DataError("no value was observed after any of the cutoffs; use other folds")
     rows: list[dict[str, Any]] = []
     forecasts: dict[str, list[Forecast]] = {label: [] for label in labels}
-    with tqdm(
+    with Bar(
         total=folds * len(forecasters),
         desc="backtest",
         disable=not progress,

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from demandcast.draws.tensors import TensorDraws
 from demandcast.forecast.draft import Draft
@@ -17,6 +16,7 @@ from demandcast.forecast.forecast import Events
 from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.models.config import N
 from demandcast.models.network import Network
+from demandcast.progress import Bar
 from demandcast.train.allocator import keep_heap
 from demandcast.windows.window import WindowSource
 
@@ -71,7 +71,7 @@ def forecast_rows(
     draws = TensorDraws.of(panel.keys, seed, source.to)
     levels = torch.tensor((*asked.levels, *MEAN_LEVELS), device=source.to)
     floors = panel.floors()[:, None]
-    with tqdm(batches, desc=bar, disable=bar is None, leave=False) as shown:
+    with Bar(batches, desc=bar, disable=bar is None, leave=False) as shown:
         for rows in shown:
             series = torch.arange(rows.start, rows.stop, device=source.device)
             with torch.inference_mode():

@@ -15,10 +15,10 @@ from typing import Generic
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from demandcast.errors import ConfigError
 from demandcast.layers.draws import draws_of
+from demandcast.progress import Bar
 from demandcast.train import interrupts
 from demandcast.train.allocator import keep_heap
 from demandcast.train.batches import B
@@ -117,7 +117,7 @@ class _Run(Generic[B]):
         """Train until the steps are done or validations stop improving, and set the weights to keep."""
         state, log_, training = self.state, self.state.log, self.state.training
         state.start_clock()
-        bar = tqdm(
+        bar = Bar(
             total=training.max_steps, initial=log_.steps, desc=watch.label, unit="iteration",
             disable=not watch.progress or state.group.rank > 0, file=sys.stderr, leave=False,
             mininterval=0.3,
@@ -131,6 +131,7 @@ class _Run(Generic[B]):
                     self._after_step(loader, bar, watch)
                     self.updating = False
                     interrupts.check()
+                    bar.report()
         except (KeyboardInterrupt, SystemExit):
             self._save_on_interrupt(loader)
             raise
@@ -183,7 +184,7 @@ class _Run(Generic[B]):
             state.average_weights()
         self.mark("optimiser")
 
-    def _after_step(self, loader: Loader[B], bar: tqdm[None], watch: Watch) -> None:
+    def _after_step(self, loader: Loader[B], bar: Bar, watch: Watch) -> None:
         """Log, validate and write a checkpoint, each at its interval."""
         steps, training = self.state.log.steps, self.state.training
         if steps % EVERY == 0:
@@ -201,7 +202,7 @@ class _Run(Generic[B]):
         if hasattr(self.state.network, "done"):
             self.state.network.done = share  # type: ignore[assignment]
 
-    def _log_progress(self, bar: tqdm[None], unit: str) -> None:
+    def _log_progress(self, bar: Bar, unit: str) -> None:
         """Log the mean loss since the last entry, and look after the pace."""
         state, log_ = self.state, self.state.log
         if log_.skipped > 0.5 * log_.steps:

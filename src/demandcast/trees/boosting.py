@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import (
@@ -37,6 +36,7 @@ from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS, interpolate_quantiles
 from demandcast.forecaster import Learning
 from demandcast.panel.panel import Panel
+from demandcast.progress import Bar
 from demandcast.saved import Saved, Saving
 from demandcast.settings import (
     COUNT,
@@ -208,7 +208,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             name: lightgbm.Booster(self._options() | kind, data) for name, kind in kinds.items()
         }
         self.grown, self.rate = 0, self.config.learning_rate
-        with tqdm(
+        with Bar(
             total=wanted, desc=self.name, unit="round of trees", disable=not progress, file=sys.stderr, leave=False,
         ) as bar:  # fmt: skip
             while self.grown < wanted:
