@@ -19,7 +19,7 @@ import demandcast
 SOURCE = Path(demandcast.__file__).parent
 ORDER = (
     "errors", "settings", "reading", "memory", "forks", "progress", "files", "saved", "typed", "draws", "frequency", "schema", "panel", "forecast", "frames", "forecaster", "registry", "synthetic", "windows", "layers",
-    "likelihoods", "train", "pretrained", "models", "trees", "local", "evaluate", "decide", "automatic", "report", "serve", "cli", "notebook",
+    "likelihoods", "train", "pretrained", "models", "trees", "local", "evaluate", "decide", "automl", "report", "serve", "cli", "notebook",
     "__main__",
 )  # fmt: skip
 EXCEPTIONS = {  # plots, imported where used

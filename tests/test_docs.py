@@ -45,7 +45,7 @@ FRESH = """
 import doctest, importlib, sys
 finder, flags = doctest.DocTestFinder(), doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 runner = doctest.DocTestRunner(verbose=False, optionflags=flags)
-for path in ("automatic.auto", "automatic.tune", "decide.orders", "windows.split"):
+for path in ("automl.auto", "automl.tune", "decide.orders", "windows.split"):
     module = importlib.import_module("demandcast." + path)
     examples = [test for test in finder.find(module) if test.examples]
     for name in [name for name in sys.modules if name.split(".")[0] == "demandcast"]:

@@ -16,7 +16,7 @@ import pytest
 
 import demandcast as dc
 from demandcast import registry
-from demandcast.automatic.portfolio import portfolio
+from demandcast.automl.portfolio import portfolio
 from demandcast.cli.main import main
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.forecast.draft import Ask, Draft

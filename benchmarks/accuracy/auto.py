@@ -33,7 +33,7 @@ from tasks import TASKS, Task
 
 import demandcast as dc
 from demandcast import registry
-from demandcast.evaluate.counts import pit_coverage, randomised_pit
+from demandcast.evaluate.count_metrics import pit_coverage, randomised_pit
 from demandcast.evaluate.metrics import coverage, scores
 
 CHOSEN = {  # task -> its cutoffs; other tasks of tasks.py, by --tasks, have those that are told there

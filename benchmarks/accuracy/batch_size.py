@@ -16,7 +16,7 @@ from tasks import TASKS
 
 import demandcast as dc
 from demandcast import registry
-from demandcast.train.throughput.trials import RESIZED, resize_batch
+from demandcast.train.doctor.trials import RESIZED, resize_batch
 
 
 def main() -> None:

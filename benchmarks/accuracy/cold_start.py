@@ -14,7 +14,7 @@ from script import DECILES, arguments, commit, parse
 from tasks import TASKS
 
 from demandcast import registry
-from demandcast.automatic.cold import like_items, without_history
+from demandcast.automl.cold import like_items, without_history
 from demandcast.evaluate.metrics import wql
 
 CHOSEN = ("rossmann_top100", "stallion_monthly", "m5_daily_3000", "walmart_weekly")

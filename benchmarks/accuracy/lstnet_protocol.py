@@ -22,7 +22,7 @@ from script import arguments, integers, parse, publish
 import demandcast as dc
 from demandcast import registry
 from demandcast.cli.options import hyperparameters
-from demandcast.evaluate.multivariate import corr, rse
+from demandcast.evaluate.multivariate_metrics import corr, rse
 from demandcast.models.multivariate import MultivariateForecaster
 
 HORIZONS = (3, 6, 12, 24)

@@ -8,7 +8,7 @@ own cutoffs. At most `--most` series of each task are read, always the same ones
 deciles, its ratio to the seasonal naive forecast's, and the share of values within the 80, 90, 95 and 99 %
 intervals (`within_`). For ours also the share of values up to the quantiles at 90, 95 and 99 % (`reach_`) and within
 those intervals (`lot_`) with ties broken at random: the ends of an interval of counts are values that occur, so
-`within_` is above the level even for a calibrated forecast (`demandcast.evaluate.counts.randomised_pit`).
+`within_` is above the level even for a calibrated forecast (`demandcast.evaluate.count_metrics.randomised_pit`).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from script import DECILES, arguments, parse, publish
 from tasks import TASKS, Task
 
 from demandcast import registry
-from demandcast.evaluate.counts import randomised_pit
+from demandcast.evaluate.count_metrics import randomised_pit
 from demandcast.models.zero_shot import ZeroShot
 from demandcast.panel.panel import Panel
-from demandcast.pretrained.network import Shape, ZeroShotNetwork
 from demandcast.pretrained.weights import read_network
+from demandcast.pretrained.zero_shot_network import Shape, ZeroShotNetwork
 from demandcast.train.checkpoint import read_tensors
 
 PUBLIC = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from demandcast.models.zero_shot import ZeroShot
-from demandcast.pretrained.network import ZeroShotNetwork
+from demandcast.pretrained.zero_shot_network import ZeroShotNetwork
 from evaluate import LEVELS, TASKS, arguments, parse, sums
 
 

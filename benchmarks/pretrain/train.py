@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from demandcast.pretrained.histories import Histories
-from demandcast.pretrained.network import Shape, ZeroShotNetwork
+from demandcast.pretrained.inputs import Histories
+from demandcast.pretrained.zero_shot_network import Shape, ZeroShotNetwork
 from demandcast.synthetic import draw as draw_demand
 from demandcast.train.checkpoint import write_tensors
 from demandcast.train.gradients import Objective

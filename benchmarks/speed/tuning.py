@@ -26,7 +26,7 @@ import demandcast as dc
 from demandcast import registry
 from demandcast.train import loop
 from demandcast.train.allocator import keep_heap
-from demandcast.train.throughput.machine import physical_cores
+from demandcast.train.doctor.machine import physical_cores
 
 Clock = Callable[[], float]
 BATCHES = (32, 64, 128, 256, 512, 1024)

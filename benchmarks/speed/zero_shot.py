@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "accuracy"))
 from tasks import TASKS
 
 from demandcast.models.zero_shot import ZeroShot
-from demandcast.pretrained.histories import Histories
+from demandcast.pretrained.inputs import Histories
 
 
 def main() -> None:

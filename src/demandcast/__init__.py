@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from demandcast import decide, errors, frames, local, models, train, trees, windows
-    from demandcast.automatic.auto import Auto, auto
-    from demandcast.automatic.tune import tune
+    from demandcast.automl.auto import Auto, auto
+    from demandcast.automl.tune import tune
     from demandcast.decide.orders import Orders, order
     from demandcast.decide.replay import Replay, replay
     from demandcast.evaluate.backtest import BacktestResult, backtest
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Auto": "demandcast.automatic.auto",
+    "Auto": "demandcast.automl.auto",
     "BacktestResult": "demandcast.evaluate.backtest",
     "Forecast": "demandcast.forecast.forecast",
     "Orders": "demandcast.decide.orders",
@@ -35,14 +35,14 @@ _HOMES = {
     "Reading": "demandcast.reading",
     "Replay": "demandcast.decide.replay",
     "Schema": "demandcast.schema",
-    "auto": "demandcast.automatic.auto",
+    "auto": "demandcast.automl.auto",
     "backtest": "demandcast.evaluate.backtest",
     "load": "demandcast.registry",
     "register": "demandcast.registry",
     "load_ipython_extension": "demandcast.notebook",
     "order": "demandcast.decide.orders",
     "replay": "demandcast.decide.replay",
-    "tune": "demandcast.automatic.tune",
+    "tune": "demandcast.automl.tune",
     "from_wide": "demandcast.frames.wide",
     "read_panel": "demandcast.frames.read",
 }

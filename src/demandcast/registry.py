@@ -19,7 +19,7 @@ from demandcast.typed import typed
 TRIES = 3  # to load a run that is saved anew at the same time
 
 _HOMES = {
-    "auto": ("demandcast.automatic.auto", "Auto"),
+    "auto": ("demandcast.automl.auto", "Auto"),
     "deepar": ("demandcast.models.deepar", "DeepAR"),
     "mqrnn": ("demandcast.models.mqrnn", "MQRNN"),
     "mqcnn": ("demandcast.models.mqrnn", "MQCNN"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from demandcast.local.parts.aggregation import adida, imapa, mean_interval
 from demandcast.local.parts.histories import Histories
 from demandcast.local.parts.smoothing import RECURSIONS, _sizes_and_intervals, fit_recursion
-from demandcast.local.parts.weights import (
+from demandcast.local.parts.smoothing_weights import (
     golden_section_search,
     optimise_weights,
     part_weights,

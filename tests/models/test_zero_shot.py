@@ -16,9 +16,9 @@ from demandcast.errors import CheckpointError, ConfigError, DataError
 from demandcast.models.zero_shot import ZeroShot
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.fine_tune import held_out
-from demandcast.pretrained.histories import Histories
-from demandcast.pretrained.network import PRETRAINED_LEVELS, ZeroShotNetwork
+from demandcast.pretrained.inputs import Histories
 from demandcast.pretrained.weights import WEIGHTS, read_network
+from demandcast.pretrained.zero_shot_network import PRETRAINED_LEVELS, ZeroShotNetwork
 from demandcast.train.checkpoint import write_tensors
 
 

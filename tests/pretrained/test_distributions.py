@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from demandcast.pretrained.distributions import count_laws
-from demandcast.pretrained.histories import Histories
-from demandcast.pretrained.network import LAWFUL, PRETRAINED_LEVELS
+from demandcast.pretrained.inputs import Histories
 from demandcast.pretrained.weights import load_shipped
+from demandcast.pretrained.zero_shot_network import LAWFUL, PRETRAINED_LEVELS
 
 
 def exact(mean: float, variance: float, level: float) -> int:

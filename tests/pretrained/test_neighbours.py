@@ -13,7 +13,7 @@ import demandcast as dc
 from demandcast.errors import ConfigError
 from demandcast.models.zero_shot import ZeroShot
 from demandcast.panel.panel import Panel
-from demandcast.pretrained.histories import Histories
+from demandcast.pretrained.inputs import Histories
 from demandcast.pretrained.neighbours import with_neighbours
 
 STEPS, AHEAD, SERIES = 140, 14, 6

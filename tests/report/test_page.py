@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from demandcast.automatic.auto import Auto
-from demandcast.automatic.validation import BLEND_LEVELS
+from demandcast.automl.auto import Auto
+from demandcast.automl.validation import BLEND_LEVELS
 from demandcast.errors import ConfigError, FileError
 from demandcast.evaluate.metrics import quantile_coverage
 from demandcast.forecast.explain import Explanation

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from demandcast.synthetic import Demand, draw
-from demandcast.synthetic.parts import (
+from demandcast.synthetic.components import (
     coloured_noise,
     demand_steps,
     event_flags,

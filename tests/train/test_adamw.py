@@ -65,7 +65,7 @@ def test_steps_are_those_of_torch(decay: float) -> None:
 
 
 def test_the_compiler_of_torch_is_not_imported(forks: ForkServerContext) -> None:
-    """It takes a process over a second of CPU; see `train.adamw` and `layers.draws.GeneratorMode`."""
+    """It takes a process over a second of CPU; see `train.adamw` and `layers.generators.GeneratorMode`."""
     child = forks.Process(target=exec, args=(EVERY_NETWORK, {}))
     child.start()
     child.join(100)

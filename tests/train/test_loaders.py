@@ -17,7 +17,7 @@ from demandcast.frames import examples, read_panel
 from demandcast.models.base import NeuralForecaster
 from demandcast.panel.panel import Panel
 from demandcast.train import loaders
-from demandcast.train.throughput.machine import Memory
+from demandcast.train.doctor.machine import Memory
 from demandcast.windows import WindowDataset
 
 NEURAL = [n for n, kind in registry.classes().items() if issubclass(kind, NeuralForecaster)]

@@ -46,7 +46,7 @@ def doctor(
     from demandcast.errors import ConfigError
     from demandcast.frames import examples, read_panel
     from demandcast.models.base import NeuralForecaster
-    from demandcast.train.throughput import Doctor
+    from demandcast.train.doctor import Doctor
 
     examiner = Doctor(budget=min(4.0, seconds / 2), operators=ops, trace=trace)
     places.check(files={"--trace": trace}, table=table, force=force)

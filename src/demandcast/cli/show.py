@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
-    from demandcast.automatic.auto import Auto
+    from demandcast.automl.auto import Auto
     from demandcast.decide.orders import Orders
     from demandcast.forecast.explain import Explanation
     from demandcast.forecast.forecast import Forecast

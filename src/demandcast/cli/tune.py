@@ -52,7 +52,7 @@ def tune(
     training. --save fits the best settings, or the defaults if no trial beats them, on the whole history.
     Ctrl-C ends the search and takes the best so far. Needs the extra: pip install "demandcast[tune]".
     """
-    from demandcast.automatic.tune import tune as search
+    from demandcast.automl.tune import tune as search
     from demandcast.forecaster import fit
     from demandcast.frames.read import read_panel
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from demandcast.layers import draws
+from demandcast.layers.generators import generator as generator_of
 
 GRAIN = 1 << 16  # values of a random number of 16 bits
 
@@ -24,7 +24,7 @@ def apply_mask(x: Tensor, p: float) -> Tensor:
     if left_out in (0, GRAIN):
         return x * 0.0 if left_out else x
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(
-        -(2**63), None, generator=draws.generator(x.device)
+        -(2**63), None, generator=generator_of(x.device)
     )
     drawn = words.view(torch.int16)[: x.numel()].view(x.shape)
     kept = (drawn >= left_out - GRAIN // 2).to(x.dtype)  # (...), 0 or 1
@@ -70,7 +70,7 @@ class SequenceDropout(nn.Module):
         if not self.p or not (passes or self.training):
             return x
         rows, width = passes or len(x), x.shape[-1]
-        generator = generator or draws.generator(x.device)
+        generator = generator or generator_of(x.device)
         uniform = torch.rand(rows, 1, width, generator=generator, device=x.device)
         mask = (uniform >= self.p).to(x.dtype) / (1 - self.p)
         return x * (mask.repeat(len(x) // rows, 1, 1) if passes else mask)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from demandcast.layers.draws import generator
+from demandcast.layers.generators import generator
 
 
 class StaticEmbedding(nn.Module):

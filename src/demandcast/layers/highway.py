@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from demandcast.layers.seasonal import SeasonalLinear, season_within
+from demandcast.layers.last_season import SeasonalLinear, season_within
 
 
 def last_observed(values: Tensor, observed: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.draws.tensors import Source
-from demandcast.layers.draws import generator
+from demandcast.layers.generators import generator
 from demandcast.likelihoods.base import Likelihood
 
 COSINES = 64

@@ -28,7 +28,7 @@ from demandcast.local.parts.conditional import (
 )
 from demandcast.local.parts.histories import Array, Histories, series_chunks
 from demandcast.local.parts.smoothing import RECURSIONS, fit_recursion, ses
-from demandcast.local.parts.weights import (
+from demandcast.local.parts.smoothing_weights import (
     OBJECTIVES,
     SharedWeights,
     optimise_weights,
@@ -192,7 +192,7 @@ class Croston(_TwoWeights):
         horizon: Steps to forecast; also `h`.
         alpha: Weight of the newest size, in (0, 1]; None to optimise it per series.
         beta: Weight of the newest interval, in (0, 1]; None to optimise it per series.
-        objective: Loss that optimised weights minimise, see `demandcast.local.parts.weights`: "parts" (one-step errors
+        objective: Loss that optimised weights minimise, see `demandcast.local.parts.smoothing_weights`: "parts" (one-step errors
             of sizes and of intervals, separately), "mse", "mae", "msr" or "mar".
         seed: Seed of the paths, and of the sample of values in large panels.
     """

@@ -17,7 +17,7 @@ from demandcast.errors import NotFittedError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Learning
 from demandcast.forks import check_fork
-from demandcast.layers.draws import draws_of, with_generator
+from demandcast.layers.generators import draws_of, with_generator
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.config import N, Plan
 from demandcast.models.gaps import warn_of_gaps
@@ -29,6 +29,9 @@ from demandcast.saved import Saved, Saving
 from demandcast.train.batches import keep_batch
 from demandcast.train.checkpoint import pack, read_tensors, restore_network
 from demandcast.train.device import resolve_device
+from demandcast.train.doctor.diagnosis import Diagnosis
+from demandcast.train.doctor.doctor import Doctor
+from demandcast.train.doctor.trials import without_auto
 from demandcast.train.gradients import Objective
 from demandcast.train.group import process_group
 from demandcast.train.loaders import (
@@ -40,9 +43,6 @@ from demandcast.train.loaders import (
     choose,
 )
 from demandcast.train.run import Job, run
-from demandcast.train.throughput.diagnosis import Diagnosis
-from demandcast.train.throughput.doctor import Doctor
-from demandcast.train.throughput.trials import without_auto
 from demandcast.train.training import TrainingLog
 from demandcast.train.watch import Watch
 from demandcast.typed import build

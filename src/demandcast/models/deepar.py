@@ -25,8 +25,8 @@ from demandcast import likelihoods
 from demandcast.draws.tensors import GeneratorDraws, TensorDraws
 from demandcast.errors import ConfigError
 from demandcast.frequency import Frequency
-from demandcast.layers.draws import generator
 from demandcast.layers.embedding import StaticEmbedding
+from demandcast.layers.generators import generator
 from demandcast.layers.lstm import LSTM, EmbeddedLSTM
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster, longest_season

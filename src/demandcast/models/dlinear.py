@@ -18,7 +18,7 @@ from torch import Tensor
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.decomposition import moving_average
 from demandcast.layers.dropout import Dropout
-from demandcast.layers.seasonal import SeasonalLinear, season_within
+from demandcast.layers.last_season import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan

@@ -21,10 +21,10 @@ from torch.nn.functional import softplus
 from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead, StepDecoder
-from demandcast.layers.draws import generator
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
-from demandcast.layers.seasonal import SeasonalLinear, season_within
+from demandcast.layers.generators import generator
+from demandcast.layers.last_season import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan

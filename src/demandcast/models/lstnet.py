@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from demandcast.errors import ConfigError
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.dropout import Dropout
-from demandcast.layers.seasonal import season_within
+from demandcast.layers.last_season import season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.config import Plan
 from demandcast.models.multivariate import (

@@ -29,10 +29,10 @@ from demandcast.draws.tensors import TensorDraws
 from demandcast.errors import MissingExtraError
 from demandcast.frequency import Frequency
 from demandcast.layers.decoder import ParameterHead
-from demandcast.layers.draws import generator
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
-from demandcast.layers.seasonal import season_within
+from demandcast.layers.generators import generator
+from demandcast.layers.last_season import season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster, longest_season
 from demandcast.models.config import DirectConfig, Plan

@@ -25,7 +25,7 @@ from demandcast.frequency import Frequency
 from demandcast.layers.decoder import ParameterHead
 from demandcast.layers.dropout import Dropout
 from demandcast.layers.embedding import StaticEmbedding
-from demandcast.layers.seasonal import SeasonalLinear, season_within
+from demandcast.layers.last_season import SeasonalLinear, season_within
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import DirectConfig, Plan

@@ -22,7 +22,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from demandcast.layers.draws import draws_of
+from demandcast.layers.generators import draws_of
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import N, Plan
 from demandcast.models.network import Network

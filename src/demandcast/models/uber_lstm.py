@@ -30,7 +30,7 @@ from demandcast.errors import ConfigError
 from demandcast.layers.decoder import StepDecoder
 from demandcast.layers.dropout import SequenceDropout
 from demandcast.layers.embedding import StaticEmbedding
-from demandcast.layers.seasonal import SeasonalLinear, season_within
+from demandcast.layers.last_season import SeasonalLinear, season_within
 from demandcast.layers.transform import TRANSFORMS, resolve_transform
 from demandcast.likelihoods.base import Likelihood
 from demandcast.models.base import NeuralForecaster

@@ -1,6 +1,6 @@
 """ZeroShot: a forecast of any panel without training, by the pretrained network that ships here.
 
-Ours; its paper is docs/models/zero_shot.md. What the network is stands in `demandcast.pretrained.network`;
+Ours; its paper is docs/models/zero_shot.md. What the network is stands in `demandcast.pretrained.zero_shot_network`;
 this is what a user holds: no weights are fitted, any panel is forecast, and `fine_tune` goes on learning.
 """
 
@@ -19,11 +19,11 @@ from demandcast.forecast.levels import interpolate_quantiles
 from demandcast.forecaster import ConfiguredForecaster, Learning, check_panel
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.fine_tune import Expand, fine_tune
-from demandcast.pretrained.histories import histories
+from demandcast.pretrained.inputs import histories
 from demandcast.pretrained.neighbours import neighbours_help, with_neighbours
-from demandcast.pretrained.network import PRETRAINED_LEVELS
 from demandcast.pretrained.paths import paths
 from demandcast.pretrained.weights import load_shipped, read_network
+from demandcast.pretrained.zero_shot_network import PRETRAINED_LEVELS
 from demandcast.saved import Saved, Saving
 from demandcast.settings import MethodSettings, setting, whole_number
 from demandcast.train.budget import Budget

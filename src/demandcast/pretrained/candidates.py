@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from demandcast.layers.readings import value_at
-from demandcast.pretrained.reading import Reading
+from demandcast.pretrained.level_and_seasons import Reading
 
 
 def places_of(

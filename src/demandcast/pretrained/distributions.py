@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from demandcast.layers.readings import quantiles_of
-from demandcast.pretrained.reading import Reading
+from demandcast.pretrained.level_and_seasons import Reading
 
 DRAWN = 1.0  # steps of the slowest level that each level is drawn by
 KNOTS = 40  # values at which a law is known

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from demandcast.layers.draws import draws_of, generator
+from demandcast.layers.generators import draws_of, generator
 from demandcast.panel.panel import Panel
-from demandcast.pretrained.histories import Histories, histories
-from demandcast.pretrained.network import ZeroShotNetwork
+from demandcast.pretrained.inputs import Histories, histories
+from demandcast.pretrained.zero_shot_network import ZeroShotNetwork
 from demandcast.train.budget import Budget
 from demandcast.train.gradients import Objective
 from demandcast.train.loaders import ResidentLoader

@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 from demandcast.draws.arrays import Draws
 from demandcast.panel.panel import Panel
 from demandcast.pretrained.fine_tune import held_out
-from demandcast.pretrained.histories import Histories
-from demandcast.pretrained.network import ZeroShotNetwork
+from demandcast.pretrained.inputs import Histories
+from demandcast.pretrained.zero_shot_network import ZeroShotNetwork
 
 SERIES = 200  # that the choice is made on, at most
 WINDOWS = 2  # held out for it, one horizon each

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from demandcast.layers.readings import empirical_quantiles, quantiles_of, window_means
-from demandcast.pretrained.reading import Reading
+from demandcast.pretrained.level_and_seasons import Reading
 
 MASK = -1e4  # logit of a step that is not there
 

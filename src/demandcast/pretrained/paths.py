@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.levels import shuffle_paths
 from demandcast.panel.panel import Panel
-from demandcast.pretrained.network import PRETRAINED_LEVELS
+from demandcast.pretrained.zero_shot_network import PRETRAINED_LEVELS
 
 KEPT = 1 << 22  # numbers of histories that paths are taken from, at once
 

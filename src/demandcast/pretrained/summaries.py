@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from demandcast.layers.readings import empirical_quantiles, masked_mean, mean_change
-from demandcast.pretrained.reading import Reading, recent_weights
+from demandcast.pretrained.level_and_seasons import Reading, recent_weights
 
 CHANGES = (1, 2, 4, 8, 16, 32, 64)  # lags whose mean change tells how errors grow
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from demandcast.pretrained.reading import Reading
+from demandcast.pretrained.level_and_seasons import Reading
 
 
 def patches(r: Reading, patch: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from demandcast.errors import CheckpointError, ConfigError
-from demandcast.pretrained.network import Shape, ZeroShotNetwork
+from demandcast.pretrained.zero_shot_network import Shape, ZeroShotNetwork
 from demandcast.train.checkpoint import read_tensors, restore_network
 from demandcast.typed import build
 

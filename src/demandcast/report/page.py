@@ -30,7 +30,7 @@ from demandcast.report.view import PRECISE, View
 from demandcast.report.words import amount, listed, percent, period, span, time_labels
 
 if TYPE_CHECKING:
-    from demandcast.automatic.auto import Auto
+    from demandcast.automl.auto import Auto
     from demandcast.evaluate.backtest import BacktestResult
     from demandcast.forecast.explain import Explanation
     from demandcast.forecaster import Forecaster
@@ -136,7 +136,7 @@ def _search(model: Forecaster | None) -> Auto | None:
     """Return a model that searched among many, which measured itself."""
     if model is None:
         return None
-    from demandcast.automatic.auto import Auto
+    from demandcast.automl.auto import Auto
 
     return model if isinstance(model, Auto) else None
 

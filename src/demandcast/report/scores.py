@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from demandcast.evaluate.metrics import level_coverage, wql
+from demandcast.evaluate.quantile_metrics import level_coverage, wql
 from demandcast.report.words import listed, percent, span
 
 if TYPE_CHECKING:
-    from demandcast.automatic.auto import Auto
+    from demandcast.automl.auto import Auto
     from demandcast.evaluate.backtest import BacktestResult
 
 NAIVE = "seasonal_naive"
@@ -63,7 +63,7 @@ def of_backtest(result: BacktestResult) -> dict[str, Any]:
 
 def of_search(auto: Auto) -> dict[str, Any]:
     """Return calibration and error by step of auto's blend and the seasonal naive, on what was held out."""
-    from demandcast.automatic.validation import BLEND_LEVELS
+    from demandcast.automl.validation import BLEND_LEVELS
 
     held = auto.held_out
     assert held is not None

@@ -23,7 +23,7 @@ from demandcast.report.picture import HISTORY, LONGEST
 from demandcast.report.words import span, time_labels
 
 if TYPE_CHECKING:
-    from demandcast.automatic.account import HeldOut
+    from demandcast.automl.account import HeldOut
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from demandcast import registry
-from demandcast.automatic.auto import Auto
+from demandcast.automl.auto import Auto
 from demandcast.errors import ConfigError
 from demandcast.forecaster import Forecaster
 from demandcast.panel.panel import Panel

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from demandcast.synthetic.parts import (
+from demandcast.synthetic.components import (
     Generator,
     autocorrelated_noise,
     bernoulli,

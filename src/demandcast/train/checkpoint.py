@@ -18,7 +18,7 @@ from torch.nn.modules import module as hooks
 
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.files import printable, write_file
-from demandcast.layers.draws import BoundedGeneratorMode, draws_of
+from demandcast.layers.generators import BoundedGeneratorMode, draws_of
 
 Net = TypeVar("Net", bound=nn.Module)
 BUFFERS = 10_000_000  # values in tables that networks compute when they are built, at most

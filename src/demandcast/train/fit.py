@@ -19,10 +19,12 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from demandcast.errors import ConfigError, DataError
 from demandcast.forks import check_fork
-from demandcast.layers.draws import with_generator
+from demandcast.layers.generators import with_generator
 from demandcast.settings import as_python, check_names
 from demandcast.train.batches import count_samples, keep_batch, move_batch
 from demandcast.train.device import resolve_device
+from demandcast.train.doctor.doctor import Doctor
+from demandcast.train.doctor.trials import without_auto
 from demandcast.train.gradients import Objective
 from demandcast.train.group import Group, process_group
 from demandcast.train.loaders import (
@@ -35,8 +37,6 @@ from demandcast.train.loaders import (
     choose,
 )
 from demandcast.train.run import Job, run
-from demandcast.train.throughput.doctor import Doctor
-from demandcast.train.throughput.trials import without_auto
 from demandcast.train.training import Training, TrainingLog
 from demandcast.train.watch import Watch
 

@@ -29,8 +29,8 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from demandcast.errors import ConfigError, WorkerError, way
 from demandcast.train import interrupts
 from demandcast.train.batches import count_samples, slice_batch
+from demandcast.train.doctor.bare_loop import limit_threads
 from demandcast.train.loaders import Draw, Index
-from demandcast.train.throughput.bare import limit_threads
 
 T = TypeVar("T")
 HOST, PATIENCE = "127.0.0.1", timedelta(minutes=10)

@@ -36,7 +36,7 @@ from demandcast.train.batches import (
     tensors_of,
 )
 from demandcast.train.clock import no_mark
-from demandcast.train.throughput.machine import cores, memory
+from demandcast.train.doctor.machine import cores, memory
 
 LOADERS = ("auto", "resident", "streaming")
 MOST_WORKERS = 8

@@ -17,18 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.errors import ConfigError
-from demandcast.layers.draws import draws_of
+from demandcast.layers.generators import draws_of
 from demandcast.progress import Bar
 from demandcast.train import interrupts
 from demandcast.train.allocator import keep_heap
 from demandcast.train.batches import B
 from demandcast.train.clock import Clock, marker
+from demandcast.train.doctor.bare_loop import limit_threads
+from demandcast.train.doctor.thread_limit import ThreadLimit
 from demandcast.train.gradients import Gradients, Objective
 from demandcast.train.group import ALONE, Group
 from demandcast.train.loaders import Loader
 from demandcast.train.state import CHECKPOINT, State
-from demandcast.train.throughput.bare import limit_threads
-from demandcast.train.throughput.thread_limit import ThreadLimit
 from demandcast.train.training import Training, TrainingLog
 from demandcast.train.watch import Watch
 

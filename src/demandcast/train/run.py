@@ -14,15 +14,10 @@ from torch.utils.data import Dataset
 
 from demandcast.errors import CheckpointError
 from demandcast.train.batches import B
-from demandcast.train.gradients import Objective
-from demandcast.train.group import ALONE, Group
-from demandcast.train.loaders import Draw, Loader, StreamingLoader
-from demandcast.train.loop import train
-from demandcast.train.state import checkpoint_settings
-from demandcast.train.throughput.bare import Subject, limit_threads
-from demandcast.train.throughput.diagnosis import Diagnosis
-from demandcast.train.throughput.doctor import say
-from demandcast.train.throughput.trials import (
+from demandcast.train.doctor.bare_loop import Subject, limit_threads
+from demandcast.train.doctor.diagnosis import Diagnosis
+from demandcast.train.doctor.doctor import say
+from demandcast.train.doctor.trials import (
     AUTO,
     RESIZED,
     choose_by_trial,
@@ -32,6 +27,11 @@ from demandcast.train.throughput.trials import (
     tune_workers,
     without_auto,
 )
+from demandcast.train.gradients import Objective
+from demandcast.train.group import ALONE, Group
+from demandcast.train.loaders import Draw, Loader, StreamingLoader
+from demandcast.train.loop import train
+from demandcast.train.state import checkpoint_settings
 from demandcast.train.training import Training, TrainingLog
 from demandcast.train.watch import Watch
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.errors import CheckpointError
-from demandcast.layers.draws import gpu_state, set_gpu_state
+from demandcast.layers.generators import gpu_state, set_gpu_state
 from demandcast.train.adamw import AdamW
 from demandcast.train.checkpoint import read_tensors, reading_facts, take, write_tensors
 from demandcast.train.group import Group

@@ -18,8 +18,8 @@ from demandcast.settings import (
     choice,
     setting,
 )
+from demandcast.train.doctor.diagnosis import Diagnosis
 from demandcast.train.loaders import LOADERS
-from demandcast.train.throughput.diagnosis import Diagnosis
 
 Counted = TypeVar("Counted", bound="Training")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from demandcast.train.throughput.doctor import Doctor
+from demandcast.train.doctor.doctor import Doctor
 
 
 @dataclass(frozen=True, kw_only=True)

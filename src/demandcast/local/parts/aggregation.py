@@ -11,7 +11,7 @@ import numpy as np
 
 from demandcast.local.parts.histories import Array, Histories, Ints
 from demandcast.local.parts.smoothing import fit_recursion, ses
-from demandcast.local.parts.weights import ses_weight
+from demandcast.local.parts.smoothing_weights import ses_weight
 
 
 def mean_interval(past: Histories) -> Ints:

@@ -1,0 +1,67 @@
+"""A method that was tried: its fits, what it forecast in validation, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demandcast.automl.validation import BLEND_LEVELS
+from demandcast.forecaster import Forecaster, Learning
+from demandcast.panel.panel import Panel
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(eq=False)  # told apart by what they are, not by their arrays
+class Member:
+    """A candidate that was fitted, with its scores and times.
+
+    Attributes:
+        name: As on the leaderboard; the method's, where it is tried once.
+        learning: Of the method; `TUNED` where the pretrained network goes on learning.
+        models: Its fits, whose quantiles are averaged.
+        quantiles: In validation, (R, Q).
+        means: The same, (R,).
+        fit_seconds: Of one fit.
+        predict_seconds: Of the validation.
+        share: How much of its usual training the time allowed, 1 for all of it.
+        whole: Whether it was fitted on the whole history.
+        validated: The fit that was validated; None once loaded.
+    """
+
+    name: str
+    learning: Learning
+    models: list[Forecaster]
+    quantiles: Floats
+    means: Floats
+    fit_seconds: float = 0.0
+    predict_seconds: float = 0.0
+    share: float = 1.0
+    whole: bool = False
+    validated: Forecaster | None = None
+
+    @classmethod
+    def fitted(cls, models: list[Forecaster], learning: Learning) -> Member:
+        """Return a member that nothing is known of but its fits."""
+        none = np.zeros((0, len(BLEND_LEVELS)), np.float32)
+        return cls(models[0].name, learning, models, none, none[:, 0])
+
+    @property
+    def method(self) -> str:
+        """Its name in the registry."""
+        return self.models[0].name
+
+    @property
+    def learns(self) -> bool:
+        """Whether fits cost something, and more of them may help."""
+        return self.learning.learns
+
+    def forecast(self, panel: Panel, levels: Sequence[float]) -> tuple[Floats, Floats]:
+        """Forecast quantiles (N, H, Q) and means (N, H), averaged over its fits."""
+        found = [model.predict(panel, levels=levels) for model in self.models]
+        quantiles = sum(f.quantiles for f in found) / np.float32(len(found))
+        means = sum(f.mean for f in found) / np.float32(len(found))
+        return np.asarray(quantiles, np.float32), np.asarray(means, np.float32)
