@@ -62,6 +62,18 @@ def test_a_row_an_item_in_the_order_of_the_table(run: Run) -> None:
     assert pl.read_parquet("order.parquet")["item"].to_list() == ["01", "01", "1"]
 
 
+def test_reorder_points_are_a_rule_of_the_command(run: Run) -> None:
+    words = ("--lead-time", 2, "--service", 0.9, "--rule", "s,Q", "--quantity", 20, "--json")
+    code, out, err = run(*words)
+    assert code == 0, err
+    rows = json.loads(out)
+    assert list(rows[0]) == [*COLUMNS, "reorder_point", "quantity"]
+    assert [r["order"] for r in rows] == [0, 20, 40]
+    assert all(r["reorder_point"] >= r["expected_demand"] for r in rows)
+    moment = json.loads(run(*words, "--continuous")[1])
+    assert all(a["reorder_point"] < b["reorder_point"] for a, b in zip(moment, rows, strict=True))
+
+
 def test_a_saved_model_orders_without_a_fit(run: Run) -> None:
     saved = [
         "forecast",
@@ -93,6 +105,9 @@ def test_a_saved_model_orders_without_a_fit(run: Run) -> None:
         ((*COSTS, "--out", "stock.csv"), "is read as --stock, and would be overwritten"),
         ((*COSTS, "--run", "run"), "leave --model, --set and --budget out"),
         ((*COSTS, "--spend", -4), "spend is -4"),
+        ((*COSTS, "--quantity", 4), "leave it out, or give --rule s,Q or --rule s,S"),
+        ((*COSTS, "--rule", "sQ"), "did you mean"),
+        ((*COSTS, "--rule", "s,S"), "or give --quantity 12 or --fixed-cost 5 (of placing one order)"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_ordered_ends_in_2(run: Run, words: tuple[object, ...], said: str) -> None:

@@ -100,3 +100,19 @@ def test_what_cannot_be_replayed_is_refused() -> None:
     stock = read.keys.with_columns(on_hand=pl.lit(1), review=pl.Series([1, 2, 1]))
     with pytest.raises(DemandcastError, match="item i1 has a review of 2"):
         dc.replay([], read, stock, rounds=2, progress=False, **RULE)
+
+
+def test_placing_an_order_costs_what_it_costs() -> None:
+    """The orders of a fixed quantity are the same at any cost of placing one."""
+    rule = {"rule": "s,Q", "quantity": 20, **RULE}
+    boards = [
+        dc.replay(["seasonal_naive"], panel(), rounds=6, progress=False, fixed_cost=k, **rule).leaderboard()
+        for k in (0, 7)
+    ]  # fmt: skip
+    cost = [{r["model"]: r for r in board.to_dicts()} for board in boards]
+    one, other = cost[0]["seasonal_naive"], cost[1]["seasonal_naive"]
+    assert one["ordered"] == other["ordered"] > 0
+    placed = (other["cost"] - one["cost"]) / 7
+    assert placed == pytest.approx(round(placed))
+    assert one["ordered"] / 80 <= placed <= one["ordered"] / 20
+    assert cost[0]["perfect_foresight"]["lost"] == 0

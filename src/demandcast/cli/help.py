@@ -13,7 +13,7 @@ COLUMNS = tuple(column.name for column in fields(NamedColumns))
 GROUPS = {  # title -> parameters; a command's other options come first, without a title of their own
     "What to order": (
         "stock", "lead_time", "lead_times", "review", "cost_under", "cost_over", "service", "fill_rate",
-        "lost_sales", "spend",
+        "lost_sales", "kind", "continuous", "fixed_cost", "quantity", "spend",
     ),
     "Output": (
         "out", "report", "explain", "picture", "save", "storage", "trace", "checkpoint", "resume", "verbose", "force",

@@ -75,8 +75,32 @@ def rule_options(
             "--lost-sales/--backorders", help="Whether demand without stock is lost or waits."
         ),
     ] = True,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--rule",
+            metavar="NAME",
+            help="up-to: at every review; s,Q or s,S: at a reorder point, a quantity or up to a level.",
+        ),
+    ] = "up-to",
+    continuous: Annotated[
+        bool,
+        typer.Option(
+            "--continuous/--at-reviews",
+            help="Whether a reorder point acts at any moment or at reviews.",
+        ),
+    ] = False,
+    fixed_cost: Annotated[
+        float | None,
+        typer.Option(metavar="MONEY", help="Cost of placing one order, of --rule s,Q and s,S."),
+    ] = None,
+    quantity: Annotated[
+        float | None,
+        typer.Option(metavar="UNITS", help="Q of s,Q; S - s of s,S; default: by --fixed-cost."),
+    ] = None,
 ) -> dict[str, Any]:
-    return dict(locals())
+    given = dict(locals())
+    return given | {"rule": given.pop("kind")}
 
 
 def takes_rule(command: Callable[..., None]) -> Callable[..., None]:
@@ -150,7 +174,7 @@ def order(
     beside = {"--stock": stock, "--lead-times": lead_times}
     places.check(files={"--out": out}, table=table, sources=beside, force=force)
     policy = Policy(**rule)
-    check_spend(spend)
+    check_spend(spend, policy)
     if run is not None and (model is not None or settings or budget is not None):
         raise ConfigError(
             "--run holds a model that is fitted; leave --model, --set and --budget out"

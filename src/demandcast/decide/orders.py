@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.decide.interval import (
+    Array,
     Doubles,
     Interval,
     Ints,
@@ -20,7 +21,9 @@ from demandcast.decide.interval import (
     protect,
     random_leads,
 )
+from demandcast.decide.reorder import Reorder, reorder_levels
 from demandcast.decide.rules import (
+    FIXED_QUANTITY,
     Policy,
     cheapest_packs,
     check_spend,
@@ -44,6 +47,7 @@ COLUMNS = (
     "order", "order_up_to", "expected_demand", "safety_stock", "p_stock_out", "fill_rate",
     "expected_held", "expected_lost", "cost", "why",
 )  # fmt: skip
+REORDER_COLUMNS = ("reorder_point", "quantity")  # of the rules (s, Q) and (s, S)
 
 
 NOTED = {  # reasons that a planner should look at
@@ -63,15 +67,18 @@ class Orders:
         policy: The rule.
         gap: Steps from each item's last value to now, (N,): the forecast's first steps, which have passed.
         order: Units to order now, (N,).
-        order_up_to: Stock and open orders that the rule asks for, before packs and limits, (N,).
+        order_up_to: Stock and open orders that the rule asks for, before packs and limits, (N,): s + Q of (s, Q), S of
+            (s, S).
         expected_demand: Mean demand over lead time and review period, (N,).
         window_demand: Mean demand of the window, (N,).
         p_stock_out: Probability that the item runs out in the window, (N,).
         fill_rate: Expected share of the window's demand served from stock, (N,).
         expected_held: Units expected in stock at the end of the window, (N,).
         expected_lost: Units expected short in the window, (N,).
-        cost: Money expected: cost_under x units short + cost_over x units held, (N,); NaN without both costs.
+        cost: Money expected: cost_under x units short + cost_over x units held, and the cost of placing an order
+            where one is placed, (N,); NaN without both costs.
         why: What decided, (N,): enough, cost, service, pack, minimum, limit or no history.
+        reorder: Reorder points and quantities; None of the rule "up_to".
     """
 
     forecast: Forecast
@@ -88,22 +95,30 @@ class Orders:
     expected_lost: Doubles
     cost: Doubles
     why: NDArray[np.str_]
+    reorder: Reorder | None = None
 
     @property
     def safety_stock(self) -> Doubles:
-        """Stock that the rule needs beyond the expected demand, (N,)."""
+        """Stock that the rule needs beyond the expected demand, (N,): of a reorder point, beyond the demand until
+        the next order arrives.
+        """
+        if self.reorder is not None:
+            return self.reorder.point - self.reorder.demand
         return self.order_up_to - self.expected_demand
 
     def to_frame(self) -> pl.DataFrame:
         """Return one row an item, in the forecast's order: the key columns, then `order` ... `why`.
 
-        Orders are whole numbers where every pack is. A key column of such a name keeps it, and ours is called
+        With a rule of reorder points, `reorder_point` and `quantity` follow. Orders are whole numbers where every pack is. A key column of such a name keeps it, and ours is called
         "forecast_order" and so on.
         """
         whole = bool((self.stock.pack == np.floor(self.stock.pack)).all())
         columns = [pl.Series(name, getattr(self, name)) for name in COLUMNS]
         if whole:
             columns[0] = columns[0].cast(pl.Int64)
+        if self.reorder is not None:
+            values = (self.reorder.point, self.reorder.quantity)
+            columns += [pl.Series(n, v) for n, v in zip(REORDER_COLUMNS, values, strict=True)]
         columns = [c.fill_nan(None) if c.dtype.is_float() else c for c in columns]
         return self.forecast.keys.with_columns(
             c.rename(self.forecast.column(c.name)) for c in columns
@@ -212,7 +227,7 @@ def order(
         stock = read_stock(stock, forecast.keys, policy, leads=lead_times, decimal=decimal)
         for note in stock.notes:
             log.warning("%s", note)
-    check_spend(spend)
+    check_spend(spend, policy)
     return decide(forecast, stock, policy, spend=spend, panel=panel)
 
 
@@ -232,9 +247,18 @@ def decide(
     """
     now = forecast.cutoffs.max(keepdims=True) if now is None else now
     gap = np.broadcast_to(now - forecast.cutoffs, forecast.cutoffs.shape)
-    interval = look_ahead(forecast, stock, policy, gap)
-    target = _targets(interval, stock)
-    amount, why = _whole(interval, stock, target)
+    paths = paths_ahead(forecast, stock, gap)
+    leads = lead_times(stock, paths.shape[1])
+    interval = follow(paths, leads, stock, policy)
+    reorder = reorder_levels(paths, leads, stock, policy) if policy.reorders else None
+    if reorder is None:
+        target = _targets(interval, stock)
+        amount, why = _whole(interval, stock, target)
+        level = interval.position + target
+    else:
+        level = reorder.point + reorder.quantity
+        amount, why = _reordered(reorder, stock, fixed=policy.rule == FIXED_QUANTITY)
+    amount, why = _limited(amount, why, interval, stock)
     if spend is not None:
         under = np.where(np.isnan(stock.under), 1.0, stock.under)
         over = np.where(np.isnan(stock.over), 0.0, stock.over)
@@ -250,23 +274,47 @@ def decide(
     share = np.divide(
         lost.mean(1), interval.window, out=np.zeros(len(amount)), where=interval.window > 0
     )
+    cost = expected_cost(interval, amount, stock.under, stock.over)
     return Orders(
         forecast=forecast, stock=stock, policy=policy, gap=gap, order=amount,
-        order_up_to=interval.position + target, expected_demand=interval.demand,
+        order_up_to=level, expected_demand=interval.demand,
         window_demand=interval.window,
         p_stock_out=(interval.need > amount[:, None]).mean(1), fill_rate=1 - share,
         expected_held=interval.held(amount).mean(1), expected_lost=lost.mean(1),
-        cost=expected_cost(interval, amount, stock.under, stock.over), why=why,
+        cost=cost + np.where(amount > 0, np.nan_to_num(stock.fixed), 0), why=why, reorder=reorder,
     )  # fmt: skip
 
 
 def look_ahead(forecast: Forecast, stock: Stock, policy: Policy, gap: Ints) -> Interval:
-    """Follow the forecast's paths through lead time and window of every item.
+    """Follow the forecast's paths through lead time and window of every item; arguments as of `paths_ahead`."""
+    paths = paths_ahead(forecast, stock, gap)
+    return follow(paths, lead_times(stock, paths.shape[1]), stock, policy)
+
+
+def follow(paths: Array, leads: Ints, stock: Stock, policy: Policy) -> Interval:
+    """Follow paths (N, S, H) through lead times, (N,) or (N, S), and windows, from the stock there is."""
+    arriving = open_orders(stock, paths.shape[2])
+    return protect(
+        paths, stock.on_hand, arriving, leads, stock.review, lost_sales=policy.lost_sales
+    )
+
+
+def lead_times(stock: Stock, paths: int) -> Ints:
+    """Return the lead time of every item, (N,), or of each of its paths where it is random, (N, paths)."""
+    if stock.observed is not None:
+        return observed_leads(stock.observed, paths)
+    if (stock.deviation > 0).any():
+        drawn = random_leads(stock.lead, stock.deviation, paths)
+        return np.minimum(drawn, stock.longest_lead[:, None])
+    return np.asarray(stock.lead, np.int64)
+
+
+def paths_ahead(forecast: Forecast, stock: Stock, gap: Ints) -> Array:
+    """Return the forecast's paths from now on, (N, S, H).
 
     Args:
         forecast: Of every item, from its own last value.
         stock: What there is now.
-        policy: How stock behaves.
         gap: Steps from each item's last value to now, (N,); those of its paths are left out.
 
     Raises:
@@ -289,20 +337,10 @@ def look_ahead(forecast: Forecast, stock: Stock, policy: Policy, gap: Ints) -> I
             f"needs {need[i]} steps, but the forecast has {forecast.horizon}; forecast {need.max()} steps "
             f"(horizon={need.max()}), or mend the lead time"
         )
-    samples, paths = forecast.samples, forecast.samples.shape[1]
-    if gap.any():
-        steps = gap[:, None, None] + np.arange(forecast.horizon - gap.max())
-        samples = np.take_along_axis(samples, steps, 2)
-    arriving = open_orders(stock, samples.shape[2])
-    leads: Ints = stock.lead.astype(np.int64)
-    if stock.observed is not None:
-        leads = observed_leads(stock.observed, paths)
-    elif (stock.deviation > 0).any():
-        drawn = random_leads(stock.lead, stock.deviation, paths)
-        leads = np.minimum(drawn, stock.longest_lead[:, None])
-    return protect(
-        samples, stock.on_hand, arriving, leads, stock.review, lost_sales=policy.lost_sales
-    )
+    if not gap.any():
+        return forecast.samples
+    steps = gap[:, None, None] + np.arange(forecast.horizon - gap.max())
+    return np.take_along_axis(forecast.samples, steps, 2)
 
 
 def open_orders(stock: Stock, horizon: int) -> Doubles:
@@ -346,7 +384,7 @@ def _targets(interval: Interval, stock: Stock) -> Doubles:
 
 
 def _whole(interval: Interval, stock: Stock, target: Doubles) -> tuple[Doubles, NDArray[np.str_]]:
-    """Return targets as orders in whole packs within their limits, and the reason of each."""
+    """Return targets as orders in whole packs of the least size or more, and the reason of each."""
     by_cost = stock.by_cost
     packs = in_packs(target, stock.pack)
     under, over = np.nan_to_num(stock.under), np.nan_to_num(stock.over)
@@ -362,6 +400,23 @@ def _whole(interval: Interval, stock: Stock, target: Doubles) -> tuple[Doubles, 
         )
         amount = np.where(small, np.where(~by_cost | worth, least, 0), amount)
         why = np.where(small, "minimum", why)
+    return amount, why
+
+
+def _reordered(reorder: Reorder, stock: Stock, *, fixed: bool) -> tuple[Doubles, NDArray[np.str_]]:
+    """Return the orders of items at their reorder point or below, and the reason of each."""
+    amount = reorder.amount(stock.position, stock.pack, fixed=fixed)
+    why = np.where(amount <= 0, "enough", np.where(stock.by_cost, "cost", "service")).astype("U10")
+    least = in_packs(stock.minimum, stock.pack)
+    small = (amount > 0) & (amount < least)
+    return np.where(small, least, amount), np.where(small, "minimum", why)
+
+
+def _limited(
+    amount: Doubles, why: NDArray[np.str_], interval: Interval, stock: Stock
+) -> tuple[Doubles, NDArray[np.str_]]:
+    """Return orders that keep stock on hand and on order at the maximum or below, and the reason of each."""
+    least = in_packs(stock.minimum, stock.pack)
     room = np.maximum(stock.maximum - interval.position, 0)
     most = np.full(len(room), np.inf)
     bounded = np.isfinite(room)

@@ -17,7 +17,7 @@ import polars as pl
 from demandcast import registry
 from demandcast.decide.interval import Doubles
 from demandcast.decide.orders import decide
-from demandcast.decide.rules import Policy, choose_policy, in_packs
+from demandcast.decide.rules import UP_TO, Policy, choose_policy, in_packs
 from demandcast.decide.scale import forecast_items
 from demandcast.decide.stock import Stock, read_stock
 from demandcast.errors import ConfigError, DataError
@@ -62,8 +62,8 @@ class Replay:
     def leaderboard(self) -> pl.DataFrame:
         """Return one row a model, the cheapest first: total cost, service and fill rate reached, stock, lost units.
 
-        `cost` is cost_under x units short + cost_over x units left at the end of each window, summed over items and
-        rounds; null where the policy has no costs, and the order is then by units short. `service` is the share
+        `cost` is cost_under x units short + cost_over x units left at the end of each window, and fixed_cost for every
+        order placed, summed over items and rounds; null where the policy has no costs, and the order is then by units short. `service` is the share
         of items and rounds that did not run out, `held` the mean stock of all items together.
         """
         return _board(self.rows)
@@ -198,7 +198,9 @@ def replay(
             forecasts[label], seconds[label] = own, time.perf_counter() - began
     players = _players(forecasts, known, policy, window, cover)
     truth = [_truth(known[r], actual[:, r * step :], start.horizon) for r in range(rounds)]
-    players[FORESIGHT] = _by_forecast(truth, policy)
+    players[FORESIGHT] = _by_forecast(
+        truth, replace(policy, rule=UP_TO, continuous=False, fixed_cost=None, quantity=None)
+    )
     rows = [
         {**row, "seconds": seconds.get(name, 0.0) / rounds}
         for name, play in players.items()
@@ -268,19 +270,14 @@ def _players(
         level = np.where(stock.by_cost, stock.critical, level)
         z = np.array([NormalDist().inv_cdf(p) for p in level])
         top = recent.mean(1) * span + z * recent.std(1, ddof=1) * np.sqrt(span)
-        return in_packs(top - position(stock), stock.pack)
+        return in_packs(top - stock.position, stock.pack)
 
     def by_cover(r: int, stock: Stock) -> Doubles:
         steps = stock.lead + stock.review + 1 if cover is None else cover
         top = _recent(panels[r], window).mean(1) * steps
-        return in_packs(top - position(stock), stock.pack)
+        return in_packs(top - stock.position, stock.pack)
 
     return {**players, SIGMA: by_sigma, COVER: by_cover}
-
-
-def position(stock: Stock) -> Doubles:
-    """Return the stock on hand and on order, (N,)."""
-    return stock.on_hand + stock.on_order + sum(stock.arriving.values(), np.zeros(1))
 
 
 def _by_forecast(forecasts: list[Forecast], policy: Policy) -> Decider:
@@ -320,6 +317,7 @@ def _play(
         short, wanted = (np.take_along_axis(x, span, 1) for x in (lost, actual))
         end = np.take_along_axis(held, span[:, -1:], 1)[:, 0]
         money = start.under * short.sum(1) + start.over * end
+        money = money + np.where(amount > 0, np.nan_to_num(start.fixed), 0)
         rows.append(
             {
                 "model": name, "round": r + 1, "cutoff": show(part.freq.times(part.ends().max(keepdims=True))[0]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from demandcast.decide.interval import Doubles, Interval
-from demandcast.errors import ConfigError
+from demandcast.errors import ConfigError, way
+from demandcast.settings import one_of
 
 HALVINGS = 60  # of an interval, until it is as narrow as a double
+UP_TO, FIXED_QUANTITY, UP_TO_LEVEL = "up_to", "s,Q", "s,S"
+RULES = (UP_TO, FIXED_QUANTITY, UP_TO_LEVEL)
 CLOSE = 1e-9  # by which a target may pass a whole pack, for rounding errors
 
 
@@ -29,6 +33,11 @@ class Policy:
         lead_time: Steps t+1 ... t+lead_time pass before an order placed after step t can be sold.
         review: Steps between orders.
         lost_sales: Whether demand that finds no stock is lost; else it waits.
+        rule: "up_to" orders at every review what the window needs; "s,Q" a fixed quantity, and "s,S" up to a level,
+            once the inventory position is at the reorder point s or below.
+        continuous: Whether orders of (s, Q) and (s, S) are placed at any moment; else at reviews only.
+        fixed_cost: Money that placing one order of an item costs, for (s, Q) and (s, S).
+        quantity: Q of (s, Q), S - s of (s, S); chosen by `fixed_cost` if None.
     """
 
     cost_under: float | None = None
@@ -38,6 +47,10 @@ class Policy:
     lead_time: float | None = None
     review: int = 1
     lost_sales: bool = True
+    rule: str = UP_TO
+    continuous: bool = False
+    fixed_cost: float | None = None
+    quantity: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("service", "fill_rate"):
@@ -60,6 +73,45 @@ class Policy:
             raise ConfigError(
                 f"review is {self.review!r}; it is a whole number of steps, 1 or more"
             )
+        self._check_reorder()
+
+    @property
+    def reorders(self) -> bool:
+        """Whether orders are placed only at a reorder point."""
+        return self.rule != UP_TO
+
+    def _check_reorder(self) -> None:
+        """Check what only (s, Q) and (s, S) have."""
+        object.__setattr__(self, "rule", _rule_name(self.rule))
+        one_of("rule", self.rule, RULES)
+        given = {
+            "continuous": self.continuous or None, "fixed_cost": self.fixed_cost,
+            "quantity": self.quantity,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value is not None and not self.reorders:
+                raise ConfigError(
+                    f"{name} is of the rules (s, Q) and (s, S), and the rule is up_to; leave it out, or give",
+                    option="rule",
+                    ways=[way(rule=FIXED_QUANTITY), way(rule=UP_TO_LEVEL)],
+                )
+        if self.fixed_cost is not None and not (
+            _is_number(self.fixed_cost) and 0 <= self.fixed_cost < math.inf
+        ):
+            raise ConfigError(
+                f"fixed_cost is {self.fixed_cost!r}; it is an amount of money, 0 or more"
+            )
+        if self.quantity is not None and not (
+            _is_number(self.quantity) and 0 < self.quantity < math.inf
+        ):
+            raise ConfigError(f"quantity is {self.quantity!r}; it is a number of units above 0")
+
+
+def _rule_name(rule: Any) -> Any:
+    """Return a rule as it is named here: "(s, S)" and "up-to" are read too."""
+    if not isinstance(rule, str):
+        return rule
+    return re.sub(r"[\s()]", "", rule).replace("-", "_")
 
 
 def choose_policy(policy: Policy | None, rule: Mapping[str, Any]) -> Policy:
@@ -81,14 +133,23 @@ def choose_policy(policy: Policy | None, rule: Mapping[str, Any]) -> Policy:
     return policy or Policy(**rule)
 
 
-def check_spend(spend: float | None) -> None:
-    """Refuse a sum of money that is none.
+def check_spend(spend: float | None, policy: Policy) -> None:
+    """Refuse a sum of money that is none, and one that a rule cannot keep to.
 
     Raises:
-        ConfigError: It is negative or no number.
+        ConfigError: It is negative or no number, or the rule orders fixed quantities.
     """
-    if spend is not None and not (_is_number(spend) and 0 <= spend < math.inf):
+    if spend is None:
+        return
+    if not (_is_number(spend) and 0 <= spend < math.inf):
         raise ConfigError(f"spend is {spend!r}; it is an amount of money, 0 or more")
+    if policy.reorders:
+        raise ConfigError(
+            f"spend cuts orders pack by pack, and the rule {policy.rule} has quantities of its own; leave spend out, "
+            "or give",
+            option="spend",
+            ways=[way(rule=UP_TO)],
+        )
 
 
 def _is_number(value: Any) -> bool:

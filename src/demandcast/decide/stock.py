@@ -23,9 +23,10 @@ from demandcast.frames.source import open_table
 ARRIVING = re.compile(r"arriving_(-?\d+)")
 MONEY = ("cost_under", "cost_over", "price")
 SHARES = ("service", "fill_rate")
+REORDER = ("reorder_point", "quantity", "fixed_cost")  # read by the rules (s, Q) and (s, S) only
 COLUMNS = (
     "on_hand", "on_order", "lead_time", "lead_time_deviation", "review", "pack", "minimum",
-    "maximum", *MONEY, *SHARES,
+    "maximum", *MONEY, *SHARES, *REORDER,
 )  # fmt: skip
 LONGEST = 10_000  # steps of lead time and review that a forecast can have
 
@@ -45,6 +46,8 @@ class Stock:
         pack, minimum, maximum: Units, (N,).
         under, over, price: Money, (N,).
         service, fill_rate: Targets, (N,).
+        reorder_point, quantity: Of the rules (s, Q) and (s, S), where they are given, (N,).
+        fixed: Money that placing one order costs, (N,).
         notes: What was done to the table.
     """
 
@@ -63,6 +66,9 @@ class Stock:
     price: Doubles
     service: Doubles
     fill_rate: Doubles
+    reorder_point: Doubles
+    quantity: Doubles
+    fixed: Doubles
     notes: tuple[str, ...] = field(default=())
 
     def select(self, items: Ints) -> Stock:
@@ -97,6 +103,11 @@ class Stock:
     def horizon(self) -> int:
         """Steps that a forecast must have for every order."""
         return int((self.longest_lead + self.review).max())
+
+    @property
+    def position(self) -> Doubles:
+        """Stock on hand and on order less units owed, (N,)."""
+        return self.on_hand + self.on_order + sum(self.arriving.values(), np.zeros(1))
 
 
 def read_stock(
@@ -143,7 +154,7 @@ def read_stock(
                     "there already belong to on_hand, and arriving_1 arrives at the start of the next step"
                 )
             arriving[step] = column
-    known = {*on, *COLUMNS, *arriving.values()}
+    known = {*on, *COLUMNS, *arriving.values()} - set(() if policy.reorders else REORDER)
     unused = [c for c in table.columns if c not in known]
     for column in unused:
         near = difflib.get_close_matches(
@@ -178,14 +189,40 @@ def read_stock(
         short = np.isnan(values) & ~ruled
         if short.any():
             raise _no_rule(cells, name, short)
+    point, quantity, fixed = _reorder_columns(cells, policy, service, fill_rate, over)
     return Stock(
         on_hand=on_hand,
         on_order=cells.numbers("on_order", 0.0, least=0),
         arriving={s: cells.numbers(c, 0.0, least=0) for s, c in sorted(arriving.items())},
         lead=lead, deviation=deviation, observed=observed, review=review.astype(np.int64),
         pack=pack, minimum=minimum, maximum=maximum, under=under, over=over, price=price,
-        service=service, fill_rate=fill_rate, notes=tuple(cells.notes),
+        service=service, fill_rate=fill_rate, reorder_point=point, quantity=quantity, fixed=fixed,
+        notes=tuple(cells.notes),
     )  # fmt: skip
+
+
+def _reorder_columns(
+    cells: _Cells, policy: Policy, service: Doubles, fill_rate: Doubles, over: Doubles
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Return reorder points, quantities and costs of an order, as far as they are given; all NaN without such a rule."""
+    if not policy.reorders:
+        nothing = np.full(len(service), np.nan)
+        return nothing, nothing, nothing
+    point = cells.numbers("reorder_point", needed=False)
+    quantity = cells.numbers("quantity", policy.quantity, above=0, needed=False)
+    fixed = cells.numbers("fixed_cost", policy.fixed_cost, least=0, needed=False)
+    ruled = ~np.isnan(service) | ~np.isnan(fill_rate)
+    open_ended = np.isnan(quantity) & (np.isnan(fixed) | (ruled & np.isnan(over)))
+    if open_ended.any():
+        i = int(np.argmax(open_ended))
+        known = "cost_over" if not np.isnan(fixed[i]) else "fixed_cost"
+        raise DataError(
+            f"the rule {policy.rule} has no quantity for item {cells.names[i]} ({int(open_ended.sum()):,} items lack it), "
+            f"and no {known} to choose it by; add the columns of that name to the stock table, or give",
+            option=known, series=cells.names[i],
+            ways=[way(quantity=12), way("of placing one order", fixed_cost=5) if known == "fixed_cost" else way(cost_over=1)],
+        )  # fmt: skip
+    return point, quantity, fixed
 
 
 def _no_rule(cells: _Cells, name: str, short: NDArray[np.bool_]) -> DataError | ConfigError:
