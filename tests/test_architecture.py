@@ -24,10 +24,10 @@ ORDER = (
 )  # fmt: skip
 EXCEPTIONS = {  # plots, imported where used
     ("forecast/forecast.py", "demandcast.report.figures"),
-    ("forecast/what_if.py", "demandcast.report.drivers"),
-    ("forecast/explain.py", "demandcast.report.drivers"),
-    ("decide/orders.py", "demandcast.report.orders"),
-    ("decide/replay.py", "demandcast.report.orders"),
+    ("forecast/what_if.py", "demandcast.report.effect_charts"),
+    ("forecast/explain.py", "demandcast.report.effect_charts"),
+    ("decide/orders.py", "demandcast.report.stock_charts"),
+    ("decide/replay.py", "demandcast.report.stock_charts"),
 }
 EXTRAS = (
     "matplotlib",

@@ -152,7 +152,7 @@ def test_the_numbers_are_the_forecast_s_own(page: Page, forecast: Forecast, pane
     assert view["bands"] == [0.8, 0.4]
     close(page.rounded(fan["bands"][0][1]), forecast.quantile(0.9))
     close(page.rounded(fan["bands"][1][0]), forecast.quantile(0.3))
-    close(page.rounded(view["came"]), panel.future_target(HORIZON))
+    close(page.rounded(view["actual"]), panel.future_target(HORIZON))
     close(page.rounded(view["past"]), panel.padded_history(24))
     last = int(page.column(view["cutoff"])[0]) - view["firstStep"]
     assert view["labels"][last : last + 2] == ["2003-12", "2004-01"]
@@ -194,10 +194,10 @@ def test_rounding_keeps_whole_numbers_and_four_digits() -> None:
 def test_a_large_page_holds_fewer_bands_then_fewer_items(
     tmp_path: Path, panel: Panel, result: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("demandcast.report.view.VALUES", 4 * (24 + 6 + 3 * 6 * 4))
+    monkeypatch.setattr("demandcast.report.packing.VALUES", 4 * (24 + 6 + 3 * 6 * 4))
     small = read(write_report(tmp_path / "r.html", result=result)).data["views"][0]
     assert (small["bands"], small["models"]) == ([0.8], ["deepar", "seasonal_naive", "drift"])
-    monkeypatch.setattr("demandcast.report.view.VALUES", 200)
+    monkeypatch.setattr("demandcast.report.packing.VALUES", 200)
     page = read(write_report(tmp_path / "r.html", result=result))
     view = page.data["views"][0]
     places = page.column(view["place"])

@@ -130,7 +130,7 @@ class Orders:
         Args:
             key: A value, a tuple for several key columns, or a dict of them; the first item if None.
         """
-        from demandcast.report.orders import stock_chart
+        from demandcast.report.stock_charts import stock_chart
 
         i = 0 if key is None else self.forecast.index(key)
         ordered, without = (stock_ahead(self, i, order=order) for order in (True, False))

@@ -93,7 +93,7 @@ class Replay:
 
     def plot(self, targets: Sequence[float] = TARGETS) -> Figure:
         """Draw `trade_off`: a line a model, a dot a target; nearer to the corner is better."""
-        from demandcast.report.orders import trade_off_chart
+        from demandcast.report.stock_charts import trade_off_chart
 
         return trade_off_chart(self.trade_off(targets))
 

@@ -80,7 +80,7 @@ class Explanation:
 
     def plot(self, key: Any = None) -> Figure:
         """Draw the parts of one series, stacked; None for the sum of all series."""
-        from demandcast.report.drivers import explain_chart
+        from demandcast.report.effect_charts import explain_chart
 
         return explain_chart(self, key)
 

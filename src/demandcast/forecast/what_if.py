@@ -117,7 +117,7 @@ class WhatIf:
         Args:
             key: As in `Forecast.plot`; None for the series that changes most.
         """
-        from demandcast.report.drivers import what_if_chart
+        from demandcast.report.effect_charts import what_if_chart
 
         return what_if_chart(self, key)
 
@@ -181,7 +181,7 @@ class ResponseTable:
 
     def plot(self, key: Any = None) -> Figure:
         """Draw demand over the covariate for one series; None for the first."""
-        from demandcast.report.drivers import response_chart
+        from demandcast.report.effect_charts import response_chart
 
         return response_chart(self, key)
 

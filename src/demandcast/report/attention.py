@@ -1,4 +1,4 @@
-"""Find the items of a forecast that a person should look at, and say why."""
+"""Choose the items of a forecast that a person should look at, with the reasons."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from numpy.typing import NDArray
 from demandcast.report.view import View
 from demandcast.report.words import amount, percent, span
 
-MOST = 50  # items listed
-JUMP = 0.5  # change against the steps before that is worth a look, as a share
+# an item is listed if one of these is exceeded
+JUMP = 0.5  # change of the total against as many steps before, as a share
 WIDE = 1.0  # margin of the outer band, as a share of the forecast
 WORSE = 1.25  # error, as a multiple of the seasonal naive's
-OFF = 0.3  # difference between the total forecast and the total that came, as a share
+OFF = 0.3  # error of the total, as a share of the larger of forecast and actual total
+MOST = 50  # items listed
 SMALL = 1e-3  # share of the total below which an item is not listed
 
 
 @dataclass(frozen=True)
 class Item:
-    """One item to look at.
+    """An item that a person should look at.
 
     Attributes:
         row: Its row in the forecast.
-        reasons: Why, one sentence each, the most important first.
-        weight: Units that the reasons are about.
+        reasons: Why to look at it, one sentence each, the most important first.
+        weight: Units that the most important reason concerns.
     """
 
     row: int
@@ -35,13 +36,13 @@ class Item:
 
 
 def items_to_look_at(view: View) -> list[Item]:
-    """Return the items with a reason to look at them, those about most units first, 50 at most."""
-    found: dict[int, list[tuple[float, str]]] = {}
+    """Return at most 50 items that have a reason, in descending order of the units concerned."""
+    reasons_of_row: dict[int, list[tuple[float, str]]] = {}
     for row, weight, reason in _reasons(view):
-        found.setdefault(row, []).append((weight, reason))
+        reasons_of_row.setdefault(row, []).append((weight, reason))
     least = SMALL * float(np.abs(view.total).sum()) / max(1, min(view.first.n_series, 1000))
     items = []
-    for row, reasons in found.items():
+    for row, reasons in reasons_of_row.items():
         ordered = sorted(reasons, key=lambda entry: -entry[0])
         if ordered[0][0] > least:
             items.append(Item(row, tuple(reason for _, reason in ordered), ordered[0][0]))
@@ -49,8 +50,8 @@ def items_to_look_at(view: View) -> list[Item]:
 
 
 def _reasons(view: View) -> Iterator[tuple[int, float, str]]:
-    """Yield row, units concerned and reason."""
-    if view.has_come:
+    """Yield the row of an item, the units concerned, and the reason, for every reason of every item."""
+    if view.has_actual:
         yield from _missed(view)
     else:
         yield from _ahead(view)
@@ -65,18 +66,18 @@ def _reasons(view: View) -> Iterator[tuple[int, float, str]]:
 
 
 def _missed(view: View) -> Iterator[tuple[int, float, str]]:
-    """Yield items whose total was far from the total that came."""
-    total = np.where(np.isnan(view.came), 0, view.first.mean).sum(1)
-    came = np.nansum(view.came, 1)
-    missed = total - came
-    for row in _where(np.abs(missed) > OFF * np.maximum(np.abs(came), np.abs(total))):
-        how = "Too high" if missed[row] > 0 else "Too low"
-        text = f"{how}: forecast {amount(total[row])}, came {amount(came[row])}."
-        yield row, float(abs(missed[row])), text
+    """Yield the items whose forecast total is far from the actual total."""
+    total = np.where(np.isnan(view.actual), 0, view.first.mean).sum(1)
+    actual = np.nansum(view.actual, 1)
+    error = total - actual
+    for row in _where(np.abs(error) > OFF * np.maximum(np.abs(actual), np.abs(total))):
+        how = "Too high" if error[row] > 0 else "Too low"
+        text = f"{how}: forecast {amount(total[row])}, actual {amount(actual[row])}."
+        yield row, float(abs(error[row])), text
 
 
 def _ahead(view: View) -> Iterator[tuple[int, float, str]]:
-    """Yield items that change much, or have little or no recent demand."""
+    """Yield the items whose total changes much, and those with a short history."""
     steps = span(view.first.horizon, view.first.schema.freq)
     change = view.total - view.previous
     for row in _where(np.abs(change) > JUMP * np.abs(view.previous)):
@@ -99,7 +100,7 @@ def _ahead(view: View) -> Iterator[tuple[int, float, str]]:
 
 
 def _worse_than_naive(view: View) -> Iterator[tuple[int, float, str]]:
-    """Yield items that the seasonal naive forecast better."""
+    """Yield the items that the seasonal naive forecasts better."""
     with np.errstate(invalid="ignore"):
         worse = view.error > WORSE * view.naive_error
         units = (view.error - view.naive_error) * np.abs(view.total)
@@ -111,5 +112,5 @@ def _worse_than_naive(view: View) -> Iterator[tuple[int, float, str]]:
         yield row, float(units[row]), text
 
 
-def _where(chosen: NDArray[np.bool_]) -> list[int]:
-    return [int(i) for i in np.flatnonzero(chosen)]
+def _where(mask: NDArray[np.bool_]) -> list[int]:
+    return [int(i) for i in np.flatnonzero(mask)]

@@ -1,4 +1,4 @@
-"""Store the numbers of a report as columns: rounded, byte-shuffled, compressed, and unpacked in the browser.
+"""Pack the numbers of a report as columns: rounded, byte-shuffled and compressed; the browser unpacks them.
 
 The content is a JSON header followed by the columns, little-endian. `page.js` reads it.
 """
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MISSING = -32768  # of a rounded value that is not known
-LARGEST = 32767  # of a rounded value
+MISSING = -32768  # code of a missing value among rounded ones
+LARGEST = 32767  # code of the largest rounded value
 
 
 class Columns:
-    """Collects arrays and packs them, with a header, into one text.
+    """Collect arrays, and pack them with a header into one text.
 
     Args:
         digits: Significant digits kept of the largest value of each row.
@@ -30,7 +30,7 @@ class Columns:
         self._size = 0
 
     def add(self, values: NDArray[Any]) -> dict[str, Any]:
-        """Add exact numbers and return their place.
+        """Add numbers unrounded, and return a description of where they are stored.
 
         Args:
             values: Integers are stored in 32 bits, others in single precision.
@@ -40,18 +40,19 @@ class Columns:
         return {"kind": kind, "at": self._append(flat.tobytes()), "length": len(flat)}
 
     def add_rounded(self, values: NDArray[Any]) -> dict[str, Any]:
-        """Add rows of rounded numbers, (rows, width), and return their place.
+        """Add rows of numbers rounded to 16 bits, (rows, width), and return a description of where they are stored.
 
-        A row has one unit, a power of ten: 1 where all of its values are whole numbers below 32768.
+        The values of a row are multiples of one unit, a power of ten; the unit is 1 where all values of the
+        row are whole numbers below 32768.
         """
         sizes = np.nan_to_num(np.abs(values.astype(np.float64)), nan=0.0, posinf=0.0)
         top = sizes.max(1, initial=0.0)
-        whole = (sizes == np.rint(sizes)).all(1) & (top <= LARGEST)
+        are_integers = (sizes == np.rint(sizes)).all(1) & (top <= LARGEST)
         power = np.floor(np.log10(np.where(top > 0, top, 1.0))) - self.digits + 1
-        unit = np.where(whole, 1.0, 10.0**power)
+        unit = np.where(are_integers, 1.0, 10.0**power)
         scaled = np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0) / unit[:, None])
-        known = np.isfinite(values)
-        numbers = np.where(known, np.clip(scaled, -LARGEST, LARGEST), MISSING).astype("<i2")
+        finite = np.isfinite(values)
+        numbers = np.where(finite, np.clip(scaled, -LARGEST, LARGEST), MISSING).astype("<i2")
         halves = numbers.view(np.uint8).reshape(*numbers.shape, 2)
         at = self._append(halves[..., 0].tobytes() + halves[..., 1].tobytes())
         rows, width = numbers.shape
@@ -68,7 +69,10 @@ class Columns:
         return at
 
     def pack(self, header: dict[str, Any]) -> str:
-        """Return header and columns as base64 of gzip; the same content gives the same text."""
+        """Return the header and the columns, compressed with gzip and encoded in base64.
+
+        The same content gives the same text.
+        """
         text = json.dumps(header, allow_nan=False, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)
         content = len(text).to_bytes(4, "little") + text + b"".join(self._parts)

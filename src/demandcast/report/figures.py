@@ -32,7 +32,7 @@ def fan_chart(
     actual: NDArray[np.float32] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw one series: the end of its history, the bands, median and mean of its forecast, and the values that came.
+    """Draw one series: the end of its history, the bands, median and mean of its forecast, and its actual values.
 
     The figure is not registered with pyplot, so it need not be closed.
 
@@ -40,8 +40,8 @@ def fan_chart(
         forecast: Of any number of series.
         key: Which of them: a value, or a tuple for several key columns.
         panel: Where the history is. Values after the cutoff are drawn as dots.
-        actual: Values that came, (H,), NaN where not known; overrides those of the panel.
-        ax: Where to draw; a new figure otherwise.
+        actual: Actual values, (H,), NaN where not known; in place of those of the panel.
+        ax: Axes to draw on; those of a new figure by default.
 
     Returns:
         The figure; a notebook shows it, `figure.savefig("item.png")` writes it.
@@ -60,16 +60,16 @@ def fan_chart(
         ) from error
 
     grid = Frequency.parse(forecast.schema.freq)
-    shown = picture(forecast, forecast.index(key), panel=panel, actual=actual)
+    drawing = picture(forecast, forecast.index(key), panel=panel, actual=actual)
     if ax is None:
         ax = figure_class()(figsize=(9, 4), layout="constrained").add_subplot()
-    past, ahead = grid.times(shown.past), grid.times(shown.ahead)
+    past, ahead = grid.times(drawing.past), grid.times(drawing.ahead)
 
     if len(past):
-        ax.plot(past, shown.values, color=INK, linewidth=1.2, label="history")
+        ax.plot(past, drawing.values, color=INK, linewidth=1.2, label="history")
     swatches = {}
-    for n, band in enumerate(shown.bands):
-        label = f"{band.share:.0%} band" if n in (0, len(shown.bands) - 1) else "_"
+    for n, band in enumerate(drawing.bands):
+        label = f"{band.share:.0%} band" if n in (0, len(drawing.bands) - 1) else "_"
         # bands lie over each other, so the swatch of the inmost is as dark as all of them together
         swatches[label] = Patch(color=BLUE, alpha=1 - (1 - OPACITY) ** (n + 1), linewidth=0)
         # a lone step has no width to fill, so it gets a bar
@@ -80,20 +80,20 @@ def fan_chart(
                 ahead, band.low, band.high, color=BLUE, alpha=OPACITY, linewidth=0, label=label
             )
     mark = "o" if len(ahead) == 1 else None
-    if shown.median is not None:
-        ax.plot(ahead, shown.median, color=BLUE, linewidth=1.8, marker=mark, label="median")
-    ax.plot(ahead, shown.mean, color=BLUE, linewidth=1, linestyle="--", marker=mark, label="mean")
-    if not np.isnan(shown.actual).all():
+    if drawing.median is not None:
+        ax.plot(ahead, drawing.median, color=BLUE, linewidth=1.8, marker=mark, label="median")
+    ax.plot(ahead, drawing.mean, color=BLUE, linewidth=1, linestyle="--", marker=mark, label="mean")
+    if not np.isnan(drawing.actual).all():
         ax.plot(
             ahead,
-            shown.actual,
+            drawing.actual,
             linestyle="none",
             marker="o",
             markersize=3.5,
             color=ORANGE,
             label="held out",
         )
-    ax.set_title(plain(f"{shown.name} ({forecast.model})" if forecast.model else shown.name))
+    ax.set_title(plain(f"{drawing.name} ({forecast.model})" if forecast.model else drawing.name))
     ax.set_xlabel(plain(forecast.schema.time))
     ax.set_ylabel(plain(forecast.schema.target))
     time_axis(ax, grid, forecast.time_zone)
@@ -138,7 +138,7 @@ def plain(text: str) -> str:
 
 
 def time_axis(ax: Axes, grid: Frequency, time_zone: str | None) -> None:
-    """Set ticks at round hours, days, months or years, whichever fit; at whole numbers for integer steps."""
+    """Set ticks at round hours, days, months or years, whichever fits; at whole numbers for integer times."""
     if grid.is_integer:
         from matplotlib.ticker import MaxNLocator
 

@@ -55,8 +55,8 @@
       group.of = (i) => (codes ? codes[i] : i);
     }
     view.hasErrors = view.error.some(known);
-    view.hasCome = view.came !== null;
-    view.before = view.hasCome ? "Came" : `Last ${view.span}`;
+    view.hasActual = view.actual !== null;
+    view.before = view.hasActual ? "Actual" : `Last ${view.span}`;
     view.list = null;
   }
 
@@ -118,11 +118,11 @@
     const labels = view.labels.slice(begin, begin + past.length + view.horizon);
     const decimals = decimalsOf([...past, ...sums.mean].map((v) => (known(v) ? Math.round(v * 1e6) / 1e6 : v)));
     const at = past.length;
-    const came = sums.came.some(known);
+    const actual = sums.actual.some(known);
     const lines = [];
     if (at) lines.push({ name: "history", at: 0, values: past, look: { class: "past" } });
     lines.push({ name: "forecast (sum of the means)", at, values: sums.mean, from: past[at - 1], look: { class: "median" } });
-    if (came) lines.push({ name: "came", at, values: sums.came, look: { class: "actual" }, dots: true });
+    if (actual) lines.push({ name: "actual", at, values: sums.actual, look: { class: "actual" }, dots: true });
     const some = sums.series < view.series ? ` (${sums.series.toLocaleString("en")} of ${view.series.toLocaleString("en")} items: those with the last date)` : "";
     chart(box, {
       x: labels.map((_, i) => i), tall: 280, xTicks: timeTicks(labels, Math.max(3, Math.floor(box.clientWidth / 90))),
@@ -131,7 +131,7 @@
       label: `Total of ${view.target}: history and forecast.`,
       say: (i) => {
         const v = i < at ? past[i] : sums.mean[i - at];
-        const seen = i >= at && came ? ` · came ${number(sums.came[i - at], decimals)}` : "";
+        const seen = i >= at && actual ? ` · actual ${number(sums.actual[i - at], decimals)}` : "";
         return `${moment(labels[i])}: ${i < at ? "" : "forecast "}${known(v) ? number(v, decimals) : "not observed"}${seen}`;
       },
     });
@@ -158,9 +158,9 @@
     const labels = view.labels.slice(Math.max(0, begin), begin + at + view.horizon);
     const mean = row(fan.mean, r), median = fan.median && row(fan.median, r);
     const bands = fan.bands.map(([low, high], n) => ({ share: view.bands[n], low: row(low, r), high: row(high, r) }));
-    const came = view.came ? row(view.came, r) : null;
-    const seen = came !== null && came.some(known);
-    const shown = [...past, ...(seen ? came : []), ...mean, ...(median || []), ...bands.flatMap((b) => [...b.low, ...b.high])];
+    const actual = view.actual ? row(view.actual, r) : null;
+    const seen = actual !== null && actual.some(known);
+    const shown = [...past, ...(seen ? actual : []), ...mean, ...(median || []), ...bands.flatMap((b) => [...b.low, ...b.high])];
     const decimals = decimalsOf(shown);
     const from = at ? past[at - 1] : null;
     const lines = [];
@@ -177,14 +177,14 @@
     if (at) lines.push({ name: "history", at: 0, values: past, look: { class: "past" } });
     if (median) lines.push({ name: "median", at, values: median, from, look: { class: "median" } });
     lines.push({ name: "mean", at, values: mean, from: median ? null : from, look: { class: "mean" } });
-    if (seen) lines.push({ name: "came", at, values: came, look: { class: "actual" }, dots: true });
+    if (seen) lines.push({ name: "actual", at, values: actual, look: { class: "actual" }, dots: true });
     const lanes = view.known.map(({ name, values }) => {
       const all = row(values, r);
       return { name, values: all.slice(all.length - at - view.horizon) };
     }).filter(({ values }) => values.some(known));
     const text = (v) => number(v, decimals);
     const parts = (n) => [
-      ...(seen ? [["came", text(came[n])]] : []),
+      ...(seen ? [["actual", text(actual[n])]] : []),
       ...(median ? [["median", text(median[n])]] : []),
       ["mean", text(mean[n])],
       ...bands.map((b) => [`${percent(b.share)} band`, `${text(b.low[n])} to ${text(b.high[n])}`]),
@@ -224,12 +224,12 @@
   // One item in a sentence: total, change, uncertainty, past error, groups.
   function facts(view, i) {
     const words = [`Forecast ${number(view.total[i])} ${view.target} over ${view.span}`];
-    if (view.hasCome) words.push(`${number(view.previous[i])} came`);
+    if (view.hasActual) words.push(`${number(view.previous[i])} observed`);
     else if (known(view.change[i])) words.push(`${percent(view.change[i], true)} against ${number(view.previous[i])} before`);
     if (known(view.spread[i])) words.push(`± ${percent(view.spread[i])} (${percent(view.bands[0])} band)`);
     if (known(view.error[i])) {
       const naive = known(view.naiveError[i]) ? `; repeating the last season: ${percent(view.naiveError[i])}` : "";
-      words.push(`${view.hasCome ? "error" : "past error"} ${percent(view.error[i])}${naive}`);
+      words.push(`${view.hasActual ? "error" : "past error"} ${percent(view.error[i])}${naive}`);
     }
     const groups = Object.entries(view.groups).map(([name, group]) => `${name}: ${group.names[group.of(i)]}`);
     return words.concat(groups).join(" · ");
@@ -243,9 +243,9 @@
       ["name", "Item", null],
       ["previous", view.before, size],
       ["total", "Forecast", size],
-      ...(view.hasCome ? [] : [["change", "Change", (v) => percent(v, true)]]),
+      ...(view.hasActual ? [] : [["change", "Change", (v) => percent(v, true)]]),
       ["spread", "±", percent],
-      ...(view.hasErrors ? [["error", view.hasCome ? "Error" : "Past error", percent]] : []),
+      ...(view.hasErrors ? [["error", view.hasActual ? "Error" : "Past error", percent]] : []),
     ];
   }
 
@@ -368,7 +368,7 @@
     const errors = view.hasErrors ? ["Error", "Last season's error"] : [];
     const table = make("table");
     const head = table.createTHead().insertRow();
-    for (const title of [name, "Items", view.before, "Forecast", view.hasCome ? "Bias" : "Change", ...errors]) {
+    for (const title of [name, "Items", view.before, "Forecast", view.hasActual ? "Bias" : "Change", ...errors]) {
       head.append(make("th", { scope: "col" }, title));
     }
     const body = table.createTBody();

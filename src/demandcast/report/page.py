@@ -25,8 +25,9 @@ from demandcast.panel.panel import Note, Panel
 from demandcast.report import scores
 from demandcast.report.attention import Item, items_to_look_at
 from demandcast.report.columns import Columns
-from demandcast.report.parts import parts_section
-from demandcast.report.view import PRECISE, View
+from demandcast.report.explanation import explanation_section
+from demandcast.report.packing import PRECISE, pack_view
+from demandcast.report.view import View
 from demandcast.report.words import amount, listed, percent, period, span, time_labels
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from demandcast.forecast.explain import Explanation
     from demandcast.forecaster import Forecaster
 
-_PYTHON = re.compile(r"\b\w+=['\"\[\w.]|\bpanel\.\w+\(")  # in a part of a note: a call of Python
+_PYTHON = re.compile(r"\b\w+=['\"\[\w.]|\bpanel\.\w+\(")  # a call of Python in a part of a note
 
 
 def write_report(
@@ -52,18 +53,18 @@ def write_report(
 ) -> Path:
     """Write one self-contained HTML page: how good the forecast is, which items to look at, and every item.
 
-    The file is complete or absent: it is written beside its place and moved there.
+    An interrupted call leaves no partial file.
 
     Args:
         path: The file to write; its folder is created.
-        forecast: Of the steps ahead.
-        panel: What was forecast: history for the charts, and notes about the data.
+        forecast: The forecast of the steps ahead.
+        panel: The panel that was forecast: history for the charts, and notes about the data.
         result: A backtest, for the leaderboard, the calibration and the error by step.
-        model: The fitted model that made the forecast. What `auto` measured during its search is shown.
-        title: Stands at the top.
+        model: The fitted model of the forecast. What `auto` measured during its search is shown.
+        title: The heading of the page.
         notes: Sentences of the caller, shown before those about the data.
         command: The command that repeats the run, shown at the end.
-        explanation: What the forecast is made of: `forecast.explain()`.
+        explanation: The parts of the forecast: `forecast.explain()`.
 
     Returns:
         The path written.
@@ -96,12 +97,12 @@ def write_report(
         header["naive"] = scores.NAIVE
 
     columns = Columns(4 if sum(v.total.size * v.first.horizon for v in views) < PRECISE else 3)
-    found = [items_to_look_at(view) for view in views]
+    items_of_view = [items_to_look_at(view) for view in views]
     header["views"] = [
-        view.pack(columns, np.isin(np.arange(view.first.n_series), [i.row for i in items]))
-        for view, items in zip(views, found, strict=True)
+        pack_view(view, columns, np.isin(np.arange(view.first.n_series), [i.row for i in items]))
+        for view, items in zip(views, items_of_view, strict=True)
     ]
-    sections += [_items_to_look_at(views[0], found[0]), _asset("items.html")]
+    sections += [_items_to_look_at(views[0], items_of_view[0]), _asset("items.html")]
     if any(view.groups for view in views):
         sections.append(_asset("groups.html"))
     if result is not None:
@@ -112,7 +113,7 @@ def write_report(
     elif auto is not None and "wql" in auto.leaderboard().columns:
         sections.append(scores.methods(auto))
     if explanation is not None:
-        sections.append(parts_section(explanation))
+        sections.append(explanation_section(explanation))
     sections += [_data(panel, notes), _terms(" ".join(sections)), _repeat(command)]
     page = Template(_asset("page.html")).substitute(
         title=escape(title),
@@ -156,7 +157,7 @@ def _last_fold(result: BacktestResult, board: pl.DataFrame) -> View:
 
 
 def _overview(view: View, auto: Auto | None, *, proven: bool) -> str:
-    """Return the total, the accuracy that was measured, and the chart of the total."""
+    """Return the first section: the total, the measured accuracy, and the chart of the total."""
     first = view.first
     steps = span(first.horizon, first.schema.freq)
     target = escape(first.schema.target)
@@ -166,14 +167,14 @@ def _overview(view: View, auto: Auto | None, *, proven: bool) -> str:
     ]
     tone, headline, more = _accuracy(auto, first, proven)
     if auto is not None and "wql" in (board := auto.leaderboard()).columns:
-        own = board.filter(pl.col("model") == auto.name).row(0, named=True)
+        blend = board.filter(pl.col("model") == auto.name).row(0, named=True)
         size = np.nansum(view.size)
         if size > 0:
             naive = percent(np.nansum(view.naive_missed) / size)
             error = percent(np.nansum(view.missed) / size)
             cards.append(("Past error", error, f"{naive} when repeating the last season"))
-        held = percent(own["coverage_80"])
-        cards.append(("In the 80 % band", held, "of the values held out"))
+        coverage = percent(blend["coverage_80"])
+        cards.append(("In the 80 % band", coverage, "of the values held out"))
     boxes = "".join(
         f"<div><dt>{name}</dt><dd>{value}</dd><dd class='muted'>{note}</dd></div>"
         for name, value, note in cards
@@ -188,23 +189,23 @@ def _overview(view: View, auto: Auto | None, *, proven: bool) -> str:
 
 
 def _change(view: View, steps: str) -> str:
-    known = np.isfinite(view.previous)
-    before = view.previous[known].sum() if known.any() else 0.0
+    finite = np.isfinite(view.previous)
+    before = view.previous[finite].sum() if finite.any() else 0.0
     if before <= 0:
         return "sum of the means"
-    change = percent(view.total[known].sum() / before - 1, sign=True)
+    change = percent(view.total[finite].sum() / before - 1, sign=True)
     return f"{change} against the {steps} before"
 
 
 def _accuracy(auto: Auto | None, forecast: Forecast, proven: bool) -> tuple[str, str, str]:
-    """Return tone, headline and text on how good the forecast is."""
-    made = escape(forecast.model or "an unnamed model")
+    """Return a tone, a headline and a text that say how good the forecast is."""
+    model_name = escape(forecast.model or "an unnamed model")
     if proven:
-        return "", f"Forecast by {made}.", "The backtest on this page shows how good it is."
+        return "", f"Forecast by {model_name}.", "The backtest on this page shows how good it is."
     if auto is None:
         return (
             "",
-            f"Forecast by {made}. Its accuracy was not measured.",
+            f"Forecast by {model_name}. Its accuracy was not measured.",
             "A backtest measures it against repeating the last season: "
             "<code>demandcast backtest</code> with <code>--report</code> writes such a page.",
         )
@@ -213,31 +214,31 @@ def _accuracy(auto: Auto | None, forecast: Forecast, proven: bool) -> tuple[str,
     if "wql" not in board.columns:
         why = escape(auto.skipped.get("validation", "the search was interrupted"))
         return "", "The accuracy could not be measured.", f"Reason: {why}. Forecast: {parts}."
-    own = board.filter(pl.col("model") == auto.name).row(0, named=True)
-    ratio = own["vs_seasonal_naive"]
-    held = span(auto.validation.ahead, forecast.schema.freq)
+    blend = board.filter(pl.col("model") == auto.name).row(0, named=True)
+    ratio = blend["vs_seasonal_naive"]
+    length = span(auto.validation.ahead, forecast.schema.freq)
     if ratio is None:
         return "", "The last steps held nothing to compare with.", f"Forecast: {parts}."
     if ratio >= 1:
         return (
             "bad",
             "No better than repeating the last season.",
-            f"Measured on the last {held}, held out. Forecast: {parts}.",
+            f"Measured on the last {length}, held out. Forecast: {parts}.",
         )
     return (
         "good",
         f"{percent(1 - ratio)} more accurate than repeating the last season.",
-        f"Measured on the last {held} of the history, held out. {board.height - 1} methods were tried; "
+        f"Measured on the last {length} of the history, held out. {board.height - 1} methods were tried; "
         f"the forecast blends {parts}.",
     )
 
 
 def _blend(auto: Auto) -> str:
     weights = auto.weights().row(0, named=True)
-    named = sorted(
+    shares = sorted(
         ((m, w) for m, w in weights.items() if m != "class" and w >= 0.005), key=lambda p: -p[1]
     )
-    return escape(listed(f"{name} ({percent(weight)})" for name, weight in named))
+    return escape(listed(f"{name} ({percent(weight)})" for name, weight in shares))
 
 
 # -- items to look at --------------------------------------------------------------------------------
@@ -248,11 +249,11 @@ def _items_to_look_at(view: View, items: list[Item]) -> str:
         return scores.section("Items to look at", "None: no item stands out.", "", name="attention")
     names = view.names
     steps = span(view.first.horizon, view.first.schema.freq)
-    before = "Came" if view.has_come else f"Last {steps}"
-    known = view.came if view.has_come else None
+    before = "Actual" if view.has_actual else f"Last {steps}"
+    actual = view.actual if view.has_actual else None
     rows = ""
     for item in items:
-        sum_before = view.previous[item.row] if known is None else np.nansum(known[item.row])
+        sum_before = view.previous[item.row] if actual is None else np.nansum(actual[item.row])
         reasons = "".join(f"<li>{escape(reason)}</li>" for reason in item.reasons)
         rows += (
             f'<tr><th scope="row"><button type="button" class="link" data-row="{item.row}">'
@@ -276,24 +277,24 @@ def _items_to_look_at(view: View, items: list[Item]) -> str:
 # -- data, terms, how to repeat ----------------------------------------------------------------------
 
 
-def _data(panel: Panel | None, said: Sequence[str]) -> str:
+def _data(panel: Panel | None, sentences: Sequence[str]) -> str:
     facts = ""
     if panel is not None:
-        found = panel.summary()
+        summary = panel.summary()
         ends = np.array([panel.starts.min(), panel.ends().max()])
         first, last = time_labels(ends, panel.freq, panel.time_zone)
         rows = {
-            "Series": f"{found['series']:,}",
+            "Series": f"{summary['series']:,}",
             "History": period(first, last),
-            "Steps": f"{found['steps']:,} of {span(1, panel.schema.freq)}",
-            "Zeros": percent(found["zeros"]),
-            "Missing": percent(found["missing"]) if found["missing"] >= 0.005 else "under 1 %",
+            "Steps": f"{summary['steps']:,} of {span(1, panel.schema.freq)}",
+            "Zeros": percent(summary["zeros"]),
+            "Missing": percent(summary["missing"]) if summary["missing"] >= 0.005 else "under 1 %",
         }
-        if not found["missing"]:
+        if not summary["missing"]:
             rows["Missing"] = "none"
         facts = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in rows.items())
         facts = f'<dl class="facts">{facts}</dl>'
-    lines = [("info", text) for text in said]
+    lines = [("info", text) for text in sentences]
     for note in sorted(panel.notes if panel else (), key=lambda n: n.severity == "info"):
         lines.append((note.severity, _plain(note)))
     rows_of_notes = "".join(
@@ -307,7 +308,7 @@ def _data(panel: Panel | None, said: Sequence[str]) -> str:
 
 
 def _plain(note: Note) -> str:
-    """Return a note without the parts that name arguments and methods of Python."""
+    """Return a note as a sentence, without the parts that name arguments and methods of Python."""
     first, *more = str(note).split("; ")
     text = "; ".join([first, *(part for part in more if not _PYTHON.search(part))])
     return f"{text[:1].upper()}{text[1:]}."
@@ -331,7 +332,7 @@ TERMS = {  # word on the page -> (term, meaning)
     ),
     "Error by step": (
         "Error of an item",
-        "Absolute error of the median as a share of the values: over the steps that came in a backtest, or "
+        "Absolute error of the median as a share of the values: over the steps of a backtest's fold, or "
         "over the steps at the end of the history that were held out.",
     ),
     "WAPE": ("WAPE", "Absolute error of the median as a share of the total demand."),
@@ -351,7 +352,7 @@ CLASSES = (
 
 
 def _terms(body: str) -> str:
-    """Return the meaning of the terms that the page uses, and of no others."""
+    """Return the section that explains the terms that the page uses."""
     used = [TERMS[word] for word in TERMS if word in body or word == "band"]
     if 'id="groups"' in body:
         used.append(CLASSES)
@@ -366,9 +367,9 @@ def _terms(body: str) -> str:
 
 
 def _repeat(command: str) -> str:
-    shown = f"<pre>{escape(command)}</pre>" if command else ""
+    block = f"<pre>{escape(command)}</pre>" if command else ""
     return (
-        f'<footer><p class="muted">Written by demandcast {escape(__version__)}.</p>{shown}</footer>'
+        f'<footer><p class="muted">Written by demandcast {escape(__version__)}.</p>{block}</footer>'
     )
 
 

@@ -1,4 +1,4 @@
-"""Gather what is drawn of one series: its recent history, its forecast, and the values that came."""
+"""Gather what is drawn of one series: its recent history, its forecast, and its actual values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST = 400  # steps of history at most, so that the forecast stays readable
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """The values between two levels that lie as far below as above the median."""
+    """The values between two levels symmetric around 0.5."""
 
     lower: float  # level
     upper: float
@@ -30,7 +30,7 @@ class Band:
 
     @property
     def share(self) -> float:
-        """Share of outcomes that should fall inside: 0.8 between the levels 0.1 and 0.9."""
+        """Share of the actual values that should lie inside: 0.8 between the levels 0.1 and 0.9."""
         return round(self.upper - self.lower, 6)
 
 
@@ -39,12 +39,12 @@ class Picture:
     """One series, in the user's units; all times are steps of the grid.
 
     Attributes:
-        name: The key as one word.
+        name: The key as one word, its parts joined by "/".
         past: Grid steps of the history shown, (T,).
         values: Observed values there, (T,); NaN where not observed.
         ahead: Grid steps forecast, (H,).
-        actual: Values that came, (H,); NaN where not known.
-        bands: Widest first; none where no two levels mirror each other.
+        actual: Actual values of the steps ahead, (H,); NaN where not known.
+        bands: Widest first; empty if no two levels are symmetric around 0.5.
         median: (H,), or None where the levels do not reach it.
         mean: (H,).
     """
@@ -70,18 +70,18 @@ def picture(
     """Return what is drawn of series i of a forecast.
 
     Args:
-        forecast: Of any number of series.
-        i: Which of them.
-        panel: Where its history is; values after the cutoff count as those that came.
-        row: The series in the panel; looked up by its key where not given, which reads all keys.
-        actual: Values that came, (H,), NaN where not known; overrides those of the panel.
+        forecast: A forecast of any number of series.
+        i: The row of the series.
+        panel: The history; its values after the cutoff are the actual ones.
+        row: The row of the series in the panel; looked up by its key by default, which reads all keys.
+        actual: Actual values, (H,), NaN where not known; in place of those of the panel.
 
     Raises:
         ShapeError: `actual` is not one value per step.
     """
     horizon, cutoff = forecast.horizon, int(forecast.cutoffs[i])
     past, values = np.zeros(0, np.int64), np.zeros(0, np.float32)
-    came = np.full(horizon, np.nan, np.float32)
+    outcomes = np.full(horizon, np.nan, np.float32)
     key = forecast.keys.row(i)
     if panel is not None and row is None:
         row = next((r for r, k in enumerate(panel.keys.iter_rows()) if k == key), None)
@@ -90,13 +90,13 @@ def picture(
         steps = min(max(HISTORY * horizon, 2 * panel.freq.period), LONGEST)
         past = np.arange(max(start, cutoff + 1 - steps), min(start + extent, cutoff + 1))
         values = panel.target[begin + past - start]
-        held = np.arange(max(cutoff + 1, start), min(start + extent, cutoff + 1 + horizon))
-        came[held - cutoff - 1] = panel.target[begin + held - start]
+        steps_ahead = np.arange(max(cutoff + 1, start), min(start + extent, cutoff + 1 + horizon))
+        outcomes[steps_ahead - cutoff - 1] = panel.target[begin + steps_ahead - start]
     if actual is not None:
-        came = np.asarray(actual, np.float32)
-        if came.shape != (horizon,):
+        outcomes = np.asarray(actual, np.float32)
+        if outcomes.shape != (horizon,):
             raise ShapeError(
-                f"actual is {came.shape} but the forecast of one series is {(horizon,)}; "
+                f"actual is {outcomes.shape} but the forecast of one series is {(horizon,)}; "
                 "for an array of all series, hand in its row"
             )
     return Picture(
@@ -104,7 +104,7 @@ def picture(
         past=past,
         values=values,
         ahead=cutoff + 1 + np.arange(horizon),
-        actual=came,
+        actual=outcomes,
         bands=_bands(forecast, i),
         median=_median(forecast, i),
         mean=forecast.mean[i],

@@ -1,4 +1,4 @@
-"""Write the scores of models as words and tables of HTML: who wins, by how much, how honest the bands are."""
+"""Write the scores of models as sentences and tables of HTML: which is best, by how much, and calibration."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ METHODS = {  # of the methods that auto tried
 
 
 def of_backtest(result: BacktestResult) -> dict[str, Any]:
-    """Return calibration and error by step of every model, all folds together."""
+    """Return the calibration and the error by step of every model, over all folds."""
     actual = np.concatenate(result.actuals)  # (all series of all folds, H)
     calibration, steps = {}, {}
     for model in result.models:
@@ -62,7 +62,7 @@ def of_backtest(result: BacktestResult) -> dict[str, Any]:
 
 
 def of_search(auto: Auto) -> dict[str, Any]:
-    """Return calibration and error by step of auto's blend and the seasonal naive, on what was held out."""
+    """Return the calibration and the error by step of auto's blend and of the seasonal naive on the held-out steps."""
     from demandcast.automl.validation import BLEND_LEVELS
 
     held = auto.held_out
@@ -75,7 +75,10 @@ def of_search(auto: Auto) -> dict[str, Any]:
         calibration[name] = [list(BLEND_LEVELS), _numbers(shares)]
         rows = [np.flatnonzero(held.step == step) for step in range(int(held.step.max()) + 1)]
         steps[name] = _numbers(
-            [wql(held.actual[own, None], quantiles[own, None], BLEND_LEVELS) for own in rows]
+            [
+                wql(held.actual[step_rows, None], quantiles[step_rows, None], BLEND_LEVELS)
+                for step_rows in rows
+            ]
         )
     return {"calibration": calibration, "steps": steps}
 
@@ -85,18 +88,18 @@ def _numbers(values: Iterable[Any]) -> list[float | None]:
 
 
 def naive(board: pl.DataFrame) -> str | None:
-    """Return the model of a leaderboard that is the seasonal naive."""
+    """Return the name of the seasonal naive in a leaderboard; None if it has no row."""
     names = board.filter(pl.col("verdict") == IS_NAIVE)["model"]
     return str(names[0]) if len(names) else None
 
 
 def headline(board: pl.DataFrame, result: BacktestResult, dates: str) -> str:
-    """Return in words whether the best model beats the seasonal naive, and by how much.
+    """Return a section that says whether the best model beats the seasonal naive, and by how much.
 
     Args:
         board: The leaderboard.
         result: The backtest.
-        dates: Of the last fold.
+        dates: The dates of the last fold, in words.
     """
     best = board.row(0, named=True)
     name, ratio = escape(str(best["model"])), best["vs_seasonal_naive"]
@@ -115,7 +118,7 @@ def headline(board: pl.DataFrame, result: BacktestResult, dates: str) -> str:
         )
         inside = best.get("coverage_80")
         if inside is not None and np.isfinite(inside):
-            more += f" Its 80 % band held {percent(inside)} of the values that came."
+            more += f" {percent(inside)} of the actual values were in its 80 % band."
     if losers:
         verb = "loses" if len(losers) == 1 else "lose"
         more += f" {listed(losers)} {verb} to the seasonal naive."
@@ -152,7 +155,7 @@ def leaderboard(board: pl.DataFrame) -> str:
 
 
 def methods(auto: Auto) -> str:
-    """Return the methods that auto tried as a table, and below it those that it did not try."""
+    """Return a table of the methods that auto tried, and a list of those that it did not try."""
     board = auto.leaderboard()
     rows = []
     for row in board.iter_rows(named=True):
@@ -177,17 +180,17 @@ def methods(auto: Auto) -> str:
 
 
 def _board(
-    there: Sequence[str],
+    available: Sequence[str],
     rows: Sequence[tuple[str, dict[str, Any]]],
     columns: dict[str, tuple[str, str]],
     label: str,
 ) -> str:
-    shown = [c for c in columns if c in there]
-    head = "".join(f'<th scope="col">{columns[c][0]}</th>' for c in shown)
+    names = [c for c in columns if c in available]
+    head = "".join(f'<th scope="col">{columns[c][0]}</th>' for c in names)
     lines = ""
     for mark, row in rows:
         cells = "".join(
-            f"<td>{escape(_cell(row[c], columns[c][1]))}</td>" for c in shown if c != "model"
+            f"<td>{escape(_cell(row[c], columns[c][1]))}</td>" for c in names if c != "model"
         )
         lines += f'<tr class="{mark}"><th scope="row">{escape(str(row["model"]))}</th>{cells}</tr>'
     return table(label, head, lines)
@@ -199,24 +202,24 @@ def _cell(value: Any, form: str) -> str:
 
 
 def charts(header: dict[str, Any], where: str) -> str:
-    """Return calibration and error by step, side by side.
+    """Return the sections on calibration and error by step, side by side.
 
     Args:
-        header: With "calibration" and "steps".
-        where: On what they were measured.
+        header: Its "calibration" and "steps" are those of `of_backtest` or `of_search`.
+        where: Says on which steps they were measured.
     """
     return f'<div class="pair">{_calibration(header, where)}{_by_step(header, where)}</div>'
 
 
 def _calibration(header: dict[str, Any], where: str) -> str:
     calibration = header["calibration"]
-    levels = sorted({level for given, _ in calibration.values() for level in given})
+    levels = sorted({level for model_levels, _ in calibration.values() for level in model_levels})
     head = '<th scope="col">Quantile</th>' + _heads(calibration)
     rows = ""
     for level in levels:
         cells = ""
-        for given, shares in calibration.values():
-            share = shares[given.index(level)] if level in given else None
+        for model_levels, shares in calibration.values():
+            share = shares[model_levels.index(level)] if level in model_levels else None
             cells += f"<td>{_cell(share, '{:.1%}')}</td>"
         rows += f'<tr><th scope="row">{level:.4g}</th>{cells}</tr>'
     return section(
@@ -260,5 +263,5 @@ def table(label: str, head: str, rows: str) -> str:
 def section(title: str, lead: str, inner: str, *, name: str = "") -> str:
     """Return a section of the page with its heading."""
     lead = f'<p class="muted">{lead}</p>' if lead else ""
-    own = f' id="{name}"' if name else ""
-    return f"<section{own}><h2>{title}</h2>{lead}{inner}</section>"
+    attribute = f' id="{name}"' if name else ""
+    return f"<section{attribute}><h2>{title}</h2>{lead}{inner}</section>"

@@ -1,4 +1,4 @@
-"""Write numbers, dates and spans of time as a report shows them."""
+"""Format numbers, dates and spans of time for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from demandcast.frequency import Frequency
 
-SPANS = {  # of the frequencies that have a word
+SPANS = {  # frequency -> the word for one step
     "min": "minute", "h": "hour", "D": "day", "B": "business day", "W": "week", "MS": "month",
     "ME": "month", "QS": "quarter", "QE": "quarter", "YS": "year", "YE": "year",
 }  # fmt: skip
@@ -21,7 +21,7 @@ UNITS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
 def span(steps: int, freq: str) -> str:
-    """Return a number of steps in words: 28 days, 8 weeks, 24 months, 96 steps of 15min."""
+    """Return a number of steps as text: "28 days", "24 months", "96 steps of 15min"."""
     for name, word in SPANS.items():
         if freq == name or freq.startswith(f"{name}-"):
             return f"{steps:,} {word}{'s' * (steps != 1)}"
@@ -29,7 +29,7 @@ def span(steps: int, freq: str) -> str:
 
 
 def amount(value: float) -> str:
-    """Return a number as people write it: 4.92 million, 48,210, 214, 20.3, 0.35."""
+    """Return a number as people write it: "4.92 million", "48,210", "214", "20.3", "0.35"."""
     if not math.isfinite(value):
         return "n/a"
     size = abs(value)
@@ -42,7 +42,7 @@ def amount(value: float) -> str:
 
 
 def percent(share: float, *, sign: bool = False) -> str:
-    """Return a share in percent without decimals: 58 %, or +58 % with its sign."""
+    """Return a share in percent without decimals: "58 %", or "+58 %" with its sign."""
     if not math.isfinite(share):
         return "n/a"
     if abs(share) >= 99.5:
@@ -52,7 +52,7 @@ def percent(share: float, *, sign: bool = False) -> str:
 
 
 def time_labels(steps: NDArray[np.int64], grid: Frequency, zone: str | None) -> list[str]:
-    """Return times as sortable text: years and months, days, or minutes of the user's clock."""
+    """Return times as sortable text: "2024-01", "2024-01-31" or "2024-01-31 13:00" in the user's time zone."""
     times = grid.times(steps)
     if grid.is_integer:
         return [str(t) for t in times]
@@ -66,7 +66,7 @@ def time_labels(steps: NDArray[np.int64], grid: Frequency, zone: str | None) -> 
 
 
 def period(first: str, last: str) -> str:
-    """Return the time from one label to another as people write it: 25 Apr to 22 May 2016."""
+    """Return the span from one time label to another as people write it: "25 Apr to 22 May 2016"."""
     begin, end = _moment(first), _moment(last)
     if begin is None or end is None:
         return first if first == last else f"{first} to {last}"
@@ -91,6 +91,6 @@ def _written(moment: datetime, label: str) -> str:
 
 
 def listed(words: Iterable[Any]) -> str:
-    """Return words as a list in a sentence: a, b and c."""
-    every = [str(word) for word in words]
-    return " and ".join([", ".join(every[:-1]), every[-1]] if every[1:] else every)
+    """Join words to a list in a sentence: "a, b and c"."""
+    texts = [str(word) for word in words]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if texts[1:] else texts)

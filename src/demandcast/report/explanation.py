@@ -1,4 +1,4 @@
-"""The section of the report that says what the forecast is made of: a stacked picture and a table."""
+"""Write the section of the report that shows the parts of the forecast: a stacked bar chart and a table."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from demandcast.report.words import amount, percent, span, time_labels
 if TYPE_CHECKING:
     from demandcast.forecast.explain import Explanation
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 900, 260, 70, 24  # of the picture
+WIDTH, HEIGHT, LEFT, BOTTOM = 900, 260, 70, 24  # of the chart, in pixels
 COLOURS = {"base": "--line", "trend": "--muted", "season": "--blue", "rest": "--then"}
 OF_COVARIATES = ("--c1", "--c2", "--c3", "--c4", "--c5")
-LEAST = 1e-6  # share of the forecast: a smaller part is rounding, shown as 0
+LEAST = 1e-6  # share of the forecast below which a part is rounding error, shown as 0
 WORDS = {
     "base": "mean of the last seasons",
     "trend": "departure of the level from that",
@@ -26,8 +26,8 @@ WORDS = {
 }
 
 
-def parts_section(explanation: Explanation) -> str:
-    """Return the section: the sum over all series by step where their steps agree, and each part's share."""
+def explanation_section(explanation: Explanation) -> str:
+    """Return the section: the share of each part, and a chart by step if all series end at the same time."""
     forecast = explanation.forecast
     sums = {name: float(part.sum()) for name, part in explanation.parts.items()}
     total = sum(sums.values())
@@ -55,9 +55,9 @@ def parts_section(explanation: Explanation) -> str:
         picture = _picture(
             {k: v.sum(0) for k, v in explanation.parts.items()}, colours, _labels(explanation)
         )
-    said = "".join(f"<p>{escape(note)}.</p>" for note in explanation.notes)
+    notes = "".join(f"<p>{escape(note)}.</p>" for note in explanation.notes)
     lead = f"All {forecast.n_series:,} items over {span(forecast.horizon, forecast.schema.freq)}. The parts add up to the mean."
-    inner = f"{picture}{scores.table('Parts of the forecast', head, rows)}{said}"
+    inner = f"{picture}{scores.table('Parts of the forecast', head, rows)}{notes}"
     return scores.section("What the forecast is made of", lead, inner, name="parts")
 
 
@@ -72,7 +72,7 @@ def _picture(
     colours: dict[str, str],
     labels: list[str],
 ) -> str:
-    """Return an SVG of stacked bars, one a step; parts below 0 hang from the line."""
+    """Return an SVG with one stacked bar for each step; negative parts are drawn below the zero line."""
     stacked = np.stack(list(parts.values()))
     high = max(float(np.maximum(stacked, 0).sum(0).max()), 1e-12)
     low = min(float(np.minimum(stacked, 0).sum(0).min()), 0.0)
@@ -89,10 +89,10 @@ def _picture(
             size = abs(value) * unit
             top = zero - up - size if value > 0 else zero + down
             up, down = (up + size, down) if value > 0 else (up, down + size)
-            said = f"{escape(label)}, {escape(name)}: {amount(value)}"
+            tooltip = f"{escape(label)}, {escape(name)}: {amount(value)}"
             bars += (
                 f'<rect x="{LEFT + h * step + 0.1 * step:.1f}" y="{top:.1f}" width="{0.8 * step:.1f}" height="{size:.1f}" '
-                f'fill="var({colours[name]})"><title>{said}</title></rect>'
+                f'fill="var({colours[name]})"><title>{tooltip}</title></rect>'
             )
     line = f'<line x1="{LEFT}" x2="{WIDTH}" y1="{zero:.1f}" y2="{zero:.1f}" stroke="var(--muted)"/>'
     texts = "".join(

@@ -23,9 +23,9 @@ def stock_chart(
     """Draw the stock of one item at the end of each step ahead: bands and median with the order, median without.
 
     Args:
-        orders: Of any number of items.
-        i: Which of them.
-        ordered: Its stock at the end of each step ahead with the order, (paths, steps).
+        orders: The orders of any number of items.
+        i: The row of the item.
+        ordered: Stock of the item at the end of each step ahead with the order, (paths, steps).
         without: The same without the order.
 
     Raises:
@@ -53,22 +53,28 @@ def stock_chart(
     return chart
 
 
-def trade_off_chart(found: pl.DataFrame) -> Figure:
-    """Draw units lost against stock held, a line a model and a dot a service level.
+def trade_off_chart(results: pl.DataFrame) -> Figure:
+    """Draw units lost against stock held: a line for each model, a dot for each service level.
 
     Args:
-        found: With the columns model, target, held and lost.
+        results: A row for each model and service level: model, target, held and lost.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
     chart = figure_class()(figsize=(7, 5), layout="constrained")
     ax = chart.add_subplot()
-    for name in found["model"].unique(maintain_order=True):
-        own = found.filter(pl.col("model") == name).sort("target")
-        ax.plot(own["held"], own["lost"], marker="o", markersize=4, label=plain(name))
-        for target, held, lost in own.select("target", "held", "lost").rows():
-            ax.annotate(f"{target:g}", (held, lost), fontsize=7, color=INK)
+    for name in results["model"].unique(maintain_order=True):
+        rows_of_model = results.filter(pl.col("model") == name).sort("target")
+        ax.plot(
+            rows_of_model["held"],
+            rows_of_model["lost"],
+            marker="o",
+            markersize=4,
+            label=plain(name),
+        )
+        for target, stock, lost in rows_of_model.select("target", "held", "lost").rows():
+            ax.annotate(f"{target:g}", (stock, lost), fontsize=7, color=INK)
     ax.set_xlabel("units in stock at the end of a window, mean")
     ax.set_ylabel("units lost, in all")
     ax.set_ylim(bottom=0)

@@ -1,4 +1,4 @@
-"""Plot effects on a forecast with matplotlib: what-if, response to a covariate, and parts."""
+"""Draw what drives a forecast, with matplotlib: what-if, response to a covariate, and parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GREYS = {"base": "#c8cdd3", "trend": "#9aa3ad", "season": "#6f9fe0", "rest": "#e
 
 
 def what_if_chart(answer: WhatIf, key: Any = None) -> Figure:
-    """Draw one series as planned and changed above, and the difference with its interval below."""
+    """Draw one series as planned and as changed, and below it the difference with its interval."""
     planned, changed = answer.planned, answer.changed
     if key is None:
         row = int(np.abs(changed.mean - planned.mean).sum(1).argmax())
@@ -69,7 +69,7 @@ def what_if_chart(answer: WhatIf, key: Any = None) -> Figure:
 
 
 def response_chart(table: ResponseTable, key: Any = None) -> Figure:
-    """Draw the demand of one series over the values of a covariate, with the interval."""
+    """Draw the demand of one series against the values of a covariate, with the interval."""
     keys = table.frame.select(table.keys).unique(maintain_order=True) if table.keys else None
     rows = table.frame
     name = "all"
