@@ -288,13 +288,13 @@ def test_a_table_that_cannot_be_forecast_is_refused(run: Run, tmp_path: Path, fa
         (["--quantiles", "0.1,1.5"], "--quantiles 0.1,0.5,0.9"),
         (["--out", "forecast.xls"], ".parquet"),
         (["--resume"], "add --checkpoint DIR"),
-        (["--model", "drift", "--checkpoint", "kept"], "no training to keep"),
+        (["--model", "drift", "--checkpoint", "kept"], "no training to go on with"),
         (["--known", "promo", "--future", "absent.csv"], "no file at absent.csv"),
         (["--time-zone", "Mars/Olympus"], "time_zone 'Mars/Olympus' is not known"),
         (["--model", "auto", "--budget", "soon"], "budget is 'soon'"),
-        (["--model", "auto", "--set", "max_steps=5"], "wants --model NAME too"),
+        (["--model", "auto", "--set", "max_steps=5"], "add --model NAME"),
         (["--model", "auto", "--set", "include=tsbb"], "did you mean 'tsb'"),
-        (["--budget", "1m"], "--budget is of auto, not of deepar"),
+        (["--budget", "1m"], "deepar does not search; leave --budget or --model out"),
     ],
 )
 def test_an_option_that_cannot_work_is_refused(

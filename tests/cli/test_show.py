@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from demandcast import registry
-from demandcast.cli import options, places, show
+from demandcast.cli import options, places, results, show, summary
+from demandcast.cli.summary import print_summary, sparkline
 from demandcast.errors import ConfigError, DataError, FileError, Way, way
 from demandcast.frames.read import read_panel
 
@@ -42,27 +43,27 @@ def test_a_summary_names_dates_total_and_the_largest_items(
     )
     panel = read_panel(frame)
     forecast = registry.create("seasonal_naive", horizon=14).fit(panel).predict(panel)
-    show.summary(forecast, panel)
+    print_summary(forecast, panel)
     lines = capsys.readouterr().err.splitlines()
     assert lines[1] == "forecast of 7 items for 14 days, 29 Jan to 11 Feb 2024"
     assert lines[2] == "total sales: 39,494, 0 % against the 14 days before"
     assert [line.split()[0] for line in lines[4:]] == ["i7", "i6", "i5", "i4", "i3"]
     assert lines[4].split()[:5] == ["i7", "9,842", "9,842", "0", "%"]
     assert len(lines[4].split()[-1]) == 14 + 1 + 14
-    monkeypatch.setattr(show, "_prints", lambda _: False)  # a terminal without the characters
-    show.summary(forecast, panel)
+    monkeypatch.setattr(summary, "_prints", lambda _: False)  # a terminal without the characters
+    print_summary(forecast, panel)
     assert capsys.readouterr().err.isascii()
 
 
 def test_a_sparkline_has_one_scale_and_blanks_where_nothing_was_observed() -> None:
-    assert show.sparkline([0, 7, float("nan")], [14, 0]) == "▁▅ │█▁"
-    assert show.sparkline([1.0] * 56, []) == "█" * 28 + "│"
+    assert sparkline([0, 7, float("nan")], [14, 0]) == "▁▅ │█▁"
+    assert sparkline([1.0] * 56, []) == "█" * 28 + "│"
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
 def test_a_file_is_written_whole_and_alone(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"f.{ending}"
-    show.write(FRAME, str(path))
+    results.write_table(FRAME, str(path))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     separator = "\t" if ending == "tsv" else ","
     read = pl.read_parquet(path) if ending == "parquet" else pl.read_csv(path, separator=separator)

@@ -53,7 +53,9 @@ def test_a_signal_ends_a_command_with_its_code_and_a_hint(
     monkeypatch.setattr("demandcast.registry.create", press)
     monkeypatch.setattr(signals, "_first", None)
     assert main(["forecast", "sales.csv", "--horizon", "2", "--model", "ses"]) == code
-    assert "interrupted; --checkpoint DIR keeps a training to go on with" in capsys.readouterr().err
+    assert (
+        "interrupted; with --checkpoint DIR a training can be continued" in capsys.readouterr().err
+    )
 
 
 def test_the_second_time_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +135,7 @@ def test_processes_that_train_together_end_together(
         child.send_signal(signal.SIGTERM)
     _, said = child.communicate(timeout=60)
     assert child.returncode == code, said
-    assert "interrupted; go on by adding --resume" in said
+    assert "interrupted; add --resume to continue" in said
     assert "Traceback" not in said
     with pytest.raises(ProcessLookupError):  # nobody of the group is left
         os.killpg(child.pid, 0)
@@ -158,7 +160,7 @@ def test_a_search_that_is_interrupted_takes_the_best_so_far(
     words = ["tune", str(tmp_path / "sales.csv"), "--horizon", "7", "--model", "tsb"]
     assert main([*words, "--trials", "20", "--save", str(tmp_path / "best")]) == 143
     assert "best of 3 trials" in (said := capsys.readouterr().err)
-    assert said.endswith("interrupted; --storage FILE keeps the trials to go on with\n")
+    assert said.endswith("interrupted; with --storage FILE a search can be continued\n")
     assert (tmp_path / "best" / "model.json").exists()
     calls = 5  # in the first trial: there is no best
     monkeypatch.setattr(signals, "_first", None)

@@ -214,4 +214,4 @@ def test_the_command_line_hands_it_on(
         assert "enough" in capsys.readouterr().err
     assert asked == [2, 2]
     assert main(["forecast", "--model", "croston", *words]) == 2
-    assert "no hyper-parameter 'devices' of croston" in capsys.readouterr().err
+    assert "croston has no hyper-parameter 'devices'" in capsys.readouterr().err

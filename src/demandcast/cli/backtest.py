@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from demandcast.cli import options, places, show
+from demandcast.cli import options, places, results, show
 
 if TYPE_CHECKING:
     from demandcast.evaluate.backtest import BacktestResult
@@ -68,13 +68,13 @@ def backtest(
     outputs: dict[str, str | Path | None] = {"--report": report}
     outputs |= {f"--out {name}": Path(out) / name for name in SCORES if out}
     places.check(files=outputs, folders={"--out": out}, table=table, force=force)
-    names = list(dict.fromkeys([*options.model_names(models), NAIVE]))
+    names = list(dict.fromkeys([*options.parse_model_names(models), NAIVE]))
     hyper = options.hyperparameters(names, settings, seed=seed, devices=devices)
-    made = [registry.create(name, horizon=horizon, **hyper[name]) for name in names]
+    forecasters = [registry.create(name, horizon=horizon, **hyper[name]) for name in names]
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
     result = score(
-        made,
+        forecasters,
         panel,
         folds=folds,
         step=step,
@@ -83,12 +83,12 @@ def backtest(
         metrics=metrics,
         progress=show.shows_progress(),
     )
-    if not options.first_process():
+    if not options.is_first_process():
         return
-    show.leaderboard(result.leaderboard(), json=json, whole=metrics is not None)
+    show.leaderboard(result.leaderboard(), json=json, all_columns=metrics is not None)
     if out:
         config: dict[str, Any] = {"horizon": horizon, "folds": folds, "step": step or horizon}
-        config |= {"refit": refit, "models": {m.name: m.hyperparameters() for m in made}}
+        config |= {"refit": refit, "models": {m.name: m.hyperparameters() for m in forecasters}}
         config |= {"table": {"source": table.source, "options": table.options}}
         write_scores(out, result, config)
     if report:
@@ -103,6 +103,6 @@ def backtest(
 
 def write_scores(folder: str | Path, result: BacktestResult, config: dict[str, Any]) -> None:
     """Write a run folder: a row for each model and fold, the leaderboard, and the settings."""
-    show.write(result.rows, Path(folder) / "rows.csv")
-    show.write(result.leaderboard(), Path(folder) / "leaderboard.csv")
-    show.write_config(folder, config)
+    results.write_table(result.rows, Path(folder) / "rows.csv", what="the scores")
+    results.write_table(result.leaderboard(), Path(folder) / "leaderboard.csv", what="the scores")
+    results.write_config(folder, config)

@@ -1,4 +1,4 @@
-"""`demandcast check`: what is in a table, what is wrong with it, and what is done about it."""
+"""`demandcast check`: show how a table is read, what is wrong with it, and which option mends it."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def check(
         show.say(verdict)
         raise typer.Exit(2)
     if fix:
-        needed = write_fixed(report.panel, fix)
-        written = options.Table(fix, options.LEFT_ALONE | needed)
+        options_to_read = write_fixed(report.panel, fix)
+        written = options.Table(fix, options.LEFT_ALONE | options_to_read)
         show.say(
             f"wrote {fix}; it reads back as the same panel: demandcast check {options.as_words(written)}"
         )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from demandcast.cli import options, places, show
+from demandcast.cli import options, places, results, show
 from demandcast.cli.backtest import write_scores
 
 EXAMPLES = "Example: demandcast demo --out demandcast-demo"
@@ -37,16 +37,16 @@ def demo(
     from demandcast.report.page import write_report
 
     places.check(folders={"--out": out})
-    known = examples.tourism()  # the last 24 months of each series are held out
-    show.panel(known)
+    history = examples.tourism()  # the last 24 months of each series are held out
+    show.panel(history)
     model = registry.create(MODEL, horizon=HORIZON, **SETTINGS)
     show.say(f"fitting {model}, and forecasting the {HORIZON} months of the competition's test")
-    whole = replace(known, lengths=known.extents)
-    result = backtest([model, NAIVE], whole, horizon=HORIZON, progress=show.shows_progress())
+    full_panel = replace(history, lengths=history.extents)
+    result = backtest([model, NAIVE], full_panel, horizon=HORIZON, progress=show.shows_progress())
 
     folder = Path(out)
     forecast, actual = result.forecasts[MODEL][0], result.actuals[0]
-    show.write(forecast.to_frame(), folder / "forecast.csv")
+    results.write_table(forecast.to_frame(), folder / "forecast.csv")
     write_scores(folder, result, {"horizon": HORIZON, "models": {MODEL: SETTINGS, NAIVE: {}}})
     chart = fan_chart(forecast, forecast.keys.row(0), panel=result.panels[0], actual=actual[0])
     with replacing(folder / "forecast.png", what="the picture") as file:

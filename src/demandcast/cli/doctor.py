@@ -9,8 +9,8 @@ import typer
 from demandcast.cli import options, places, show
 
 EXAMPLES = "Example: demandcast doctor sales.csv --model nhits --set batch_size=256"
-FIRST = 12  # steps of the run that tells how many fill the seconds asked for
-LEAST = 20  # steps that are measured in any case
+FIRST = 12  # steps of a first run, from whose speed the number of steps in --seconds follows
+LEAST = 20  # steps that are measured at least
 
 
 @options.takes_table(optional=True)
@@ -55,7 +55,7 @@ def doctor(
         raise ConfigError(
             f"{model} has no network to train; name one that has, as in --model nhits"
         )
-    whole = hyper.pop("max_steps", None)
+    max_steps = hyper.pop("max_steps", None)
     if hyper.pop("epochs", None) is not None:
         raise ConfigError("the doctor trains for --seconds; leave --set epochs=... out")
     if table.source:
@@ -74,15 +74,15 @@ def doctor(
     first.fit(panel, progress=False)
     assert first.log is not None
     steps = max(LEAST, round(seconds / (first.log.seconds / FIRST)))
-    steps = min(steps, whole or steps)
-    made = registry.create(model, horizon=horizon, **hyper, max_steps=steps)
-    assert isinstance(made, NeuralForecaster)
-    show.say(f"training {made} for {steps} steps")
-    made.fit(panel, progress=False, diagnose=examiner)
-    assert made.diagnosis is not None
+    steps = min(steps, max_steps or steps)
+    trained = registry.create(model, horizon=horizon, **hyper, max_steps=steps)
+    assert isinstance(trained, NeuralForecaster)
+    show.say(f"training {trained} for {steps} steps")
+    trained.fit(panel, progress=False, diagnose=examiner)
+    assert trained.diagnosis is not None
     if json:
-        show.machine(made.diagnosis.to_json())
+        show.machine(trained.diagnosis.to_json())
     else:
-        show.lines(made.diagnosis)
+        show.lines(trained.diagnosis)
     if trace:
         show.say(f"wrote {trace}; open it at https://ui.perfetto.dev")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from demandcast.cli import options, places, show, signals
+from demandcast.cli import options, results, show, signals
+from demandcast.cli.outputs import Outputs, takes_outputs, write_outputs
+from demandcast.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from demandcast.panel.panel import Panel
@@ -17,29 +18,21 @@ DEFAULT_MODEL = "auto"
 
 
 @options.takes_table
+@takes_outputs
 def forecast(
+    *,
     table: options.Table,
     horizon: options.Horizon,
     model: Annotated[
         str, typer.Option(metavar="NAME", help="auto, or a name that demandcast models lists.")
     ] = DEFAULT_MODEL,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="How long auto searches: 30s, 5m, 1h or '500 steps'; default 5m."
-        ),
-    ] = None,
+    budget: options.Budget = None,
     settings: options.Set = None,
-    quantiles: options.Quantiles = options.QUANTILES,
-    by: options.By = None,
+    outputs: Outputs,
     reconcile: options.Reconcile = False,
     lock: options.Lock = None,
     seed: options.Seed = 0,
     devices: options.Devices = None,
-    out: options.Out = None,
-    report: options.Report = None,
-    explain: options.Explain = None,
-    overrides: options.Overrides = None,
     save: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Save the fitted model for demandcast predict."),
@@ -58,9 +51,6 @@ def forecast(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Print what the training chose, and why.")
     ] = False,
-    force: options.Force = False,
-    safe_text: options.SafeText = False,
-    json: options.Json = False,
 ) -> None:
     """Forecast every series of a table.
 
@@ -71,107 +61,80 @@ def forecast(
     Covariates known ahead (--known) need values for the steps to forecast too: as rows of the table
     whose target is empty, or in a second table with --future.
     """
-    show.check_stdout(out, report, save)
+    show.check_stdout(outputs.out, outputs.report, save)
     from demandcast import registry
-    from demandcast.errors import ConfigError
     from demandcast.forecaster import fit
     from demandcast.frames.read import read_panel
-    from demandcast.settings import check_levels
 
-    if out:
-        places.check_ending(out)
-    if explain:
-        places.check_ending(explain, option="--explain")
-    if explain and (reconcile or lock or overrides):
+    if outputs.explain and (reconcile or lock):
         raise ConfigError(
-            "--explain is of what the model says, not of --reconcile, --lock or --overrides; leave one of them out"
+            "--explain shows the parts of the model's own forecast, and --reconcile and --lock change that forecast; "
+            "leave one of them out"
         )
-    outputs: dict[str, str | Path | None] = {"--out": out, "--report": report, "--explain": explain}
-    kept = {"--save": save, "--checkpoint": checkpoint}
-    places.check(
-        files=outputs,
-        folders=kept,
-        table=table,
-        sources={"--lock": lock, "--overrides": overrides},
-        force=force,
-    )
-    levels = check_levels(options.levels(quantiles))
-    hyper = options.hyperparameters([model], settings, seed=seed, devices=devices)[model]
-    if budget is not None:
-        if model != DEFAULT_MODEL:
-            raise ConfigError(f"--budget is of auto, not of {model}; leave one of the two out")
-        hyper["budget"] = budget
-    made: Any = registry.create(model, horizon=horizon, **hyper)
-    training: dict[str, Any] = {}
-    if hasattr(made, "network"):  # only networks train
-        training = {"checkpoint": checkpoint, "resume": resume}
-    elif checkpoint:
-        raise ConfigError(f"{model} has no training to keep; leave --checkpoint out")
-    if resume and not checkpoint:
-        raise ConfigError("--resume goes on from a folder; add --checkpoint DIR")
-
-    if reconcile and not by:
+    folders, sources = {"--save": save, "--checkpoint": checkpoint}, {"--lock": lock}
+    outputs.check(table, folders=folders, sources=sources)
+    levels = outputs.levels()
+    hyper = options.hyperparameters([model], settings, seed=seed, devices=devices, budget=budget)[
+        model
+    ]
+    forecaster: Any = registry.create(model, horizon=horizon, **hyper)
+    training = _training(forecaster, checkpoint, resume=resume)
+    if reconcile and not outputs.by:
         raise ConfigError(
             "--reconcile needs the totals to agree with; add --by store or --by total"
         )
 
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
-    groups = show.check_groups(panel, by)
+    groups = outputs.groups(panel)
     locks = None
     if lock:
         from demandcast.frames.locks import read_lock_table
 
         locks = read_lock_table(lock, panel, decimal=table.options["decimal"])
-    if "known" in made.takes:
+    if "known" in forecaster.takes:
         check_reach(panel, horizon)
-    show.say(f"fitting {made}")
-    fitted = fit(made, panel, progress=show.shows_progress(), **training)
+    show.say(f"fitting {forecaster}")
+    fit(forecaster, panel, progress=show.shows_progress(), **training)
     if model == DEFAULT_MODEL:
         signals.finish()
-    predicted = fitted.predict(panel, levels=levels, progress=show.shows_progress())
+    predicted = forecaster.predict(panel, levels=levels, progress=show.shows_progress())
     totals = []
     for columns in groups if reconcile else ():
-        above = panel.total(columns)
-        show.say(f"fitting {model} to {above.n_series:,} totals by {', '.join(columns) or 'all'}")
-        own: Any = registry.create(model, horizon=horizon, **hyper)
-        fit(own, above, progress=show.shows_progress())
-        totals.append(own.predict(above, levels=levels, progress=show.shows_progress()))
+        total = panel.total(columns)
+        show.say(f"fitting {model} to {total.n_series:,} totals by {', '.join(columns) or 'all'}")
+        total_model: Any = registry.create(model, horizon=horizon, **hyper)
+        fit(total_model, total, progress=show.shows_progress())
+        totals.append(total_model.predict(total, levels=levels, progress=show.shows_progress()))
     if totals or locks is not None:
         predicted = predicted.reconcile(*totals, locks=locks)
         for note in predicted.notes:
             show.say(note)
-    for note in getattr(getattr(made, "log", None), "notes", ()) if verbose else ():
+    for note in getattr(getattr(forecaster, "log", None), "notes", ()) if verbose else ():
         show.say(note)
-    if not options.first_process():
+    if not options.is_first_process():
         return
     if model == DEFAULT_MODEL:
-        show.search(made, panel)
+        show.search(forecaster, panel)
     if save:
-        asked = {**table.options, "freq": panel.schema.freq}
-        config = {"model": model, "hyperparameters": made.hyperparameters(), "quantiles": levels}
-        show.save(made, save, {**config, "table": {"source": table.source, "options": asked}})
-    explanation = show.explain(predicted, explain, safe_text=safe_text)
-    predicted = show.override(predicted, overrides, table.options["decimal"])
-    if report:
-        from demandcast.report.page import write_report
+        results.save_model(forecaster, save, panel, table, quantiles=levels)
+    write_outputs(predicted, panel, forecaster, table, outputs)
 
-        title = f"Forecast of {table.name}"
-        asked_for = options.command_line()
-        write_report(
-            report, forecast=predicted, panel=panel, model=made, title=title, command=asked_for,
-            explanation=explanation,
-        )  # fmt: skip
-        show.say(f"wrote {report}")
-    show.forecast(predicted, out, json=json, safe_text=safe_text, by=groups)
-    if not json:
-        show.summary(predicted, panel)
+
+def _training(forecaster: Any, checkpoint: str | None, *, resume: bool) -> dict[str, Any]:
+    """Return the arguments of `fit` that only networks have; refuse --checkpoint and --resume of others."""
+    if hasattr(forecaster, "network"):
+        if resume and not checkpoint:
+            raise ConfigError("--resume goes on from a folder; add --checkpoint DIR")
+        return {"checkpoint": checkpoint, "resume": resume}
+    if checkpoint or resume:
+        option = "--checkpoint" if checkpoint else "--resume"
+        raise ConfigError(f"{forecaster.name} has no training to go on with; leave {option} out")
+    return {}
 
 
 def check_reach(panel: Panel, horizon: int) -> None:
     """Refuse covariates that end too early, before the training."""
-    from demandcast.errors import DataError
-
     ahead = panel.extents - panel.lengths
     if panel.known_names and ahead.min() < horizon:
         short = int(ahead.argmin())

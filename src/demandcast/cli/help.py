@@ -1,4 +1,4 @@
-"""The text of `--help`: options in groups, required ones in the usage line; and the next step without a command."""
+"""Format `--help`: options in groups, required ones in the usage line; and what `demandcast` alone prints."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ demandcast --help lists all commands; demandcast COMMAND --help explains one."""
 
 
 class Command(TyperCommand):
-    """A command whose help has its options in groups."""
+    """A command whose help lists its options in groups."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return arguments, required options with their values, and a word for the others."""
+        """Return the words of the usage line: arguments, required options with their values, and `[OPTIONS]`."""
         pieces = []
         for param in self.get_params(ctx):
             if param.param_type_name == "argument":

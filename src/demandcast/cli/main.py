@@ -34,19 +34,19 @@ from demandcast.cli import (
 from demandcast.errors import DemandcastError, NotEnoughMemoryError
 from demandcast.memory import check_memory, memory_of_process
 
-LEAST = 1 << 26  # bytes that any command takes
-LITTLE = 1 << 28  # bytes left, with which a library that fails to load fails for want of memory
+LEAST = 1 << 26  # bytes that every command needs
+LITTLE = 1 << 28  # free bytes below which a library that fails to load is taken to lack memory
 INTERRUPTED = 130  # the exit code of Ctrl-C
-GOES_ON = {  # command -> the option that keeps its work, and what to say with it and without it
+RESUMABLE = {  # command -> the option that keeps its work, and what to print with it and without it
     "forecast": (
         "--checkpoint",
-        "; go on by adding --resume",
-        "; --checkpoint DIR keeps a training to go on with",
+        "; add --resume to continue",
+        "; with --checkpoint DIR a training can be continued",
     ),
     "tune": (
         "--storage",
-        "; the same command goes on with the search",
-        "; --storage FILE keeps the trials to go on with",
+        "; the same command continues the search",
+        "; with --storage FILE a search can be continued",
     ),
 }
 
@@ -60,8 +60,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         try:
             show.lines(f"demandcast {version('demandcast')}")
         except PackageNotFoundError:  # run from a source folder that was never installed
@@ -80,7 +80,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Hold the options of `demandcast` itself: Typer takes them from a function."""
+    """Declare the options of `demandcast` itself, which Typer reads from a function."""
 
 
 for module in (
@@ -110,8 +110,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: The words after `demandcast`. None or no words print the first steps.
 
     Returns:
-        0 success, also where the reader of a pipe went away; 2 an error that the caller can fix,
-        printed on stderr; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+        0 on success, also if the reader of a pipe closed it; 2 for an error that the caller can fix,
+        printed on stderr; 130 if interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
     if not argv:
         show.lines(help.START)
@@ -138,45 +138,45 @@ def main(argv: list[str] | None = None) -> int:
         _say_command(meant)
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        show.say(f"interrupted{_say_how_to_go_on(words)}")
+        show.say(f"interrupted{_how_to_continue(words)}")
         return signals.exit_code()
     except OSError as error:  # a folder that cannot be written to, a full disk
         if error.errno == errno.ENOMEM:
-            return _no_memory(error)
+            return _say_no_memory(error)
         show.say(f"error: {error}")
         return 2
     except Exception as error:
         if _is_lack_of_memory(error):
-            return _no_memory(error)
+            return _say_no_memory(error)
         if not hasattr(error, "format_message"):  # typer's usage errors, of any release, have it
             raise
         context: Any = getattr(error, "ctx", None)
-        asked = context.command_path if context is not None else "demandcast"
+        command = context.command_path if context is not None else "demandcast"
         message = error.format_message().rstrip(".")
-        show.say(f"error: {message}; see {asked} --help")
-        _say_command(mend.usage(words, error, context))
+        show.say(f"error: {message}; see {command} --help")
+        _say_command(mend.correct_usage(words, error, context))
         return 2
     return code if isinstance(code, int) else 0
 
 
-def _say_how_to_go_on(words: list[str]) -> str:
-    """Return what keeps the work of a command that can be gone on with."""
-    option, if_given, if_not = GOES_ON.get(words[0], ("", "", ""))
-    given = any(option and word.startswith(option) for word in words)
-    return if_given if given else if_not
+def _how_to_continue(words: list[str]) -> str:
+    """Return how to continue an interrupted command, or the option with which that is possible."""
+    option, if_given, if_not = RESUMABLE.get(words[0], ("", "", ""))
+    keeps_work = any(option and word.startswith(option) for word in words)
+    return if_given if keeps_work else if_not
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
     """Return whether an error is a failed allocation, which C++ reports in several ways."""
-    said = str(error)
-    if isinstance(error, SystemError):  # of a library that ran out of it while it was loaded
+    message = str(error)
+    if isinstance(error, SystemError):  # raised by a library that ran out of memory while loading
         total, free = memory_of_process()
         return total > 0 and free < LITTLE
     return (
         isinstance(error, MemoryError)
-        or (isinstance(error, ImportError) and "failed to map segment" in said)
-        or (isinstance(error, RuntimeError) and "alloc" in said and "memory" in said)
-        or "bad_alloc" in said
+        or (isinstance(error, ImportError) and "failed to map segment" in message)
+        or (isinstance(error, RuntimeError) and "alloc" in message and "memory" in message)
+        or "bad_alloc" in message
     )
 
 
@@ -185,11 +185,11 @@ def _say_command(words: list[str] | None) -> None:
         show.say(f"try: {shlex.join(['demandcast', *options.hide_credentials(words)])}")
 
 
-def _no_memory(error: Exception) -> int:
-    """Print how much memory was asked for, as numpy and torch word it, and what needs less."""
-    asked = str(error).strip().splitlines()
-    said = f" ({asked[0].rpartition('] ')[2].rstrip('.')})" if asked else ""
-    show.say(f"error: the memory does not suffice{said}; {NotEnoughMemoryError.help}")
+def _say_no_memory(error: Exception) -> int:
+    """Print that the memory does not suffice, with the message of numpy or torch, and what needs less."""
+    lines = str(error).strip().splitlines()
+    detail = f" ({lines[0].rpartition('] ')[2].rstrip('.')})" if lines else ""
+    show.say(f"error: the memory does not suffice{detail}; {NotEnoughMemoryError.help}")
     return 2
 
 

@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import Any
 
-NEAR = 0.6  # similarity of two names of which one is likely a misspelling
+NEAR = 0.6  # similarity above which one of two names is probably a misspelling of the other
 VALUES = {
     "--horizon": "28",
     "--stock": "stock.csv",
@@ -19,11 +19,11 @@ def replace_name(words: list[str], wrong: object, right: str | None) -> list[str
 
     Args:
         words: The words after `demandcast`.
-        wrong: The unknown name, `found` of an error.
-        right: Its `suggested`.
+        wrong: The unknown name, an error's `found`.
+        right: The known name, the error's `suggested`.
 
     Returns:
-        None if the two names are not alike, or the words do not hold the unknown one.
+        None if the two names are not similar, or the words do not contain the unknown one.
     """
     if not isinstance(wrong, str) or right is None:
         return None
@@ -43,13 +43,13 @@ def _replace(word: str, wrong: str, right: str) -> str:
     return ",".join(right if part.strip() == wrong else part for part in word.split(","))
 
 
-def usage(words: list[str], error: Any, context: Any) -> list[str] | None:
+def correct_usage(words: list[str], error: Any, context: Any) -> list[str] | None:
     """Return the words with a misspelled command or option corrected, or a missing option added.
 
     Args:
         words: The words after `demandcast`.
-        error: The usage error of the parser.
-        context: The parser's context of the command; None if it was not reached.
+        error: The parser's usage error.
+        context: The parser's context of the command; None if no command was parsed.
     """
     missing = getattr(error, "param", None)
     if type(error).__name__ == "MissingParameter" and missing is not None:
@@ -58,8 +58,8 @@ def usage(words: list[str], error: Any, context: Any) -> list[str] | None:
         return [*words, missing.opts[0], VALUES.get(missing.opts[0], str(missing.metavar))]
     wrong = getattr(error, "option_name", None)
     if wrong is not None and context is not None:
-        known = [name for param in context.command.params for name in param.opts]
-        near = difflib.get_close_matches(wrong, known, n=1, cutoff=NEAR)
+        options = [name for param in context.command.params for name in param.opts]
+        near = difflib.get_close_matches(wrong, options, n=1, cutoff=NEAR)
         if near:
             return [re.sub(rf"^{re.escape(wrong)}(?==|$)", near[0], word) for word in words]
         return None

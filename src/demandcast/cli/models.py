@@ -1,4 +1,4 @@
-"""`demandcast models`: list every model, or follow a batch through one."""
+"""`demandcast models`: list the models, or show the layers of one."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _show(
         key="item", time="date", target="units", freq="D",
         known=["price", "promo"], static=["category"],
     )  # fmt: skip
-    seen = trace(model, panel)
+    trace_table = trace(model, panel)
     if not json:
-        show.say(seen.heading())
-    frame = seen.to_frame()
+        show.say(trace_table.heading())
+    frame = trace_table.to_frame()
     show.table(frame if json else frame.select("layer", "name", "axes", "parameters"), json=json)

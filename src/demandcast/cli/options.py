@@ -1,4 +1,4 @@
-"""Options that several commands share: each is named, typed and explained here once."""
+"""Options that several commands share; each has its name, type and help here."""
 
 from __future__ import annotations
 
@@ -95,6 +95,12 @@ Devices = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Train networks on N GPUs, or in N processes."),
 ]
+Budget = Annotated[
+    Text,
+    typer.Option(
+        metavar="TIME", help="How long auto searches: 30s, 5m, 1h or '500 steps'; default 5m."
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -107,14 +113,14 @@ Set = Annotated[
 
 @dataclass(frozen=True)
 class Table:
-    """The table a command reads, and how."""
+    """The table that a command reads, and the options by which it is read."""
 
     source: Any
     options: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """What a page calls it: the name of the file, or where a query was asked."""
+        """The name of the file, or the address of the database, for titles."""
         return Path(self.source).name if isinstance(self.source, str) else str(self.source)
 
 
@@ -122,9 +128,9 @@ def _column_list(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
-def read_options(data: str = "", **given: Any) -> Table:
-    """Return the table that the options of `takes_table` name."""
-    query, connect = given.pop("sql", None), given.pop("connect", None)
+def build_table(data: str = "", **values: Any) -> Table:
+    """Return the table that the values of the options of `takes_table` name."""
+    query, connect = values.pop("sql", None), values.pop("connect", None)
     source: Any = data
     if query is not None or connect is not None:
         connect = connect or os.environ.get("DEMANDCAST_CONNECT")
@@ -133,39 +139,39 @@ def read_options(data: str = "", **given: Any) -> Table:
         source = as_source(source, query, connect)
     for column in fields(NamedColumns):
         if column.metadata["metavar"] == "COLUMNS":
-            listed = _column_list(given[column.name])
-            given[column.name] = listed or (None if column.default is None else [])
-    return Table(source, given)
+            listed = _column_list(values[column.name])
+            values[column.name] = listed or (None if column.default is None else [])
+    return Table(source, values)
 
 
 def _table_parameters() -> dict[str, inspect.Parameter]:
-    """Return the options of a table: DATA, the columns it may name, the future, and the rules of reading."""
+    """Return the options of a table: DATA, the roles of columns, the known covariates ahead, and rules of reading."""
     data = typer.Argument(
         metavar="DATA", help="CSV, Excel or Parquet: a path, folder, URL, or quoted glob."
     )
     future = typer.Option(metavar="FILE", help="The known covariates of the steps ahead.")
-    found: list[tuple[str, Any, Any]] = [("data", "", Annotated[str, data])]
+    parameters: list[tuple[str, Any, Any]] = [("data", "", Annotated[str, data])]
     for kind in (NamedColumns, Reading):
         hints = get_type_hints(kind)
         for field in fields(kind):
-            shown = field.metadata
-            flags = [shown["flags"]] if "flags" in shown else []
-            option = typer.Option(*flags, metavar=shown.get("metavar"), help=shown["help"])
+            metadata = field.metadata
+            flags = [metadata["flags"]] if "flags" in metadata else []
+            option = typer.Option(*flags, metavar=metadata.get("metavar"), help=metadata["help"])
             hint = hints[field.name] if hints[field.name] in (str, bool | None) else Text
             default = field.default if isinstance(field.default, str) else None
-            found.append((field.name, default, Annotated[hint, option]))
+            parameters.append((field.name, default, Annotated[hint, option]))
             if field.name == "available":
-                found.append(("future", None, Annotated[Text, future]))
+                parameters.append(("future", None, Annotated[Text, future]))
     return {
         name: inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
         )
-        for name, default, hint in found
+        for name, default, hint in parameters
     }
 
 
 def as_option(out: Way) -> str:
-    """Write a way out as options: --gaps zero, or --set device=cpu for a hyper-parameter."""
+    """Return a way out of an error as options: --gaps zero, or --set device=cpu for a hyper-parameter."""
     words = list[str]()
     for name, value in out.arguments:
         option = f"--{NAMES.get(name, name).replace('_', '-')}"
@@ -184,7 +190,7 @@ def as_option(out: Way) -> str:
 
 
 def command_line(mend: Iterable[tuple[str, Any]] = ()) -> str:
-    """Return the command that runs, as it is typed but without credentials; empty outside the command line.
+    """Return the command that runs, as it was typed but without credentials; empty outside the command line.
 
     Args:
         mend: Arguments of `read_panel` and their values, which take the place of those typed.
@@ -213,21 +219,21 @@ def hide_credentials(words: list[str]) -> list[str]:
 
 
 def replace_option(words: list[str], name: str, value: Any) -> list[str]:
-    """Words of a command with another value of one option of the table."""
+    """Return the words of a command with another value of one option of the table."""
     flags = FLAGS.get(name, ())
     option = f"--{name.replace('_', '-')}"
-    kept = list[str]()
+    remaining = list[str]()
     skip = False
     for word in words:
         if not skip and word not in (option, *flags) and not word.startswith(f"{option}="):
-            kept.append(word)
+            remaining.append(word)
         skip = not skip and word == option and not flags
     if value is None:
-        return kept
+        return remaining
     if flags:
-        return [*kept, flags[bool(value)]]
+        return [*remaining, flags[bool(value)]]
     listed = ",".join(value) if isinstance(value, (list, tuple)) else str(value)
-    return [*kept, option, listed]
+    return [*remaining, option, listed]
 
 
 def as_words(table: Table) -> str:
@@ -250,79 +256,79 @@ NAMES = {"levels": "quantiles", "n_samples": "paths"}  # arguments whose options
 HYPER = ("device", "likelihood")  # arguments that are hyper-parameters, for --set
 FLAGS = {"wide": ("--long", "--wide"), "day_first": ("--month-first", "--day-first")}
 TABLE_OPTIONS = _table_parameters()
-LEFT_ALONE = read_options(
+LEFT_ALONE = build_table(
     **{name: option.default for name, option in TABLE_OPTIONS.items()}
-).options  # what they are where nobody says anything
+).options  # the values of options that are not given
 KEPT = tuple(
     name for name in LEFT_ALONE if name not in ("future", "covariates")
-)  # of a saved run, for the next table
+)  # options of a saved run that hold for the next table too
 
 
 def takes_table(
     command: Callable[..., None] | None = None, *, optional: bool = False
 ) -> Callable[..., Any]:
-    """Give a command every option of a table; they reach it as `table`.
+    """Give a command every option of a table; it gets them as its parameter `table`.
 
-    Where the table is optional, `table.source` is empty if none is named.
+    If the table is optional, `table.source` is empty where none is named.
     """
     if command is None:
-        return lambda found: takes_table(found, optional=optional)
+        return lambda function: takes_table(function, optional=optional)
 
-    def build(**given: Any) -> Table:
-        table = read_options(**given)
+    def build(**values: Any) -> Table:
+        table = build_table(**values)
         if not optional and not table.source:
             raise ConfigError(
                 "no table is given; name DATA, a file, or --sql QUERY and --connect URL"
             )
         return table
 
-    return in_place(command, "table", build, TABLE_OPTIONS)
+    return expand_parameter(command, "table", build, TABLE_OPTIONS)
 
 
-def in_place(
+def expand_parameter(
     command: Callable[..., None],
     name: str,
     build: Callable[..., Any],
     shared: Mapping[str, inspect.Parameter],
 ) -> Callable[..., None]:
-    """Give a command several options in place of one parameter, which they are built into.
+    """Replace one parameter of a command by several options, from whose values the parameter is built.
 
     Args:
-        command: With the parameter.
-        name: Of that parameter.
-        build: Makes its value from the options.
+        command: A function that has the parameter.
+        name: The parameter.
+        build: Returns the parameter's value from those of the options.
         shared: The options, by name.
     """
-    own = list(inspect.signature(command, eval_str=True).parameters.values())
-    place = [p.name for p in own].index(name)
+    parameters = list(inspect.signature(command, eval_str=True).parameters.values())
+    place = [p.name for p in parameters].index(name)
 
-    def with_options(**given: Any) -> None:
-        built = build(**{option: given.pop(option) for option in shared})
-        command(**{name: built}, **given)
+    def with_options(**values: Any) -> None:
+        built = build(**{option: values.pop(option) for option in shared})
+        command(**{name: built}, **values)
 
-    order = (*own[:place], *shared.values(), *own[place + 1 :])
-    every = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in order]
-    with_options.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {p.name: p.annotation for p in every}
+    order = (*parameters[:place], *shared.values(), *parameters[place + 1 :])
+    all_parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in order]
+    with_options.__signature__ = inspect.Signature(all_parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in all_parameters}
     with_options.__doc__ = command.__doc__
     return with_options
 
 
-def groups(by: list[str] | None) -> list[tuple[str, ...]]:
+def parse_groups(by: list[str] | None) -> list[tuple[str, ...]]:
     """Return the columns of each level of totals, () for the total of all."""
     return [() if word == "total" else tuple(word.split(",")) for word in by or ()]
 
 
-def levels(text: str) -> tuple[float, ...]:
-    """Quantile levels from "0.1,0.5,0.9"."""
+def parse_levels(text: str) -> tuple[float, ...]:
+    """Return the quantile levels of a text such as "0.1,0.5,0.9"."""
     try:
         return tuple(float(word) for word in text.split(","))
     except ValueError as error:
         raise ConfigError(f"--quantiles is {text!r}; write numbers, as in 0.1,0.5,0.9") from error
 
 
-def model_names(text: str) -> list[str]:
-    """Names of --models "tsb,ets", each once."""
+def parse_model_names(text: str) -> list[str]:
+    """Return the names of a text such as "tsb,ets", each once."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
         raise ConfigError(
@@ -343,23 +349,39 @@ def refuse_horizon(option: str, name: str, value: str) -> None:
         )
 
 
-def first_process() -> bool:
+def is_first_process() -> bool:
     """Return whether this is rank 0, the only process that writes and prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def hyperparameters(
-    models: list[str], settings: list[str] | None, *, seed: int, devices: int | None = None
+    models: list[str],
+    settings: list[str] | None,
+    *,
+    seed: int,
+    devices: int | None = None,
+    budget: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """--seed, --devices and --set, for each model what it has, as the type of the default they replace."""
+    """Return the hyper-parameters of each model from --set, --seed, --devices and --budget.
+
+    A model gets those that it has; one that no model has is refused. A value of --set is converted to
+    the declared type of its hyper-parameter.
+    """
     from demandcast import registry
     from demandcast.settings import near_name, suggestion
 
     kinds = {model: registry.get(model) for model in models}
     defaults = {model: kind.defaults() for model, kind in kinds.items()}
-    chosen: dict[str, dict[str, Any]] = {
+    settings_by_model: dict[str, dict[str, Any]] = {
         model: {"seed": seed} if "seed" in own else {} for model, own in defaults.items()
     }
+    if budget is not None:
+        if models != ["auto"]:
+            raise ConfigError(
+                f"--budget is the time of auto's search, and {' '.join(models)} does not search; leave --budget or "
+                "--model out"
+            )
+        settings_by_model["auto"]["budget"] = budget
     shared = [] if devices is None else [f"devices={devices}"]
     for setting in [*(settings or []), *shared]:
         name, equals, value = setting.partition("=")
@@ -369,26 +391,26 @@ def hyperparameters(
         names = {model: kinds[model].aliases.get(name, name) for model in models}
         takers = [model for model in models if names[model] in defaults[model]]
         if not takers:
-            known = list(dict.fromkeys(n for model in models for n in defaults[model]))
-            hint = "; a model's own wants --model NAME too" if models == ["auto"] else ""
+            valid_names = list(dict.fromkeys(n for model in models for n in defaults[model]))
+            hint = "; to set those of another model, add --model NAME" if models == ["auto"] else ""
             raise ConfigError(
-                f"no hyper-parameter {name!r} of {' or '.join(models)}; {suggestion(name, known)} "
-                f"There are: {', '.join(known)}{hint}",
+                f"{' and '.join(models)} {'has' if len(models) == 1 else 'have'} no hyper-parameter {name!r}; "
+                f"{suggestion(name, valid_names)} There are: {', '.join(valid_names)}{hint}",
                 found=name,
-            ).suggest(near_name(name, known))
+            ).suggest(near_name(name, valid_names))
         for model in takers:
             parameters = inspect.signature(kinds[model], eval_str=True).parameters
             own = names[model]
-            chosen[model][own] = _parse_setting(name, value, parameters[own].annotation)
-    return chosen
+            settings_by_model[model][own] = _parse_setting(name, value, parameters[own].annotation)
+    return settings_by_model
 
 
 SAID = {int: "a whole number", float: "a number", bool: "true or false", NoneType: "none"}
 
 
-def _parse_setting(name: str, value: str, wanted: Any) -> Any:
+def _parse_setting(name: str, value: str, annotation: Any) -> Any:
     """Convert a value of --set to the declared type of its hyper-parameter."""
-    kinds = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     if str in kinds:
         if int in kinds and value.isdecimal():
             return int(value)
@@ -411,10 +433,10 @@ def _parse_setting(name: str, value: str, wanted: Any) -> Any:
             return float(parsed)
         elif type(parsed) is kind and (parsed is not None or value.lower() == "none"):
             return parsed
-    said = [
+    expected = [
         "as {'price': -1}"
         if get_origin(kind) is dict
         else SAID.get(kind, "whole numbers by commas")
         for kind in kinds
     ]
-    raise ConfigError(f"--set {name}={value} is not {' or '.join(said)}")
+    raise ConfigError(f"--set {name}={value} is not {' or '.join(expected)}")

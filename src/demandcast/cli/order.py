@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from demandcast.cli import options, places, show, signals
+from demandcast.cli import options, places, results, show, signals
 from demandcast.cli.forecast import DEFAULT_MODEL as AUTO
 from demandcast.cli.forecast import check_reach
 from demandcast.cli.predict import read_aligned
@@ -106,7 +106,7 @@ def rule_options(
 def takes_rule(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of the order rule; they reach it as `rule`, the fields of a `Policy`."""
     shared = inspect.signature(rule_options, eval_str=True).parameters
-    return options.in_place(command, "rule", rule_options, shared)
+    return options.expand_parameter(command, "rule", rule_options, shared)
 
 
 @options.takes_table
@@ -135,12 +135,7 @@ def order(
         str | None,
         typer.Option(metavar="RUN", help="Use the model that demandcast forecast --save wrote."),
     ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="How long auto searches: 30s, 5m, 1h or '500 steps'; default 5m."
-        ),
-    ] = None,
+    budget: options.Budget = None,
     settings: options.Set = None,
     scaled: Scaled = True,
     paths: Paths = PATHS,
@@ -180,9 +175,12 @@ def order(
             "--run holds a model that is fitted; leave --model, --set and --budget out"
         )
     model = model or (DEFAULT_MODEL if budget is None else AUTO)
-    if budget is not None and model != AUTO:
-        raise ConfigError(f"--budget is of auto, not of {model}; leave one of the two out")
 
+    hyper: dict[str, Any] = {}
+    if run is None:
+        hyper = options.hyperparameters(
+            [model], settings, seed=seed, devices=devices, budget=budget
+        )[model]
     decimal = table.options["decimal"]
     if run is None:
         panel = read_panel(table.source, **table.options)
@@ -194,21 +192,19 @@ def order(
     for note in known.notes:
         show.say(note)
     if run is None:
-        hyper = options.hyperparameters([model], settings, seed=seed, devices=devices)[model]
-        hyper |= {} if budget is None else {"budget": budget}
         ends = panel.ends()
         horizon = known.horizon + int(ends.max() - ends.min())
         _check_horizon(panel, horizon)
         forecast = _forecast(panel, model, horizon, paths, hyper, scaled=scaled)
     else:
         forecast = _predict(fitted, panel, paths, scaled=scaled)
-    if not options.first_process():
+    if not options.is_first_process():
         return
     if not forecast.keys.equals(panel.keys):
         known = read_stock(stock, forecast.keys, policy, leads=lead_times, decimal=decimal)
     orders = decide(forecast, known, policy, spend=spend, panel=panel)
     show.say(orders.summary())
-    show.orders(orders, out, json=json, safe_text=safe_text)
+    results.write_orders(orders, out, json=json, safe_text=safe_text)
 
 
 def _check_horizon(panel: Panel, horizon: int) -> None:
@@ -240,7 +236,7 @@ def _forecast(
     fit(made, panel, progress=show.shows_progress())
     if model == AUTO:
         signals.finish()
-        if options.first_process():
+        if options.is_first_process():
             show.search(made, panel)
     return _predict(made, panel, paths, scaled=scaled)
 

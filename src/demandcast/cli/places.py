@@ -1,4 +1,4 @@
-"""Check where a command may write: never over its inputs, and over files of others only with --force."""
+"""Check where a command may write: never over its inputs, and over foreign files only with --force."""
 
 from __future__ import annotations
 
@@ -14,47 +14,46 @@ from demandcast.cli.options import Table
 from demandcast.errors import ConfigError, FileError
 from demandcast.files import check_name, is_same, is_special, printable
 
-HEAD = 1 << 16  # bytes by which a file is recognised
+HEAD = 1 << 16  # first bytes of a file, by which it is recognised
 PAGE = b'<meta name="generator" content="demandcast">'
 KINDS = (".csv", ".tsv", ".parquet", ".xlsx")
 SCORES = {"model", "fit_seconds"}  # columns of every table of scores, whatever its metrics
-ROUNDS = {"model", "round", "not_out", "ordered"}  # of every table of a replay
-PICTURES = {".png": b"\x89PNG", ".svg": b"matplotlib", ".pdf": b"Matplotlib"}  # what ours hold
-ANSWERS = (  # of what-if, a response and an explanation
+ROUNDS = {"model", "round", "not_out", "ordered"}  # columns of every table of a replay
+PICTURES = {".png": b"\x89PNG", ".svg": b"matplotlib", ".pdf": b"Matplotlib"}  # bytes of our own
+ANSWERS = (  # columns of a what-if, a response and an explanation
     {"planned", "changed", "difference"},
     {"factor", "value", "demand", "ratio"},
     {"mean", "base", "trend", "season", "rest"},
 )
-ORDERS = {"order_up_to", "safety_stock", "p_stock_out", "why"}  # of every table of orders
+ORDERS = {"order_up_to", "safety_stock", "p_stock_out", "why"}  # columns of every table of orders
 
 
 def check(
     *,
     files: dict[str, str | Path | None] | None = None,
-    folders: dict[str, str | None] | None = None,
+    folders: Mapping[str, str | None] | None = None,
     table: Table | None = None,
     sources: Mapping[str, str | Path | None] | None = None,
     force: bool = False,
 ) -> None:
-    """Refuse what cannot or must not be written where it is to go, before any work is done for it.
+    """Refuse places that cannot or must not be written to, before the command does any work.
 
-    A file that is there already is replaced where it is an earlier output: a table with the columns
-    "mean" and a quantile level, of scores, of orders, of a replay or of what-if; a page, a
-    picture or a trace written by this package. An empty file is too.
+    An existing file is replaced if it is empty or an earlier output: a forecast, scores, orders, a replay
+    or a what-if, recognised by its columns; a page, a picture or a trace written by this package.
 
     Args:
-        files: Option -> the file it names.
-        folders: Option -> the folder it names.
-        table: What is read.
-        sources: Option -> another file that is read.
-        force: Replace files that are not recognised.
+        files: Option -> the file to write.
+        folders: Option -> the folder to write.
+        table: The table that the command reads.
+        sources: Option -> another file that the command reads.
+        force: Also replace files that are not recognised.
 
     Raises:
-        FileError: A folder is named for a file, a file for a folder; a place may not be written to,
-            is read by the command or named twice, or holds a file that is not an earlier output.
+        FileError: A place is a folder and should be a file, or the other way round; it is read-only, is
+            read by the command, is named twice, or is a file that this package did not write.
     """
-    named = {option: Path(path) for option, path in (files or {}).items() if path}
-    for option, path in named.items():
+    paths = {option: Path(path) for option, path in (files or {}).items() if path}
+    for option, path in paths.items():
         _check_place(path, "a file")
         if table is not None:
             _check_not_read(option, path, table, sources or {})
@@ -63,46 +62,51 @@ def check(
                 f"{option} {printable(path)} is there already, and is not a file that this package wrote; name "
                 "another file, or add --force to replace it"
             )
-    every = {**named, **{option: Path(path) for option, path in (folders or {}).items() if path}}
-    for option, path in every.items():
-        if option not in named:
+    all_paths = {
+        **paths,
+        **{option: Path(path) for option, path in (folders or {}).items() if path},
+    }
+    for option, path in all_paths.items():
+        if option not in paths:
             _check_place(path, "a folder")
             if not force and not is_output(path / "config.json"):
                 raise FileError(
                     f"{option} {printable(path)} has a config.json that this package did not write; name another "
                     "folder, or move that file"
                 )
-        for other, place in every.items():
-            both_folders = option not in named and other not in named
+        for other_option, place in all_paths.items():
+            both_folders = option not in paths and other_option not in paths
             if (
-                other < option
+                other_option < option
                 and not both_folders
                 and is_same(path, place)
                 and not is_special(path)
             ):
                 raise FileError(
-                    f"{other} and {option} name the same place, {printable(path)}; name two"
+                    f"{other_option} and {option} name the same place, {printable(path)}; name two"
                 )
 
 
-def _check_place(path: Path, wanted: str) -> None:
+def _check_place(path: Path, expected: str) -> None:
     check_name(path, "nothing else")
-    there = next(p for p in (path, *path.absolute().parents) if p.exists())
-    needed = wanted if there == path else "a folder"
-    if there.is_dir() != (needed == "a folder"):
+    nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
+    required = expected if nearest == path else "a folder"
+    if nearest.is_dir() != (required == "a folder"):
         raise FileError(
-            f"cannot write {printable(path)}: {there} is not {needed}; name another place"
+            f"cannot write {printable(path)}: {nearest} is not {required}; name another place"
         )
-    if not os.access(there, os.W_OK):
-        raise FileError(f"cannot write {printable(path)}: {there} is read-only; name another place")
+    if not os.access(nearest, os.W_OK):
+        raise FileError(
+            f"cannot write {printable(path)}: {nearest} is read-only; name another place"
+        )
 
 
 def _check_not_read(
-    option: str, path: Path, table: Table, others: Mapping[str, str | Path | None]
+    option: str, path: Path, table: Table, other_sources: Mapping[str, str | Path | None]
 ) -> None:
-    """Refuse a file that the command reads, or would read when it is called again."""
+    """Refuse to write a file that the command reads, or would read if it were run again."""
     sources = {
-        **others,
+        **other_sources,
         "the table": table.source,
         "--future": table.options.get("future"),
         "--static-table": table.options.get("static_table"),
@@ -121,7 +125,7 @@ def _check_not_read(
 
 
 def _members(source: str) -> Iterator[str]:
-    """Yield the files that a path, a folder or a glob stands for."""
+    """Yield the files of a path, a folder or a glob."""
     yield source
     yield from glob.iglob(source)
     if os.path.isdir(source):
@@ -129,7 +133,7 @@ def _members(source: str) -> Iterator[str]:
 
 
 def is_output(path: Path) -> bool:
-    """Return whether a file may be replaced: it is absent, empty, a pipe, or an earlier output."""
+    """Return whether a path may be written to: it is absent, empty, a pipe, or an earlier output."""
     if not path.exists() or is_special(path) or path.stat().st_size == 0:
         return True
     kind = path.suffix.lower()
@@ -153,7 +157,7 @@ def is_output(path: Path) -> bool:
             separator = "\t" if kind == ".tsv" else ","
             first = head.decode("utf-8-sig", "replace").split("\n", 1)[0]
             columns = [word.strip('"\r') for word in first.split(separator)]
-    except Exception:  # whatever a damaged file raises: it is not ours
+    except Exception:  # a damaged file is not ours, whatever it raises
         return False
     ours = {column.removeprefix("forecast_") for column in columns}
     return (
@@ -166,7 +170,7 @@ def is_output(path: Path) -> bool:
 
 
 def _is_trace(head: bytes) -> bool:
-    """Return whether a file begins like a trace of torch, compressed or not."""
+    """Return whether the first bytes of a file are those of a torch trace, compressed or not."""
     if head[:2] == b"\x1f\x8b":
         head = zlib.decompressobj(31).decompress(head, HEAD)
     return (
@@ -175,7 +179,7 @@ def _is_trace(head: bytes) -> bool:
 
 
 def _is_config(path: Path) -> bool:
-    """Return whether a file holds the configuration of a run, as `show.write_config` writes it."""
+    """Return whether a file is the configuration of a run, written by `results.write_config`."""
     config = json.loads(path.read_bytes())
     return isinstance(config, dict) and "python" in config.get("versions", ())
 
@@ -192,7 +196,7 @@ def _is_level(column: str) -> bool:
 
 
 def check_ending(path: str | Path, *, option: str = "--out") -> str:
-    """Return the kind of file by the ending of its name, CSV for pipes; refuse others before any work is done."""
+    """Return the ending of a table's file, .csv for a pipe; refuse other kinds before any work is done."""
     kind = Path(path).suffix.lower()
     if kind not in KINDS:
         if not kind and is_special(Path(path)):
@@ -205,3 +209,11 @@ def check_ending(path: str | Path, *, option: str = "--out") -> str:
 
         require_writer(printable(path))
     return kind
+
+
+def check_picture_ending(path: str) -> None:
+    """Refuse a file for --picture whose ending names no kind of picture."""
+    if Path(path).suffix.lower() not in PICTURES:
+        raise ConfigError(
+            f"--picture {printable(path)} is of no known kind; end it in .png, .svg or .pdf"
+        )

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from demandcast.cli import options, places, show
+from demandcast.cli import options, show
 from demandcast.cli.forecast import DEFAULT_MODEL
+from demandcast.cli.outputs import Outputs, takes_outputs, write_outputs
+from demandcast.errors import ConfigError
 from demandcast.reading import options_at_fit
 
 if TYPE_CHECKING:
@@ -21,94 +23,62 @@ Run = Annotated[
 
 
 @options.takes_table
+@takes_outputs
 def predict(
+    *,
     run: Run,
     table: options.Table,
-    quantiles: options.Quantiles = options.QUANTILES,
-    by: options.By = None,
-    out: options.Out = None,
-    report: options.Report = None,
-    explain: options.Explain = None,
-    overrides: options.Overrides = None,
+    outputs: Outputs,
     update: Annotated[
         bool,
         typer.Option(
             "--update", help="Fit auto again if the table has many fresh rows, and save it in RUN."
         ),
     ] = False,
-    force: options.Force = False,
-    safe_text: options.SafeText = False,
-    json: options.Json = False,
 ) -> None:
     """Forecast with a saved model, without training.
 
     The table may be newer or hold other series. Columns, frequency and rules that you do not give are
     those of the saved run.
     """
-    show.check_stdout(out, report)
+    show.check_stdout(outputs.out, outputs.report)
     import demandcast
-    from demandcast.errors import ConfigError
-    from demandcast.settings import check_levels
 
-    if out:
-        places.check_ending(out)
-    if explain and overrides:
-        raise ConfigError(
-            "--explain is of what the model says, not of --overrides; leave one of them out"
-        )
-    if explain:
-        places.check_ending(explain, option="--explain")
-    places.check(
-        files={"--out": out, "--report": report, "--explain": explain}, table=table, force=force
-    )
-    levels = check_levels(options.levels(quantiles))
+    outputs.check(table)
+    levels = outputs.levels()
     fitted: Any = demandcast.load(run)
     if update and fitted.name != DEFAULT_MODEL:
         raise ConfigError(f"--update is of auto, and {run} holds {fitted.name}; leave it out")
     panel = read_aligned(fitted, table)
-    groups = show.check_groups(panel, by)
+    outputs.groups(panel)
     if update:
         if fitted.outgrown(panel):
             fitted.update(panel, progress=show.shows_progress()).save(run)
             show.say(f"learned from the fresh rows; {run} keeps it")
         else:
             show.say("few fresh rows: nothing to learn again")
-    predicted = fitted.predict(panel, levels=levels, progress=show.shows_progress())
-    explanation = show.explain(predicted, explain, safe_text=safe_text)
-    predicted = show.override(predicted, overrides, table.options["decimal"])
-    if report:
-        from demandcast.report.page import write_report
-
-        title = f"Forecast of {table.name}"
-        command = options.command_line()
-        write_report(
-            report, forecast=predicted, panel=panel, model=fitted, title=title, command=command,
-            explanation=explanation,
-        )  # fmt: skip
-        show.say(f"wrote {report}")
-    show.forecast(predicted, out, json=json, safe_text=safe_text, by=groups)
-    if not json:
-        show.summary(predicted, panel)
+    forecast = fitted.predict(panel, levels=levels, progress=show.shows_progress())
+    write_outputs(forecast, panel, fitted, table, outputs)
 
 
 def read_aligned(fitted: Forecaster, table: options.Table) -> Panel:
-    """Read the table as the panel of a saved model, with the settings of its own, and print it."""
+    """Read the table as the panel of a saved model, with the options at its fit, and print what was read."""
     from demandcast.frames.future import extend
     from demandcast.frames.read import read_panel
 
-    chosen = {**table.options, **_as_in(fitted, table)}
-    # laid out after the panel has the model's encoding: a category may stand in the steps ahead only
-    future, gaps = chosen.pop("future", None), chosen.pop("future_gaps", "last")
-    panel = fitted.align(read_panel(table.source, **chosen))
+    table_options = {**table.options, **_saved_options(fitted, table)}
+    # the steps ahead are added after `align`, because a category may occur in them only
+    future, gaps = table_options.pop("future", None), table_options.pop("future_gaps", "last")
+    panel = fitted.align(read_panel(table.source, **table_options))
     if future is not None:
-        own = chosen.get("static_table")
-        panel = extend(panel, future, future_gaps=gaps, new_items=True, statics=own)
-    show.panel(panel, chosen)
+        statics = table_options.get("static_table")
+        panel = extend(panel, future, future_gaps=gaps, new_items=True, statics=statics)
+    show.panel(panel, table_options)
     return panel
 
 
-def _as_in(fitted: Forecaster, table: options.Table) -> dict[str, Any]:
-    """Return the roles and rules of the run for options that were not given; none if Python saved it."""
+def _saved_options(fitted: Forecaster, table: options.Table) -> dict[str, Any]:
+    """Return the options of the saved run that the command does not give; none if Python saved it."""
     return {
         name: value
         for name, value in options_at_fit(fitted.origin).items()

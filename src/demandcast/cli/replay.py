@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from demandcast.cli import options, order, places, show
+from demandcast.cli import options, order, places, results, show
 
 EXAMPLES = (
     "Example: demandcast replay sales.csv --lead-time 2 --cost-under 1 --cost-over 0.2 "
@@ -68,13 +68,12 @@ def replay(
     from demandcast.decide.replay import opening
     from demandcast.decide.replay import replay as play
     from demandcast.decide.rules import Policy
-    from demandcast.errors import ConfigError
     from demandcast.frames.read import read_panel
 
     if out:
         places.check_ending(out)
-    if picture and not picture.lower().endswith((".png", ".svg", ".pdf")):
-        raise ConfigError(f"--picture {picture} is of no known kind; end it in .png, .svg or .pdf")
+    if picture:
+        places.check_picture_ending(picture)
     places.check(
         files={"--out": out, "--picture": picture},
         table=table,
@@ -82,7 +81,7 @@ def replay(
         force=force,
     )
     policy = Policy(**rule)
-    names = options.model_names(models)
+    names = options.parse_model_names(models)
     hyper = options.hyperparameters(names, settings, seed=seed, devices=devices)
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
@@ -91,18 +90,13 @@ def replay(
         [registry.create(name, horizon=start.horizon, **hyper[name]) for name in names],
         panel, None if stock is None else start, policy, rounds=rounds, refit=refit, n_samples=paths, scaled=scaled, progress=show.shows_progress(),
     )  # fmt: skip
-    if not options.first_process():
+    if not options.is_first_process():
         return
     board = found.leaderboard()
     if not json:  # no costs are given where the rule is a service
         board = board.select([c.name for c in board if c.null_count() < len(c)])
     show.table(board, json=json)
     if out:
-        show.write(found.rows, out, what="the rounds")
+        results.write_table(found.rows, out, what="the rounds")
     if picture:
-        from demandcast.files import replacing
-
-        drawn = found.plot()
-        with replacing(picture, what="the picture") as file:
-            drawn.savefig(file, format=picture.rsplit(".", 1)[1].lower(), dpi=144)
-        show.say(f"wrote {picture}")
+        results.write_picture(found.plot(), picture)

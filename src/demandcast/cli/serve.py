@@ -67,19 +67,21 @@ def serve(
             f"{error.name or 'uvicorn'} is not installed; pip install 'demandcast[serve]'"
         ) from error
     limits = Limits(body_mb=body_mb, seconds=timeout, waiting=waiting)
-    found = find_models(models)
+    served = find_models(models)
     bound = server.bind(host, port)
     address = bound.getsockname()
-    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+    host_in_url = f"[{address[0]}]" if ":" in address[0] else address[0]
 
     def started() -> None:
-        show.say(f"serving {', '.join(found)} at http://{shown}:{address[1]}, described at /docs")
+        show.say(
+            f"serving {', '.join(served)} at http://{host_in_url}:{address[1]}, described at /docs"
+        )
         if token is None and not _is_loopback(address[0]):
             show.say(
                 f"warning: anyone who reaches {host} may forecast here; set {TOKEN} to ask for a token"
             )
 
-    server.run(create_app(found, limits=limits, token=token), bound, limits, started)
+    server.run(create_app(served, limits=limits, token=token), bound, limits, started)
     show.say("stopped; every request that was accepted is answered")
 
 

@@ -1,8 +1,8 @@
-"""How a command ends when it is told to: by Ctrl-C, by SIGTERM of a scheduler, by SIGHUP of a terminal.
+"""End a command on Ctrl-C, on SIGTERM of a scheduler, and on SIGHUP of a terminal.
 
-Each of them raises `KeyboardInterrupt` in the main thread, so that a training leaves its checkpoint and
-`auto` takes the best so far; the exit code tells which it was. Only the console script sets this up: a
-library leaves signals to its program.
+Each of them raises `KeyboardInterrupt` in the main thread, so that a training writes its checkpoint and
+`auto` takes the best so far; the exit code tells which signal it was. Only the console script sets this
+up, because signals belong to the program and not to a library.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 AGAIN = 0.05  # seconds until an interrupt that could not be raised is tried again
 
-_first: int | None = None  # the signal that came first
-_ending = False  # the command is about to write what it has
+_first: int | None = None  # the first signal
+_ending = False  # the command is about to write its results
 
 
 def exit_code() -> int:
-    """Return the exit code of an interrupted command: 128 and the number of the signal."""
+    """Return the exit code of an interrupted command: 128 plus the number of the signal."""
     return 128 + (signal.SIGINT if _first is None else _first)
 
 
 def handle() -> None:
-    """Let the signals interrupt the command; those that the caller ignores, as nohup does, stay so."""
+    """Let the signals interrupt the command; signals that the caller ignores, as nohup does, stay ignored."""
     for name in NAMES:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -38,7 +38,7 @@ def handle() -> None:
 
 
 def finish() -> None:
-    """Let the command end as it would: what it was asked for is there, and a signal brings nothing."""
+    """Ignore signals from now on: the search or training is over, and the results are about to be written."""
     global _ending
     _ending = True
 
@@ -58,9 +58,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    """Raise the interrupt, at the end of a training step and not while a module is imported.
+    """Raise the interrupt, but at the end of a training step, and not while a module is imported.
 
-    Half a torch would stay behind, and C++ that waits for the import aborts.
+    An interrupted import leaves half a torch loaded, and C++ that waits for the import aborts.
     """
     training = sys.modules.get("demandcast.train.interrupts")  # not imported for `--help`
     if training is not None and training.wait_for_step():
@@ -80,7 +80,7 @@ def _imports(frame: FrameType | None) -> bool:
 
 
 def _raise_again(unraisable: Any) -> None:
-    """Try again where the interrupt came up in a callback or a finaliser, which swallow it."""
+    """Raise the interrupt again if it was raised in a callback or a finaliser, which swallow it."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         signal.setitimer(signal.ITIMER_REAL, AGAIN)
     else:
@@ -88,7 +88,7 @@ def _raise_again(unraisable: Any) -> None:
 
 
 def _leave_terminal() -> None:
-    """Send what is still printed nowhere: the terminal is gone, and writing to it would fail."""
+    """Discard further output to the terminal: it is closed, and writing to it would fail."""
     with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and stream.isatty():

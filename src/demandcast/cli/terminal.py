@@ -1,9 +1,8 @@
-"""Where text meets the terminal: everything that a command prints goes through here.
+"""Print to the terminal with control characters escaped; every line that a command prints passes through here.
 
-Keys, column names and file names come from outside. An escape code in one of them could clear the
-screen or rename the window, a line break could forge a line of output, and a mark of direction could
-reorder what is read. They are shown as Python spells them (`\\x1b`, `\\n`, `\\u202e`); only the
-display changes, never the values in a file.
+Keys, column names and file names are untrusted. An escape code in one of them could clear the screen or
+rename the window, a line break could forge a line of output, and a direction mark could reorder the
+text. They are shown as Python escapes them (`\\x1b`, `\\n`, `\\u202e`); values in files do not change.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def printable(text: object) -> str:
 
 
 def printable_json(text: str) -> str:
-    """Return a JSON text with the same characters escaped as JSON does, so its values stay."""
+    """Return a JSON text with the same characters as JSON escapes, which keep its values."""
 
     def escape(character: re.Match[str]) -> str:
         return character[0] if character[0] in "\n\r\t" else json.dumps(character[0])[1:-1]
@@ -44,13 +43,13 @@ def printable_json(text: str) -> str:
 
 
 def write(line: str, stream: TextIO | None) -> None:
-    """Print one line that is already safe.
+    """Print one line that is already escaped.
 
-    A reader that went away, as in `demandcast models | head`, ends the printing and not the command:
-    the files it was asked for are still written.
+    If the reader of a pipe has closed it, as in `demandcast models | head`, further lines are discarded and the
+    command goes on to write its files.
 
     Raises:
-        FileError: The disk behind stdout is full, or the like.
+        FileError: stdout cannot be written to, as on a full disk.
     """
     if stream is None:  # closed by the caller, as in `>&-`
         return
@@ -61,10 +60,10 @@ def write(line: str, stream: TextIO | None) -> None:
 
 
 def flush() -> None:
-    """Empty the buffer of stdout, where the failures of earlier lines appear.
+    """Flush stdout, which may fail for lines that were printed before.
 
     Raises:
-        FileError: The disk behind stdout is full, or the like.
+        FileError: stdout cannot be written to, as on a full disk.
     """
     if sys.stdout is not None:
         try:
@@ -74,7 +73,7 @@ def flush() -> None:
 
 
 def _failed(stream: TextIO, error: OSError) -> None:
-    """Send the rest of a stream nowhere, or the interpreter fails when it flushes at its end."""
+    """Discard the rest of a stream, because the interpreter would fail when it flushes it at exit."""
     with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
     if stream is sys.stdout and not isinstance(error, BrokenPipeError):
@@ -84,10 +83,11 @@ def _failed(stream: TextIO, error: OSError) -> None:
 
 
 def open_streams() -> None:
-    """Put the standard streams in order, before a command of the console script begins.
+    """Make the standard streams usable, before a command of the console script begins.
 
-    A closed descriptor would be given to the next file that is opened, and whatever a library prints
-    would land in it. A character that the terminal's encoding lacks is escaped.
+    Closed descriptors are opened on the null device: otherwise the next file that is opened would get the
+    descriptor, and what a library prints would be written into it. A character that the terminal's encoding
+    lacks is escaped.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -110,7 +110,7 @@ def _print_traceback(
 
 
 class _Lines(logging.Handler):
-    """Warnings of the library as lines of stderr."""
+    """Print warnings of the library as lines of stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         write(printable(record.getMessage()), sys.stderr)
@@ -118,7 +118,7 @@ class _Lines(logging.Handler):
 
 @contextlib.contextmanager
 def log_lines() -> Iterator[None]:
-    """Print what the library logs, unless the program has set up its own logging."""
+    """Print the library's warnings during a command, unless the program has set up its own logging."""
     logger = logging.getLogger("demandcast")
     handler = _Lines(logging.WARNING)
     if logger.hasHandlers():

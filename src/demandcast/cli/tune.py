@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from demandcast.cli import options, places, show
+from demandcast.cli import options, places, results, show
 
 EXAMPLES = "Example: demandcast tune sales.csv --horizon 28 --model lightgbm --trials 40 --save run"
 
@@ -62,23 +62,19 @@ def tune(
     hyper.pop("seed", None)
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
-    found = search(
+    result = search(
         model, panel, horizon, trials=trials, budget=budget, space=_space(space), metric=metric,
         storage=storage, seed=seed, refit=False, progress=show.shows_progress(), **hyper,
     )  # fmt: skip
-    show.table(found.trials if json else found.trials.head(show.ROWS), json=json)
-    better = f"{1 - found.loss:.1%} below" if found.loss < 1 else "no better than"
-    show.say(f"best of {found.trials.height} trials: loss {better} the defaults")
-    if found.best and not save:
-        show.say(f"forecast with it: {_forecast_command(found.best)}")
+    show.table(result.trials if json else result.trials.head(show.ROWS), json=json)
+    better = f"{1 - result.loss:.1%} below" if result.loss < 1 else "no better than"
+    show.say(f"best of {result.trials.height} trials: loss {better} the defaults")
+    if result.best and not save:
+        show.say(f"forecast with it: {_forecast_command(result.best)}")
     if save:
-        fit(found.model, panel, progress=show.shows_progress())
-        asked = {**table.options, "freq": panel.schema.freq}
-        config = {"model": model, "hyperparameters": found.model.hyperparameters()}
-        show.save(
-            found.model, save, {**config, "table": {"source": table.source, "options": asked}}
-        )
-    if found.interrupted:
+        fit(result.model, panel, progress=show.shows_progress())
+        results.save_model(result.model, save, panel, table)
+    if result.interrupted:
         raise KeyboardInterrupt  # what there is has been printed; the exit code says that it ended early
 
 
@@ -94,26 +90,26 @@ def _forecast_command(best: dict[str, Any]) -> str:
     )
 
 
-def _space(given: list[str] | None) -> dict[str, Any] | None:
+def _space(texts: list[str] | None) -> dict[str, Any] | None:
     """Return the values to try: ranges `a..b` as tuples, choices as lists."""
     from demandcast.errors import ConfigError
 
-    if not given:
+    if not texts:
         return None
-    found: dict[str, Any] = {}
-    for text in given:
+    ranges: dict[str, Any] = {}
+    for text in texts:
         name, _, value = text.partition("=")
         options.refuse_horizon("--space", name, value)
         try:
             low, dots, high = value.partition("..")
-            read = tuple(map(ast.literal_eval, (low, high))) if dots else ast.literal_eval(value)
+            values = tuple(map(ast.literal_eval, (low, high))) if dots else ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            read = None
-        ranged = isinstance(read, tuple) and len(read) == 2 and read[0] < read[1]
-        if not name or not (ranged or (isinstance(read, list) and read)):
+            values = None
+        ranged = isinstance(values, tuple) and len(values) == 2 and values[0] < values[1]
+        if not name or not (ranged or (isinstance(values, list) and values)):
             raise ConfigError(
                 f"--space {text} is not understood; say NAME=LOW..HIGH, as in learning_rate=0.01..0.2, or "
                 "NAME=[...], as in 'leaves=[15,31,63]'"
             )
-        found[name] = read
-    return found
+        ranges[name] = values
+    return ranges

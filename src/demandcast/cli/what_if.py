@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from demandcast.cli import options, places, show
+from demandcast.cli import options, places, results, show
 from demandcast.cli.predict import Run, read_aligned
 
 EXAMPLES = 'Example: demandcast what-if runs/a sales.csv --future prices.csv --set "promo=1 where week=12 and store=north"'
-PICTURES = (".png", ".svg", ".pdf")
 
 
 @options.takes_table
@@ -67,10 +66,8 @@ def what_if(
     as_changes(changes or ["x=0"], {})  # refused before the table is read
     if out:
         places.check_ending(out)
-    if picture and not picture.lower().endswith(PICTURES):
-        raise ConfigError(
-            f"--picture {picture} is of no known kind; end it in {', '.join(PICTURES)}"
-        )
+    if picture:
+        places.check_picture_ending(picture)
     places.check(files={"--out": out, "--picture": picture}, table=table, force=force)
     fitted = demandcast.load(run)
     panel = read_aligned(fitted, table)
@@ -88,9 +85,9 @@ def what_if(
     for note in notes:
         show.say(note)
     if out:
-        show.answer(answered, out, safe_text=safe_text, what="what changes")
+        results.write_table(answered, out, safe_text=safe_text, what="what changes")
     if picture and drawn is not None:
-        show.picture(drawn(), picture)
+        results.write_picture(drawn(), picture)
     if json:
         show.table(answered, json=True)
         return
