@@ -5,20 +5,28 @@ python benchmarks/mutants.py windows forecast --count 50 --seed 1
 python benchmarks/mutants.py windows --only window.py:241     # one line, every fault
 
 A fault turns a comparison, an operator, `and`, `or`, `not`, `min`, a condition or a number into
-another one. Messages, annotations and strings are left alone. A fault is killed if a test of its
-room (`ROOMS`) fails or takes too long; those that call its function are run, the quickest first. Faults
-that no test can find because nothing changes are listed in `mutants.json` with a reason, and do not count.
+another one. Messages, annotations, strings and `strict=` are left alone. A fault is killed if a test of its
+room (`ROOMS`) fails or takes far longer than without it. Those that call its function are run, the quickest
+first, and then those that start processes. Faults that no test can find because nothing changes are listed
+in `mutants.json` with a reason, and do not count.
 
-Each run is a fork of a process that has imported torch, in a copy of src/ and tests/ of its own.
+Tests run in forks of a process that has collected them, in a copy of src/ and tests/ of its own. A fork
+replaces the code of one function. Faults outside of functions, or in functions that an import calls, are
+written to the copy before a fork imports the package.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import functools
+import gc
+import importlib
+import inspect
 import json
 import os
+import pickle
 import random
 import resource
 import shutil
@@ -28,10 +36,10 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 
 import pytest
 
@@ -75,7 +83,9 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitAnd: ast.BitOr,
     ast.BitOr: ast.BitAnd,
 }
-PATIENCE = 1800  # seconds, of any run of tests
+PATIENCE = 1800  # seconds, of all tests of a room without a fault
+MEMORY = 16 << 30  # bytes that a run may ask for: a fault may loop and fill memory
+OPTIONS = ("-q", "-x", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header")
 Place = tuple[str, int]  # file below src/demandcast, and the first line of a function
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "minimum": "maximum"}
 NAMES |= {"maximum": "minimum", "floor": "ceil", "ceil": "floor", "cumsum": "cumprod"}
@@ -85,6 +95,19 @@ NAMES |= {"maximum": "minimum", "floor": "ceil", "ceil": "floor", "cumsum": "cum
 def original(path: Path) -> bytes:
     """What the file held when it was first read, whatever is written to it later."""
     return (ROOT / path).read_bytes()
+
+
+def line_starts(source: bytes) -> list[int]:
+    """Where each line begins, in bytes, and where the file ends."""
+    starts = [0]
+    for row in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(row))
+    return starts
+
+
+def first_line(function: ast.FunctionDef) -> int:
+    """The line by which Python knows a function: that of its first decorator."""
+    return min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
 
 
 @dataclass(frozen=True)
@@ -107,9 +130,19 @@ class Mutant:
         ]
         if not inside:
             return None
-        last = inside[-1]  # the innermost, for `walk` goes by depth
-        lines = [decorator.lineno for decorator in last.decorator_list]
-        return str(self.path.relative_to(PACKAGE)), min([*lines, last.lineno])
+        return str(self.path.relative_to(PACKAGE)), first_line(inside[-1])  # `walk` goes by depth
+
+    def function(self) -> int | None:
+        """First line of the outermost function that has the fault in its body, None outside of functions."""
+        starts = line_starts(original(self.path))
+        for node in ast.walk(ast.parse(original(self.path))):
+            if isinstance(node, ast.FunctionDef):
+                first, last = node.body[0], node.body[-1]
+                begin = starts[first.lineno - 1] + first.col_offset
+                end = starts[(last.end_lineno or 0) - 1] + (last.end_col_offset or 0)
+                if begin <= self.start < end:
+                    return first_line(node)
+        return None
 
     def source(self) -> bytes:
         """The file with the fault in it."""
@@ -161,10 +194,12 @@ def changes(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
 def nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """Walk what computes: no annotations, strings, messages of errors or blocks for the type checker."""
     skipped: set[int] = set()
-    for field, value in ast.iter_fields(tree):
+    for name, value in ast.iter_fields(tree):
         children = value if isinstance(value, list) else [value]
-        if field in ("annotation", "returns"):
+        if name in ("annotation", "returns"):
             skipped |= {id(child) for child in children}
+    if isinstance(tree, ast.Call):  # `zip(..., strict=True)` is an assertion: no input breaks it
+        skipped |= {id(keyword) for keyword in tree.keywords if keyword.arg == "strict"}
     if isinstance(tree, (ast.JoinedStr, ast.Raise)):
         return
     if isinstance(tree, ast.If) and ast.unparse(tree.test).endswith("TYPE_CHECKING"):
@@ -178,9 +213,7 @@ def nodes(tree: ast.AST) -> Iterator[ast.AST]:
 def mutants(path: Path) -> list[Mutant]:
     """Every fault that can be planted in a file."""
     source = original(path)
-    offsets = [0]
-    for row in source.splitlines(keepends=True):
-        offsets.append(offsets[-1] + len(row))
+    offsets = line_starts(source)
     found = []
     for node in nodes(ast.parse(source)):
         for target, text in changes(node):
@@ -211,40 +244,125 @@ def reasons() -> dict[tuple[str, str, str], str]:
 
 
 class Calls:
-    """A plugin of pytest that writes down which functions each test calls, and how long it takes."""
+    """Functions of the package that are called between `begin` and `end`, and whether a process was started."""
 
-    def __init__(self, source: Path) -> None:
-        self.prefix = f"{source}{os.sep}"
-        self.tests: dict[str, tuple[float, set[Place]]] = {}
-        self.files: dict[
-            str, set[Place]
-        ] = {}  # what the fixtures of a file call, for all its tests
-        self.now: set[Place] = set()
+    def __init__(self, package: Path) -> None:
+        self.prefix = f"{package}{os.sep}"
+        self.places: set[Place] = set()
+        self.process_started = False
 
-    def _note(self, frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(self.prefix):
-            name = frame.f_code.co_filename[len(self.prefix) :]
-            self.now.add((name, frame.f_code.co_firstlineno))
-
-    def pytest_runtest_logstart(self) -> None:
-        self.now, self.begin = set(), time.process_time()
+    def begin(self) -> None:
+        self.places, self.process_started = set(), False
         threading.setprofile(self._note)
         sys.setprofile(self._note)
 
+    def end(self) -> None:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+
+    def _note(self, frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(self.prefix):
+            self.places.add((code.co_filename[len(self.prefix) :], code.co_firstlineno))
+        elif event == "call" and code.co_qualname in ("Popen.__init__", "BaseProcess.start"):
+            self.process_started = True
+
+
+@dataclass
+class Measured:
+    """What the tests of a room call and take without a fault."""
+
+    seconds: dict[str, tuple[float, float]] = field(default_factory=dict)  # of wall and of CPU
+    reached: dict[Place, list[str]] = field(default_factory=dict)  # tests that call a function
+    starting: list[str] = field(default_factory=list)  # start processes, and may call any
+    modules: list[str] = field(default_factory=list)  # of the package, imported by the tests
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """Tests that may find a fault: the quickest first, and last those that start processes."""
+        calling = self.reached.get(mutant.place() or ("", 0), [])
+        names = {*calling, *self.starting} if calling else set(self.seconds)
+        return sorted(names, key=lambda name: (name not in calling, self.seconds[name]))
+
+
+class Measure:
+    """A plugin of pytest that fills `Measured`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+        self.measured = Measured()
+        self.files: dict[str, set[Place]] = {}  # called by fixtures that tests of a file share
+
+    def pytest_runtest_logstart(self) -> None:
+        self.begin = time.monotonic(), time.process_time()
+        self.calls.begin()
+
     def pytest_runtest_call(self, item: pytest.Item) -> None:
-        self.files.setdefault(item.nodeid.partition("::")[0], set()).update(self.now)
+        self.files.setdefault(item.nodeid.partition("::")[0], set()).update(self.calls.places)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        sys.setprofile(None)
-        self.tests[nodeid] = (time.process_time() - self.begin, self.now)
+        self.calls.end()
+        now = time.monotonic(), time.process_time()
+        self.measured.seconds[nodeid] = now[0] - self.begin[0], now[1] - self.begin[1]
+        for place in self.calls.places:
+            self.measured.reached.setdefault(place, []).append(nodeid)
+        if self.calls.process_started:
+            self.measured.starting.append(nodeid)
 
-    def reaching(self) -> dict[Place, list[str]]:
-        """Tests that call each function, the quickest first."""
-        found: dict[Place, list[str]] = {}
-        for test, (_, called) in sorted(self.tests.items(), key=lambda pair: pair[1][0]):
-            for place in called | self.files.get(test.partition("::")[0], set()):
-                found.setdefault(place, []).append(test)
-        return found
+    def result(self) -> Measured:
+        for name in self.measured.seconds:
+            for place in self.files.get(name.partition("::")[0], set()):
+                self.measured.reached.setdefault(place, []).append(name)
+        self.measured.modules = [name for name in sys.modules if name.startswith("demandcast.")]
+        return self.measured
+
+
+class Limits:
+    """A plugin of pytest that ends the process if a test takes far longer than without a fault."""
+
+    def __init__(self, measured: Measured, tests: Sequence[str], note: Path) -> None:
+        self.seconds, self.note = measured.seconds, note
+        self.order = {name: i for i, name in enumerate(tests)}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self.order.get(item.nodeid, len(self.order)))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.note.write_text(nodeid)  # the last one is that which kills
+        wall, cpu = self.seconds.get(nodeid, (0.0, 0.0))
+        signal.setitimer(signal.ITIMER_REAL, 20 + 10 * wall)  # a machine may be busy
+        signal.setitimer(signal.ITIMER_PROF, 3 + 5 * cpu)
+
+
+def fork(action: Callable[[], int], output: Path, patience: float = PATIENCE) -> int:
+    """Do something in a fork, and return its exit code; what it started ends with it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+            code = action()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    stop = time.monotonic() + patience
+    done = status = 0
+    try:
+        while not done and time.monotonic() < stop:
+            done, status = os.waitpid(child, os.WNOHANG)
+            time.sleep(0.005)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)
+        if not done:
+            os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) if done else 1
 
 
 class Copy:
@@ -252,65 +370,162 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.note, self.output = folder / "test.txt", folder / "output.txt"
         skip = shutil.ignore_patterns("__pycache__", "*.pyc")
         for part in ("src", "tests"):
             shutil.copytree(ROOT / part, folder / part, ignore=skip)
         for part in ("docs", "examples", "benchmarks", "README.md", "pyproject.toml"):
             (folder / part).symlink_to(ROOT / part)
 
-    def put(self, path: Path, source: bytes) -> None:
+    @contextlib.contextmanager
+    def fault(self, mutant: Mutant) -> Iterator[None]:
+        """Hold a fault in the copy of its file."""
+        self._put(mutant.path, mutant.source())
+        try:
+            yield
+        finally:
+            self._put(mutant.path, original(mutant.path))
+            shutil.rmtree(self.folder / ".hypothesis", ignore_errors=True)  # what killed the last
+
+    def _put(self, path: Path, source: bytes) -> None:
         """Write a file, and forget what Python compiled of it: sizes and seconds may agree."""
         place = self.folder / path
         place.write_bytes(source)
         for old in (place.parent / "__pycache__").glob(f"{place.stem}.*.pyc"):
             old.unlink()
 
-    def run(self, tests: Sequence[str], limit: float, *, trace: bool = False) -> tuple[str, str]:
-        """Run tests in a fork, and return "killed" or "survived" with what pytest printed.
-
-        Whoever takes more than `limit` CPU seconds, or waits for half an hour, is killed too.
-        """
-        output = self.folder / "output.txt"
-        child = os.fork()
-        if child == 0:
-            self._test(tests, output, limit, trace)  # does not return
-        stop = time.monotonic() + PATIENCE
-        status = None
-        while status is None and time.monotonic() < stop:
-            done, code = os.waitpid(child, os.WNOHANG)
-            status = code if done else None
-            time.sleep(0.02)
-        if status is None:
-            os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return "killed", ""
-        verdict = "survived" if status == 0 else "killed"
-        return verdict, output.read_text("utf-8", errors="replace")
-
-    def _test(self, tests: Sequence[str], output: Path, limit: float, trace: bool) -> None:
-        os.setpgid(0, 0)
-        resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
-        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
+    def pytest(self, arguments: Sequence[str], plugin: object) -> int:
+        """Run pytest in this process, in the copy."""
         os.chdir(self.folder)
         os.environ["PYTHONPATH"] = str(self.folder / "src")
         sys.path.insert(0, str(self.folder / "src"))
-        calls = Calls(self.folder / PACKAGE)
-        options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header"]
-        code = 1
-        try:
-            code = int(pytest.main([*options, *tests], plugins=[calls] if trace else []))
-            if trace:
-                reached = [[*place, tests] for place, tests in calls.reaching().items()]
-                seconds = {test: spent for test, (spent, _) in calls.tests.items()}
-                (self.folder / "calls.json").write_text(json.dumps([reached, seconds]))
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        return int(pytest.main([*OPTIONS, *arguments], plugins=[plugin]))
+
+    def verdict(self, code: int) -> str:
+        """What the exit code of a run of tests says, and which test killed."""
+        if code == 0:
+            return "survived"
+        late = code in (-signal.SIGPROF, -signal.SIGALRM)
+        return f"killed{' by the time' if late else ''} in {self.note.read_text()}"
+
+
+@dataclass
+class Room:
+    """A plugin of pytest that collects the tests of a room once, and runs them in a fork for each fault."""
+
+    copy: Copy
+    drawn: Sequence[Mutant]
+    result: Path  # what was measured, and a verdict for each fault that was planted, by its number
+    say: Callable[[int, str], None]
+
+    def __post_init__(self) -> None:
+        self.calls = Calls(self.copy.folder / PACKAGE)
+
+    def pytest_sessionstart(self) -> None:
+        self.calls.begin()
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.calls.end()
+        called = self.calls.places
+        measured = self._measure(session)
+        self.calls.begin()
+        for module in measured.modules:
+            importlib.import_module(module)
+        self.calls.end()
+        called |= self.calls.places
+        verdicts = {}
+        for number, mutant in enumerate(self.drawn):
+            line = mutant.function()
+            name = str(mutant.path.relative_to(PACKAGE))
+            swap = None if line is None or (name, line) in called else self._swap(mutant, line)
+            if swap is not None:
+                with self.copy.fault(mutant):
+                    verdicts[number] = self._try(session, measured, measured.tests(mutant), swap)
+                self.say(number, verdicts[number])
+        self.result.write_bytes(pickle.dumps((measured, verdicts)))
+        return True
+
+    def _measure(self, session: pytest.Session) -> Measured:
+        """Run all tests without a fault, in a fork, so that this process stays as it is."""
+
+        def run() -> int:
+            plugin = Measure(self.calls)
+            session.config.pluginmanager.register(plugin)
+            code = run_tests(session, session.items)
+            self.result.write_bytes(pickle.dumps(plugin.result()))
+            return code
+
+        if session.testsfailed or fork(run, self.copy.output):
+            output = self.copy.output.read_text("utf-8", errors="replace")
+            raise RuntimeError(f"the tests fail without a fault:\n{output[-3000:]}")
+        measured: Measured = pickle.loads(self.result.read_bytes())
+        every = sorted(measured.seconds, key=lambda name: measured.seconds[name])
+        verdict = self._try(session, measured, every, lambda: None)
+        if verdict != "survived":
+            raise RuntimeError(f"without a fault, the quickest tests first: {verdict}")
+        return measured
+
+    def _swap(self, mutant: Mutant, line: int) -> Callable[[], None] | None:
+        """Return what plants a fault in the function at a line, None where no loaded function can take it."""
+        path = str(self.copy.folder / mutant.path)
+        before = functions(compile(original(mutant.path), path, "exec"))
+        after = functions(compile(mutant.source(), path, "exec"))
+        codes = [
+            (old, new)
+            for old, new in zip(before, after, strict=True)
+            if old.co_firstlineno == line and not old.co_name.startswith("<")
+        ]
+        found = [
+            (function, new)
+            for function in gc.get_objects()
+            if type(function) is FunctionType and function.__code__.co_filename == path
+            for old, new in codes
+            if function.__code__.co_qualname == old.co_qualname
+            and function.__code__.co_firstlineno == line
+        ]
+        if not found or any(old.co_freevars != new.co_freevars for old, new in codes):
+            return None
+
+        def swap() -> None:
+            for function, new in found:
+                function.__code__ = new
+
+        return swap
+
+    def _try(
+        self,
+        session: pytest.Session,
+        measured: Measured,
+        tests: Sequence[str],
+        swap: Callable[[], None],
+    ) -> str:
+        items = {item.nodeid: item for item in session.items}
+
+        def run() -> int:
+            swap()
+            session.config.pluginmanager.register(Limits(measured, tests, self.copy.note))
+            return run_tests(session, [items[name] for name in tests])
+
+        return self.copy.verdict(fork(run, self.copy.output))
+
+
+def functions(code: CodeType) -> list[CodeType]:
+    """The code of all functions of a module and of its classes, not of functions inside functions."""
+    found = []
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            is_function = inner.co_flags & inspect.CO_OPTIMIZED
+            found += [inner] if is_function else functions(inner)
+    return found
+
+
+def run_tests(session: pytest.Session, items: Sequence[pytest.Item]) -> int:
+    """Run tests until one fails."""
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.testsfailed:
+            return 1
+    return 0
 
 
 def warm() -> None:
@@ -348,11 +563,13 @@ def main(argv: list[str] | None = None) -> int:
             continue
         rows.append((room, *score(room, drawn, known)))
     if rows:
-        print("\n| room | faults | equivalent | killed | survived | share killed |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print("\n| room | seed | faults | equivalent | killed | survived | share killed |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
         for room, n, same, killed in rows:
             share = killed / max(1, n - same)
-            print(f"| {room} | {n} | {same} | {killed} | {n - same - killed} | {share:.2f} |")
+            print(
+                f"| {room} | {given.seed} | {n} | {same} | {killed} | {n - same - killed} | {share:.2f} |"
+            )
     return 0
 
 
@@ -360,30 +577,37 @@ def score(
     room: str, drawn: list[Mutant], known: dict[tuple[str, str, str], str]
 ) -> tuple[int, int, int]:
     """Return how many faults were drawn, change nothing, and were killed; print those that survive."""
-    same = killed = 0
+    different = []
+    for mutant in drawn:
+        reason = known.get((str(mutant.path.relative_to(PACKAGE)), *mutant.lines()))
+        if reason is None:
+            different.append(mutant)
+        else:
+            print(f"{room}: changes nothing, {reason}\n{mutant.diff()}", flush=True)
+    screen = os.dup(1)
+
+    def say(number: int, verdict: str) -> None:
+        shown = f"\n{different[number].diff()}" if verdict == "survived" else ""
+        os.write(screen, f"{room} {number + 1}: {verdict}{shown}\n".encode())
+
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy(Path(folder))
-        verdict, printed = copy.run(ROOMS[room], PATIENCE, trace=True)
-        if verdict != "survived":
-            sys.exit(f"the tests of {room} fail without a fault:\n{printed[-3000:]}")
-        calls, seconds = json.loads((Path(folder) / "calls.json").read_text())
-        reached = {(name, line): tests for name, line, tests in calls}
-        for number, mutant in enumerate(drawn, start=1):
-            reason = known.get((str(mutant.path.relative_to(PACKAGE)), *mutant.lines()))
-            if reason is not None:
-                same += 1
-                print(f"{room} {number}: changes nothing, {reason}\n{mutant.diff()}", flush=True)
-                continue
-            copy.put(mutant.path, mutant.source())
-            place = mutant.place()
-            tests = ROOMS[room] if place is None else reached.get(place, ROOMS[room])
-            spent = sum(seconds.get(test, 0.0) for test in tests) or sum(seconds.values())
-            verdict, _ = copy.run(tests, 30 + 4 * spent)
-            copy.put(mutant.path, original(mutant.path))
-            killed += verdict != "survived"
-            shown = f"\n{mutant.diff()}" if verdict == "survived" else ""
-            print(f"{room} {number}: {verdict}{shown}", flush=True)
-    return len(drawn), same, killed
+        result, output = Path(folder) / "result.pickle", Path(folder) / "room.txt"
+        plugin = Room(copy, different, result, say)
+        if fork(lambda: copy.pytest(ROOMS[room], plugin), output, 10 * PATIENCE):
+            sys.exit(output.read_text("utf-8", errors="replace")[-3000:])
+        measured, verdicts = pickle.loads(result.read_bytes())
+        for number, mutant in enumerate(different):
+            if number not in verdicts:
+                tests = measured.tests(mutant)
+                limits = Limits(measured, tests, copy.note)
+                with copy.fault(mutant):
+                    code = fork(functools.partial(copy.pytest, tests, limits), copy.output)
+                verdicts[number] = copy.verdict(code)
+                say(number, verdicts[number])
+    os.close(screen)
+    killed = sum(verdict != "survived" for verdict in verdicts.values())
+    return len(drawn), len(drawn) - len(different), killed
 
 
 if __name__ == "__main__":
