@@ -152,7 +152,7 @@ def joint_paths(forecast: Forecast) -> NDArray[np.float32]:
     dates = _dates(panel, horizon, count)
     draws = Draws.of(panel.keys, 0)
     found = np.empty((n, count, horizon), np.float32)
-    for rows in np.array_split(np.arange(n), max(1, -(-n * count * horizon // CELLS))):
+    for rows in np.array_split(np.arange(n), max(1, min(n, -(-n * count * horizon // CELLS)))):
         courses = _courses(panel.select(rows), forecast.cutoffs[rows], dates, horizon)
         size = np.abs(courses).max((1, 2), initial=0)[:, None, None] + np.float32(1e-30)
         courses += draws.select(rows).at("ties").uniform(courses.shape) * size * TIES

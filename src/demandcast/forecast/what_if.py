@@ -481,4 +481,5 @@ def _quantiles(paths: Doubles, levels: Sequence[float]) -> Doubles:
 
 
 def _blocks(n: int, width: int) -> list[Ints]:
-    return list(np.array_split(np.arange(n), max(1, -(-n * width // CELLS))))
+    """Return the rows of blocks of at most `CELLS` numbers, or of one series of more."""
+    return list(np.array_split(np.arange(n), max(1, min(n, -(-n * width // CELLS)))))
