@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 import demandcast as dc
 from demandcast.errors import ConfigError, DataError
+from demandcast.forecast import least_squares
 from demandcast.forecast.least_squares import LeastSquares
-from demandcast.forecast.sums import Sums
+from demandcast.forecast.reconcile import _Problem, quantiles_of, running_sums
+from demandcast.forecast.sums import Addition, Sums
 
 DAYS, HORIZON = 120, 5
 
@@ -84,11 +86,14 @@ def test_the_optimum_is_that_of_a_dense_reference(seed: int) -> None:
     np.testing.assert_allclose(single.values, free, atol=2e-4 * np.abs(totals).max())
 
 
-@given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
-def test_the_floor_costs_what_the_quadratic_program_costs(seed: int) -> None:
+@pytest.mark.parametrize("rounds", [least_squares.ROUNDS, 1])  # with 1 round by Newton's method
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_the_floor_costs_what_the_quadratic_program_costs(rounds: int, seed: int) -> None:
     problem, matrix, values, totals = hierarchy_of(seed)
-    found = problem.solve(values, totals, np.zeros(len(values)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(least_squares, "ROUNDS", rounds)
+        found = problem.solve(values, totals, np.zeros(len(values)))
     assert (found.values >= 0).all()
     kept = problem.above == 0
     np.testing.assert_allclose(
@@ -102,6 +107,74 @@ def test_the_floor_costs_what_the_quadratic_program_costs(seed: int) -> None:
         least = problem.loss(best, values[:, [s]], totals[:, [s]])
         loss = problem.loss(found.values[:, [s]], values[:, [s]], totals[:, [s]])
         assert loss <= 1.01 * least + 1e-4 * kept.any()
+
+
+@pytest.mark.parametrize("n", [1, 9, 60, 300])
+def test_groups_of_any_size_are_added_up_and_distributed(n: int) -> None:
+    """A code of -1 is in no sum; a group may be empty."""
+    rng = np.random.default_rng(n)
+    code = np.where(rng.random(n) < 0.2, -1, np.minimum(rng.geometric(0.3, n), 6)).astype(np.int64)
+    matrix = np.arange(8)[:, None] == code
+    values, shares = rng.normal(size=(n, 3)), rng.normal(size=(8, 3))
+    addition = Addition(code, 8)
+    np.testing.assert_allclose(addition.add(values), matrix @ values, atol=1e-12)
+    np.testing.assert_allclose(addition.spread(shares), matrix.T @ shares, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 129, 400])
+def test_quick_sums_and_quantiles_are_those_of_numpy(n: int) -> None:
+    values = np.random.default_rng(n).normal(size=(n, 7))
+    np.testing.assert_allclose(running_sums(values), np.cumsum(values, 0), atol=1e-12)
+    levels = (0.0, 0.1, 0.5, 0.51, 0.9, 1.0)
+    for many in (values, values.T):
+        expected = np.quantile(many, levels, axis=1).T
+        np.testing.assert_allclose(quantiles_of(many, levels), expected, rtol=1e-6)
+
+
+def test_a_series_gives_way_as_its_own_forecast_is_uncertain() -> None:
+    """In proportion to the variance over paths, whose course along the horizon does not matter."""
+    panel = panel_of()
+    series, total = forecast_of(panel), forecast_of(panel.total())
+    rng = np.random.default_rng(0)
+    sizes = np.array([1.0, 2, 3, 4, 5, 6], np.float32)
+    level = 50 + sizes[:, None, None] * rng.normal(size=(6, 50, 1)).astype(np.float32)
+    season = np.float32([0, 9, -9, 5, -5])
+    apart = dc.Forecast.from_samples(level + season, series.levels, panel, model="x")
+    assert apart.samples is not None
+    moved = (apart.reconcile(total, weights="variance").mean - apart.mean) / sizes[:, None] ** 2
+    variance = apart.samples.var(1).mean(1) / sizes**2
+    np.testing.assert_allclose(moved / variance[:, None], np.tile(moved[0] / variance[0], (6, 1)), rtol=1e-2)  # fmt: skip
+    assert np.abs(moved).max() > 0.001
+
+
+def test_a_level_that_is_not_trusted_changes_nothing() -> None:
+    """Also if its steps are weeks, so that all days are one problem."""
+    panel = panel_of().drop_last(1)  # ends on a Sunday
+    days = dc.local.WindowAverage(horizon=14, window=10).predict(panel, n_samples=20)
+    stores = dc.local.WindowAverage(horizon=14, window=60).predict(panel.total("store"), n_samples=20)  # fmt: skip
+    weeks = dc.local.WindowAverage(horizon=2).predict(panel.total(steps="week"), n_samples=20)
+    one = days.reconcile(stores)
+    two = days.reconcile(stores, weeks, trust=[1, 1e-9])
+    assert np.abs(one.mean - days.mean).max() > 0.1
+    for name in ("mean", "quantiles", "samples"):
+        np.testing.assert_allclose(getattr(two, name), getattr(one, name), rtol=1e-4)
+
+
+def test_rounded_counts_keep_their_means_and_move_totals_by_less_than_1() -> None:
+    panel = panel_of(low=4.0)
+    series = forecast_of(dc.Panel(**{**panel.__dict__, "target": np.rint(panel.target)}), window=40)
+    store = forecast_of(panel.total("store"), window=60)
+    rounded = series.reconcile(store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Problem, "_rounded", lambda self, values, *_: values)
+        plain = series.reconcile(store)
+    assert rounded.samples is not None
+    assert plain.samples is not None
+    np.testing.assert_array_equal(rounded.samples, np.rint(rounded.samples))
+    assert np.abs(rounded.samples - plain.samples).max() < 1 + 1e-5
+    assert np.abs(rounded.samples.sum(0) - plain.samples.sum(0)).max() < 1 + 1e-4
+    # 5 standard errors of 50 paths, each of which is rounded by at most 1
+    assert np.abs(rounded.samples.mean(1) - plain.samples.mean(1)).max() < 5 * 0.5 / 50**0.5
 
 
 @pytest.mark.parametrize("weights", ["variance", "structure"])
@@ -223,6 +296,24 @@ def test_counts_under_locks_stay_counts() -> None:
 def test_locks_that_cannot_be_kept_are_named(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         forecast_of(panel_of(low=4.0)).reconcile(locks=budget(**columns))
+
+
+def test_locks_that_agree_within_rounding_are_kept() -> None:
+    """A budget of 250.0001 for what its parts make 250 is no contradiction; one of 249 is."""
+    series = forecast_of(panel_of(low=4.0))
+    for total in (250.0, 250.0001, 249.9999):
+        locks = budget(store=["north", "south", None], units=[100.0, 150.0, total])
+        found = series.reconcile(locks=locks)
+        assert found.total("store").mean.sum(1) == pytest.approx([100, 150], rel=1e-5)
+    # no series falls below 0, so a part may be all of the total, and nothing may be the whole of it
+    found = series.reconcile(locks=budget(store=["north", None], units=[100.0, 100.0]))
+    assert found.total("store").mean.sum(1) == pytest.approx([100, 0], abs=1e-3)
+    found = series.reconcile(locks=budget(store=["north"], units=[0.0]))
+    assert found.mean[:3].max() < 1e-4
+    for total in (249.0, 251.0):
+        locks = budget(store=["north", "south", None], units=[100.0, 150.0, total])
+        with pytest.raises(DataError, match=f"total is kept at {total:g}, but .* make it 250"):
+            series.reconcile(locks=locks)
 
 
 def test_locks_that_cross_and_cannot_be_met_are_named() -> None:

@@ -224,7 +224,7 @@ def _variances(
     """Return error variances of the series, (N,), and of the totals of each level, (G,)."""
     if weights == "variance":
         variances = _path_variance(paths)
-        above = [_path_variance(level.values) / level.trust for level in levels]
+        above = [_path_variance(level.values) for level in levels]
     elif weights == "top_down":  # in proportion to the forecasts
         variances = np.maximum(forecast.mean.mean(1, dtype=np.float64), 0)
         return np.maximum(variances, LEAST * variances.mean() + 1e-300), [
@@ -236,9 +236,11 @@ def _variances(
         for level in levels:
             cells = level.span >= 0
             steps = cells.sum() / max(1, len(np.unique(level.span[cells])))
-            above.append(np.bincount(level.code) * steps / level.trust)
+            above.append(np.bincount(level.code) * steps)
     least = LEAST * np.concatenate([variances, *above]).mean() + 1e-300
-    return np.maximum(variances, least), [np.maximum(v, least) for v in above]
+    return np.maximum(variances, least), [
+        np.maximum(v / level.trust, least) for v, level in zip(above, levels, strict=True)
+    ]
 
 
 def _path_variance(values: Floats) -> Doubles:
