@@ -10,7 +10,8 @@ import pytest
 
 import demandcast as dc
 from demandcast.errors import ConfigError, DataError, FrequencyError, SchemaError
-from demandcast.forecast.total import _courses, _dates
+from demandcast.forecast import total as totals
+from demandcast.forecast.total import _courses, _dates, joint_paths, sorted_values
 
 DAYS, HORIZON = 200, 28
 
@@ -191,3 +192,64 @@ def test_weeks_that_begin_and_end_with_the_forecast_are_whole() -> None:
     assert weeks.horizon == 4
     assert not weeks.notes
     assert str(weeks.to_frame()["day"][0]).startswith("2024-07-15")
+
+
+@pytest.mark.parametrize("paths", [200, None])
+def test_paths_are_joint_whether_series_are_ordered_at_once_or_alone(
+    paths: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forecast = forecast_of(shops(0.5, n=4), paths)
+    whole = joint_paths(forecast)
+    np.testing.assert_allclose(  # they are the forecast's own values, in another order
+        np.sort(whole, 1), sorted_values(forecast, np.arange(4), 200), rtol=1e-6
+    )
+    for cells in (1, 200 * HORIZON, 3 * 200 * HORIZON):
+        monkeypatch.setattr(totals, "CELLS", cells)
+        np.testing.assert_array_equal(joint_paths(forecast), whole)
+
+
+def test_values_of_a_distribution_stand_in_the_middle_of_equal_shares() -> None:
+    """Without as many paths they are quantiles, none below a floor of 0."""
+    panel = shops(0.5, n=2)
+    forecast = forecast_of(panel)
+    exact = sorted_values(forecast, np.array([1]), 200)
+    assert forecast.samples is not None
+    np.testing.assert_array_equal(exact, np.sort(forecast.samples[1:], 1))
+    few = sorted_values(forecast, np.array([1]), 5)[0]
+    for s, level in enumerate((0.1, 0.3, 0.5, 0.7, 0.9)):
+        np.testing.assert_allclose(few[s], forecast.quantile(level)[1], rtol=1e-6)
+    low = replace(forecast, quantiles=forecast.quantiles - 45, samples=None)
+    found = sorted_values(low, np.array([0, 1]), 50)
+    assert found.min() == 0
+    assert (np.diff(found, axis=1) >= 0).all()
+
+
+def test_shared_steps_are_those_of_the_same_dates() -> None:
+    """A series that ended two days before lends the steps that begin two days later."""
+    panel = shops(0.5, n=4)
+    early = forecast_of(replace(panel, lengths=panel.lengths - np.array([0, 2, 0, 0])))
+    total = early.total()
+    assert total.horizon == HORIZON - 2
+    expected = early.mean[[0, 2, 3], : HORIZON - 2].sum(0) + early.mean[1, 2:]
+    np.testing.assert_allclose(total.mean[0], expected, rtol=1e-6)
+    assert total.samples is not None
+    paths = joint_paths(early)
+    by_hand = paths[[0, 2, 3], :, : HORIZON - 2].sum(0) + paths[1, :, 2:]
+    np.testing.assert_allclose(total.samples[0], by_hand, rtol=1e-5)
+    assert total.times()[0, 0] == early.times()[0, 0] == early.times()[1, 2]
+    only = forecast_of(panel).total(levels=[0.25, 0.75])
+    assert only.levels == (0.25, 0.75)
+    assert only.samples is not None
+    np.testing.assert_allclose(only.quantile(0.25), np.quantile(only.samples, 0.25, axis=1), rtol=1e-6)  # fmt: skip
+
+
+def test_months_are_added_up_whole() -> None:
+    panel = shops(0.5, n=2).drop_last(18)  # ends on Sunday, 2024-06-30
+    forecast = dc.local.WindowAverage(horizon=70, window=100).predict(panel)
+    months = forecast.total(steps="month")
+    assert months.to_frame()["day"].dt.date().to_list() == [
+        np.datetime64(d).item() for d in ("2024-07-01", "2024-08-01")
+    ]
+    days = forecast.mean.sum(0)
+    np.testing.assert_allclose(months.mean[0], [days[:31].sum(), days[31:62].sum()], rtol=1e-6)
+    assert "8 of 70 steps" in months.notes[-1]

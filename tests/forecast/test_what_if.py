@@ -11,6 +11,7 @@ import pytest
 
 import demandcast as dc
 from demandcast.errors import ConfigError, DataError, SchemaError
+from demandcast.forecast import changes, what_if
 from demandcast.forecast.changes import Change
 from demandcast.frames.examples import retail
 from demandcast.panel.response import Response
@@ -109,6 +110,80 @@ def test_what_cannot_be_asked_is_an_error(
         forecast.what_if(change)
 
 
+@pytest.mark.parametrize(
+    ("condition", "item", "steps"),
+    [
+        ("item=b", "b", range(1, 15)),
+        ("item!=b", "a", range(1, 15)),
+        ("item=a|b", "ab", range(1, 15)),
+        ("step<3", "ab", (1, 2)),
+        ("step<=3", "ab", (1, 2, 3)),
+        ("step>12", "ab", (13, 14)),
+        ("step>=12 and item=a", "a", (12, 13, 14)),
+        ("weekday=Friday", "ab", (5, 12)),  # the forecast begins on Monday, 2024-02-26
+        ("weekday=7", "ab", (7, 14)),
+        ("week=10", "ab", range(8, 15)),
+        ("month=3", "ab", range(5, 15)),
+        ("day=29", "ab", (4,)),
+        ("year=2024", "ab", range(1, 15)),
+        ("date=2024-02-27", "ab", (2,)),
+        ("date>2024-03-08", "ab", (13, 14)),
+        ("date>=2024-03-08 and date<2024-03-10", "ab", (12, 13)),
+        ("event=fair", "ab", (1, 14)),  # days 56 and 69 of the shop, as planned
+        ("event!=fair", "ab", range(2, 14)),
+        ("promo=yes", "ab", (4, 11)),
+        ("price=1", "ab", (10,)),
+    ],
+)
+def test_a_change_holds_where_its_conditions_do(
+    panel: dc.Panel, condition: str, item: str, steps: Any
+) -> None:
+    changed = changes.apply(panel, [Change.parse(f"noise=9 where {condition}")], HORIZON)
+    expected = [[i in item and step in steps for step in range(1, HORIZON + 1)] for i in "ab"]
+    assert changed.touched.tolist() == expected
+    noise = panel.known_names.index("noise")
+    before, after = (changes.ahead(p, HORIZON) for p in (panel, changed.panel))
+    np.testing.assert_array_equal(after[..., noise] == 9, expected)
+    np.testing.assert_array_equal(np.delete(after, noise, 2), np.delete(before, noise, 2))
+
+
+def test_values_of_keywords_mean_what_texts_mean(panel: dc.Panel) -> None:
+    for value, text in (
+        ({"price": "*0.5"}, "price*=0.5"),
+        ({"price": "+1"}, "price+=1"),
+        ({"price": 2}, "price=2"),
+        ({"promo": True}, "promo=1"),
+        ({"promo": np.bool_(False)}, "promo=no"),
+        ({"event": "fair"}, "event=fair"),
+        ({"price": np.full((2, HORIZON), 2.5)}, "price=2.5"),
+    ):
+        by_value, by_text = (
+            changes.apply(panel, some, HORIZON).panel.known
+            for some in (changes.as_changes([], value), changes.as_changes([text], {}))
+        )
+        np.testing.assert_array_equal(by_value, by_text)
+    for wrong, words in ((np.ones(3), r"price is \(3,\); give a number"), ([np.nan] * HORIZON, "no finite numbers")):  # fmt: skip
+        with pytest.raises(ConfigError, match=words):
+            changes.apply(panel, changes.as_changes([], {"price": wrong}), HORIZON)
+
+
+def test_values_beyond_the_own_history_are_noted_by_series(panel: dc.Panel) -> None:
+    known = panel.known.copy()
+    price = panel.known_names.index("price")
+    known[panel.begins[1] :, price] += 4  # item b costs 5 to 7
+    apart = replace(panel, known=known)
+    change = [Change.parse("price=6 where step=2")]
+    (note,) = changes.apply(apart, change, HORIZON).notes
+    assert "1 of 2 series get values" in note
+    assert "such as 6 for series a, whose history has 1 to 3" in note
+    for edge in (1, 7):  # the least and the largest of all are no news
+        notes = changes.apply(apart, [Change.parse(f"price={edge}")], HORIZON).notes
+        assert not any("every series" in note for note in notes)
+    for beyond in (0.9, 7.1):
+        notes = changes.apply(apart, [Change.parse(f"price={beyond}")], HORIZON).notes
+        assert f"{beyond:g} lies outside the history of every series (1 to 7)" in notes[-1]
+
+
 def test_a_flag_that_was_never_up_and_no_change_at_all_are_refused() -> None:
     forecast = Linear().predict(shop())
     with pytest.raises(ConfigError, match="nothing is changed"):
@@ -149,12 +224,76 @@ def test_a_response_is_a_curve_of_what_ifs(forecast: dc.Forecast) -> None:
     np.testing.assert_allclose(
         np.diff(a["demand"]) / np.diff(a["value"]), -2.0 * HORIZON, rtol=1e-3
     )
-    assert (table.elasticities()["elasticity"] < 0).all()
+    # what is certain has no interval: the ratio of demand, whatever the level
+    planned = table.frame.filter(pl.col("factor") == 1)["demand"].to_numpy().repeat(3)
+    for name in ("ratio", "ratio_0.1", "ratio_0.9"):
+        np.testing.assert_allclose(table.frame[name] * planned, table.frame["demand"], rtol=1e-4)
+    plan = forecast.panel.known[:, 0].reshape(2, -1)[:, -HORIZON:].mean(1)  # type: ignore[union-attr]
+    np.testing.assert_allclose(table.frame["value"], table.frame["factor"] * plan.repeat(3))
+    assert any("lies outside" in note for note in table.notes)
     for column, words in (("promo", "holds yes and no"), ("event", "holds categories")):
         with pytest.raises(ConfigError, match=words):
             forecast.response(column)
-    with pytest.raises(ConfigError, match="two or more numbers above 0"):
-        forecast.response("price", (1.0,))
+    for factors in ((1.0,), (0.0, 1.0), (1.0, np.inf)):
+        with pytest.raises(ConfigError, match="two or more numbers above 0"):
+            forecast.response("price", factors)
+
+
+def test_an_elasticity_is_the_power_of_the_covariate_that_demand_follows() -> None:
+    factor = np.array([0.5, 0.8, 1.0, 2.0])
+    frame = pl.DataFrame(
+        {"item": ["a"] * 4 + ["b"] * 4, "factor": np.tile(factor, 2), "ratio": [*factor**-1.5, *factor**0.25]}
+    )  # fmt: skip
+    found = what_if.ResponseTable("price", frame, ("item",)).elasticities()
+    assert found["item"].to_list() == ["a", "b"]
+    np.testing.assert_allclose(found["elasticity"], [-1.5, 0.25])
+
+
+@pytest.mark.parametrize("effect", ["model", "history"])
+def test_differences_are_the_same_series_by_series_and_all_at_once(
+    forecast: dc.Forecast, effect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = forecast.what_if(effect=effect, price="*0.9")
+    monkeypatch.setattr(what_if, "CELLS", 1)
+    single = forecast.what_if(effect=effect, price="*0.9")
+    for name in ("difference", "sums", "sum"):
+        np.testing.assert_allclose(getattr(single, name), getattr(whole, name), rtol=1e-6)
+    # sums are of joint paths: where an effect is certain they are the sums of the steps
+    total, frame = whole.total(), whole.totals()
+    assert total["difference"] == pytest.approx(frame["difference"].sum())
+    assert total["ratio"] == pytest.approx(frame["changed"].sum() / frame["planned"].sum())
+    np.testing.assert_allclose(frame["ratio"], frame["changed"] / frame["planned"])
+    if effect == "model":
+        np.testing.assert_allclose(whole.sums, whole.difference.sum(1), rtol=1e-4)
+        np.testing.assert_allclose(whole.sum, whole.sums.sum(0), rtol=1e-4)
+    else:
+        assert (np.diff(whole.sums) > 0).all()
+
+
+def test_blocks_of_series_hold_no_more_numbers_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(what_if, "CELLS", 30)
+    for n, width, most in ((10, 10, 3), (10, 3, 10), (4, 90, 1), (7, 15, 2)):
+        blocks = what_if._blocks(n, width)
+        assert np.concatenate(blocks).tolist() == [*range(n)]
+        assert max(map(len, blocks)) <= most
+        assert len(blocks) == -(-n // most)
+
+
+def test_a_covariate_that_does_nothing_at_these_values_is_noted(panel: dc.Panel) -> None:
+    class Cheap(Linear):
+        """Reads the price only where it is below 2."""
+
+        def _forecast(self, panel: dc.Panel, ask: Any) -> Any:
+            known = panel.known.copy()
+            at = panel.known_names.index("price")
+            known[:, at] = np.minimum(known[:, at], 2)
+            return super()._forecast(replace(panel, known=known), ask)
+
+    forecast = Cheap().predict(panel)
+    answer = forecast.what_if("price=2.5 where item=a and step=3")
+    assert np.abs(answer.difference).max() < 1e-5
+    assert any("the difference is 0: linear does read price" in n.replace("'", "") for n in answer.notes)  # fmt: skip
+    assert not any("is 0" in note for note in forecast.what_if(price=1).notes)
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +344,14 @@ def test_the_history_refuses_what_it_does_not_show() -> None:
     with pytest.raises(DataError, match="'shelf' never changed within the history"):
         forecast.what_if(effect="history", shelf=4)
     panel = shop()
+    known = panel.known.copy()
+    known[panel.begins[1] :, panel.known_names.index("promo")] = 0  # item b never had one
+    some = dc.local.SeasonalNaive(horizon=HORIZON).predict(replace(panel, known=known))
+    (note,) = (n for n in some.what_if(effect="history", promo=1).notes if "never changed" in n)
+    assert "of 1 of 2 series, such as b" in note
+    longer = dc.local.SeasonalNaive(horizon=HORIZON + 1).predict(panel)
+    with pytest.raises(DataError, match=f"reach {HORIZON} of the {HORIZON + 1} steps for series a"):
+        longer.what_if(effect="history", promo=1)
     forecast = dc.local.SeasonalNaive(horizon=HORIZON).predict(
         replace(panel, target=panel.target - 50)
     )

@@ -322,8 +322,9 @@ def _select(panel: Panel, known: Singles, change: Change, horizon: int) -> Bools
     for condition in change.conditions:
         values = _values(panel, known, condition, horizon)
         holds = [_compare(values, condition, text) for text in condition.values]
-        where &= np.logical_or.reduce(holds)
-        if not holds[0].shape or not np.logical_or.reduce(holds).any():
+        held = np.logical_or.reduce(holds)
+        where &= held
+        if not held.any():
             there = values[~_missing(values)]
             shown = (
                 f"it goes from {there.min()} to {there.max()}" if len(there) else "it has no value"

@@ -103,9 +103,9 @@ class Forecast:
     notes: tuple[str, ...] = ()
     time_zone: str | None = None
     time_dtype: pl.DataType | None = None
-    panel: Panel | None = field(default=None, repr=False)
+    panel: Panel | None = None
     joint: bool = False
-    forecaster: Predictor | None = field(default=None, repr=False, compare=False)
+    forecaster: Predictor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         n, h, q = self.quantiles.shape
