@@ -74,6 +74,25 @@ def test_reorder_points_are_a_rule_of_the_command(run: Run) -> None:
     assert all(a["reorder_point"] < b["reorder_point"] for a, b in zip(moment, rows, strict=True))
 
 
+def test_a_new_item_is_ordered_by_the_history_of_the_one_it_replaces(run: Run) -> None:
+    """03 has no row of sales; 01 of s1 has none of stock: it is known for its history only."""
+    stock = {"store": ["s1", "s1", "s2"], "item": ["1", "03", "01"], "on_hand": [1, 2, 99]}
+    new = pl.DataFrame(stock).with_columns(predecessor_item=pl.Series([None, "01", None]))
+    new.with_columns(order_days=pl.Series([None, None, "Mon"])).write_csv("stock.csv")
+    code, out, err = run(*COSTS, "--json")
+    assert code == 0, err
+    rows = json.loads(out)
+    assert [(r["store"], r["item"]) for r in rows] == [("s2", "01"), ("s1", "1"), ("s1", "03")]
+    assert (rows[0]["why"], rows[0]["order"]) == ("calendar", 0)
+    assert rows[2]["order"] > 0
+    said = " ".join(err.split())
+    assert "successors: 60 in 1 series (e.g. s1/03 after s1/01)" in said
+    assert "no row in the stock table: not ordered" in said
+    assert "s2/01, whose next one is Mon 2024-03-04" in said
+    code, _, err = run(*COSTS, "--delivery-days", "Tues, Fry")
+    assert (code, "'Fry' is neither a weekday" in " ".join(err.split())) == (2, True)
+
+
 def test_a_saved_model_orders_without_a_fit(run: Run) -> None:
     saved = [
         "forecast",

@@ -13,7 +13,8 @@ COLUMNS = tuple(column.name for column in fields(NamedColumns))
 GROUPS = {  # title -> parameters; a command's other options come first, without a title of their own
     "What to order": (
         "stock", "lead_time", "lead_times", "review", "cost_under", "cost_over", "service", "fill_rate",
-        "lost_sales", "kind", "continuous", "fixed_cost", "quantity", "spend",
+        "lost_sales", "kind", "continuous", "fixed_cost", "quantity", "order_days",
+        "delivery_days", "shelf_life", "cost_spoiled", "spend",
     ),
     "Output": (
         "out", "report", "explain", "picture", "save", "storage", "trace", "checkpoint", "resume", "verbose", "force",

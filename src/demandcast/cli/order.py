@@ -98,6 +98,20 @@ def rule_options(
         float | None,
         typer.Option(metavar="UNITS", help="Q of s,Q; S - s of s,S; default: by --fixed-cost."),
     ] = None,
+    order_days: Annotated[
+        str | None,
+        typer.Option(metavar="DAYS", help="When orders are placed: 'Mon, Thu', or dates."),
+    ] = None,
+    delivery_days: Annotated[
+        str | None,
+        typer.Option(metavar="DAYS", help="When the supplier delivers: 'Tue, Fri', or dates."),
+    ] = None,
+    shelf_life: Annotated[
+        int | None, typer.Option(metavar="STEPS", help="Steps for which a unit can be sold.")
+    ] = None,
+    cost_spoiled: Annotated[
+        float | None, typer.Option(metavar="MONEY", help="Cost of one unit that spoils.")
+    ] = None,
 ) -> dict[str, Any]:
     given = dict(locals())
     return given | {"rule": given.pop("kind")}
@@ -158,6 +172,7 @@ def order(
     """
     show.check_stdout(out)
     import demandcast
+    from demandcast.decide.calendar import Now
     from demandcast.decide.orders import decide
     from demandcast.decide.rules import Policy, check_spend
     from demandcast.decide.stock import read_stock
@@ -188,7 +203,9 @@ def order(
     else:
         fitted = demandcast.load(run)
         panel = read_aligned(fitted, table)
-    known = read_stock(stock, panel.keys, policy, leads=lead_times, decimal=decimal)
+    panel = _with_successors(panel, stock, decimal)
+    now = Now(int(panel.ends().max()), panel.freq)
+    known = read_stock(stock, panel.keys, policy, leads=lead_times, decimal=decimal, now=now)
     for note in known.notes:
         show.say(note)
     if run is None:
@@ -201,10 +218,26 @@ def order(
     if not options.is_first_process():
         return
     if not forecast.keys.equals(panel.keys):
-        known = read_stock(stock, forecast.keys, policy, leads=lead_times, decimal=decimal)
+        known = read_stock(stock, forecast.keys, policy, leads=lead_times, decimal=decimal, now=now)
     orders = decide(forecast, known, policy, spend=spend, panel=panel)
     show.say(orders.summary())
     results.write_orders(orders, out, json=json, safe_text=safe_text)
+
+
+def _with_successors(panel: Panel, stock: str, decimal: str | None) -> Panel:
+    """Give new items the history of those they replace, where the stock table names them; say what was done."""
+    from demandcast.decide.stock import ROW
+    from demandcast.frames.source import open_table
+    from demandcast.panel.successors import give_histories, predecessors
+
+    rows = open_table(stock, decimal=decimal, row=ROW).collect()
+    pairs = predecessors(rows, panel.keys.columns)
+    if pairs is None or not pairs.height:
+        return panel
+    extended, notes = give_histories(panel, rows)
+    for note in notes:
+        show.say(note.text(options.as_option))
+    return extended
 
 
 def _check_horizon(panel: Panel, horizon: int) -> None:

@@ -34,6 +34,9 @@ class Interval:
         demand: Expected demand of the protection interval, (N,).
         window: Expected demand of the window, (N,).
         position: Stock and open orders that arrive before the window ends, (N,).
+        fresh: Units of the order that are sold before they spoil, were it endless, (N, S); infinite for an item that
+            does not spoil; None if none does.
+        waste: Money that a spoiled unit loses, (N,); NaN if not known.
     """
 
     need: Doubles
@@ -42,6 +45,8 @@ class Interval:
     demand: Doubles
     window: Doubles
     position: Doubles
+    fresh: Doubles | None = None
+    waste: Doubles | None = None
 
     def lost(self, order: Doubles) -> Doubles:
         """Return units short in the window with an order, (N, S): lost, or newly owed with backorders."""
@@ -53,6 +58,13 @@ class Interval:
         if self.owed is None:
             return order[:, None] - self.left + np.maximum(self.need - order[:, None], 0)
         return np.maximum(order[:, None] - self.need, 0)
+
+    def spoiled(self, order: Doubles) -> Doubles:
+        """Return the mean units of an order that spoil, (N,): first in, first out, so what is there is sold before."""
+        if self.fresh is None:
+            return np.zeros(len(order))
+        left = order[:, None] - np.maximum(self.fresh, 0)
+        return np.asarray(np.maximum(left, 0).mean(1))
 
 
 def protect(

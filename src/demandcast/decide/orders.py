@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from demandcast.decide.calendar import Now
 from demandcast.decide.interval import (
     Array,
     Doubles,
@@ -31,12 +32,14 @@ from demandcast.decide.rules import (
     expected_cost,
     fractile,
     in_packs,
+    order_before_it_spoils,
     order_by_fill_rate,
     share_money,
 )
 from demandcast.decide.stock import Stock, read_stock
 from demandcast.errors import DataError, way
 from demandcast.forecast.forecast import Forecast
+from demandcast.frequency import Frequency
 from demandcast.panel.panel import Panel
 
 if TYPE_CHECKING:
@@ -54,6 +57,9 @@ NOTED = {  # reasons that a planner should look at
     "limit": "cut by a maximum or the budget",
     "minimum": "set by a minimum order",
     "no history": "without history",
+    "calendar": "without an order day now",
+    "shelf life": "cut by the shelf life",
+    "phase-out": "phased out",
 }
 
 
@@ -77,7 +83,8 @@ class Orders:
         expected_lost: Units expected short in the window, (N,).
         cost: Money expected: cost_under x units short + cost_over x units held, and the cost of placing an order
             where one is placed, (N,); NaN without both costs.
-        why: What decided, (N,): enough, cost, service, pack, minimum, limit or no history.
+        why: What decided, (N,): enough, cost, service, pack, minimum, limit, no history; calendar (no order day),
+            shelf life (more would spoil), phase-out (no demand after that date).
         reorder: Reorder points and quantities; None of the rule "up_to".
     """
 
@@ -96,6 +103,7 @@ class Orders:
     cost: Doubles
     why: NDArray[np.str_]
     reorder: Reorder | None = None
+    expected_spoiled: Doubles | None = None  # units of the order, (N,); None if no item spoils
 
     @property
     def safety_stock(self) -> Doubles:
@@ -109,7 +117,8 @@ class Orders:
     def to_frame(self) -> pl.DataFrame:
         """Return one row an item, in the forecast's order: the key columns, then `order` ... `why`.
 
-        With a rule of reorder points, `reorder_point` and `quantity` follow. Orders are whole numbers where every pack is. A key column of such a name keeps it, and ours is called
+        With a rule of reorder points, `reorder_point` and `quantity` follow, and with a shelf life
+        `expected_spoiled`. Orders are whole numbers where every pack is. A key column of such a name keeps it, and ours is called
         "forecast_order" and so on.
         """
         whole = bool((self.stock.pack == np.floor(self.stock.pack)).all())
@@ -119,6 +128,8 @@ class Orders:
         if self.reorder is not None:
             values = (self.reorder.point, self.reorder.quantity)
             columns += [pl.Series(n, v) for n, v in zip(REORDER_COLUMNS, values, strict=True)]
+        if self.expected_spoiled is not None:
+            columns.append(pl.Series("expected_spoiled", self.expected_spoiled))
         columns = [c.fill_nan(None) if c.dtype.is_float() else c for c in columns]
         return self.forecast.keys.with_columns(
             c.rename(self.forecast.column(c.name)) for c in columns
@@ -224,9 +235,15 @@ def order(
             f"order needs a Forecast, not {type(forecast).__name__}; give model.predict(panel)"
         )
     if not isinstance(stock, Stock):
-        stock = read_stock(stock, forecast.keys, policy, leads=lead_times, decimal=decimal)
+        now = Now(int(forecast.cutoffs.max()), Frequency.parse(forecast.schema.freq))
+        stock = read_stock(stock, forecast.keys, policy, leads=lead_times, decimal=decimal, now=now)
         for note in stock.notes:
             log.warning("%s", note)
+        if stock.succeeds:
+            log.warning(
+                "order takes the forecast as it is: give new items the history of their predecessors before, with "
+                "panel.with_successors(stock)"
+            )
     check_spend(spend, policy)
     return decide(forecast, stock, policy, spend=spend, panel=panel)
 
@@ -259,6 +276,9 @@ def decide(
         level = reorder.point + reorder.quantity
         amount, why = _reordered(reorder, stock, fixed=policy.rule == FIXED_QUANTITY)
     amount, why = _limited(amount, why, interval, stock)
+    if policy.reorders or interval.fresh is not None:
+        amount, why = _kept_useful(amount, why, interval, stock, reorders=policy.reorders)
+    amount, why = _in_time(amount, why, stock)
     if spend is not None:
         under = np.where(np.isnan(stock.under), 1.0, stock.under)
         over = np.where(np.isnan(stock.over), 0.0, stock.over)
@@ -282,6 +302,7 @@ def decide(
         p_stock_out=(interval.need > amount[:, None]).mean(1), fill_rate=1 - share,
         expected_held=interval.held(amount).mean(1), expected_lost=lost.mean(1),
         cost=cost + np.where(amount > 0, np.nan_to_num(stock.fixed), 0), why=why, reorder=reorder,
+        expected_spoiled=None if interval.fresh is None else interval.spoiled(amount),
     )  # fmt: skip
 
 
@@ -294,19 +315,43 @@ def look_ahead(forecast: Forecast, stock: Stock, policy: Policy, gap: Ints) -> I
 def follow(paths: Array, leads: Ints, stock: Stock, policy: Policy) -> Interval:
     """Follow paths (N, S, H) through lead times, (N,) or (N, S), and windows, from the stock there is."""
     arriving = open_orders(stock, paths.shape[2])
-    return protect(
+    interval = protect(
         paths, stock.on_hand, arriving, leads, stock.review, lost_sales=policy.lost_sales
     )
+    if not np.isfinite(stock.life).any():
+        return interval
+    return replace(
+        interval, fresh=_sold_fresh(paths, arriving, leads, stock, policy), waste=stock.waste
+    )
+
+
+def _sold_fresh(
+    paths: Array, arriving: Doubles, leads: Ints, stock: Stock, policy: Policy
+) -> Doubles:
+    """Return the units of an endless order that would be sold before they spoil, (N, S).
+
+    First in, first out: what is there when the order arrives is sold before it, what arrives later after it.
+    """
+    found = np.full(paths.shape[:2], np.inf)
+    some = np.flatnonzero(np.isfinite(stock.life))
+    own = leads[some]
+    by_then = np.arange(arriving.shape[1]) <= own.reshape(len(some), -1).max(1)[:, None]
+    found[some] = protect(
+        paths[some], stock.on_hand[some], np.where(by_then, arriving[some], 0), own,
+        stock.life[some].astype(np.int64), lost_sales=policy.lost_sales,
+    ).left  # fmt: skip
+    return found
 
 
 def lead_times(stock: Stock, paths: int) -> Ints:
     """Return the lead time of every item, (N,), or of each of its paths where it is random, (N, paths)."""
     if stock.observed is not None:
-        return observed_leads(stock.observed, paths)
+        return stock.delivered(observed_leads(stock.observed, paths))
     if (stock.deviation > 0).any():
         drawn = random_leads(stock.lead, stock.deviation, paths)
-        return np.minimum(drawn, stock.longest_lead[:, None])
-    return np.asarray(stock.lead, np.int64)
+        most = np.ceil(stock.lead + 3 * stock.deviation - 1e-9).astype(np.int64)
+        return stock.delivered(np.minimum(drawn, most[:, None]))
+    return stock.delivered(np.asarray(stock.lead, np.int64))
 
 
 def paths_ahead(forecast: Forecast, stock: Stock, gap: Ints) -> Array:
@@ -326,21 +371,26 @@ def paths_ahead(forecast: Forecast, stock: Stock, gap: Ints) -> Array:
             "them; ask for them:",
             ways=[way(n_samples=200, call="model.predict(panel, n_samples=200)")],
         )
-    need = gap + stock.longest_lead + stock.review
+    need = gap + stock.steps
     short = np.flatnonzero(need > forecast.horizon)
     if len(short):
         i = int(short[0])
+        ages = np.isfinite(stock.life[i]) and stock.life[i] > stock.review[i]
+        beyond = f"shelf life of {stock.life[i]:g}" if ages else f"review of {stock.review[i]}"
         late = f", {gap[i]} steps after its own last value" if gap[i] else ""
         raise DataError(
             f"the lead time of item {'/'.join(map(str, forecast.keys.row(i)))} is up to {stock.longest_lead[i]} "
-            f"steps, and with a review of {stock.review[i]} its order, placed after the last step of all items{late}, "
+            f"steps, and with a {beyond} its order, placed after the last step of all items{late}, "
             f"needs {need[i]} steps, but the forecast has {forecast.horizon}; forecast {need.max()} steps "
             f"(horizon={need.max()}), or mend the lead time"
         )
-    if not gap.any():
-        return forecast.samples
-    steps = gap[:, None, None] + np.arange(forecast.horizon - gap.max())
-    return np.take_along_axis(forecast.samples, steps, 2)
+    paths = forecast.samples
+    if gap.any():
+        steps = gap[:, None, None] + np.arange(forecast.horizon - gap.max())
+        paths = np.take_along_axis(paths, steps, 2)
+    if np.isfinite(stock.until).any():
+        paths = np.where(np.arange(paths.shape[2]) < stock.until[:, None, None], paths, 0)
+    return paths
 
 
 def open_orders(stock: Stock, horizon: int) -> Doubles:
@@ -352,22 +402,18 @@ def open_orders(stock: Stock, horizon: int) -> Doubles:
             arriving[:, step - 1] += units
         elif units.any():
             log.warning("arriving_%d comes after the %d steps forecast: not counted", step, horizon)
-    arriving[np.arange(n), arrivals(stock)] += stock.on_order
+    arriving[np.arange(n), stock.arrival] += stock.on_order
     return arriving
-
-
-def arrivals(stock: Stock) -> Ints:
-    """Return the expected steps until an order placed now arrives, (N,)."""
-    return np.ceil(stock.lead).astype(np.int64)
 
 
 def stock_ahead(orders: Orders, i: int, *, order: bool) -> Doubles:
     """Return the stock of item `i` at the end of each step of its window, (S, steps), with its order or without."""
     assert orders.forecast.samples is not None
-    steps = int(arrivals(orders.stock)[i] + orders.stock.review[i])
+    at = int(orders.stock.arrival[i])
+    steps = at + int(orders.stock.review[i])
     arriving = open_orders(orders.stock, steps + 1)[i, :steps]
     if order:
-        arriving[arrivals(orders.stock)[i]] += orders.order[i]
+        arriving[at] += orders.order[i]
     begin = int(orders.gap[i])
     paths = orders.forecast.samples[i, :, begin : begin + steps].astype(np.float64)
     return levels(paths, orders.stock.on_hand[i], arriving, lost_sales=orders.policy.lost_sales)
@@ -377,6 +423,10 @@ def _targets(interval: Interval, stock: Stock) -> Doubles:
     """Return what each item's rule needs beyond stock and open orders, (N,); below 0 where they are more."""
     level = np.where(stock.by_cost, stock.critical, stock.service)
     target = fractile(interval.need, np.where(np.isnan(level), 0.5, level))
+    if interval.fresh is not None:
+        spoils = stock.by_cost & np.isfinite(stock.life)
+        cheapest = order_before_it_spoils(interval, stock.under, stock.over)
+        target = np.where(spoils, cheapest, target)
     filled = ~np.isnan(stock.fill_rate)
     if filled.any():
         target = np.where(filled, order_by_fill_rate(interval, stock.fill_rate), target)
@@ -410,6 +460,45 @@ def _reordered(reorder: Reorder, stock: Stock, *, fixed: bool) -> tuple[Doubles,
     least = in_packs(stock.minimum, stock.pack)
     small = (amount > 0) & (amount < least)
     return np.where(small, least, amount), np.where(small, "minimum", why)
+
+
+def _kept_useful(
+    amount: Doubles,
+    why: NDArray[np.str_],
+    interval: Interval,
+    stock: Stock,
+    *,
+    reorders: bool,
+) -> tuple[Doubles, NDArray[np.str_]]:
+    """Return orders of a service, fill rate or reorder point without units that are of no use.
+
+    Those are units that more likely spoil than sell, and, of fixed quantities, units that the last window before a
+    phase-out date does not need. The least cost of a window has weighed both.
+    """
+    fixed = np.full(len(amount), reorders)
+    if interval.fresh is not None:
+        sold = np.maximum(np.median(interval.fresh, 1), 0)
+        most = np.where(np.isfinite(sold), np.floor(sold / stock.pack + 1e-9) * stock.pack, np.inf)
+        most = np.where(most < in_packs(stock.minimum, stock.pack), 0, most)
+        cut = (amount > most) & (~stock.by_cost | fixed)
+        amount, why = np.where(cut, most, amount), np.where(cut, "shelf life", why)
+    ending = fixed & (stock.until < stock.arrival + stock.review)
+    if ending.any():
+        needed = in_packs(_targets(interval, stock), stock.pack)
+        amount = np.where(ending, np.minimum(amount, needed), amount)
+    return amount, why
+
+
+def _in_time(
+    amount: Doubles, why: NDArray[np.str_], stock: Stock
+) -> tuple[Doubles, NDArray[np.str_]]:
+    """Return orders of items that may be ordered now, and the reason of those that a date decides."""
+    ending = stock.until < stock.arrival + stock.review
+    why = np.where(ending & (why != "limit"), "phase-out", why)
+    if stock.schedule is None:
+        return amount, why
+    may = stock.schedule.may_order
+    return np.where(may, amount, 0), np.where(may, why, "calendar")
 
 
 def _limited(

@@ -133,9 +133,9 @@ def reorder_levels(paths: Array, leads: Ints, stock: Stock, policy: Policy) -> R
 
 
 def _item(stock: Stock, i: int, policy: Policy, demand: Doubles, paths: Array) -> Item:
-    lead = math.ceil(stock.lead[i])
+    period = review_periods(paths, int(stock.arrival[i]), int(stock.review[i]))
     return Item(
-        demand=demand, period=review_periods(paths, lead, int(stock.review[i])),
+        demand=demand, period=period,
         pack=float(stock.pack[i]), minimum=float(stock.minimum[i]), under=float(stock.under[i]),
         over=float(stock.over[i]), fixed=float(stock.fixed[i]), lost_sales=policy.lost_sales,
     )  # fmt: skip

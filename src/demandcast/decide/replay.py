@@ -215,6 +215,8 @@ def replay(
 def _check(panel: Panel, start: Stock) -> None:
     if (start.deviation > 0).any() or start.observed is not None:
         raise DataError("a replay has fixed lead times; leave lead_time_deviation out")
+    if np.isfinite(start.life).any():
+        raise DataError("a replay does not follow the age of stock; leave shelf_life out")
     if len(set(start.review.tolist())) > 1:
         i = int(np.argmax(start.review != start.review[0]))
         raise DataError(

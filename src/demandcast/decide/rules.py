@@ -38,6 +38,10 @@ class Policy:
         continuous: Whether orders of (s, Q) and (s, S) are placed at any moment; else at reviews only.
         fixed_cost: Money that placing one order of an item costs, for (s, Q) and (s, S).
         quantity: Q of (s, Q), S - s of (s, S); chosen by `fixed_cost` if None.
+        order_days: Weekdays ("Mon, Thu") or dates on which orders are placed; None for every review.
+        delivery_days: Weekdays or dates on which goods are delivered; None for every step.
+        shelf_life: Steps for which a unit can be sold, that of its delivery the first; None if it does not spoil.
+        cost_spoiled: Money that a spoiled unit loses.
     """
 
     cost_under: float | None = None
@@ -51,6 +55,10 @@ class Policy:
     continuous: bool = False
     fixed_cost: float | None = None
     quantity: float | None = None
+    order_days: Any = None
+    delivery_days: Any = None
+    shelf_life: int | None = None
+    cost_spoiled: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("service", "fill_rate"):
@@ -74,11 +82,26 @@ class Policy:
                 f"review is {self.review!r}; it is a whole number of steps, 1 or more"
             )
         self._check_reorder()
+        self._check_life()
 
     @property
     def reorders(self) -> bool:
         """Whether orders are placed only at a reorder point."""
         return self.rule != UP_TO
+
+    def _check_life(self) -> None:
+        """Check days and shelf life, as far as they can be without the table's time grid."""
+        for name in ("order_days", "delivery_days"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, (str, list, tuple)):
+                raise ConfigError(
+                    f"{name} is {value!r}; write weekdays, as in 'Mon, Thu', or dates"
+                )
+        life, money = self.shelf_life, self.cost_spoiled
+        if life is not None and not (_is_number(life) and life >= 1 and life == int(life)):
+            raise ConfigError(f"shelf_life is {life!r}; it is a whole number of steps, 1 or more")
+        if money is not None and not (_is_number(money) and 0 <= money < math.inf):
+            raise ConfigError(f"cost_spoiled is {money!r}; it is an amount of money, 0 or more")
 
     def _check_reorder(self) -> None:
         """Check what only (s, Q) and (s, S) have."""
@@ -186,8 +209,29 @@ def order_by_fill_rate(interval: Interval, share: Doubles) -> Doubles:
 
 
 def expected_cost(interval: Interval, order: Doubles, under: Doubles, over: Doubles) -> Doubles:
-    """Return the expected cost of units short and units left in the window with an order, (N,)."""
-    return np.asarray(under * interval.lost(order).mean(1) + over * interval.held(order).mean(1))
+    """Return the expected cost of units short, left in the window and spoiled with an order, (N,)."""
+    cost = under * interval.lost(order).mean(1) + over * interval.held(order).mean(1)
+    if interval.waste is not None:
+        cost = cost + np.nan_to_num(interval.waste) * interval.spoiled(order)
+    return np.asarray(cost)
+
+
+def order_before_it_spoils(interval: Interval, under: Doubles, over: Doubles) -> Doubles:
+    """Return the orders of the least expected cost, that of spoiled units among it, (N,).
+
+    One more unit of an order y costs over P(need <= y) - under P(need > y) + waste P(fresh <= y), which rises with y.
+    """
+    assert interval.fresh is not None
+    assert interval.waste is not None
+    low, high = np.minimum(interval.need.min(1), 0), np.maximum(interval.need.max(1), 0)
+    fresh, waste = np.maximum(interval.fresh, 0), np.nan_to_num(interval.waste)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        covered = (interval.need <= middle[:, None]).mean(1)
+        spoils = (fresh <= middle[:, None]).mean(1)
+        enough = over * covered - under * (1 - covered) + waste * spoils >= 0
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return np.asarray(high, np.float64)
 
 
 def in_packs(target: Doubles, pack: Doubles) -> Doubles:

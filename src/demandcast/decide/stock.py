@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from demandcast.decide.calendar import Now, Schedule, plan, read_days, step_of
 from demandcast.decide.interval import Doubles, Ints
 from demandcast.decide.rules import Policy
 from demandcast.errors import ConfigError, DataError, SchemaError, Way, way
@@ -20,14 +21,18 @@ from demandcast.frames.numerals import OR_A_RULE, parse_numbers
 from demandcast.frames.opened import Table
 from demandcast.frames.source import open_table
 
+PREDECESSOR = re.compile(r"predecessor(_|$)")  # read by `demandcast.panel.successors`
 ARRIVING = re.compile(r"arriving_(-?\d+)")
 MONEY = ("cost_under", "cost_over", "price")
 SHARES = ("service", "fill_rate")
 REORDER = ("reorder_point", "quantity", "fixed_cost")  # read by the rules (s, Q) and (s, S) only
+CALENDAR = ("order_days", "delivery_days", "phase_out")
 COLUMNS = (
     "on_hand", "on_order", "lead_time", "lead_time_deviation", "review", "pack", "minimum",
-    "maximum", *MONEY, *SHARES, *REORDER,
+    "maximum", *MONEY, *SHARES, *REORDER, *CALENDAR,
+    "shelf_life", "cost_spoiled",
 )  # fmt: skip
+ROW = "the key columns and on_hand, for each item"
 LONGEST = 10_000  # steps of lead time and review that a forecast can have
 
 
@@ -48,6 +53,11 @@ class Stock:
         service, fill_rate: Targets, (N,).
         reorder_point, quantity: Of the rules (s, Q) and (s, S), where they are given, (N,).
         fixed: Money that placing one order costs, (N,).
+        life: Steps for which a unit can be sold, (N,); infinite where it does not spoil.
+        waste: Money that a spoiled unit loses, (N,).
+        until: Steps from now to the last one with demand, (N,); infinite without a phase-out date.
+        schedule: When orders can be placed and arrive; None where they can at every review.
+        succeeds: Whether the table names predecessors, which `Panel.with_successors` reads.
         notes: What was done to the table.
     """
 
@@ -69,6 +79,11 @@ class Stock:
     reorder_point: Doubles
     quantity: Doubles
     fixed: Doubles
+    life: Doubles
+    waste: Doubles
+    until: Doubles
+    schedule: Schedule | None = None
+    succeeds: bool = False
     notes: tuple[str, ...] = field(default=())
 
     def select(self, items: Ints) -> Stock:
@@ -80,7 +95,8 @@ class Stock:
         }
         arriving = {step: units[items] for step, units in self.arriving.items()}
         observed = None if self.observed is None else [self.observed[i] for i in items]
-        return replace(self, **kept, arriving=arriving, observed=observed)
+        schedule = None if self.schedule is None else self.schedule.select(items)
+        return replace(self, **kept, arriving=arriving, observed=observed, schedule=schedule)
 
     @property
     def by_cost(self) -> NDArray[np.bool_]:
@@ -93,16 +109,32 @@ class Stock:
         return self.under / (self.under + self.over)
 
     @property
+    def arrival(self) -> Ints:
+        """Expected lead time of an order placed now, delivery days considered, (N,)."""
+        return self.delivered(np.ceil(self.lead).astype(np.int64))
+
+    @property
     def longest_lead(self) -> Ints:
         """Longest likely lead time, (N,): the longest observed, or the mean plus three deviations."""
-        if self.observed is not None:
-            return np.array([o.max() for o in self.observed], np.int64)
-        return np.ceil(self.lead + 3 * self.deviation - 1e-9).astype(np.int64)
+        return self.delivered(_longest(self.lead, self.deviation, self.observed))
+
+    @property
+    def steps(self) -> Ints:
+        """Steps that a forecast must have for the order of each item, (N,)."""
+        life = np.where(np.isfinite(self.life), self.life, 0).astype(np.int64)
+        return self.longest_lead + np.maximum(self.review, life)
 
     @property
     def horizon(self) -> int:
         """Steps that a forecast must have for every order."""
-        return int((self.longest_lead + self.review).max())
+        return int(self.steps.max())
+
+    def delivered(self, leads: Ints) -> Ints:
+        """Return lead times until the delivery day that follows, (N,) or (N, S)."""
+        if self.schedule is None:
+            return leads
+        found = np.take_along_axis(self.schedule.delivery, leads.reshape(len(leads), -1), 1)
+        return found.reshape(leads.shape)
 
     @property
     def position(self) -> Doubles:
@@ -117,26 +149,28 @@ def read_stock(
     *,
     leads: Any = None,
     decimal: str | None = None,
+    now: Now | None = None,
 ) -> Stock:
     """Read a stock table for the series of a forecast or panel, in their order.
 
     Args:
         source: A path or frame: the key columns, `on_hand`, and any of `on_order`, `arriving_1`, `arriving_2`,
             ..., and of the columns that replace the policy's value for an item: `lead_time`, `review`,
-            `cost_under`, `cost_over`, `service`, `fill_rate`; `lead_time_deviation`, `pack`, `minimum`,
-            `maximum` and `price`. Empty cells take the policy's value, or none. Keys are compared as text,
+            `cost_under`, `cost_over`, `service`, `fill_rate`, `order_days`, `delivery_days`, `shelf_life`,
+            `cost_spoiled`; `lead_time_deviation`, `pack`, `minimum`, `maximum`, `price` and `phase_out`. Empty cells take the policy's value, or none. Keys are compared as text,
             letter for letter. Other columns are not read, and a note says so.
         keys: The key columns of the series.
         policy: What holds where the table says nothing.
         leads: A path or frame of observed lead times: key columns (or none, for all items) and `lead_time`.
         decimal: The decimal sign of numbers in text, "." or ","; told by the column if None.
+        now: When orders are placed; None where that is at several times, as in a replay, which has no calendar.
 
     Raises:
         SchemaError: A column is absent.
         DataError: An item has no row or two, an item is unknown, or a cell is out of its range. The item, the
             value and what would do are named.
     """
-    opened = open_table(source, decimal=decimal, row="the key columns and on_hand, for each item")
+    opened = open_table(source, decimal=decimal, row=ROW)
     table = opened.collect()
     if not table.height:
         raise DataError("the stock table holds no rows; give one for each item, with on_hand")
@@ -154,7 +188,9 @@ def read_stock(
                     "there already belong to on_hand, and arriving_1 arrives at the start of the next step"
                 )
             arriving[step] = column
-    known = {*on, *COLUMNS, *arriving.values()} - set(() if policy.reorders else REORDER)
+    before = [c for c in table.columns if PREDECESSOR.match(c) and c not in on]
+    known = {*on, *COLUMNS, *arriving.values(), *before}
+    known -= set() if policy.reorders else set(REORDER)
     unused = [c for c in table.columns if c not in known]
     for column in unused:
         near = difflib.get_close_matches(
@@ -190,14 +226,98 @@ def read_stock(
         if short.any():
             raise _no_rule(cells, name, short)
     point, quantity, fixed = _reorder_columns(cells, policy, service, fill_rate, over)
+    life = cells.numbers(
+        "shelf_life", math.inf if policy.shelf_life is None else policy.shelf_life, least=1, whole=True, most=LONGEST
+    )  # fmt: skip
+    waste = cells.numbers("cost_spoiled", policy.cost_spoiled, least=0, needed=False)
+    unknown = np.isfinite(life) & np.isnan(waste) & ~ruled & (not policy.reorders)
+    if unknown.any():
+        raise _no_waste(cells, unknown)
+    reviews = review.astype(np.int64)
+    schedule = _schedule(cells, policy, now, lead, deviation, observed, reviews)
+    if schedule is not None:
+        reviews = schedule.review
     return Stock(
         on_hand=on_hand,
         on_order=cells.numbers("on_order", 0.0, least=0),
         arriving={s: cells.numbers(c, 0.0, least=0) for s, c in sorted(arriving.items())},
-        lead=lead, deviation=deviation, observed=observed, review=review.astype(np.int64),
+        lead=lead, deviation=deviation, observed=observed, review=reviews,
         pack=pack, minimum=minimum, maximum=maximum, under=under, over=over, price=price,
         service=service, fill_rate=fill_rate, reorder_point=point, quantity=quantity, fixed=fixed,
-        notes=tuple(cells.notes),
+        life=life, waste=waste, until=_until(cells, now), schedule=schedule, succeeds=bool(before), notes=tuple(cells.notes),
+    )  # fmt: skip
+
+
+def _longest(lead: Doubles, deviation: Doubles, observed: list[Ints] | None) -> Ints:
+    """Return the longest likely lead times, (N,), delivery days aside."""
+    if observed is not None:
+        return np.array([o.max() for o in observed], np.int64)
+    return np.ceil(lead + 3 * deviation - 1e-9).astype(np.int64)
+
+
+def _schedule(
+    cells: _Cells, policy: Policy, now: Now | None, lead: Doubles, deviation: Doubles,
+    observed: list[Ints] | None, review: Ints,
+) -> Schedule | None:  # fmt: skip
+    """Return when orders can be placed and arrive; None without order days and delivery days."""
+    days = {}
+    for name in ("order_days", "delivery_days"):
+        cell = cells.texts(name, getattr(policy, name))
+        if now is None and any(value is not None for value in cell):
+            raise _no_calendar(name)
+        days[name] = [
+            None if now is None else read_days(value, now.freq, f"{name} of item {item}")
+            for value, item in zip(cell, cells.names, strict=True)
+        ]
+    if now is None or all(d is None for listed in days.values() for d in listed):
+        return None
+    found = plan(
+        days["order_days"], days["delivery_days"], now, np.ceil(lead).astype(np.int64),
+        _longest(lead, deviation, observed), review, lambda i: cells.names[i],
+    )  # fmt: skip
+    closed = np.flatnonzero(~found.may_order)
+    if len(closed):
+        i = int(closed[0])
+        cells.notes.append(
+            f"{len(closed):,} items have no order day on {now.text()}, the last step of the table, and are not ordered "
+            f"(calendar), e.g. {cells.names[i]}, whose next one is {now.text(int(found.next_order[i]))}"
+        )
+    return found
+
+
+def _no_calendar(name: str) -> DataError:
+    return DataError(
+        f"{name} is given, but a replay orders every review periods of a fixed length; leave {name} out, and give "
+        "lead_time and review in its place",
+        column=name,
+    )
+
+
+def _until(cells: _Cells, now: Now | None) -> Doubles:
+    """Return the steps to each item's phase-out date, (N,)."""
+    values = cells.texts("phase_out", None)
+    if now is None and any(value is not None for value in values):
+        raise DataError(
+            "phase_out is given, but a replay has no dates ahead; leave the column out",
+            column="phase_out",
+        )
+    return np.array(
+        [
+            math.inf
+            if now is None or value is None
+            else step_of(value, now.freq, f"phase_out of item {item}") - now.step
+            for value, item in zip(values, cells.names, strict=True)
+        ],
+        np.float64,
+    )
+
+
+def _no_waste(cells: _Cells, unknown: NDArray[np.bool_]) -> DataError:
+    i = int(np.argmax(unknown))
+    return DataError(
+        f"item {cells.names[i]} has a shelf_life, but no cost_spoiled ({int(unknown.sum()):,} items lack it), which the "
+        "order of the least cost needs; add that column, what a spoiled unit loses, to the stock table, or give",
+        option="cost_spoiled", series=cells.names[i], ways=[way(cost_spoiled=2)],
     )  # fmt: skip
 
 
@@ -431,6 +551,16 @@ class _Cells:
         if whole and (part := ~empty & (values != np.floor(values))).any():
             raise self.wrong(column, values, part, "a whole number of steps")
         return np.where(empty, missing, values)
+
+    def texts(self, column: str, default: Any = None) -> list[Any]:
+        """Return one column as text or lists, one entry an item; the default, or None, where a cell is empty."""
+        if column not in self.table.columns:
+            return [default] * self.table.height
+        cells = self.table[column]
+        if not isinstance(cells.dtype, pl.List):
+            cells = cells.cast(pl.String)
+        values = (None if isinstance(v, str) and not v.strip() else v for v in cells.to_list())
+        return [default if value is None else value for value in values]
 
     def wrong(self, column: str, values: Doubles, bad: NDArray[np.bool_], wanted: str) -> DataError:
         i = int(np.argmax(bad))

@@ -17,11 +17,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, ShapeError
+from demandcast.errors import DataError, SchemaError, ShapeError
 from demandcast.frequency import Frequency
 from demandcast.panel.classes import profile
 from demandcast.panel.groups import add_steps, add_up
@@ -29,6 +30,7 @@ from demandcast.panel.keys import find_rows
 from demandcast.panel.note import Note as Note
 from demandcast.panel.stock_outs import find_suspected
 from demandcast.panel.store import BLOCK_ROWS, read_store, write_store
+from demandcast.panel.successors import with_successors
 from demandcast.panel.unconstrained import impute, unconstrained
 from demandcast.schema import Schema
 
@@ -401,6 +403,29 @@ class Panel:
             known: Use the effects of covariates known ahead, estimated over all series of the panel.
         """
         return impute(self, seed, known=known)
+
+    def with_successors(self, table: Any) -> Panel:
+        """Return the panel in which new items have the history of the items they replace, up to their own first step.
+
+        An item without any history gets that of its predecessor whole, and becomes a series of the panel. Steps between
+        the two are not observed. A note says what was taken. The predecessors stay in the panel.
+
+        Args:
+            table: A frame with the key columns and `predecessor`, the key of the item replaced; of several key
+                columns, `predecessor_<column>` for each one in which it differs. Rows without a value have none. A
+                stock table with such a column will do.
+
+        Raises:
+            SchemaError: A column is absent or of no key column.
+            DataError: A predecessor has no history here, or items replace each other.
+        """
+        try:
+            frame = nw.from_native(table, eager_only=True).to_polars()
+        except TypeError:
+            raise SchemaError(
+                f"predecessors are in a frame of pandas, polars or pyarrow, not {type(table).__name__}; read the file first"
+            ) from None
+        return with_successors(self, frame)
 
     def mask_unavailable(self) -> Panel:
         """Return the panel with the steps at which the item could not be bought as not observed."""
