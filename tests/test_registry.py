@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,44 +23,52 @@ from demandcast.errors import CheckpointError, ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Forecaster
 from demandcast.frames.examples import retail
-from demandcast.local.base import LocalForecaster
+from demandcast.local.base import LocalConfig, LocalForecaster
 from demandcast.panel.panel import Panel
 
 MODULE = """
 from demandcast.forecast.draft import Draft
-from demandcast.local.base import LocalForecaster
+from dataclasses import dataclass
+from demandcast.local.base import LocalConfig, LocalForecaster
+
+@dataclass(frozen=True, kw_only=True)
+class Sized(LocalConfig):
+    size: float = 2.0
 
 class {kind}(LocalForecaster):
     name = "{name}"
     summary = "{summary}"
-    settings = {{"size": 2.0}}
+    Config = Sized
     portfolio = 5
     space = {{"size": [2.0, 3.0]}}
-    size: float
 
     def _draft(self, panel, ask):
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
-        draft.mean[:] = self.size
-        draft.quantiles[:] = self.size
+        draft.mean[:] = self.config.size
+        draft.quantiles[:] = self.config.size
         if draft.samples is not None:
-            draft.samples[:] = self.size
+            draft.samples[:] = self.config.size
         return draft
 """
 
 
-class Constant(LocalForecaster):
+@dataclass(frozen=True, kw_only=True)
+class Sized(LocalConfig):
+    size: float = 2.0
+
+
+class Constant(LocalForecaster[Sized]):
     """The same number always."""
 
     name = "constant"
     summary = "One number"
-    settings = {"size": 2.0}  # noqa: RUF012  as users write it
-    size: float
+    Config = Sized
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         for part in (draft.mean, draft.quantiles, draft.samples):
             if part is not None:
-                part[:] = self.size
+                part[:] = self.config.size
         return draft
 
 

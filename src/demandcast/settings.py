@@ -180,14 +180,16 @@ class Rule:
     words: str
     suggests: tuple[str, ...] = ()
 
-    def check(self, name: str, value: object) -> None:
-        """Refuse a value that breaks the rule, by name."""
+    def check(self, name: str, value: object, *, optional: bool = False) -> None:
+        """Refuse a value that breaks the rule, by name; `optional` says that None is a value too."""
         if self.holds(value):
             return
-        words = f"it must be {self.words}"
+        must = f"must be {self.words}{', or None' if optional else ''}"
         near = difflib.get_close_matches(str(value), self.suggests, n=1, cutoff=0.0)
         if near and isinstance(value, str):
-            words = f"did you mean {near[0]!r}? It must be {self.words}"
+            words = f"did you mean {near[0]!r}? It {must}"
+        else:
+            words = f"it {must}"
         raise ConfigError(
             f"{name} is {value!r}; {words}",
             option=name,
@@ -252,17 +254,18 @@ class Settings:
         """Refuse values of another type than declared, and values that break their rule, by name."""
         config: Any = type(self)  # mypy sees no hash in the class of a dataclass
         for name, (kind, rule) in _rules(config).items():
-            value = getattr(self, name)
+            value, optional = getattr(self, name), _is_type(None, kind)
             if not _is_type(value, kind):
-                optional = ", or None" if _is_type(None, kind) else ""
-                words = f"{rule.words}{optional}" if rule else _type_words(kind)
+                none = ", or None" if optional else ""
+                words = f"{rule.words}{none}" if rule else _type_words(kind)
                 raise ConfigError(
                     f"{name} is {value!r}; it must be {words}",
                     option=name, found=value, expected=words,
                 )  # fmt: skip
             if rule is not None and value is not None:
-                for element in value if isinstance(value, tuple) else (value,):
-                    rule.check(name, element)
+                elements = value if isinstance(value, tuple) else (value,)
+                for element in elements:
+                    rule.check(name, element, optional=optional and elements is not value)
 
     def with_values(self: S, values: Mapping[str, object]) -> S:
         """Return the settings with other values, which are checked."""
@@ -362,21 +365,6 @@ def check_levels(levels: Sequence[float] | float) -> tuple[float, ...]:
             option="levels", found=list(values), ways=[way(levels=[0.1, 0.5, 0.9])],
         )  # fmt: skip
     return values
-
-
-def share(name: str, value: Any, *, optional: bool = False) -> float | None:
-    """Check that a smoothing weight lies in (0, 1], and return it; None where that asks for an optimised one."""
-    if value is None and optional:
-        return None
-    words = f"{WEIGHT.words}, or None to have it optimised per series"
-    Rule(WEIGHT.holds, words if optional else WEIGHT.words).check(name, value)
-    return float(value)
-
-
-def flag(name: str, value: object) -> bool:
-    """Check that a value is True or False, and return it."""
-    FLAG.check(name, value)
-    return bool(value)
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ Items with similar keys often are of similar age, and reach the end of their lif
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Demand
-from demandcast.local.base import CELLS, LocalForecaster
+from demandcast.local.base import CELLS, LocalConfig, LocalForecaster
 from demandcast.local.parts.conditional import CUTOFFS, LEVEL_EDGES, POINT_LEVELS
 from demandcast.local.parts.histories import Array, Histories, Ints
 from demandcast.local.parts.weighted_points import (
@@ -31,7 +31,7 @@ from demandcast.local.parts.weighted_points import (
     scale_values,
 )
 from demandcast.panel.panel import Panel
-from demandcast.settings import flag, whole
+from demandcast.settings import COUNT, setting
 
 Singles = NDArray[np.float32]
 DECAYS = (0.85, 0.94, 0.995)  # weight of a value after one more step
@@ -44,7 +44,15 @@ PRIOR = 60.0  # own values that weigh as much as the neighbours' values, which r
 MAX_POINTS = 8_000_000  # values of all distributions together
 
 
-class Analogues(LocalForecaster):
+@dataclass(frozen=True, kw_only=True)
+class AnaloguesConfig(LocalConfig):
+    """Hyper-parameters of the analogues."""
+
+    neighbours: int = setting(250, COUNT)  # similar histories
+    siblings: bool = True  # whether the trend of series next in the order of keys is a feature
+
+
+class Analogues(LocalForecaster[AnaloguesConfig]):
     """The distribution of the values that followed the `neighbours` most similar histories.
 
     Values are scaled by the ratio of the levels and mixed with the series' own newest values, as in the distributions of
@@ -62,33 +70,29 @@ class Analogues(LocalForecaster):
     suits = Demand.SLOW
     summary = "What followed the histories most like this one, in all series (Yakowitz, 1987)"
     pools = True
-    settings: ClassVar[dict[str, Any]] = {"neighbours": 250, "siblings": True}
-    neighbours: int
-    siblings: bool
-
-    def _check(self) -> None:
-        whole("neighbours", self.neighbours, least=1)
-        flag("siblings", self.siblings)
+    Config = AnaloguesConfig
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
-        draws = Draws.of(panel.keys, self.seed)
+        draws = Draws.of(panel.keys, self.config.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
         if panel.n_series:
             past = Histories.from_panel(panel)
             order = panel.keys.select(pl.arg_sort_by(panel.keys.columns)).to_series().to_numpy()
-            library = Library.of(past, self.horizon, order if self.siblings else None, draws)
+            library = Library.of(past, self.horizon, order if self.config.siblings else None, draws)
             correlation = 0.0
             if n_paths:  # from the same series, however the panel is split
                 chosen = np.sort(draws.at("tie").order()[:CORRELATION_SERIES])
                 correlation = library.correlation(
-                    chosen, self.neighbours, draws.select(chosen).at("tie")
+                    chosen, self.config.neighbours, draws.select(chosen).at("tie")
                 )
             for index in np.array_split(
                 np.arange(len(order)), max(1, -(-len(order) * len(library.levels) // CELLS))
             ):
                 own = draws.select(index)
-                distribution = library.distributions(index, past.select(index), self.neighbours)
+                distribution = library.distributions(
+                    index, past.select(index), self.config.neighbours
+                )
                 draft.quantiles[index] = distribution.quantiles(levels)[:, None]
                 draft.mean[index] = distribution.mean()[:, None]
                 if draft.samples is not None:

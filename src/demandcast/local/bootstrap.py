@@ -7,7 +7,8 @@ distribution.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +16,25 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.local.parts.histories import Array, Histories, Ints
 from demandcast.local.parts.simulated import (
+    SimulatedConfig,
     SimulatedForecaster,
     draw_from_urn,
     sizes_and_intervals,
     take_rows,
     zero_periods_since_demand,
 )
-from demandcast.settings import flag
 
 PRIOR_INTERVALS = 1  # intervals longer than the age that forgetting the age weighs as much as
 
 
-class Willemain(SimulatedForecaster):
+@dataclass(frozen=True, kw_only=True)
+class WillemainConfig(SimulatedConfig):
+    """Hyper-parameters of Willemain's bootstrap."""
+
+    jitter: bool = True  # whether drawn sizes are jittered
+
+
+class Willemain(SimulatedForecaster[WillemainConfig]):
     """A two-state Markov chain of steps with and without demand; sizes are drawn from the past.
 
     Transition probabilities are estimated as (count + 1/2) / (total + 1), so none is 0. Sizes of counts are jittered to
@@ -45,12 +53,7 @@ class Willemain(SimulatedForecaster):
     summary = (
         "Markov chain of zeros and demands, sizes jittered (Willemain, Smart and Schwarz, 2004)"
     )
-    settings: ClassVar[dict[str, Any]] = {**SimulatedForecaster.settings, "jitter": True}
-    jitter: bool
-
-    def _check(self) -> None:
-        super()._check()
-        flag("jitter", self.jitter)
+    Config = WillemainConfig
 
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         sizes, _, count = sizes_and_intervals(past)
@@ -64,7 +67,7 @@ class Willemain(SimulatedForecaster):
             state = (uniform < probability) & (count > 0)[:, None]
             index = draws.at("size", step).below(count[:, None], state.shape)
             size = take_rows(sizes, index)
-            if self.jitter:
+            if self.config.jitter:
                 size = jitter_sizes(size, past.counts[:, None], width, draws.at("jitter", step))
             paths[..., step] = np.where(state, size, 0.0)
         return paths
@@ -102,7 +105,16 @@ def jitter_sizes(size: Array, whole: NDArray[np.bool_], width: Array, draws: Dra
     return np.where(jittered > 0, jittered, size)
 
 
-class ViswanathanZhou(SimulatedForecaster):
+@dataclass(frozen=True, kw_only=True)
+class ViswanathanZhouConfig(SimulatedConfig):
+    """Hyper-parameters of the bootstrap of intervals and sizes."""
+
+    # whether the first interval is drawn from those longer than the time since the last demand
+    condition_on_age: bool = True
+    jitter: bool = False  # whether drawn sizes are jittered
+
+
+class ViswanathanZhou(SimulatedForecaster[ViswanathanZhouConfig]):
     """Draws past intervals between demands, one after another, and a past size for each demand.
 
     The first interval, from the start of the record to the first demand, is incomplete; it is left out for series with 3
@@ -121,19 +133,9 @@ class ViswanathanZhou(SimulatedForecaster):
     name = "viswanathan_zhou"
     exact_alone = True
     summary = "Bootstrap of intervals and of sizes apart (Zhou and Viswanathan, 2011)"
-    settings: ClassVar[dict[str, Any]] = {
-        **SimulatedForecaster.settings,
-        "condition_on_age": True,
-        "jitter": False,
-    }
-    condition_on_age: bool
-    jitter: bool
-    together: ClassVar[bool] = False
+    Config = ViswanathanZhouConfig
 
-    def _check(self) -> None:
-        super()._check()
-        flag("condition_on_age", self.condition_on_age)
-        flag("jitter", self.jitter)
+    together: ClassVar[bool] = False
 
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         sizes, intervals, count = sizes_and_intervals(past)
@@ -146,7 +148,11 @@ class ViswanathanZhou(SimulatedForecaster):
         intervals = np.take_along_axis(intervals, order, 1)
         paired_sizes = np.take_along_axis(sizes, order, 1)
         n_usable = count - left_out
-        age = zero_periods_since_demand(past) if self.condition_on_age else np.zeros_like(count)
+        age = (
+            zero_periods_since_demand(past)
+            if self.config.condition_on_age
+            else np.zeros_like(count)
+        )
         n_longer = ((intervals > age[:, None]) & (column < n_usable[:, None])).sum(1)
         age = np.where(n_longer > 0, age, 0)
         n_longer = np.where(n_longer > 0, n_longer, n_usable)
@@ -174,7 +180,7 @@ class ViswanathanZhou(SimulatedForecaster):
                 index = draw_from_urn(drawn_sizes, count[:, None], draws.at("size", demand))
                 drawn_sizes = np.concatenate([drawn_sizes, index[..., None]], 2)
                 size = take_rows(sizes, index)
-            if self.jitter:
+            if self.config.jitter:
                 size = jitter_sizes(size, past.counts[:, None], width, draws.at("jitter", demand))
             paths[series[inside], path[inside], last_demand[inside] - 1] = size[inside]
         return paths

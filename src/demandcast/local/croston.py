@@ -8,7 +8,8 @@ quantiles and paths come from the values that followed similar rates in the pane
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Demand, check_panel
-from demandcast.local.base import CELLS, LocalForecaster
+from demandcast.local.base import CELLS, L, LocalConfig, LocalForecaster
 from demandcast.local.parts import aggregation
 from demandcast.local.parts.conditional import (
     MAX_PAIRS,
@@ -35,12 +36,12 @@ from demandcast.local.parts.smoothing_weights import (
     shared_weights,
 )
 from demandcast.panel.panel import Panel
-from demandcast.settings import flag, one_of, share
+from demandcast.settings import WEIGHT, choice, setting
 
 BATCH = 512  # distributions computed at once: so many stay in the processor's cache
 
 
-class PointForecaster(LocalForecaster):
+class PointForecaster(LocalForecaster[L]):
     """Base class: a rate per series, and a distribution from the values that followed similar rates in the panel.
 
     Series with fewer than two observed values, or without demand, take their distribution from the other series of
@@ -77,7 +78,7 @@ class PointForecaster(LocalForecaster):
         return forecasts
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
-        draws = Draws.of(panel.keys, self.seed)
+        draws = Draws.of(panel.keys, self.config.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
         keep = MAX_PAIRS / max(1, count_pairs(panel.lengths, self.horizon))
@@ -123,37 +124,62 @@ def _apply_decay(values: Array, decay: Array, whole: NDArray[np.bool_]) -> Array
     return np.where(whole, np.rint(scaled), scaled)
 
 
-class _TwoWeights(PointForecaster):
+@dataclass(frozen=True, kw_only=True)
+class TwoWeightsConfig(LocalConfig):
+    """Hyper-parameters of the methods with two weights."""
+
+    # weight of the newest size; None: optimised per series
+    alpha: float | None = setting(None, WEIGHT)
+    # weight of the newest interval or probability; None: optimised per series
+    beta: float | None = setting(None, WEIGHT)
+    objective: str = setting("mse", choice(*OBJECTIVES))  # loss that optimised weights minimise
+
+
+W = TypeVar("W", bound=TwoWeightsConfig)
+
+
+class _TwoWeights(PointForecaster[W]):
     """Base class of the methods with two weights: one of sizes, one of intervals or probabilities."""
 
-    settings: ClassVar[dict[str, Any]] = {"alpha": None, "beta": None, "objective": "mse"}
-    alpha: float | None
-    beta: float | None
-    objective: str
-
-    def _check(self) -> None:
-        share("alpha", self.alpha, optional=True)
-        share("beta", self.beta, optional=True)
-        one_of("objective", self.objective, OBJECTIVES)
+    Config: type[W] = TwoWeightsConfig  # type: ignore[assignment]  # of methods that add none
 
     def _rates(self, past: Histories, shared: SharedWeights) -> Array:
         return fit_recursion(RECURSIONS[self.name], past, *self._weights(past, shared))
 
     def _shared_weights(self, pasts: Sequence[Histories]) -> SharedWeights:
-        if self.alpha is not None and self.beta is not None:
+        if self.config.alpha is not None and self.config.beta is not None:
             return None
-        return shared_weights(RECURSIONS[self.name], pasts, self.alpha, self.beta, self.objective)
+        return shared_weights(
+            RECURSIONS[self.name], pasts, self.config.alpha, self.config.beta, self.config.objective
+        )
 
     def _weights(self, past: Histories, shared: SharedWeights) -> tuple[Array, Array]:
         """Return alpha and beta of each series, (n,) both."""
-        if self.alpha is not None and self.beta is not None:
-            return np.full(past.n_series, self.alpha), np.full(past.n_series, self.beta)
+        if self.config.alpha is not None and self.config.beta is not None:
+            return np.full(past.n_series, self.config.alpha), np.full(
+                past.n_series, self.config.beta
+            )
         return optimise_weights(
-            RECURSIONS[self.name], past, self.alpha, self.beta, self.objective, shared
+            RECURSIONS[self.name],
+            past,
+            self.config.alpha,
+            self.config.beta,
+            self.config.objective,
+            shared,
         )
 
 
-class SES(PointForecaster):
+@dataclass(frozen=True, kw_only=True)
+class SESConfig(LocalConfig):
+    """Hyper-parameters of simple exponential smoothing."""
+
+    # weight of the newest value; None: optimised per series
+    alpha: float | None = setting(None, WEIGHT)
+    # loss that an optimised weight minimises
+    objective: str = setting("mse", choice(*OBJECTIVES[1:]))
+
+
+class SES(PointForecaster[SESConfig]):
     """Simple exponential smoothing of the demand, including its zeros.
 
     Args:
@@ -166,26 +192,24 @@ class SES(PointForecaster):
     name = "ses"
     portfolio = 50
     summary = "Simple exponential smoothing of intermittent demand (Brown, 1959)"
-    settings: ClassVar[dict[str, Any]] = {"alpha": None, "objective": "mse"}
-    alpha: float | None
-    objective: str
-
-    def _check(self) -> None:
-        share("alpha", self.alpha, optional=True)
-        one_of("objective", self.objective, OBJECTIVES[1:])
+    Config = SESConfig
 
     def _shared_weights(self, pasts: Sequence[Histories]) -> SharedWeights:
-        return None if self.alpha else shared_weights(ses, pasts, None, 0.1, self.objective)
+        return (
+            None
+            if self.config.alpha
+            else shared_weights(ses, pasts, None, 0.1, self.config.objective)
+        )
 
     def _rates(self, past: Histories, shared: SharedWeights) -> Array:
-        if self.alpha is None:
-            weights = optimise_weights(ses, past, None, 0.1, self.objective, shared)[0]
+        if self.config.alpha is None:
+            weights = optimise_weights(ses, past, None, 0.1, self.config.objective, shared)[0]
         else:
-            weights = np.full(past.n_series, self.alpha)
+            weights = np.full(past.n_series, self.config.alpha)
         return fit_recursion(ses, past, weights, weights)
 
 
-class Croston(_TwoWeights):
+class Croston(_TwoWeights[TwoWeightsConfig]):
     """Smoothed size over smoothed interval, both updated at demands; biased upwards by about beta / 2.
 
     Args:
@@ -201,21 +225,21 @@ class Croston(_TwoWeights):
     summary = "Smoothed size over smoothed interval (Croston, 1972)"
 
 
-class SBA(_TwoWeights):
+class SBA(_TwoWeights[TwoWeightsConfig]):
     """Croston's method times 1 - beta / 2. Arguments as in `Croston`."""
 
     name = "sba"
     summary = "Croston's method without its bias (Syntetos and Boylan, 2005)"
 
 
-class SBJ(_TwoWeights):
+class SBJ(_TwoWeights[TwoWeightsConfig]):
     """Croston's method times 1 - beta / (2 - beta). Arguments as in `Croston`."""
 
     name = "sbj"
     summary = "Croston's method corrected for Poisson arrivals (Shale, Boylan and Johnston, 2006)"
 
 
-class TSB(_TwoWeights):
+class TSB(_TwoWeights[TwoWeightsConfig]):
     """Smoothed probability of a demand times smoothed size; decreases while there is no demand.
 
     Arguments as in `Croston`; `beta` is the weight of the newest step in the probability.
@@ -227,7 +251,14 @@ class TSB(_TwoWeights):
     summary = "Smoothed probability times smoothed size, for items that die (Teunter et al., 2011)"
 
 
-class HES(_TwoWeights):
+@dataclass(frozen=True, kw_only=True)
+class HESConfig(TwoWeightsConfig):
+    """Hyper-parameters of hyperbolic-exponential smoothing."""
+
+    decay: bool = False  # whether the rate continues to decrease over the horizon
+
+
+class HES(_TwoWeights[HESConfig]):
     """Croston's size and interval, with a rate that decreases hyperbolically while there is no demand.
 
     Args:
@@ -244,15 +275,10 @@ class HES(_TwoWeights):
     summary = (
         "Hyperbolic-exponential smoothing: rates fall as demand stays out (Prestwich et al., 2014)"
     )
-    settings: ClassVar[dict[str, Any]] = {**_TwoWeights.settings, "decay": False}
-    decay: bool
-
-    def _check(self) -> None:
-        super()._check()
-        flag("decay", self.decay)
+    Config = HESConfig
 
     def _rates(self, past: Histories, shared: SharedWeights) -> Array:
-        if not self.decay:
+        if not self.config.decay:
             return super()._rates(past, shared)
         added = self.horizon - 1
         zeros = np.zeros((added, past.n_series))
@@ -260,7 +286,15 @@ class HES(_TwoWeights):
         return fit_recursion(RECURSIONS[self.name], extended, *self._weights(past, shared))
 
 
-class ADIDA(PointForecaster):
+@dataclass(frozen=True, kw_only=True)
+class ADIDAConfig(LocalConfig):
+    """Hyper-parameters of smoothed sums over blocks."""
+
+    # weight of the newest block; None: that of smallest squared error in [0.1, 0.3], per series
+    alpha: float | None = setting(None, WEIGHT)
+
+
+class ADIDA(PointForecaster[ADIDAConfig]):
     """Smoothed sums over blocks as long as the mean interval, divided by the steps of a block.
 
     Args:
@@ -271,14 +305,10 @@ class ADIDA(PointForecaster):
 
     name = "adida"
     summary = "Smoothed sums over blocks of the mean interval (Nikolopoulos et al., 2011)"
-    settings: ClassVar[dict[str, Any]] = {"alpha": None}
-    alpha: float | None
-
-    def _check(self) -> None:
-        share("alpha", self.alpha, optional=True)
+    Config = ADIDAConfig
 
     def _rates(self, past: Histories, shared: SharedWeights) -> Array:
-        return aggregation.adida(past, self.alpha)
+        return aggregation.adida(past, self.config.alpha)
 
 
 class IMAPA(ADIDA):
@@ -290,4 +320,4 @@ class IMAPA(ADIDA):
     summary = "Smoothed sums over blocks of all sizes, averaged (Petropoulos and Kourentzes, 2015)"
 
     def _rates(self, past: Histories, shared: SharedWeights) -> Array:
-        return aggregation.imapa(past, self.alpha)
+        return aggregation.imapa(past, self.config.alpha)

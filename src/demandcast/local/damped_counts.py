@@ -22,8 +22,8 @@ sums.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,9 @@ from demandcast.draws.arrays import Draws
 from demandcast.forecaster import Demand
 from demandcast.local.parts.counts import check_counts
 from demandcast.local.parts.histories import Array, Histories, HistoryChunks, Ints
-from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
+from demandcast.local.parts.simulated import Simulate, SimulatedConfig, SimulatedForecaster
 from demandcast.panel.panel import Panel
-from demandcast.settings import one_of
+from demandcast.settings import choice, setting
 
 LAWS = ("negative_binomial", "poisson", "hurdle_poisson")
 ALPHAS, PHIS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45), (0.0, 0.01, 0.03, 0.1, 0.3)
@@ -43,7 +43,14 @@ PRIOR_DISPERSION = 10.0  # demands that the panel's `prob` weighs as much as
 MIN_MEAN = 1e-4
 
 
-class DampedCounts(SimulatedForecaster):
+@dataclass(frozen=True, kw_only=True)
+class DampedCountsConfig(SimulatedConfig):
+    """Hyper-parameters of the damped counts."""
+
+    law: str = setting(LAWS[0], choice(*LAWS))  # of a count, given its mean
+
+
+class DampedCounts(SimulatedForecaster[DampedCountsConfig]):
     """Counts around a damped mean that each path updates with its own draws.
 
     Args:
@@ -61,17 +68,14 @@ class DampedCounts(SimulatedForecaster):
     suits = Demand.SLOW
     summary = "Counts around a damped mean, draws fed back (Snyder, Ord and Beaumont, 2012)"
     pools = True
-    settings: ClassVar[dict[str, Any]] = {**SimulatedForecaster.settings, "law": LAWS[0]}
-    law: str
-
-    def _check(self) -> None:
-        super()._check()
-        one_of("law", self.law, LAWS)
+    Config = DampedCountsConfig
 
     def _prepare(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
         chunks = HistoryChunks(panel, self.cells)
-        laws = ("bernoulli", "shifted") if self.law == "hurdle_poisson" else (self.law,)
+        laws = (
+            ("bernoulli", "shifted") if self.config.law == "hurdle_poisson" else (self.config.law,)
+        )
         recursions = [Recursion.fit(chunks, law) for law in laws]
         positions, has_values = chunks.positions(), panel.n_observed() > 0
 
@@ -95,7 +99,7 @@ class DampedCounts(SimulatedForecaster):
         """Draw paths (n, S, H) of series with these states; 0 for series without values, (n, 1)."""
         shape = (len(has_values), n_paths, self.horizon)
         paths = np.zeros(shape)
-        if self.law == "hurdle_poisson":
+        if self.config.law == "hurdle_poisson":
             occurrence, excess = states
             p, mean = (np.repeat(r.last[:, None], n_paths, 1) for r in (occurrence, excess))
             for step in range(self.horizon):
@@ -110,7 +114,7 @@ class DampedCounts(SimulatedForecaster):
         prob = state.prob[:, None]
         has_demand = (state.level > 0)[:, None] & has_values
         for step in range(self.horizon):
-            if self.law == "negative_binomial":
+            if self.config.law == "negative_binomial":
                 rate = np.maximum(mean, MIN_MEAN)
                 counts = draws.at(step).negative_binomial(rate, (1 - prob) / prob / rate)
             else:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Demand
-from demandcast.local.base import CELLS, LocalForecaster
+from demandcast.local.base import CELLS, LocalConfig, LocalForecaster
 from demandcast.local.parts.histories import Histories, series_chunks
 from demandcast.local.parts.simulated import draw_from_urn, take_rows
 from demandcast.panel.panel import Panel
-from demandcast.settings import whole
+from demandcast.settings import COUNT, setting
 
 MIN_PERIOD = (
     12  # seasons with fewer steps have too few values: of 7, the largest is every level above 0.86
@@ -21,7 +21,7 @@ MIN_PERIOD = (
 DEFAULT_WINDOW = 30  # values read where the season is shorter than `MIN_PERIOD`
 
 
-class Zero(LocalForecaster):
+class Zero(LocalForecaster[LocalConfig]):
     """Forecasts 0 at every level, as a reference for scores.
 
     Where more than half of all values are 0, no forecast has a smaller absolute error; its wQL over levels around one
@@ -40,7 +40,14 @@ class Zero(LocalForecaster):
         return Draft.zeros(panel.n_series, self.horizon, ask)
 
 
-class Empirical(LocalForecaster):
+@dataclass(frozen=True, kw_only=True)
+class EmpiricalConfig(LocalConfig):
+    """Hyper-parameters of the empirical distribution."""
+
+    window: int | None = setting(None, COUNT)  # steps; None: by the panel's frequency
+
+
+class Empirical(LocalForecaster[EmpiricalConfig]):
     """The empirical distribution of the last values, the same at every step ahead.
 
     A quantile is the smallest value that reaches its level, so quantiles of counts are counts. With n values, all levels
@@ -59,17 +66,12 @@ class Empirical(LocalForecaster):
     portfolio = 30
     suits = Demand.SLOW
     summary = "The quantiles of the last steps' values, 30 or one season by default"
-    settings: ClassVar[dict[str, Any]] = {"window": None}
-    window: int | None
-
-    def _check(self) -> None:
-        if self.window is not None:
-            whole("window", self.window, least=1)
+    Config = EmpiricalConfig
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
-        draws = Draws.of(panel.keys, self.seed)
+        draws = Draws.of(panel.keys, self.config.seed)
         period = panel.freq.period
-        window = self.window or (period if period >= MIN_PERIOD else DEFAULT_WINDOW)
+        window = self.config.window or (period if period >= MIN_PERIOD else DEFAULT_WINDOW)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
         for index in series_chunks(panel, CELLS // max(1, n_paths)):

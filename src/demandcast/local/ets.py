@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,13 @@ from numpy.typing import NDArray
 from demandcast.forecaster import Demand
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.seasonal import SeriesTable, decompose
-from demandcast.local.parts.smooth import SmoothForecast, SmoothForecaster, estimate_errors
-from demandcast.settings import one_of
+from demandcast.local.parts.smooth import (
+    SmoothConfig,
+    SmoothForecast,
+    SmoothForecaster,
+    estimate_errors,
+)
+from demandcast.settings import choice, setting
 
 ITERATIONS = 25  # of the search, at most
 TOLERANCE = 1e-5  # relative gain in squared error below which a search ends
@@ -73,7 +77,14 @@ FAMILY = tuple(
 FAMILIES = ("additive", "all")
 
 
-class ETS(SmoothForecaster):
+@dataclass(frozen=True, kw_only=True)
+class ETSConfig(SmoothConfig):
+    """Hyper-parameters of exponential smoothing."""
+
+    family: str = setting(FAMILIES[0], choice(*FAMILIES))  # of the models tried
+
+
+class ETS(SmoothForecaster[ETSConfig]):
     """Exponential smoothing of level, trend and season, with the model of smallest AICc for each series.
 
     A season needs two periods of history, and every model more values than parameters. A series too short for all models
@@ -92,12 +103,7 @@ class ETS(SmoothForecaster):
     portfolio = 120
     suits = Demand.SMOOTH
     summary = "Exponential smoothing, the best model by AICc (Hyndman et al., 2002)"
-    settings: ClassVar[dict[str, Any]] = {**SmoothForecaster.settings, "family": FAMILIES[0]}
-    family: str
-
-    def _check(self) -> None:
-        super()._check()
-        one_of("family", self.family, FAMILIES)
+    Config = ETSConfig
 
     def _fit(self, table: SeriesTable) -> SmoothForecast:
         with np.errstate(all="ignore"):  # the search rejects parameters whose errors overflow
@@ -113,7 +119,7 @@ class ETS(SmoothForecaster):
         )
         positive = np.where(table.seen, table.filled, 1.0).min(0) > 0
         for form in FAMILY:
-            if self.family == FAMILIES[0] and form.error != "A":
+            if self.config.family == FAMILIES[0] and form.error != "A":
                 continue
             allowed = form.n_parameters(table.period) + 2 <= table.observed
             allowed &= positive | (form.error == "A")

@@ -30,16 +30,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, ClassVar
 
 import numpy as np
 
 from demandcast.draws.arrays import Draws
 from demandcast.local.parts.counts import check_counts, log_gamma
 from demandcast.local.parts.histories import Array, Histories, HistoryChunks, Ints
-from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
+from demandcast.local.parts.simulated import Simulate, SimulatedConfig, SimulatedForecaster
 from demandcast.panel.panel import Panel
-from demandcast.settings import share
+from demandcast.settings import WEIGHT, setting
 
 DISCOUNTS = (0.5, 0.65, 0.75, 0.82, 0.88, 0.92, 0.95, 0.975, 0.99, 1.0)
 EVIDENCE = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
@@ -57,7 +56,17 @@ STATE = (
 MIN_NOISE = 1e-9  # of 1 - steady, for counts that are Poisson
 
 
-class GammaPoisson(SimulatedForecaster):
+@dataclass(frozen=True, kw_only=True)
+class GammaPoissonConfig(SimulatedConfig):
+    """Hyper-parameters of the Gamma-Poisson model."""
+
+    # share of the weight of the past that remains after a step; None: fitted per series
+    discount: float | None = setting(None, WEIGHT)
+    # weight of a count relative to a Poisson count, 1 as in the paper; None: fitted per series
+    evidence: float | None = setting(None, WEIGHT)
+
+
+class GammaPoisson(SimulatedForecaster[GammaPoissonConfig]):
     """A Gamma rate, discounted before each step; counts are negative binomial one step ahead.
 
     Args:
@@ -74,27 +83,16 @@ class GammaPoisson(SimulatedForecaster):
     name = "gamma_poisson"
     summary = "Counts of a Gamma rate that forgets, in closed form (Harvey and Fernandes, 1989)"
     pools = True
-    settings: ClassVar[dict[str, Any]] = {
-        **SimulatedForecaster.settings,
-        "discount": None,
-        "evidence": None,
-    }
-    discount: float | None
-    evidence: float | None
-
-    def _check(self) -> None:
-        super()._check()
-        share("discount", self.discount, optional=True)
-        share("evidence", self.evidence, optional=True)
+    Config = GammaPoissonConfig
 
     def _prepare(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
         chunks = HistoryChunks(panel, self.cells)
         fitted = Fitted.fit(
             chunks,
-            DISCOUNTS if self.discount is None else (self.discount,),
-            EVIDENCE if self.evidence is None else (self.evidence,),
-            SHARES if self.evidence is None else (1.0,),
+            DISCOUNTS if self.config.discount is None else (self.config.discount,),
+            EVIDENCE if self.config.evidence is None else (self.config.evidence,),
+            SHARES if self.config.evidence is None else (1.0,),
         )
         has_demand = panel.largest() > 0
         positions = chunks.positions()

@@ -19,21 +19,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
-from demandcast.local.base import LocalForecaster
+from demandcast.local.base import LocalConfig, LocalForecaster
 from demandcast.local.parts.error_distributions import SINGLE_VALUE_SCALE
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.seasonal import MIN_LENGTH_RATIO, SeriesTable, series_tables
 from demandcast.local.parts.simulated import path_quantiles
 from demandcast.local.parts.smooth import clip_to_floor, history_limits, right_align
 from demandcast.panel.panel import Panel
-from demandcast.settings import whole
+from demandcast.settings import COUNT, setting
 
 CELLS = 4_000_000  # numbers held at once, per array
 MAX_ROWS = 150  # newest periods used
@@ -337,7 +336,16 @@ class Fitted:
         return paths.reshape(n, n_paths, -1)
 
 
-class LevelShape(LocalForecaster):
+@dataclass(frozen=True, kw_only=True)
+class LevelShapeConfig(LocalConfig):
+    """Hyper-parameters of the level times a shape."""
+
+    # steps in a row; None: chosen among the periods of the panel's frequency and 1
+    period: int | None = setting(None, COUNT)
+    paths: int = setting(500, COUNT)  # simulated for the quantiles
+
+
+class LevelShape(LocalForecaster[LevelShapeConfig]):
     """Levels of whole periods, forecast by ridge regression, times the shape of a period.
 
     Args:
@@ -351,20 +359,13 @@ class LevelShape(LocalForecaster):
     portfolio = 40
     summary = "Level of each period times a seasonal shape, of rank one (after FLAIR, Honda, 2026)"
     pools = True
-    settings: ClassVar[dict[str, Any]] = {"period": None, "paths": 500}
-    period: int | None
-    paths: int
-
-    def _check(self) -> None:
-        whole("paths", self.paths, least=1)
-        if self.period is not None:
-            whole("period", self.period, least=1)
+    Config = LevelShapeConfig
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
-        draws = Draws.of(panel.keys, self.seed)
+        draws = Draws.of(panel.keys, self.config.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
-        n_simulated = max(self.paths, n_paths)
+        n_simulated = max(self.config.paths, n_paths)
         ways = self._ways(panel)
         chosen, steps = self._choose_all(panel, ways)
         min_steps = np.array([MIN_CYCLES * p * c for p, c in ways])[chosen]
@@ -398,12 +399,12 @@ class LevelShape(LocalForecaster):
 
     def _tables(self, panel: Panel) -> Iterator[tuple[Ints, SeriesTable]]:
         """Yield tables of series of similar length, each after the series' rows in the panel."""
-        period = self.period or panel.freq.period
+        period = self.config.period or panel.freq.period
         return series_tables(panel, np.full(panel.n_series, period), CELLS // period)
 
     def _ways(self, panel: Panel) -> list[tuple[int, int]]:
         """Return the ways to cut series, richest first: steps in a row, and rows in the longer season."""
-        main = self.period or panel.freq.period
+        main = self.config.period or panel.freq.period
         longer = [p // main for p in panel.freq.periods if p > main and p % main == 0]
         ways = [(main, 1)]
         if longer and longer[0] * main <= MAX_LONG_SEASON:

@@ -13,18 +13,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
 from demandcast.forecaster import check_panel
-from demandcast.local.base import CELLS, LocalForecaster
+from demandcast.local.base import CELLS, LocalConfig, LocalForecaster
 from demandcast.local.parts.histories import Array, series_chunks
 from demandcast.local.parts.kalman import (
     RATIOS,
@@ -35,9 +33,18 @@ from demandcast.local.parts.kalman import (
 )
 from demandcast.panel.panel import Panel
 from demandcast.panel.times import time_column
+from demandcast.settings import number, setting
 
 
-class LocalLevel(LocalForecaster):
+@dataclass(frozen=True, kw_only=True)
+class LocalLevelConfig(LocalConfig):
+    """Hyper-parameters of the local level."""
+
+    # variance of the walk over that of the noise; None: fitted per series
+    ratio: float | None = setting(None, number("0 or more", lambda value: 0 <= value < np.inf))
+
+
+class LocalLevel(LocalForecaster[LocalLevelConfig]):
     """A random walk observed with Gaussian noise; the forecast is flat.
 
     Unlike the other local methods, it does not skip steps that were not observed. The mean is the level, or more where
@@ -54,17 +61,7 @@ class LocalLevel(LocalForecaster):
     name = "local_level"
     exact_alone = True
     summary = "A level that walks at random under noise, by Kalman filter (Harvey, 1989)"
-    settings: ClassVar[dict[str, Any]] = {"ratio": None}
-    ratio: float | None
-
-    def _check(self) -> None:
-        given = self.ratio
-        if given is not None and (
-            isinstance(given, bool)
-            or not isinstance(given, (int, float))
-            or not 0 <= given < np.inf
-        ):
-            raise ConfigError(f"ratio is {given!r}; it must be 0 or more, or None to fit it")
+    Config = LocalLevelConfig
 
     def smooth(self, panel: Panel) -> pl.DataFrame:
         """Return the level at every step of the history, given the values up to the step and given all values.
@@ -106,11 +103,13 @@ class LocalLevel(LocalForecaster):
         history = panel.padded_history(max(1, int(panel.lengths.max(initial=1))))
         values = np.ascontiguousarray(history.T, np.float64)
         n = panel.n_series
-        ratio = fit_ratio(values) if self.ratio is None else np.full(n, float(self.ratio))
+        ratio = (
+            fit_ratio(values) if self.config.ratio is None else np.full(n, float(self.config.ratio))
+        )
         return values, ratio, concentrated_likelihood(values, ratio)[1]
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
-        draws = Draws.of(panel.keys, self.seed)
+        draws = Draws.of(panel.keys, self.config.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
         scores = np.array([NormalDist().inv_cdf(level) for level in (*levels, *MEAN_LEVELS)])

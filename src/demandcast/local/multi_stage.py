@@ -12,12 +12,12 @@ Departs from the paper as these three files say. Above all, sizes may be overdis
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from demandcast.draws.arrays import Draws
-from demandcast.errors import ConfigError
 from demandcast.forecaster import Demand
 from demandcast.local.base import CELLS
 from demandcast.local.parts.aligned import AlignedHistories, CovariateScale
@@ -25,15 +25,29 @@ from demandcast.local.parts.counts import check_counts
 from demandcast.local.parts.glm import Glm
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.latent import MAX_TRAINING_SERIES, Latent
-from demandcast.local.parts.simulated import Simulate, SimulatedForecaster
+from demandcast.local.parts.simulated import Simulate, SimulatedConfig, SimulatedForecaster
 from demandcast.local.parts.stages import LINKS
 from demandcast.panel.panel import Panel
-from demandcast.settings import flag, one_of
+from demandcast.settings import choice, number, setting
 
 MAX_ROWS = 400_000  # steps of history that weights are fitted on
 
 
-class MultiStage(SimulatedForecaster):
+@dataclass(frozen=True, kw_only=True)
+class MultiStageConfig(SimulatedConfig):
+    """Hyper-parameters of the stages."""
+
+    latent: bool = False  # whether each series has a level that is a random walk
+    link: str = setting(
+        LINKS[1], choice(*LINKS)
+    )  # from the linear model to the mean of large sizes
+    varied: bool = True  # whether sizes may be overdispersed
+    ridge: float = setting(
+        10.0, number("above 0", lambda value: 0 < value < np.inf)
+    )  # penalty of squared weights
+
+
+class MultiStage(SimulatedForecaster[MultiStageConfig]):
     """Three regressions over the whole panel: is there a demand, is it more than one, and how much more.
 
     Weights are fitted at prediction, on the panel that is forecast; of a large panel, on a random sample of its series. A
@@ -61,25 +75,7 @@ class MultiStage(SimulatedForecaster):
     takes: ClassVar[str] = "target, known"
     cells: ClassVar[int] = CELLS // 16  # there are many numbers to a step
     pools = True
-    settings: ClassVar[dict[str, Any]] = {
-        **SimulatedForecaster.settings,
-        "latent": False,
-        "link": LINKS[1],
-        "varied": True,
-        "ridge": 10.0,
-    }
-    latent: bool
-    link: str
-    varied: bool
-    ridge: float
-
-    def _check(self) -> None:
-        super()._check()
-        flag("latent", self.latent)
-        flag("varied", self.varied)
-        one_of("link", self.link, LINKS)
-        if isinstance(self.ridge, bool) or not 0 < self.ridge < np.inf:
-            raise ConfigError(f"ridge is {self.ridge!r}; it must be above 0")
+    Config = MultiStageConfig
 
     def _prepare(self, panel: Panel) -> Callable[[Ints], Simulate]:
         check_counts(self.name, panel)
@@ -89,17 +85,17 @@ class MultiStage(SimulatedForecaster):
                 lambda selected, n_paths, _: np.zeros((len(selected), n_paths, self.horizon))
             )
         scale = CovariateScale.from_panel(panel)
-        order = Draws.of(panel.keys, self.seed).at("learners").order()
+        order = Draws.of(panel.keys, self.config.seed).at("learners").order()
         rows = np.arange(1, len(order) + 1) * np.maximum.accumulate(panel.lengths[order])
         n_series = max(1, int(np.searchsorted(rows, MAX_ROWS, side="right")))
-        if self.latent:
+        if self.config.latent:
             n_series = min(n_series, MAX_TRAINING_SERIES)
         chosen = np.sort(order[:n_series])
         if not demands[chosen].any():
             chosen = np.arange(panel.n_series)
-        model: type[Glm] | type[Latent] = Latent if self.latent else Glm
+        model: type[Glm] | type[Latent] = Latent if self.config.latent else Glm
         past = AlignedHistories.from_panel(panel.select(chosen), 0, scale)
-        fitted = model.fit(past, self.link, self.ridge, self.varied)
+        fitted = model.fit(past, self.config.link, self.config.ridge, self.config.varied)
 
         def prepare_series(index: Ints) -> Simulate:
             ahead = AlignedHistories.from_panel(panel.select(index), self.horizon, scale)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
-from demandcast.local.base import LocalForecaster
+from demandcast.local.base import L, LocalConfig, LocalForecaster
 from demandcast.local.parts.error_distributions import (
     ErrorDistribution,
     fit_innovations,
@@ -26,13 +26,13 @@ from demandcast.local.parts.error_distributions import (
     window_average,
 )
 from demandcast.panel.panel import Panel
-from demandcast.settings import whole
+from demandcast.settings import COUNT, setting
 
 CELLS = 250_000  # numbers held at once, per array
 MIN_WINDOW = 4  # steps averaged where the frequency has no season
 
 
-class _Naive(LocalForecaster):
+class _Naive(LocalForecaster[L]):
     """Base class of the four naive methods: `predict` reads each series' own history, `fit` learns nothing.
 
     Intervals: the scale is the root mean square of the series' own in-sample errors in the last 10 seasons (or the last
@@ -58,7 +58,7 @@ class _Naive(LocalForecaster):
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
-        draws = Draws.of(panel.keys, self.seed)
+        draws = Draws.of(panel.keys, self.config.seed)
         for index, period in self._chunks(panel, n_paths):
             part = panel.select(index)
             values = part.padded_history(max(1, int(part.lengths.max()))).astype(np.float64)
@@ -92,7 +92,7 @@ class _Naive(LocalForecaster):
                 index = index[stop:]
 
 
-class LastValue(_Naive):
+class LastValue(_Naive[LocalConfig]):
     """The last observed value at every step; the variance is proportional to the steps ahead."""
 
     name = "last_value"
@@ -102,7 +102,15 @@ class LastValue(_Naive):
         return seasonal_random_walk(values, self.horizon, 1)
 
 
-class SeasonalNaive(_Naive):
+@dataclass(frozen=True, kw_only=True)
+class SeasonalNaiveConfig(LocalConfig):
+    """Hyper-parameters of the seasonal naive forecast."""
+
+    # steps in one season; None: by the panel's frequency
+    period: int | None = setting(None, COUNT)
+
+
+class SeasonalNaive(_Naive[SeasonalNaiveConfig]):
     """The last observed value of the same phase of the season; the variance grows by one error a season.
 
     A phase that was never observed takes the series' last value. A series shorter than one period is forecast as by
@@ -113,22 +121,17 @@ class SeasonalNaive(_Naive):
     portfolio = 0
     summary = "The value one season before, repeated (FPP3, section 5.2)"
 
-    settings: ClassVar[dict[str, Any]] = {"period": None}
-    period: int | None
-
-    def _check(self) -> None:
-        if self.period is not None:
-            whole("period", self.period, least=1)
+    Config = SeasonalNaiveConfig
 
     def _periods(self, panel: Panel) -> NDArray[np.int64]:
-        period = self.period or panel.freq.period
+        period = self.config.period or panel.freq.period
         return np.where(panel.lengths < period, 1, period).astype(np.int64)
 
     def _forecast_errors(self, values: NDArray[np.float64], period: int) -> ErrorDistribution:
         return seasonal_random_walk(values, self.horizon, period)
 
 
-class Drift(_Naive):
+class Drift(_Naive[LocalConfig]):
     """The line through the first and the last observed value; the variance grows as h (1 + h / (T - 1)).
 
     A series with one observed value is forecast as by `LastValue`.
@@ -142,7 +145,17 @@ class Drift(_Naive):
         return random_walk_with_drift(values, self.horizon)
 
 
-class WindowAverage(_Naive):
+@dataclass(frozen=True, kw_only=True)
+class WindowAverageConfig(LocalConfig):
+    """Hyper-parameters of the window average."""
+
+    # steps averaged; None: one season, or 4 where it is shorter
+    window: int | None = setting(None, COUNT)
+    # steps in one season; None: by the panel's frequency
+    period: int | None = setting(None, COUNT)
+
+
+class WindowAverage(_Naive[WindowAverageConfig]):
     """The mean of the values observed in the last `window` steps; the variance does not grow.
 
     `window=None` is one period, or 4 steps if the period is shorter. Without an observed value in the window, the
@@ -154,17 +167,10 @@ class WindowAverage(_Naive):
     portfolio = 20
     summary = "The mean of the last steps, one season by default (FPP3, sections 5.2 and 5.5)"
 
-    settings: ClassVar[dict[str, Any]] = {"window": None, "period": None}
-    window: int | None
-    period: int | None
-
-    def _check(self) -> None:
-        for name in ("window", "period"):
-            if getattr(self, name) is not None:
-                whole(name, getattr(self, name), least=1)
+    Config = WindowAverageConfig
 
     def _periods(self, panel: Panel) -> NDArray[np.int64]:
-        window = self.window or max(self.period or panel.freq.period, MIN_WINDOW)
+        window = self.config.window or max(self.config.period or panel.freq.period, MIN_WINDOW)
         return np.full(panel.n_series, window, np.int64)
 
     def _forecast_errors(self, values: NDArray[np.float64], period: int) -> ErrorDistribution:

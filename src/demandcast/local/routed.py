@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,10 +14,10 @@ from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.forecast import DEFAULT_LEVELS
 from demandcast.forecaster import Forecaster, check_panel
-from demandcast.local.base import LocalForecaster
+from demandcast.local.base import LocalConfig, LocalForecaster
 from demandcast.panel.classes import CLASSES, profile
 from demandcast.panel.panel import Panel
-from demandcast.settings import whole
+from demandcast.settings import COUNT, setting
 
 METHODS = (
     *("tsb", "ses", "sba", "imapa", "analogues", "empirical", "seasonal_naive"),
@@ -26,7 +27,32 @@ MIN_GAIN = 0.03  # in a class over the method best for all classes; smaller gain
 MIN_SERIES = 10  # in a class, measured, for a method of its own
 
 
-class Routed(LocalForecaster):
+@dataclass(frozen=True, kw_only=True)
+class RoutedConfig(LocalConfig):
+    """Hyper-parameters of the routing."""
+
+    methods: tuple[str, ...] = (
+        METHODS  # candidates; the first is used where the history is too short
+    )
+    folds: int = setting(2, COUNT)  # cutoffs of the backtest
+
+    def __post_init__(self) -> None:
+        """Refuse methods that are not fitted series by series."""
+        super().__post_init__()
+        if not self.methods:
+            raise ConfigError(
+                f"methods names no method; name one or more, such as {METHODS}", option="methods"
+            )
+        for method in self.methods:
+            kind = registry.get(method)
+            if not issubclass(kind, LocalForecaster) or issubclass(kind, Routed):
+                raise ConfigError(
+                    f"methods has {method!r}, which is not fitted series by series; name methods such as {METHODS}",
+                    option="methods", found=method,
+                )  # fmt: skip
+
+
+class Routed(LocalForecaster[RoutedConfig]):
     """Forecasts each class of `panel.profile()` with the method of smallest wQL in a backtest on the history.
 
     The backtest forecasts one horizon (at most a quarter of the longest history) from each of `folds` cutoffs. A class
@@ -44,27 +70,7 @@ class Routed(LocalForecaster):
     name = "routed"
     summary = "Each class of demand by the method that forecast it best on this very history"
     pools = True
-    settings: ClassVar[dict[str, Any]] = {
-        "methods": METHODS,
-        "folds": 2,
-    }
-    methods: tuple[str, ...]
-    folds: int
-
-    def _check(self) -> None:
-        whole("folds", self.folds, least=1)
-        self.methods = tuple(self.methods)  # a saved run holds a list
-        if not self.methods:
-            raise ConfigError(
-                f"methods names no method; name one or more, such as {METHODS}", option="methods"
-            )
-        for method in self.methods:
-            kind = registry.get(method)
-            if not issubclass(kind, LocalForecaster) or issubclass(kind, Routed):
-                raise ConfigError(
-                    f"methods has {method!r}, which is not fitted series by series; name methods such as {METHODS}",
-                    option="methods", found=method,
-                )  # fmt: skip
+    Config = RoutedConfig
 
     def routes(self, panel: Panel) -> pl.DataFrame:
         """Return the method of each class, and its scores.
@@ -87,7 +93,7 @@ class Routed(LocalForecaster):
                     count[place] >= MIN_SERIES
                     and loss[place, own] < (1 - MIN_GAIN) * loss[place, best]
                 )
-                chosen = self.methods[own if takes_own else best]
+                chosen = self.config.methods[own if takes_own else best]
                 scores = [None if np.isnan(s) else float(s) for s in wql[place]]
                 rows.append((kind, series, chosen, int(count[place]), *scores))
         columns = {
@@ -97,16 +103,16 @@ class Routed(LocalForecaster):
             "measured": pl.Int64,
         }
         return pl.DataFrame(
-            rows, schema=columns | dict.fromkeys(self.methods, pl.Float64), orient="row"
+            rows, schema=columns | dict.fromkeys(self.config.methods, pl.Float64), orient="row"
         )
 
     def _backtest(self, panel: Panel) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Return pinball losses (classes, methods), absolute demand (classes,) and numbers of series (classes,)."""
-        loss = np.zeros((len(CLASSES), len(self.methods)))
+        loss = np.zeros((len(CLASSES), len(self.config.methods)))
         demand, count = np.zeros(len(CLASSES)), np.zeros(len(CLASSES), np.int64)
         longest = int(panel.lengths.max(initial=0))
         ahead = min(self.horizon, longest // 4)
-        for fold in range(min(self.folds, longest // (4 * ahead)) if ahead else 0):
+        for fold in range(min(self.config.folds, longest // (4 * ahead)) if ahead else 0):
             past = panel.drop_last(ahead * (fold + 1))
             actual = past.future_target(ahead)  # (n, ahead)
             codes = np.array([CLASSES.index(kind) for kind in profile(past)["class"]])
@@ -122,14 +128,17 @@ class Routed(LocalForecaster):
 
     def _create_methods(self, horizon: int) -> list[Forecaster]:
         """Return a forecaster of each candidate."""
-        return [registry.create(name, horizon=horizon, seed=self.seed) for name in self.methods]
+        return [
+            registry.create(name, horizon=horizon, seed=self.config.seed)
+            for name in self.config.methods
+        ]
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         if panel.n_series:
             routes = dict(self.routes(panel).select("class", "method").iter_rows())
             kinds = profile(panel)["class"].to_list()
-            chosen = np.array([self.methods.index(routes[kind]) for kind in kinds])
+            chosen = np.array([self.config.methods.index(routes[kind]) for kind in kinds])
             for i, method in enumerate(self._create_methods(self.horizon)):
                 rows = np.flatnonzero(chosen == i)
                 if len(rows):

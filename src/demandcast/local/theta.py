@@ -26,7 +26,12 @@ from numpy.typing import NDArray
 from demandcast.forecaster import Demand
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.seasonal import SeriesTable, decompose, is_seasonal
-from demandcast.local.parts.smooth import SmoothForecast, SmoothForecaster, estimate_errors
+from demandcast.local.parts.smooth import (
+    SmoothConfig,
+    SmoothForecast,
+    SmoothForecaster,
+    estimate_errors,
+)
 
 SKIPPED = 3  # first errors that do not count: they depend on the first level
 MIN_VALUES = 6  # series with fewer values have no trend
@@ -45,7 +50,7 @@ class Parameters:
     loss: Array  # mean squared error
 
 
-class Theta(SmoothForecaster):
+class Theta(SmoothForecaster[SmoothConfig]):
     """Simple exponential smoothing of the seasonally adjusted series, with half the trend line's slope as drift.
 
     Args:

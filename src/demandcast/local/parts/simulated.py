@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
-from demandcast.local.base import CELLS, LocalForecaster
+from demandcast.local.base import CELLS, LocalConfig, LocalForecaster
 from demandcast.local.parts.histories import Array, Histories, Ints, series_chunks
 from demandcast.panel.panel import Panel
-from demandcast.settings import whole
+from demandcast.settings import COUNT, setting
 
 Simulate = Callable[[Ints, int, Draws], Array]
 
 
-class SimulatedForecaster(LocalForecaster):
+@dataclass(frozen=True, kw_only=True)
+class SimulatedConfig(LocalConfig):
+    """Hyper-parameters of the methods that simulate paths."""
+
+    paths: int = setting(500, COUNT)  # simulated for the quantiles
+
+
+S = TypeVar("S", bound=SimulatedConfig)
+
+
+class SimulatedForecaster(LocalForecaster[S]):
     """Base class: draws `paths` joint paths a series; a quantile is the smallest path value that reaches its level."""
 
-    settings: ClassVar[dict[str, Any]] = {"paths": 500}
-    paths: int
-
-    def _check(self) -> None:
-        whole("paths", self.paths, least=1)
-
+    Config: type[S] = SimulatedConfig  # type: ignore[assignment]  # of methods that add none
     cells: ClassVar[int] = CELLS  # numbers held at once, of histories and of paths
 
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
@@ -49,10 +55,10 @@ class SimulatedForecaster(LocalForecaster):
         return prepare_series
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
-        draws = Draws.of(panel.keys, self.seed)
+        draws = Draws.of(panel.keys, self.config.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
-        n_simulated = max(self.paths, n_paths)
+        n_simulated = max(self.config.paths, n_paths)
         batch_size = max(1, self.cells // (n_simulated * self.horizon))
         prepare_series = self._prepare(panel)
         for index in series_chunks(panel, self.cells):

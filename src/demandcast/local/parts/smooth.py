@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.levels import MEAN_LEVELS, mean_after_clipping
-from demandcast.local.base import LocalForecaster
+from demandcast.local.base import LocalConfig, LocalForecaster
 from demandcast.local.parts.error_distributions import (
     MIN_NEWEST,
     NEWEST_SEASONS,
@@ -22,7 +22,7 @@ from demandcast.local.parts.error_distributions import (
 from demandcast.local.parts.histories import Array, Ints
 from demandcast.local.parts.seasonal import SeriesTable, series_tables
 from demandcast.panel.panel import Panel
-from demandcast.settings import whole
+from demandcast.settings import COUNT, setting
 
 CELLS = 400_000  # numbers held at once, per array
 MIN_FORECAST = 1e-3  # of a series' mean: errors of smaller forecasts have no relative size
@@ -174,29 +174,35 @@ def _safe_log(sums: Array) -> Array:
     return np.log(np.maximum(sums, 1e-300))
 
 
-class SmoothForecaster(LocalForecaster):
+@dataclass(frozen=True, kw_only=True)
+class SmoothConfig(LocalConfig):
+    """Hyper-parameters of the methods for smooth series."""
+
+    # steps in one season; None: by the panel's frequency
+    period: int | None = setting(None, COUNT)
+
+
+S = TypeVar("S", bound=SmoothConfig)
+
+
+class SmoothForecaster(LocalForecaster[S]):
     """Base class of the methods that run a recursion over time, for all series at once.
 
     Steps that were not observed are filled from their phase for the recursion, and add no error. The scale of the errors
     is the root mean square of the newest ones; their shape is as in the naive methods (see `error_distributions`).
     """
 
-    settings: ClassVar[dict[str, Any]] = {"period": None}
-    period: int | None
-
-    def _check(self) -> None:
-        if self.period is not None:
-            whole("period", self.period, least=1)
+    Config: type[S] = SmoothConfig  # type: ignore[assignment]  # of methods that add none
 
     def _fit(self, table: SeriesTable) -> SmoothForecast:
         """Fit the method to the series of a table and forecast them."""
         raise NotImplementedError
 
     def _draft(self, panel: Panel, ask: Ask) -> Draft:
-        draws = Draws.of(panel.keys, self.seed)
+        draws = Draws.of(panel.keys, self.config.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
-        periods = np.full(panel.n_series, self.period or panel.freq.period)
+        periods = np.full(panel.n_series, self.config.period or panel.freq.period)
         for index, table in series_tables(panel, periods, CELLS):
             forecast = self._fit(table)
             values = np.where(table.seen, table.filled, np.nan).T
