@@ -25,6 +25,7 @@ ORDER = (
 EXCEPTIONS = {  # plots, imported where used
     ("forecast/forecast.py", "demandcast.report.figures"),
     ("forecast/what_if.py", "demandcast.report.effect_charts"),
+    ("forecast/response_table.py", "demandcast.report.effect_charts"),
     ("forecast/explain.py", "demandcast.report.effect_charts"),
     ("decide/orders.py", "demandcast.report.stock_charts"),
     ("decide/replay.py", "demandcast.report.stock_charts"),

@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.forecast.changes import ahead, columns_of, with_ahead
-from demandcast.forecast.what_if import ask_again, differs, predict_like
+from demandcast.forecast.repeat import differs, predict_like, repeat_forecast
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,7 +87,7 @@ class Explanation:
 
 def explain(forecast: Forecast) -> Explanation:
     """Split a forecast's mean into parts, as `Forecast.explain` documents."""
-    panel, model, again = ask_again(forecast)
+    panel, model, again = repeat_forecast(forecast)
     mean = forecast.mean.astype(np.float64)
     neutral, effects, notes = mean, dict[str, Doubles](), list[str]()
     if panel.known_names and "known" not in model.takes:

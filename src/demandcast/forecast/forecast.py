@@ -19,17 +19,10 @@ from demandcast.forecast.changes import as_changes
 from demandcast.forecast.explain import Explanation, explain
 from demandcast.forecast.overrides import Overridden, override
 from demandcast.forecast.reconcile import reconcile
+from demandcast.forecast.repeat import Predictor
+from demandcast.forecast.response_table import FACTORS, ResponseTable, response
 from demandcast.forecast.total import hierarchy, total
-from demandcast.forecast.what_if import (
-    BAND,
-    FACTORS,
-    Effect,
-    Predictor,
-    ResponseTable,
-    WhatIf,
-    response,
-    what_if,
-)
+from demandcast.forecast.what_if import BAND, Effect, WhatIf, what_if
 from demandcast.frequency import Frequency
 from demandcast.panel.keys import find_rows, free_name
 from demandcast.panel.times import time_column

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from demandcast.forecast.explain import Explanation
     from demandcast.forecast.forecast import Forecast
-    from demandcast.forecast.what_if import ResponseTable, WhatIf
+    from demandcast.forecast.response_table import ResponseTable
+    from demandcast.forecast.what_if import WhatIf
 
 PAST = 4  # horizons of history before the steps ahead, at most
 COLOURS = ("#b35900", "#1a7f37", "#8250df", "#bf3989", "#0a7d91", "#7d4e00", "#57606a")
