@@ -13,6 +13,7 @@ import demandcast as dc
 from demandcast.errors import ConfigError, DataError, SchemaError
 from demandcast.forecast import changes, what_if
 from demandcast.forecast.changes import Change
+from demandcast.forecast.response_table import ResponseTable
 from demandcast.frames.examples import retail
 from demandcast.panel.response import Response
 
@@ -244,7 +245,7 @@ def test_an_elasticity_is_the_power_of_the_covariate_that_demand_follows() -> No
     frame = pl.DataFrame(
         {"item": ["a"] * 4 + ["b"] * 4, "factor": np.tile(factor, 2), "ratio": [*factor**-1.5, *factor**0.25]}
     )  # fmt: skip
-    found = what_if.ResponseTable("price", frame, ("item",)).elasticities()
+    found = ResponseTable("price", frame, ("item",)).elasticities()
     assert found["item"].to_list() == ["a", "b"]
     np.testing.assert_allclose(found["elasticity"], [-1.5, 0.25])
 
