@@ -64,3 +64,27 @@ def test_the_stock_is_read_by_the_decimal_sign_of_the_command(
         board = json.loads(capsys.readouterr().out)
         held.append(next(r["held"] for r in board if r["model"] == "seasonal_naive"))
     assert held[0] > 1000 > held[1]
+
+
+def test_a_backtest_by_cost_has_the_table_of_a_replay(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    days, rng = np.datetime64("2024-01-01") + np.arange(60), np.random.default_rng(0)
+    pl.DataFrame({"date": days, "units": rng.poisson(4, 60)}).write_csv("sales.csv")
+    words = ["sales.csv", "--lead-time", "2", "--cost-under", "1", "--cost-over", "0.2"]
+    backtest = ["backtest", *words, "--horizon", "3", "--folds", "4", "--models", "tsb"]
+    assert main([*backtest, "--by-cost", "--out", "run", "--json"]) == 0
+    board = json.loads(capsys.readouterr().out)
+    models = ["replay", *words, "--models", "tsb,seasonal_naive", "--rounds", "4", "--json"]
+    assert main(models) == 0
+    played = json.loads(capsys.readouterr().out)
+    assert [(r["model"], r["cost"]) for r in board] == [(r["model"], r["cost"]) for r in played]
+    assert pl.read_csv("run/leaderboard.csv")["cost"].to_list() == [r["cost"] for r in board]
+    for more, said in (
+        (["--by-cost", "--metrics", "wql"], "--metrics shows scores of forecasts"),
+        (["--by-cost", "--step", "2"], "--step 1 or --review 2"),
+        ([], "--lead-time is of orders; add --by-cost"),
+    ):
+        assert main([*backtest, *more]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())

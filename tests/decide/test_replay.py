@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -116,3 +118,47 @@ def test_placing_an_order_costs_what_it_costs() -> None:
     assert placed == pytest.approx(round(placed))
     assert one["ordered"] / 80 <= placed <= one["ordered"] / 20
     assert cost[0]["perfect_foresight"]["lost"] == 0
+
+
+def test_folds_of_a_backtest_are_the_rounds_of_a_replay() -> None:
+    """The same cutoffs, forecasts and stock: the same money, for models and usual rules."""
+    read = panel()
+    result = dc.backtest(
+        "seasonal_naive", read, horizon=3, folds=5, step=1, n_samples=400, progress=False
+    )
+    found = dc.replay(result, **RULE).leaderboard().drop("seconds")
+    played = dc.replay("seasonal_naive", read, rounds=5, progress=False, **RULE)
+    assert found.equals(played.leaderboard().drop("seconds"))
+
+
+def test_series_that_begin_between_folds_are_left_out_of_its_orders() -> None:
+    weeks = np.arange(60)
+    late = pl.DataFrame({"item": "late", "week": weeks[55:], "units": np.full(5, 4)})
+    early = pl.DataFrame({"item": "early", "week": weeks, "units": weeks % 5})
+    read = dc.read_panel(pl.concat([late, early]), key="item")
+    result = dc.backtest(
+        "seasonal_naive", read, horizon=3, folds=5, step=1, n_samples=100, progress=False
+    )
+    alone = dc.backtest("seasonal_naive", read.select("early"), horizon=3, folds=5, step=1, n_samples=100, progress=False)  # fmt: skip
+    boards = [dc.replay(r, **RULE).leaderboard().drop("seconds") for r in (result, alone)]
+    assert boards[0].equals(boards[1])
+
+
+@pytest.mark.parametrize(
+    ("given", "rule", "said"),
+    [
+        ({}, RULE, "folds of the backtest are 3 steps apart.*every 1; .*step=1 or review=3"),
+        ({"step": 1, "horizon": 2}, RULE, "are 3 steps, but the backtest forecast 2; give horizon=3"),
+        ({"step": 1, "n_samples": None}, RULE, "no sample paths.*n_samples=400"),
+        ({"step": 1}, {"lead_time": 2}, "what to order by"),
+    ],
+)  # fmt: skip
+def test_a_backtest_that_cannot_be_ordered_by_is_refused(
+    given: dict[str, Any], rule: dict[str, Any], said: str
+) -> None:
+    usual = {"horizon": 3, "folds": 2, "n_samples": 50, "progress": False}
+    result = dc.backtest("seasonal_naive", panel(), **{**usual, **given})
+    with pytest.raises(DemandcastError, match=said):
+        dc.replay(result, **rule)
+    with pytest.raises(DemandcastError, match=r"give replay\(models, panel"):
+        dc.replay("seasonal_naive", **RULE)

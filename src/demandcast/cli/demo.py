@@ -47,7 +47,12 @@ def demo(
     folder = Path(out)
     forecast, actual = result.forecasts[MODEL][0], result.actuals[0]
     results.write_table(forecast.to_frame(), folder / "forecast.csv")
-    write_scores(folder, result, {"horizon": HORIZON, "models": {MODEL: SETTINGS, NAIVE: {}}})
+    write_scores(
+        folder,
+        result,
+        result.leaderboard(),
+        {"horizon": HORIZON, "models": {MODEL: SETTINGS, NAIVE: {}}},
+    )
     chart = fan_chart(forecast, forecast.keys.row(0), panel=result.panels[0], actual=actual[0])
     with replacing(folder / "forecast.png", what="the picture") as file:
         chart.savefig(file, format="png")

@@ -48,7 +48,7 @@ Scaled = Annotated[
 ]
 
 
-def rule_options(
+def target_options(
     lead_time: Annotated[
         float | None,
         typer.Option(
@@ -75,6 +75,12 @@ def rule_options(
             "--lost-sales/--backorders", help="Whether demand without stock is lost or waits."
         ),
     ] = True,
+) -> dict[str, Any]:
+    """Gather what to order by, which replays and backtests in money share."""
+    return dict(locals())
+
+
+def kind_options(
     kind: Annotated[
         str,
         typer.Option(
@@ -113,14 +119,33 @@ def rule_options(
         float | None, typer.Option(metavar="MONEY", help="Cost of one unit that spoils.")
     ] = None,
 ) -> dict[str, Any]:
+    """Gather when orders are placed, and how long they can be sold."""
     given = dict(locals())
     return given | {"rule": given.pop("kind")}
 
 
-def takes_rule(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of the order rule; they reach it as `rule`, the fields of a `Policy`."""
-    shared = inspect.signature(rule_options, eval_str=True).parameters
-    return options.expand_parameter(command, "rule", rule_options, shared)
+def takes_rule(
+    command: Callable[..., None] | None = None, *, targets: bool = False
+) -> Callable[..., Any]:
+    """Give a command the options of the order rule; they reach it as `rule`, the fields of a `Policy`.
+
+    Args:
+        command: With a parameter `rule`.
+        targets: Whether it has only the options of what to order by.
+    """
+    if command is None:
+        return lambda found: takes_rule(found, targets=targets)
+    parts: list[Callable[..., Rule]] = [target_options, *([] if targets else [kind_options])]
+    own = [inspect.signature(part, eval_str=True).parameters for part in parts]
+    shared = {name: option for options_of in own for name, option in options_of.items()}
+
+    def build(**given: Any) -> Rule:
+        rule: Rule = {}
+        for part, names in zip(parts, own, strict=True):
+            rule |= part(**{name: given[name] for name in names})
+        return rule
+
+    return options.expand_parameter(command, "rule", build, shared)
 
 
 @options.takes_table

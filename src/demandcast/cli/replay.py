@@ -92,10 +92,7 @@ def replay(
     )  # fmt: skip
     if not options.is_first_process():
         return
-    board = found.leaderboard()
-    if not json:  # no costs are given where the rule is a service
-        board = board.select([c.name for c in board if c.null_count() < len(c)])
-    show.table(board, json=json)
+    show.costs(found.leaderboard(), json=json)
     if out:
         results.write_table(found.rows, out, what="the rounds")
     if picture:

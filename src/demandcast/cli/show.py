@@ -73,6 +73,13 @@ def leaderboard(board: pl.DataFrame, *, json: bool = False, all_columns: bool = 
     table(board, json=json)
 
 
+def costs(board: pl.DataFrame, *, json: bool = False) -> None:
+    """Print a leaderboard in money to stdout; without costs, where the rule is a service, no column of them."""
+    if not json:
+        board = board.select([c.name for c in board if c.null_count() < len(c)])
+    table(board, json=json)
+
+
 def search(auto: Auto, panel: Panel) -> None:
     """Print the methods that auto tried and its choice to stderr; stdout is for the forecast."""
     import polars as pl

@@ -15,12 +15,13 @@ import numpy as np
 import polars as pl
 
 from demandcast import registry
-from demandcast.decide.interval import Doubles
+from demandcast.decide.interval import Doubles, Ints
 from demandcast.decide.orders import decide
 from demandcast.decide.rules import UP_TO, Policy, choose_policy, in_packs
 from demandcast.decide.scale import forecast_items
 from demandcast.decide.stock import Stock, read_stock
-from demandcast.errors import ConfigError, DataError
+from demandcast.errors import ConfigError, DataError, way
+from demandcast.evaluate.backtest import BacktestResult
 from demandcast.forecast.forecast import Forecast
 from demandcast.forecaster import Forecaster, fit
 from demandcast.frames.regularise import show
@@ -110,8 +111,8 @@ class Replay:
 
 
 def replay(
-    models: Sequence[Forecaster | str] | Forecaster | str,
-    panel: Panel,
+    models: Sequence[Forecaster | str] | Forecaster | str | BacktestResult,
+    panel: Panel | None = None,
     stock: Any = None,
     policy: Policy | None = None,
     *,
@@ -132,7 +133,8 @@ def replay(
     service level or of the cost fractile), lead time + review + 1 steps of cover, and perfect foresight.
 
     Args:
-        models: Forecasters or names.
+        models: Forecasters or names; or a backtest with paths, whose forecasts are then ordered by: its folds are the
+            rounds, so they are `review` steps apart, and `panel`, `rounds`, `refit` and `scaled` have no use.
         panel: The whole history; series too short for the first round are left out, with a warning.
         stock: As `order` takes it, at the first round of each item; None for lead time + review steps of mean demand on hand.
         policy: The rule; or give its parts as keywords: lead_time=2, cost_under=1, cost_over=0.2.
@@ -153,6 +155,10 @@ def replay(
     policy = choose_policy(policy, rule)
     if rounds < 1 or n_samples < 1:
         raise ConfigError(f"rounds is {rounds} and n_samples {n_samples}; both are 1 or more")
+    if isinstance(models, BacktestResult):
+        return _replay_backtest(models, stock, policy, window=window, cover=cover)
+    if panel is None:
+        raise ConfigError("models are replayed on a panel; give replay(models, panel, ...)")
     start = stock if isinstance(stock, Stock) else opening(stock, panel, policy)
     _check(panel, start)
     step = int(start.review[0])
@@ -170,9 +176,7 @@ def replay(
     known = [panel.drop_last(steps - r * step) for r in range(rounds)]
     window = window or _seasons(panel.freq.period)
     if stock is None:
-        mean = _recent(known[0], window).mean(1)
-        start = replace(start, on_hand=np.ceil(mean * (start.lead + start.review)))
-    actual = np.nan_to_num(known[0].future_target(steps).astype(np.float64))
+        start = _mean_demand_on_hand(start, known[0], window)
     chosen = [models] if isinstance(models, (Forecaster, str)) else list(models)
     made = [registry.create(m, horizon=start.horizon) if isinstance(m, str) else m for m in chosen]
     forecasts: dict[str, list[Forecast]] = {}
@@ -196,20 +200,116 @@ def replay(
                 model.name if model.name not in forecasts else f"{model.name}_{len(forecasts) + 1}"
             )
             forecasts[label], seconds[label] = own, time.perf_counter() - began
-    players = _players(forecasts, known, policy, window, cover)
-    truth = [_truth(known[r], actual[:, r * step :], start.horizon) for r in range(rounds)]
+    return play_forecasts(forecasts, known, start, policy, window, cover=cover, seconds=seconds)
+
+
+def play_forecasts(
+    forecasts: dict[str, list[Forecast]],
+    panels: list[Panel],
+    start: Stock,
+    policy: Policy,
+    window: int,
+    *,
+    cover: float | None = None,
+    seconds: dict[str, float] | None = None,
+) -> Replay:
+    """Order by forecasts that are made, and serve the demand that came; see `replay`.
+
+    Args:
+        forecasts: Of every round, by model, with paths.
+        panels: What was known at each round, of the same series.
+        start: The stock at the first round.
+        policy: The rule.
+        window: Steps that the usual rules average.
+        cover: Steps of cover of the usual rule.
+        seconds: Seconds that the forecasts of a model took in all.
+    """
+    rounds, step = len(panels), int(start.review[0])
+    steps = int(start.lead.max()) + rounds * step
+    actual = np.nan_to_num(panels[0].future_target(steps).astype(np.float64))
+    players = _players(forecasts, panels, policy, window, cover)
+    truth = [_truth(panels[r], actual[:, r * step :], start.horizon) for r in range(rounds)]
     players[FORESIGHT] = _by_forecast(
         truth, replace(policy, rule=UP_TO, continuous=False, fixed_cost=None, quantity=None)
     )
     rows = [
-        {**row, "seconds": seconds.get(name, 0.0) / rounds}
+        {**row, "seconds": (seconds or {}).get(name, 0.0) / rounds}
         for name, play in players.items()
-        for row in _play(name, play, known, actual, start, policy)
+        for row in _play(name, play, panels, actual, start, policy)
     ]
     return Replay(
-        rows=pl.DataFrame(rows), policy=policy, forecasts=forecasts, panels=known, actual=actual,
+        rows=pl.DataFrame(rows), policy=policy, forecasts=forecasts, panels=panels, actual=actual,
         start=start, window=window,
     )  # fmt: skip
+
+
+def _replay_backtest(
+    result: BacktestResult,
+    stock: Any,
+    policy: Policy,
+    *,
+    window: int | None,
+    cover: float | None,
+) -> Replay:
+    """Replay the forecasts of a backtest, whose folds are the rounds."""
+    first = result.panels[0]
+    start = stock if isinstance(stock, Stock) else opening(stock, first, policy)
+    _check(first, start)
+    step = int(start.review[0])
+    if len(result.panels) > 1 and result.step != step:
+        raise ConfigError(
+            f"the folds of the backtest are {result.step} steps apart, but orders are placed every {step}; set both "
+            "alike with",
+            option="step",
+            ways=[way(step=step), way(review=result.step)],
+        )
+    if start.horizon > result.horizon:
+        raise ConfigError(
+            f"lead time and review are {start.horizon} steps, but the backtest forecast {result.horizon}; give",
+            option="horizon", ways=[way(horizon=start.horizon)],
+        )  # fmt: skip
+    if any(f.samples is None for own in result.forecasts.values() for f in own):
+        raise DataError(
+            "the backtest's forecasts have no sample paths, and sums over the lead time need them; ask for them:",
+            ways=[way(n_samples=PATHS, call=f"backtest(..., n_samples={PATHS})")],
+        )
+    window = window or _seasons(first.freq.period)
+    if stock is None:
+        start = _mean_demand_on_hand(start, first, window)
+    rows = [_rows_of(first, panel) for panel in result.panels]
+    panels = [panel.select(own) for panel, own in zip(result.panels, rows, strict=True)]
+    forecasts = {
+        name: [_select(f, own) for f, own in zip(found, rows, strict=True)]
+        for name, found in result.forecasts.items()
+    }
+    seconds = dict(
+        result.rows.group_by("model").agg(pl.col("fit_seconds", "predict_seconds").sum()).select(
+            "model", pl.col("fit_seconds") + pl.col("predict_seconds")
+        ).rows()
+    )  # fmt: skip
+    return play_forecasts(forecasts, panels, start, policy, window, cover=cover, seconds=seconds)
+
+
+def _rows_of(first: Panel, later: Panel) -> Ints:
+    """Return the rows of the first panel's series in a later state of it, to which series may have come."""
+    place = {key: i for i, key in enumerate(later.keys.rows())}
+    return np.array([place[key] for key in first.keys.rows()], np.int64)
+
+
+def _select(forecast: Forecast, rows: Ints) -> Forecast:
+    """Return the forecast of some series, for orders: keys, cutoffs, paths, mean and quantiles."""
+    assert forecast.samples is not None
+    return replace(
+        forecast, keys=forecast.keys[rows.tolist()], cutoffs=forecast.cutoffs[rows],
+        quantiles=forecast.quantiles[rows], mean=forecast.mean[rows], samples=forecast.samples[rows],
+        events=None, panel=None, forecaster=None,
+    )  # fmt: skip
+
+
+def _mean_demand_on_hand(start: Stock, panel: Panel, window: int) -> Stock:
+    """Return the stock with lead time + review steps of mean demand on hand."""
+    mean = _recent(panel, window).mean(1)
+    return replace(start, on_hand=np.ceil(mean * (start.lead + start.review)))
 
 
 def _check(panel: Panel, start: Stock) -> None:

@@ -44,6 +44,7 @@ class BacktestResult:
     )  # by model; one a fold, in order of time
     actuals: list[NDArray[np.float32]] = field(repr=False)  # (series, horizon), one a fold
     panels: list[Panel] = field(repr=False)  # the panel up to each cutoff
+    step: int = 0  # between cutoffs
     metrics: tuple[str, ...] | None = None  # on the leaderboard; None for all but `HIDDEN_METRICS`
 
     def leaderboard(self, metrics: Sequence[str] | str | None = None) -> pl.DataFrame:
@@ -106,6 +107,7 @@ def backtest(
     levels: Sequence[float] = DEFAULT_LEVELS,
     horizon: int | None = None,
     metrics: Sequence[str] | str | None = None,
+    n_samples: int | None = None,
     progress: bool = True,
 ) -> BacktestResult:
     """Forecast from rolling cutoffs and score the forecasts against the actual values.
@@ -124,6 +126,7 @@ def backtest(
             0.1 and 0.9.
         horizon: Steps to forecast, where models are names.
         metrics: Metrics on the leaderboard, in place of the default ones; see `BacktestResult.leaderboard`.
+        n_samples: Sample paths of each forecast, which `replay` needs to order by them; none if None.
         progress: Show progress bars on stderr.
 
     Raises:
@@ -179,7 +182,7 @@ def backtest(
                 if refit or fold == 0:
                     fit(model, past, progress=progress)
                 fitted = time.perf_counter()
-                forecast = model.predict(past, levels=levels)
+                forecast = model.predict(past, levels=levels, n_samples=n_samples)
                 predicted = time.perf_counter()
                 forecasts[label].append(forecast)
                 rows.append(
@@ -194,7 +197,7 @@ def backtest(
                 )
                 bar.update()
     result = BacktestResult(
-        tuple(labels), folds, steps, pl.DataFrame(rows), forecasts, actuals, pasts, shown
+        tuple(labels), folds, steps, pl.DataFrame(rows), forecasts, actuals, pasts, step, shown
     )
     for label in result.losers():
         log.warning("%s loses to the seasonal naive forecast on this data", label)
