@@ -71,7 +71,10 @@ def test_check_tells_what_is_in_a_table(run: Run, sales: Path) -> None:
     assert code == 0
     assert "read 3 series, 180 steps of D, 2024-01-01 to 2024-02-29" in err
     assert "key item; time date; target units; freq D (guessed" in err
-    assert "columns not read: 'promo'; to use them, pass --known, --past or --static" in out
+    assert (
+        "columns not read: 'promo'; to use them, pass --known COLUMNS, --past COLUMNS or --static COLUMNS"
+        in out
+    )
     code, out, _ = run("check", sales, "--json", "--known", "promo")
     facts = json.loads(out)
     assert (code, facts["ok"], facts["panel"]["schema"]["known"]) == (0, True, ["promo"])
@@ -392,6 +395,19 @@ def test_check_ends_with_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture
     assert last == f"ready: demandcast backtest '{path}' --key item --long --horizon STEPS"
     path.write_text("\n".join(["item,date,units", *rows, rows[0]]))
     assert main(["check", str(path), "--key", "item"]) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("error: not ready; first: 1 row")
+    verdict, last = capsys.readouterr().err.splitlines()[-2:]
+    assert verdict.startswith("error: not ready: 1 row")
     assert "--duplicates sum" in last
+
+
+def test_overrides_that_cannot_be_read_are_refused_before_the_fit(
+    run: Run, sales: Path, tmp_path: Path
+) -> None:
+    overrides = tmp_path / "overrides.csv"
+    words = ("--horizon", HORIZON, "--model", "ses", "--overrides", overrides)
+    for content in (None, "item,factor\na,2\n"):
+        if content:
+            overrides.write_text(content)
+        code, _, err = run("forecast", sales, *words)
+        assert code == 2
+        assert "fitting" not in err

@@ -61,6 +61,11 @@ def test_the_name_that_was_meant_is_put_in(
             ["backtest", "s.csv", "--h", "3", "--models", "ets", "--target", "sale"],
             "backtest s.csv --h 3 --models ets --target sales",
         ),
+        (["forecast", "s.cvs", "--h", "3"], "forecast s.csv --h 3"),
+        (["forecast", "s.csv", "--h", "3", "--key", "item", "date"], "forecast s.csv --h 3 --key item,date"),
+        (["forecast", "s.csv", "--h", "3", "--levels", "0.5"], "forecast s.csv --h 3 --quantiles 0.5"),
+        (["forecast", "s.csv", "--h", "3", "--quantiles", "10,90"], "forecast s.csv --h 3 --quantiles 0.1,0.9"),
+        (["backtest", "s.csv", "--h", "3", "--models", "ses ets"], "backtest s.csv --h 3 --models ses,ets"),
     ],
 )  # fmt: skip
 def test_the_corrected_command_is_printed(
@@ -102,3 +107,36 @@ def test_an_error_without_a_suggestion_has_no_command(
 ) -> None:
     assert main(["check", "nowhere.csv"]) == 2
     assert "try:" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["forecast"], "--horizon is missing: number of steps to forecast, in steps of the table"),
+        (["forecast", "s.csv", "--horizon", "0"], "--horizon is '0'; it must be a whole number, 1 or more"),
+        (["forecast", "s.csv", "--h=7.5"], "--h is '7.5'; it must be a whole number"),
+        (["doctor", "--seconds", "x"], "--seconds is 'x'; it must be a number"),
+        (["forecast", "s.csv", "--horizon"], "--horizon has no value; write one after it"),
+        (["check", "s.csv", "--horizon", "7"], "demandcast check has no option --horizon; demandcast check --help lists the options"),
+        (["check", "a.csv", "b.csv"], "'b.csv' is one word too many; DATA is one path: to read several files as one table, quote the pattern, as in '*.csv'"),
+        (["check", "a.csv", "--json", "yes"], "'yes' is one word too many; --json takes no value; write --json alone"),
+        (["backtest", "s.csv", "--refit=no"], "--refit takes no value; write --refit alone"),
+        (["sell", "s.csv"], "there is no command 'sell'; demandcast --help lists all"),
+        (["forecast", "s.csv", "--h", "3", "--model", "ses,ets"], "--model takes one name, and 'ses,ets' are several; demandcast backtest compares models: --models ses,ets"),
+        (["forecast", "s.csv", "--h", "3", "--report", "r.pdf"], "--report r.pdf is of no known kind; a report is a page: end it in .html"),
+        (["backtest", "s.csv", "--h", "3", "--out", "r.csv"], "--out r.csv has the name of a file, but it is a folder that is written; name a folder"),
+        (["check", "s.csv", "--sheet", "2"], "not ready: sheet is '2', but s.csv has none: only .xlsx, .xlsm, .xlsb, .xls, .ods have; leave it out"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_explained(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.csv").write_text("item,date,sales\na,2024-01-01,1\n", encoding="utf-8")
+    assert main(words) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("try: ")]
+    assert lines[-1] == f"error: {message}"

@@ -122,7 +122,7 @@ def test_every_hyperparameter_can_be_set_to_its_default(model: str) -> None:
     ("out", "called", "typed"),
     [
         (way(duplicates="sum"), "duplicates='sum'", "--duplicates sum"),
-        (way(key=...), "key=...", "--key"),
+        (way(key=...), "key=...", "--key COLUMNS"),
         (way(time=["year", "the month"]), "time=['year', 'the month']", "--time 'year,the month'"),
         (way(wide=False), "wide=False", "--long"),
         (way(device="cpu"), "device='cpu'", "--set device=cpu"),

@@ -40,7 +40,7 @@ def test_every_source_gives_the_same_table(tmp_path: Path) -> None:
     [
         ("a.csv", b"", "empty"),
         ("a.doc", b"x", "expected .csv"),
-        ("a.xlsx", b"x", "no workbook"),
+        ("a.xlsx", b"x", "cannot be read as a workbook"),
         ("a.parquet", b"no parquet", "cannot be read"),
         ("a.csv", b"a,b\n\x00\x01,2\n", "binary"),
     ],

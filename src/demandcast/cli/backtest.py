@@ -89,6 +89,8 @@ def backtest(
     outputs: dict[str, str | Path | None] = {"--report": report}
     outputs |= {f"--out {name}": Path(out) / name for name in SCORES if out}
     places.check(files=outputs, folders={"--out": out}, table=table, force=force)
+    if report:
+        places.check_page_ending(report)
     names = list(dict.fromkeys([*options.parse_model_names(models), NAIVE]))
     hyper = options.hyperparameters(names, settings, seed=seed, devices=devices)
     forecasters = [registry.create(name, horizon=horizon, **hyper[name]) for name in names]

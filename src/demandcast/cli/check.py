@@ -48,14 +48,11 @@ def check(
         errors = [note for note in report.findings if note.severity == "error"]
         if fix:
             show.say(f"{fix} is not written; mend the table first")
-        for note in errors if len(errors) > 1 else ():
-            if note.mend:
-                show.say(f"{note.kind} {note.column}, try: {options.command_line(note.mend)}")
-        more = f" ({len(errors)} errors in all)" if len(errors) > 1 else ""
-        verdict = f"error: not ready{more}; first: {with_ways(errors[0].done, errors[0].ways, options.as_option)}"
+        first = with_ways(errors[0].done, errors[0].ways, options.as_option)
+        count = "" if len(errors) == 1 else f", {len(errors)} errors; the first"
+        show.say(f"error: not ready{count}: {first}")
         if report.mend:
-            verdict += f"; try: {options.command_line(report.mend.items())}"
-        show.say(verdict)
+            show.say(f"try: {options.command_line(report.mend.items())}")
         raise typer.Exit(2)
     if fix:
         options_to_read = write_fixed(report.panel, fix)

@@ -74,6 +74,7 @@ def forecast(
     folders, sources = {"--save": save, "--checkpoint": checkpoint}, {"--lock": lock}
     outputs.check(table, folders=folders, sources=sources)
     levels = outputs.levels()
+    options.check_one_model(model)
     hyper = options.hyperparameters([model], settings, seed=seed, devices=devices, budget=budget)[
         model
     ]

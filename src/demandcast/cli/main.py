@@ -50,6 +50,8 @@ RESUMABLE = {  # command -> the option that keeps its work, and what to print wi
     ),
 }
 
+HELP: dict[str, Any] = {"help_option_names": ["--help", "-h"]}
+
 app = typer.Typer(
     name="demandcast",
     help="Forecast demand from a table, with quantiles, and measure how good the forecast is.",
@@ -57,6 +59,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings=HELP,
 )
 
 
@@ -98,9 +101,9 @@ for module in (
     what_if,
 ):
     name = module.__name__.rsplit(".", 1)[-1]
-    app.command(name.replace("_", "-"), cls=help.Command, epilog=module.EXAMPLES)(
-        getattr(module, name)
-    )
+    app.command(
+        name.replace("_", "-"), cls=help.Command, epilog=module.EXAMPLES, context_settings=HELP
+    )(getattr(module, name))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -120,7 +123,9 @@ def main(argv: list[str] | None = None) -> int:
     options.COMMAND[:] = words
     try:
         with terminal.log_lines():
-            if "--help" not in words:  # before libraries that end the process where there is none
+            if not {"--help", "-h"} & set(
+                words
+            ):  # before libraries that end the process where there is none
                 check_memory(LEAST, "a command")
             code = get_command(app).main(args=words, prog_name="demandcast", standalone_mode=False)
         if code == INTERRUPTED:  # typer makes an exit of Ctrl-C
@@ -151,9 +156,7 @@ def main(argv: list[str] | None = None) -> int:
         if not hasattr(error, "format_message"):  # typer's usage errors, of any release, have it
             raise
         context: Any = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "demandcast"
-        message = error.format_message().rstrip(".")
-        show.say(f"error: {message}; see {command} --help")
+        show.say(f"error: {mend.explain_usage(words, error, context)}")
         _say_command(mend.correct_usage(words, error, context))
         return 2
     return code if isinstance(code, int) else 0

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import inspect
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from demandcast.errors import ConfigError, Way
+from demandcast.errors import ConfigError, Way, mend
 from demandcast.reading import NamedColumns, Reading
 
 Text = str | None
@@ -182,7 +183,7 @@ def as_option(out: Way) -> str:
         elif name == "lost_sales":
             words.append("--backorders")
         elif value is ...:
-            words.append(option)
+            words.append(f"{option} {METAVARS[name]}" if name in METAVARS else option)
         else:
             listed = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
             words.append(f"{option} {shlex.quote(listed)}")
@@ -253,6 +254,12 @@ def as_words(table: Table) -> str:
 
 
 NAMES = {"levels": "quantiles", "n_samples": "paths"}  # arguments whose options have other names
+METAVARS = {
+    field.name: field.metadata["metavar"]
+    for kind in (NamedColumns, Reading)
+    for field in fields(kind)
+    if "metavar" in field.metadata
+}
 HYPER = ("device", "likelihood")  # arguments that are hyper-parameters, for --set
 FLAGS = {"wide": ("--long", "--wide"), "day_first": ("--month-first", "--day-first")}
 TABLE_OPTIONS = _table_parameters()
@@ -321,10 +328,18 @@ def parse_groups(by: list[str] | None) -> list[tuple[str, ...]]:
 
 def parse_levels(text: str) -> tuple[float, ...]:
     """Return the quantile levels of a text such as "0.1,0.5,0.9"."""
+    example = "write shares between 0 and 1 by commas, as in --quantiles 0.1,0.5,0.9"
     try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError as error:
-        raise ConfigError(f"--quantiles is {text!r}; write numbers, as in 0.1,0.5,0.9") from error
+        levels = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--quantiles is {text!r}; {example}") from None
+    if all(0 < level < 100 for level in levels) and max(levels) > 1:
+        shares = ",".join(f"{level / 100:g}" for level in levels)
+        raise ConfigError(
+            f"--quantiles {text} are percentages; {example}",
+            ways=[mend(quantiles=shares)],
+        )
+    return levels
 
 
 def parse_model_names(text: str) -> list[str]:
@@ -335,7 +350,22 @@ def parse_model_names(text: str) -> list[str]:
             f"--models {text!r} names no model; give one or more, as in --models tsb,zero_shot; demandcast models "
             "lists them"
         )
+    separated = re.split(r"[\s;]+", " ".join(names))
+    if len(separated) > len(names):
+        raise ConfigError(
+            f"--models {text!r} names several models without commas",
+            ways=[mend(models=",".join(separated))],
+        )
     return names
+
+
+def check_one_model(text: str) -> str:
+    """Return the name of --model; a list of names, which `backtest` compares, is refused."""
+    if "," in text:
+        raise ConfigError(
+            f"--model takes one name, and {text!r} are several; demandcast backtest compares models: --models {text}"
+        )
+    return text
 
 
 def refuse_horizon(option: str, name: str, value: str) -> None:

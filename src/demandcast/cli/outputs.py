@@ -66,6 +66,19 @@ class Outputs:
             sources={"--overrides": self.overrides, **(sources or {})},
             force=self.force,
         )
+        if self.report:
+            places.check_page_ending(self.report)
+        if self.overrides:
+            self._check_overrides(table)
+
+    def _check_overrides(self, table: options.Table) -> None:
+        """Refuse a table of overrides without its columns before a model is fitted."""
+        from demandcast.forecast.overrides import check_columns
+        from demandcast.frames.source import open_table
+
+        assert self.overrides is not None
+        decimal = table.options["decimal"]
+        check_columns(open_table(self.overrides, decimal=decimal).columns)
 
     def levels(self) -> tuple[float, ...]:
         """Return the quantile levels; others than increasing numbers between 0 and 1 are refused."""

@@ -85,6 +85,11 @@ def check(
                 raise FileError(
                     f"{other_option} and {option} name the same place, {printable(path)}; name two"
                 )
+    for option, path in all_paths.items():
+        if option not in paths and path.suffix.lower() in KINDS and not path.exists():
+            raise FileError(
+                f"{option} {printable(path)} has the name of a file, but it is a folder that is written; name a folder"
+            )
 
 
 def _check_place(path: Path, expected: str) -> None:
@@ -216,4 +221,12 @@ def check_picture_ending(path: str) -> None:
     if Path(path).suffix.lower() not in PICTURES:
         raise ConfigError(
             f"--picture {printable(path)} is of no known kind; end it in .png, .svg or .pdf"
+        )
+
+
+def check_page_ending(path: str) -> None:
+    """Refuse a file for --report whose ending is not that of a page."""
+    if Path(path).suffix.lower() not in (".html", ".htm", "") and not is_special(Path(path)):
+        raise ConfigError(
+            f"--report {printable(path)} is of no known kind; a report is a page: end it in .html"
         )

@@ -8,6 +8,7 @@ names all), `from` and `to` (the first and the last time; empty for the first an
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +165,20 @@ def override(forecast: Forecast, table: Any) -> Overridden:
     return Overridden(changed, forecast, overrides)
 
 
+def check_columns(columns: Collection[str]) -> None:
+    """Refuse a table of overrides without the columns that it needs.
+
+    Raises:
+        SchemaError: `author`, `reason`, or both of `factor` and `level` are missing.
+    """
+    absent = [c for c in ("author", "reason") if c not in columns]
+    if absent or not {"factor", "level"} & {*columns}:
+        raise SchemaError(
+            f"the table of overrides has no column {absent[0] if absent else 'factor or level'!r}; it needs author, reason, "
+            "and factor or level"
+        )
+
+
 def read_overrides(forecast: Forecast, table: Any) -> tuple[Override, ...]:
     """Check a table of overrides against the series and steps of a forecast.
 
@@ -182,12 +197,7 @@ def read_overrides(forecast: Forecast, table: Any) -> tuple[Override, ...]:
                 f"the table of overrides has a column {column!r}; did you mean {near!r}? There may be {', '.join(known)}",
                 found=column,
             ).suggest(near)  # fmt: skip
-    absent = [c for c in ("author", "reason") if c not in frame.columns]
-    if absent or not {"factor", "level"} & {*frame.columns}:
-        raise SchemaError(
-            f"the table of overrides has no column {absent[0] if absent else 'factor or level'!r}; it needs author, reason, "
-            "and factor or level"
-        )
+    check_columns(frame.columns)
     if not frame.height:
         raise DataError("the table of overrides holds no rows; leave it out if nothing is changed")
     n, horizon = forecast.mean.shape

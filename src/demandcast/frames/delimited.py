@@ -279,8 +279,10 @@ def _transcode(source: Any, packed: str, encoding: str, name: str) -> str:
     try:
         return data.decode(encoding).removeprefix("\ufeff")
     except (LookupError, UnicodeDecodeError) as error:
+        reason = "no such encoding" if isinstance(error, LookupError) else str(error)
         raise FileError(
-            f"{name} cannot be decoded as {encoding} ({error}); save it as CSV UTF-8, or name its encoding, as in",
+            f"{name} is not text in the encoding {encoding} ({reason}); save it as CSV UTF-8, or name its encoding, "
+            "as in",
             option="encoding",
             ways=[way(encoding="cp1252")],
         ) from error

@@ -336,7 +336,7 @@ def _match(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
         first = int(np.argmin(have))
         raise DataError(
             f"{int((~have).sum()):,} series of the panel are not in the future table, the first of "
-            f"them {panel.key(first)}; add its rows, or leave the series out with panel.select(...)"
+            f"them {panel.key(first)}; add its rows, or remove the series from the panel's table"
         )
     if strange.any():
         row = wanted.row(int(strange.arg_true()[0]))

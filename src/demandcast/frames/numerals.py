@@ -148,6 +148,11 @@ def _absent_note(column: pl.Series, text: pl.Series, absent: pl.Series, role: st
     return [Note(kind="missing words", count=len(said), series=0, example="", done=action)]
 
 
+def rows_of(count: int) -> str:
+    """Return a number of rows in words: "1 row", "1,200 rows"."""
+    return f"{count:,} row{'s' * (count != 1)}"
+
+
 def row_number(row: int) -> str:
     """Return the number of a row, counted from 1."""
     return f"row {row + 1:,}"
@@ -162,14 +167,16 @@ def _junk(
     listed = ", ".join(f"{word!r} ({count:,})" for word, count in counts[:8])
     listed += ", ..." if len(counts) > 8 else ""
     if rule == "error":
+        some_numbers = bool((text.is_not_null() & (text != "") & ~bad).any())
+        ways = [mend("not observed", text="missing"), way(text="zero")] if some_numbers else []
         raise DataError(
-            f"{role} {column.name!r} holds text that is no number in {len(rows):,} rows, first "
-            f"{column[rows[0]]!r} in {where(rows[0])}; all of them: {listed}. Mend the cells"
-            f"{OR_A_RULE}",
-            ways=[mend("not observed", text="missing"), way(text="zero")], option="text", column=column.name, found=column[rows[0]], expected="a number",
+            f"{role} {column.name!r} holds text that is no number in {rows_of(len(rows))}, first "
+            f"{column[rows[0]]!r} in {where(rows[0])}; all of them: {listed}. "
+            + ("Mend the cells" + OR_A_RULE if some_numbers else "It holds no number at all: name another column"),
+            ways=ways, option="text", column=column.name, found=column[rows[0]], expected="a number",
         )  # fmt: skip
     done = "taken as missing" if rule == "missing" else "taken as 0"
-    action = f"{role} {column.name!r} holds {listed}: {done}, as you asked"
+    action = f"{role} {column.name!r} holds {listed}: {done}"
     return Note(
         kind="text", count=len(rows), series=0, example=where(rows[0]), done=action,
         severity="warning",

@@ -221,9 +221,11 @@ def fill_gaps(
         )  # fmt: skip
     if rule == "zero":
         target[absent] = 0
+    few = len(absent) > int(present.sum())
+    most = f"most steps, {len(absent) / int(inside.sum()):.0%}, have no row; " if few else ""
     action = {
-        "missing": "absent steps are taken as not observed; to take them as no demand, pass",
-        "zero": "absent steps are taken as no demand, as you asked",
+        "missing": f"{most}absent steps are taken as not observed; to take them as no demand, pass",
+        "zero": f"{most}absent steps are taken as no demand",
     }[rule]
     ways = (way(gaps="zero"),) if rule == "missing" else ()
     return [
@@ -234,6 +236,7 @@ def fill_gaps(
             example=where,
             done=action,
             ways=ways,
+            severity="warning" if few and rule == "missing" else "info",
         )
     ]
 

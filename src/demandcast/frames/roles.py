@@ -21,6 +21,7 @@ from demandcast.frames.vocabulary import bearing, is_word, plain
 from demandcast.panel.panel import Note
 from demandcast.reading import NamedColumns
 
+NEAR = 0.6  # similarity of two names above which one is probably a misspelling of the other
 PARTS = (  # columns that are a time together: what each holds, by its name
     ("month", vocabulary.MONTH), ("week", vocabulary.WEEK), ("quarter", vocabulary.QUARTER),
 )  # fmt: skip
@@ -170,17 +171,19 @@ def melt(table: pl.DataFrame, roles: Roles) -> pl.DataFrame:
 def no_column(
     column: str, columns: Sequence[str], *, role: tuple[str, Sequence[str] | str]
 ) -> SchemaError:
-    """That a column was named which is not there.
+    """Return the error of a column that is named but absent.
 
     Args:
-        column: Its name.
-        columns: Those of the table.
-        role: The argument that names it, and the whole of what it names.
+        column: The absent name.
+        columns: The columns of the table.
+        role: The argument that names it, and all columns that the argument names.
     """
-    option, named = role
+    option, names = role
     other = "; if another table has it, pass" if option == "known" else ""
     near = near_name(column, columns)
-    value: Any = near if isinstance(named, str) else [near if c == column else c for c in named]
+    value: Any = near
+    if not isinstance(names, str):
+        value = [near_name(c, columns) or c if c not in columns else c for c in names]
     error = SchemaError(
         f"there is no column {column!r}{nearest(column, columns)}{other}",
         ways=[way(covariates=...)] if other else [],
@@ -209,13 +212,13 @@ def nearest(word: str, known: Collection[str]) -> str:
     listed = ", ".join(repr(str(k)) for k in list(known)[:12]) + (
         ", ..." if len(known) > 12 else ""
     )
-    return (f"; did you mean {near!r}?" if near else ";") + f" There are: {listed}"
+    return (f"; did you mean {near!r}? The" if near else "; the") + f" columns are {listed}"
 
 
 def near_name(word: str, known: Collection[str]) -> str | None:
     """Return the known name nearest to a word."""
     folded = {str(k).lower(): str(k) for k in known}
-    near = difflib.get_close_matches(word.lower(), list(folded), 1, 0.5)
+    near = difflib.get_close_matches(word.lower(), list(folded), 1, NEAR)
     return folded[near[0]] if near else None
 
 

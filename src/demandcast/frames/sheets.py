@@ -64,7 +64,10 @@ def read_sheet(source: Any, name: str, sheet: str | None) -> tuple[pl.DataFrame,
     try:
         book = fastexcel.read_excel(source if isinstance(source, Path) else source.getvalue())
     except Exception as error:  # fastexcel raises its own kinds, and those of calamine
-        raise FileError(f"{name} is no workbook that can be read ({error})") from error
+        reason = str(error).split("\n", 1)[0]
+        raise FileError(
+            f"{name} cannot be read as a workbook ({reason}); save it anew, or as CSV"
+        ) from error
     names = list(book.sheet_names)
     if sheet is not None and sheet not in names:
         raise FileError(f"{name} has no sheet {sheet!r}; it has {', '.join(map(repr, names))}")

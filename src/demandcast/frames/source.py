@@ -6,8 +6,10 @@ role is known. Frames and Parquet keep their types.
 
 from __future__ import annotations
 
+import difflib
 import glob
 import io
+import os
 import re
 import zlib
 from collections.abc import Sequence
@@ -34,6 +36,7 @@ TEXT = (".csv", ".tsv", ".txt")
 SHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 PARQUET = (".parquet", ".pq")
 PACKED = (".gz", ".zst", ".bz2")
+NEAR = 0.7  # similarity of two file names above which one is probably a misspelling
 PIECE = 1 << 24  # bytes fetched at once
 ROW = "key, time and target"  # what a row of demand holds
 
@@ -167,8 +170,23 @@ def _paths(source: str | Path) -> list[Path | str]:
         return list(inside)
     found = sorted(Path(p) for p in glob.glob(str(source), recursive=True) if Path(p).is_file())
     if not found:
-        raise FileError(f"no file at {source}; check the path, seen from {Path.cwd()}")
+        raise _no_file(str(source))
     return list(found)
+
+
+def _no_file(path: str) -> FileError:
+    """Return the error of an absent file; it suggests one of a similar name in the same folder."""
+    folder = Path(path).parent
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    near = next(iter(difflib.get_close_matches(Path(path).name, names, n=1, cutoff=NEAR)), None)
+    if near is None:
+        return FileError(
+            f"there is no file at {path}; check the path, which begins in the folder {Path.cwd()}"
+        )
+    similar = str(folder / near)
+    return FileError(f"there is no file at {path}; did you mean {similar!r}?", found=path).suggest(
+        similar
+    )
 
 
 def _kind(name: str) -> tuple[str, str]:
@@ -227,6 +245,12 @@ def _open(path: Path | str, encoding: str | None, sheet: str | None, decimal: st
             "(text also with .gz, .zst or .bz2): rename it, or load it yourself and pass the frame"
         )
     name = without_credentials(path) if isinstance(path, str) else str(path)
+    for option, value, kinds in (("sheet", sheet, SHEETS), ("encoding", encoding, TEXT)):
+        if value is not None and kind not in kinds:
+            raise FileError(
+                f"{option} is {value!r}, but {name} has none: only {', '.join(kinds)} have; leave it out",
+                option=option,
+            )
     if isinstance(path, Path) and path.stat().st_size == 0:
         raise FileError(f"{path} is empty (0 bytes); give a file with a header line and rows")
     if isinstance(path, Path):  # before polars, which ends the process where there is none

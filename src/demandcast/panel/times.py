@@ -13,11 +13,16 @@ from demandcast.schema import Schema
 def time_column(
     schema: Schema, steps: NDArray[np.int64], zone: str | None, dtype: pl.DataType | None
 ) -> pl.Series:
-    """Return grid steps as a time column with the user's name, time zone and type."""
+    """Return grid steps as a time column with the user's name, time zone and type.
+
+    Steps below a day are timestamps, also where the user's times are dates.
+    """
     grid = Frequency.parse(schema.freq)
     time = pl.Series(schema.time, np.asarray(grid.times(steps)))
     if zone is None:
-        return time if dtype is None else time.cast(dtype)
+        if dtype is None or (dtype == pl.Date and grid.is_subdaily):
+            return time
+        return time.cast(dtype)
     if grid.is_subdaily:
         return time.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
     if dtype == pl.Date:
