@@ -19,7 +19,7 @@ import demandcast
 SOURCE = Path(demandcast.__file__).parent
 ORDER = (
     "errors", "settings", "reading", "memory", "forks", "progress", "files", "saved", "typed", "draws", "frequency", "schema", "panel", "forecast", "frames", "forecaster", "registry", "synthetic", "windows", "layers",
-    "likelihoods", "train", "pretrained", "models", "trees", "local", "evaluate", "decide", "automl", "report", "serve", "cli", "notebook",
+    "likelihoods", "train", "pretrained", "models", "trees", "local", "evaluate", "decide", "automl", "report", "serve", "app", "cli", "notebook",
     "__main__",
 )  # fmt: skip
 EXCEPTIONS = {  # plots, imported where used
@@ -150,14 +150,13 @@ def test_no_imports_form_a_ring() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=here)
 def test_extras_are_imported_only_where_used(path: Path) -> None:
-    """The files of serve/ are nothing without its extra, and only its command imports them, inside a function."""
+    """The files of serve/ and app/ are nothing without their extra; only their commands import them, in a function."""
     top = {name.split(".")[0] for name in imports(path, functions=False)}
-    if room(path) == "serve":
+    web = {"demandcast.serve", "demandcast.app"}
+    if room(path) in ("serve", "app"):
         top -= {"fastapi", "prometheus_client", "uvicorn"}
     else:
-        assert "demandcast.serve" not in {
-            ".".join(name.split(".")[:2]) for name in imports(path, functions=False)
-        }
+        assert not web & {".".join(name.split(".")[:2]) for name in imports(path, functions=False)}
     assert not top & set(EXTRAS)
 
 

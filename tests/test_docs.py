@@ -30,6 +30,7 @@ PAGES = sorted(ROOT.glob("docs/guide/*.md"))
 OTHERS = sorted(page for page in ROOT.glob("docs/**/*.md") if page not in PAGES)
 ALL_PAGES = (*sorted(ROOT.glob("README*.md")), *PAGES, *OTHERS)
 SLOW = {
+    "app",
     "demo",
     "doctor",
     "serve",

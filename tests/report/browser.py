@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import select
@@ -19,6 +20,14 @@ PATIENCE = 60.0  # seconds for an answer of the browser
 def find_browser() -> str | None:
     """Return the path of a Chromium on this machine, if there is one."""
     return next((path for path in map(shutil.which, NAMES) if path), None)
+
+
+def find_axe() -> Path | None:
+    """Return the file of axe-core, which tests accessibility, if it is installed."""
+    spec = importlib.util.find_spec("axe_core_python")
+    return (
+        None if spec is None or spec.origin is None else Path(spec.origin).with_name("axe.min.js")
+    )
 
 
 class Browser:
@@ -87,8 +96,20 @@ class Browser:
             self.errors.append(json.dumps(params["args"])[:500])
         return answer
 
-    def open(self, page: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> None:
-        """Open a file and wait until its script is done."""
+    def open(
+        self, page: Path | str, width: int = 1280, height: int = 900, *, dark: bool = False
+    ) -> None:
+        """Open a file, or an address, and wait until its script is done."""
+        self.resize(width, height, dark=dark)
+        address = page if isinstance(page, str) else page.absolute().as_uri()
+        self.call("Page.navigate", url=address)
+        self.wait(
+            "document.readyState === 'complete' && ('ready' in document.documentElement.dataset"
+            " || (document.getElementById('problem') || {}).textContent !== '')"
+        )
+
+    def resize(self, width: int, height: int, *, dark: bool) -> None:
+        """Show the page in another size and colour scheme."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -98,15 +119,17 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=page.absolute().as_uri())
+
+    def wait(self, condition: str) -> None:
+        """Wait until a JavaScript expression holds.
+
+        Raises:
+            TimeoutError: It never does.
+        """
         end = time.monotonic() + PATIENCE
-        script = (
-            "document.readyState === 'complete' && ('ready' in document.documentElement.dataset"
-            " || (document.getElementById('problem') || {}).textContent !== '')"
-        )
-        while not self.run(script):
+        while not self.run(condition):
             if time.monotonic() > end:
-                raise TimeoutError("the page did not become ready")
+                raise TimeoutError(f"it never held: {condition}")
             time.sleep(0.05)
 
     def run(self, script: str) -> Any:
@@ -117,6 +140,25 @@ class Browser:
         if "exceptionDetails" in answer:
             raise RuntimeError(json.dumps(answer["exceptionDetails"])[:500])
         return answer["result"].get("value")
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file for an input, as a person does in the dialogue of the browser."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(path.absolute())], nodeId=node)
+
+    def inaccessible(self) -> list[str]:
+        """Return what axe-core finds serious or critical on the page: the rule, and where."""
+        axe = find_axe()
+        assert axe is not None
+        self.run(f"{axe.read_text('utf-8')}; true")
+        found: list[str] = self.run(
+            "axe.run(document, {iframes: false}).then((r) => [...r.violations"
+            ".filter((v) => ['serious', 'critical'].includes(v.impact))"
+            ".flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target} ${n.failureSummary}`)),"
+            " ...r.incomplete.filter((v) => !v.nodes.length).map((v) => `${v.id} could not be tested`)])"
+        )
+        return found
 
     def press(self, key: str, text: str = "") -> None:
         """Press and release one key."""

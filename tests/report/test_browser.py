@@ -15,7 +15,7 @@ from demandcast.forecast.forecast import Forecast
 from demandcast.panel.panel import Panel
 from demandcast.report.page import write_report
 
-from .browser import Browser, find_browser
+from .browser import Browser, find_axe, find_browser
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason="no Chromium on this machine; install the package chromium"
@@ -210,3 +210,11 @@ def test_every_control_has_a_name(browser: Browser, page: Path) -> None:
         ".map((e) => e.outerHTML)"
     )
     assert nameless == []
+
+
+@pytest.mark.skipif(find_axe() is None, reason="axe-core-python is not installed")
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(browser: Browser, page: Path, dark: bool) -> None:
+    browser.open(page, dark=dark)
+    browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
+    assert browser.inaccessible() == []

@@ -30,6 +30,7 @@ demandcast forecasts demand from a table and shows how far to trust the forecast
   demandcast check sales.csv                      see how your table is read
   demandcast forecast sales.csv --horizon 28 --report forecast.html
                                                   forecast it, with a report
+  demandcast app                                  do all of it in the browser
 
 demandcast --help lists all commands; demandcast COMMAND --help explains one."""
 

@@ -12,6 +12,9 @@ import typer
 from typer.main import get_command
 
 from demandcast.cli import (
+    app as local_app,
+)
+from demandcast.cli import (
     backtest,
     check,
     demo,
@@ -94,6 +97,7 @@ for module in (
     backtest,
     replay,
     predict,
+    local_app,
     serve,
     models,
     doctor,
