@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import scipy.special
 import scipy.stats
 import torch
 from torch import Tensor
@@ -22,10 +23,13 @@ from demandcast.likelihoods import (
     StudentT,
     ZeroInflatedNegativeBinomial,
 )
+from demandcast.likelihoods.base import inverse_softplus
 from demandcast.likelihoods.tails import (
+    log_betainc,
     negative_binomial_log_sf,
     poisson_log_sf,
     student_t_log_sf,
+    student_t_quantile,
 )
 
 SCALE = torch.tensor([0.7, 3.0, 40.0])
@@ -85,6 +89,23 @@ def test_missing_targets_cost_nothing_and_poison_nothing(
     assert torch.isfinite(params.grad).all()
     assert (params.grad[1] == 0).all()
     assert (params.grad[0].abs().sum() > 0) & (params.grad[2].abs().sum() > 0)
+
+
+def test_parameters_that_are_no_numbers_give_none(likelihood: likelihoods.Likelihood) -> None:
+    """Nor do they search without end, or change the numbers beside them."""
+    if isinstance(likelihood, torch.nn.Module):
+        likelihood.eval()  # in training it draws the levels of its loss
+    params = params_of(likelihood)
+    spoiled, levels = params.clone(), torch.tensor([0.1, 0.5, 0.99])
+    spoiled[1] = torch.nan
+    y = torch.tensor([1.0, 3.0, 40.0])
+    for found, expected in (
+        (likelihood.quantile(spoiled, SCALE, levels), likelihood.quantile(params, SCALE, levels)),
+        (likelihood.log_survival(spoiled, y, SCALE), likelihood.log_survival(params, y, SCALE)),
+        (likelihood.mean(spoiled, SCALE), likelihood.mean(params, SCALE)),
+    ):
+        assert found[1].isnan().all()
+        torch.testing.assert_close(found[::2], expected[::2])
 
 
 def test_censored_targets_only_push_up(likelihood: likelihoods.Likelihood) -> None:
@@ -272,6 +293,26 @@ def test_student_t_is_scipys() -> None:
         np.testing.assert_allclose(values, (oracle.ppf(level) - mu) / sigma, rtol=1e-5, atol=1e-9)
 
 
+def test_quantiles_of_student_t_are_scipys_far_out_and_near_the_middle() -> None:
+    levels = torch.tensor([1e-9, 1e-4, 0.05, 0.3, 0.499, 0.5, 0.7, 0.999], dtype=torch.float64)
+    df = torch.tensor([2.0, 2.1, 5.0, 40.0, 2048.0], dtype=torch.float64)[:, None]
+    found = student_t_quantile(levels.expand(5, -1), df.expand(-1, 8))
+    exact = scipy.stats.t.ppf(levels.numpy(), df.numpy())
+    np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-12)
+
+
+def test_the_incomplete_beta_function_is_scipys() -> None:
+    """From shapes of a thousandth to many thousands, on both sides of where the fraction turns."""
+    rng = np.random.default_rng(0)
+    a, b = np.exp(rng.uniform(-7, 9, (2, 400)))
+    x = np.concatenate([rng.random(200), (a / (a + b))[200:]])
+    exact = scipy.special.betainc(a, b, x)
+    known = exact > 1e-290
+    found = log_betainc(*(torch.tensor(v) for v in (a, b, np.log(x), np.log1p(-x))))
+    assert (found <= 0).all()
+    np.testing.assert_allclose(found[known], np.log(exact[known]), rtol=1e-8, atol=1e-11)
+
+
 def test_survival_has_the_gradient_of_its_parameters() -> None:
     odds = torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64, requires_grad=True)
     shape = torch.tensor([0.3, 5.0, 40.0], dtype=torch.float64, requires_grad=True)
@@ -304,6 +345,36 @@ def test_pinball_charges_the_right_side() -> None:
     for y, cost in ((1.0, 0.1 + 0.5 + 0.9), (-1.0, 0.9 + 0.5 + 0.1)):
         ours = -grid.log_prob(params, torch.tensor([y]), torch.ones(1))
         assert ours.item() == pytest.approx(cost, abs=1e-5)
+
+
+@pytest.mark.parametrize("levels", [(0.1, 0.5, 0.9), (0.025, 0.3, 0.4, 0.8, 0.95)])
+def test_the_tails_of_a_grid_are_those_of_an_exponential(levels: tuple[float, ...]) -> None:
+    """Quantiles of an exponential distribution are met beyond the last level too; of its mirror below the first."""
+    grid, scale = QuantileGrid(levels), torch.tensor([3.0])
+    beyond = torch.tensor([0.98, 0.99, 0.9999])
+    for mirror in (False, True):
+        at = torch.tensor(levels)
+        known = (1 - at).log().neg() if not mirror else at.log()
+        steps = inverse_softplus(known.diff())
+        middle = grid.middle
+        params = torch.cat([steps[:middle], known[middle : middle + 1], steps[middle:]])[None]
+        torch.testing.assert_close(grid.grid(params, scale), 3 * known[None])
+        found = grid.quantile(params, scale, 1 - beyond if mirror else beyond)
+        exact = (1 - beyond).log() if mirror else -(1 - beyond).log()
+        torch.testing.assert_close(found, 3 * exact[None], rtol=1e-3, atol=0)
+        # the mean of all levels, tails included: that of a fine grid of levels
+        fine = (torch.arange(200_000) + 0.5) / 200_000
+        mean = grid.quantile(params, scale, fine).mean()
+        torch.testing.assert_close(grid.mean(params, scale)[0], mean, rtol=1e-3, atol=0)
+
+
+def test_levels_that_make_no_grid_are_refused() -> None:
+    for levels in ((0.1, 0.9), (0.5, 0.1, 0.9), (0.1, 0.1, 0.9)):
+        with pytest.raises(ConfigError, match="must be three or more, increasing"):
+            QuantileGrid(levels)
+    for levels in ((0.0, 0.5, 0.9), (0.1, 0.5, 1.0)):
+        with pytest.raises(ConfigError, match="must lie between 0 and 1"):
+            QuantileGrid(levels)
 
 
 def test_quantile_grid_learns_quantiles() -> None:

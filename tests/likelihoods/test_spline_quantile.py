@@ -39,6 +39,14 @@ def test_score_is_the_integral_of_the_pinball_loss(seed: int) -> None:
         assert tail == pytest.approx(below.item(), rel=1e-4, abs=1e-4)
 
 
+def test_the_mean_is_that_of_all_levels() -> None:
+    law, generator = SplineQuantile(), torch.Generator().manual_seed(5)
+    params = torch.randn(3, law.n_params, generator=generator, dtype=torch.float64)
+    scale = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
+    values = law.quantile(params, scale, FINE).mean(-1)
+    torch.testing.assert_close(law.mean(params, scale), values, rtol=1e-4, atol=1e-4)
+
+
 def test_score_has_the_gradient_of_its_parameters() -> None:
     law, generator = SplineQuantile(), torch.Generator().manual_seed(1)
     params = torch.randn(6, law.n_params, generator=generator, dtype=torch.float64)
@@ -80,3 +88,9 @@ def test_knots_that_make_no_spline_are_refused() -> None:
         SplineQuantile(levels=(0.5, 0.1))
     with pytest.raises(ConfigError, match="between 0 and 1"):
         SplineQuantile(levels=(0.0, 0.5))
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        SplineQuantile(levels=(0.1, 0.5, 1.0))
+    with pytest.raises(ConfigError, match="two or more"):
+        SplineQuantile(levels=(0.5,))
+    with pytest.raises(ConfigError, match=r"pieces \(0\) 1 or more"):
+        SplineQuantile(pieces=0)

@@ -103,7 +103,8 @@ def _bisect(mu: Tensor, alpha: Tensor, chances: Tensor) -> Tensor:
     tail = torch.log1p(-chances.clamp(max=1 - 1e-12)) + 1e-12  # log P(Y > k) is to come down to it
 
     def reached(count: Tensor) -> Tensor:
-        return (negative_binomial_log_sf(count + 1, odds, shape) <= tail) | (chances <= 0)
+        # NaN counts as reached: no count would end the search
+        return ~(negative_binomial_log_sf(count + 1, odds, shape) > tail) | (chances <= 0)
 
     low, high = torch.full_like(chances, -1.0), (2 * mu + 1).ceil().expand_as(chances)
     while not bool((done := reached(high)).all()):
@@ -132,7 +133,7 @@ def _gamma_quantile(mu: Tensor, alpha: Tensor, levels: Tensor) -> Tensor:
     skewness = (1 + 2 * alpha * mu) / deviation
     table = _gamma_scores(tuple(levels.tolist()), levels.device)
     place = skewness / (1 + skewness) * GRID
-    left = place.long().clamp(max=GRID - 2)  # (elements,)
+    left = place.nan_to_num(0.0).long().clamp(max=GRID - 2)  # (elements,)
     scores = torch.lerp(table[left], table[left + 1], (place - left)[:, None])
     return mu[:, None] + deviation[:, None] * scores
 

@@ -62,7 +62,7 @@ def _quantile(df: Tensor, levels: Tensor) -> Tensor:
     """Return quantiles of the standard t for df (...) of 2 or more, (..., Q), float64."""
     table = _table(tuple(levels.tolist()), df.device)
     place = (2 * (GRID - 1) / df.double()).clamp(0, GRID - 1)
-    left = place.long().clamp(max=GRID - 2)  # (...)
+    left = place.nan_to_num(0.0).long().clamp(max=GRID - 2)  # (...); NaN stays NaN
     return torch.lerp(table[left], table[left + 1], (place - left)[..., None])
 
 

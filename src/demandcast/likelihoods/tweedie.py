@@ -71,9 +71,8 @@ class Tweedie(Likelihood):
         wanted = levels.to(mu)
         solved = mu.new_zeros(len(mu), len(levels))
         for rows in torch.split(order, max(1, LIKE // max(1, len(levels)))):
-            unit, place = (wanted > log_zero(mu[rows], phi[rows], p[rows])[:, None].exp()).nonzero(
-                as_tuple=True
-            )
+            zero = log_zero(mu[rows], phi[rows], p[rows])[:, None].exp()
+            unit, place = (~(wanted <= zero)).nonzero(as_tuple=True)  # so that NaN stays NaN
             if len(unit):
                 solved[rows[unit], place] = _quantile(
                     mu[rows], phi[rows], p[rows], unit, wanted[place]
