@@ -300,6 +300,19 @@ def test_honest_forecasts_of_counts_reach_their_levels() -> None:
     )
 
 
+def test_a_series_that_was_observed_at_one_step_is_scored_on_it() -> None:
+    """Steps that were not observed do not take their series out of the scaled errors."""
+    panel = make_panel()
+    forecast = make_forecast(panel)
+    actual = np.full((5, HORIZON), np.nan, np.float32)
+    for i in range(5):
+        actual[i, i] = 4.0
+    found = metrics.scores(forecast, actual, panel)
+    expected = plain_scores(forecast, actual, panel)
+    for name in ("mase", "rmsse", "sql", "unscaled", "wql", "bias"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-5), name
+
+
 def test_bias_is_that_of_the_mean() -> None:
     panel = make_panel()
     actual = panel.future_target(HORIZON)

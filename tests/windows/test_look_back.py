@@ -15,7 +15,7 @@ import demandcast as dc
 from demandcast.errors import SchemaError
 from demandcast.frequency import Frequency
 from demandcast.panel.panel import Panel
-from demandcast.windows.features import Features, mean_sizes
+from demandcast.windows.features import Features, _column_moments, mean_sizes
 from demandcast.windows.multivariate import MultivariateSource
 from demandcast.windows.window import FEWEST_VALUES, Window, WindowSource, season_of
 
@@ -190,6 +190,23 @@ def test_what_is_known_to_the_cutoff_only_is_measured_up_to_there() -> None:
     first, second = (Features.of(replace(panel, past=p), ()).past for p in (past, spoiled))
     assert first == second
     assert first["visits"][0] == pytest.approx(3, abs=0.5)
+
+
+def test_moments_of_parts_are_those_of_all_rows() -> None:
+    """A store is read part by part; parts may be of any length, without a value, or constant."""
+    rng = np.random.default_rng(0)
+    columns = rng.normal(3, 5, (60, 3)).astype(np.float32)
+    columns[rng.random(60) < 0.2, 1] = np.nan
+    columns[:, 2] = 7
+    columns[40:45, 0] = np.nan
+    parts = [columns[:1], columns[1:40], columns[40:45], columns[45:]]
+    found = _column_moments(parts, ("all", "some", "same"))
+    assert list(found) == ["all", "some", "same"]
+    for i, (mean, deviation, gaps) in enumerate(found.values()):
+        assert mean == pytest.approx(np.nanmean(columns[:, i]), rel=1e-5)
+        assert deviation == pytest.approx(np.nanstd(columns[:, i]) if i < 2 else 1.0, rel=1e-5)
+        assert gaps == bool(np.isnan(columns[:, i]).any())
+    assert _column_moments(parts, ()) == {}
 
 
 def test_sizes_of_small_series_survive_huge_ones_before_them() -> None:

@@ -77,6 +77,59 @@ def test_every_value_stands_under_its_stamp(panel: Panel) -> None:
             )
 
 
+@pytest.mark.parametrize("extra", [1, 2])
+def test_the_last_extra_steps_tell_no_scale(panel: Panel, extra: int) -> None:
+    """Scale, level and what is filled up are those of a window that ends so much earlier."""
+    features = Features.of(panel, (), series=True)
+    whole = MultivariateSource(panel, features, context=CONTEXT, horizon=HORIZON, scaling="standard")  # fmt: skip
+    short = MultivariateSource(panel, features, context=CONTEXT - extra, horizon=HORIZON, scaling="standard")  # fmt: skip
+    series = torch.tensor([1, 1, 0, 2])
+    cutoffs = torch.tensor([6, 12, 17, 9])  # in the second a has ended, in the last c has its hole
+    window = whole.windows(series, cutoffs, cutoffs + HORIZON, extra=extra)
+    earlier = short.windows(series, cutoffs - extra, cutoffs)
+    counts = slice(0, CONTEXT - extra)
+    for name in ("scale", "level", "has_scale"):
+        torch.testing.assert_close(getattr(window, name), getattr(earlier, name))
+    assert torch.equal(window.past_observed[:, counts], earlier.past_observed)
+    assert torch.equal(window.past_target[:, counts], earlier.past_target)
+
+
+def test_a_scale_that_zeros_do_not_tell_comes_from_before(panel: Panel) -> None:
+    target = panel.target.copy()
+    begin = int(panel.begins[1])
+    target[begin + 6 : begin + 14] = 0  # of a; 100 to 105 came before
+    source = source_of(replace(panel, target=target))
+    cutoffs = torch.tensor([13])
+    for extra in (0, 2):
+        window = source.windows(torch.tensor([1]), cutoffs, cutoffs, extra=extra)
+        assert not window.past_target[0, :, 1].any()
+        # the last context that has a value other than 0 ends with it
+        context = CONTEXT - extra
+        last = [100.0 + step for step in range(6 - context, 6)]
+        expected = max(float(np.std(last)), np.mean(last) / context)
+        assert window.scale[0, 0, 1].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_windows_are_joined_and_divided_with_the_series_they_are_asked_for(panel: Panel) -> None:
+    source = source_of(panel)
+    series, cutoffs = torch.tensor([1, 2, 0]), torch.tensor([9, 4, 16])
+    whole = source.windows(series, cutoffs, cutoffs)
+    parts = [source.windows(series[[i]], cutoffs[[i]], cutoffs[[i]]) for i in range(3)]
+    joined = type(whole).join(parts)
+    for name in ("past_target", "scale", "place", "row", "step", "stamp"):
+        assert torch.equal(getattr(joined, name), getattr(whole, name)), name
+    last = whole.part(slice(1, 3))
+    assert last.row[:, 0].tolist() == [0, 1]
+    assert last.place.tolist() == [2, 0]
+    assert torch.equal(last.past_target, whole.past_target[1:])
+    assert whole[2].place.tolist() == [0]
+    assert whole.answerable.tolist() == [True] * 3
+    early = source.windows(torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
+    assert early.answerable.tolist() == [False]  # b has not begun
+    assert source.sizes.series == 3
+    assert source.sizes.features == whole.features.shape[-1]
+
+
 def test_what_could_not_be_bought_is_a_bound(panel: Panel) -> None:
     available = np.ones(len(panel.target), np.bool_)
     available[panel.begins[1] + 9] = False
@@ -155,6 +208,18 @@ def test_stamps_are_drawn_as_often_as_series_stand_there(panel: Panel, held_out:
     assert sampler.n_windows == len(wanted)
     for stamp, count in wanted.items():
         assert stamps[stamp] / 20_000 == pytest.approx(count / wanted.total(), abs=0.01)
+
+
+def test_a_series_of_two_values_is_learned_from_once(panel: Panel) -> None:
+    """Its one cutoff has a value before and one after; a series of one value has none."""
+    lengths = np.array([2, 14, 1])
+    sampler = StampSampler(replace(panel, lengths=lengths), horizon=HORIZON, held_out=0)
+    _, cutoffs, _ = sampler.at(torch.arange(sampler.n_windows))
+    stamps = (cutoffs + int(panel.starts[0])).tolist()
+    assert stamps == list(range(1, 14 - HORIZON + 1))  # b stands at 3, where a does too
+    drawn = Counter((sampler.draw(20_000, torch.Generator().manual_seed(0))[1] + 2).tolist())
+    for stamp in stamps:
+        assert drawn[stamp] / 20_000 == pytest.approx((1 + (stamp == 3)) / 12, abs=0.01)
 
 
 def test_what_is_too_short_to_learn_from_is_said(panel: Panel) -> None:
