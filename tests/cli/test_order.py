@@ -93,6 +93,24 @@ def test_a_new_item_is_ordered_by_the_history_of_the_one_it_replaces(run: Run) -
     assert (code, "'Fry' is neither a weekday" in " ".join(err.split())) == (2, True)
 
 
+def test_auto_is_chosen_by_the_costs_of_the_order(run: Run) -> None:
+    words = (
+        "--model",
+        "auto",
+        "--set",
+        "metric=cost",
+        "--set",
+        "include=tsb",
+        "--budget",
+        "5 steps",
+    )
+    code, _, err = run(*COSTS, *words)
+    assert code == 0, err
+    assert "would have cost" in " ".join(err.split())
+    code, _, err = run("--lead-time", 2, "--service", 0.9, *words)
+    assert (code, "cost_under is not given" in err) == (2, True)
+
+
 def test_a_saved_model_orders_without_a_fit(run: Run) -> None:
     saved = [
         "forecast",

@@ -19,6 +19,7 @@ import polars as pl
 from demandcast import registry
 from demandcast.automl.account import Account, HeldOut, importance
 from demandcast.automl.blend import Blend
+from demandcast.automl.by_cost import chosen_by_cost, keep_cheapest
 from demandcast.automl.conclude import conclude, extent, fall_back
 from demandcast.automl.config import AutoConfig
 from demandcast.automl.ensemble import BlendFacts, Ensemble
@@ -26,6 +27,7 @@ from demandcast.automl.member import Member
 from demandcast.automl.portfolio import candidates
 from demandcast.automl.search import STALE, Search
 from demandcast.automl.validation import VALUES, Validation, codes
+from demandcast.decide.replay import Replay
 from demandcast.draws.arrays import Draws
 from demandcast.errors import NotFittedError
 from demandcast.forecast.draft import Ask, Draft
@@ -65,8 +67,9 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         super().__init__(horizon, h=h, **hyper)
         self.ensemble: Ensemble | None = None
         self.skipped: dict[str, str] = {}
-        self.validation = Validation((), 0, self.horizon, self.config.metric)
+        self.validation = Validation((), 0, self.horizon, self.config.score)
         self._account: Account | None = None
+        self._replay: Replay | None = None
 
     @property
     def members(self) -> list[Member]:
@@ -98,8 +101,8 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         panel = panel.select(Draws.of(panel.keys, seed).order())  # whatever the user's order
         if (panel.n_observed() > 0).any():  # there is nothing to learn from the others
             panel = panel.select(panel.n_observed() > 0)
-        self.ensemble, self._account, self.skipped = None, None, {}
-        self.validation = Validation((), 0, self.horizon, self.config.metric)
+        self.ensemble, self._account, self._replay, self.skipped = None, None, None, {}
+        self.validation = Validation((), 0, self.horizon, self.config.score)
         search = Search(panel, self.horizon, self.validation, budget, seed, str(self.config.budget))
         bar = Bar(desc="auto", unit="fit", disable=not progress, file=sys.stderr, leave=False)
 
@@ -143,7 +146,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
             search.budget.seconds = seconds = min(seconds, enough * max(1.0, seconds / USUAL))
         values = VALUES if seconds is None else int(min(VALUES, 2_000 * seconds))
         self.validation = search.validation = Validation.of(
-            panel, self.horizon, config.folds, config.metric, config.seed, values
+            panel, self.horizon, config.folds, config.score, config.seed, values
         )
         trying, search.skipped = candidates(
             panel, config.include, config.exclude or (), config.preset
@@ -152,6 +155,9 @@ class Auto(ConfiguredForecaster[AutoConfig]):
             search.instant([c for c in trying if not c.learns], tick)
             search.learn([c for c in trying if c.learns], tick)
         search.weigh()
+        if config.policy is not None and search.members:
+            tick("orders")
+            self._replay = keep_cheapest(search, config.policy)
         search.finish(tick)
 
     # Fresh rows
@@ -263,6 +269,22 @@ class Auto(ConfiguredForecaster[AutoConfig]):
             return pl.DataFrame({"model": names, "weight": ensemble.blend.shared})
         return self._account.board
 
+    def costs(self) -> pl.DataFrame:
+        """Return what orders by each candidate would have cost on the windows held out, the cheapest first.
+
+        Returns:
+            The leaderboard of `dc.replay`: the blend ("auto"), each member alone, two usual rules and perfect foresight.
+
+        Raises:
+            NotFittedError: The metric is not "cost", the windows are too short for an order, or the run was loaded:
+                costs are not saved.
+        """
+        if self._replay is None:
+            raise NotFittedError(
+                f"no orders were replayed: {self.skipped.get('cost', 'fit with metric=' + repr('cost') + ' first')}"
+            )
+        return self._replay.leaderboard()
+
     def coverage(self) -> pl.DataFrame:
         """Return the share of held-out values inside the blend's 80, 90 and 98 % intervals, one row per class
         of demand.
@@ -333,7 +355,8 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         if self._account is None:
             why = self.skipped.get("validation", "the weighing was interrupted")
             return f"Nothing was measured: {why}. The forecast is {ensemble.parts()}."
-        return self._account.verdict(ensemble, self.name, self.validation.ahead)
+        said = self._account.verdict(ensemble, self.name, self.validation.ahead)
+        return said if self._replay is None else f"{said} {chosen_by_cost(self._replay, ensemble)}"
 
     def _write(self, run: Saving) -> dict[str, Any]:
         facts = self._fitted().write(run) | {
@@ -352,7 +375,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         model.skipped = facts.skipped
         if facts.account is not None:
             model._account = Account.from_dict(facts.account)
-        model.validation = Validation((), facts.ahead, model.horizon, model.config.metric)
+        model.validation = Validation((), facts.ahead, model.horizon, model.config.score)
         return model
 
 
@@ -371,7 +394,8 @@ def auto(
         horizon: Steps to forecast; also `h`.
         h: The same.
         progress: Show a bar, on stderr.
-        **settings: Of `Auto`: budget, preset, metric, folds, include, exclude, seed.
+        **settings: Of `Auto`: budget, preset, metric, folds, include, exclude, seed; with metric="cost" lead_time, review,
+            cost_under and cost_over.
 
     Example:
         >>> import demandcast as dc

@@ -33,17 +33,25 @@ def conclude(search: Search, name: str) -> tuple[Ensemble, Account | None]:
     adjustment, rounds, zeros, account = None, False, 0, None
     try:
         evidence = search.evidence()
-        blend, adjustment, rounds, zeros, account = _weigh(search, evidence, name)
+        blend, adjustment, rounds, zeros, account = weigh(search, evidence, name, search.only)
     except KeyboardInterrupt:
         best = int(np.argmax(search.shares()))
         blend = Blend(np.eye(len(search.members))[best], {}, False)
         log.warning("auto was interrupted; %s is taken", search.members[best].name)
+    ensemble = assemble(search, blend, adjustment, rounds, zeros)
+    for member in ensemble.members:
+        if not member.learns:
+            member.models[0].fit(search.panel)
+    return ensemble, account
+
+
+def assemble(
+    search: Search, blend: Blend, adjustment: Adjustment | None, rounds: bool, zeros: int
+) -> Ensemble:
+    """Return the members that have weight in a blend, as an ensemble."""
     weight = np.max([blend.shared, *blend.by_group.values()], axis=0)
     kept = np.flatnonzero(weight > 0)
     members = [search.members[i] for i in kept]
-    for member in members:
-        if not member.learns:
-            member.models[0].fit(search.panel)
     tilts = blend.tilts
     blend = Blend(
         blend.shared[kept],
@@ -52,7 +60,7 @@ def conclude(search: Search, name: str) -> tuple[Ensemble, Account | None]:
         None if tilts is None else tilts[:, kept],
     )
     trained = next((m for m in search.members if m.models[-1].for_new_items), None)
-    ensemble = Ensemble(
+    return Ensemble(
         members=members,
         blend=blend,
         horizon=search.horizon,
@@ -64,15 +72,14 @@ def conclude(search: Search, name: str) -> tuple[Ensemble, Account | None]:
         places={} if tilts is None else {search.panel.key(i): i for i in range(len(tilts))},
         cold=None if trained is None or trained in members else trained.models[-1],
     )
-    return ensemble, account
 
 
-def _weigh(
-    search: Search, evidence: Evidence, name: str
+def weigh(
+    search: Search, evidence: Evidence, name: str, only: Member | None = None
 ) -> tuple[Blend, Adjustment, bool, int, Account]:
-    """Choose weights, calibration, rounding, and the levels that are 0."""
+    """Choose weights, calibration, rounding, and the levels that are 0; `only` takes one member alone."""
     allowed = search.allowed(evidence)
-    blend = choose(evidence, allowed)
+    blend = choose(evidence, allowed) if only is None else _alone(search, only)
     weights = blend.weights(evidence.group, evidence.series)
     blended = blend.combine(evidence.quantiles, weights, BLEND_LEVELS)
     stretch = search.validation.stretch()
@@ -93,6 +100,11 @@ def _weigh(
         zeros,
         Account.of(search.members, evidence, blend, blended, allowed, name, search.validation),
     )
+
+
+def _alone(search: Search, member: Member) -> Blend:
+    """Return the blend of one member."""
+    return Blend(np.array([float(m is member) for m in search.members]), {}, False)
 
 
 def fall_back(panel: Panel, horizon: int, seed: int) -> Ensemble:

@@ -7,8 +7,20 @@ from dataclasses import dataclass
 
 from demandcast.automl.portfolio import PRESETS, method
 from demandcast.automl.validation import METRICS
-from demandcast.settings import COUNT, SEED, MethodSettings, choice, setting
+from demandcast.decide.rules import Policy
+from demandcast.errors import ConfigError, way
+from demandcast.settings import (
+    COUNT,
+    POSITIVE,
+    SEED,
+    MethodSettings,
+    choice,
+    setting,
+    whole_number,
+)
 from demandcast.train.budget import Budget
+
+COST = "cost"  # the metric of orders in money
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +33,13 @@ class AutoConfig(MethodSettings):
     # best tries all of the portfolio, fast no networks
     preset: str = setting("best", choice(*PRESETS))
     # members are weighted by: wql (pooled over series), sql, mase or rmsse (of the mean; averaged over
-    # series), spec (units owed and in stock; pooled)
-    metric: str = setting("wql", choice(*METRICS))
+    # series), spec (units owed and in stock; pooled). cost: by wql, and then the blend or one member, whichever
+    # orders at the least cost on the windows held out; it needs lead_time, cost_under and cost_over
+    metric: str = setting("wql", choice(*METRICS, COST))
+    lead_time: int | None = setting(None, whole_number(0))  # steps until an order is on sale
+    review: int = setting(1, COUNT)  # steps between orders
+    cost_under: float | None = setting(None, POSITIVE)  # money lost by one unit short
+    cost_over: float | None = setting(None, POSITIVE)  # money lost by one unit left over
     # cutoffs of the validation, one horizon apart; None: 2, and up to 7 where series are few and long
     folds: int | None = setting(None, COUNT)
     include: str | tuple[str, ...] | None = None  # names to try instead of the portfolio
@@ -36,8 +53,47 @@ class AutoConfig(MethodSettings):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else _names(value))
         super().__post_init__()
+        self._check_cost()
         for name in (*(self.include or ()), *(self.exclude or ())):
             method(name)
+
+    @property
+    def score(self) -> str:
+        """The metric that weights are chosen by."""
+        return "wql" if self.metric == COST else self.metric
+
+    @property
+    def policy(self) -> Policy | None:
+        """The order rule of the metric "cost"; None for others."""
+        if self.metric != COST:
+            return None
+        return Policy(
+            lead_time=self.lead_time, review=self.review, cost_under=self.cost_under, cost_over=self.cost_over
+        )  # fmt: skip
+
+    def _check_cost(self) -> None:
+        """Check that what orders need is there with the metric "cost", and only then."""
+        needed = ("lead_time", "cost_under", "cost_over")
+        given = [name for name in needed if getattr(self, name) is not None]
+        if self.metric != COST:
+            if given:
+                raise ConfigError(
+                    f"{given[0]} is of orders, and the metric is {self.metric}; leave it out, or give",
+                    option=given[0], ways=[way(metric=COST)],
+                )  # fmt: skip
+            return
+        if absent := [name for name in needed if name not in given]:
+            raise ConfigError(
+                f"metric='cost' replays orders and needs {', '.join(needed)}; {absent[0]} is not given; give",
+                option=absent[0], ways=[way(lead_time=2, cost_under=1, cost_over=0.2)],
+            )  # fmt: skip
+        assert self.lead_time is not None
+        if self.lead_time + self.review > self.horizon:
+            raise ConfigError(
+                f"lead_time and review are {self.lead_time + self.review} steps, and the horizon is {self.horizon}; "
+                "an order is decided by the steps until the next one arrives; give",
+                option="horizon", ways=[way(horizon=self.lead_time + self.review)],
+            )  # fmt: skip
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ class Search:
     Attributes:
         members: What was tried and can forecast, in the order it was tried.
         skipped: What was not, and why.
+        only: The member that forecasts alone, as its orders cost least; None for a blend.
         weighing: Seconds that the last choice of weights took.
     """
 
@@ -73,6 +74,7 @@ class Search:
     budget_text: str  # the budget in the user's words
     members: list[Member] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    only: Member | None = None
     weighing: float = 0.0
     _weights: dict[int, float] = field(default_factory=dict)  # of members, by identity
     _loss: float = float("inf")  # the smallest so far
@@ -176,6 +178,12 @@ class Search:
             else:
                 return
             self.weigh()
+
+    def keep_only(self, member: Member | None) -> None:
+        """Let one member forecast alone; None leaves the blend."""
+        self.only = member
+        if member is not None:
+            self._weights = {id(member): 1.0}
 
     def finish(self, tick: Tick) -> None:
         """Fit members with weight on the whole history, the heaviest first, and again while time remains."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from demandcast.cli.forecast import check_reach
 from demandcast.cli.predict import read_aligned
 
 if TYPE_CHECKING:
+    from demandcast.decide.rules import Policy
     from demandcast.forecast.forecast import Forecast
     from demandcast.forecaster import Forecaster
     from demandcast.panel.panel import Panel
@@ -221,6 +223,8 @@ def order(
         hyper = options.hyperparameters(
             [model], settings, seed=seed, devices=devices, budget=budget
         )[model]
+        if hyper.get("metric") == "cost":
+            hyper = _costs(policy) | hyper
     decimal = table.options["decimal"]
     if run is None:
         panel = read_panel(table.source, **table.options)
@@ -263,6 +267,16 @@ def _with_successors(panel: Panel, stock: str, decimal: str | None) -> Panel:
     for note in notes:
         show.say(note.text(options.as_option))
     return extended
+
+
+def _costs(policy: Policy) -> dict[str, Any]:
+    """Return the settings of auto that say what orders cost, as far as the rule has them."""
+    given = {
+        name: getattr(policy, name) for name in ("lead_time", "review", "cost_under", "cost_over")
+    }
+    if given["lead_time"] is not None:
+        given["lead_time"] = math.ceil(given["lead_time"])
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _check_horizon(panel: Panel, horizon: int) -> None:

@@ -174,9 +174,9 @@ def replay(
         log.warning("%d series begin after the first round and are left out of the replay", left)
         panel, start = panel.select(begun), start.select(np.flatnonzero(begun))
     known = [panel.drop_last(steps - r * step) for r in range(rounds)]
-    window = window or _seasons(panel.freq.period)
+    window = window or usual_window(panel)
     if stock is None:
-        start = _mean_demand_on_hand(start, known[0], window)
+        start = mean_demand_on_hand(start, known[0], window)
     chosen = [models] if isinstance(models, (Forecaster, str)) else list(models)
     made = [registry.create(m, horizon=start.horizon) if isinstance(m, str) else m for m in chosen]
     forecasts: dict[str, list[Forecast]] = {}
@@ -273,9 +273,9 @@ def _replay_backtest(
             "the backtest's forecasts have no sample paths, and sums over the lead time need them; ask for them:",
             ways=[way(n_samples=PATHS, call=f"backtest(..., n_samples={PATHS})")],
         )
-    window = window or _seasons(first.freq.period)
+    window = window or usual_window(first)
     if stock is None:
-        start = _mean_demand_on_hand(start, first, window)
+        start = mean_demand_on_hand(start, first, window)
     rows = [_rows_of(first, panel) for panel in result.panels]
     panels = [panel.select(own) for panel, own in zip(result.panels, rows, strict=True)]
     forecasts = {
@@ -306,7 +306,7 @@ def _select(forecast: Forecast, rows: Ints) -> Forecast:
     )  # fmt: skip
 
 
-def _mean_demand_on_hand(start: Stock, panel: Panel, window: int) -> Stock:
+def mean_demand_on_hand(start: Stock, panel: Panel, window: int) -> Stock:
     """Return the stock with lead time + review steps of mean demand on hand."""
     mean = _recent(panel, window).mean(1)
     return replace(start, on_hand=np.ceil(mean * (start.lead + start.review)))
@@ -335,8 +335,9 @@ def opening(stock: Any, panel: Panel, policy: Policy, *, decimal: str | None = N
     return start
 
 
-def _seasons(period: int) -> int:
+def usual_window(panel: Panel) -> int:
     """Return the steps that usual rules average: 13, or the next whole number of seasons of up to 24 steps."""
+    period = panel.freq.period
     return -(-13 // period) * period if 1 <= period <= 24 else 13
 
 
