@@ -313,6 +313,52 @@ def test_the_rate_rises_then_falls_as_a_cosine() -> None:
     np.testing.assert_allclose(steps[-1], 0.001, rtol=0.3)
 
 
+def test_a_network_is_told_the_share_of_steps_that_are_done() -> None:
+    class Told(nn.Linear):
+        done = -1.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(self.done)
+            return super().forward(x)
+
+    seen: list[float] = []
+    ones = TensorDataset(torch.ones(8, 1), torch.ones(8, 1))
+    net = Told(1, 1)
+    log = dc.train.fit(net, ones, nn.functional.mse_loss, max_steps=5, batch_size=4, progress=False)
+    assert seen == [0.0, 0.2, 0.4, 0.6, 0.8]
+    assert net.done == 1.0
+    assert (log.steps, log.windows, log.best_step, log.skipped) == (5, 20, 5, 0)
+
+
+def test_losses_are_logged_as_means_over_the_steps_since_the_last_entry() -> None:
+    ones, seen = TensorDataset(torch.ones(8, 1), torch.ones(8, 1)), []
+
+    def loss(outputs: Tensor, _: Tensor) -> Tensor:
+        seen.append(float(len(seen)))
+        return outputs.mean() * 0 + seen[-1]
+
+    log = dc.train.fit(nn.Linear(1, 1), ones, loss, max_steps=60, batch_size=8, progress=False)
+    assert log.losses == [(25, 12.0), (50, 37.0)]
+
+
+def test_a_gradient_that_is_infinite_moves_nothing_and_too_many_end_the_run() -> None:
+    def loss(outputs: Tensor, _: Tensor) -> Tensor:
+        steps.append(1)
+        return outputs.mean() * (float("inf") if len(steps) in bad else 1.0)
+
+    ones = TensorDataset(torch.ones(8, 1), torch.ones(8, 1))
+    how: dict[str, Any] = {"max_steps": 30, "batch_size": 8, "progress": False}
+    steps: list[int] = []
+    bad: Any = range(1, 13)  # 12 of the first 25
+    net = nn.Linear(1, 1)
+    log = dc.train.fit(net, ones, loss, **how)
+    assert (log.skipped, log.steps) == (12, 30)
+    assert all(p.isfinite().all() for p in net.parameters())
+    steps, bad = [], range(1, 14)  # 13 of them
+    with pytest.raises(ConfigError, match="13 of the first 25 training steps had no finite"):
+        dc.train.fit(nn.Linear(1, 1), ones, loss, **how)
+
+
 def test_a_gradient_is_clipped() -> None:
     def slope(step: int) -> float:
         return 1000.0 if step == 1 else 1.0

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from demandcast.errors import ConfigError
-from demandcast.train.doctor import Doctor, Subject, operators
+from demandcast.train.doctor import Doctor, Subject, machine, operators
 from demandcast.train.doctor.bare_loop import Bare, Syncs, limit_threads, restore_after
-from demandcast.train.doctor.machine import cores, memory, physical_cores, record_load
+from demandcast.train.doctor.machine import Memory, cores, memory, physical_cores, record_load
+from demandcast.train.doctor.measure import Monitor, _fetch, _same, _thread_counts
 
 
 class Dropping(nn.Module):
@@ -55,6 +60,126 @@ def test_trials_leave_the_network_and_the_random_numbers_as_they_were() -> None:
     assert not network.training
     assert network.done == 0.25
     assert torch.equal(network.get_parameter("out.weight").grad, torch.ones(1, 4))  # type: ignore[arg-type]
+
+
+def test_trials_take_as_many_steps_as_asked_for() -> None:
+    """One to warm up; then `least`, until the limit is over, and no more than `most`."""
+    seen = subject()
+    with restore_after(seen.network):
+        bare = Bare(seen)
+        batch = bare.batch()
+        assert len(batch) == 8
+        assert len(bare.batch(3)) == 3
+        assert len(bare.times(batch, limit=0.0)) == 2
+        assert len(bare.times(batch, limit=0.0, least=5)) == 5
+        assert len(bare.times(batch, limit=60.0, most=7)) == 7
+        assert seen.network.done == 1.0  # the last of the steps
+        assert len(bare.times(batch, limit=60.0, hopeless=0.0)) == 1  # the first is one too many
+        assert all(spent > 0 for spent in bare.times(batch, limit=0.0, least=4, alone=True))
+
+
+def test_the_machine_is_read_from_what_linux_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four logical cores of two physical ones, of which a container grants one and a half."""
+
+    def put(path: str, text: str) -> None:
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / str(path).lstrip("/"))
+    monkeypatch.setattr(machine, "cores", lambda: (0, 1, 2, 3))
+    assert physical_cores() == 4  # nothing is told
+    for core in range(4):
+        topology = f"sys/devices/system/cpu/cpu{core}/topology"
+        put(f"{topology}/physical_package_id", "0\n")
+        put(f"{topology}/core_id", f"{core % 2}\n")
+    assert physical_cores() == 2
+    put("sys/fs/cgroup/cpu.max", "150000 100000\n")
+    assert machine._quota() == 1.5
+    assert physical_cores() == 1
+    put("sys/fs/cgroup/cpu.max", "max 100000\n")
+    assert physical_cores() == 2
+    monkeypatch.setattr(machine, "_TICK", 100)
+    stat = "cpu 1 1 1 1 1 1 1\ncpu0 100 20 30 999 50 4 6 0\ncpu3 5 0 0 9 0 0 0\ncpu7 1 1 1 1 1 1 1\nintr 5"
+    put("proc/stat", stat)
+    assert machine._busy() == {0: pytest.approx(1.6), 3: pytest.approx(0.05)}
+    put("proc/self/task/11/schedstat", "7 2000000000 3")
+    put("proc/self/task/12/schedstat", "7 500000000 3")
+    assert machine._delay() == pytest.approx(2.5)
+    put("proc/thread-self/schedstat", "7 250000000 3")
+    assert machine.queued() == pytest.approx(0.25)
+    monkeypatch.setattr(os, "sysconf", lambda name: 4096)
+    put("proc/self/statm", "900 30 5 1 0 2 0")
+    assert machine._resident() == 30 * 4096
+
+
+def test_other_programs_are_what_this_one_does_not_use() -> None:
+    load = machine.Load(seconds=1.0, cores=(0.9, 0.5), own=1.0)
+    assert load.others == pytest.approx(0.4)
+    assert machine.Load(seconds=1.0, cores=(0.2,), own=0.5).others == 0
+    assert machine.Load(seconds=0.2, cores=(0.9, 0.5), own=1.0).others is None  # too short
+    assert machine.Load(seconds=1.0, own=1.0).others is None
+
+
+def test_fetches_are_alike_where_all_their_values_are() -> None:
+    x, gap = torch.tensor([1.0, float("nan")]), np.array([1.0, np.nan])
+    for one in (x, gap, {"a": x}, [x, gap], (1, "b"), Memory(1, 2, 3)):
+        assert _same(one, one)
+    for one, other in (
+        (x, torch.tensor([1.0, 2.0])),
+        (gap, np.array([2.0, np.nan])),
+        ({"a": x}, {"b": x}),
+        ({"a": x}, {"a": x + 1}),
+        ([x], [x, x]),
+        ([x, gap], [x, gap + 1]),
+        (1, 2),
+        (Memory(1, 2, 3), Memory(1, 2, 4)),
+    ):
+        assert not _same(one, other)
+
+
+def test_what_a_sample_costs_is_told_with_its_function() -> None:
+    class Rows(Dataset[Any]):
+        def __init__(self, count: int) -> None:
+            self.count, self.asked = count, list[int]()
+
+        def __len__(self) -> int:
+            return self.count
+
+        def __getitem__(self, i: int) -> float:
+            self.asked.append(i)
+            return self.work(i)
+
+        def work(self, i: int) -> float:
+            return sum(float(k) for k in range(20_000)) + i
+
+    rows = Rows(100)
+    found = _fetch(rows, limit=60.0)
+    # the first is not timed; eight are, from all over the data; then the first again, and one to profile
+    assert rows.asked[:9] == np.linspace(0, 99, 9).astype(int).tolist()
+    assert rows.asked[9:] == [0, 12]
+    assert 0 < found["fetch_cpu"] <= found["fetch"]
+    assert found["fetch_random"] is False
+    assert found["fetch_place"].startswith(("work (test_measure.py", "<genexpr> (test_measure.py"))
+    few = Rows(100)
+    _fetch(few, limit=0.0)
+    assert len(few.asked) == 1 + 2 + 2
+    assert _fetch(Rows(1), limit=1.0) == {}
+    assert _fetch(Rows(0), limit=1.0) == _fetch(None, limit=1.0) == {}
+
+
+def test_first_steps_of_a_long_run_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert [Monitor(cpu, steps).clock.skip for steps in (6, 7)] == [0, 3]
+    assert Monitor(cpu, 9, threads=3).threads == 3
+    monkeypatch.setattr(machine, "physical_cores", lambda: 8)
+    monitor = Monitor(cpu, 9, threads=4)
+    monitor.load.cores, monitor.load.seconds, monitor.load.own = (1.0,) * 4, 1.0, 1.6
+    assert _thread_counts(monitor) == [1, 6]  # other programs keep 2.4 cores busy
+    assert _thread_counts(Monitor(cpu, 9, threads=8)) == [1]
+    assert _thread_counts(Monitor(torch.device("cuda"), 9, threads=8)) == []
 
 
 def test_they_are_put_back_after_an_error_too() -> None:
