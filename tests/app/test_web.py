@@ -173,6 +173,15 @@ def test_a_fault_comes_with_its_mends_and_one_of_them_mends_it(page: Page) -> No
     assert state["table"]["panel"]["series"] == 3
 
 
+def test_a_column_that_is_not_found_can_be_chosen(page: Page) -> None:
+    frame = TABLE.select("item", "units", when=pl.int_range(pl.len()) + 100)
+    state = page.open(frame)
+    assert state["table"]["panel"] is None
+    (finding,) = state["table"]["findings"]
+    assert [way["arguments"] for way in finding["ways"]] == [{"time": None}]
+    assert page.post("reading", time=["when"])["table"]["panel"]["time"] == "when"
+
+
 def test_a_file_that_is_no_table_is_a_finding_without_the_folder_of_its_copy(page: Page) -> None:
     page.send(b"\0\1\2", "../../etc/odd name*.csv")
     (finding,) = page.ended()["table"]["findings"]
@@ -233,7 +242,7 @@ def test_the_forecast_is_that_of_the_library(page: Page) -> None:
     state = page.post("forecast", horizon=7, model="seasonal_naive")
     assert state["job"]["state"] == "done", state["job"]
     panel = dc.read_panel(TABLE, **ROLES)
-    expected = dc.local.SeasonalNaive(horizon=7).predict(panel, n_samples=PATHS).to_frame()
+    expected = dc.local.SeasonalNaive(horizon=7).predict(panel).to_frame()
     assert_frame_equal(pl.read_parquet(io.BytesIO(page.download("forecast.parquet"))), expected)
     text = pl.read_csv(io.BytesIO(page.download("forecast.csv")), try_parse_dates=True)
     assert_frame_equal(text, expected, check_dtypes=False, rel_tol=1e-6)
@@ -260,6 +269,8 @@ def test_what_if_is_that_of_the_library(page: Page) -> None:
     assert state["question"]["question"] == f"price \u00d7 0.8, date >= {first}, item = item_0001"
     found = pl.read_parquet(io.BytesIO(page.download("what-if.parquet")))
     assert_frame_equal(found, answer.to_frame())
+    state = page.post("forecast", horizon=6, model="seasonal_naive", measure=False)
+    assert state["question"] is None  # it was of the earlier forecast
 
 
 def test_orders_are_those_of_the_library(page: Page) -> None:
@@ -272,7 +283,8 @@ def test_orders_are_those_of_the_library(page: Page) -> None:
     assert state["job"]["state"] == "done", state["job"]
     run = page.workspace.run
     assert run is not None
-    expected = dc.order(run.forecast, stock, cost_under=3, cost_over=1)
+    forecast = run.model.predict(panel_of(page), n_samples=PATHS)
+    expected = dc.order(forecast, stock, cost_under=3, cost_over=1)
     found = pl.read_parquet(io.BytesIO(page.download("orders.parquet")))
     assert_frame_equal(found, expected.to_frame())
     assert state["orders"]["units"] == expected.order.sum()

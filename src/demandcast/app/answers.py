@@ -53,7 +53,7 @@ def state(workspace: Workspace, worker: Worker, seen: int | None = None) -> JSON
     results = {} if seen == workspace.version else workspace.answer or results_of(workspace)
     return {
         "version": workspace.version,
-        "job": None if worker.job is None else _job(workspace, worker.job),
+        "job": None if worker.job is None else _job(workspace, worker, worker.job),
         "busy": worker.is_busy,
         "files": {slot: workspace.files[slot].name for slot in SLOTS if slot in workspace.files},
         **results,
@@ -84,10 +84,7 @@ def facts() -> JSON:
         for f in fields(kind)
         if f.name not in MINE
     ]  # fmt: skip
-    models = [
-        {"name": name, "summary": kind.summary, "paths": "paths" in kind.gives}
-        for name, kind in registry.classes().items()
-    ]
+    models = [{"name": name, "summary": kind.summary} for name, kind in registry.classes().items()]
     models.sort(key=lambda m: FIRST.index(m["name"]) if m["name"] in FIRST else len(FIRST))
     return {"options": options, "models": models, "beside": list(BESIDE)}
 
@@ -137,10 +134,10 @@ def _way(out: Way) -> JSON:
     }
 
 
-def _job(workspace: Workspace, job: Job) -> JSON:
+def _job(workspace: Workspace, worker: Worker, job: Job) -> JSON:
     return {
         "number": job.number, "kind": job.kind, "text": job.text, "share": job.share, "state": job.state,
-        "seconds": round(job.elapsed, 1), "canFinish": job.can_finish, "notes": job.notes,
+        "seconds": round(job.elapsed, 1), "canFinish": job.can_finish, "stopping": worker.is_stopping, "notes": job.notes,
         "error": None if job.error is None else error(workspace, job.error),
     }  # fmt: skip
 
@@ -281,7 +278,6 @@ def _run(run: Run, *, stale: bool) -> JSON:
         "total": amount(float(view.total.sum())),
         "change": change,
         "seconds": round(run.seconds, 1),
-        "paths": forecast.samples is not None,
         "reads": "known" in run.model.takes,
     }
 

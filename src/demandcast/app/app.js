@@ -580,7 +580,8 @@
     const job = now.job, running = now.busy && job;
     get("progress").hidden = !running;
     if (!running) return;
-    get("progress-text").textContent = sentence(job.text).replace(/\.$/, "");
+    get("progress-text").textContent = (job.stopping ? "Stopping at the next step: " : "") + sentence(job.text).replace(/\.$/, "");
+    get("cancel").disabled = get("finish").disabled = job.stopping;
     if (known(job.share)) get("progress-bar").value = job.share;
     else get("progress-bar").removeAttribute("value");
     get("progress-time").textContent = `${Math.round(job.seconds)} s`;

@@ -87,6 +87,11 @@ class Worker:
     def is_busy(self) -> bool:
         return self.job is not None and self.job.state == "running"
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the job was asked to stop, which it does at its next step."""
+        return self.is_busy and self._stop is not None
+
     def stop(self, how: Stop) -> None:
         """Ask the job to end: "cancel" leaves nothing of it, "finish" takes the best that `auto` has so far."""
         self._stop = how

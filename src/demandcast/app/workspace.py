@@ -111,7 +111,7 @@ class Run:
         asked: What was asked for.
         table: What was forecast.
         model: That was fitted.
-        forecast: With sample paths where the model draws them.
+        forecast: Of its steps.
         result: A backtest, where one was asked for and the history suffices.
         report: The page.
         seconds: That it took.
@@ -299,8 +299,7 @@ class Workspace:
         say(f"fitting {asked.model}")
         model = fit(model, panel, progress=False)
         say("forecasting")
-        paths = {"n_samples": PATHS} if "paths" in model.gives else {}
-        forecast = model.predict(panel, **paths)
+        forecast = model.predict(panel)
         result, notes = None, list(forecast.notes)
         if asked.measure and asked.model != "auto":  # which measures itself
             folds = min(2, (int(panel.lengths.max()) - 1) // (2 * asked.horizon))
@@ -356,7 +355,7 @@ class Workspace:
         """Decide what to order of every item, from the forecast's paths and the table of stock."""
         run, policy = self._run(), asked.rule
         forecast, panel = run.forecast, run.table.panel
-        if forecast.samples is None:
+        if "paths" not in run.model.gives:
             raise DataError(
                 f"{run.model.name} forecasts quantiles and draws no paths, and orders need sums over the lead time; "
                 "forecast with",
