@@ -16,7 +16,7 @@ import demandcast as dc
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast import least_squares
 from demandcast.forecast.least_squares import LeastSquares
-from demandcast.forecast.reconcile import _Problem, quantiles_of, running_sums
+from demandcast.forecast.reconcile import Cost, _Problem, quantiles_of, running_sums
 from demandcast.forecast.sums import Addition, Sums
 
 DAYS, HORIZON = 120, 5
@@ -45,7 +45,7 @@ def forecast_of(panel: dc.Panel, **settings: Any) -> dc.Forecast:
 def hierarchy_of(seed: int) -> tuple[LeastSquares, np.ndarray, np.ndarray, np.ndarray]:
     """Levels that nest, cross, and leave values out, some with a level kept; the matrix that adds up, values, totals."""
     rng = np.random.default_rng(seed)
-    n = int(rng.integers(2, 20))
+    n = int(rng.integers(1, 20))
 
     def ranks(codes: Any) -> np.ndarray:
         return np.unique(codes, return_inverse=True)[1].astype(np.int64)
@@ -95,6 +95,9 @@ def test_the_floor_costs_what_the_quadratic_program_costs(rounds: int, seed: int
         patch.setattr(least_squares, "ROUNDS", rounds)
         found = problem.solve(values, totals, np.zeros(len(values)))
     assert (found.values >= 0).all()
+    assert found.moved >= 0
+    assert found.loss == pytest.approx(problem.loss(found.values, values, totals), rel=1e-6, abs=1e-12) or not found.moved  # fmt: skip
+    assert found.free <= found.loss * (1 + 1e-9)
     kept = problem.above == 0
     np.testing.assert_allclose(
         (matrix @ found.values)[kept], totals[kept], rtol=1e-6, atol=1e-8 * totals.max()
@@ -273,6 +276,45 @@ def test_counts_under_locks_stay_counts() -> None:
     assert found.samples.min() >= 0
 
 
+def test_counts_are_rounded_where_locks_nest_and_are_whole_and_else_noted() -> None:
+    panel = panel_of(low=4.0)
+    series = forecast_of(dc.Panel(**{**panel.__dict__, "target": np.rint(panel.target)}))
+    day = first_day(series)
+    nested = {"store": ["north", None, "north"], "item": ["a", None, None], "units": [7.0, 30.0, 18.0]}  # fmt: skip
+    crossed = {"store": ["north", None], "item": [None, "a"], "units": [20.0, 9.0]}
+    whole, days = {**nested, "day": [day] * 3}, {**nested, "day": [day, None, day], "units": [7.0, 150.0, 18.0]}  # fmt: skip
+    for columns, rounds in (
+        (whole, True),
+        (days, True),
+        (nested, True),
+        ({**nested, "units": [7.5, 30.0, 18.0]}, False),
+        (crossed, False),
+    ):
+        found = series.reconcile(locks=budget(**columns))
+        assert found.samples is not None
+        assert np.array_equal(found.samples, np.rint(found.samples)) == rounds, columns
+        assert any("counts are not rounded" in note for note in found.notes) != rounds
+        span = slice(0, 1) if columns is whole or columns is days else slice(None)
+        if columns is not crossed:
+            north, total, a = found.samples[:3, :, span].sum((0, 2)), found.samples.sum((0, 2)), found.samples[0, :, span].sum(1)  # fmt: skip
+            np.testing.assert_allclose(north, 18, rtol=1e-6)
+            np.testing.assert_allclose(a, columns["units"][0], rtol=1e-6)
+            if columns is not whole:
+                np.testing.assert_allclose(total, columns["units"][1], rtol=1e-6)
+        else:
+            np.testing.assert_allclose(found.samples[:3].sum((0, 2)), 20, rtol=1e-6)
+            np.testing.assert_allclose(found.samples[[0, 3]].sum((0, 2)), 9, rtol=1e-6)
+
+
+def test_the_note_on_floors_says_what_they_cost() -> None:
+    for moved, text in ((2e-5, "moved by 0.00%"), (0.05, "moved by 5.00%")):
+        (note,) = Cost(free=2.0, floored=3.0, moved=moved, size=1.0).note()
+        assert text in note
+        assert "adds 50.0% to the weighted squares" in note
+    assert Cost(free=2.0, floored=3.0, moved=1e-5, size=1.0).note() == ()
+    assert Cost().note() == ()
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -296,6 +338,39 @@ def test_counts_under_locks_stay_counts() -> None:
 def test_locks_that_cannot_be_kept_are_named(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         forecast_of(panel_of(low=4.0)).reconcile(locks=budget(**columns))
+
+
+def test_counts_of_days_move_no_total_of_weeks_by_1() -> None:
+    """Where all days are one problem, a series is rounded along its days."""
+    panel = panel_of(low=4.0).drop_last(1)  # ends on a Sunday
+    counts = dc.Panel(**{**panel.__dict__, "target": np.rint(panel.target)})
+    days = dc.local.WindowAverage(horizon=14).predict(counts, n_samples=20)
+    weeks = dc.local.WindowAverage(horizon=2).predict(counts.total(["store", "item"], steps="week"), n_samples=20)  # fmt: skip
+    rounded = days.reconcile(weeks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Problem, "_rounded", lambda self, values, *_: values)
+        plain = days.reconcile(weeks)
+    assert rounded.samples is not None
+    assert plain.samples is not None
+    assert np.abs(rounded.samples - plain.samples).max() < 1 + 1e-5
+    moved = (rounded.samples - plain.samples).astype(np.float64)
+    assert np.abs(moved.sum(2)).max() < 1 + 1e-4
+    assert np.abs(moved[:, :, :7].sum(2)).max() < 1 + 1e-4
+    assert np.abs(moved.sum((0, 2))).max() < 1 + 1e-3
+
+
+def test_locks_that_no_forecast_can_meet_are_named_with_their_values() -> None:
+    """The north is to sell more than all items of both stores together."""
+    series = forecast_of(panel_of(low=4.0))
+    locks = budget(store=["north", *[None] * 3], item=[None, "a", "b", "c"], units=[10.0, 2, 3, 4])
+    with pytest.raises(DataError) as error:
+        series.reconcile(locks=locks)
+    said = str(error.value)
+    names = ["store=north at 10", "item=a at 2", "item=b at 3", "item=c at 4"]
+    head, _, others = said.partition(" together with ")
+    (own,) = (n for n in names if n.replace(" at ", " cannot be kept at ") in head)
+    assert all((name in others) == (name != own) for name in names), said
+    assert "missed by" in others
 
 
 def test_locks_that_agree_within_rounding_are_kept() -> None:

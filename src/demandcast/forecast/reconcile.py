@@ -318,6 +318,9 @@ class _Problem:
         repeats = self.forecast.horizon if step is None else 1
         floors = np.repeat(self.floors, repeats)
         kept, lock_codes, fixed = self._locked(step, floors)
+        if not self.levels and not kept:  # nothing is said of this step
+            cost.size += float(np.abs(mean).sum() + np.abs(values).sum())
+            return self._rounded(values, step, kept), mean[:, 0]
         above = [
             self._totals(level, variance, step)
             for level, variance in zip(self.levels, self.above, strict=True)
