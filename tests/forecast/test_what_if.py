@@ -11,7 +11,7 @@ import pytest
 
 import demandcast as dc
 from demandcast.errors import ConfigError, DataError, SchemaError
-from demandcast.forecast import changes, what_if
+from demandcast.forecast import changes, repeat, what_if
 from demandcast.forecast.changes import Change
 from demandcast.forecast.response_table import ResponseTable
 from demandcast.frames.examples import retail
@@ -168,6 +168,34 @@ def test_values_of_keywords_mean_what_texts_mean(panel: dc.Panel) -> None:
             changes.apply(panel, changes.as_changes([], {"price": wrong}), HORIZON)
 
 
+def test_a_value_that_was_missing_ahead_is_a_change_and_a_gap_that_stays_is_none(
+    panel: dc.Panel,
+) -> None:
+    known = panel.known.copy()
+    price = panel.known_names.index("price")
+    first = int(panel.begins[0] + panel.lengths[0])  # of item a: steps 1 and 2 have no price yet
+    known[first : first + 2, price] = np.nan
+    gaps = replace(panel, known=known)
+    plan = changes.ahead(gaps, HORIZON)[0, 2, price]
+    filled = changes.apply(gaps, [Change.parse("price=2.5 where item=a and step=1")], HORIZON)
+    assert np.argwhere(filled.touched).tolist() == [[0, 0]]
+    with pytest.raises(DataError, match="nothing would change"):
+        changes.apply(gaps, [Change.parse(f"price={plan} where item=a and step=3")], HORIZON)
+    with pytest.raises(DataError, match="nothing would change"):
+        changes.apply(gaps, [Change.parse("price*=2 where item=a and step<3")], HORIZON)
+
+
+def test_forecasts_differ_where_more_than_rounding_does() -> None:
+    ones = np.ones((2, 3), np.float32)
+    for one, other, expected in (
+        (0 * ones, 0 * ones, False),
+        (ones, ones + np.float32(1e-6), False),
+        (ones, ones * np.float32([[1, 1, 1], [1, 1, 1.001]]), True),
+        (1e-20 * ones, 2e-20 * ones, True),
+    ):
+        assert repeat.differs(one, other) is expected
+
+
 def test_values_beyond_the_own_history_are_noted_by_series(panel: dc.Panel) -> None:
     known = panel.known.copy()
     price = panel.known_names.index("price")
@@ -180,6 +208,11 @@ def test_values_beyond_the_own_history_are_noted_by_series(panel: dc.Panel) -> N
     for edge in (1, 7):  # the least and the largest of all are no news
         notes = changes.apply(apart, [Change.parse(f"price={edge}")], HORIZON).notes
         assert not any("every series" in note for note in notes)
+    for unit in (1e6, 1e-6):  # rounding is no news either, whatever the unit
+        other = replace(apart, known=(known * unit).astype(np.float32))
+        near, far = (f"price={7 * unit * ratio!r} where item=b" for ratio in (1 + 3e-7, 1.001))
+        assert not changes.apply(other, [Change.parse(near)], HORIZON).notes
+        assert len(changes.apply(other, [Change.parse(far)], HORIZON).notes) == 2
     for beyond in (0.9, 7.1):
         notes = changes.apply(apart, [Change.parse(f"price={beyond}")], HORIZON).notes
         assert f"{beyond:g} lies outside the history of every series (1 to 7)" in notes[-1]

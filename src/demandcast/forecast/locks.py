@@ -191,8 +191,7 @@ def check_floors(
     """
     for lock, inside in zip(locks, members, strict=True):
         least = float(floors[inside].sum())
-        slack = SAME * max(abs(lock.value), 1e-12)
-        if lock.value < least - slack:
+        if lock.value < least:  # a sum of zeros, or minus infinity
             raise DataError(
                 f"{lock.name} is kept at {lock.value:g}, but its series cannot fall below {least:g}, as none ever was "
                 "negative; raise it"

@@ -74,5 +74,5 @@ def forecasts_differ(one: Forecast, other: Forecast) -> bool:
 
 def differs(one: NDArray[Any], other: NDArray[Any]) -> bool:
     """Return whether values (N, H) differ by more than rounding."""
-    size = np.abs(one).astype(np.float64) + 1e-12
+    size = np.abs(one).astype(np.float64)
     return bool((np.abs(other - one) > NOTHING * (size + size.mean())).any())
