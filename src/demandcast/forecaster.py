@@ -105,6 +105,35 @@ class Forecaster(ABC):
     def hyperparameters(self) -> dict[str, Any]:
         """Return every hyper-parameter by its Python name; they make an equal model again."""
 
+    @final
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return every hyper-parameter by its name, the horizon too; scikit-learn's name for `hyperparameters`.
+
+        Args:
+            deep: Of no effect; scikit-learn passes it.
+        """
+        return self.hyperparameters()
+
+    @final
+    def set_params(self, **params: Any) -> Self:
+        """Change hyper-parameters, and return the forecaster; what it had learned is gone.
+
+        Args:
+            **params: As in the constructor, their other names too.
+
+        Raises:
+            ConfigError: There is no such hyper-parameter, or it has no such value; nothing is changed then.
+        """
+        known = self.hyperparameters()
+        names = {"h": "horizon", **self.aliases}
+        changed = {names.get(name, name): value for name, value in params.items()}
+        self.__dict__ = type(self)(**{**known, **changed}).__dict__
+        return self
+
+    def __sklearn_clone__(self) -> Self:
+        """Return an unfitted forecaster with the same hyper-parameters, for `sklearn.base.clone`."""
+        return type(self)(**self.hyperparameters())
+
     @abstractmethod
     def fit(self, panel: Panel) -> Forecaster:
         """Learn from the history of every series; returns itself."""
