@@ -53,7 +53,8 @@ class NamedColumns:
         default=(), metadata=_help("One value a series: category.", "COLUMNS")
     )
     available: str | None = field(
-        default=None, metadata=_help("0 where it could not be bought: in_stock.", "COLUMN")
+        default=None,
+        metadata=_help("0 where it could not be bought, or a share: in_stock.", "COLUMN"),
     )
 
     @classmethod

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import scipy.stats
 from numpy.typing import NDArray
 from polars.testing import assert_frame_equal
 
 import demandcast as dc
 from demandcast import registry
 from demandcast.errors import DataError
-from demandcast.panel.unconstrained import condition_on_bound
+from demandcast.panel.unconstrained import condition_on_bound, condition_on_sale
 
 
 def retail(
@@ -227,3 +229,100 @@ def test_columns_of_the_user_keep_their_names_by_the_rule_of_forecasts() -> None
     ]  # fmt: skip
     forecast = dc.local.LastValue(horizon=1).fit(panel).predict(panel, levels=[0.5])
     assert forecast.to_frame().columns == ["mean", "day", "forecast_mean", "0.5"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "sold", "share"), [(6, 0.4, 2, 0.5), (6, 0.4, 9, 0.8), (26, 0.05, 4, 0.1)]
+)
+def test_demand_given_the_sale_of_a_part_is_bayes_rule(
+    mean: float, spread: float, sold: int, share: float
+) -> None:
+    """P(D | y) is the negative binomial of D times the binomial chance of y of D in the share of the step."""
+    law = masses(mean, spread, 600)
+    k = np.arange(len(law))
+    law *= scipy.stats.binom.pmf(sold, k, share)
+    law /= law.sum()
+    one, levels = np.array([1.0]), np.array([[0.1, 0.5, 0.9]])
+    first, second, quantiles = condition_on_sale(
+        mean * one, spread * one, sold * one, share * one, levels, one > 0
+    )
+    assert first == pytest.approx(law @ k, rel=1e-5)
+    assert second == pytest.approx(law @ k**2, rel=1e-4)
+    assert quantiles[0] == pytest.approx([(law.cumsum() < q).sum() for q in levels[0]])
+
+
+def parts_of_days(seed: int = 0) -> tuple[pl.DataFrame, NDArray[np.int64], NDArray[np.float64]]:
+    """40 items of which a fifth of the days have sales for a random part of the day only."""
+    rng = np.random.default_rng(seed)
+    series, days = 40, 300
+    mean = (
+        np.exp(rng.uniform(0, 3, (series, 1)))
+        * np.exp(rng.normal(0, 0.3, (series, 7)))[:, np.arange(days) % 7]
+    )
+    demand = rng.poisson(mean * rng.gamma(5, 1 / 5, mean.shape))
+    share = np.where(rng.random(mean.shape) < 0.2, rng.integers(1, 10, mean.shape) / 10, 1.0)
+    table = pl.DataFrame(
+        {
+            "item": np.repeat([f"i{i:02d}" for i in range(series)], days),
+            "day": np.tile(np.datetime64("2023-01-02") + np.arange(days), series),
+            "units": rng.binomial(demand, share).ravel(),
+            "open": share.ravel(),
+        }
+    )
+    return table, demand, share
+
+
+def test_the_demand_of_half_a_day_is_not_taken_as_a_bound() -> None:
+    """By shares the bias is within 2 % and the interval holds; by flags alone it is 10 % too high and more."""
+    table, demand, share = parts_of_days()
+    part = (share < 1).ravel()
+    bias = {}
+    for name, shown in (("share", table), ("flag", table.with_columns(pl.col("open") == 1))):
+        panel = dc.read_panel(shown, key="item", time="day", target="units", available="open")
+        assert (panel.share is None) == (name == "flag")
+        assert panel.available is not None
+        assert (panel.available == ~part).all()
+        found = panel.unconstrained(levels=(0.1, 0.9))
+        bias[name] = found["mean"].to_numpy()[part].sum() / demand.ravel()[part].sum() - 1
+        if name == "share":
+            low, high = found["0.1"].to_numpy()[part], found["0.9"].to_numpy()[part]
+            came = demand.ravel()[part]
+            inside = ((came > low) & (came < high)) + 0.5 * ((came == low) | (came == high))
+            often = np.repeat(demand.mean(1) > 8, 300)[part]  # of few units, most days are ties
+            assert inside[often].mean() == pytest.approx(0.8, abs=0.04)
+            assert (came < low).mean() < 0.1 > (came > high).mean()
+            drawn = panel.impute_demand().target
+            assert drawn[part].sum() == pytest.approx(
+                found["mean"].to_numpy()[part].sum(), rel=0.02
+            )
+            assert (drawn >= panel.target).all()
+    assert abs(bias["share"]) < 0.02
+    assert bias["flag"] > 0.1
+
+
+def test_shares_come_back_from_a_store_and_a_part_of_the_panel(tmp_path: Path) -> None:
+    table, _, share = parts_of_days()
+    panel = dc.read_panel(table, key="item", time="day", target="units", available="open")
+    panel.to_store(tmp_path / "store")
+    stored = dc.read_panel(str(tmp_path / "store"))
+    np.testing.assert_array_equal(stored.share, share.ravel().astype(np.float32))
+    assert_frame_equal(stored.unconstrained(), panel.unconstrained())
+    few = panel.select([3, 7]).drop_last(5)
+    assert few.compact().share.shape == (600,)  # type: ignore[union-attr]
+    assert panel.total().share is None
+    assert panel.mask_unavailable().share is None
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_shares_beyond_the_step_are_refused(text: bool) -> None:
+    table = pl.DataFrame(
+        {"day": range(40), "units": range(40), "open": [1.0, 0.5] * 19 + [1.0, 50.0]}
+    )
+    if text:
+        table = table.with_columns(pl.col("open").cast(pl.String))
+    with pytest.raises(
+        DataError, match=r"'open' must hold true/false, 1/0 or the share .*percentages by 100"
+    ):
+        dc.read_panel(table, available="open")
+    fine = table.head(38).with_columns(pl.lit("yes").alias("open")) if text else table.head(38)
+    assert (dc.read_panel(fine, available="open").share is None) == text

@@ -111,33 +111,49 @@ def says_yes_and_no(column: pl.Series) -> bool:
     return column.dtype == pl.String and holds_flags(column)
 
 
-def availability(column: pl.Series, grid: Grid) -> NDArray[np.bool_]:
-    """Return whether the item could be bought, (T_total,); true where the table does not say."""
-    out: NDArray[np.bool_] = grid.spread(flags(column), True)
-    return out
+def availability(
+    column: pl.Series, grid: Grid
+) -> tuple[NDArray[np.bool_], NDArray[np.float32] | None]:
+    """Return whether the item could be bought all of the step, and for which share of it, (T_total,) each.
+
+    Both are true and 1 where the table does not say. The shares are None of a column of flags: then 0 says that the item
+    was not there for some of the step or all of it.
+    """
+    values = shares(column)
+    flags: NDArray[np.bool_] = grid.spread(values == 1, True)
+    if ((values == 0) | (values == 1)).all():
+        return flags, None
+    spread: NDArray[np.float32] = grid.spread(values.astype(np.float32), 1)
+    return flags, spread
 
 
-def flags(column: pl.Series) -> NDArray[np.bool_]:
-    """Return whether the item could be bought, (rows,); true where the table does not say.
+def shares(column: pl.Series) -> NDArray[np.float64]:
+    """Return the share of each row's step for which the item could be bought, (rows,); 1 where the table does not say.
 
     Raises:
-        SchemaError: The column is neither boolean nor 0 and 1.
+        SchemaError: The column holds neither yes and no, nor numbers from 0 to 1.
     """
     values = column
     if column.dtype == pl.String:
-        words = {"true": 1, "false": 0, "yes": 1, "no": 0, "1": 1, "0": 0}
-        values = column.fill_null("true").str.to_lowercase().replace_strict(words, default=2)
+        words = {"true": "1", "false": "0", "yes": "1", "no": "0"}
+        text = column.str.to_lowercase().str.strip_chars().replace(words)
+        values = text.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+        unread = column.filter(values.is_null() & column.is_not_null() & (text != ""))
+        values = values if not len(unread) else unread  # text, which the check below refuses
     strange = column.drop_nulls().head(0)
     if values.dtype.is_numeric():
-        strange = column.filter(((values != 0) & (values != 1)).fill_null(False))
+        outside = ((values < 0) | (values > 1)).fill_null(False)
+        strange = column.filter(outside)
     elif values.dtype not in (pl.Boolean, pl.Null):
-        strange = column.drop_nulls()
+        strange = values.drop_nulls()
     if len(strange):
         raise SchemaError(
-            f"available column {column.name!r} must hold true/false or 1/0, found {column.dtype} "
-            f"like {strange[0]!r}; turn it into booleans: col > 0"
+            f"available column {column.name!r} must hold true/false, 1/0 or the share of the step for which the item was "
+            f"there, 0 to 1, found {column.dtype} like {strange[0]!r}; turn it into booleans: col > 0, or divide "
+            "percentages by 100"
         )
-    return values.cast(pl.Boolean).fill_null(True).to_numpy(writable=True)
+    found = values.cast(pl.Float64).fill_nan(None).fill_null(1.0).to_numpy(writable=True)
+    return np.asarray(found, np.float64)
 
 
 def _check_static(column: pl.Series) -> None:

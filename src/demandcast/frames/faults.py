@@ -116,7 +116,7 @@ def _faults(source: Any, named: NamedColumns, reading: Reading, future: Any) -> 
                 covariates.features, frame[column], f"{role} covariate", reading.infinite, None, table.hints
             )  # fmt: skip
     if roles.available:
-        faults.attempt(covariates.flags, frame[roles.available])
+        faults.attempt(covariates.shares, frame[roles.available])
     return faults
 
 

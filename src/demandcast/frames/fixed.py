@@ -100,7 +100,9 @@ def long_table(panel: Panel) -> pl.DataFrame:
         else:
             place = panel.static_real_names.index(name)
             columns.append(_plain(name, panel.static_reals[codes, place].astype(np.float64)))
-    if schema.available and panel.available is not None:
+    if schema.available and panel.share is not None:
+        columns.append(pl.Series(schema.available, panel.share[rows]))
+    elif schema.available and panel.available is not None:
         columns.append(pl.Series(schema.available, panel.available[rows].astype(np.int64)))
     return pl.DataFrame(columns)
 

@@ -432,6 +432,7 @@ def _grow(panel: Panel, extents: Ints) -> Panel:
         panel, begins=begins, extents=extents, target=moved(panel.target, np.nan),
         known=moved(panel.known, np.nan), past=moved(panel.past, np.nan),
         available=None if panel.available is None else moved(panel.available, True),
+        share=None if panel.share is None else moved(panel.share, 1),
     )  # fmt: skip
 
 

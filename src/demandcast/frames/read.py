@@ -68,7 +68,7 @@ def read_panel(
             only these are the future, not history.
         past: Covariates known to the cutoff only.
         static: Columns with one value a series, in the table or in `static_table`.
-        available: Column that is false where the item could not be bought.
+        available: Column that is false where the item could not be bought, or the share of the step for which it could, 0 to 1.
         future: A table of known covariates after the last step; see `extend`. Series that only it has are new.
         reading: How the table is read, as one object for several tables.
         **options: Fields of `Reading`, which override those of `reading`: `gaps="zero"`, `to="W-MON"`,
@@ -227,6 +227,9 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
             reals=np.zeros((rows.keys.height, 0), np.float32),
         )
     notes += new_notes
+    available, share = (
+        encode.availability(rows.rest[roles.available], grid) if roles.available else (None, None)
+    )
     panel = Panel(
         schema=Schema(
             key=tuple(rows.keys.columns), time=roles.time, target=roles.target,
@@ -236,7 +239,7 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
         keys=rows.keys, target=flat, begins=grid.begins, extents=grid.extents, lengths=lengths,
         starts=grid.starts, known=known_flat, past=past_flat, known_names=known_names,
         past_names=past_names,
-        available=encode.availability(rows.rest[roles.available], grid) if roles.available else None,
+        available=available, share=share,
         static_codes=encoded.codes, vocabularies=encoded.vocabularies, static_reals=encoded.reals,
         static_real_names=encoded.real_names, notes=tuple(notes), time_zone=clock.zone,
         time_dtype=clock.dtype,

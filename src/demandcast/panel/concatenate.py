@@ -22,6 +22,7 @@ def is_alike(one: Panel, other: Panel) -> bool:
         and one.vocabularies == other.vocabularies
         and one.static_real_names == other.static_real_names
         and (one.available is None) == (other.available is None)
+        and (one.share is None) == (other.share is None)
         and one.time_zone == other.time_zone
         and one.time_dtype == other.time_dtype
     )

@@ -118,7 +118,7 @@ def add_up(panel: Panel, by: Sequence[str]) -> Panel:
     return replace(
         panel, schema=replace(panel.schema, key=tuple(groups.table.columns), known=(), past=(), static=()),
         keys=groups.table, target=sums.astype(np.float32), begins=begins, extents=extents, lengths=extents.copy(),
-        starts=starts, known=empty, past=empty, known_names=(), past_names=(), available=available,
+        starts=starts, known=empty, past=empty, known_names=(), past_names=(), available=available, share=None,
         static_codes=np.zeros((count, 0), np.int64), vocabularies={},
         static_reals=np.zeros((count, 0), np.float32), static_real_names=(), notes=tuple(notes), left_out=None,
     )  # fmt: skip
@@ -166,7 +166,7 @@ def add_steps(panel: Panel, steps: str) -> Panel:
     return replace(
         panel, schema=replace(panel.schema, freq=coarse.name, known=(), past=()), target=sums.astype(np.float32),
         begins=begins, extents=lengths, lengths=lengths.copy(), starts=first, known=empty, past=empty,
-        known_names=(), past_names=(), available=available, notes=tuple(notes),
+        known_names=(), past_names=(), available=available, share=None, notes=tuple(notes),
     )  # fmt: skip
 
 

@@ -52,7 +52,8 @@ class Panel:
         starts: Grid step of the first row of each series, (N,); see `Frequency.ordinal`.
         known: Covariates known ahead, (T_total, F_known); NaN where not given.
         past: Covariates known up to the cutoff only, (T_total, F_past).
-        available: False where the item could not be bought, (T_total,), or None.
+        available: False where the item could not be bought, or not all of the step, (T_total,), or None.
+        share: Share of each step for which it could be bought, (T_total,); None where the table has flags only.
         static_codes: Codes of static categories, (N, K); 0 is unknown.
         vocabularies: Values of each static category column; code k is entry k - 1.
         static_reals: Static numbers, (N, R), named by `static_real_names`.
@@ -72,6 +73,7 @@ class Panel:
     known_names: tuple[str, ...] = ()
     past_names: tuple[str, ...] = ()
     available: NDArray[np.bool_] | None = None
+    share: Floats | None = None
     static_codes: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     vocabularies: dict[str, tuple[str, ...]] = field(default_factory=dict)
     static_reals: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
@@ -112,7 +114,8 @@ class Panel:
     def flat(self) -> dict[str, NDArray[Any]]:
         """The arrays with one row a step, by name."""
         arrays = {"target": self.target, "known": self.known, "past": self.past}
-        return arrays if self.available is None else arrays | {"available": self.available}
+        bounds = {"available": self.available, "share": self.share}
+        return arrays | {name: values for name, values in bounds.items() if values is not None}
 
     @property
     def nbytes(self) -> int:
@@ -365,7 +368,8 @@ class Panel:
     def unconstrained(self, levels: Sequence[float] | float = (0.1, 0.9)) -> pl.DataFrame:
         """Estimate past demand where the item could not be bought, given what was sold.
 
-        The sale of an unavailable step is taken as the stock of that step: a lower bound of demand. The module
+        The sale of an unavailable step is taken as the stock of that step: a lower bound of demand. Where the table says
+        for which share of the step the item was there, it is the demand of that part, and the rest is estimated. The module
         `demandcast.panel.unconstrained` describes the model.
 
         Args:
@@ -436,7 +440,11 @@ class Panel:
     def with_demand(self, target: Floats) -> Panel:
         """Return the panel with a target that is demand at every step, (T_total,): nothing is unavailable in it."""
         return replace(
-            self, target=target, available=None, schema=replace(self.schema, available=None)
+            self,
+            target=target,
+            available=None,
+            share=None,
+            schema=replace(self.schema, available=None),
         )
 
     def __repr__(self) -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 MANIFEST = "panel.json"
-STEP_ARRAYS = ("target", "known", "past", "available")  # one row a step
+STEP_ARRAYS = ("target", "known", "past", "available", "share")  # one row a step
 SERIES_ARRAYS = ("begins", "extents", "lengths", "starts", "static_codes", "static_reals")
 KINDS = {
     "target": "f",
@@ -39,6 +39,7 @@ KINDS = {
     "past": "f",
     "static_reals": "f",
     "available": "b",
+    "share": "f",
 }  # others: i
 BLOCK_ROWS = 1 << 22  # rows read or written at once: 16 MB of the target
 COLUMN_NAMES = ("known_names", "past_names", "static_real_names")
@@ -205,6 +206,7 @@ def _check_facts(arrays: dict[str, NDArray[Any]], keys: pl.DataFrame, facts: _Fa
         "known": (rows, len(facts.known_names)),
         "past": (rows, len(facts.past_names)),
         "available": (rows,),
+        "share": (rows,),
     }
     wrong = [name for name, values in arrays.items() if values.shape != shapes[name]]
     codes, sizes = arrays["static_codes"], [len(values) for values in facts.vocabularies.values()]

@@ -2,7 +2,8 @@
 
 Demand is negative binomial around level x season x effects of the covariates known ahead. The level of a series is a
 two-sided exponential average, the season one index for each phase, shrunk towards 1, and the effects are log-linear
-and shared by all series. Expectation-maximisation (Dempster, Laird and Rubin, 1977) takes each unavailable step at
+and shared by all series. A sale of which the table says for what share of the step
+the item was there is the demand of that share. Expectation-maximisation (Dempster, Laird and Rubin, 1977) takes each unavailable step at
 its expectation given that demand was at least the sale, so neither steps nor high days are lost; Nahmias (1994)
 estimates demand from lost sales in the same way for Normal demand.
 """
@@ -55,7 +56,8 @@ class Estimate:
     Attributes:
         series: Rows of the panel, (n,).
         values: Sales, (n, T), right-aligned, NaN where not observed.
-        unavailable: Steps at which the item could not be bought, (n, T).
+        unavailable: Steps at which the item could not be bought, or not all of the time, (n, T).
+        share: For which part of such a step it could, (n, T); NaN where the sale is only a bound.
         mean: Mean of demand, (n, T).
         spread: Variance is mean + spread mean^2, (n,).
         whole: Series of whole numbers, (n,).
@@ -64,6 +66,7 @@ class Estimate:
     series: Ints
     values: Doubles
     unavailable: Bools
+    share: Doubles
     mean: Doubles
     spread: Doubles
     whole: Bools
@@ -75,8 +78,8 @@ class Estimate:
             levels: Quantile levels, (Q,), or of each step, (M, Q).
         """
         rows = np.nonzero(self.unavailable)[0]
-        mean, _, quantiles = condition_on_bound(
-            self.mean[self.unavailable], self.spread[rows], self.bounds(),
+        mean, _, quantiles = condition_on_sale(
+            self.mean[self.unavailable], self.spread[rows], self.bounds(), self.share[self.unavailable],
             np.broadcast_to(levels, (len(rows), np.shape(levels)[-1])), self.whole[rows],
         )  # fmt: skip
         return mean, quantiles
@@ -137,6 +140,39 @@ def impute(panel: Panel, seed: int, *, known: bool) -> Panel:
         end = panel.begins[part.series] + panel.lengths[part.series]
         target[end[i] - length + t] = demand[:, 0]
     return panel.with_demand(target)
+
+
+def condition_on_sale(
+    mean: Doubles, spread: Doubles, sold: Doubles, share: Doubles, levels: Doubles, whole: Bools
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Return mean, second moment (M,) and quantiles (M, Q) of demand given what was sold in a share of the step.
+
+    A negative binomial is a Poisson law whose mean is drawn from a gamma law of shape 1 / spread. The item was there for
+    the share a, evenly over the step, and sold y. So y was the demand of that part, and the demand of the rest is
+    negative binomial again, with the mean (1 - a) mean (1 + spread y) / (1 + spread a mean) and the spread
+    1 / (1 / spread + y). Where the share is NaN or 0, the sale is a lower bound.
+
+    Args:
+        mean: Means of demand, (M,).
+        spread: Variances are mean + spread mean^2, (M,).
+        sold: Sales, (M,), 0 or more.
+        share: Shares of the step, (M,), 0 to 1; NaN where it is not known.
+        levels: Of the distribution given the sale, (M, Q).
+        whole: Whether demand is whole, (M,).
+    """
+    part = np.nan_to_num(share)
+    told = part > 0
+    rest = (1 - part) * mean * (1 + spread * sold) / (1 + spread * part * mean)
+    first, second, quantiles = condition_on_bound(
+        np.where(told, rest, mean), np.where(told, spread / (1 + spread * sold), spread),
+        np.where(told, 0, sold), levels, whole,
+    )  # fmt: skip
+    added = np.where(told, sold, 0)
+    return (
+        first + added,
+        second + 2 * added * first + added**2,
+        quantiles + added[:, None],
+    )
 
 
 def condition_on_bound(
@@ -252,6 +288,7 @@ class _Block:
     series: Ints
     values: Doubles
     unavailable: Bools
+    share: Doubles
     phase: Ints
     n_phases: int
     known: Doubles
@@ -275,11 +312,19 @@ def _blocks(panel: Panel) -> Iterator[_Block]:
         step = panel.lengths[series, None] - steps + np.arange(steps)
         inside = step >= 0
         row = np.where(inside, panel.begins[series, None] + step, 0)
+        values = np.where(inside, panel.target[row].astype(np.float64), np.nan)
         yield _Block(
-            series, np.where(inside, panel.target[row].astype(np.float64), np.nan),
-            inside & ~_available(panel)[row], (panel.starts[series, None] + step) % n_phases, n_phases,
+            series, values,
+            inside & ~_available(panel)[row], _shares(panel, row, values), (panel.starts[series, None] + step) % n_phases, n_phases,
             np.where(inside[..., None], panel.known[row].astype(np.float64), np.nan),
         )  # fmt: skip
+
+
+def _shares(panel: Panel, row: Ints, values: Doubles) -> Doubles:
+    """Return the shares of steps at rows of the flat arrays; NaN where they or the sale are not known."""
+    if panel.share is None:
+        return np.full(row.shape, np.nan)
+    return np.where(np.isnan(values), np.nan, panel.share[row].astype(np.float64))
 
 
 def _estimate(block: _Block, effects: Doubles) -> Estimate:
@@ -295,7 +340,8 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
     variance = np.zeros_like(demand)
     rows, _ = np.nonzero(unavailable)
     bound = bounds[unavailable]
-    tells = bound > 0  # a bound of 0 tells nothing: the expectation is the mean
+    share = block.share[unavailable]
+    tells = (bound > 0) | (share > 0)  # a bound of 0 tells nothing: the expectation is the mean
     some, no_levels = rows[tells], np.zeros((int(tells.sum()), 0))
     half = _choose_half_life(block, demand, weight, factor)
     changes = np.ones(len(demand), np.bool_)  # each series for itself, whatever its company
@@ -304,8 +350,8 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
         spread = _spread(demand, variance, weight, mean)
         first = mean[unavailable]
         second = first + (1 + spread[rows]) * first**2
-        first[tells], second[tells], _ = condition_on_bound(
-            first[tells], spread[some], bound[tells], no_levels, whole[some]
+        first[tells], second[tells], _ = condition_on_sale(
+            first[tells], spread[some], bound[tells], share[tells], no_levels, whole[some]
         )
         moved = np.bincount(rows, np.abs(first - demand[unavailable]), len(demand))
         demand[unavailable] = np.where(changes[rows], first, demand[unavailable])
@@ -315,7 +361,7 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
         if not changes.any():
             break
     mean = _mean(block, demand, weight, factor, half)
-    return Estimate(block.series, block.values, unavailable, mean, spread, whole)
+    return Estimate(block.series, block.values, unavailable, block.share, mean, spread, whole)
 
 
 def _choose_half_life(block: _Block, demand: Doubles, weight: Doubles, factor: Doubles) -> Doubles:
