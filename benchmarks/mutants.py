@@ -7,8 +7,8 @@ python benchmarks/mutants.py windows --only window.py:241     # one line, every 
 A fault turns a comparison, an operator, `and`, `or`, `not`, `min`, a condition or a number into
 another one. Messages, annotations, strings and `strict=` are left alone. A fault is killed if a test of its
 room (`ROOMS`) fails or takes far longer than without it. Those that call its function are run, the quickest
-first, and then those that start processes. Faults that no test can find because nothing changes are listed
-in `mutants.json` with a reason, and do not count.
+first; all of them where no test calls it in its own process. Faults that no test can find because nothing
+changes are listed in `mutants.json` with a reason, and do not count.
 
 Tests run in forks of a process that has collected them, in a copy of src/ and tests/ of its own. A fork
 replaces the code of one function. Faults outside of functions, or in functions that an import calls, are
@@ -244,15 +244,14 @@ def reasons() -> dict[tuple[str, str, str], str]:
 
 
 class Calls:
-    """Functions of the package that are called between `begin` and `end`, and whether a process was started."""
+    """Functions of the package that this process calls between `begin` and `end`."""
 
     def __init__(self, package: Path) -> None:
         self.prefix = f"{package}{os.sep}"
         self.places: set[Place] = set()
-        self.process_started = False
 
     def begin(self) -> None:
-        self.places, self.process_started = set(), False
+        self.places = set()
         threading.setprofile(self._note)
         sys.setprofile(self._note)
 
@@ -264,8 +263,6 @@ class Calls:
         code = frame.f_code
         if event == "call" and code.co_filename.startswith(self.prefix):
             self.places.add((code.co_filename[len(self.prefix) :], code.co_firstlineno))
-        elif event == "call" and code.co_qualname in ("Popen.__init__", "BaseProcess.start"):
-            self.process_started = True
 
 
 @dataclass
@@ -274,14 +271,12 @@ class Measured:
 
     seconds: dict[str, tuple[float, float]] = field(default_factory=dict)  # of wall and of CPU
     reached: dict[Place, list[str]] = field(default_factory=dict)  # tests that call a function
-    starting: list[str] = field(default_factory=list)  # start processes, and may call any
     modules: list[str] = field(default_factory=list)  # of the package, imported by the tests
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """Tests that may find a fault: the quickest first, and last those that start processes."""
-        calling = self.reached.get(mutant.place() or ("", 0), [])
-        names = {*calling, *self.starting} if calling else set(self.seconds)
-        return sorted(names, key=lambda name: (name not in calling, self.seconds[name]))
+        """Tests that may find a fault, the quickest first."""
+        calling = self.reached.get(mutant.place() or ("", 0)) or self.seconds
+        return sorted(set(calling), key=lambda name: self.seconds[name])
 
 
 class Measure:
@@ -305,8 +300,6 @@ class Measure:
         self.measured.seconds[nodeid] = now[0] - self.begin[0], now[1] - self.begin[1]
         for place in self.calls.places:
             self.measured.reached.setdefault(place, []).append(nodeid)
-        if self.calls.process_started:
-            self.measured.starting.append(nodeid)
 
     def result(self) -> Measured:
         for name in self.measured.seconds:

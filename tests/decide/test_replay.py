@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -83,6 +83,22 @@ def test_a_forecast_knows_nothing_of_later_weeks() -> None:
     for r, part in enumerate(found.panels):
         assert (part.lengths == 60 - 2 - 4 + r).all()
         assert (found.forecasts["seasonal_naive"][r].cutoffs == part.ends()).all()
+
+
+def test_without_refit_a_model_is_fitted_at_the_first_round_only() -> None:
+    class Counted(dc.local.SeasonalNaive):
+        fits: ClassVar[list[int]] = []
+
+        def fit(self, panel: dc.Panel) -> Counted:
+            self.fits.append(int(panel.lengths[0]))
+            super().fit(panel)
+            return self
+
+    for refit, expected in ((True, [54, 55, 56, 57]), (False, [54])):
+        Counted.fits.clear()
+        found = dc.replay(Counted(horizon=3), panel(), rounds=4, refit=refit, progress=False, **RULE)  # fmt: skip
+        assert Counted.fits == expected
+        assert [int(f.cutoffs[0]) for f in found.forecasts["seasonal_naive"]] == [53, 54, 55, 56]
 
 
 def test_reviews_longer_than_a_step_share_no_window() -> None:

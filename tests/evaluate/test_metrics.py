@@ -366,6 +366,9 @@ def test_a_tidy_frame_scores_the_same() -> None:
     for frame in (table, table.with_columns(pl.col("came").fill_nan(None)), table.to_pandas()):
         found = metrics.score_frame(frame, actual="came")
         assert found == pytest.approx({name: whole[name] for name in found})
+    others = {"0": 9.0, "1": 9.0, "-0.5": 9.0, "nan": 9.0, "12": 9.0}  # no levels
+    with_more = table.with_columns(pl.lit(v).alias(name) for name, v in others.items())
+    assert metrics.score_frame(with_more, actual="came") == pytest.approx(found)
     points = metrics.score_frame(table.select("came", "mean"), actual="came")
     assert points["wape"] == pytest.approx(metrics.wape(actual, forecast.mean))
     assert math.isnan(points["wql"])

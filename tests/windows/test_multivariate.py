@@ -45,11 +45,11 @@ def at(panel: Panel, i: int, stamp: int) -> float:
 
 def test_every_value_stands_under_its_stamp(panel: Panel) -> None:
     source = source_of(panel)
-    series = torch.tensor([1, 2, 0])
-    cutoffs = torch.tensor([9, 4, 16])
-    limits = cutoffs + torch.tensor([3, 2, 0])
+    series = torch.tensor([1, 2, 0, 1])  # the last context begins before the first stamp
+    cutoffs = torch.tensor([9, 4, 16, 3])
+    limits = cutoffs + torch.tensor([3, 2, 0, 1])
     window = source.windows(series, cutoffs, limits)
-    for row in range(3):
+    for row in range(4):
         cutoff = int(panel.starts[series[row]] + cutoffs[row])
         limit = int(panel.starts[series[row]] + limits[row])
         for i in range(panel.n_series):
@@ -94,20 +94,22 @@ def test_the_last_extra_steps_tell_no_scale(panel: Panel, extra: int) -> None:
     assert torch.equal(window.past_target[:, counts], earlier.past_target)
 
 
-def test_a_scale_that_zeros_do_not_tell_comes_from_before(panel: Panel) -> None:
+@pytest.mark.parametrize("told", [5, 6])  # values of a before its zeros, from 100 at the first stamp
+@pytest.mark.parametrize("extra", [0, 2])
+def test_a_scale_that_zeros_do_not_tell_comes_from_before(
+    panel: Panel, told: int, extra: int
+) -> None:
     target = panel.target.copy()
     begin = int(panel.begins[1])
-    target[begin + 6 : begin + 14] = 0  # of a; 100 to 105 came before
+    target[begin + told : begin + 14] = 0
     source = source_of(replace(panel, target=target))
-    cutoffs = torch.tensor([13])
-    for extra in (0, 2):
-        window = source.windows(torch.tensor([1]), cutoffs, cutoffs, extra=extra)
-        assert not window.past_target[0, :, 1].any()
-        # the last context that has a value other than 0 ends with it
-        context = CONTEXT - extra
-        last = [100.0 + step for step in range(6 - context, 6)]
-        expected = max(float(np.std(last)), np.mean(last) / context)
-        assert window.scale[0, 0, 1].item() == pytest.approx(expected, rel=1e-5)
+    cutoffs, context = torch.tensor([told + 7]), CONTEXT - extra
+    window = source.windows(torch.tensor([1]), cutoffs, cutoffs, extra=extra)
+    assert not window.past_target[0, :, 1].any()
+    # the last context that has a value other than 0 ends with it
+    last = [100.0 + step for step in range(told - context, told)]
+    expected = max(float(np.std(last)), np.mean(last) / context)
+    assert window.scale[0, 0, 1].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_windows_are_joined_and_divided_with_the_series_they_are_asked_for(panel: Panel) -> None:

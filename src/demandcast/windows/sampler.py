@@ -42,7 +42,7 @@ class WindowSampler:
             [[0], np.cumsum(counts)]
         )  # windows of the series before, (N + 1,)
         self.n_windows = int(self.before[-1])
-        weights = counts * _sizes(panel, ends) ** rho if rho else counts * 1.0
+        weights = counts * _sizes(panel, ends) ** rho if rho else counts
         self.cumulative = np.cumsum(weights / weights.sum())
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
