@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.errors import CheckpointError
-from demandcast.train.checkpoint import restore_network
+from demandcast.train.checkpoint import read_tensors, restore_network, take, write_tensors
 
 LARGE = {
     "a layer": lambda: nn.Linear(10**7, 10**4),
@@ -50,3 +50,43 @@ def test_weights_of_another_network_are_named() -> None:
     for found, wrong in ((nn.Linear(3, 2, bias=False), "bias"), (nn.Linear(4, 2), "weight")):
         with pytest.raises(CheckpointError, match=f"{wrong} is .*, and should be"):
             restore_network(lambda found=found: found, tensors, Path("w"))  # type: ignore[misc]
+
+
+def test_tensors_are_taken_by_name_shape_and_type() -> None:
+    like = {"a": torch.zeros(2), "b": torch.zeros(1, dtype=torch.int64)}
+    found = {"a": torch.ones(2), "b": torch.ones(1, dtype=torch.int64), "c": torch.ones(9)}
+    assert take(found, like).keys() == like.keys()
+    for change, said in (
+        ({"a": torch.ones(3)}, r"a is torch.float32 \(3,\), and should be torch.float32 \(2,\)"),
+        ({"b": torch.ones(1)}, "b is torch.float32 .*should be torch.int64"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            take(found | change, like)
+    del found["b"]
+    with pytest.raises(ValueError, match="it has no b"):
+        take(found, like)
+
+
+def test_a_file_is_read_back_or_refused_where_a_bit_differs(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    tensors = {"a": torch.arange(5.0), "b": torch.tensor([True, False]), "none": torch.zeros(0, 3)}
+    write_tensors(path, tensors, {"steps": 3})
+    back, facts = read_tensors(path)
+    assert facts == {"steps": 3}
+    assert back.keys() == tensors.keys()
+    assert all(torch.equal(back[name], value) for name, value in tensors.items())
+    whole = path.read_bytes()
+    for place in (
+        len(whole) - 1,
+        len(whole) - 8,
+        whole.index(b"steps"),
+        whole.index(b"digest") + 12,
+    ):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(CheckpointError, match="is damaged"):
+            read_tensors(path)
+    path.write_bytes(whole[:-3])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        read_tensors(path)
+    with pytest.raises(CheckpointError, match="is not a file"):
+        read_tensors(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,20 +13,24 @@ from torch import Tensor, nn
 
 from demandcast.errors import CheckpointError, ConfigError
 from demandcast.train import clock as clocks
+from demandcast.train import group as group_module
 from demandcast.train import interrupts
+from demandcast.train.allocator import keep_heap
 from demandcast.train.batches import (
     ALIGNED,
     Slot,
     count_samples,
+    keep_batch,
     move_batch,
     pack_batch,
     slice_batch,
     tensors_of,
 )
 from demandcast.train.budget import Budget
+from demandcast.train.device import out_of_memory, resolve_device
 from demandcast.train.fit import ShuffledEpochs
-from demandcast.train.group import ALONE, Group
-from demandcast.train.loaders import ResidentLoader, _bytes_text, choose
+from demandcast.train.group import ALONE, Group, process_group
+from demandcast.train.loaders import ResidentLoader, StreamingLoader, _bytes_text, choose
 from demandcast.train.state import CHECKPOINT, State
 from demandcast.train.training import Training, TrainingLog
 
@@ -137,6 +142,116 @@ def test_processes_share_every_batch_between_them(size: int) -> None:
     assert {len(p) for p in parts} <= {17 // size, -(-17 // size)}
 
 
+def test_gradients_of_two_processes_are_added_up_where_one_has_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other process has the same, but for the last weight, which only it has a gradient of."""
+
+    def add(flat: Tensor) -> None:  # stands in for the sum over both
+        other = flat.clone()
+        other[3], other[6], other[4 + 4 - 1] = 5.0, 1.0, flat[7]
+        flat += other
+
+    group = Group()
+    group.size = 2
+    weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))]  # fmt: skip
+    weights[0].grad = torch.tensor([1.0, 2.0])
+    numbers = torch.tensor([7.0, 8.0, 9.0])
+    monkeypatch.setattr(group_module.dist, "all_reduce", add)
+    sums = group.sum_gradients(weights, numbers)
+    assert sums.tolist() == [14, 16, 18]
+    assert weights[0].grad.tolist() == [2, 4]
+    assert weights[1].grad is None  # no process has it: the optimiser leaves it alone
+    assert weights[2].grad is not None
+    assert weights[2].grad.tolist() == [5]
+    assert ALONE.sum_gradients(weights, numbers) is numbers
+
+
+def test_what_the_first_process_says_reaches_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Tensor] = []
+
+    def send(tensor: Tensor, rank: int) -> None:
+        assert rank == 0
+        sent.append(tensor.clone())
+
+    def receive(tensor: Tensor, rank: int) -> None:
+        tensor.copy_(sent.pop(0))
+
+    first, second = Group(), Group()
+    first.size = second.size = 2
+    second.rank = 1
+    value = {"batch_size": 64, "rate": 0.1, "name": "größer"}
+    weight, mask = torch.tensor([1.0, 2.0]), torch.tensor([True, False])
+    monkeypatch.setattr(group_module.dist, "broadcast", send)
+    assert first.broadcast(value) == value
+    first.broadcast_tensors([weight, mask])
+    monkeypatch.setattr(group_module.dist, "broadcast", receive)
+    assert second.broadcast(None) == value
+    other, another = torch.zeros(2), torch.zeros(2, dtype=torch.bool)
+    second.broadcast_tensors([other, another])
+    assert torch.equal(other, weight)
+    assert torch.equal(another, mask)
+    assert not sent
+    assert ALONE.broadcast(value) is value
+    assert ALONE.gather(weight) == [weight]
+
+
+def test_a_program_alone_is_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    for size, rank in ((None, None), ("1", "0"), ("4", None)):
+        for name, value in (("WORLD_SIZE", size), ("RANK", rank)):
+            monkeypatch.delenv(name, raising=False)
+            if value is not None:
+                monkeypatch.setenv(name, value)
+        assert process_group(1) is ALONE
+
+
+def test_heap_is_kept_unless_that_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_heap.cache_clear()
+    monkeypatch.setenv("DEMANDCAST_KEEP_HEAP", "0")
+    assert not keep_heap()
+    keep_heap.cache_clear()
+    monkeypatch.delenv("DEMANDCAST_KEEP_HEAP")
+    assert keep_heap() == (platform.libc_ver()[0] == "glibc")
+
+
+def test_devices_are_named_or_refused() -> None:
+    assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resolve_device("cpu") == "cpu"
+    with pytest.raises(ConfigError, match="device='gpu' is not usable here"):
+        resolve_device("gpu")
+    said = "CUDA out of memory", "can't allocate memory: 8 bytes", "not enough memory: x"
+    assert all(out_of_memory(RuntimeError(words)) for words in said)
+    assert out_of_memory(MemoryError())
+    assert not out_of_memory(RuntimeError("shapes differ"))
+    assert not out_of_memory(KeyError("out of memory"))
+
+
+def test_a_streamed_batch_is_the_resident_one_and_so_is_the_place_to_go_on() -> None:
+    class Items(torch.utils.data.Dataset[Any]):
+        def __len__(self) -> int:
+            return 100
+
+        def __getitem__(self, i: int) -> Tensor:
+            return torch.tensor(10 * i)
+
+    def draw(step: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(100, (5,), generator=generator)
+
+    cpu = torch.device("cpu")
+    for data, collate in ((Items(), None), (Numbers(), keep_batch)):
+        loader: StreamingLoader[Any] = StreamingLoader(data, draw, cpu, collate=collate)
+        draws, alone = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+        loader.start(2, 6, draws)
+        for step in range(2, 6):
+            expected = 10 * draw(step, alone)
+            assert torch.equal(loader.next_batch(), expected)
+            assert torch.equal(loader.state(), alone.get_state())
+        assert torch.equal(loader.batch(torch.tensor([3, 7])), torch.tensor([30, 70]))
+        loader.stop()
+        assert loader.with_workers(2).workers == 2
+        assert loader.pinned is None
+
+
 def state_of(**hyper: Any) -> State:
     torch.manual_seed(0)
     return State(nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1)), Training(**hyper), ALONE)
@@ -203,9 +318,9 @@ class Numbers(torch.utils.data.Dataset[Any]):
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def __getitems__(self, index: Tensor) -> Tensor:
+    def __getitems__(self, index: Tensor | list[int]) -> Tensor:
         self.asked.append(len(index))
-        return index * 10
+        return 10 * torch.as_tensor(index)
 
 
 def test_small_batches_are_gathered_several_at_once_and_come_in_order() -> None:

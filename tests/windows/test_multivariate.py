@@ -94,7 +94,9 @@ def test_the_last_extra_steps_tell_no_scale(panel: Panel, extra: int) -> None:
     assert torch.equal(window.past_target[:, counts], earlier.past_target)
 
 
-@pytest.mark.parametrize("told", [5, 6])  # values of a before its zeros, from 100 at the first stamp
+@pytest.mark.parametrize(
+    "told", [5, 6]
+)  # values of a before its zeros, from 100 at the first stamp
 @pytest.mark.parametrize("extra", [0, 2])
 def test_a_scale_that_zeros_do_not_tell_comes_from_before(
     panel: Panel, told: int, extra: int

@@ -266,6 +266,28 @@ def test_a_collapse_is_cured_by_one_thread_or_told() -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(("rate", "collapsed"), [(334, False), (332, True)])
+@pytest.mark.parametrize(("after", "cured"), [(1.19, False), (1.21, True)])
+def test_a_third_of_the_best_rate_is_a_collapse_and_a_fifth_more_a_cure(
+    rate: float, collapsed: bool, after: float, cured: bool
+) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        limit = ThreadLimit(free=True)
+        limit.check_rate(1000)
+        assert (limit.check_rate(rate) is not None) == collapsed
+        if collapsed:
+            limit.check_rate(after * rate)
+            assert torch.get_num_threads() == (1 if cured else 2)
+        torch.set_num_threads(1)
+        alone = ThreadLimit(free=True)
+        alone.check_rate(1000)
+        assert alone.check_rate(1) is None  # one thread waits for no other
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_one_thread_that_does_not_help_is_taken_back() -> None:
     before = torch.get_num_threads()
     try:
