@@ -164,3 +164,21 @@ def test_a_process_with_little_memory_ends_in_one_line(
     assert "memory" in last
     assert "a store" in last or "smaller network" in last
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("demandcast fore", ["forecast"]), ("demandcast forecast sales.csv --hor", ["--horizon"])],
+)
+def test_a_shell_completes_commands_and_options(
+    typed: str,
+    offered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in (
+        ("_DEMANDCAST_COMPLETE", "complete_bash"), ("COMP_WORDS", typed), ("COMP_CWORD", str(typed.count(" "))),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert main([]) == 0
+    assert capsys.readouterr().out.split() == offered

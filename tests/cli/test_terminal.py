@@ -119,6 +119,7 @@ COMMANDS: list[list[str]] = [
         "t\x1b[31m.json",
     ],
     ["doctor", "FILE", "--model", "nlin\x1b[31mear"],
+    ["app", "nowhere\x1b[31m.csv", "--no-browser"],
     ["serve", "r\x1b[31mun"],
     ["what-if", "RUN", "FILE", "--set", "pr\x1b[31mice=2"],
     ["demo", "--out", "FILE"],

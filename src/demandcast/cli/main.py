@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +40,7 @@ from demandcast.memory import check_memory, memory_of_process
 
 LEAST = 1 << 26  # bytes that every command needs
 LITTLE = 1 << 28  # free bytes below which a library that fails to load is taken to lack memory
+COMPLETION = "_DEMANDCAST_COMPLETE"  # set by a shell that asks for the words that may follow
 INTERRUPTED = 130  # the exit code of Ctrl-C
 RESUMABLE = {  # command -> the option that keeps its work, and what to print with it and without it
     "forecast": (
@@ -59,7 +61,6 @@ app = typer.Typer(
     name="demandcast",
     help="Forecast demand from a table, with quantiles, and measure how good the forecast is.",
     epilog="Start with: demandcast demo   Then: demandcast check sales.csv",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings=HELP,
@@ -120,10 +121,10 @@ def main(argv: list[str] | None = None) -> int:
         0 on success, also if the reader of a pipe closed it; 2 for an error that the caller can fix,
         printed on stderr; 130 if interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
-    if not argv:
+    if not argv and COMPLETION not in os.environ:
         show.lines(help.START)
         return 0
-    words = list(argv)
+    words = list(argv or [])
     options.COMMAND[:] = words
     try:
         with terminal.log_lines():
@@ -149,6 +150,8 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         show.say(f"interrupted{_how_to_continue(words)}")
         return signals.exit_code()
+    except SystemExit as end:  # of shell completion
+        return end.code if isinstance(end.code, int) else 0
     except OSError as error:  # a folder that cannot be written to, a full disk
         if error.errno == errno.ENOMEM:
             return _say_no_memory(error)
