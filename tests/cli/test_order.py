@@ -131,6 +131,17 @@ def test_a_saved_model_orders_without_a_fit(run: Run) -> None:
     assert main([*words, "--lead-time", "3"]) == 2
 
 
+def test_the_report_lists_the_orders(run: Run) -> None:
+    code, out, err = run(*COSTS, "--report", "orders.html", "--json")
+    assert code == 0, err
+    page = Path("orders.html").read_text()
+    assert "Orders for sales.csv" in page
+    units = sum(row["order"] for row in json.loads(out))
+    assert f"Order {units} units of 2 of 3 items" in page
+    code, _, err = run(*COSTS, "--report", "stock.csv")
+    assert (code, "stock.csv" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -11,11 +11,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+import demandcast as dc
 from demandcast.forecast.forecast import Forecast
 from demandcast.panel.panel import Panel
 from demandcast.report.page import write_report
 
 from .browser import Browser, find_axe, find_browser
+from .conftest import HOSTILE
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason="no Chromium on this machine; install the package chromium"
@@ -218,3 +220,92 @@ def test_axe_finds_nothing_serious(browser: Browser, page: Path, dark: bool) -> 
     browser.open(page, dark=dark)
     browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
     assert browser.inaccessible() == []
+
+
+@pytest.fixture
+def ordered(tmp_path: Path, panel: Panel) -> Path:
+    """Orders of 60 items: item i has 10 i units of demand and i on hand; the first has a hostile name, four are out."""
+    wide = panel.select(np.resize(np.arange(4), 60))
+    keys = [HOSTILE, *(f"town {i:02d}" for i in range(1, 60))]
+    wide = replace(wide, keys=pl.DataFrame({"town": keys}))
+    wide = replace(wide, target=np.where(_ahead(wide), np.nan, wide.target))
+    paths = np.repeat(np.repeat(10.0 * np.arange(60)[:, None, None], 80, 1), 2, 2)
+    forecast = Forecast.from_samples(paths.astype(np.float32), (0.1, 0.5, 0.9), wide, model="known")
+    stock = wide.keys.with_columns(
+        on_hand=pl.Series(np.arange(60)), maximum=pl.Series([None] * 56 + [100.0] * 4)
+    )
+    orders = dc.order(forecast, stock, lead_time=0, service=0.9)
+    return write_report(tmp_path / "orders.html", forecast=forecast, panel=wide, orders=orders)
+
+
+def cells(browser: Browser, line: int) -> list[str]:
+    found: list[str] = browser.run(
+        f"[...document.querySelectorAll('#order-table tbody tr')[{line}].children].map((c) => c.textContent)"
+    )
+    return found
+
+
+def test_orders_are_listed_with_their_reason_and_risk(browser: Browser, ordered: Path) -> None:
+    browser.open(ordered)
+    assert browser.errors == []
+    titles = browser.run(
+        "[...document.querySelectorAll('#order-table thead th')].map((t) => t.textContent)"
+    )
+    assert titles == [
+        "Item", "On hand", "Order ↓", "Up to", "Demand", "Risk", "Served", "Left", "Short", "Why",
+    ]  # fmt: skip
+    assert cells(browser, 0)[:4] == ["town 55", "55", "495", "550"]
+    assert cells(browser, 0)[5:] == ["0 %", "100 %", "0", "0", "service"]
+    assert browser.run("document.querySelectorAll('#order-table tbody tr').length") == 50
+    assert browser.run("document.getElementById('order-page').textContent") == "Page 1 of 2"
+    assert "Order 14,030 units of 59 of 60 items" in browser.run(
+        "document.getElementById('orders').textContent"
+    )
+    assert "NaN" not in browser.run("document.getElementById('orders').innerHTML")
+    assert browser.run("document.querySelectorAll('#orders script').length") == 0
+
+
+def test_orders_are_searched_sorted_and_filtered_by_reason(browser: Browser, ordered: Path) -> None:
+    browser.open(ordered)
+    browser.run(
+        "const why = document.getElementById('order-why');"
+        "why.value = [...why.options].find((o) => o.textContent === 'limit').value;"
+        "why.dispatchEvent(new Event('change'))"
+    )
+    assert browser.run("document.getElementById('order-count').textContent") == "4 of 60 items"
+    assert cells(browser, 0)[0] == "town 56"
+    assert cells(browser, 0)[5] == "100 %"  # runs out for sure
+    browser.run("document.querySelectorAll('#order-table .sort')[1].click()")
+    assert cells(browser, 0)[:2] == ["town 59", "59"]
+    browser.run("document.getElementById('order-search').focus()")
+    browser.call("Input.insertText", text="57")
+    assert browser.run("document.getElementById('order-count').textContent") == "1 of 60 items"
+    browser.run("document.querySelector('#order-table tbody button').click()")
+    assert browser.run("document.getElementById('item-title').textContent") == "town 57"
+
+
+def test_the_orders_listed_are_downloaded(browser: Browser, ordered: Path) -> None:
+    browser.open(ordered)
+    browser.run(
+        "window.kept = null; URL.createObjectURL = (blob) => { window.kept = blob; return '#'; };"
+        "document.getElementById('order-search').value = '0';"
+        "document.getElementById('order-search').dispatchEvent(new Event('input'));"
+        "document.getElementById('order-download').click()"
+    )
+    lines = browser.run("window.kept.text()").splitlines()
+    assert lines[0] == (
+        "town,on_hand,order,order_up_to,expected_demand,p_stock_out,fill_rate,expected_held,expected_lost,why"
+    )
+    assert lines[1] == "town 50,50,450,500,500,0,1,0,0,service"
+
+
+@pytest.mark.skipif(find_axe() is None, reason="axe-core-python is not installed")
+def test_axe_finds_nothing_serious_in_orders(browser: Browser, ordered: Path) -> None:
+    browser.open(ordered)
+    browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
+    assert browser.inaccessible() == []
+
+
+def test_orders_fit_a_phone(browser: Browser, ordered: Path) -> None:
+    browser.open(ordered, width=390, height=800)
+    assert browser.run("document.documentElement.scrollWidth") == 390

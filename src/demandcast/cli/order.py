@@ -183,6 +183,7 @@ def order(
     seed: options.Seed = 0,
     devices: options.Devices = None,
     out: options.Out = None,
+    report: options.Report = None,
     force: options.Force = False,
     safe_text: options.SafeText = False,
     json: options.Json = False,
@@ -209,7 +210,9 @@ def order(
     if out:
         places.check_ending(out)
     beside = {"--stock": stock, "--lead-times": lead_times}
-    places.check(files={"--out": out}, table=table, sources=beside, force=force)
+    places.check(files={"--out": out, "--report": report}, table=table, sources=beside, force=force)
+    if report:
+        places.check_page_ending(report)
     policy = Policy(**rule)
     check_spend(spend, policy)
     if run is not None and (model is not None or settings or budget is not None):
@@ -251,6 +254,14 @@ def order(
     orders = decide(forecast, known, policy, spend=spend, panel=panel)
     show.say(orders.summary())
     results.write_orders(orders, out, json=json, safe_text=safe_text)
+    if report:
+        from demandcast.report.page import write_report
+
+        write_report(
+            report, forecast=forecast, panel=panel, orders=orders, title=f"Orders for {table.name}",
+            command=options.command_line(),
+        )  # fmt: skip
+        show.say(f"wrote {report}")
 
 
 def _with_successors(panel: Panel, stock: str, decimal: str | None) -> Panel:

@@ -497,6 +497,14 @@
     showGroups();
   }
   refresh();
+  showOrders({
+    data, column, view: data.views[0], tools: charts,
+    choose: (i) => {
+      if (state.view !== 0) { state.view = 0; refresh(); }
+      choose(i, { scroll: false });
+      get("detail").scrollIntoView({ block: "center" });
+    },
+  });
   state.item = data.views[0].list[0] ?? 0;
   mark();
   boxes.forEach(render);

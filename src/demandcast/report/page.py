@@ -26,12 +26,14 @@ from demandcast.report import scores
 from demandcast.report.attention import Item, items_to_look_at
 from demandcast.report.columns import Columns
 from demandcast.report.explanation import explanation_section
+from demandcast.report.orders import orders_section, pack_orders
 from demandcast.report.packing import PRECISE, pack_view
 from demandcast.report.view import View
 from demandcast.report.words import amount, listed, percent, period, span, time_labels
 
 if TYPE_CHECKING:
     from demandcast.automl.auto import Auto
+    from demandcast.decide.orders import Orders
     from demandcast.evaluate.backtest import BacktestResult
     from demandcast.forecast.explain import Explanation
     from demandcast.forecaster import Forecaster
@@ -50,6 +52,7 @@ def write_report(
     notes: Sequence[str] = (),
     command: str = "",
     explanation: Explanation | None = None,
+    orders: Orders | None = None,
 ) -> Path:
     """Write one self-contained HTML page: how good the forecast is, which items to look at, and every item.
 
@@ -65,18 +68,23 @@ def write_report(
         notes: Sentences of the caller, shown before those about the data.
         command: The command that repeats the run, shown at the end.
         explanation: The parts of the forecast: `forecast.explain()`.
+        orders: What to order by this forecast; it is shown too.
 
     Returns:
         The path written.
 
     Raises:
-        ConfigError: Neither a forecast nor a backtest is given.
+        ConfigError: Neither a forecast nor a backtest is given, or the orders are of another forecast.
         FileError: The file cannot be written there.
     """
     if result is None and forecast is None:
         raise ConfigError(
             "a report needs something to show; give it forecast=model.predict(panel), "
             "result=backtest(...), or both"
+        )
+    if orders is not None and orders.forecast is not forecast:
+        raise ConfigError(
+            "the orders are of another forecast; give write_report(forecast=orders.forecast)"
         )
     auto = _search(model)
     views, sections = [], []
@@ -96,12 +104,16 @@ def write_report(
         header |= scores.of_search(auto)
         header["naive"] = scores.NAIVE
 
+    if orders is not None:
+        sections.append(orders_section(orders, _asset("orders.html")))
     columns = Columns(4 if sum(v.total.size * v.first.horizon for v in views) < PRECISE else 3)
     items_of_view = [items_to_look_at(view) for view in views]
     header["views"] = [
         pack_view(view, columns, np.isin(np.arange(view.first.n_series), [i.row for i in items]))
         for view, items in zip(views, items_of_view, strict=True)
     ]
+    if orders is not None:
+        header["orders"] = pack_orders(orders, columns)
     sections += [_items_to_look_at(views[0], items_of_view[0]), _asset("items.html")]
     if any(view.groups for view in views):
         sections.append(_asset("groups.html"))
@@ -118,7 +130,7 @@ def write_report(
     page = Template(_asset("page.html")).substitute(
         title=escape(title),
         style=_asset("page.css"),
-        script=_asset("chart.js") + _asset("page.js"),
+        script=_asset("chart.js") + _asset("orders.js") + _asset("page.js"),
         body="\n".join(sections),
         data=columns.pack(header),
     )
