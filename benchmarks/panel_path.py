@@ -8,6 +8,7 @@ python benchmarks/panel_path.py --model nhits
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from pathlib import Path
 from types import FrameType
@@ -27,11 +28,16 @@ def calls_with_a_panel(name: str) -> list[tuple[str, str, bool]]:
     short = {"max_steps": 3} if "max_steps" in registry.get(name).defaults() else {}
     model = registry.create(name, horizon=7, **short)
     calls: list[tuple[str, str, bool]] = []
+    generators: set[FrameType] = set()
 
     def record(frame: FrameType, event: str, _: object) -> None:
         path, code = Path(frame.f_code.co_filename), frame.f_code
         if event != "call" or ROOT not in path.parents or code.co_name.startswith("<"):
             return
+        if code.co_flags & inspect.CO_GENERATOR:
+            if frame in generators:
+                return  # it goes on after a `yield`: nothing is handed to it again
+            generators.add(frame)
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         given = [n for n in names if isinstance(frame.f_locals.get(n), Panel)]
         if given:

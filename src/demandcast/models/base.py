@@ -160,7 +160,9 @@ class NeuralForecaster(FeatureForecaster[N]):
         for part in panel.parts():
             network.likelihood.check_target(part.target)
         sampler = self._sampler(panel, plan, config.held_out)
-        whole = self._sampler(panel, plan, config.validation)
+        all_but_validation = sampler  # what is learned from in the last part of the steps
+        if config.validation != config.held_out:
+            all_but_validation = self._sampler(panel, plan, config.validation)
         dataset = WindowDataset(source, sampler, extra=self._extra_steps(plan))
         device = torch.device(config.device)
 
@@ -169,8 +171,10 @@ class NeuralForecaster(FeatureForecaster[N]):
 
         def draw_of(settings: N) -> Draw:
             def draw(step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-                holding = self._holds_out(step / settings.max_steps)
-                return (sampler if holding else whole).draw(settings.batch, generator)
+                windows = all_but_validation
+                if self._holds_out(step / settings.max_steps):
+                    windows = sampler
+                return windows.draw(settings.batch, generator)
 
             return draw
 
