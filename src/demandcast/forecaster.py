@@ -1,4 +1,4 @@
-"""What every method owes its user: fit, predict and save, and nothing to call in between."""
+"""Base classes of all methods: fit, predict and save."""
 
 from __future__ import annotations
 
@@ -288,10 +288,10 @@ class Forecaster(ABC):
                     np.minimum(back, most), panel.lengths - 1
                 )  # steps before the last
                 covered = begin - (back - self.horizon)
-                some = np.flatnonzero(covered > 0)
-                known = replace(panel, lengths=panel.lengths - begin).select(some)
+                reached = np.flatnonzero(covered > 0)
+                known = replace(panel, lengths=panel.lengths - begin).select(reached)
                 forecast = self.predict(known, levels=levels)
-                own = pl.DataFrame(
+                extra_columns = pl.DataFrame(
                     {
                         "ahead": np.tile(ahead, known.n_series),
                         "actual": known.future_target(self.horizon).ravel(),
@@ -299,15 +299,15 @@ class Forecaster(ABC):
                 ).with_columns(pl.col("actual").fill_nan(None))
                 frame = forecast.to_frame()
                 place = len(panel.keys.columns) + 1
-                for at, column in enumerate(own.rename(forecast.column)):
+                for at, column in enumerate(extra_columns.rename(forecast.column)):
                     frame.insert_column(place + at, column)
-                parts.append(frame.filter((ahead <= covered[some, None]).ravel()))
-        found = pl.concat(reversed(parts))
+                parts.append(frame.filter((ahead <= covered[reached, None]).ravel()))
+        table = pl.concat(reversed(parts))
         ranks = panel.keys.with_row_index("__series")
         if not panel.keys.columns:
-            return found
+            return table
         return (
-            found.join(ranks, on=panel.keys.columns, how="left", maintain_order="left")
+            table.join(ranks, on=panel.keys.columns, how="left", maintain_order="left")
             .sort("__series", maintain_order=True)
             .drop("__series")
         )
@@ -364,8 +364,8 @@ class Forecaster(ABC):
     def save_into(self, run: Saving) -> None:
         """Write the files of a saved run; see `save`."""
         facts = self._write(run)
-        own = {"hyperparameters": self.hyperparameters(), "origin": self.origin}
-        run.finish({"format": FORMAT, "model": self.name, **own, **facts})
+        parameters = {"hyperparameters": self.hyperparameters(), "origin": self.origin}
+        run.finish({"format": FORMAT, "model": self.name, **parameters, **facts})
 
     def _write(self, run: Saving) -> Mapping[str, object]:
         """Write what was learned into files, and return what else the manifest has to hold."""
@@ -432,8 +432,8 @@ class ConfiguredForecaster(Forecaster, Generic[C]):
 
     def __repr__(self) -> str:
         defaults = self.defaults()
-        own = self.hyperparameters()
-        changed = {k: v for k, v in own.items() if defaults.get(k, object()) != v}
+        hyper = self.hyperparameters()
+        changed = {k: v for k, v in hyper.items() if defaults.get(k, object()) != v}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
 
 

@@ -163,7 +163,7 @@ def get(name: str) -> type[Forecaster]:
         ours: type[Forecaster] = getattr(import_module(module), kind)
         return ours
     if name in _entries():
-        return _imported(_entries()[name])
+        return _import_class(_entries()[name])
     known = names()
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     raise ConfigError(
@@ -173,7 +173,7 @@ def get(name: str) -> type[Forecaster]:
     ).suggest(near)
 
 
-def _imported(entry: EntryPoint) -> type[Forecaster]:
+def _import_class(entry: EntryPoint) -> type[Forecaster]:
     """Import the class that an entry point of another package names."""
     try:
         kind: type[Forecaster] = entry.load()

@@ -59,12 +59,12 @@ class Saving:
 
     @contextlib.contextmanager
     def inner(self, name: str) -> Iterator[Saving]:
-        """A folder of its own inside, with a manifest of its own."""
+        """Open a folder inside this one, with a manifest of its own."""
         path = self._free(name)
         path.mkdir()
-        own = Saving(path, self.manifest, self.what)
-        yield own
-        assert own.finished
+        inner_run = Saving(path, self.manifest, self.what)
+        yield inner_run
+        assert inner_run.finished
         self._note(name, path, path / self.manifest)
 
     def finish(self, facts: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ class Saving:
                 f"not saved: {printable(self.folder)}: another process is saving into it; {self.what} was "
                 "not written; wait for it, or choose another folder"
             )
-        self.before = _names(self.folder / self.manifest)
+        self.before = _valid_names(self.folder / self.manifest)
         self.journal.seek(0)
         left = self.journal.read().splitlines()
         self._remove(set(left) - set(self.before))
@@ -120,7 +120,7 @@ class Saving:
 
     def __exit__(self, *_: object) -> None:
         assert self.journal is not None
-        valid = set(_names(self.folder / self.manifest))
+        valid = set(_valid_names(self.folder / self.manifest))
         self._remove({*self.written, *self.before} - valid)
         with contextlib.suppress(OSError):
             (self.folder / JOURNAL).unlink()
@@ -153,23 +153,23 @@ def saving(path: str | Path, *, what: str, manifest: str = MODEL) -> Iterator[Sa
     """
     folder = Path(path)
     check_name(folder / manifest, what)
-    made = False
+    created = False
     try:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(20, "")
         _check_ours(folder / manifest, what)
-        made = not folder.exists()
+        created = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        with Saving(folder, manifest, what) as own:
-            yield own
-            if not own.finished:
+        with Saving(folder, manifest, what) as run:
+            yield run
+            if not run.finished:
                 raise AssertionError("a save ends with finish")
     except OSError as error:
         if isinstance(error, DemandcastError):
             raise
         raise not_written(path, error, what) from error
     finally:
-        if made:
+        if created:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # where nothing was written
 
@@ -254,7 +254,7 @@ def read_saved(
         if not isinstance(facts, dict) or "format" not in facts:
             raise ValueError(f"{manifest} has no format")
     except (OSError, ValueError, RecursionError) as cause:
-        raise error(f"{printable(path)} holds {holds} ({_short(cause)}); {hint}") from cause
+        raise error(f"{printable(path)} holds {holds} ({_short_text(cause)}); {hint}") from cause
     version = facts["format"]
     known = type(version) is int and 0 < version <= format
     if not known or any((manifest, older) not in UPGRADES for older in range(version, format)):
@@ -263,8 +263,8 @@ def read_saved(
         raise error(
             f"{printable(path)} has format {version!r:.40}, this package reads {format}; {what}"
         )
-    own = facts.pop("digest", None)
-    if own != digest_of(facts):
+    digest = facts.pop("digest", None)
+    if digest != digest_of(facts):
         raise error(
             f"{printable(folder / manifest)} was damaged or edited: its digest differs; save it again, "
             "or take it from a copy"
@@ -322,17 +322,17 @@ def _check_ours(manifest: Path, what: str) -> None:
         )
 
 
-def _names(manifest: Path) -> list[str]:
-    """Files of the version that is valid now; none where there is none."""
+def _valid_names(manifest: Path) -> list[str]:
+    """Return the names of the files of the valid version, empty without one."""
     try:
         facts = json.loads(manifest.read_bytes())
-        own = facts.pop("digest")
+        digest = facts.pop("digest")
         names = [entry["name"] for entry in facts["files"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
-    return names if own == digest_of(facts) else []
+    return names if digest == digest_of(facts) else []
 
 
-def _short(error: BaseException) -> str:
+def _short_text(error: BaseException) -> str:
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else " ".join(str(error).split())[:200]

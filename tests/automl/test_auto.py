@@ -22,7 +22,7 @@ from demandcast.automl.blend import (
     mixture,
     select,
 )
-from demandcast.automl.calibrate import Adjustment, calibration, pays
+from demandcast.automl.calibrate import Adjustment, calibration, lowers_loss
 from demandcast.automl.portfolio import candidates, portfolio
 from demandcast.automl.validation import BLEND_LEVELS, Validation
 from demandcast.automl.zero_levels import with_zeros, zero_levels
@@ -141,14 +141,14 @@ def test_adjustment_mends_quantiles_that_are_too_narrow_or_off_and_leaves_right_
     narrow = (truth - truth[:, 6:7]) * 0.4 + truth[:, 6:7] + 2
     part = np.zeros(6000, np.int64)
     found = evidence([narrow], actual)
-    assert pays(found, narrow.astype(np.float32), part, 2)
+    assert lowers_loss(found, narrow.astype(np.float32), part, 2)
     moved = Adjustment.of(found, narrow.astype(np.float32), part, 2, np.ones(6000, np.bool_)).apply(
         narrow.astype(np.float32), found.group, part
     )
     reached = (actual[:, None] <= moved).mean(0)
     # 3,000 values a class are shrunk by a twentieth towards forecasts that are far off
     np.testing.assert_allclose(reached, BLEND_LEVELS, atol=0.03)
-    assert not pays(found, truth.astype(np.float32), part, 2)
+    assert not lowers_loss(found, truth.astype(np.float32), part, 2)
 
 
 def test_adjustment_moves_and_widens_and_never_narrows() -> None:

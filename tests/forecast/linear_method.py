@@ -9,7 +9,7 @@ import polars as pl
 
 import demandcast as dc
 from demandcast.draws.arrays import Draws
-from demandcast.forecast.changes import ahead
+from demandcast.forecast.changes import known_ahead
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Forecaster
 
@@ -40,7 +40,7 @@ class Linear(Forecaster):
 
     def _forecast(self, panel: dc.Panel, ask: Ask) -> Draft:
         known = dict(
-            zip(panel.known_names, np.moveaxis(ahead(panel, self.horizon), 2, 0), strict=True)
+            zip(panel.known_names, np.moveaxis(known_ahead(panel, self.horizon), 2, 0), strict=True)
         )
         mean = 20 + sum(EFFECTS[name] * values for name, values in known.items())
         mean = mean + self.together * known["price"] * known["promo"]

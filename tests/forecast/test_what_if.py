@@ -143,7 +143,7 @@ def test_a_change_holds_where_its_conditions_do(
     expected = [[i in item and step in steps for step in range(1, HORIZON + 1)] for i in "ab"]
     assert changed.touched.tolist() == expected
     noise = panel.known_names.index("noise")
-    before, after = (changes.ahead(p, HORIZON) for p in (panel, changed.panel))
+    before, after = (changes.known_ahead(p, HORIZON) for p in (panel, changed.panel))
     np.testing.assert_array_equal(after[..., noise] == 9, expected)
     np.testing.assert_array_equal(np.delete(after, noise, 2), np.delete(before, noise, 2))
 

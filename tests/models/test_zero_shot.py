@@ -15,7 +15,7 @@ import demandcast as dc
 from demandcast.errors import CheckpointError, ConfigError, DataError
 from demandcast.models.zero_shot import ZeroShot
 from demandcast.panel.panel import Panel
-from demandcast.pretrained.fine_tune import held_out
+from demandcast.pretrained.fine_tune import held_out_loss
 from demandcast.pretrained.inputs import Histories
 from demandcast.pretrained.weights import WEIGHTS, read_network
 from demandcast.pretrained.zero_shot_network import PRETRAINED_LEVELS, ZeroShotNetwork
@@ -132,7 +132,7 @@ def tuned(learned: ZeroShot) -> ZeroShot:
 def test_a_longer_budget_of_fine_tuning_is_kept_only_where_it_helps(
     noisy: Panel, tuned: ZeroShot
 ) -> None:
-    held = held_out(noisy, context=1024, horizon=7)
+    held = held_out_loss(noisy, context=1024, horizon=7)
     assert held(tuned.pretrained) <= held(ZeroShot(horizon=7).pretrained)
     fresh = ZeroShot(horizon=7).predict(noisy)
     np.testing.assert_array_equal(tuned.fit(noisy).predict(noisy).quantiles, fresh.quantiles)

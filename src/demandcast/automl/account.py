@@ -1,7 +1,7 @@
-"""Why the blend is what it is: scores of all that was tried, coverage and weights by class, covariates.
+"""The account of a blend: scores of all methods tried, coverage and weights by class of demand, covariates.
 
-All of it is of the validation windows. The blend's own figures are of the windows its weights were
-chosen on: a little too good.
+All figures are of the validation windows. The weights of the blend were chosen on the same windows, so its own figures
+are slightly optimistic.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class HeldOut:
         evidence: Evidence,
         blended: Floats,
     ) -> HeldOut:
-        """From what the blend forecast in validation, (R, Q)."""
+        """Collect the errors of the blend in validation, from its quantiles (R, Q)."""
         folds = validation.folds
         ends = np.concatenate([fold.known.ends()[fold.rows] for fold in folds])
         keys = pl.concat([fold.known.keys[fold.rows.tolist()] for fold in folds])
@@ -326,13 +326,13 @@ def importance(
     """
     used = [i for i, m in enumerate(members) if m.validated is not None]
     reads = [i for i in used if members[i].models[0].takes != "target"]
-    kept = np.array([float(i in used) for i in range(len(members))])
+    tried_mask = np.array([float(i in used) for i in range(len(members))])
 
     def loss(parts: list[tuple[Floats, Floats]]) -> float:
         evidence = validation.evidence(
             np.stack([q for q, _ in parts]), np.stack([m for _, m in parts])
         )
-        weights = blend.weights(evidence.group, evidence.series) * kept
+        weights = blend.weights(evidence.group, evidence.series) * tried_mask
         weights = weights[:, used] / np.maximum(weights.sum(1, keepdims=True), 1e-12)
         blended = blend.combine(evidence.quantiles, weights, BLEND_LEVELS)
         return evidence.loss(blended, blend.mean(evidence.means, weights))

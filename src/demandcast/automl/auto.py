@@ -224,7 +224,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         self._fitted()
 
     def _check_readable(self, panel: Panel) -> None:
-        """Leave it to the members: what one of them reads, another may not need."""
+        """Accept every panel: each member checks what it reads itself."""
 
     def _forecast(self, panel: Panel, ask: Ask) -> Draft:
         """Forecast every series, each class of demand by its own weights.

@@ -184,8 +184,8 @@ def _strength(evidence: Evidence, blend: Blend) -> float:
     """Return how far series get weights of their own: what helps most in the other folds, 0 for not at all."""
     if len(np.unique(evidence.fold)) < 2:
         return 0.0
-    best, kept = 1 - GAIN, 0.0
-    folds = parts(evidence)
+    best, best_strength = 1 - GAIN, 0.0
+    folds = validation_folds(evidence)
     plain = sum(_loss(evidence.select(fold), blend) for fold in folds)
     for strength in STRENGTHS:
         total = 0.0
@@ -197,8 +197,8 @@ def _strength(evidence: Evidence, blend: Blend) -> float:
                 factors = np.concatenate([factors, np.ones((missing, factors.shape[1]))])
             total += _loss(validated, replace(blend, tilts=factors))
         if plain and total / plain < best:
-            best, kept = total / plain, strength
-    return kept
+            best, best_strength = total / plain, strength
+    return best_strength
 
 
 def select(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
@@ -211,7 +211,7 @@ def select(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
     members = np.flatnonzero(allowed)
     counts = np.zeros(len(allowed))
     total, mean = np.zeros_like(evidence.quantiles[0]), np.zeros_like(evidence.means[0])
-    best, kept = np.inf, counts
+    best, best_counts = np.inf, counts
     for size in range(1, ROUNDS + 1):
         losses = [
             evidence.loss((total + evidence.quantiles[m]) / size, (mean + evidence.means[m]) / size)
@@ -222,8 +222,8 @@ def select(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
         counts[chosen] += 1
         total, mean = total + evidence.quantiles[chosen], mean + evidence.means[chosen]
         if min(losses) < best:
-            best, kept = min(losses), counts
-    return _shrink_weights(kept / kept.sum(), allowed, count)
+            best, best_counts = min(losses), counts
+    return _shrink_weights(best_counts / best_counts.sum(), allowed, count)
 
 
 def exponential(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
@@ -268,14 +268,14 @@ def both(evidence: Evidence, allowed: NDArray[np.bool_]) -> Doubles:
 
 
 def better_rule(evidence: Evidence, allowed: NDArray[np.bool_]) -> Rule:
-    """`both` where forward selection, chosen on the other windows, wins each of them; else `exponential`.
+    """Return the rule for weights: `both` where forward selection wins in each window, else `exponential`.
 
-    Exponential weights trust a window less; they are taken too where there is one only.
+    Forward selection is made on the other windows. With a single window the rule is `exponential`, which relies less on it.
     """
     if len(np.unique(evidence.fold)) < 2:
         return exponential
     evidence = _sample(evidence)
-    for fold in parts(evidence):
+    for fold in validation_folds(evidence):
         chosen, validated = evidence.select(~fold), evidence.select(fold)
         selected, plain = (
             _loss(validated, Blend(rule(chosen, allowed), {}, False))
@@ -286,8 +286,8 @@ def better_rule(evidence: Evidence, allowed: NDArray[np.bool_]) -> Rule:
     return both
 
 
-def parts(evidence: Evidence) -> list[NDArray[np.bool_]]:
-    """Return rows to validate on what was chosen on the others: a window each, or half of the series of one."""
+def validation_folds(evidence: Evidence) -> list[NDArray[np.bool_]]:
+    """Return masks of rows for cross-validation: one per window, or two halves of the series of a single window."""
     number = evidence.fold if len(np.unique(evidence.fold)) > 1 else evidence.series % 2
     kinds = np.unique(number)
     return [number == kind for kind in kinds] if len(kinds) > 1 else []
@@ -328,7 +328,7 @@ def _by_group(
 def _gain(evidence: Evidence, allowed: NDArray[np.bool_], rule: Rule) -> float:
     """Return the share by which weights by class lower the loss of rows they were not chosen on."""
     plain = refined = 0.0
-    for fold in parts(evidence):
+    for fold in validation_folds(evidence):
         chosen, validated = evidence.select(~fold), evidence.select(fold)
         shared = rule(chosen, allowed)
         groups = _by_group(chosen, allowed, shared, rule)

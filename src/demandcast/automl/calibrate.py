@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demandcast.automl.blend import DECILES, GAIN, Evidence, parts
+from demandcast.automl.blend import DECILES, GAIN, Evidence, validation_folds
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -41,8 +41,8 @@ class Adjustment:
                 cell = rows & (evidence.group == group) & (stretch == part)
                 count = int(cell.sum())
                 if count:
-                    found = [np.quantile(off[cell, q], v) for q, v in enumerate(evidence.levels)]
-                    shifts[group, part] = np.array(found) * count / (count + PRIOR)
+                    errors = [np.quantile(off[cell, q], v) for q, v in enumerate(evidence.levels)]
+                    shifts[group, part] = np.array(errors) * count / (count + PRIOR)
         middle = quantiles.shape[1] // 2
         low, mid, high = (
             shifts[..., :middle],
@@ -79,22 +79,24 @@ def stretches(horizon: int) -> Ints:
 def calibration(evidence: Evidence, quantiles: Floats, stretch: Ints, groups: int) -> Adjustment:
     """Return the adjustment of a blend's quantiles (R, Q) in validation, where it can be expected to hold."""
     every = np.ones(len(quantiles), np.bool_)
-    found = Adjustment.of(evidence, quantiles, stretch, groups, every)
-    if pays(evidence, quantiles, stretch, groups):
-        return found
+    adjustment = Adjustment.of(evidence, quantiles, stretch, groups, every)
+    if lowers_loss(evidence, quantiles, stretch, groups):
+        return adjustment
     levels = np.array(evidence.levels)
     tail = (levels < DECILES[0]) | (levels > DECILES[-1])
-    outwards = np.where(levels < 0.5, np.minimum(found.shifts, 0), np.maximum(found.shifts, 0))
+    outwards = np.where(
+        levels < 0.5, np.minimum(adjustment.shifts, 0), np.maximum(adjustment.shifts, 0)
+    )
     return Adjustment(np.where(tail, outwards, 0).astype(np.float32))
 
 
-def pays(evidence: Evidence, quantiles: Floats, stretch: Ints, groups: int) -> bool:
+def lowers_loss(evidence: Evidence, quantiles: Floats, stretch: Ints, groups: int) -> bool:
     """Return whether adjustments lower the loss of other windows than they were estimated on, by `GAIN`."""
     before = after = 0.0
-    for own in parts(evidence):
-        found = Adjustment.of(evidence, quantiles, stretch, groups, ~own)
-        validated = evidence.select(own)
-        moved = found.apply(quantiles[own], validated.group, stretch[own])
-        before += float((validated.pinball(quantiles[own]) * validated.weight).sum())
-        after += float((validated.pinball(moved) * validated.weight).sum())
+    for fold in validation_folds(evidence):
+        adjustment = Adjustment.of(evidence, quantiles, stretch, groups, ~fold)
+        validated = evidence.select(fold)
+        adjusted = adjustment.apply(quantiles[fold], validated.group, stretch[fold])
+        before += float((validated.pinball(quantiles[fold]) * validated.weight).sum())
+        after += float((validated.pinball(adjusted) * validated.weight).sum())
     return after < (1 - GAIN) * before

@@ -1,7 +1,7 @@
-"""Items with little or no history: who they are, and what items like them sold.
+"""Forecast items with little or no history.
 
-Trees that were trained for it forecast them (see `demandcast.trees`); without trees, the values of the
-items that share most of their static attributes do.
+Trees that were trained for such items forecast them (see `demandcast.trees`). Without trees, they are forecast by the
+values of the items that share most of their static attributes.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def trim_empty_steps(panel: Panel) -> Panel:
     if not none.any() or none.all():
         return panel
     last = int(panel.ends()[~none].max())
-    kept = np.clip(last - panel.starts + 1, 0, panel.lengths)
-    return replace(panel, lengths=np.where(none, kept, panel.lengths))
+    lengths = np.clip(last - panel.starts + 1, 0, panel.lengths)
+    return replace(panel, lengths=np.where(none, lengths, panel.lengths))
 
 
 def like_items(known: Panel, new: Panel, horizon: int, levels: Sequence[float]) -> Floats:
@@ -72,12 +72,12 @@ def like_items(known: Panel, new: Panel, horizon: int, levels: Sequence[float]) 
     codes = np.stack(
         [np.array(place)[new.static_codes[:, k]] for k, (_, place) in enumerate(columns)], 1
     ) if columns else np.zeros((new.n_series, 0), np.int64)  # fmt: skip
-    own = known.static_codes[:, [j for j, _ in columns]]
+    known_codes = known.static_codes[:, [j for j, _ in columns]]
     groups, which = np.unique(codes, axis=0, return_inverse=True)
     which = np.asarray(which).reshape(-1)
     for g, wanted in enumerate(groups):
         for count in range(len(wanted), -1, -1):
-            like = np.flatnonzero((own[:, :count] == wanted[:count]).all(1))
+            like = np.flatnonzero((known_codes[:, :count] == wanted[:count]).all(1))
             if len(like) >= ALIKE or count == 0:
                 break
         members = np.flatnonzero(which == g)

@@ -1,4 +1,4 @@
-"""From a search to an ensemble: weights, calibration, rounding and zeros, chosen on the validation."""
+"""Turn a search into an ensemble: choose weights, calibration, rounding and zeros on the validation."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def assemble(
 ) -> Ensemble:
     """Return the members that have weight in a blend, as an ensemble."""
     weight = np.max([blend.shared, *blend.by_group.values()], axis=0)
-    kept = np.flatnonzero(weight > 0)
-    members = [search.members[i] for i in kept]
+    chosen = np.flatnonzero(weight > 0)
+    members = [search.members[i] for i in chosen]
     tilts = blend.tilts
     blend = Blend(
-        blend.shared[kept],
-        {code: own[kept] for code, own in blend.by_group.items()},
+        blend.shared[chosen],
+        {code: weights[chosen] for code, weights in blend.by_group.items()},
         blend.mixed,
-        None if tilts is None else tilts[:, kept],
+        None if tilts is None else tilts[:, chosen],
     )
     trained = next((m for m in search.members if m.models[-1].for_new_items), None)
     return Ensemble(

@@ -1,4 +1,4 @@
-"""The members that were chosen, their weights, and how they forecast together."""
+"""The ensemble: the chosen members and their weights, and the forecast of their blend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A method that was tried: its fits, what it forecast in validation, and what it cost."""
+"""A member of a blend: the fits of one method, its forecasts in validation, and its cost."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Member:
 
     def forecast(self, panel: Panel, levels: Sequence[float]) -> tuple[Floats, Floats]:
         """Forecast quantiles (N, H, Q) and means (N, H), averaged over its fits."""
-        found = [model.predict(panel, levels=levels) for model in self.models]
-        quantiles = sum(f.quantiles for f in found) / np.float32(len(found))
-        means = sum(f.mean for f in found) / np.float32(len(found))
+        forecasts = [model.predict(panel, levels=levels) for model in self.models]
+        quantiles = sum(f.quantiles for f in forecasts) / np.float32(len(forecasts))
+        means = sum(f.mean for f in forecasts) / np.float32(len(forecasts))
         return np.asarray(quantiles, np.float32), np.asarray(means, np.float32)

@@ -1,4 +1,4 @@
-"""Who is tried, in which order: what is instant first, then trees, then networks by value for time."""
+"""The methods that `auto` tries, in order: instant ones first, then trees, then networks by value for time."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def candidates(
         wanted.insert(0, NAIVE)
     zeros = float(panel.summary()["zeros"])
     observed = int(panel.n_observed().sum())
-    found, left_out = [], {}
+    chosen, reasons = [], {}
     for name in wanted:
         kind = registry.get(method(name))
         if name in exclude:
@@ -82,21 +82,21 @@ def candidates(
                 raise ConfigError(
                     f"{NAIVE} cannot be excluded: nothing that loses to it is given weight"
                 )
-            left_out[name] = "excluded"
+            reasons[name] = "excluded"
         elif include is None and kind.suits is Demand.SLOW and zeros < ZEROS:
-            left_out[name] = f"{zeros:.1%} of the values are 0: not a panel of slow movers"
+            reasons[name] = f"{zeros:.1%} of the values are 0: not a panel of slow movers"
         elif include is None and kind.suits is Demand.SMOOTH and zeros > MOSTLY:
-            left_out[name] = f"{zeros:.0%} of the values are 0: not a panel of smooth series"
+            reasons[name] = f"{zeros:.0%} of the values are 0: not a panel of smooth series"
         elif include is None and _learning(name).learns and observed < FEWEST_TO_LEARN:
-            left_out[name] = (
+            reasons[name] = (
                 f"{observed:,} values are too few to learn from; include=[{name!r}] tries it"
             )
         elif kind.requires is not None and find_spec(kind.requires[0]) is None:
             package, extra = kind.requires
-            left_out[name] = f"{package} is not installed; pip install 'demandcast[{extra}]'"
+            reasons[name] = f"{package} is not installed; pip install 'demandcast[{extra}]'"
         else:
-            found.append(Candidate(name, _learning(name), method(name)))
-    return sorted(found, key=lambda c: (c.name != NAIVE, c.learns)), left_out
+            chosen.append(Candidate(name, _learning(name), method(name)))
+    return sorted(chosen, key=lambda c: (c.name != NAIVE, c.learns)), reasons
 
 
 def method(name: str) -> str:
@@ -105,9 +105,9 @@ def method(name: str) -> str:
     Raises:
         ConfigError: It is not known.
     """
-    found = "zero_shot" if name == TUNED else name
-    registry.get(found)
-    return found
+    registered = "zero_shot" if name == TUNED else name
+    registry.get(registered)
+    return registered
 
 
 def _learning(name: str) -> Learning:

@@ -154,19 +154,19 @@ class Search:
 
     def _train_longer(self, waiting: list[Candidate], tick: Tick) -> None:
         """Spend the time left on longer training of members that were cut short, or on those not reached."""
-        tried: set[str] = set()
+        lengthened: set[str] = set()
         while True:
             room = self.left - self.refits()
             weights = self.shares()
             cut = [
                 (w * (1 - m.share), m)
                 for m, w in zip(self.members, weights, strict=True)
-                if m.learns and w > 0.05 and m.share < 1 / LONGER and m.name not in tried
+                if m.learns and w > 0.05 and m.share < 1 / LONGER and m.name not in lengthened
                 and room > (LONGER + 1) * m.fit_seconds
             ]  # fmt: skip
             if cut:
                 member = max(cut, key=lambda pair: pair[0])[1]
-                tried.add(member.name)
+                lengthened.add(member.name)
                 tick(f"{member.name}, longer")
                 candidate = Candidate(member.name, member.learning, member.method)
                 self._fit_within(candidate, min(room / 2, 4 * member.fit_seconds), instead=member)

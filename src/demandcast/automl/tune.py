@@ -1,9 +1,9 @@
-"""Hyper-parameters found by trial: any method's, on windows inside the history; needs the `tune` extra.
+"""Search for hyper-parameters of any method on windows inside the history; needs the `tune` extra.
 
 Akiba, Sano, Yanase, Ohta, Koyama, "Optuna: a next-generation hyperparameter optimization framework", KDD 2019,
 draws the trials (a tree-structured Parzen estimator) and stops poor ones early (the median rule). A trial of
-a method that learns is first given a quarter of its training, and only what does well there gets all of it.
-The defaults are judged too, and kept where no trial is better.
+a method that learns is first given a quarter of its training; only a trial that does well there is trained fully.
+The defaults are evaluated too, and kept where no trial is better.
 """
 
 from __future__ import annotations
@@ -126,11 +126,11 @@ def tune(
     whole("trials", trials, least=1)
     base = {"horizon": horizon, **({"seed": seed} if "seed" in defaults else {}), **hyper}
     if space is None:
-        chosen = default_space(kind, hyper, panel, horizon)
+        searched = default_space(kind, hyper, panel, horizon)
     else:
         declared = inspect.signature(kind, eval_str=True).parameters
-        chosen = {k: _as_declared(k, v, declared[k].annotation) for k, v in space.items()}
-    if not chosen:
+        searched = {k: _as_declared(k, v, declared[k].annotation) for k, v in space.items()}
+    if not searched:
         raise ConfigError(_nothing_to_search(name, [k for k in defaults if k not in hyper]))
     validation = Validation.of(panel, horizon, folds, metric, seed)
     if not validation.folds:
@@ -148,21 +148,21 @@ def tune(
     if "defaults" not in study.user_attrs:
         usual_loss = _validation_loss(name, base, validation)
         study.set_user_attr("defaults", usual_loss)
-        if all(_in_space(defaults[k], chosen[k]) for k in chosen):
-            study.enqueue_trial({k: defaults[k] for k in chosen})
+        if all(_in_space(defaults[k], searched[k]) for k in searched):
+            study.enqueue_trial({k: defaults[k] for k in searched})
     default = float(study.user_attrs["defaults"])
     bar = Bar(
-        total=trials, initial=len(_finished(study)), desc=f"tune {name}", unit="trial",
+        total=trials, initial=len(_finished_trials(study)), desc=f"tune {name}", unit="trial",
         disable=not progress, file=sys.stderr, leave=False,
     )  # fmt: skip
 
     refused: list[str] = []
 
     def objective(trial: Any) -> float:
-        for key, values in chosen.items():
+        for key, values in searched.items():
             _suggest(trial, key, values)
         try:
-            return _trial(optuna, trial, name, base | _rounded(trial.params), validation)
+            return _trial(optuna, trial, name, base | _round_values(trial.params), validation)
         except KeyboardInterrupt:
             trial.set_user_attr(INTERRUPTED, True)
             raise
@@ -175,7 +175,7 @@ def tune(
         if limit is not None and limit.left <= 0:
             study.stop()
 
-    left = trials - len(_finished(study))
+    left = trials - len(_finished_trials(study))
     interrupted = False
     try:
         if left > 0:
@@ -184,19 +184,19 @@ def tune(
         interrupted = True  # the best so far
     finally:
         bar.close()
-    done = [t for t in study.trials if t.value is not None and t.state.name == "COMPLETE"]
-    if not done:
+    completed = [t for t in study.trials if t.value is not None and t.state.name == "COMPLETE"]
+    if not completed:
         if interrupted:
             raise KeyboardInterrupt
         why = f"the last one: {refused[-1]}" if refused else f"see study {storage or 'in memory'}"
         raise ConfigError(f"no trial of {name} came to an end; {why}")
-    best = min(done, key=lambda t: t.value)
-    taken = _rounded(best.params) if best.value < default else {}
-    model = registry.create(name, **base | taken)
+    best = min(completed, key=lambda t: t.value)
+    best_values = _round_values(best.params) if best.value < default else {}
+    model = registry.create(name, **base | best_values)
     if refit:
         fit(model, panel, progress=progress)
-    loss = min(1.0, _relative(best.value, default))
-    return Tuning(model, taken, loss, _table(study, default), interrupted)
+    loss = min(1.0, _relative_loss(best.value, default))
+    return Tuning(model, best_values, loss, _table(study, default), interrupted)
 
 
 def _as_declared(key: str, values: Any, wanted: Any) -> Any:
@@ -245,8 +245,8 @@ def _trial(
     length = _length_option(name)
     if length is not None:
         steps = int(hyper.get(length, registry.get(name).defaults()[length]))
-        early = hyper | {length: max(1, steps // EARLY)}
-        trial.report(_validation_loss(name, early, validation), 0)
+        shortened = hyper | {length: max(1, steps // EARLY)}
+        trial.report(_validation_loss(name, shortened, validation), 0)
         if trial.should_prune():
             raise optuna.TrialPruned
     loss = _validation_loss(name, hyper, validation)
@@ -271,11 +271,11 @@ def _validation_loss(name: str, hyper: dict[str, Any], validation: Validation) -
 
 def _nothing_to_search(name: str, left: Sequence[str]) -> str:
     """Return what to say of a method without hyper-parameters that are searched by default."""
-    said = f"{name} has no hyper-parameters that are searched by default"
-    own = [key for key in left if key not in ("seed", "horizon")]
-    if registry.get(name).learning is Learning.BLEND or not own:
-        return f"{said}; tune another method"
-    return f"{said}; give values of {', '.join(own)}: space={{{own[0]!r}: [...]}}, or --space '{own[0]}=[...]'"
+    statement = f"{name} has no hyper-parameters that are searched by default"
+    searchable = [key for key in left if key not in ("seed", "horizon")]
+    if registry.get(name).learning is Learning.BLEND or not searchable:
+        return f"{statement}; tune another method"
+    return f"{statement}; give values of {', '.join(searchable)}: space={{{searchable[0]!r}: [...]}}, or --space '{searchable[0]}=[...]'"
 
 
 def _suggest(trial: Any, key: str, values: Any) -> None:
@@ -291,9 +291,9 @@ def _suggest(trial: Any, key: str, values: Any) -> None:
         trial.suggest_categorical(key, list(values))
 
 
-def _rounded(drawn: Mapping[str, Any]) -> dict[str, Any]:
+def _round_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return drawn values as they are tried: numbers to four figures, which can be typed again."""
-    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in drawn.items()}
+    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in values.items()}
 
 
 def _in_space(value: Any, values: Any) -> bool:
@@ -303,7 +303,7 @@ def _in_space(value: Any, values: Any) -> bool:
     return value in values
 
 
-def _finished(study: Any) -> list[Any]:
+def _finished_trials(study: Any) -> list[Any]:
     """Return the trials that came to an end, by an error too, but not by an interrupt."""
     ended = ("COMPLETE", "PRUNED", "FAIL")
     return [t for t in study.trials if t.state.name in ended and INTERRUPTED not in t.user_attrs]
@@ -337,7 +337,7 @@ def _is_journal(path: Path) -> bool:
     return not first or (first.startswith(b"{") and b'"op_code"' in first)
 
 
-def _relative(loss: float, default: float) -> float:
+def _relative_loss(loss: float, default: float) -> float:
     """Return a loss relative to the defaults'; infinite if theirs is 0 and it is not."""
     if default > 0:
         return loss / default
@@ -346,17 +346,17 @@ def _relative(loss: float, default: float) -> float:
 
 def _table(study: Any, default: float) -> pl.DataFrame:
     rows = []
-    for trial in _finished(study):
+    for trial in _finished_trials(study):
         last = trial.value
         if last is None and trial.intermediate_values:
             last = trial.intermediate_values[max(trial.intermediate_values)]
         rows.append(
             {
                 "trial": trial.number,
-                "loss": None if last is None else _relative(last, default),
+                "loss": None if last is None else _relative_loss(last, default),
                 "state": trial.state.name.lower(),
                 "seconds": trial.duration.total_seconds() if trial.duration else None,
-                **_rounded(trial.params),
+                **_round_values(trial.params),
             }
         )
     frame = pl.DataFrame(rows, infer_schema_length=None)

@@ -1,4 +1,4 @@
-"""Rolling windows inside the history, the same for every candidate: what it knew, what came, what counts."""
+"""Validation on rolling windows inside the history, the same for every candidate."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Validation:
             wanted = -(-ENOUGH_VALUES // max(1, panel.n_series * ahead))
             folds = max(2, min(FOLDS, wanted, room))
         count = min(folds, longest // (4 * ahead)) if ahead else 0
-        found = []
+        kept_folds = []
         keep = None
         for steps in (ahead * k for k in range(count, 0, -1)):
             known = panel.drop_last(steps)
@@ -89,8 +89,8 @@ class Validation:
             actual = known.future_target(ahead, available=True)[rows]
             group = codes(known.select(rows))
             if len(rows) and not np.isnan(actual).all():
-                found.append(Fold(known, rows, series[rows], actual, group))
-        return cls(tuple(found), ahead, horizon, metric)
+                kept_folds.append(Fold(known, rows, series[rows], actual, group))
+        return cls(tuple(kept_folds), ahead, horizon, metric)
 
     @property
     def first(self) -> Panel:
@@ -130,21 +130,21 @@ class Validation:
             known = fold.known.select(fold.rows)
             if refit:
                 model.fit(known)
-            found = model.predict(known, levels=BLEND_LEVELS)
-            seen = ~np.isnan(fold.actual)
-            quantiles.append(found.quantiles[:, : self.ahead][seen])
-            means.append(found.mean[:, : self.ahead][seen])
+            forecast = model.predict(known, levels=BLEND_LEVELS)
+            observed = ~np.isnan(fold.actual)
+            quantiles.append(forecast.quantiles[:, : self.ahead][observed])
+            means.append(forecast.mean[:, : self.ahead][observed])
         return np.concatenate(quantiles), np.concatenate(means)
 
     def evidence(self, quantiles: Floats, means: Floats) -> Evidence:
         """Return the evidence of forecasts (M, R, Q) with means (M, R)."""
-        seen = [~np.isnan(fold.actual) for fold in self.folds]
-        sizes = [s.sum(1) for s in seen]
+        observed = [~np.isnan(fold.actual) for fold in self.folds]
+        sizes = [s.sum(1) for s in observed]
 
         def spread(values: list[Any]) -> NDArray[Any]:
             return np.concatenate([np.repeat(v, n) for v, n in zip(values, sizes, strict=True)])
 
-        actual = np.concatenate([f.actual[s] for f, s in zip(self.folds, seen, strict=True)])
+        actual = np.concatenate([f.actual[s] for f, s in zip(self.folds, observed, strict=True)])
         weight = np.ones(len(actual))
         if self.metric in ("sql", "mase", "rmsse"):
             weight = spread([_per_series(fold, self.metric) for fold in self.folds])
@@ -159,8 +159,8 @@ class Validation:
             spread([fold.group for fold in self.folds]),
             spread([fold.series for fold in self.folds]),
             spread([np.arange(a, b) for a, b in pairwise(firsts)]),
-            np.concatenate([np.nonzero(s)[1] for s in seen]),
-            np.repeat(np.arange(len(seen)), [int(s.sum()) for s in seen]),
+            np.concatenate([np.nonzero(s)[1] for s in observed]),
+            np.repeat(np.arange(len(observed)), [int(s.sum()) for s in observed]),
         )
 
     def stretch(self) -> Ints:
@@ -171,11 +171,11 @@ class Validation:
 
     def whole(self) -> NDArray[np.bool_]:
         """Return the rows of series whose history is whole numbers, (R,)."""
-        found = []
+        masks = []
         for fold in self.folds:
             counts = fold.known.select(fold.rows).whole_numbers()
-            found.append(np.repeat(counts, (~np.isnan(fold.actual)).sum(1)))
-        return np.concatenate(found)
+            masks.append(np.repeat(counts, (~np.isnan(fold.actual)).sum(1)))
+        return np.concatenate(masks)
 
 
 def codes(panel: Panel) -> Ints:
@@ -190,9 +190,9 @@ def _per_series(fold: Fold, metric: str) -> NDArray[np.float64]:
     past = known.padded_history(int(known.lengths.max()))
     if metric == "rmsse":
         change = np.diff(past.astype(np.float64), axis=1) ** 2
-        seen = ~np.isnan(change)
-        count = seen.sum(1)
-        scale = np.sqrt(np.where(seen, change, 0).sum(1) / np.maximum(count, 1))
+        observed = ~np.isnan(change)
+        count = observed.sum(1)
+        scale = np.sqrt(np.where(observed, change, 0).sum(1) / np.maximum(count, 1))
         return np.where(scale > 0, 1 / np.where(scale > 0, scale, 1), 0.0)
     scale = seasonal_error(past, period=known.freq.period)
     steps = np.maximum((~np.isnan(fold.actual)).sum(1), 1)

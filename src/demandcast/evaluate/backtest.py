@@ -134,13 +134,13 @@ def backtest(
         DataError: The history is too short for so many folds.
     """
     levels = check_levels(levels)
-    shown = None if metrics is None else check_metrics(metrics, SCORES)
-    chosen = [models] if isinstance(models, (Forecaster, str)) else list(models)
-    if not chosen:
+    shown_metrics = None if metrics is None else check_metrics(metrics, SCORES)
+    requested = [models] if isinstance(models, (Forecaster, str)) else list(models)
+    if not requested:
         raise ConfigError(
             "models is empty; name one or more, as in models=['tsb'], or only the seasonal naive: models='seasonal_naive'"
         )
-    horizons = {m.horizon for m in chosen if isinstance(m, Forecaster)} | {horizon} - {None}
+    horizons = {m.horizon for m in requested if isinstance(m, Forecaster)} | {horizon} - {None}
     if len(horizons) != 1:
         raise ConfigError(
             f"models have the horizons {sorted(h for h in horizons if h)}, but must have one and the same; "
@@ -152,7 +152,9 @@ def backtest(
     for name, value in (("folds", folds), ("step", step)):
         if value < 1:
             raise ConfigError(f"{name} is {value}; it must be 1 or more")
-    forecasters = [registry.create(m, horizon=steps) if isinstance(m, str) else m for m in chosen]
+    forecasters = [
+        registry.create(m, horizon=steps) if isinstance(m, str) else m for m in requested
+    ]
     if all(m.name != NAIVE for m in forecasters):
         forecasters.append(registry.create(NAIVE, horizon=steps))
     labels = _unique_labels(forecasters)
@@ -197,7 +199,15 @@ def backtest(
                 )
                 bar.update()
     result = BacktestResult(
-        tuple(labels), folds, steps, pl.DataFrame(rows), forecasts, actuals, pasts, step, shown
+        tuple(labels),
+        folds,
+        steps,
+        pl.DataFrame(rows),
+        forecasts,
+        actuals,
+        pasts,
+        step,
+        shown_metrics,
     )
     for label in result.losers():
         log.warning("%s loses to the seasonal naive forecast on this data", label)

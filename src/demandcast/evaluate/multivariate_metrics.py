@@ -1,4 +1,4 @@
-"""The two scores of the multivariate literature, RSE and CORR, over a block of steps and series.
+"""Scores of the multivariate literature, RSE and CORR, over a block of steps and series.
 
 A block holds one forecast a step, from many cutoffs, the same number of steps ahead. Compare the scores with those of
 the last-value forecast: `rse` divides by a spread that includes the differences between the series' levels, so a score

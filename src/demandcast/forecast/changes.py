@@ -140,7 +140,7 @@ def apply(panel: Panel, changes: Sequence[Change], horizon: int) -> Changed:
         ConfigError: A value is not a number, a category is not in the history, or nothing is selected.
         DataError: No value differs from the plan.
     """
-    known = ahead(panel, horizon)
+    known = known_ahead(panel, horizon)
     changed, notes, columns = known.copy(), list[str](), dict[str, None]()
     for change in changes:
         where = _select(panel, known, change, horizon)
@@ -149,14 +149,14 @@ def apply(panel: Panel, changes: Sequence[Change], horizon: int) -> Changed:
             notes += _assign(panel, changed, assignment, where)
     differs = ((changed != known) & ~(np.isnan(changed) & np.isnan(known))).any(2)
     if not differs.any():
-        said = "; ".join(change.text for change in changes)
+        texts = "; ".join(change.text for change in changes)
         raise DataError(
-            f"{said}: every covariate has this value in the plan already, so nothing would change; choose another value"
+            f"{texts}: every covariate has this value in the plan already, so nothing would change; choose another value"
         )
     return Changed(with_ahead(panel, changed), tuple(columns), differs, tuple(dict.fromkeys(notes)))
 
 
-def ahead(panel: Panel, horizon: int) -> Singles:
+def known_ahead(panel: Panel, horizon: int) -> Singles:
     """Return the known covariates of the steps ahead, (N, H, K); NaN where the panel does not reach."""
     steps = panel.lengths[:, None] + np.arange(horizon)
     inside = steps < panel.extents[:, None]
@@ -201,7 +201,9 @@ def resolve(panel: Panel, column: str) -> str:
 def columns_of(panel: Panel, name: str) -> list[int]:
     """Return the columns of `panel.known` that hold a covariate: one, or one for each category."""
     return [
-        i for i, own in enumerate(panel.known_names) if own == name or own.startswith(f"{name}=")
+        i
+        for i, known_name in enumerate(panel.known_names)
+        if known_name == name or known_name.startswith(f"{name}=")
     ]
 
 
@@ -224,12 +226,12 @@ def _assign(panel: Panel, known: Singles, assignment: Assignment, where: Bools) 
     after = {"=": value, "*=": before * value, "+=": before + value}[assignment.sign]
     after = np.where(where, after, before).astype(np.float32)
     if is_flag:
-        seen = set(np.unique(past).tolist())
-        odd = sorted(set(np.unique(after[where]).tolist()) - seen)
-        if odd:
+        past_values = set(np.unique(past).tolist())
+        unseen = sorted(set(np.unique(after[where]).tolist()) - past_values)
+        if unseen:
             raise ConfigError(
-                f"covariate {name!r} was only ever {' or '.join(f'{v:g}' for v in sorted(seen))} in the history, never "
-                f"{odd[0]:g}, so nothing is known of its effect; give a value that the history has"
+                f"covariate {name!r} was only ever {' or '.join(f'{v:g}' for v in sorted(past_values))} in the history, never "
+                f"{unseen[0]:g}, so nothing is known of its effect; give a value that the history has"
             )
     known[..., at[0]] = after
     return [] if is_flag else _beyond(panel, name, at[0], after, where)
@@ -240,10 +242,10 @@ def _beyond(panel: Panel, name: str, column: int, after: Singles, where: Bools) 
     rows = panel.history_rows()
     values = panel.known[rows][:, column].astype(np.float64)
     first = np.cumsum(panel.lengths) - panel.lengths
-    some = np.flatnonzero(panel.lengths)
+    nonempty = np.flatnonzero(panel.lengths)
     low, high = np.full(panel.n_series, np.nan), np.full(panel.n_series, np.nan)
-    low[some] = np.fmin.reduceat(values, first[some])
-    high[some] = np.fmax.reduceat(values, first[some])
+    low[nonempty] = np.fmin.reduceat(values, first[nonempty])
+    high[nonempty] = np.fmax.reduceat(values, first[nonempty])
     slack = 1e-6 * np.nanmax(np.abs([low, high]))
     chosen = np.where(where, after, np.nan)
     with np.errstate(invalid="ignore"):
@@ -276,13 +278,13 @@ def _assign_category(
             f"covariate {name!r} holds categories, so {name}{assignment.sign} has no meaning; write {name}=..."
         )
     labels = {panel.known_names[i][len(name) + 1 :]: i for i in at}
-    seen = [label for label, i in labels.items() if (panel.known[rows][:, i] == 1).any()]
-    if value not in seen:
-        near = difflib.get_close_matches(value, seen, 1, 0.0)
+    past_labels = [label for label, i in labels.items() if (panel.known[rows][:, i] == 1).any()]
+    if value not in past_labels:
+        near = difflib.get_close_matches(value, past_labels, 1, 0.0)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(
             f"covariate {name!r} never was {value!r} in the history, so nothing is known of its effect; it was "
-            f"{', '.join(seen[:8])}{', ...' if len(seen) > 8 else ''}{hint}",
+            f"{', '.join(past_labels[:8])}{', ...' if len(past_labels) > 8 else ''}{hint}",
             found=value,
         ).suggest(near[0] if near else None)
     for i in at:
@@ -322,16 +324,18 @@ def _select(panel: Panel, known: Singles, change: Change, horizon: int) -> Bools
     for condition in change.conditions:
         values = _values(panel, known, condition, horizon)
         holds = [_compare(values, condition, text) for text in condition.values]
-        held = np.logical_or.reduce(holds)
-        where &= held
-        if not held.any():
-            there = values[~_missing(values)]
-            shown = (
-                f"it goes from {there.min()} to {there.max()}" if len(there) else "it has no value"
+        holds_anywhere = np.logical_or.reduce(holds)
+        where &= holds_anywhere
+        if not holds_anywhere.any():
+            present = values[~_missing(values)]
+            range_text = (
+                f"it goes from {present.min()} to {present.max()}"
+                if len(present)
+                else "it has no value"
             )
             raise ConfigError(
                 f"{change.text!r}: no series and step ahead has {condition.column}{condition.sign}"
-                f"{'|'.join(condition.values)}; {shown}"
+                f"{'|'.join(condition.values)}; {range_text}"
             )
     if not where.any():
         raise ConfigError(
@@ -345,8 +349,8 @@ def _values(panel: Panel, known: Singles, condition: Condition, horizon: int) ->
     column, shape = condition.column, (panel.n_series, horizon)
     table = describe(panel)
     if column in table.columns:
-        own = table[column].to_numpy()
-        return np.broadcast_to(own[:, None], shape)
+        cells = table[column].to_numpy()
+        return np.broadcast_to(cells[:, None], shape)
     if column in panel.schema.known:
         at = columns_of(panel, column)
         if panel.known_names[at[0]] == column:
@@ -445,8 +449,8 @@ class _Words:
             place = match.end()
 
     def _fail(self, expected: str) -> ConfigError:
-        found = f"{self.parts[0][1]!r} stands there" if self.parts else "it ends"
-        return ConfigError(f"{self.text!r}: {expected} should follow, but {found}; {FORM}")
+        next_word = f"{self.parts[0][1]!r} stands there" if self.parts else "it ends"
+        return ConfigError(f"{self.text!r}: {expected} should follow, but {next_word}; {FORM}")
 
     def word(self, what: str) -> str:
         if not self.parts or self.parts[0][0] == "sign":

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.forecast.changes import ahead, columns_of, with_ahead
+from demandcast.forecast.changes import columns_of, known_ahead, with_ahead
 from demandcast.forecast.repeat import differs, predict_like, repeat_forecast
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def explain(forecast: Forecast) -> Explanation:
             f"{model.name} does not read covariates known ahead, so they have no part in its forecast"
         )
     elif panel.known_names:
-        planned, usual = ahead(panel, forecast.horizon), usual_values(panel, forecast.horizon)
+        planned, usual = known_ahead(panel, forecast.horizon), usual_values(panel, forecast.horizon)
         groups = {name: columns_of(panel, name) for name in panel.schema.known}
         away = [n for n, at in groups.items() if (planned[..., at] != usual[..., at]).any()]
         cached = {frozenset(away): mean}
@@ -137,25 +137,25 @@ def shapley(names: list[str], value: Callable[[frozenset[str]], Doubles]) -> dic
         rng = np.random.default_rng(0)
         orders = [list(rng.permutation(count)) for _ in range(ORDERS)]
         orders += [order[::-1] for order in orders]
-        found = {name: np.zeros_like(value(frozenset())) for name in names}
+        contributions = {name: np.zeros_like(value(frozenset())) for name in names}
         for order in orders:
             before: frozenset[str] = frozenset()
             for place in order:
                 after = before | {names[place]}
-                found[names[place]] += (value(after) - value(before)) / len(orders)
+                contributions[names[place]] += (value(after) - value(before)) / len(orders)
                 before = after
-        return found
-    found = {}
+        return contributions
+    contributions = {}
     for name in names:
         others = [other for other in names if other != name]
         total: Any = 0.0
         for size in range(count):
             weight = 1 / (count * math.comb(count - 1, size))
-            for chosen in combinations(others, size):
-                some = frozenset(chosen)
-                total = total + weight * (value(some | {name}) - value(some))
-        found[name] = total
-    return found
+            for subset in combinations(others, size):
+                coalition = frozenset(subset)
+                total = total + weight * (value(coalition | {name}) - value(coalition))
+        contributions[name] = total
+    return contributions
 
 
 def usual_values(panel: Panel, horizon: int) -> NDArray[np.float32]:
@@ -172,8 +172,8 @@ def usual_values(panel: Panel, horizon: int) -> NDArray[np.float32]:
         single = panel.known_names[at[0]] == name
         of_all = _usual(history[:, at], single)
         for i in range(panel.n_series):
-            own = _usual(history[first[i] : first[i] + panel.lengths[i], at], single)
-            usual[i, at] = np.where(np.isnan(own), of_all, own)
+            of_series = _usual(history[first[i] : first[i] + panel.lengths[i], at], single)
+            usual[i, at] = np.where(np.isnan(of_series), of_all, of_series)
     repeated = np.repeat(usual.astype(np.float32)[:, None], horizon, 1)
     return np.ascontiguousarray(repeated)
 
@@ -201,9 +201,9 @@ def _structure(panel: Panel, neutral: Doubles) -> dict[str, Doubles]:
     period = max(1, panel.freq.period)
     steps = SEASONS * period if period > 1 else SEASONS
     past = panel.padded_history(min(steps, int(panel.lengths.max(initial=1)))).astype(np.float64)
-    seen = ~np.isnan(past)
-    base = np.where(seen, past, 0).sum(1) / np.maximum(seen.sum(1), 1)
-    base = np.where(seen.any(1), base, neutral.mean(1))
+    observed = ~np.isnan(past)
+    base = np.where(observed, past, 0).sum(1) / np.maximum(observed.sum(1), 1)
+    base = np.where(observed.any(1), base, neutral.mean(1))
     phase = (panel.ends()[:, None] + 1 + np.arange(horizon)) % period
     line = np.stack(
         [np.ones(horizon), np.linspace(-1, 1, horizon) if horizon > 1 else np.zeros(horizon)], 1
@@ -221,9 +221,9 @@ def _structure(panel: Panel, neutral: Doubles) -> dict[str, Doubles]:
             where = (panel.ends()[:, None] - past.shape[1] + 1 + np.arange(past.shape[1])) % period
             shape = np.zeros((n, period))
             for p in range(period):
-                own = seen & (where == p)
-                mean = np.where(own, past, 0).sum(1) / np.maximum(own.sum(1), 1)
-                shape[:, p] = np.where(own.any(1), mean - base, 0.0)
+                in_phase = observed & (where == p)
+                mean = np.where(in_phase, past, 0).sum(1) / np.maximum(in_phase.sum(1), 1)
+                shape[:, p] = np.where(in_phase.any(1), mean - base, 0.0)
             season = np.take_along_axis(shape, phase, 1)
         if horizon >= 4:
             slow = (line @ np.linalg.lstsq(line, (neutral - season).T, rcond=None)[0]).T

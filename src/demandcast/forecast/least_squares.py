@@ -111,10 +111,10 @@ class LeastSquares:
         m = self.factor.solve(miss)
         free = (m * miss).sum(0) / 2
         goal = _Goal(self, values, totals, floor.astype(values.dtype)[:, None], free, below)
-        x, lifted = self._search(goal, m)
+        x, excess = self._search(goal, m)
         least = float(free.sum(dtype=np.float64))
-        loss = self.loss(x, values, totals) if lifted.any() else least
-        return Solution(x, least, loss, float(lifted.sum()))
+        loss = self.loss(x, values, totals) if excess.any() else least
+        return Solution(x, least, loss, float(excess.sum()))
 
     def loss(self, x: Array, values: Array, totals: Array) -> float:
         """Return the loss of x (n, C), summed over columns; totals without variance count as met."""
@@ -247,8 +247,8 @@ class _Goal:
 
     def reached(self, r: Array) -> NDArray[np.bool_]:
         """Return the mask of solved columns, (C,)."""
-        kept = ((self.above > 0) | (np.abs(r) <= self.noise)).all(0)
-        return np.asarray(kept & ((r**2 * self.inverse).sum(0) / 2 <= self.limit))
+        within_noise = ((self.above > 0) | (np.abs(r) <= self.noise)).all(0)
+        return np.asarray(within_noise & ((r**2 * self.inverse).sum(0) / 2 <= self.limit))
 
     def columns(self, which: Any) -> _Goal:
         """Return some of the columns."""
@@ -304,25 +304,27 @@ class Factor:
     @classmethod
     def of(cls, problem: LeastSquares) -> Factor:
         sums, chain = problem.sums, problem.chain
-        rest = [k for k in range(len(sums.codes)) if k not in chain]
-        others = np.concatenate(
-            [np.arange(sums.height)[sums.slices[k]] for k in rest] or [np.zeros(0, np.int64)]
+        crossing = [k for k in range(len(sums.codes)) if k not in chain]
+        crossing_totals = np.concatenate(
+            [np.arange(sums.height)[sums.slices[k]] for k in crossing] or [np.zeros(0, np.int64)]
         )
         # series of one cell belong to the same groups of all other levels
-        combos = np.stack([sums.codes[k] for k in rest] or [np.zeros(len(problem.own), np.int64)])
+        combos = np.stack(
+            [sums.codes[k] for k in crossing] or [np.zeros(len(problem.own), np.int64)]
+        )
         distinct, cell = np.unique(combos, axis=1, return_inverse=True)
         cell = cell.reshape(-1)
         n_cells = distinct.shape[1]
         sizes = (
             sum(sums.counts[k] for k in chain) * n_cells
-            + 3 * len(others) ** 2
-            + len(others) * n_cells
+            + 3 * len(crossing_totals) ** 2
+            + len(crossing_totals) * n_cells
         )
-        names = ", ".join(str(sums.counts[k]) for k in rest)
+        names = ", ".join(str(sums.counts[k]) for k in crossing)
         check_memory(8 * sizes, f"factorising levels of {names} totals that cross the others")
-        cells = np.zeros((len(others), n_cells))
+        cells = np.zeros((len(crossing_totals), n_cells))
         first = 0
-        for row, k in enumerate(rest):
+        for row, k in enumerate(crossing):
             at = np.flatnonzero(distinct[row] >= 0)
             cells[first + distinct[row][at], at] = 1
             first += sums.counts[k]
@@ -345,16 +347,16 @@ class Factor:
             variances.append(w)
             pivots.append(pivot)
             links.append(link)
-            if len(others):
+            if len(crossing_totals):
                 core -= (link / pivot[:, None]).T @ link
             if i + 1 < len(chain):
                 climb = Addition(sums.parents[level, chain[i + 1]], sums.counts[chain[i + 1]])
                 climbs.append(climb)
                 link = climb.add(link * (v / pivot)[:, None])
                 w = climb.add((w * v / pivot)[:, None])[:, 0]
-        block: Array = cells @ core @ cells.T + np.diag(problem.above[others])
+        block: Array = cells @ core @ cells.T + np.diag(problem.above[crossing_totals])
         return cls(
-            sums, chain, tuple(climbs), tuple(variances), tuple(pivots), tuple(links), others, cells,
+            sums, chain, tuple(climbs), tuple(variances), tuple(pivots), tuple(links), crossing_totals, cells,
             np.asarray(np.linalg.inv(block), np.float64),
         )  # fmt: skip
 

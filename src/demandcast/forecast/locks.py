@@ -71,8 +71,8 @@ def read_locks(forecast: Forecast, panel: Panel, table: Any) -> list[Lock]:
             "the table of locks holds no rows; leave it out, or give the totals to keep"
         )
     groups: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
-    found: list[Lock] = []
-    seen: dict[tuple[Any, ...], int] = {}
+    locks: list[Lock] = []
+    row_of: dict[tuple[Any, ...], int] = {}
     steps = _steps(forecast, frame, time)
     text = frame.select(pl.col(columns).cast(pl.String))
     for row in range(frame.height):
@@ -98,15 +98,15 @@ def read_locks(forecast: Forecast, panel: Panel, table: Any) -> list[Lock]:
                 "fill it, or drop the row"
             )
         step = steps[row]
-        name += "" if step is None else f" at {_shown(forecast, step)}"
+        name += "" if step is None else f" at {_time_text(forecast, step)}"
         place = (by, groups[by][key], step)
-        if place in seen:
+        if place in row_of:
             raise DataError(
-                f"rows {seen[place] + 1} and {row + 1} of the table of locks both keep {name}; drop one"
+                f"rows {row_of[place] + 1} and {row + 1} of the table of locks both keep {name}; drop one"
             )
-        seen[place] = row
-        found.append(Lock(by, groups[by][key], step, float(value), name))
-    return found
+        row_of[place] = row
+        locks.append(Lock(by, groups[by][key], step, float(value), name))
+    return locks
 
 
 def _steps(forecast: Forecast, frame: pl.DataFrame, time: str) -> list[int | None]:
@@ -115,26 +115,26 @@ def _steps(forecast: Forecast, frame: pl.DataFrame, time: str) -> list[int | Non
         return [None] * frame.height
     times = forecast.to_frame()[time]
     row = int(forecast.cutoffs.argmax())
-    own = times[row * forecast.horizon : (row + 1) * forecast.horizon]
-    given = frame[time]
-    if not given.dtype.is_temporal() and own.dtype.is_temporal():
+    forecast_times = times[row * forecast.horizon : (row + 1) * forecast.horizon]
+    column = frame[time]
+    if not column.dtype.is_temporal() and forecast_times.dtype.is_temporal():
         raise SchemaError(
-            f"{time!r} in the table of locks is {given.dtype}, not a time as in the forecast ({own.dtype}); convert it "
+            f"{time!r} in the table of locks is {column.dtype}, not a time as in the forecast ({forecast_times.dtype}); convert it "
             f"first, as with polars' str.to_date"
         )
-    at = {str(t): i for i, t in enumerate(own.to_list())}
-    found: list[int | None] = []
-    for i, moment in enumerate(given.cast(own.dtype).to_list()):
+    at = {str(t): i for i, t in enumerate(forecast_times.to_list())}
+    steps: list[int | None] = []
+    for i, moment in enumerate(column.cast(forecast_times.dtype).to_list()):
         if moment is not None and str(moment) not in at:
             raise DataError(
-                f"row {i + 1} of the table of locks is for {moment}, but the forecast covers {own[0]} to {own[-1]} in "
+                f"row {i + 1} of the table of locks is for {moment}, but the forecast covers {forecast_times[0]} to {forecast_times[-1]} in "
                 f"steps of {forecast.schema.freq}; mend or drop the row"
             )
-        found.append(None if moment is None else at[str(moment)])
-    return found
+        steps.append(None if moment is None else at[str(moment)])
+    return steps
 
 
-def _shown(forecast: Forecast, step: int) -> str:
+def _time_text(forecast: Forecast, step: int) -> str:
     moment = forecast.times()[int(forecast.cutoffs.argmax()), step]
     text = np.datetime_as_string(moment, unit="auto") if moment.dtype.kind == "M" else moment
     return str(text)
@@ -153,29 +153,29 @@ def independent(locks: Sequence[Lock], members: Sequence[NDArray[np.bool_]]) -> 
     masks = np.array(members, np.float64)
     overlap = masks @ masks.T
     sizes = overlap.diagonal().copy()
-    made = np.eye(len(locks))  # the combination of locks in each eliminated row
+    combinations = np.eye(len(locks))  # the combination of locks in each eliminated row
     values = np.array([lock.value for lock in locks])
-    kept: list[int] = []
+    free: list[int] = []
     for i in range(len(locks)):
         if overlap[i, i] > 1e-9 * sizes[i]:
             share = overlap[i + 1 :, i] / overlap[i, i]
             overlap[i + 1 :] -= share[:, None] * overlap[i]
-            made[i + 1 :] -= share[:, None] * made[i]
-            kept.append(i)
+            combinations[i + 1 :] -= share[:, None] * combinations[i]
+            free.append(i)
             continue
-        part = np.where(np.abs(made[i]) > 1e-9, made[i], 0.0)
+        part = np.where(np.abs(combinations[i]) > 1e-9, combinations[i], 0.0)
         part[i] = 0
         follows = float(-(part @ values))
         if abs(follows - values[i]) > SAME * max(np.abs(part * values).sum(), abs(values[i])):
-            others = np.flatnonzero(part).tolist()
+            involved = np.flatnonzero(part).tolist()
             raise DataError(
                 f"locks contradict each other: {locks[i].name} is kept at {values[i]:g}, but "
-                f"{_named(locks, others)} make it {follows:g}; mend one of them or drop it"
+                f"{_list_names(locks, involved)} make it {follows:g}; mend one of them or drop it"
             )
-    return kept
+    return free
 
 
-def _named(locks: Sequence[Lock], rows: Sequence[int]) -> str:
+def _list_names(locks: Sequence[Lock], rows: Sequence[int]) -> str:
     names = [f"{locks[j].name} at {locks[j].value:g}" for j in rows[:SHOWN]]
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
     return ("; ".join(names) + more) if names else "nothing"
@@ -209,5 +209,5 @@ def check_floors(
             if parts and locks[i].value < least - SAME * max(abs(least), abs(locks[i].value)):
                 raise DataError(
                     f"locks contradict each other: {locks[i].name} is kept at {locks[i].value:g}, but "
-                    f"{_named(locks, parts)} make at least {least:g} of it, as no other series falls below 0; mend one"
+                    f"{_list_names(locks, parts)} make at least {least:g} of it, as no other series falls below 0; mend one"
                 )

@@ -107,13 +107,13 @@ class Overridden:
         )
         rows = []
         for author, reason in names:
-            own = [
+            numbers = [
                 i for i, o in enumerate(self.overrides) if (o.author, o.reason) == (author, reason)
             ]
-            there = np.isin(code, own)
-            count = int(there.sum())
+            overridden = np.isin(code, numbers)
+            count = int(overridden.sum())
             if count:
-                old, new = float(before[there].sum()), float(after[there].sum())
+                old, new = float(before[overridden].sum()), float(after[overridden].sum())
                 rows.append(
                     (
                         author,
@@ -122,7 +122,7 @@ class Overridden:
                         old,
                         new,
                         old - new,
-                        float((after < before)[there].mean()),
+                        float((after < before)[overridden].mean()),
                     )
                 )
         return pl.DataFrame(
@@ -210,20 +210,20 @@ def read_overrides(forecast: Forecast, table: Any) -> tuple[Override, ...]:
             else times.dt.replace_time_zone(None)
         )
     stamps = times.to_numpy().reshape(n, horizon)
-    found = list[Override]()
-    taken = np.zeros((n, horizon), np.int64)
+    overrides = list[Override]()
+    row_of = np.zeros((n, horizon), np.int64)
     for number, row in enumerate(frame.iter_rows(named=True), 1):
         one = _check_row(number, row, names, stamps)
-        clash = one.where & (taken > 0)
+        clash = one.where & (row_of > 0)
         if clash.any():
             i, h = np.argwhere(clash)[0]
             raise DataError(
-                f"rows {taken[i, h]} and {number} of the overrides both change series {_name(forecast.keys, int(i))} at "
+                f"rows {row_of[i, h]} and {number} of the overrides both change series {_name(forecast.keys, int(i))} at "
                 f"{stamps[i, h]!s:.19}; keep one of them"
             )
-        taken[one.where] = number
-        found.append(one)
-    return tuple(found)
+        row_of[one.where] = number
+        overrides.append(one)
+    return tuple(overrides)
 
 
 def _check_row(

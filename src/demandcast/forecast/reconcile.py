@@ -85,7 +85,7 @@ class Cost:
     size: float = field(default=1e-300)
 
     def note(self) -> tuple[str, ...]:
-        """Say it, if it is worth a word."""
+        """Return a note on how far the floor moved the totals; empty if hardly at all."""
         if self.moved <= TOLD * self.size:
             return ()
         more = self.floored / max(self.free, 1e-300) - 1
@@ -116,7 +116,7 @@ def reconcile(
         )
     trusts = _trusts(trust, len(totals))
     panel = source(forecast)
-    kept = [] if locks is None else read_locks(forecast, panel, locks)
+    checked_locks = [] if locks is None else read_locks(forecast, panel, locks)
     paths = joint_paths(forecast)
     if paths is forecast.samples:
         paths = paths.copy()
@@ -125,7 +125,7 @@ def reconcile(
         for total, t in zip(totals, trusts, strict=True)
     ]
     problem = _Problem(
-        forecast, levels, kept, weights, *_variances(paths, forecast, levels, weights)
+        forecast, levels, checked_locks, weights, *_variances(paths, forecast, levels, weights)
     )
     mean = np.empty_like(forecast.mean)
     quantiles = np.empty_like(forecast.quantiles)
@@ -175,8 +175,8 @@ def _level(forecast: Forecast, total: Forecast, count: int) -> Level:
     rows = np.array([order[key] for key in groups.table.rows()])
     values, mean = sorted_values(total, rows, count), total.mean[rows]
     if total.schema.freq != forecast.schema.freq:
-        span, taken = _spans(forecast, total)
-        return Level(groups.code, span, values[..., taken], mean[:, taken])
+        span, coarse_steps = _spans(forecast, total)
+        return Level(groups.code, span, values[..., coarse_steps], mean[:, coarse_steps])
     if total.horizon != forecast.horizon:
         raise DataError(
             f"totals are forecast for {total.horizon} steps of {total.schema.freq}, the series for "
@@ -214,8 +214,8 @@ def _spans(forecast: Forecast, total: Forecast) -> tuple[Ints, Ints]:
             f"the totals are forecast for {total.horizon} steps of {coarse.name}, of which the series' "
             f"{forecast.horizon} steps of {forecast.schema.freq} cover none as a whole; forecast both for the same time"
         )
-    taken = np.unique(step[inside])
-    return np.where(inside, np.searchsorted(taken, step), -1), taken
+    covered = np.unique(step[inside])
+    return np.where(inside, np.searchsorted(covered, step), -1), covered
 
 
 def _variances(
@@ -317,15 +317,15 @@ class _Problem:
         """Solve for paths (n, S) and means (n, 1) of one step, or of all of them as cells."""
         repeats = self.forecast.horizon if step is None else 1
         floors = np.repeat(self.floors, repeats)
-        kept, lock_codes, fixed = self._locked(step, floors)
-        if not self.levels and not kept:  # nothing is said of this step
+        locks, lock_codes, fixed = self._locked(step, floors)
+        if not self.levels and not locks:  # nothing is said of this step
             cost.size += float(np.abs(mean).sum() + np.abs(values).sum())
-            return self._rounded(values, step, kept), mean[:, 0]
+            return self._rounded(values, step, locks), mean[:, 0]
         above = [
             self._totals(level, variance, step)
             for level, variance in zip(self.levels, self.above, strict=True)
         ]
-        least = self._solver(step, tuple(kept), lock_codes, [v for *_, v in above])
+        least = self._solver(step, tuple(locks), lock_codes, [v for *_, v in above])
         number = np.float64 if self.locks or values.size <= SMALL else np.float32
         totals = np.empty((least.sums.height, values.shape[1] + 1), number)
         both = np.concatenate([values, mean], 1, dtype=number)
@@ -333,17 +333,17 @@ class _Problem:
         for rows, (sorted_of, mean_of, _) in zip(least.sums.slices, above, strict=False):
             np.put_along_axis(totals[rows, :-1], np.argsort(sums[rows, :-1], 1), sorted_of, 1)
             totals[rows, -1] = mean_of
-        if kept:
+        if locks:
             totals[least.sums.height - len(fixed) :] = fixed[:, None]
         try:
             solution = least.solve(both, totals, floors, sums)
         except Unreached as error:
-            raise self._unreached(error, least, kept) from None
+            raise self._unreached(error, least, locks) from None
         cost.free += solution.free
         cost.floored += solution.loss
         cost.moved += solution.moved
         cost.size += float(np.abs(solution.values).sum())
-        return self._rounded(solution.values[:, :-1], step, kept), solution.values[:, -1]
+        return self._rounded(solution.values[:, :-1], step, locks), solution.values[:, -1]
 
     def _totals(
         self, level: Level, variance: Doubles, step: int | None
@@ -396,20 +396,26 @@ class _Problem:
                 code[masks[i]] = k
             lock_codes.append(code)
             order += rows
-        kept = [locks[i] for i in order]
-        return kept, lock_codes, np.array([lock.value for lock in kept])
+        ordered = [locks[i] for i in order]
+        return ordered, lock_codes, np.array([lock.value for lock in ordered])
 
     def _solver(
-        self, step: int | None, kept: tuple[Lock, ...], lock_codes: list[Ints], above: list[Doubles]
+        self,
+        step: int | None,
+        locks: tuple[Lock, ...],
+        lock_codes: list[Ints],
+        above: list[Doubles],
     ) -> LeastSquares:
         """Return the problem of a step; the same for all steps with the same totals kept."""
-        pattern = tuple((lock.by, lock.group) for lock in kept)
+        pattern = tuple((lock.by, lock.group) for lock in locks)
         if step is not None and pattern in self._solvers:
             return self._solvers[pattern]
         codes = [self._codes(level.code, level.span, step) for level in self.levels]
         variances = self.own if step is not None else np.repeat(self.own, self.forecast.horizon)
         solver = LeastSquares(
-            Sums.of([*codes, *lock_codes]), variances, np.concatenate([*above, np.zeros(len(kept))])
+            Sums.of([*codes, *lock_codes]),
+            variances,
+            np.concatenate([*above, np.zeros(len(locks))]),
         )
         self._solvers[pattern] = solver
         return solver
@@ -418,21 +424,21 @@ class _Problem:
     def _solvers(self) -> dict[tuple[Any, ...], LeastSquares]:
         return {}
 
-    def _unreached(self, error: Unreached, least: LeastSquares, kept: list[Lock]) -> DataError:
-        row = error.row - (least.sums.height - len(kept))
+    def _unreached(self, error: Unreached, least: LeastSquares, locks: list[Lock]) -> DataError:
+        row = error.row - (least.sums.height - len(locks))
         if row < 0:
             return DataError(
                 f"error variances differ so much that the forecasts cannot be reconciled ({error}); take "
                 "weights='structure'"
             )
-        others = "; ".join(f"{k.name} at {k.value:g}" for k in kept if k is not kept[row])
+        other_locks = "; ".join(f"{k.name} at {k.value:g}" for k in locks if k is not locks[row])
         return DataError(
-            f"locks contradict each other: {kept[row].name} cannot be kept at {kept[row].value:g}"
-            f"{f' together with {others}' if others else ''}, as no series may fall below its floor (missed by "
+            f"locks contradict each other: {locks[row].name} cannot be kept at {locks[row].value:g}"
+            f"{f' together with {other_locks}' if other_locks else ''}, as no series may fall below its floor (missed by "
             f"{error.miss:g}); mend one of them or drop it"
         )
 
-    def _rounded(self, values: Array, step: int | None, kept: list[Lock]) -> Array:
+    def _rounded(self, values: Array, step: int | None, locks: list[Lock]) -> Array:
         """Round the counts among values (n, S), so that totals that are kept stay so.
 
         Rows are rounded one after the other, each so that the sum up to it is the sum of the values rounded up or
@@ -445,8 +451,8 @@ class _Problem:
         order = self.order
         if step is None:
             order = (order[:, None] * horizon + np.arange(horizon)).ravel()
-        if kept:
-            nest = self._nest(step, kept, whole)
+        if locks:
+            nest = self._nest(step, locks, whole)
             if nest is None:
                 self.unrounded = True
                 return values
@@ -466,7 +472,7 @@ class _Problem:
         return rounded
 
     def _nest(
-        self, step: int | None, kept: list[Lock], whole: NDArray[np.bool_]
+        self, step: int | None, locks: list[Lock], whole: NDArray[np.bool_]
     ) -> list[Ints] | None:
         """Return codes to sort by, coarsest last, that put every kept total in one run; None if none do.
 
@@ -474,19 +480,19 @@ class _Problem:
         """
         panel = source(self.forecast)
         codes = []
-        for by in dict.fromkeys((lock.by, lock.step is None) for lock in kept):
+        for by in dict.fromkeys((lock.by, lock.step is None) for lock in locks):
             code = group(panel, by[0]).code
             locked = np.zeros(
                 (len(code), 1 if step is not None else self.forecast.horizon), np.int64
             )
-            for k, lock in enumerate(lock for lock in kept if (lock.by, lock.step is None) == by):
+            for k, lock in enumerate(lock for lock in locks if (lock.by, lock.step is None) == by):
                 inside = code == lock.group
                 at = slice(None) if lock.step is None or step is not None else lock.step
                 locked[inside, at] = k + 1
             codes.append(np.where(locked.ravel() > 0, locked.ravel() - 1, np.iinfo(np.int64).max))
         last = np.iinfo(np.int64).max
         inside = np.any([code < last for code in codes], 0)
-        if not whole[inside].all() or any(lock.value % 1 for lock in kept):
+        if not whole[inside].all() or any(lock.value % 1 for lock in locks):
             return None
         codes.sort(
             key=lambda code: int((code < last).sum()) / max(1, len(np.unique(code[code < last])))

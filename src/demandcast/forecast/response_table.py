@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import ConfigError, way
-from demandcast.forecast.changes import Change, ahead, apply, columns_of, resolve
+from demandcast.forecast.changes import Change, apply, columns_of, known_ahead, resolve
 from demandcast.forecast.total import source
 from demandcast.forecast.what_if import BAND, EFFECTS, Comparison, Effect
 from demandcast.settings import check_levels, one_of
@@ -75,7 +75,7 @@ def response(
     position = _numeric_position(source(forecast), column)
     comparison = Comparison.of(forecast, effect, levels)
     panel = comparison.panel
-    value = np.nanmean(ahead(panel, forecast.horizon)[..., position].astype(np.float64), 1)
+    value = np.nanmean(known_ahead(panel, forecast.horizon)[..., position].astype(np.float64), 1)
     frames, notes = list[pl.DataFrame](), dict[str, None]()
     for factor in factors:
         columns, factor_notes = _demand_at(comparison, column, float(factor))

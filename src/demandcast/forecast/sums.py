@@ -54,10 +54,10 @@ class Addition:
 
     def spread(self, shares: Array) -> Array:
         """Return the share (count, C) of each value's group, (n, C); 0 for a value without a group."""
-        found: Array = np.take(shares, self.code, 0, mode="clip")
+        spread_shares: Array = np.take(shares, self.code, 0, mode="clip")
         if not self.everything:
-            found[self.code < 0] = 0
-        return found
+            spread_shares[self.code < 0] = 0
+        return spread_shares
 
 
 @dataclass(frozen=True)
@@ -96,28 +96,28 @@ class Sums:
     @cached_property
     def parents(self) -> dict[tuple[int, int], Ints]:
         """For each nested pair of levels (fine, coarse): the coarse group of each fine group, or -1."""
-        found = {}
+        parents = {}
         for i, fine in enumerate(self.order):
             for coarse in self.order[i + 1 :]:
                 code = nested(self.codes[fine], self.codes[coarse], self.counts[fine])
                 if code is not None:
-                    found[fine, coarse] = code
-        return found
+                    parents[fine, coarse] = code
+        return parents
 
     @cached_property
     def plan(self) -> tuple[tuple[int, int | None, Addition], ...]:
         """For each level, finest first: the level that it is added up from (None: the values), and the addition."""
-        found: list[tuple[int, int | None, Addition]] = []
+        steps: list[tuple[int, int | None, Addition]] = []
         for i, coarse in enumerate(self.order):
             finer = [k for k in self.order[:i] if (k, coarse) in self.parents]
             if finer:
                 source = min(finer, key=lambda k: self.counts[k])
                 addition = Addition(self.parents[source, coarse], self.counts[coarse])
-                found.append((coarse, source, addition))
+                steps.append((coarse, source, addition))
             else:
                 addition = Addition(self.codes[coarse], self.counts[coarse])
-                found.append((coarse, None, addition))
-        return tuple(found)
+                steps.append((coarse, None, addition))
+        return tuple(steps)
 
     def add(self, values: Array) -> Array:
         """Return the totals of values (n, C), all levels stacked, (G, C)."""
@@ -129,17 +129,17 @@ class Sums:
 
     def spread(self, shares: Array) -> Array:
         """Return, for each value, the sum of the shares (G, C) of its totals, (n, C)."""
-        shares, found = shares.copy(), None
+        shares, total = shares.copy(), None
         for level, source, addition in reversed(self.plan):
             each = addition.spread(shares[self.slices[level]])
             if source is not None:
                 shares[self.slices[source]] += each
-            elif found is None:
-                found = each
+            elif total is None:
+                total = each
             else:
-                found += each
-        assert found is not None
-        return found
+                total += each
+        assert total is not None
+        return total
 
 
 def nested(fine: Ints, coarse: Ints, count: int) -> Ints | None:

@@ -47,9 +47,12 @@ def total(
 ) -> Forecast:
     """Add a forecast up over series and time, as `Forecast.total` documents."""
     levels = forecast.levels if levels is None else check_levels(levels)
-    own = [by] if isinstance(by, str) else list(by)
-    groups, shared = group(source(forecast), own), common_steps(forecast)  # both may refuse
-    added = _add_up(forecast, joint_paths(forecast), groups, shared, levels)
+    columns = [by] if isinstance(by, str) else list(by)
+    groups, steps_shared = (
+        group(source(forecast), columns),
+        common_steps(forecast),
+    )  # both may refuse
+    added = _add_up(forecast, joint_paths(forecast), groups, steps_shared, levels)
     return added if steps is None else over_time(added, steps)
 
 
@@ -91,16 +94,16 @@ def hierarchy(forecast: Forecast, by: Sequence[str | Sequence[str]]) -> pl.DataF
     paths = joint_paths(forecast)  # the same for every level, so that levels add up
     shared = common_steps(forecast)
     for columns in by:
-        own = [columns] if isinstance(columns, str) else list(columns)
-        added = _add_up(forecast, paths, group(source(forecast), own), shared, forecast.levels)
-        frame = added.to_frame().with_columns(pl.lit(",".join(own) or "total").alias(level))
-        frames.append(frame if own else frame.drop(TOTAL))
+        names = [columns] if isinstance(columns, str) else list(columns)
+        added = _add_up(forecast, paths, group(source(forecast), names), shared, forecast.levels)
+        frame = added.to_frame().with_columns(pl.lit(",".join(names) or "total").alias(level))
+        frames.append(frame if names else frame.drop(TOTAL))
     bottom = forecast.to_frame().with_columns(pl.lit("series").alias(level))
-    joined = pl.concat([*reversed(frames), bottom], how="diagonal")
+    table = pl.concat([*reversed(frames), bottom], how="diagonal")
     numbers = bottom.columns[len(forecast.keys.columns) : -1]
-    keys = [c for c in joined.columns if c not in (*numbers, level)]
+    keys = [c for c in table.columns if c not in (*numbers, level)]
     order = [*forecast.keys.columns, *[c for c in keys if c not in forecast.keys.columns]]
-    return joined.select(level, *order, *numbers)
+    return table.select(level, *order, *numbers)
 
 
 def source(forecast: Forecast) -> Panel:
@@ -151,14 +154,14 @@ def joint_paths(forecast: Forecast) -> NDArray[np.float32]:
     count = PATHS if samples is None else samples.shape[1]
     dates = _dates(panel, horizon, count)
     draws = Draws.of(panel.keys, 0)
-    found = np.empty((n, count, horizon), np.float32)
+    paths = np.empty((n, count, horizon), np.float32)
     for rows in np.array_split(np.arange(n), max(1, min(n, -(-n * count * horizon // CELLS)))):
         courses = _courses(panel.select(rows), forecast.cutoffs[rows], dates, horizon)
         size = np.abs(courses).max((1, 2), initial=0)[:, None, None] + np.float32(1e-30)
         courses += draws.select(rows).at("ties").uniform(courses.shape) * size * TIES
         values = sorted_values(forecast, rows, count)
-        np.put_along_axis(found[rows[0] : rows[-1] + 1], np.argsort(courses, 1), values, 1)
-    return found
+        np.put_along_axis(paths[rows[0] : rows[-1] + 1], np.argsort(courses, 1), values, 1)
+    return paths
 
 
 def sorted_values(forecast: Forecast, rows: Ints, count: int) -> NDArray[np.float32]:
@@ -261,5 +264,5 @@ def whole_steps(forecast: Forecast, coarse: Frequency) -> tuple[Ints, NDArray[np
 
 
 def _quantiles(sums: Doubles, levels: Sequence[float]) -> NDArray[np.float32]:
-    found = np.quantile(sums, levels, axis=1).transpose(1, 2, 0)
-    return np.asarray(found, np.float32)
+    quantiles = np.quantile(sums, levels, axis=1).transpose(1, 2, 0)
+    return np.asarray(quantiles, np.float32)

@@ -20,9 +20,9 @@ from demandcast.errors import DataError
 from demandcast.forecast.changes import (
     Change,
     Changed,
-    ahead,
     apply,
     columns_of,
+    known_ahead,
     with_ahead,
 )
 from demandcast.forecast.repeat import (
@@ -233,7 +233,7 @@ class Comparison:
         assert self.measured is not None
         panel, horizon = self.panel.select(rows), planned.horizon
         direction = self.measured.direction(
-            ahead(panel, horizon), ahead(changed.panel.select(rows), horizon)
+            known_ahead(panel, horizon), known_ahead(changed.panel.select(rows), horizon)
         )
         measured = self.measured.select(rows)
         if not np.isfinite(direction).all():
@@ -283,7 +283,7 @@ class Comparison:
             return True
         history = self.panel.known[self.panel.history_rows()]
         for extreme in (np.nanmin, np.nanmax):
-            known = ahead(self.panel, self.planned.horizon)
+            known = known_ahead(self.panel, self.planned.horizon)
             for at in columns_of(self.panel, column):
                 known[..., at] = extreme(history[:, at])
             if forecasts_differ(

@@ -20,15 +20,15 @@ def apply_mask(x: Tensor, p: float) -> Tensor:
     """
     if x.device.type != "cpu":
         return dropout(x, p)
-    left_out = round(p * GRAIN)
-    if left_out in (0, GRAIN):
-        return x * 0.0 if left_out else x
+    threshold = round(p * GRAIN)
+    if threshold in (0, GRAIN):
+        return x * 0.0 if threshold else x
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(
         -(2**63), None, generator=generator_of(x.device)
     )
-    drawn = words.view(torch.int16)[: x.numel()].view(x.shape)
-    kept = (drawn >= left_out - GRAIN // 2).to(x.dtype)  # (...), 0 or 1
-    return x * kept.mul_(GRAIN / (GRAIN - left_out))
+    bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+    mask = (bits >= threshold - GRAIN // 2).to(x.dtype)  # (...), 0 or 1
+    return x * mask.mul_(GRAIN / (GRAIN - threshold))
 
 
 class Dropout(nn.Dropout):

@@ -28,8 +28,8 @@ class StaticEmbedding(nn.Module):
     def forward(self, codes: Tensor, reals: Tensor) -> Tensor:
         """Embed codes (batch, categories), and append reals (batch, reals): (batch, width)."""
         if self.training and len(self.tables):
-            own = generator(codes.device)
-            uniform = torch.rand(codes.shape, generator=own, device=codes.device)
+            random = generator(codes.device)
+            uniform = torch.rand(codes.shape, generator=random, device=codes.device)
             codes = torch.where(uniform < self.drop, 0, codes)
         parts = [table(codes[:, i]) for i, table in enumerate(self.tables)]
         return torch.cat([*parts, reals], -1)

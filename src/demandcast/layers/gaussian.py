@@ -84,8 +84,8 @@ def condition(error: Tensor, covariance: Tensor, observed: Tensor) -> tuple[Tens
     """
     past, covariance = error.shape[1], covariance.double()
     between = covariance[:, :past, past:] * observed[..., None]  # (batch, past, future)
-    error, own = _observed_only(error.double(), covariance[:, :past, :past], observed)
-    root = torch.linalg.cholesky(own)
+    error, past_covariance = _observed_only(error.double(), covariance[:, :past, :past], observed)
+    root = torch.linalg.cholesky(past_covariance)
     half = torch.linalg.solve_triangular(root, between, upper=False)  # (batch, past, future)
     rest = torch.linalg.solve_triangular(root, error[..., None], upper=False)
     mean = (half.mT @ rest)[..., 0]

@@ -100,8 +100,10 @@ class GeneratorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = kwargs or {}
         form = _with_generator(func)
-        given = any(isinstance(value, torch.Generator) for value in (*args, *kwargs.values()))
-        if form is not None and not given and _on_cpu(args, kwargs):
+        has_generator = any(
+            isinstance(value, torch.Generator) for value in (*args, *kwargs.values())
+        )
+        if form is not None and not has_generator and _on_cpu(args, kwargs):
             self.used = True
             return form(*args, **kwargs | {"generator": self.source})
         return func(*args, **kwargs)

@@ -12,8 +12,8 @@ def last_observed(values: Tensor, observed: Tensor) -> Tensor:
     """Return the last observed value of each series, (batch, steps, series) -> (batch, 1, series); 0 if none."""
     step = torch.arange(1, values.shape[1] + 1, device=values.device)[:, None]  # (steps, 1)
     latest = (observed * step).amax(1, keepdim=True)  # (batch, 1, series), 0 where none
-    found = values.gather(1, (latest - 1).clamp(min=0))
-    return torch.where(latest > 0, found, torch.zeros_like(found))
+    last = values.gather(1, (latest - 1).clamp(min=0))
+    return torch.where(latest > 0, last, torch.zeros_like(last))
 
 
 class Highway(nn.Module):

@@ -1,4 +1,4 @@
-"""The last season repeated, as the place where direct forecasts begin to learn."""
+"""A linear layer that starts as the seasonal naive forecast, for networks that forecast all steps at once."""
 
 from __future__ import annotations
 

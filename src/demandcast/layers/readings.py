@@ -90,8 +90,8 @@ def empirical_quantiles(x: Tensor, observed: Tensor, levels: Tensor) -> Tensor:
     low = place.floor().long()
     high = torch.minimum(low + 1, (count - 1).clamp(min=0))
     weight = place - low
-    found = ordered.gather(1, low) * (1 - weight) + ordered.gather(1, high) * weight
-    return torch.where(count > 0, found, 0.0)
+    interpolated = ordered.gather(1, low) * (1 - weight) + ordered.gather(1, high) * weight
+    return torch.where(count > 0, interpolated, 0.0)
 
 
 def quantiles_of(cdf: Tensor, at_knots: Tensor, levels: Tensor, ramp: Tensor) -> Tensor:

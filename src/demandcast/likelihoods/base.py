@@ -105,19 +105,19 @@ class Likelihood(ABC):
         """
         if not self.counts:
             return
-        seen = values[~np.isnan(values)]
-        if len(seen) and seen.min() < 0:
+        observed = values[~np.isnan(values)]
+        if len(observed) and observed.min() < 0:
             raise DataError(
-                f"likelihood={self.name!r} is for counts, but the target holds {seen.min():g}; use",
+                f"likelihood={self.name!r} is for counts, but the target holds {observed.min():g}; use",
                 ways=[
                     way(likelihood="student_t", call="likelihood='student_t'"),
                     way("when the table is read", negative="zero"),
                 ],
             )
-        if len(seen) and bool((seen != np.floor(seen)).any()):
+        if len(observed) and bool((observed != np.floor(observed)).any()):
             raise DataError(
                 f"likelihood={self.name!r} is for whole numbers, but the target holds "
-                f"{seen[seen != np.floor(seen)][0]:g}; use likelihood='student_t'"
+                f"{observed[observed != np.floor(observed)][0]:g}; use likelihood='student_t'"
             )
 
 

@@ -64,8 +64,8 @@ class ImplicitQuantile(Likelihood, nn.Module):
         """Return errors in units of the scale, and the levels they belong to, (..., levels) both."""
         centre, hidden = params[..., :1], params[..., 1:]
         if self.training:
-            own = generator(params.device)
-            tau = torch.rand((*hidden.shape[:-1], DRAWS), generator=own, device=params.device)
+            random = generator(params.device)
+            tau = torch.rand((*hidden.shape[:-1], DRAWS), generator=random, device=params.device)
             values = (self.basis(tau) @ hidden[..., None])[..., 0]  # (..., DRAWS)
         else:
             tau = self.grid(params.device)
@@ -94,8 +94,8 @@ class ImplicitQuantile(Likelihood, nn.Module):
         values = (params[..., 1:] @ basis.T).sort(-1).values  # (..., GRID)
         place = (levels.to(params) * GRID - 0.5).clamp(0, GRID - 1)
         left = place.long().clamp(max=GRID - 2)  # (Q,)
-        found = torch.lerp(values[..., left], values[..., left + 1], place - left)
-        return (params[..., :1] + found) * scale[..., None]
+        interpolated = torch.lerp(values[..., left], values[..., left + 1], place - left)
+        return (params[..., :1] + interpolated) * scale[..., None]
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:
         basis = self.basis(self.grid(params.device)).to(params).mean(0)

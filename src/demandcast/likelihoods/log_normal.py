@@ -62,9 +62,9 @@ class LogNormal(Likelihood):
         return scale.expand_as(target)
 
     def check_target(self, values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-        seen = values[~np.isnan(values)]
-        if len(seen) and seen.min() <= 0:
+        observed = values[~np.isnan(values)]
+        if len(observed) and observed.min() <= 0:
             raise DataError(
                 f"likelihood={self.name!r} is for amounts above 0, but the target holds "
-                f"{seen.min():g}; use likelihood='student_t' or 'quantile'"
+                f"{observed.min():g}; use likelihood='student_t' or 'quantile'"
             )

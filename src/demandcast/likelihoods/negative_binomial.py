@@ -66,9 +66,9 @@ class NegativeBinomial(Likelihood):
                 counts[piece] = _least_counts(mu[piece], alpha[piece], levels, most)
             rows = rows[(counts[rows] >= most).any(1)]
         if len(rows):
-            found = counts[rows]
-            near = _gamma_quantile(mu[rows], alpha[rows], levels).round().clamp(min=SUMMED)
-            counts[rows] = torch.where(found >= SUMMED, near, found)
+            sums = counts[rows]
+            approximation = _gamma_quantile(mu[rows], alpha[rows], levels).round().clamp(min=SUMMED)
+            counts[rows] = torch.where(sums >= SUMMED, approximation, sums)
         return counts.view(*shape, len(levels)).to(params)
 
     def mean(self, params: Tensor, scale: Tensor) -> Tensor:

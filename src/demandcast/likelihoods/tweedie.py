@@ -87,11 +87,11 @@ class Tweedie(Likelihood):
         return self.add_to_param(params, 0, inverse_softplus(base.clamp(min=0.01)))
 
     def check_target(self, values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-        seen = values[~np.isnan(values)]
-        if len(seen) and seen.min() < 0:
+        observed = values[~np.isnan(values)]
+        if len(observed) and observed.min() < 0:
             raise DataError(
                 f"likelihood={self.name!r} is for amounts of 0 and more, but the target holds "
-                f"{seen.min():g}; use",
+                f"{observed.min():g}; use",
                 ways=[
                     way(likelihood="student_t", call="likelihood='student_t'"),
                     way("when the table is read", negative="zero"),
@@ -195,20 +195,33 @@ def _quantile(mu: Tensor, phi: Tensor, p: Tensor, unit: Tensor, level: Tensor) -
     high = ((mu + 40 * deviation) / size + 40 * (1 + shape)).log()
     at = (torch.maximum(mu + deviation * torch.special.ndtri(level), mu / 10) / size).log()
     before = torch.full_like(mu, torch.inf)  # how far each was from its level
-    left = torch.arange(len(mu), device=mu.device)
+    open_rows = torch.arange(len(mu), device=mu.device)
     for _ in range(120):
-        own = unit[left]
-        x, s, w, k = at[left, None].exp(), n_shape[own], weights[own], norm[own]  # x (left, 1)
-        short = zero[own] - level[left] + (w * torch.special.gammainc(s, x.expand_as(s))).sum(-1)
-        slope = (w * (s * at[left, None] - x - k).exp()).sum(-1)  # dF / dlog y
-        low[left] = torch.where(short < 0, at[left], low[left])
-        high[left] = torch.where(short < 0, high[left], at[left])
-        step = at[left] - short / slope.clamp(min=1e-300)
-        works = (step > low[left]) & (step < high[left]) & (short.abs() < before[left] / 2)
-        step = torch.where(works, step, (low[left] + high[left]) / 2)
-        done = ((step - at[left]).abs() < 1e-6) | (short.abs() < 1e-9)
-        before[left], at[left] = short.abs(), step
-        left = left[~done]
-        if not len(left):
+        unit_rows = unit[open_rows]
+        x, s, w, k = (
+            at[open_rows, None].exp(),
+            n_shape[unit_rows],
+            weights[unit_rows],
+            norm[unit_rows],
+        )  # x (left, 1)
+        short = (
+            zero[unit_rows]
+            - level[open_rows]
+            + (w * torch.special.gammainc(s, x.expand_as(s))).sum(-1)
+        )
+        slope = (w * (s * at[open_rows, None] - x - k).exp()).sum(-1)  # dF / dlog y
+        low[open_rows] = torch.where(short < 0, at[open_rows], low[open_rows])
+        high[open_rows] = torch.where(short < 0, high[open_rows], at[open_rows])
+        step = at[open_rows] - short / slope.clamp(min=1e-300)
+        works = (
+            (step > low[open_rows])
+            & (step < high[open_rows])
+            & (short.abs() < before[open_rows] / 2)
+        )
+        step = torch.where(works, step, (low[open_rows] + high[open_rows]) / 2)
+        converged = ((step - at[open_rows]).abs() < 1e-6) | (short.abs() < 1e-9)
+        before[open_rows], at[open_rows] = short.abs(), step
+        open_rows = open_rows[~converged]
+        if not len(open_rows):
             break
     return at.exp() * size

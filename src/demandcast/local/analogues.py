@@ -89,7 +89,7 @@ class Analogues(LocalForecaster[AnaloguesConfig]):
             for index in np.array_split(
                 np.arange(len(order)), max(1, -(-len(order) * len(library.levels) // CELLS))
             ):
-                own = draws.select(index)
+                part_draws = draws.select(index)
                 distribution = library.distributions(
                     index, past.select(index), self.config.neighbours
                 )
@@ -97,7 +97,7 @@ class Analogues(LocalForecaster[AnaloguesConfig]):
                 draft.mean[index] = distribution.mean()[:, None]
                 if draft.samples is not None:
                     draft.samples[index] = distribution.paths(
-                        self.horizon, n_paths, correlation, own
+                        self.horizon, n_paths, correlation, part_draws
                     )
         return draft
 
@@ -146,8 +146,8 @@ class Library:
             if row == past.steps:
                 own_features, own_levels = row_features, level
             elif keep < 1:
-                kept = draws.at("history", past.steps - row).uniform((past.n_series,)) < keep
-                series = series[kept[series]]
+                is_kept = draws.at("history", past.steps - row).uniform((past.n_series,)) < keep
+                series = series[is_kept[series]]
             if row < past.steps:
                 features.append(row_features[series])
                 levels.append(level[series])
@@ -191,9 +191,9 @@ class Library:
     def _neighbour_values(self, index: Ints, count: int) -> Array:
         """Return the values after the histories nearest to those of the selected series, on their scale, (n, K, E)."""
         count = min(count, len(self.levels))
-        own = self.own_features[index]
+        features = self.own_features[index]
         # squared distances (n, R), without the term that is the same for all neighbours
-        distance = (self.features**2).sum(1) - 2 * own @ self.features.T
+        distance = (self.features**2).sum(1) - 2 * features @ self.features.T
         nearest = (
             np.argpartition(distance, count - 1, axis=1)[:, :count]
             if count < len(self.levels)

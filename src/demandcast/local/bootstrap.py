@@ -140,14 +140,14 @@ class ViswanathanZhou(SimulatedForecaster[ViswanathanZhouConfig]):
     def _simulate(self, past: Histories, n_paths: int, draws: Draws) -> Array:
         sizes, intervals, count = sizes_and_intervals(past)
         width = bandwidth(sizes, count)
-        left_out = (count >= 3).astype(np.int64)  # the incomplete first interval
+        n_incomplete = (count >= 3).astype(np.int64)  # the incomplete first interval
         column = np.arange(intervals.shape[1])
-        usable = (column >= left_out[:, None]) & (column < count[:, None])
+        usable = (column >= n_incomplete[:, None]) & (column < count[:, None])
         # longest first, so that the intervals longer than an age are the first columns
         order = np.argsort(np.where(usable, intervals, -1), axis=1, kind="stable")[:, ::-1]
         intervals = np.take_along_axis(intervals, order, 1)
         paired_sizes = np.take_along_axis(sizes, order, 1)
-        n_usable = count - left_out
+        n_usable = count - n_incomplete
         age = (
             zero_periods_since_demand(past)
             if self.config.condition_on_age
@@ -159,8 +159,10 @@ class ViswanathanZhou(SimulatedForecaster[ViswanathanZhouConfig]):
         paths = np.zeros((past.n_series, n_paths, self.horizon))
         series, path = np.indices(paths.shape[:2])
         # few intervals longer than the age tell little: some paths start as if the last step had a demand
-        drawn = draws.at("forget").below((n_longer + PRIOR_INTERVALS)[:, None], paths.shape[:2])
-        forgets = drawn >= n_longer[:, None]
+        drawn_numbers = draws.at("forget").below(
+            (n_longer + PRIOR_INTERVALS)[:, None], paths.shape[:2]
+        )
+        forgets = drawn_numbers >= n_longer[:, None]
         last_demand = np.where(forgets, 0, -age[:, None])  # (n, S), in steps after the cutoff
         drawn_intervals = np.zeros((past.n_series, n_paths, 0), np.int64)  # their indices
         drawn_sizes = drawn_intervals

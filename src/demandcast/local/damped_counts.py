@@ -166,11 +166,11 @@ class Recursion:
         panel_mean = log_likelihood.sum(1, keepdims=True) / max(1, demands)  # (G, 1), a demand
         best = (log_likelihood + PRIOR_DEMANDS * panel_mean).argmax(0)
         series = np.arange(log_likelihood.shape[1])
-        own, rate = squares[best, series], rates[best, series]
-        dispersion = own.sum() / np.maximum(
+        square, rate = squares[best, series], rates[best, series]
+        dispersion = square.sum() / np.maximum(
             rate.sum(), MIN_MEAN
         )  # variance over mean, of the panel
-        dispersion = (own + PRIOR_DISPERSION * dispersion) / (rate + PRIOR_DISPERSION)
+        dispersion = (square + PRIOR_DISPERSION * dispersion) / (rate + PRIOR_DISPERSION)
         prob = 1 / np.clip(dispersion, 1.02, 100.0)
         return cls(alpha[best, 0], phi[best, 0], level, mean[best, series], prob)
 
@@ -195,7 +195,7 @@ def _filter_candidates(
         level, (n,).
     """
     values, counted = _modelled_values(past, law)
-    seen = np.full(past.n_series, 1.0)
+    weight = np.full(past.n_series, 1.0)
     # start at the panel's mean, within the series' own values; whether there is demand has no size to keep
     largest = np.where(counted, values, 0.0).max(0, initial=0.0)
     least = np.where(counted, values, np.inf).min(0, initial=np.inf)
@@ -212,7 +212,7 @@ def _filter_candidates(
             log_likelihood += known * np.where(y > 0, np.log(rate), np.log1p(-rate))
         else:
             log_likelihood += known * (y * np.log(rate) - rate)
-        updated = alpha * y + phi * total / seen + (1 - alpha - phi) * mean
+        updated = alpha * y + phi * total / weight + (1 - alpha - phi) * mean
         mean = np.where(known, updated, mean)
-        seen, total = seen + known, total + known * y
-    return squares, rates, log_likelihood, np.asarray(mean), total / seen
+        weight, total = weight + known, total + known * y
+    return squares, rates, log_likelihood, np.asarray(mean), total / weight

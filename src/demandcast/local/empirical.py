@@ -86,10 +86,10 @@ class Empirical(LocalForecaster[EmpiricalConfig]):
             quantiles = np.take_along_axis(ordered.T, np.maximum(rank - 1, 0), 1)  # (n, Q)
             draft.quantiles[index] = quantiles[:, None]
             if draft.samples is not None:
-                own = draws.select(index)
+                part_draws = draws.select(index)
                 path_ranks = np.zeros((len(index), n_paths, 0), np.int64)
                 for step in range(self.horizon):
-                    step_ranks = draw_from_urn(path_ranks, count[:, None], own.at(step))
+                    step_ranks = draw_from_urn(path_ranks, count[:, None], part_draws.at(step))
                     path_ranks = np.concatenate([path_ranks, step_ranks[..., None]], 2)
                 draft.samples[index] = take_rows(ordered.T, path_ranks)
         return draft

@@ -85,14 +85,14 @@ class Rows:
         n, steps = history.shape
         count = min(max(1, steps // period), MAX_ROWS * cycle)
         missing = max(0, count * period - steps)
-        values, seen = (
+        values, observed_rows = (
             np.pad(table, ((0, 0), (missing, 0)), constant_values=np.nan)[
                 :, table.shape[1] + missing - count * period :
             ].reshape(n, count, period)
             for table in (history, observed)
         )
         begun = np.asarray(~np.isnan(values).any(2))
-        known = begun & ~np.isnan(seen).all(2)
+        known = begun & ~np.isnan(observed_rows).all(2)
         return cls(np.where(begun[..., None], values, 0.0), begun, known, cycle)
 
     @property
@@ -145,14 +145,14 @@ class Split:
                 sums[:, k] = (row_weight * x[:, place == k]).sum(1)
                 masses[:, k] = (row_weight * level[:, place == k, None]).sum(1)
             usable = masses > MIN_MASS * masses.mean(1, keepdims=True)
-            own = np.where(usable, sums / np.where(usable, masses, 1.0), shape[:, None])
-            deviation = own - shape[:, None]
-            error = (weight * (x - level[..., None] * own[:, place]) ** 2).sum((1, 2))
+            place_shapes = np.where(usable, sums / np.where(usable, masses, 1.0), shape[:, None])
+            deviation = place_shapes - shape[:, None]
+            error = (weight * (x - level[..., None] * place_shapes[:, place]) ** 2).sum((1, 2))
             error *= n_rows / np.maximum(n_rows - rows.cycle, 1)
             error /= (period - 1) * weight.sum((1, 2)).clip(1e-12)
             noise = error * rows.cycle * ((weight[..., 0] * level) ** 2).sum(1) / mass**2
-            kept = _kept_share(noise, (deviation**2).mean((1, 2)))
-            shapes = shape[:, None] + kept[:, None, None] * deviation
+            kept_share = _kept_share(noise, (deviation**2).mean((1, 2)))
+            shapes = shape[:, None] + kept_share[:, None, None] * deviation
         row_shapes = shapes[:, np.arange(count) % rows.cycle]  # (n, K, m)
         level = np.where(rows.begun, _fit_level(x, row_shapes), 0.0)
         rest = np.where(rows.begun[..., None], x - level[..., None] * row_shapes, 0.0)
@@ -221,8 +221,8 @@ class Ridge:
         mean_errors = (likelihood[..., None] * np.array(errors)).sum(0)
         # a single row has a share of its own level as error
         single = rows.known & (rows.known.sum(1, keepdims=True) == 1)
-        own = SINGLE_VALUE_SCALE * level
-        return cls(mean_coefficients / size, np.where(single, own, mean_errors), used)
+        single_errors = SINGLE_VALUE_SCALE * level
+        return cls(mean_coefficients / size, np.where(single, single_errors, mean_errors), used)
 
 
 def causes_of(level: Array, begun: NDArray[np.bool_], cycle: int) -> Array:

@@ -117,9 +117,9 @@ class LocalLevel(LocalForecaster[LocalLevelConfig]):
         for index in series_chunks(panel, CELLS // len(RATIOS)):
             values, ratio, noise = self._fit_series(panel.select(index))
             *_, last = kalman_filter(values, [1.0] * len(values), ratio, np.inf)
-            seen = np.isfinite(last.variance)
-            start = np.where(seen, last.variance, 0.0)
-            noise = np.where(seen, noise, 0.0)
+            is_observed = np.isfinite(last.variance)
+            start = np.where(is_observed, last.variance, 0.0)
+            noise = np.where(is_observed, noise, 0.0)
             limits = Limits.from_histories(values)
             variance = (start[:, None] + ratio[:, None] * ahead + 1) * noise[:, None]  # (n, H)
             around = last.level[:, None, None] + np.sqrt(variance)[..., None] * scores
@@ -136,11 +136,13 @@ class LocalLevel(LocalForecaster[LocalLevelConfig]):
             for begin in range(0, len(index), batch_size):
                 batch = slice(begin, begin + batch_size)
                 shape = (len(index[batch]), n_paths, self.horizon)
-                own = draws.select(index[batch])
-                paths = own.at("walk").normal(shape).cumsum(2) * np.sqrt(ratio[batch, None, None])
-                level = own.at("level").normal((*shape[:2], 1))
+                batch_draws = draws.select(index[batch])
+                paths = batch_draws.at("walk").normal(shape).cumsum(2) * np.sqrt(
+                    ratio[batch, None, None]
+                )
+                level = batch_draws.at("level").normal((*shape[:2], 1))
                 paths += level * np.sqrt(start[batch, None, None])
-                paths += own.at("noise").normal(shape)
+                paths += batch_draws.at("noise").normal(shape)
                 paths = last.level[batch, None, None] + paths * np.sqrt(noise[batch, None, None])
                 draft.samples[index[batch]] = limits.apply(paths, batch)
         return draft

@@ -88,12 +88,12 @@ class Routed(LocalForecaster[RoutedConfig]):
         for place, kind in enumerate(CLASSES):
             series = int((kinds == kind).sum())
             if series:
-                own = int(np.argmin(loss[place]))
-                takes_own = (
+                best_here = int(np.argmin(loss[place]))
+                takes_best_here = (
                     count[place] >= MIN_SERIES
-                    and loss[place, own] < (1 - MIN_GAIN) * loss[place, best]
+                    and loss[place, best_here] < (1 - MIN_GAIN) * loss[place, best]
                 )
-                chosen = self.config.methods[own if takes_own else best]
+                chosen = self.config.methods[best_here if takes_best_here else best]
                 scores = [None if np.isnan(s) else float(s) for s in wql[place]]
                 rows.append((kind, series, chosen, int(count[place]), *scores))
         columns = {

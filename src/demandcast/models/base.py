@@ -93,9 +93,9 @@ class NeuralForecaster(FeatureForecaster[N]):
     def auto_context(self, panel: Panel) -> int:
         """Return the context where none is given: two horizons, or the longest season up to 168 steps."""
         season = longest_season(panel)
-        held = max((p for p in panel.freq.periods if p <= self.horizon), default=0)
+        longest_period = max((p for p in panel.freq.periods if p <= self.horizon), default=0)
         third = int(np.median(panel.lengths)) // 3
-        floor = max(self.context_floor, self.seasons_floor * held)
+        floor = max(self.context_floor, self.seasons_floor * longest_period)
         return max(2 * self.horizon, season, min(floor, third))
 
     def auto_scaling(self, likelihood: Likelihood) -> str:
@@ -204,10 +204,10 @@ class NeuralForecaster(FeatureForecaster[N]):
         return True
 
     def _begin_step(self, network: Network[N], source: WindowSource, plan: Plan[N]) -> None:
-        """Called before each step of training, for networks that measure something on the way."""
+        """Prepare a step of training; for networks that measure something on the way."""
 
     def _finish(self, network: Network[N], source: WindowSource, plan: Plan[N]) -> None:
-        """Called after training, for networks that measure something at its end."""
+        """Complete the network after training; for networks that measure something then."""
 
     def _choose_loader(self, panel: Panel) -> Choice:
         """Choose how batches of this panel reach the device: resident arrays or streamed."""

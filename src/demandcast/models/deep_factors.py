@@ -177,13 +177,13 @@ class DeepFactorsNetwork(Network[DeepFactorsConfig]):
         config = plan.config
         frequency = Frequency.parse(plan.freq)
         self.shared = len(frequency.calendar_names)
-        own = sizes.features - self.shared  # age and known covariates
+        known_features = sizes.features - self.shared  # age and known covariates
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         calendar = max(self.shared, 1)
         self.lstm = nn.LSTM(calendar, config.hidden, batch_first=True)
         self.dropout = Dropout(config.dropout)
         self.factors = nn.Linear(config.hidden + calendar, config.factors)
-        self.loadings = nn.Linear(self.static.width, config.factors + own)
+        self.loadings = nn.Linear(self.static.width, config.factors + known_features)
         self.local = nn.LSTM(
             sizes.features + self.static.width, config.local_hidden, batch_first=True
         )
@@ -203,13 +203,13 @@ class DeepFactorsNetwork(Network[DeepFactorsConfig]):
     def global_factors(self, stamps: Tensor) -> Tensor:
         """Evaluate the global factors g at stamps (batch, steps), each stamp once: (batch, steps, factors)."""
         number = stamps.div(STRETCH, rounding_mode="floor")
-        found, place = torch.unique(number, return_inverse=True)
-        calendar = torch.stack([_calendar_stretch(self.plan.freq, n) for n in found.tolist()]).to(
-            stamps.device
-        )
+        stretches, place = torch.unique(number, return_inverse=True)
+        calendar = torch.stack(
+            [_calendar_stretch(self.plan.freq, n) for n in stretches.tolist()]
+        ).to(stamps.device)
         hidden = self.dropout(self.lstm(calendar)[0])  # (stretches, RUN_UP + STRETCH, hidden)
-        read = torch.cat([hidden, calendar], -1)[:, RUN_UP:]
-        table = self.factors(read).flatten(0, 1)  # (stretches * STRETCH, factors)
+        inputs = torch.cat([hidden, calendar], -1)[:, RUN_UP:]
+        table = self.factors(inputs).flatten(0, 1)  # (stretches * STRETCH, factors)
         factors: Tensor = table[place * STRETCH + stamps % STRETCH]
         return factors
 
@@ -220,9 +220,9 @@ class DeepFactorsNetwork(Network[DeepFactorsConfig]):
         Over context and horizon, in units of the scale; the random effect is its covariance.
         """
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
-        own = window.features[..., self.shared :]  # (batch, context + horizon, own)
-        courses = torch.cat([self.global_factors(window.stamps), own], -1)
-        loadings = self.loadings(static)[:, None]  # (batch, 1, factors + own)
+        known_features = window.features[..., self.shared :]  # (batch, context + horizon, known)
+        courses = torch.cat([self.global_factors(window.stamps), known_features], -1)
+        loadings = self.loadings(static)[:, None]  # (batch, 1, factors + known)
         fixed = (courses * loadings).sum(-1)  # (batch, context + horizon)
         if self.config.link != "identity":
             fixed = fixed.clamp(max=9.0).exp() if self.config.link == "exp" else softplus(fixed)

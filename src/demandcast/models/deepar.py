@@ -83,15 +83,15 @@ class DeepARNetwork(Network[DeepARConfig]):
 
     def inputs(self, window: Window) -> Tensor:
         """Return the inputs of every step, (batch, context + horizon, width)."""
-        seen = torch.cat([window.past_observed, window.future_observed], 1)  # (batch, steps)
-        before = torch.cat([seen[:, :1], seen[:, :-1]], 1).to(window.lags.dtype)
+        observed = torch.cat([window.past_observed, window.future_observed], 1)  # (batch, steps)
+        before = torch.cat([observed[:, :1], observed[:, :-1]], 1).to(window.lags.dtype)
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
         lags = (window.lags - window.level[..., None]) / window.scale[..., None]
         parts = [
             lags,  # (batch, steps, lags)
             before[..., None],
             window.features,
-            static[:, None].expand(-1, seen.shape[1], -1),
+            static[:, None].expand(-1, observed.shape[1], -1),
         ]
         return torch.cat(parts, -1)
 
@@ -140,22 +140,24 @@ class DeepARNetwork(Network[DeepARConfig]):
         horizon = ahead.shape[1]
         level = window.level / window.scale  # (batch, 1)
         share = self.config.own_draws
-        own = generator(ahead.device)
-        uniform = torch.rand(len(ahead), 1, generator=own, device=ahead.device)
-        chosen = uniform < share  # (batch, 1)
-        fed = ahead
+        random = generator(ahead.device)
+        uniform = torch.rand(len(ahead), 1, generator=random, device=ahead.device)
+        fed_draws = uniform < share  # (batch, 1)
+        inputs = ahead
         for _ in range(PASSES):
-            hidden, _ = self.lstm(fed, state)  # (batch, horizon, hidden)
-            drawn = self.likelihood.sample(
-                self.params(fed, hidden, level), window.scale, GeneratorDraws(ahead.device, own)
+            hidden, _ = self.lstm(inputs, state)  # (batch, horizon, hidden)
+            draws = self.likelihood.sample(
+                self.params(inputs, hidden, level),
+                window.scale,
+                GeneratorDraws(ahead.device, random),
             )
-            drawn = drawn / window.scale - level  # (batch, horizon)
-            fed = ahead.clone()
+            draws = draws / window.scale - level  # (batch, horizon)
+            inputs = ahead.clone()
             for place, lag in enumerate(self.lags):
                 if lag < horizon:
                     true = ahead[:, lag:, place]
-                    fed[:, lag:, place] = torch.where(chosen, drawn[:, : horizon - lag], true)
-        return fed
+                    inputs[:, lag:, place] = torch.where(fed_draws, draws[:, : horizon - lag], true)
+        return inputs
 
     def predict(
         self, window: Window, levels: Tensor, n_samples: int, draws: TensorDraws
@@ -235,8 +237,8 @@ def _small_counts(panel: Panel) -> bool:
     """Return whether values are non-negative whole numbers, more than half of them below 100."""
     below = total = 0
     for part in panel.parts():
-        seen = part.target[~np.isnan(part.target)]
-        if len(seen) and (seen.min() < 0 or (seen != np.floor(seen)).any()):
+        values = part.target[~np.isnan(part.target)]
+        if len(values) and (values.min() < 0 or (values != np.floor(values)).any()):
             return False
-        below, total = below + int((seen < 100).sum()), total + len(seen)
+        below, total = below + int((values < 100).sum()), total + len(values)
     return 2 * below > total

@@ -130,9 +130,9 @@ class ExtremeValueMemoryNetwork(Network[ExtremeValueMemoryConfig]):
 
     def thresholds(self, window: Window) -> tuple[Tensor, Tensor]:
         """Return the values above and below which values are extremes, in the user's units, (batch, 1) each."""
-        seen = window.past_target.masked_fill(~window.past_observed, torch.nan)
-        levels = seen.new_tensor([self.config.high, self.config.low])
-        above, below = torch.nanquantile(seen, levels, dim=1)[..., None].nan_to_num()
+        values = window.past_target.masked_fill(~window.past_observed, torch.nan)
+        levels = values.new_tensor([self.config.high, self.config.low])
+        above, below = torch.nanquantile(values, levels, dim=1)[..., None].nan_to_num()
         return above, below
 
     def extremes(self, values: Tensor, window: Window) -> Tensor:
@@ -155,14 +155,14 @@ class ExtremeValueMemoryNetwork(Network[ExtremeValueMemoryConfig]):
         places = context - span - horizon + 1  # below 1 where the context is too short to remember
         begins = torch.arange(max(places, 1), device=inputs.device)
         if self.training and places > self.config.memory:
-            own = generator(inputs.device)
-            shuffled = torch.randperm(places, generator=own, device=inputs.device)
+            random = generator(inputs.device)
+            shuffled = torch.randperm(places, generator=random, device=inputs.device)
             begins = shuffled[: self.config.memory]
         steps = begins[:, None] + torch.arange(span, device=inputs.device)
         after = begins[:, None] + span + torch.arange(horizon, device=inputs.device)
         after = after.clamp(max=context - 1)
-        read, _ = self.gru(inputs[:, steps].flatten(0, 1))  # (batch * memory, span, hidden)
-        embedded = read[:, -1].view(len(inputs), len(begins), -1)  # (batch, memory, hidden)
+        states, _ = self.gru(inputs[:, steps].flatten(0, 1))  # (batch * memory, span, hidden)
+        embedded = states[:, -1].view(len(inputs), len(begins), -1)  # (batch, memory, hidden)
         labels = self.extremes(window.past_target, window)  # (batch, context, 2)
         certain = self.certain(labels, window.past_observed, window.past_censored)
         filled = window.past_observed[:, steps].any(2) & (places > 0)  # (batch, memory)
@@ -189,21 +189,23 @@ class ExtremeValueMemoryNetwork(Network[ExtremeValueMemoryConfig]):
         now = self.gru(inputs)[0][:, -1]  # (batch, hidden)
         embedded, labels, certain, filled = self.remember(inputs, window)
         share = self.attention(now, embedded, filled)[:, :, None, None] * certain
-        found = ((share * labels).sum(1) + NEAR) / (share.sum(1) + 2 * NEAR)  # (batch, horizon, 2)
+        recalled = ((share * labels).sum(1) + NEAR) / (
+            share.sum(1) + 2 * NEAR
+        )  # (batch, horizon, 2)
 
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
         level = torch.asinh(window.level / window.scale)  # (batch, 1)
         past = self.drop(torch.cat([now, static, level], -1))
         ahead = self.drop(self.ahead(past, window.features[:, x.shape[1] :]))
-        said = self.labels(now).view(len(x), -1, 2) + self.known(ahead)  # (batch, horizon, 2)
-        trusted = softplus(self.trust) * torch.logit(found, 0.01)
-        u = torch.sigmoid(said + trusted)  # (batch, horizon, 2)
+        logits = self.labels(now).view(len(x), -1, 2) + self.known(ahead)  # (batch, horizon, 2)
+        memory_logits = softplus(self.trust) * torch.logit(recalled, 0.01)
+        u = torch.sigmoid(logits + memory_logits)  # (batch, horizon, 2)
 
         base = self.linear(x) + softplus(self.lifting) * (u[..., 0] - u[..., 1])
         params = self.lift_params(window, self.head(ahead) + self.spread(u), base)
-        own = torch.sigmoid(self.labels(embedded)).view(labels.shape)
+        own_labels = torch.sigmoid(self.labels(embedded)).view(labels.shape)
         filled = filled & window.has_scale
-        memory = self.extreme(own, labels, certain & filled[:, :, None, None])
+        memory = self.extreme(own_labels, labels, certain & filled[:, :, None, None])
         return params, u, memory
 
     def extreme(self, u: Tensor, v: Tensor, counted: Tensor) -> Tensor:

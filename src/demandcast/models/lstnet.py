@@ -112,7 +112,7 @@ class LSTNetNetwork(MultivariateNetwork[LSTNetConfig]):
 
 
 def attend(states: Tensor) -> Tensor:
-    """Section 3.6: the states weighed by their likeness to the last, (batch, steps, hidden) -> (batch, hidden).
+    """Average states (batch, steps, hidden), weighted by their likeness to the last: (batch, hidden), section 3.6.
 
     The likeness is a dot product over the root of its length, the weights its softmax.
     """

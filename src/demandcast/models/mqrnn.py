@@ -232,10 +232,10 @@ class MQRNNNetwork(Network[MQRNNConfig]):
         weights = GAIN * self.blend.weight[0]
         lags = window.lags[..., self.far] / window.scale[..., None]  # (batch, steps, far lags)
         stamps = lags @ weights[: len(self.far)]  # (batch, steps)
-        others = stamps[:, place]
+        far_values = stamps[:, place]
         for weight, period in zip(weights[len(self.far) :], self.seasons, strict=True):
-            others = others + weight * self.repeat_season(past, cutoffs, period)
-        return others + base * (1 - weights.sum())
+            far_values = far_values + weight * self.repeat_season(past, cutoffs, period)
+        return far_values + base * (1 - weights.sum())
 
     def repeat_season(self, past: Tensor, cutoffs: Tensor, period: int) -> Tensor:
         """Repeat the last season known at each cutoff over its horizon: (batch, forks, horizon)."""

@@ -1,4 +1,4 @@
-"""What networks that read all series at once share: the block they read, and the way back to single series.
+"""Base classes of networks that read all series at once: the block they read, and the forecasts of single series.
 
 Windows are (batch, context, series). One set of weights belongs to one set of series: those of the fit,
 known by their keys. Training, saving and the forecaster are those of every other network.

@@ -1,4 +1,4 @@
-"""What a network owes its forecaster: a loss to learn by, and forecasts of a window."""
+"""Base class of the networks: a loss to train with, and forecasts of a window."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class ODERNN(nn.Module):
         self.flow = Flow(config.hidden, config)
         self.cell = nn.GRUCell((inputs + 2) * config.jump, config.hidden)
 
-    def forward(self, x: Tensor, steps: Tensor, seen: Tensor, unit: float) -> Tensor:
+    def forward(self, x: Tensor, steps: Tensor, observed: Tensor, unit: float) -> Tensor:
         """Encode the observations of each window, the last ones last, as its state at the cutoff, (batch,
         hidden).
 
@@ -125,17 +125,17 @@ class ODERNN(nn.Module):
         batch, jumps = len(x), x.shape[1] // self.jump
         time = -steps.to(x.dtype) / unit  # (batch, observations)
         arrival = time.view(batch, jumps, self.jump)[..., -1]  # (batch, jumps)
-        any_seen = seen.view(batch, jumps, self.jump)[..., -1:]  # (batch, jumps, 1)
+        any_observed = observed.view(batch, jumps, self.jump)[..., -1:]  # (batch, jumps, 1)
         offset = time - arrival.repeat_interleave(self.jump, 1)  # (batch, observations)
         inputs = torch.cat([x, offset[..., None], torch.ones_like(offset)[..., None]], -1)
-        inputs = (inputs * seen[..., None]).view(batch, jumps, -1)  # (batch, jumps, inputs)
-        gap = torch.where(any_seen[:, :-1, 0], arrival.diff(dim=1), 0.0)  # (batch, jumps - 1)
+        inputs = (inputs * observed[..., None]).view(batch, jumps, -1)  # (batch, jumps, inputs)
+        gap = torch.where(any_observed[:, :-1, 0], arrival.diff(dim=1), 0.0)  # (batch, jumps - 1)
         ends = torch.tensor([0.0, 1.0], dtype=x.dtype, device=x.device)
         state = x.new_zeros(batch, self.hidden)  # (batch, hidden)
         for i in range(jumps):
             if i:
                 state = self.flow(state, ends, gap[:, i - 1 : i])[-1]  # (batch, hidden)
-            state = torch.where(any_seen[:, i], self.cell(inputs[:, i], state), state)
+            state = torch.where(any_observed[:, i], self.cell(inputs[:, i], state), state)
         last: Tensor = self.flow(state, ends, -arrival[:, -1:])[-1]  # (batch, hidden)
         return last
 
@@ -165,9 +165,9 @@ class SeasonalMean(nn.Module):
     def forward(self, x: Tensor, observed: Tensor) -> Tensor:
         """(batch, context), (batch, context) -> (batch, horizon); 0 where nothing is observed."""
         weights = (self.get_buffer("first") + GAIN * self.learned.weight).softmax(-1)
-        seen = observed.to(x.dtype)
-        total = seen @ weights.T  # (batch, horizon)
-        mean: Tensor = (x * seen) @ weights.T / total.clamp(min=1e-9)
+        mask = observed.to(x.dtype)
+        total = mask @ weights.T  # (batch, horizon)
+        mean: Tensor = (x * mask) @ weights.T / total.clamp(min=1e-9)
         return mean
 
 
@@ -200,18 +200,20 @@ class NeuralODENetwork(Network[NeuralODEConfig]):
         mean, deviation = self.start(torch.cat([encoded, static, level], -1)).chunk(2, -1)
         base = self.seasons(x, observed)  # (batch, horizon)
         fixed = torch.cat([static, level], -1)[:, None].expand(-1, horizon, -1)
-        beside = self.beside(torch.cat([window.features[:, context:], fixed, base[..., None]], -1))
+        step_inputs = self.beside(
+            torch.cat([window.features[:, context:], fixed, base[..., None]], -1)
+        )
 
         def decode(z: Tensor) -> Tensor:
             batch, draws = z.shape[:2]
             times = torch.arange(horizon + 1, device=z.device, dtype=z.dtype) / horizon
             states = self.flow(z.flatten(0, 1), times, z.new_ones(()))[1:]
             states = states.view(horizon, batch, draws, -1).permute(1, 2, 0, 3)
-            hidden = torch.relu(self.read_out(states) + beside[:, None])
+            hidden = torch.relu(self.read_out(states) + step_inputs[:, None])
             params = self.head(self.dropout(hidden))  # (batch, draws, horizon, params)
             lift = (base + window.level / window.scale)[:, None].expand(-1, draws, -1)
-            lifted: Tensor = self.likelihood.lift(params, lift)
-            return lifted
+            lifted_params: Tensor = self.likelihood.lift(params, lift)
+            return lifted_params
 
         return mean, deviation, decode
 
@@ -233,20 +235,20 @@ class NeuralODENetwork(Network[NeuralODEConfig]):
         jumps = max(1, -(-most // config.jump))
         place = torch.arange(1, context + 1, device=x.device) * window.past_observed
         place = nn.functional.pad(place, (config.jump, 0)).topk(jumps * config.jump).values.flip(1)
-        seen, at = place > 0, (place - 1).clamp(min=0)  # (batch, observations)
+        filled, at = place > 0, (place - 1).clamp(min=0)  # (batch, observations)
         usual = self.seasonal_mean(x, window.past_observed)  # (batch, context)
         known = [x[..., None], (x - usual)[..., None], window.features[:, :context]]
         inputs = torch.cat([*known, window.past_features], -1)  # (batch, context, inputs)
-        read = inputs.gather(1, at[..., None].expand(-1, -1, inputs.shape[-1]))
-        return read, context - 1 - at, seen
+        observations = inputs.gather(1, at[..., None].expand(-1, -1, inputs.shape[-1]))
+        return observations, context - 1 - at, filled
 
     def seasonal_mean(self, x: Tensor, observed: Tensor) -> Tensor:
         """Return the mean of the observed values at the same place of all seasons of the context, (batch,
         context).
         """
         missing = -x.shape[1] % self.period
-        seen = observed.to(x.dtype)
-        both = nn.functional.pad(torch.stack([x * seen, seen]), (missing, 0))
+        mask = observed.to(x.dtype)
+        both = nn.functional.pad(torch.stack([x * mask, mask]), (missing, 0))
         total, count = both.view(2, len(x), -1, self.period).sum(2)  # (batch, period)
         mean: Tensor = total / count.clamp(min=1)  # (batch, period)
         return mean.repeat(1, both.shape[-1] // self.period)[:, missing:]
@@ -256,8 +258,8 @@ class NeuralODENetwork(Network[NeuralODEConfig]):
         mean, deviation, decode = self.encode_state(window)
         z = mean
         if self.training:
-            own = generator(mean.device)
-            normal = torch.randn(mean.shape, generator=own, device=mean.device, dtype=mean.dtype)
+            random = generator(mean.device)
+            normal = torch.randn(mean.shape, generator=random, device=mean.device, dtype=mean.dtype)
             z = mean + deviation.exp() * normal
         params = decode(z[:, None])[:, 0]  # (batch, horizon, params)
         observed = self.loss_mask(window)  # (batch, horizon)
@@ -266,11 +268,11 @@ class NeuralODENetwork(Network[NeuralODEConfig]):
             params, window.future_target, scale, observed=observed, censored=window.future_censored
         )  # (batch, horizon)
         spread = (2 * deviation).exp() - 1 - 2 * deviation  # (batch, latent)
-        apart = 0.5 * (mean.square() + spread).sum(-1)  # (batch,), KL(z0 || N(0, 1))
+        kl = 0.5 * (mean.square() + spread).sum(-1)  # (batch,), KL(z0 || N(0, 1))
         total: Tensor = loss.sum() / observed.sum().clamp(min=1)
         known = window.has_scale[:, 0]  # (batch,)
-        mean_apart = (apart * known).sum() / known.sum().clamp(min=1)
-        divergence: Tensor = self.config.divergence * mean_apart / self.config.horizon
+        mean_kl = (kl * known).sum() / known.sum().clamp(min=1)
+        divergence: Tensor = self.config.divergence * mean_kl / self.config.horizon
         return total + divergence
 
     def predict(

@@ -56,7 +56,7 @@ class Block(nn.Module):
     def __init__(
         self,
         plan: Plan[NHITSConfig],
-        others: int,
+        n_inputs: int,
         likelihood: Likelihood,
         pool: int,
         stride: int,
@@ -67,7 +67,7 @@ class Block(nn.Module):
         self.context, self.horizon, self.pool = context, horizon, min(pool, context)
         pooled = -(-context // self.pool)
         self.mlp = nn.Sequential(
-            nn.Linear(pooled + others, config.hidden),
+            nn.Linear(pooled + n_inputs, config.hidden),
             nn.ReLU(),
             Dropout(config.dropout),
             nn.Linear(config.hidden, config.hidden),
@@ -77,10 +77,10 @@ class Block(nn.Module):
         self.forecast = ParameterHead(config.hidden, likelihood, max(horizon // stride, 1))
         nn.init.zeros_(self.forecast.bias)  # the network's own `still` is there once
 
-    def forward(self, x: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, context), (batch, others) -> what is left, (batch, context), and (batch, horizon, params)."""
         pooled = max_pool1d(x[:, None], self.pool, ceil_mode=True)[:, 0]  # (batch, pooled)
-        hidden = self.mlp(torch.cat([pooled, others], -1))  # (batch, hidden)
+        hidden = self.mlp(torch.cat([pooled, inputs], -1))  # (batch, hidden)
         left = x
         if self.backcast is not None:  # nothing reads what the last block leaves
             back = interpolate(self.backcast(hidden)[:, None], self.context, mode="linear")
@@ -98,10 +98,10 @@ class NHITSNetwork(Network[NHITSConfig]):
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         self.project = nn.Linear(sizes.features, config.projected)
         self.project_past = nn.Linear(sizes.past_features + 1, config.projected)
-        others = (2 * context + horizon) * config.projected + self.static.width + 1
+        n_inputs = (2 * context + horizon) * config.projected + self.static.width + 1
         last = len(config.pools) - 1
         self.blocks = nn.ModuleList(
-            Block(plan, others, likelihood, pool, stride, i == last)
+            Block(plan, n_inputs, likelihood, pool, stride, i == last)
             for i, (pool, stride) in enumerate(zip(config.pools, config.strides, strict=True))
         )
         self.register_buffer("still", torch.tensor(likelihood.still), persistent=False)
@@ -114,10 +114,10 @@ class NHITSNetwork(Network[NHITSConfig]):
         past = self.project_past(torch.cat([window.past_features, observed], -1))
         known = self.project(window.features)  # (batch, context + horizon, projected)
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
-        others = torch.cat([known.flatten(1), past.flatten(1), static, level], -1)
+        inputs = torch.cat([known.flatten(1), past.flatten(1), static, level], -1)
         left, params = x, self.get_buffer("still")
         for block in self.blocks:
-            left, ahead = block(left, others)  # (batch, context), (batch, horizon, params)
+            left, ahead = block(left, inputs)  # (batch, context), (batch, horizon, params)
             params = params + ahead  # (batch, horizon, params)
         return self.lift_params(window, params, self.linear(x))
 

@@ -66,13 +66,13 @@ def forecast_rows(
     """
     keep_heap()
     panel = source.panel
-    found: dict[str, Tensor] = {}
-    total, done = sum(rows.stop - rows.start for rows in batches), 0
+    forecast: dict[str, Tensor] = {}
+    total, n_done = sum(rows.stop - rows.start for rows in batches), 0
     draws = TensorDraws.of(panel.keys, seed, source.to)
     levels = torch.tensor((*asked.levels, *MEAN_LEVELS), device=source.to)
     floors = panel.floors()[:, None]
-    with Bar(batches, desc=bar, disable=bar is None, leave=False) as shown:
-        for rows in shown:
+    with Bar(batches, desc=bar, disable=bar is None, leave=False) as progress:
+        for rows in progress:
             series = torch.arange(rows.start, rows.stop, device=source.device)
             with torch.inference_mode():
                 window = source.latest(series)
@@ -90,29 +90,29 @@ def forecast_rows(
                 values["chances"], values["thresholds"] = events
             unknown = ~window.answerable.cpu()
             for name, value in values.items():
-                if name not in found:
-                    found[name] = torch.empty(total, *value.shape[1:])
-                part = found[name][done : done + len(value)]
+                if name not in forecast:
+                    forecast[name] = torch.empty(total, *value.shape[1:])
+                part = forecast[name][n_done : n_done + len(value)]
                 part.copy_(value)
                 if name not in ("chances", "thresholds"):  # 0 where nothing tells the scale
                     part[unknown] = 0.0
-            done += len(series)
-    return found
+            n_done += len(series)
+    return forecast
 
 
 def draft_of(shares: list[dict[str, Tensor]]) -> Draft:
     """Join the forecasts of all series, some of them from each process."""
-    found = {name: _concatenate([share[name] for share in shares]) for name in shares[0]}
+    forecast = {name: _concatenate([share[name] for share in shares]) for name in shares[0]}
     events = None
-    if "chances" in found:
-        chances, thresholds = found["chances"], found["thresholds"]
+    if "chances" in forecast:
+        chances, thresholds = forecast["chances"], forecast["thresholds"]
         events = Events(
             p_high=chances[..., 0],
             above=thresholds[:, 0],
             p_low=chances[..., 1],
             below=thresholds[:, 1],
         )
-    return Draft(found["quantiles"], found["mean"], found.get("samples"), events)
+    return Draft(forecast["quantiles"], forecast["mean"], forecast.get("samples"), events)
 
 
 def _concatenate(shares: list[Tensor]) -> NDArray[np.float32]:

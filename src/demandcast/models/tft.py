@@ -109,8 +109,8 @@ class EmbedEach(nn.Linear):
     def __init__(self, columns: Sequence[int], width: int) -> None:
         variables = max(columns) + 1
         super().__init__(len(columns), variables * width)
-        own = torch.arange(variables)[:, None] == torch.tensor(columns)  # (variables, columns)
-        self.register_buffer("own", own.repeat_interleave(width, 0), persistent=False)
+        is_own = torch.arange(variables)[:, None] == torch.tensor(columns)  # (variables, columns)
+        self.register_buffer("own", is_own.repeat_interleave(width, 0), persistent=False)
         self.shape = (variables, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -177,11 +177,11 @@ class InterpretableAttention(nn.Module):
         query = self.query(asking).view(batch, horizon, self.heads, self.each).transpose(1, 2)
         key = self.key(x).view(batch, steps, self.heads, self.each).permute(0, 2, 3, 1)
         score = query @ key / self.each**0.5  # (batch, heads, horizon, steps)
-        behind = torch.ones(horizon, steps, dtype=torch.bool, device=x.device)
-        score = score.masked_fill(behind.triu(steps - horizon + 1), -torch.inf)
+        later = torch.ones(horizon, steps, dtype=torch.bool, device=x.device)
+        score = score.masked_fill(later.triu(steps - horizon + 1), -torch.inf)
         attention = score.softmax(-1).mean(1)  # (batch, horizon, steps)
-        found: Tensor = self.out(self.dropout(attention) @ self.value(x))
-        return found, attention
+        attended: Tensor = self.out(self.dropout(attention) @ self.value(x))
+        return attended, attention
 
 
 class TFTNetwork(Network[TFTConfig]):
@@ -200,7 +200,7 @@ class TFTNetwork(Network[TFTConfig]):
         self.to_choice, self.to_state, self.to_cell, self.to_steps = (
             GatedResidual(hidden, hidden, hidden, dropout) for _ in range(4)
         )
-        cycles = list(_cycles(plan.freq).values())
+        cycles = list(_calendar_cycles(plan.freq).values())
         known = [*cycles, *[1] * (sizes.features - sum(cycles))]
         self.choose_past = VariableSelection(
             _columns([2, *[1] * sizes.past_features, *known]), hidden, dropout, hidden
@@ -245,8 +245,10 @@ class TFTNetwork(Network[TFTConfig]):
         inputs = torch.cat([past, future], 1)  # (batch, context + horizon, hidden)
         steps = self.after_lstm(torch.cat([encoded, decoded], 1), inputs)
         enriched = self.enrich(steps, self.to_steps(static))  # (batch, context + horizon, hidden)
-        found, attention = self.attention(enriched[:, context:], enriched)
-        attended = self.after_attention(found, enriched[:, context:])  # (batch, horizon, hidden)
+        context_vectors, attention = self.attention(enriched[:, context:], enriched)
+        attended = self.after_attention(
+            context_vectors, enriched[:, context:]
+        )  # (batch, horizon, hidden)
         out = self.after_all(self.feed_forward(attended), steps[:, context:])
         params = self.lift_params(window, self.head(out), base)  # (batch, horizon, params)
         weights = {
@@ -263,7 +265,7 @@ def _columns(widths: Sequence[int]) -> list[int]:
     return [i for i, width in enumerate(widths) for _ in range(width)]
 
 
-def _cycles(freq: str) -> dict[str, int]:
+def _calendar_cycles(freq: str) -> dict[str, int]:
     """Return the columns of each calendar cycle, in order: day, week, month, year."""
     cycles: dict[str, int] = {}
     for column in Frequency.parse(freq).calendar_names:
@@ -341,7 +343,7 @@ class TFT(NeuralForecaster[TFTConfig]):
         def named(role: dict[str, tuple[float, float, bool]]) -> list[str]:
             return [*role, *(f"{name} given" for name, (_, _, gaps) in role.items() if gaps)]
 
-        known = [*_cycles(self.features.freq), "age", *named(self.features.known)]
+        known = [*_calendar_cycles(self.features.freq), "age", *named(self.features.known)]
         past = named(self.features.past)
         unavailable = ["unavailable"] * (self.network.sizes.past_features - len(past))
         reals = named(self.features.static_reals)

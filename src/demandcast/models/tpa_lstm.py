@@ -54,8 +54,8 @@ class TemporalPatternAttention(nn.Module):
         """Attend to past states (batch, window, hidden) by a query (batch, query): (batch, hidden)."""
         patterns = self.filters(past.transpose(1, 2))  # (batch, hidden, filters)
         alpha = self.weights(patterns, query)  # (batch, hidden)
-        found = (alpha[:, None] @ patterns).squeeze(1)  # (batch, filters)
-        out: Tensor = self.own(query) + self.pattern(found)
+        mixed = (alpha[:, None] @ patterns).squeeze(1)  # (batch, filters)
+        out: Tensor = self.own(query) + self.pattern(mixed)
         return out
 
 

@@ -217,14 +217,16 @@ def _record_intermediates(network: Network[N], rows: list[Intermediate]) -> Iter
         if isinstance(module, nn.MultiheadAttention) or not any(module.children())
     }
 
-    seen: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
 
     def note(module: nn.Module, name: str, value: Tensor, where: tuple[str, int] | None) -> None:
-        own = 0 if where else sum(p.numel() for p in module.parameters())
+        n_parameters = 0 if where else sum(p.numel() for p in module.parameters())
         layer = places[id(module)]
-        seen[layer, name] += 1
+        counts[layer, name] += 1
         kind, shape = type(module).__name__, tuple(value.shape)
-        rows.append(Intermediate(layer, kind, name, shape, "", own, where, seen[layer, name]))
+        rows.append(
+            Intermediate(layer, kind, name, shape, "", n_parameters, where, counts[layer, name])
+        )
 
     def record_output(module: nn.Module, _: object, out: object) -> None:
         first = out[0] if isinstance(out, tuple) else out
@@ -237,15 +239,15 @@ def _record_intermediates(network: Network[N], rows: list[Intermediate]) -> Iter
         inner = id(module) in places and id(module) not in leaves  # a leaf is one row by its hook
         if event != "call" or not inner or path not in FOLLOWED:
             return None
-        held: dict[str, object] = dict(frame.f_locals)
+        known: dict[str, object] = dict(frame.f_locals)
         line = frame.f_lineno
 
         def step(frame: FrameType, event: str, _: object) -> TraceFunction:
             nonlocal line
             for name, value in frame.f_locals.items():
-                if isinstance(value, Tensor) and held.get(name) is not value:
+                if isinstance(value, Tensor) and known.get(name) is not value:
                     note(module, name, value, (frame.f_code.co_filename, line))  # type: ignore[arg-type]
-                    held[name] = value
+                    known[name] = value
             line = frame.f_lineno
             return step
 

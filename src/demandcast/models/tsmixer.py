@@ -104,8 +104,10 @@ class TSMixerNetwork(Network[TSMixerConfig]):
         level = torch.asinh(window.level / window.scale)  # (batch, 1)
         static = torch.cat([self.static(window.static_codes, window.static_reals), level], -1)
         base = self.linear(x)  # (batch, horizon)
-        seen = torch.stack([x, window.past_observed.to(x.dtype)], -1)  # (batch, context, 2)
-        past = torch.cat([seen, window.past_features, window.features[:, :context]], -1)
+        target_inputs = torch.stack(
+            [x, window.past_observed.to(x.dtype)], -1
+        )  # (batch, context, 2)
+        past = torch.cat([target_inputs, window.past_features, window.features[:, :context]], -1)
         past = self.align(past.transpose(1, 2)).transpose(1, 2)  # (batch, horizon, inputs)
         ahead = torch.cat([base[..., None], window.features[:, context:]], -1)
         mixed = torch.cat([self.past(past, static), self.ahead(ahead, static)], -1)

@@ -137,11 +137,11 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
 
     def standardise(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
         """Standardise the context (batch, context); return it with its mean and deviation (batch, 1)."""
-        seen = window.past_observed.to(window.scale.dtype)
-        count = seen.sum(1, keepdim=True).clamp(min=1)
+        observed = window.past_observed.to(window.scale.dtype)
+        count = observed.sum(1, keepdim=True).clamp(min=1)
         z = self.transform(window.past_target, window.scale)  # (batch, context)
-        mean = (z * seen).sum(1, keepdim=True) / count  # (batch, 1)
-        error = (z - mean) * seen  # (batch, context)
+        mean = (z * observed).sum(1, keepdim=True) / count  # (batch, 1)
+        error = (z - mean) * observed  # (batch, context)
         deviation = (error.square().sum(1, keepdim=True) / count).sqrt()
         deviation = torch.maximum(deviation, 1 / (count + POOLED_ERRORS))  # (batch, 1)
         return error / deviation, mean, deviation
@@ -175,7 +175,7 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
 
         Returns (batch * passes, horizon) and (batch * passes, embedding); without passes, (batch, ...).
         """
-        context, many = self.plan.context, max(passes, 1)
+        context, n_passes = self.plan.context, max(passes, 1)
         x, _, _ = self.standardise(window)  # (batch, context)
         inputs = self.inputs(window, x)  # (batch, context, width)
         drop = partial(self.drop, passes=passes, generator=generator)
@@ -184,15 +184,15 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         if reached:  # a share of the gradient, the whole of the value
             features = features + reached * (embedding - features)
         repeated = features[:, None].expand(-1, context, -1)
-        copied = inputs.repeat_interleave(many, 0)
+        copied = inputs.repeat_interleave(n_passes, 0)
         hidden, _ = self.forecaster(torch.cat([copied, repeated], -1))
         last = drop(hidden[:, -1:])[:, 0]  # (batch * passes, hidden)
         static = self.static(window.static_codes, window.static_reals)  # (batch, static)
-        past = torch.cat([last, features, static.repeat_interleave(many, 0)], -1)
-        known = window.features[:, context:].repeat_interleave(many, 0)
+        past = torch.cat([last, features, static.repeat_interleave(n_passes, 0)], -1)
+        known = window.features[:, context:].repeat_interleave(n_passes, 0)
         ahead = drop(self.ahead(past, known))
         base = self.linear(x)  # (batch, horizon)
-        return base.repeat_interleave(many, 0) + self.head(ahead)[..., 0], embedding
+        return base.repeat_interleave(n_passes, 0) + self.head(ahead)[..., 0], embedding
 
     def loss(self, window: Window) -> Tensor:
         """Return the reconstruction loss of the context and, after the pre-training, the forecast's error."""
@@ -206,8 +206,8 @@ class UberLSTMNetwork(Network[UberLSTMConfig]):
         total = x.new_zeros(())
         if not begun or config.finetune:  # else the autoencoder rests
             written = self.autoencoder.decode(embedding, window.features[:, : config.context])
-            seen = window.past_observed & window.has_scale
-            total = total + ((written - x).square() * seen).sum() / seen.sum().clamp(min=1)
+            known = window.past_observed & window.has_scale
+            total = total + ((written - x).square() * known).sum() / known.sum().clamp(min=1)
         if begun:
             observed = self.loss_mask(window)  # (batch, horizon)
             error = self.error(window, forecast, mean, deviation)  # (batch, horizon)
@@ -375,9 +375,9 @@ def _measure(network: UberLSTMNetwork, source: WindowSource, config: UberLSTMCon
     series = torch.from_numpy(np.repeat(usable, len(back))).to(source.device)
     ends = source.lengths[series]
     cutoffs = ends - torch.from_numpy(np.tile(back, len(usable))).to(source.device)
-    found = []
+    errors = []
     with torch.no_grad():
         for rows in torch.split(torch.arange(len(series), device=source.device), 64):
             window = source.windows(series[rows], cutoffs[rows], ends[rows])
-            found.append(network.holdout_errors(window, config.seed))
-        network.set_noise(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+            errors.append(network.holdout_errors(window, config.seed))
+        network.set_noise(*(torch.cat(parts) for parts in zip(*errors, strict=True)))

@@ -70,9 +70,9 @@ def shared_forecast(
         model.save(folder / MODEL)
         programs = [[*_program("forecast"), str(folder), str(rank)] for rank in range(1, count)]
         with run_beside(programs):
-            own = model.forecast_rows(panel, batches[: edges[1]], asked)
+            first_share = model.forecast_rows(panel, batches[: edges[1]], asked)
         paths = [folder / f"{rank}.safetensors" for rank in range(1, count)]
-        return [own, *(read_tensors(path)[0] for path in paths)]
+        return [first_share, *(read_tensors(path)[0] for path in paths)]
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def _program(what: str) -> list[str]:
 
 
 def main(what: str, name: str, *words: str) -> None:
-    """Do the task of a folder."""
+    """Run the task that a folder describes, as a worker process."""
     folder, rank = Path(name), int(words[0])
     task = json.loads((folder / TASK).read_text())
     kind = getattr(import_module(task["module"]), task["class"])

@@ -21,7 +21,7 @@ from demandcast.panel.panel import Panel
 from demandcast.pretrained.fine_tune import Expand, fine_tune
 from demandcast.pretrained.inputs import histories
 from demandcast.pretrained.neighbours import neighbours_help, with_neighbours
-from demandcast.pretrained.paths import paths
+from demandcast.pretrained.paths import draw_paths
 from demandcast.pretrained.weights import load_shipped, read_network
 from demandcast.pretrained.zero_shot_network import PRETRAINED_LEVELS
 from demandcast.saved import Saved, Saving
@@ -160,7 +160,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
 
     def grid(self, panel: Panel) -> NDArray[np.float32]:
         """Forecast quantiles at `PRETRAINED_LEVELS` of every series, not yet bounded at 0: (N, H, levels)."""
-        found = np.empty((panel.n_series, self.horizon, len(PRETRAINED_LEVELS)), np.float32)
+        quantiles = np.empty((panel.n_series, self.horizon, len(PRETRAINED_LEVELS)), np.float32)
         order = np.argsort(-panel.lengths, kind="stable")  # the longest first, in smaller batches
         while len(order):
             longest = min(self.config.context, int(panel.lengths[order[0]]))
@@ -172,8 +172,8 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
             for ahead in torch.split(torch.arange(1, self.horizon + 1), ASKED):
                 with torch.inference_mode():
                     part = self.pretrained(batch, ahead)[0]
-                found[rows, int(ahead[0]) - 1 : int(ahead[-1])] = part.numpy()
-        return found
+                quantiles[rows, int(ahead[0]) - 1 : int(ahead[-1])] = part.numpy()
+        return quantiles
 
     def _forecast(self, panel: Panel, ask: Ask) -> Draft:
         """Forecast quantiles, and paths through them in the rank order of each series' own past."""
@@ -185,7 +185,7 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         samples = None
         if ask.n_samples is not None:
             draws = Draws.of(panel.keys, self.config.seed)
-            samples = paths(panel, grid, ask.n_samples, self.config.context, draws)
+            samples = draw_paths(panel, grid, ask.n_samples, self.config.context, draws)
             samples = np.where(whole, round_counts(samples), samples)
         mean = (grid @ SHARES).astype(np.float32)
         return Draft(quantiles, mean, samples)

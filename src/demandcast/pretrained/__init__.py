@@ -1,1 +1,1 @@
-"""A network that learned from synthetic demand what to make of any history; its weights ship here."""
+"""The network of `zero_shot`, trained on synthetic demand; its weights ship with the package."""

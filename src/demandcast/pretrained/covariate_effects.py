@@ -1,4 +1,4 @@
-"""What covariates known ahead do to a series: how much each tells, and a ridge regression on all."""
+"""Effects of covariates known ahead: the relevance of each, and a ridge regression on all."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def effects(
     if not c.shape[-1]:
         none = rest.new_zeros(batch, context + horizon)
         return c, rest.new_zeros(batch, 1), none, none
-    given = ~c.isnan()
-    mean = masked_mean(torch.where(given, c, 0.0), given)
-    c = torch.where(given, c - mean, 0.0)
-    size = masked_mean(c.square(), given).sqrt()
+    has_value = ~c.isnan()
+    mean = masked_mean(torch.where(has_value, c, 0.0), has_value)
+    c = torch.where(has_value, c - mean, 0.0)
+    size = masked_mean(c.square(), has_value).sqrt()
     varies = size > 1e-6 * mean.abs() + 1e-12
     c = torch.where(varies, c / size.clamp(min=1e-12), 0.0).clamp(-12, 12)
     o = observed[..., None]

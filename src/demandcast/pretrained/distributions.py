@@ -1,8 +1,8 @@
-"""Laws of counts around the levels that attention finds: negative binomial, as slow movers are.
+"""Negative binomial distributions of counts around the levels that attention finds, for slow movers.
 
-A history of a few dozen steps has seen few sizes of demand; its own quantiles jump between them. A law of two
-moments says what lies between and beyond. Its mean is drawn a little to the slowest level, and is itself
-uncertain, the more so the fewer steps it rests on.
+A history of a few dozen steps has few sizes of demand, and its empirical quantiles jump between them. A distribution
+with the same two moments fills the gaps between them and the tail. Its mean is shrunk a little to the slowest level,
+and has a variance of its own, which is larger the fewer steps it rests on.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ COARSE = 8  # most counts between two knots
 GRAINS = 4  # units between two knots where values are not whole
 
 
-def laws(
-    r: Reading, by_age: Tensor, found: Tensor, count: Tensor, levels: Tensor
+def count_distributions(
+    r: Reading, by_age: Tensor, attended: Tensor, count: Tensor, levels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return count distributions around each head's level, in units of `r`: by age, (batch, heads, levels),
     and by likeness.
@@ -41,7 +41,7 @@ def laws(
     mean, square = (m * share + m[:, -1:] * (1 - share) for m in (mean, square))
     one = r.whole / r.scale  # 1 in units of x, 0 where values are not whole
     aged = count_laws(mean, square - mean.square(), steps + DRAWN, one, levels)
-    x, xx, zero = found[..., 0].detach(), found[..., 3].detach(), r.zero[..., None]
+    x, xx, zero = attended[..., 0].detach(), attended[..., 3].detach(), r.zero[..., None]
     phased = count_laws(x - zero, xx - x.square(), count, one[..., None], levels)
     return aged + zero, phased + zero[..., None]
 

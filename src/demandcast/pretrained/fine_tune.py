@@ -1,4 +1,4 @@
-"""Going on from pretrained weights on a panel of the user's own; what does not help is not kept."""
+"""Train the pretrained network further on a panel; keep the result only if it forecasts better."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def fine_tune(
     """
     tuned = deepcopy(network)
     sampler = WindowSampler(panel, horizon=horizon, held_out=horizon, rho=0.5)
-    held = held_out(panel, context, horizon, expand=expand)
-    before = held(tuned)
+    validation_loss = held_out_loss(panel, context, horizon, expand=expand)
+    before = validation_loss(tuned)
     loader: ResidentLoader[Histories] = ResidentLoader(
         Windows(panel, context, horizon, expand),
         lambda _, g: sampler.draw(asked.batch, g),
@@ -52,8 +52,8 @@ def fine_tune(
     )
 
     def loss(batch: Histories) -> Tensor:
-        own = generator(torch.device("cpu"))
-        ahead = torch.randperm(horizon, generator=own)[:16].sort().values + 1
+        random = generator(torch.device("cpu"))
+        ahead = torch.randperm(horizon, generator=random)[:16].sort().values + 1
         return tuned.loss(batch, ahead)
 
     steps = budget.steps
@@ -73,13 +73,13 @@ def fine_tune(
         validate_every=max(10, steps // 8),
         patience=4,
     )
-    objective = Objective(network=tuned, loss_of=loss, validate=lambda: held(tuned))
+    objective = Objective(network=tuned, loss_of=loss, validate=lambda: validation_loss(tuned))
     log = train(objective, loader, training, watch=Watch(progress=progress, label="zero_shot"))
     better = min((score for _, score in log.validation), default=np.inf) < before
     return (tuned.eval() if better else network), log
 
 
-def held_out(
+def held_out_loss(
     panel: Panel, context: int, horizon: int, *, expand: Expand | None = None
 ) -> Callable[[ZeroShotNetwork], float]:
     """Return a function for the loss of a network on the last horizon, weighted as wQL; at most 512 series.
@@ -93,20 +93,23 @@ def held_out(
     batch = batch if expand is None else expand(batch)
     ahead = torch.arange(1, horizon + 1)
     target = batch.future
-    seen = ~target.isnan()
+    observed = ~target.isnan()
 
-    def held(network: ZeroShotNetwork) -> float:
+    def loss_of(network: ZeroShotNetwork) -> float:
         total = 0.0
         network.eval()
         with torch.no_grad():
             for part in torch.split(torch.arange(len(batch)), 64):
-                few = batch.part(part)
-                e = torch.where(seen[part], few.future, 0.0)[..., None] - network(few, ahead)[0]
+                part_batch = batch.part(part)
+                e = (
+                    torch.where(observed[part], part_batch.future, 0.0)[..., None]
+                    - network(part_batch, ahead)[0]
+                )
                 loss = torch.maximum(network.levels * e, (network.levels - 1) * e).mean(-1)
-                total += float((loss * seen[part]).sum())
+                total += float((loss * observed[part]).sum())
         return total / max(float(target.nan_to_num().abs().sum()), 1e-9)
 
-    return held
+    return loss_of
 
 
 class Windows(Dataset[Histories]):

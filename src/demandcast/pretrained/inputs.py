@@ -1,4 +1,4 @@
-"""What the network is given: histories up to a cutoff, and what is known of the steps behind it."""
+"""The input of the network: histories up to a cutoff, and known covariates of the steps after it."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def histories(
     """
     context = max(1, min(context, int(cutoffs.max())))
     step = cutoffs[:, None] + np.arange(-context, horizon)  # (batch, context + horizon)
-    there = (step >= 0) & (step < panel.extents[series][:, None])
-    row = np.where(there, panel.begins[series][:, None] + step, 0)
-    learned = there & (step < limits[:, None])
+    inside = (step >= 0) & (step < panel.extents[series][:, None])
+    row = np.where(inside, panel.begins[series][:, None] + step, 0)
+    learned = inside & (step < limits[:, None])
     if panel.available is not None:
         learned &= panel.available[row]
     target = torch.from_numpy(np.where(learned, panel.target[row], np.float32(np.nan)))
-    known = np.where(there[..., None], panel.known[row], np.float32(np.nan))
+    known = np.where(inside[..., None], panel.known[row], np.float32(np.nan))
     periods = [p for p in panel.freq.periods if p > 1][:2]
-    told = torch.tensor([*periods, 0, 0][:2]).expand(len(series), 2)
-    return Histories(target[:, :context], torch.from_numpy(known), told, target[:, context:])
+    seasons = torch.tensor([*periods, 0, 0][:2]).expand(len(series), 2)
+    return Histories(target[:, :context], torch.from_numpy(known), seasons, target[:, context:])

@@ -1,4 +1,4 @@
-"""What a history says before anything is weighed: its level, seasons, and what covariates do to it."""
+"""Statistics of a history without learned weights: its level, seasons, and the effects of covariates."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def read(h: Histories, horizon: int, listen: nn.Module) -> Reading:
     floor = (0.1 * size / scale).clamp(min=0.05)
     short = torch.where(h.periods[:, :1] > 1, h.periods[:, :1], main_period(x, observed))
     long = torch.where(h.periods[:, 1:] > short, h.periods[:, 1:], 0)
-    seen = (age[None] * observed).amax(1, keepdim=True).long() + 1
-    width = torch.where(short > 1, short, 7).minimum(seen.clamp(min=2))
-    wider = torch.where(long > 1, long, 4 * width).minimum(seen.clamp(min=2))
+    span = (age[None] * observed).amax(1, keepdim=True).long() + 1
+    width = torch.where(short > 1, short, 7).minimum(span.clamp(min=2))
+    wider = torch.where(long > 1, long, 4 * width).minimum(span.clamp(min=2))
     near = window_means(x, observed, width, trailing=False)
     far = window_means(x, observed, wider, trailing=False)
     first = phase_means((x - near) * observed, observed, short, horizon, 1.0)
     rest = (x - near - first[:, :context]) * observed
-    second = phase_means(rest, observed, long * (long < seen), horizon, 1.5)
+    second = phase_means(rest, observed, long * (long < span), horizon, 1.5)
     rest = rest - second[:, :context] * observed
     over = torch.maximum(near - zero, floor)
     parts = ((x - near) / over).clamp(-3, 3) * observed
@@ -84,19 +84,19 @@ def read(h: Histories, horizon: int, listen: nn.Module) -> Reading:
     fitted = (near + first[:, :context] + second[:, :context] - zero).maximum(floor)
     covariates, relevance, effect, ratio = effects(h.known, rest, fitted, observed, horizon, listen)
     place = torch.arange(context, device=x.device)[None]
-    last_year, then = value_at(x, observed, place - long.clamp(min=1), torch.zeros_like(x))
-    last_season, there = value_at(x, observed, place - short.clamp(min=1), torch.zeros_like(x))
+    last_year, has_year = value_at(x, observed, place - long.clamp(min=1), torch.zeros_like(x))
+    last_season, has_season = value_at(x, observed, place - short.clamp(min=1), torch.zeros_like(x))
     # float32 has no fractions from `RESOLVED` on: there whole numbers tell nothing
     whole = (raw % 1 == 0).all(1, keepdim=True) & (raw.abs() < RESOLVED).all(1, keepdim=True)
     return Reading(
         x=x, observed=observed, age=age, level=level, scale=scale, zero=zero, floor=floor,
         whole=whole.to(x.dtype), counted=whole & (scale < COUNTED),
-        seasons=torch.cat([short, long], 1), seen=seen, near=near, far=far, over=over, width=width,
+        seasons=torch.cat([short, long], 1), seen=span, near=near, far=far, over=over, width=width,
         first=first, second=second, parted=parted, covariates=covariates, relevance=relevance,
         effect=effect, ratio=ratio, rest=rest,
         residual=rest - effect[:, :context] * observed, last_season=last_season,
-        paired=there & observed,
-        last_year=last_year, coupled=then & observed & (long > 1),
+        paired=has_season & observed,
+        last_year=last_year, coupled=has_year & observed & (long > 1),
     )  # fmt: skip
 
 

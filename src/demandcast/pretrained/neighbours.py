@@ -1,6 +1,6 @@
-"""Covariates of the steps before and after: read beside a step's own where that forecasts held-out windows better.
+"""Covariates of the steps before and after a step, added as inputs where that lowers the loss on held-out windows.
 
-A shop sells more on the day before it closes, and a promotion takes from the weeks around it. The network sees
+A shop sells more on the day before it closes, and a promotion takes demand from the weeks around it. The network reads
 each step's own covariates; those of its neighbours are covariates like any others, and need no new weights.
 """
 
@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from demandcast.draws.arrays import Draws
 from demandcast.panel.panel import Panel
-from demandcast.pretrained.fine_tune import held_out
+from demandcast.pretrained.fine_tune import held_out_loss
 from demandcast.pretrained.inputs import Histories
 from demandcast.pretrained.zero_shot_network import ZeroShotNetwork
 
@@ -50,9 +50,9 @@ def neighbours_help(
     if not panel.known.shape[1] or not panel.n_series:
         return False
     panel = panel.select(Draws.of(panel.keys, seed).at("scored").order()[:SERIES])
-    own = near = 0.0
+    plain_loss = neighbour_loss = 0.0
     for back in range(WINDOWS):
         window = panel.drop_last(back * horizon)
-        own += held_out(window, context, horizon)(network)
-        near += held_out(window, context, horizon, expand=with_neighbours)(network)
-    return near < (1 - MARGIN) * own
+        plain_loss += held_out_loss(window, context, horizon)(network)
+        neighbour_loss += held_out_loss(window, context, horizon, expand=with_neighbours)(network)
+    return neighbour_loss < (1 - MARGIN) * plain_loss

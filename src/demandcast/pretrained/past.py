@@ -1,4 +1,4 @@
-"""Attention over the steps of the past by keys that can be read: age, phase in two seasons, covariates."""
+"""Attention over past steps by interpretable keys: age, phase in two seasons, covariates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from demandcast.pretrained.level_and_seasons import Reading
 MASK = -1e4  # logit of a step that is not there
 
 
-def by_age(
+def attend_by_age(
     r: Reading, rates: Tensor, clear: Tensor, clearer: Tensor
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Attend to the past by age alone; return levels and slopes of each head, and the weights.
@@ -37,18 +37,18 @@ def errors_of(r: Reading, rates: Tensor, clear: Tensor, levels: Tensor) -> Tenso
     Of the mean of the last short season as a forecast, and of its repetition; by the two slow rates.
     """
     trailing = window_means(clear, r.observed, r.width, trailing=True)
-    found = []
-    for error, there in (
+    quantiles = []
+    for error, valid in (
         ((clear - trailing) * r.observed, r.observed),
         ((r.x - r.last_season) * r.paired, r.paired),
     ):
-        at_knots = empirical_quantiles(error, there, levels)
+        at_knots = empirical_quantiles(error, valid, levels)
         under = (error[..., None] <= at_knots[:, None] + 1e-6).to(error.dtype)
-        absent = torch.where(there, 0.0, MASK)[:, None]
+        absent = torch.where(valid, 0.0, MASK)[:, None]
         weights = torch.softmax(absent - rates[:, 2:, None] * r.age, -1)
         ramp = torch.ones_like(at_knots[:, None, :1])
-        found.append(quantiles_of(weights @ under, at_knots[:, None], levels, ramp))
-    errors = torch.cat(found, 1)
+        quantiles.append(quantiles_of(weights @ under, at_knots[:, None], levels, ramp))
+    errors = torch.cat(quantiles, 1)
     return errors - errors[..., levels.numel() // 2, None]
 
 
@@ -66,18 +66,24 @@ def attend_by_likeness(
         on, as good as, (batch, s, heads).
     """
     turn = 2 * torch.pi / r.seasons.clamp(min=1)  # (batch, 2)
-    mine, theirs = turn[..., None] * steps, -turn[..., None] * r.age
+    asked_phase, past_phase = turn[..., None] * steps, -turn[..., None] * r.age
     kappa = sharp[..., :2].clamp(max=9).exp() * (r.seasons > 1)[:, None]  # (batch, heads, 2)
-    mine = torch.cat([mine.cos(), mine.sin(), torch.ones_like(mine)], 1)  # (batch, 6, s)
-    asks = torch.cat([kappa.repeat(1, 1, 2), -kappa], 2)[..., None] * mine[:, None]
-    keys = [theirs.cos(), theirs.sin(), torch.ones_like(theirs)]  # (batch, 2, context) each
+    asked_phase = torch.cat(
+        [asked_phase.cos(), asked_phase.sin(), torch.ones_like(asked_phase)], 1
+    )  # (batch, 6, s)
+    asks = torch.cat([kappa.repeat(1, 1, 2), -kappa], 2)[..., None] * asked_phase[:, None]
+    keys = [
+        past_phase.cos(),
+        past_phase.sin(),
+        torch.ones_like(past_phase),
+    ]  # (batch, 2, context) each
     if r.covariates.shape[-1]:  # -w (a - b)^2 = 2 w a b - w a^2 - w b^2
         weigh = (r.relevance[:, None] * softplus(reach)[..., None])[..., None]
         ours = r.covariates[:, r.x.shape[1] + steps - 1].transpose(1, 2)[:, None]
         other = r.covariates[:, : r.x.shape[1]].transpose(1, 2)  # (batch, covariates, context)
         alone = (weigh * ours.square()).sum(2, keepdim=True)  # (batch, heads, 1, s)
         asks = torch.cat([asks, 2 * weigh * ours, -weigh.expand(-1, -1, -1, len(steps)), -alone], 2)
-        keys += [other, other.square(), torch.ones_like(theirs[:, :1])]
+        keys += [other, other.square(), torch.ones_like(past_phase[:, :1])]
     logits = asks.transpose(2, 3) @ torch.cat(keys, 1)[:, None]  # (batch, heads, s, context)
     faded = torch.where(r.observed, 0.0, MASK)[:, None] - sharp[..., 2:].exp() * r.age
     logits = logits + faded[:, :, None]
@@ -88,7 +94,7 @@ def attend_by_likeness(
         ((r.x - r.near) / r.over).clamp(-3, 3) * o,
         ((r.x - r.far) / (r.far - r.zero).maximum(r.floor)).clamp(-3, 5) * o,
     ]  # fmt: skip
-    found = weights @ torch.cat([torch.stack(carried, -1), below], -1)
+    attended = weights @ torch.cat([torch.stack(carried, -1), below], -1)
     count = 1 / torch.linalg.vector_norm(weights.detach(), dim=-1).square().clamp(min=1e-6)
     shape = (len(r.x), kappa.shape[1], len(steps))
-    return found.view(*shape, -1).transpose(1, 2), count.view(shape).transpose(1, 2)
+    return attended.view(*shape, -1).transpose(1, 2), count.view(shape).transpose(1, 2)

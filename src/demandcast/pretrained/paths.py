@@ -1,4 +1,4 @@
-"""Joint paths of quantiles, in the order of stretches of each series' own past (Schaake shuffle)."""
+"""Draw joint paths with given quantiles, ordered like stretches of each series' past (Schaake shuffle)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from demandcast.pretrained.zero_shot_network import PRETRAINED_LEVELS
 KEPT = 1 << 22  # numbers of histories that paths are taken from, at once
 
 
-def paths(
+def draw_paths(
     panel: Panel, grid: NDArray[np.float32], n: int, context: int, draws: Draws
 ) -> NDArray[np.float32]:
     """Draw paths that follow the quantiles of a grid, (N, n, H).
@@ -26,13 +26,17 @@ def paths(
         draws: Of the N series.
     """
     horizon, period = grid.shape[1], max(1, panel.freq.period)
-    found = np.empty((panel.n_series, n, horizon), np.float32)
+    drawn_paths = np.empty((panel.n_series, n, horizon), np.float32)
     count = -(-panel.n_series * n * horizon // KEPT)
     for rows in np.array_split(np.arange(panel.n_series), count):
-        own = draws.select(rows)
-        stretches = _stretches(panel.select(rows), n, horizon, period, context, own.at("past"))
-        found[rows] = shuffle_paths(stretches, grid[rows], PRETRAINED_LEVELS, own.at("ties"))
-    return found
+        part_draws = draws.select(rows)
+        stretches = _stretches(
+            panel.select(rows), n, horizon, period, context, part_draws.at("past")
+        )
+        drawn_paths[rows] = shuffle_paths(
+            stretches, grid[rows], PRETRAINED_LEVELS, part_draws.at("ties")
+        )
+    return drawn_paths
 
 
 def _stretches(
@@ -63,7 +67,7 @@ def _stretches(
     before = np.maximum(begin[..., None] - 1 - np.arange(period), 0)
     level = np.take_along_axis(past, before.reshape(len(past), -1), 1)
     stretch = stretch.reshape(len(past), n, horizon)
-    found: NDArray[np.float32] = stretch - level.reshape(len(past), n, period).mean(
+    departures: NDArray[np.float32] = stretch - level.reshape(len(past), n, period).mean(
         -1, keepdims=True
     )
-    return found
+    return departures

@@ -1,4 +1,4 @@
-"""What kind of history it is, in numbers: facts that the network reads, none of them learned."""
+"""Summary statistics of a history that the network reads; none of them is learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tower: attention over patches of the history tells what kind of history it is."""
+"""The encoder: attention over patches of the history describes what kind of history it is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def patches(r: Reading, patch: int) -> tuple[Tensor, Tensor]:
     centre = torch.arange(count - 1, -1, -1, device=o.device, dtype=o.dtype) * patch + patch / 2
     centre = centre.expand(len(o), -1)  # (batch, patches)
     where = [
-        turns(centre, r.seasons),
+        phase_features(centre, r.seasons),
         centre[..., None].log() / 3,
         centre[..., None].sqrt() / 16,
     ]
@@ -54,7 +54,7 @@ def mlp(inner: int, hidden: int, outer: int, *, last: float = 1.0) -> nn.Sequent
     return nn.Sequential(nn.Linear(inner, hidden), nn.GELU(), second)
 
 
-def turns(steps: Tensor, seasons: Tensor) -> Tensor:
+def phase_features(steps: Tensor, seasons: Tensor) -> Tensor:
     """Return sines and cosines of steps (batch, n) in two seasons (batch, 2): (batch, n, 4); 0 without one."""
     angle = steps[:, None] / seasons.clamp(min=1)[..., None] * 2 * torch.pi  # (batch, 2, n)
     both = torch.cat([angle.sin(), angle.cos()], 1) * (seasons > 1).repeat(1, 2)[..., None]

@@ -1,11 +1,10 @@
-"""The network behind ZeroShot: from any history to quantiles, by a small network that knows what demand is like.
+"""The network of `ZeroShot`, which maps any history to quantiles.
 
-Ours; its paper is docs/models/zero_shot.md. It learned from synthetic demand alone
-(`demandcast.synthetic`). What it learned is how far to trust what a
-history says. Attention over the steps of the past whose keys can be read (age, phase in two seasons,
-likeness of the covariates known ahead) gives levels, values of like steps and distributions; a tower over
-patches tells what kind of history it is; a head mixes the candidates of each step ahead into quantiles
-that cannot cross. Steps ahead do not see each other, so that any number of them may be asked.
+Ours; its paper is docs/models/zero_shot.md. It was trained on synthetic demand alone (`demandcast.synthetic`) and learned
+how far to trust each statistic of a history. Attention over past steps with interpretable keys (age, phase in two
+seasons, similarity of the known covariates) gives levels, values of similar steps and distributions. An encoder over
+patches describes what kind of history it is. A head mixes the candidates of each step ahead into quantiles that cannot
+cross. Steps ahead do not attend to each other, so any number of them may be forecast.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from demandcast.layers.readings import empirical_quantiles, masked_mean, quantiles_of
-from demandcast.pretrained.candidates import places_of, shift_seasons
-from demandcast.pretrained.distributions import laws
+from demandcast.pretrained.candidates import candidate_places, shift_seasons
+from demandcast.pretrained.distributions import count_distributions
 from demandcast.pretrained.inputs import Histories
 from demandcast.pretrained.level_and_seasons import Reading, read
-from demandcast.pretrained.past import MASK, attend_by_likeness, by_age, errors_of
+from demandcast.pretrained.past import MASK, attend_by_age, attend_by_likeness, errors_of
 from demandcast.pretrained.summaries import CHANGES, empty, facts_of, growth, moves_of, naive_error
-from demandcast.pretrained.tower import Block, mlp, patches, turns
+from demandcast.pretrained.tower import Block, mlp, patches, phase_features
 
 PRETRAINED_LEVELS = (0.01, 0.025, *(round(0.05 * i, 2) for i in range(1, 20)), 0.975, 0.99)
 LOW, MIDDLE, HIGH = (PRETRAINED_LEVELS.index(level) for level in (0.1, 0.5, 0.9))
@@ -123,26 +122,26 @@ class ZeroShotNetwork(nn.Module):
         ramp = (1 - 0.7 * r.whole)[:, None]  # (batch, 1, 1): whole numbers step up, others slope
         clear = (r.x - (first + effect)[:, : r.x.shape[1]]) * r.observed
         clearer = (clear - second[:, : r.x.shape[1]]) * r.observed
-        levels, weights = by_age(r, rates, clear, clearer)
+        levels, weights = attend_by_age(r, rates, clear, clearer)
         aged = quantiles_of(weights @ below, past_levels[:, None], self.levels, ramp)
         errors = errors_of(r, rates, clear, self.levels)  # (batch, errors, levels)
-        found, count = attend_by_likeness(
+        attended, count = attend_by_likeness(
             r, steps, sharp, reach, below
         )  # (batch, s, season heads, 6 + levels)
         phased = quantiles_of(
-            found[..., 6:], past_levels[:, None, None], self.levels, ramp[:, None]
+            attended[..., 6:], past_levels[:, None, None], self.levels, ramp[:, None]
         )
-        lawful, lawful_phased = laws(r, weights, found, count, self.levels)
+        lawful, lawful_phased = count_distributions(r, weights, attended, count, self.levels)
         drifted = shift_seasons(
             r, steps, weights, effect, levels[0][:, 2:3] + season[0].squeeze(-1)
         )
-        places = torch.cat([places_of(r, steps, levels, found, season), drifted], -1)
+        places = torch.cat([candidate_places(r, steps, levels, attended, season), drifted], -1)
         s = len(steps)
         fixed = torch.cat([aged, lawful], 1)[:, None].expand(-1, s, -1, -1)
         shapes = torch.cat([fixed, phased, lawful_phased], 2)  # (batch, s, shapes, levels)
         errors = errors[:, None].expand(-1, s, -1, -1)  # (batch, s, errors, levels)
         grow = growth(moves, steps)[..., None]  # (batch, s, 1)
-        deviation = (found[..., 3] - found[..., 0].square()).clamp(min=1e-6).sqrt()
+        deviation = (attended[..., 3] - attended[..., 0].square()).clamp(min=1e-6).sqrt()
         n = steps.to(r.x.dtype)[None, :, None].expand(len(kind), -1, -1)  # (batch, s, 1)
         short, long = r.seasons.clamp(min=1).chunk(2, 1)
         times = torch.cat(
@@ -159,7 +158,9 @@ class ZeroShotNetwork(nn.Module):
                 r.zero.asinh()[:, None].expand(-1, s, -1), r.whole[:, None].expand(-1, s, -1),
             ], -1,
         ).clamp(-8, 8)  # fmt: skip
-        asked = self.query(torch.cat([turns(n.squeeze(-1), r.seasons), times.clamp(-8, 8)], -1))
+        asked = self.query(
+            torch.cat([phase_features(n.squeeze(-1), r.seasons), times.clamp(-8, 8)], -1)
+        )
         heard, _ = self.look(asked, tokens, tokens, key_padding_mask=absent, need_weights=False)
         y = self.step(inputs) + self.context(
             torch.cat([kind[:, None].expand(-1, s, -1), heard], -1)
@@ -174,8 +175,8 @@ class ZeroShotNetwork(nn.Module):
         tokens = self.embed(cut)  # (batch, patches, width)
         for block in self.blocks:
             tokens = block(tokens, absent)
-        held = (~absent).to(tokens.dtype)[..., None]
-        return tokens, absent, (tokens * held).sum(1) / held.sum(1).clamp(min=1)
+        filled = (~absent).to(tokens.dtype)[..., None]
+        return tokens, absent, (tokens * filled).sum(1) / filled.sum(1).clamp(min=1)
 
     def _mix(
         self,
@@ -222,9 +223,11 @@ class ZeroShotNetwork(nn.Module):
         """Return the pinball loss over the levels in units of an error, and cross entropy of zeros, a scalar."""
         quantiles, logit, unit = self(h, steps)
         target = h.future[:, steps - 1]
-        seen = ~target.isnan() & (~h.past.isnan()).any(1, keepdim=True)
-        y = torch.where(seen, target, 0.0)
+        observed = ~target.isnan() & (~h.past.isnan()).any(1, keepdim=True)
+        y = torch.where(observed, target, 0.0)
         error = (y[..., None] - quantiles) / unit[..., None]
         loss = torch.maximum(self.levels * error, (self.levels - 1) * error).mean(-1)  # (batch, s)
         entropy = binary_cross_entropy_with_logits(logit, (y == 0).to(y.dtype), reduction="none")
-        return ((loss.clamp(max=20) + 0.05 * entropy) * seen).sum() / seen.sum().clamp(min=1)
+        return ((loss.clamp(max=20) + 0.05 * entropy) * observed).sum() / observed.sum().clamp(
+            min=1
+        )

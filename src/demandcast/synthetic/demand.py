@@ -352,13 +352,13 @@ def _draw_lumpy(g: Generator, mean: Tensor, year: Tensor) -> Tensor:
     mean = mean.clamp(min=0, max=30)
     mean = _reduce_variation(g, mean / mean.mean(1, keepdim=True).clamp(min=1e-3))
     mean = mean * _draw_life_cycle(g, steps, year)
-    kept = torch.rand(n, steps, generator=g) < mean.clamp(max=1)
+    keeps_demand = torch.rand(n, steps, generator=g) < mean.clamp(max=1)
     spread = log_uniform(g, n, 0.05, 1.2)
     usual = torch.where(bernoulli(g, n, 0.6), log_uniform(g, n, 0.7, 5), log_uniform(g, n, 1, 100))
     sizes = (normal(g, n, steps) * spread).exp() * usual
     sizes = torch.where(bernoulli(g, n, 0.3), torch.ones_like(sizes), sizes)
     sizes = torch.where(bernoulli(g, n, 0.8), sizes.round().clamp(min=1), sizes)
-    return sizes * (has_demand & kept)
+    return sizes * (has_demand & keeps_demand)
 
 
 def _add_neighbours(g: Generator, target: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:

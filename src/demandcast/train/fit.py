@@ -121,11 +121,11 @@ def fit(
 
     def validate() -> float:
         assert validation is not None
-        total, seen = 0.0, 0
+        total, n_samples = 0.0, 0
         for samples in _batches_in_order(validation, planned.batch, collate):
             total += float(loss_of(move_batch(samples, place))) * count_samples(samples)
-            seen += count_samples(samples)
-        return total / seen
+            n_samples += count_samples(samples)
+        return total / n_samples
 
     if validation is not None:
         _count_samples(validation)

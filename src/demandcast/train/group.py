@@ -80,8 +80,8 @@ class Group:
         lengths = [*(p.numel() for p in parameters), len(have), len(numbers)]
         *sums, flags, numbers = flat.tensor_split(np.cumsum(lengths)[:-1].tolist())
         anywhere = have if all(have) else flags.tolist()  # whether any process has the gradient
-        for parameter, total, there in zip(parameters, sums, anywhere, strict=True):
-            parameter.grad = total.view_as(parameter).to(parameter) if there else None
+        for parameter, total, has_gradient in zip(parameters, sums, anywhere, strict=True):
+            parameter.grad = total.view_as(parameter).to(parameter) if has_gradient else None
         return numbers
 
     def broadcast(self, value: T | None) -> T:
@@ -121,8 +121,10 @@ def process_group(devices: int) -> Group:
     if not dist.is_initialized():
         if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
             return ALONE
-        own = int(os.environ.get("LOCAL_RANK", "0"))
-        dist.init_process_group(_backend("auto", own), timeout=PATIENCE)  # as torchrun has set it
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        dist.init_process_group(
+            _backend("auto", local_rank), timeout=PATIENCE
+        )  # as torchrun has set it
         atexit.register(_destroy_group)
     group = Group(dist.get_rank(), dist.get_world_size())
     if devices not in (1, group.size):
@@ -145,36 +147,36 @@ def run_beside(programs: Sequence[Sequence[str]]) -> Iterator[list[subprocess.Po
     threads = max(1, torch.get_num_threads() // (1 + len(programs)))
     path = os.pathsep.join(entry for entry in sys.path if entry)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
-    said = [tempfile.TemporaryFile() for _ in programs]  # noqa: SIM115  closed below
-    others = [
+    outputs = [tempfile.TemporaryFile() for _ in programs]  # noqa: SIM115  closed below
+    processes = [
         subprocess.Popen(
-            program, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words
+            program, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
-        for program, words in zip(programs, said, strict=True)
+        for program, output in zip(programs, outputs, strict=True)
     ]
     try:
         with limit_threads(threads):
-            yield others
-        for other in others:
-            other.wait(PATIENCE.total_seconds())
-        if any(other.returncode for other in others):
+            yield processes
+        for process in processes:
+            process.wait(PATIENCE.total_seconds())
+        if any(process.returncode for process in processes):
             raise RuntimeError("a process ended with an error")
     except RuntimeError as error:
         interrupts.check()  # Ctrl-C reaches all of a terminal's processes, and others end first
-        for other, words in zip(others, said, strict=True):
-            if _exit_code(other):
-                words.seek(0)
-                last = words.read().decode(errors="replace").strip().splitlines()[-1:]
+        for process, output in zip(processes, outputs, strict=True):
+            if _exit_code(process):
+                output.seek(0)
+                last = output.read().decode(errors="replace").strip().splitlines()[-1:]
                 raise WorkerError(
-                    f"a process that worked along ended early ({''.join(last) or other.returncode}); "
+                    f"a process that worked along ended early ({''.join(last) or process.returncode}); "
                     "mend that, or use devices=1"
                 ) from error
         raise
     finally:
-        for other, words in zip(others, said, strict=True):
-            other.kill()
-            other.wait()
-            words.close()
+        for process, output in zip(processes, outputs, strict=True):
+            process.kill()
+            process.wait()
+            output.close()
 
 
 @contextmanager
@@ -197,10 +199,10 @@ def launch_group(count: int, program: Sequence[str], device: str) -> Iterator[Gr
         )  # fmt: skip
     store = TCPStore(HOST, 0, count, True, PATIENCE, wait_for_workers=False)
     ranks = range(1, count)
-    with run_beside([[*program, str(r), str(count), str(store.port)] for r in ranks]) as others:
+    with run_beside([[*program, str(r), str(count), str(store.port)] for r in ranks]) as processes:
         try:
             while not store.check([f"here.{rank}" for rank in ranks]):
-                if any(other.poll() is not None for other in others):
+                if any(process.poll() is not None for process in processes):
                     raise RuntimeError("a process ended before it joined")
                 time.sleep(0.02)
             _init_group(store, 0, count, device)

@@ -204,10 +204,12 @@ class StreamingLoader(Loader[B]):
         batch, self.near = self.near, None
         self.taken = self.states.popleft()
         if self.side is not None:
-            here = torch.cuda.current_stream(self.device)
-            here.wait_stream(self.side)
+            stream = torch.cuda.current_stream(self.device)
+            stream.wait_stream(self.side)
             for tensor in tensors_of(batch):
-                tensor.record_stream(here)  # its memory is the side stream's: not to be reused yet
+                tensor.record_stream(
+                    stream
+                )  # its memory is the side stream's: not to be reused yet
         return batch
 
     def batch(self, index: Index) -> B:
@@ -323,11 +325,11 @@ def choose(
     if lie == device:
         return Choice("resident", 0, f"the arrays ({_bytes_text(needed)}) are in memory")
     free = memory(device).free
-    found = (
+    need_text = (
         f"the arrays need {_bytes_text(needed)} and {_bytes_text(free)} are free on {device.type}"
     )
     fits = needed <= SHARE * free
-    return Choice("resident" if fits else "streaming", workers, found)
+    return Choice("resident" if fits else "streaming", workers, need_text)
 
 
 def _bytes_text(count: int) -> str:

@@ -16,7 +16,7 @@ from demandcast.errors import CheckpointError
 from demandcast.train.batches import B
 from demandcast.train.doctor.bare_loop import Subject, limit_threads
 from demandcast.train.doctor.diagnosis import Diagnosis
-from demandcast.train.doctor.doctor import say
+from demandcast.train.doctor.doctor import print_diagnosis
 from demandcast.train.doctor.trials import (
     AUTO,
     RESIZED,
@@ -120,7 +120,7 @@ def run(
     subject = job.subject(settings, loader, watch.label)
     diagnosis = doctor.examine(monitor, subject, log.notes)
     if watch.progress:
-        say(diagnosis)
+        print_diagnosis(diagnosis)
     return settings, log, diagnosis
 
 
@@ -147,30 +147,30 @@ def choose_settings(
     if group.rank:
         choices: dict[str, object] = group.broadcast(None)
         return settings.with_values(choices), []
-    kept = None if resumed is None else checkpoint_settings(resumed, type(settings))
-    if kept is not None:
+    saved_settings = None if resumed is None else checkpoint_settings(resumed, type(settings))
+    if saved_settings is not None:
         largest = max(settings.batch, job.count)
-        too_many = (kept.fixed_threads or 0) > MOST_THREADS
-        if open_settings(kept) or kept.batch > largest or too_many:
+        too_many = (saved_settings.fixed_threads or 0) > MOST_THREADS
+        if open_settings(saved_settings) or saved_settings.batch > largest or too_many:
             raise CheckpointError(
-                f"the checkpoint in {resumed} was edited: batch_size={kept.batch_size!r}, threads="
-                f"{kept.threads!r} and precision={kept.precision!r} cannot have been chosen for {job.count:,} "
+                f"the checkpoint in {resumed} was edited: batch_size={saved_settings.batch_size!r}, threads="
+                f"{saved_settings.threads!r} and precision={saved_settings.precision!r} cannot have been chosen for {job.count:,} "
                 "samples; take another folder"
             )
-        if kept.precision == "bf16":  # chosen on a machine where it ran
+        if saved_settings.precision == "bf16":  # chosen on a machine where it ran
             require_bf16(subject)
         if "batch_size" in names:
-            settings = resize_batch(settings, kept.batch)
-        settings = settings.with_values({name: getattr(kept, name) for name in names})
+            settings = resize_batch(settings, saved_settings.batch)
+        settings = settings.with_values({name: getattr(saved_settings, name) for name in names})
         settings = settings.with_max_steps(job.count)
         group.broadcast({name: getattr(settings, name) for name in (*names, *RESIZED)})
         return settings, []
     began = time.perf_counter()
-    settings, chosen = choose_by_trial(subject, settings, names)
+    settings, results = choose_by_trial(subject, settings, names)
     took = f"choosing took {time.perf_counter() - began:.1f} s"
     settings = settings.with_max_steps(job.count)
     group.broadcast({name: getattr(settings, name) for name in (*names, *RESIZED)})
-    return settings, [*map(str, chosen), took]
+    return settings, [*map(str, results), took]
 
 
 def choose_workers(

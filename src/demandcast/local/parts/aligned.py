@@ -25,10 +25,10 @@ class CovariateScale:
             np.cumsum(panel.lengths) - panel.lengths, panel.lengths
         )
         known = panel.known[np.repeat(panel.begins, panel.lengths) + within].astype(np.float64)
-        given = ~np.isnan(known)
-        count = np.maximum(given.sum(0), 1)
-        mean = np.where(given, known, 0).sum(0) / count
-        deviation = np.sqrt((np.where(given, known - mean, 0) ** 2).sum(0) / count)
+        has_value = ~np.isnan(known)
+        count = np.maximum(has_value.sum(0), 1)
+        mean = np.where(has_value, known, 0).sum(0) / count
+        deviation = np.sqrt((np.where(has_value, known - mean, 0) ** 2).sum(0) / count)
         return cls(mean, np.where(deviation > 1e-8, deviation, 1.0))
 
 

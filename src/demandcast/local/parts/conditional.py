@@ -77,8 +77,8 @@ def collect_pairs(
         series = np.flatnonzero(row - past.begins >= min_steps)
         for ahead in range(min(horizon, steps - row)):
             uniform = draws.at("pair", steps - row, ahead).uniform((past.n_series,))
-            kept = series[uniform[series] < keep]
-            pairs.append((rates[row, kept], past.values[row + ahead, kept], uniform[kept]))
+            sampled = series[uniform[series] < keep]
+            pairs.append((rates[row, sampled], past.values[row + ahead, sampled], uniform[sampled]))
     rate, value, uniform = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return rate, value, uniform
 

@@ -1,4 +1,4 @@
-"""Shared by the count distributions: log-gamma of arrays, and the check that values are counts."""
+"""Log-gamma of arrays, and the check that values are counts, for the count distributions."""
 
 from __future__ import annotations
 

@@ -134,9 +134,13 @@ def fit_innovations(distribution: ErrorDistribution, values: Array) -> Innovatio
     empirical = student.copy()
     enough = np.flatnonzero(count >= MIN_ERRORS)
     if len(enough):
-        own = errors[enough].astype(np.float32)
-        own = np.concatenate([own, -own], 1) if distribution.symmetric else own
-        quantiles = _empirical_quantiles(own, student[enough])
+        series_errors = errors[enough].astype(np.float32)
+        series_errors = (
+            np.concatenate([series_errors, -series_errors], 1)
+            if distribution.symmetric
+            else series_errors
+        )
+        quantiles = _empirical_quantiles(series_errors, student[enough])
         empirical[enough] = quantiles - (quantiles @ MASSES)[:, None]  # errors of mean 0
     return Innovations(empirical, student)
 

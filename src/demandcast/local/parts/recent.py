@@ -38,12 +38,16 @@ class PanelAverages:
     @classmethod
     def of(cls, y: Array) -> PanelAverages:
         """Return the averages of counts of any shape, NaN where not observed."""
-        steps, demands, many = int((~np.isnan(y)).sum()), int((y >= 1).sum()), int((y >= 2).sum())
+        steps, demands, above_one = (
+            int((~np.isnan(y)).sum()),
+            int((y >= 1).sum()),
+            int((y >= 2).sum()),
+        )
         return cls(
             share=(demands + 0.5) / (steps + 1),
-            many=(many + 0.5) / (demands + 1),
+            many=(above_one + 0.5) / (demands + 1),
             mean=(float(np.nansum(y)) + 0.5) / (steps + 1),
-            excess=(float(np.where(y >= 2, y - 2, 0).sum()) + 0.5) / (many + 1),
+            excess=(float(np.where(y >= 2, y - 2, 0).sum()) + 0.5) / (above_one + 1),
         )
 
 
@@ -99,13 +103,13 @@ class RecentDemand:
         share = (share + PRIOR_STEPS * self.averages.share) / (weight + PRIOR_STEPS)
         prior = PRIOR_STEPS * self.mean
         total = (total + prior) / (weight + PRIOR_STEPS)
-        many = self.demands[1] + PRIOR_STEPS * self.averages.many
-        many = many / (self.demands[0] + PRIOR_STEPS)
+        share_above_one = self.demands[1] + PRIOR_STEPS * self.averages.many
+        share_above_one = share_above_one / (self.demands[0] + PRIOR_STEPS)
         return [
             *np.log(share / (1 - share)),
             *np.log(total),
             np.log1p(self.age),
-            np.log(many / (1 - many)),
+            np.log(share_above_one / (1 - share_above_one)),
             np.log(self.scale()),
         ]
 

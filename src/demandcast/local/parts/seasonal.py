@@ -84,15 +84,15 @@ class SeriesTable:
         values = np.where(
             column < width, np.take_along_axis(rows, np.minimum(column, width - 1), 1), np.nan
         ).T
-        seen = ~np.isnan(values)
-        total = np.where(seen, np.abs(values), 0.0)
+        observed = ~np.isnan(values)
+        total = np.where(observed, np.abs(values), 0.0)
         largest = total.max(0)
         largest = np.where(largest > 0, largest, 1.0)
-        scale = largest * (total / largest).sum(0) / np.maximum(seen.sum(0), 1)
+        scale = largest * (total / largest).sum(0) / np.maximum(observed.sum(0), 1)
         scale = np.where(scale > 0, scale, 1.0)
         values = np.ascontiguousarray(values / scale)
         inside = np.arange(steps)[:, None] < lengths
-        return cls(fill(values, inside, period), seen, lengths, scale, period)
+        return cls(fill(values, inside, period), observed, lengths, scale, period)
 
 
 def series_tables(panel: Panel, periods: Ints, cells: int) -> Iterator[tuple[Ints, SeriesTable]]:

@@ -109,9 +109,9 @@ def sizes_and_intervals(past: Histories) -> tuple[Array, Ints, Ints]:
     width = max(1, int(count.max(initial=1)))
     order = np.argsort(~demand, axis=1, kind="stable")[:, :width]
     steps = order + 1 - past.begins[:, None]
-    kept = np.arange(width) < count[:, None]
-    intervals = np.where(kept, np.diff(steps, axis=1, prepend=0), 0)
-    return np.where(kept, np.take_along_axis(values, order, 1), 0.0), intervals, count
+    is_demand = np.arange(width) < count[:, None]
+    intervals = np.where(is_demand, np.diff(steps, axis=1, prepend=0), 0)
+    return np.where(is_demand, np.take_along_axis(values, order, 1), 0.0), intervals, count
 
 
 def zero_periods_since_demand(past: Histories) -> Ints:

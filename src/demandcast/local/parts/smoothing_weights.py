@@ -69,8 +69,8 @@ def optimise_weights(
     if objective == "parts":
         optimised = part_weights(past)
         return tuple(  # type: ignore[return-value]
-            weight if given is None else np.full(past.n_series, given)
-            for weight, given in zip(optimised, (alpha, beta), strict=True)
+            weight if fixed is None else np.full(past.n_series, fixed)
+            for weight, fixed in zip(optimised, (alpha, beta), strict=True)
         )
     weights = np.full((2, past.n_series), 0.1)
     for start in range(0, past.n_series, BATCH):

@@ -1,4 +1,4 @@
-"""Distributions as weighted points: values of other series, mix_with_own_values with a series' own newest values.
+"""Distributions as weighted points: values of other series, mixed with a series' own newest values.
 
 The weights of a series' own values halve every `HALF_LIFE` steps. If their sum is s, they get the share s / (s + `PRIOR`)
 of the probability: the posterior mean under a Dirichlet prior of strength `PRIOR` around the other values (Ferguson, "A

@@ -1,4 +1,4 @@
-"""How fast a training is, why it is not faster, and what to do about it."""
+"""Measure how fast a training is, find what slows it, and suggest what to change."""
 
 from demandcast.train.doctor.bare_loop import Subject
 from demandcast.train.doctor.diagnosis import Diagnosis

@@ -1,8 +1,8 @@
-"""The bare loop: a network's own step on a batch that is at hand, and nothing else.
+"""The bare loop: training steps on a batch in memory, without a loader or logging.
 
-It is the ceiling of what a loader and a loop can reach, and the ruler for threads and batch sizes.
-The network comes out as it went in: weights and buffers are put back to the bit, random numbers come from a
-generator of the trials, and torch's own is put back.
+Its throughput is the most that a loader and a training loop can reach, and it compares numbers of threads and batch
+sizes. The network is left as it was: weights and buffers are restored to the bit, random numbers come from a generator
+of the trials, and torch's own generator is restored.
 """
 
 from __future__ import annotations
@@ -80,22 +80,22 @@ def limit_threads(count: int | None) -> Iterator[None]:
 def restore_after(network: nn.Module) -> Iterator[None]:
     """Restore weights, buffers, gradients, mode and random numbers after the block, whatever happens."""
     tensors = [*network.parameters(), *network.buffers()]
-    kept = [t.detach().clone() for t in tensors]
+    copies = [t.detach().clone() for t in tensors]
     gradients = [(p, p.grad) for p in network.parameters()]
-    training, done = network.training, getattr(network, "done", None)
+    training, state_done = network.training, getattr(network, "done", None)
     try:
         # code that asks for no generator draws from torch's own, which is put back
         with torch.random.fork_rng([]), draws_of(torch.Generator(), network):
             yield
     finally:
         with torch.no_grad():
-            for tensor, value in zip(tensors, kept, strict=True):
+            for tensor, value in zip(tensors, copies, strict=True):
                 tensor.copy_(value)
         for parameter, gradient in gradients:
             parameter.grad = gradient
         network.train(training)
-        if done is not None:
-            network.done = done
+        if state_done is not None:
+            network.done = state_done
 
 
 class _Limit(TypedDict):
@@ -207,17 +207,19 @@ class Bare(Generic[B]):
         free = memory(self.subject.device).free
         if self.subject.device.type == "cuda" or not free:
             return 1 << 40
-        kept: dict[int, int] = {}
+        saved_bytes: dict[int, int] = {}
 
         def keep(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved_bytes[storage.data_ptr()] = storage.nbytes()
             return tensor
 
         batch = self.batch()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             self.loss(batch)
-        each = 2 * sum(kept.values()) / self.subject.batch  # twice: for what comes and goes, too
+        each = (
+            2 * sum(saved_bytes.values()) / self.subject.batch
+        )  # twice: for what comes and goes, too
         return int(MEMORY * free / max(each, 1.0))
 
     def wait(self) -> None:
@@ -228,12 +230,12 @@ class Bare(Generic[B]):
         """Run one step, and count every value read from the device, by line."""
         batch = self.batch()
         self.optimiser.zero_grad()
-        seen = Syncs()
-        with seen:
+        counter = Syncs()
+        with counter:
             loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.zero_grad()
-        return seen
+        return counter
 
 
 class Syncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -267,8 +269,8 @@ class Syncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _caller() -> str:
     """Return the innermost line that is neither torch's nor this file's."""
-    own = (str(Path(torch.__file__).parent), __file__)
+    skipped = (str(Path(torch.__file__).parent), __file__)
     for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith(own):
+        if not frame.filename.startswith(skipped):
             return f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
     return ""

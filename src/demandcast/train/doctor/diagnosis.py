@@ -1,4 +1,4 @@
-"""What the doctor says: the step in parts, the machine, the ceiling, and a verdict with its remedy."""
+"""The diagnosis: the time of each part of a step, the machine, the ceiling, and a verdict with its remedy."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ class Diagnosis:
         ]
         if f.device == "cpu":
             busy = ", ".join(f"{share:.0%}" for share in f.cores) or "not told by this system"
-            others = "" if f.others is None else f"; other programs {f.others:.1f} cores"
+            other_programs = "" if f.others is None else f"; other programs {f.others:.1f} cores"
             threads = f"{f.threads} thread" + ("" if f.threads == 1 else "s")
-            rows.append(("cores busy", f"{busy} ({threads}{others})"))
+            rows.append(("cores busy", f"{busy} ({threads}{other_programs})"))
         else:
-            told = "not told; pip install 'demandcast[gpu]'"
+            unknown = "not told; pip install 'demandcast[gpu]'"
             rows.append(
-                (f"{f.device} busy", told if f.device_busy is None else f"{f.device_busy:.0%}")
+                (f"{f.device} busy", unknown if f.device_busy is None else f"{f.device_busy:.0%}")
             )
         if f.memory_total:
             rows.append(("memory", f"{_gb(f.memory_used)} used, {_gb(f.memory_free)} of "
@@ -125,13 +125,13 @@ class Diagnosis:
 
 
 def _loader(facts: Facts) -> str:
-    said = facts.loader
+    text = facts.loader
     if facts.loader != "resident":
-        said += f", {facts.workers} workers" + (", pinned" if facts.pinned else "")
+        text += f", {facts.workers} workers" + (", pinned" if facts.pinned else "")
     if facts.fetch is not None:
         computing = (facts.fetch_cpu or 0.0) / max(facts.fetch, 1e-12)
-        said += f"; {1e3 * facts.fetch:.2g} ms a sample alone, {computing:.0%} of it computing"
-    return said
+        text += f"; {1e3 * facts.fetch:.2g} ms a sample alone, {computing:.0%} of it computing"
+    return text
 
 
 def _gb(count: int) -> str:

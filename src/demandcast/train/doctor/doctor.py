@@ -1,4 +1,4 @@
-"""The doctor: watches a training, measures beside it, and says what slows it.
+"""The doctor: measures a training while it runs and in trials after it, and says what slows it.
 
 model.fit(panel, diagnose=True)
 print(model.diagnosis)
@@ -23,12 +23,12 @@ from demandcast.train.doctor.profile import operators
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor:
-    """How closely to look; `diagnose=True` is `diagnose=Doctor()`.
+    """Options of a diagnosis; `diagnose=True` is `diagnose=Doctor()`.
 
     Attributes:
         budget: Seconds for trials beside the run; None for 1.5 % of the run.
         operators: Name the five operators that cost most; takes a second or two.
-        trace: A file for the course of five steps, as https://ui.perfetto.dev opens it.
+        trace: A file for a trace of five steps, which https://ui.perfetto.dev opens.
     """
 
     budget: float | None = None
@@ -48,12 +48,12 @@ class Doctor:
     def examine(
         self, monitor: Monitor, subject: Subject[B], choices: Sequence[object] = ()
     ) -> Diagnosis:
-        """Say what slows a run that was monitored; the network comes out as it went in."""
+        """Diagnose what slows a monitored run; the network is left as it was."""
         facts = measure(monitor, subject, budget=self.budget)
         inside = operators(subject, self.trace) if self.operators or self.trace else ()
         return Diagnosis(facts, inside, choices)
 
 
-def say(diagnosis: Diagnosis) -> None:
+def print_diagnosis(diagnosis: Diagnosis) -> None:
     """Write the diagnosis to stderr, where progress goes."""
     sys.stderr.write(f"{diagnosis}\n")

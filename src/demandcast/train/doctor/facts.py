@@ -58,9 +58,9 @@ class Facts:
 
     @property
     def of_ceiling(self) -> float:
-        """What the run reaches of the bare loop."""
+        """Throughput of the run as a share of that of the bare loop."""
         return self.windows_per_second / max(self.ceiling, 1e-9)
 
     def share(self, phase: str) -> float:
-        """Of the step's time."""
+        """Return the share of a phase in the time of a step."""
         return self.phases.get(phase, 0.0) / self.step

@@ -1,7 +1,7 @@
-"""From facts to findings: what slows a training, how it is mended, and what that would give.
+"""Derive findings from facts: what slows a training, the remedy, and the expected gain.
 
-A rule reads facts and returns a finding or nothing; none measures. Gains are times the windows/s of
-the run, read from the measurements: without its wait, at the other thread count, at the larger batch.
+A rule reads facts and returns a finding or None; no rule measures. A gain is the factor of the run's windows/s, read from
+the measurements: without the waiting time, with the other number of threads, with the larger batch.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Finding:
 
 def explain(facts: Facts) -> tuple[Finding, ...]:
     """Return every finding, the most promising first; empty if nothing is wrong."""
-    found = [finding for rule in RULES if (finding := rule(facts)) is not None]
-    return tuple(sorted(found, key=lambda f: -(f.gain or 1.0)))
+    findings = [finding for rule in RULES if (finding := rule(facts)) is not None]
+    return tuple(sorted(findings, key=lambda f: -(f.gain or 1.0)))
 
 
 def _without(facts: Facts, phase: str, left: float = 0.0) -> float:
@@ -57,39 +57,39 @@ def fetch(facts: Facts) -> Finding | None:
     gain = _without(facts, "wait")
     place = f" in {facts.fetch_place}" if facts.fetch_place else ""
     if facts.fetch is None:
-        said = f"{_waits(facts)}, with {_plural(facts.workers, 'worker')}"
-        return Finding("slow_loader", said, _workers(facts), gain)
+        problem = f"{_waits(facts)}, with {_plural(facts.workers, 'worker')}"
+        return Finding("slow_loader", problem, _workers(facts), gain)
     each = f"{1e3 * facts.fetch:.2g} ms a sample{place}"
     computes = (facts.fetch_cpu or 0.0) > 0.5 * facts.fetch
     if facts.data_bytes is not None and 2 * facts.data_bytes < facts.memory_free:
         room = f"the data fit in memory ({_bytes(facts.data_bytes)}), use loader='resident'"
         return Finding("fits_in_memory", f"{_waits(facts)} ({each})", room, gain)
     if not computes:
-        said = f"{_waits(facts)}, which waits for its storage ({each}, of it {_share(facts)} computing)"
+        problem = f"{_waits(facts)}, which waits for its storage ({each}, of it {_share(facts)} computing)"
         remedy = (
             "copy the data to a faster disk or to memory, or let more workers wait at once "
             f"(workers={max(4, 2 * facts.workers)}: they need no core while they wait)"
         )
-        return Finding("slow_storage", said, remedy, gain)
+        return Finding("slow_storage", problem, remedy, gain)
     if facts.fetch_random:
-        said = f"{_waits(facts)}, which augments sample by sample ({each})"
+        problem = f"{_waits(facts)}, which augments sample by sample ({each})"
         remedy = f"augment the whole batch at once, on the device, or {_workers(facts)}"
-        return Finding("augmentation", said, remedy, gain)
-    said = f"{_waits(facts)}, which computes ({each})"
+        return Finding("augmentation", problem, remedy, gain)
+    problem = f"{_waits(facts)}, which computes ({each})"
     remedy = (
         "prepare the samples once and train on a TensorDataset of them, give the dataset a batched "
         f"__getitems__, or {_workers(facts)}"
     )
-    return Finding("slow_getitem", said, remedy, gain)
+    return Finding("slow_getitem", problem, remedy, gain)
 
 
 def gather(facts: Facts) -> Finding | None:
     """Find windows that take long to cut from arrays at hand, beside a small network."""
     if facts.loader != "resident" or facts.share("wait") < 2 * NOTABLE:
         return None
-    said = f"{facts.share('wait'):.0%} of the step gathers windows from arrays that are at hand"
+    problem = f"{facts.share('wait'):.0%} of the step gathers windows from arrays that are at hand"
     remedy = "a shorter context, or fewer lags and covariates; else it is what this network costs"
-    return Finding("gather", said, remedy)
+    return Finding("gather", problem, remedy)
 
 
 def _workers(facts: Facts) -> str:
@@ -107,20 +107,20 @@ def copy(facts: Facts) -> Finding | None:
     """Find copies to the device that the host waits for."""
     if facts.device == "cpu" or facts.share("copy") < NOTABLE / 3:
         return None
-    said = f"{facts.share('copy'):.0%} of the step copies batches to the device"
+    problem = f"{facts.share('copy'):.0%} of the step copies batches to the device"
     if facts.pinned is False:
-        said += " from memory that is not pinned"
+        problem += " from memory that is not pinned"
         remedy = "pin it: pin_memory=True, here as in a DataLoader"
-        return Finding("unpinned_memory", said, remedy, _without(facts, "copy", 0.3))
+        return Finding("unpinned_memory", problem, remedy, _without(facts, "copy", 0.3))
     if facts.share("copy") < NOTABLE:
         return None
     if facts.data_bytes is not None and 2 * facts.data_bytes < facts.memory_free:
         remedy = "the data fit on the device, use loader='resident'"
-        return Finding("copies", said, remedy, _without(facts, "copy"))
+        return Finding("copies", problem, remedy, _without(facts, "copy"))
     remedy = (
         f"more workers (workers={facts.workers + 2}), so that batches are ready to be copied ahead"
     )
-    return Finding("copies", said, remedy)
+    return Finding("copies", problem, remedy)
 
 
 def sync(facts: Facts) -> Finding | None:
@@ -128,11 +128,11 @@ def sync(facts: Facts) -> Finding | None:
     if facts.syncs < 1:
         return None
     place = f" at {facts.sync_place}" if facts.sync_place else ""
-    said = f"the forward pass reads {_plural(round(facts.syncs), 'value')} a step{place}"
+    problem = f"the forward pass reads {_plural(round(facts.syncs), 'value')} a step{place}"
     where = "there it costs little" if facts.device == "cpu" else "the device idles meanwhile"
     return Finding(
         "item_in_step",
-        said + (" by .item(), float() or bool()"),
+        problem + (" by .item(), float() or bool()"),
         f"keep it a tensor; on a GPU each read waits for all work before it ({where} on "
         f"{facts.device})",
     )
@@ -140,18 +140,18 @@ def sync(facts: Facts) -> Finding | None:
 
 def threads(facts: Facts) -> Finding | None:
     """Find another number of threads that trains faster, by trial."""
-    here = facts.by_threads.get(facts.threads)
-    if not here:
+    current_rate = facts.by_threads.get(facts.threads)
+    if not current_rate:
         return None
     best = max(facts.by_threads, key=lambda n: facts.by_threads[n])
-    gain = facts.by_threads[best] / here
+    gain = facts.by_threads[best] / current_rate
     if best == facts.threads or gain < CLEAR:
         return None
     if best > facts.threads:
-        said = f"{_plural(facts.threads, 'thread')} of {facts.physical} cores used"
-        return Finding("few_threads", said, f"use threads={best}", gain)
-    said = f"{facts.threads} threads wait for each other"
-    return Finding("many_threads", said, f"use threads={best}, or {SLEEPING}", gain)
+        problem = f"{_plural(facts.threads, 'thread')} of {facts.physical} cores used"
+        return Finding("few_threads", problem, f"use threads={best}", gain)
+    problem = f"{facts.threads} threads wait for each other"
+    return Finding("many_threads", problem, f"use threads={best}, or {SLEEPING}", gain)
 
 
 def busy(facts: Facts) -> Finding | None:
@@ -161,35 +161,39 @@ def busy(facts: Facts) -> Finding | None:
     cores = max(len(facts.cores), 1)
     if facts.others < BUSY * cores or (facts.queued is not None and facts.queued < 0.05):
         return None
-    said = f"other programs keep {facts.others:.1f} of {cores} cores busy"
+    problem = f"other programs keep {facts.others:.1f} of {cores} cores busy"
     if facts.queued is not None:
-        said += f", and {facts.queued:.1f} of this run's threads stood in the queue for one"
+        problem += f", and {facts.queued:.1f} of this run's threads stood in the queue for one"
     left = max(1, round(cores - facts.others))
     if facts.threads > left:
         remedy = f"use threads={left}, or {SLEEPING}"
-        here, there = facts.by_threads.get(facts.threads), facts.by_threads.get(left)
-        gain = there / here if here and there and there > here else None
-        return Finding("busy_machine", said, remedy, gain)
-    told = _plural(facts.threads, "thread")
-    return Finding("busy_machine", said, f"stop them or wait; {told} is right meanwhile")
+        current_rate, free_rate = facts.by_threads.get(facts.threads), facts.by_threads.get(left)
+        gain = (
+            free_rate / current_rate
+            if current_rate and free_rate and free_rate > current_rate
+            else None
+        )
+        return Finding("busy_machine", problem, remedy, gain)
+    thread_count = _plural(facts.threads, "thread")
+    return Finding("busy_machine", problem, f"stop them or wait; {thread_count} is right meanwhile")
 
 
 def batch(facts: Facts) -> Finding | None:
     """Find a step too small for its fixed cost."""
-    here = facts.by_batch.get(facts.batch)
+    current_rate = facts.by_batch.get(facts.batch)
     larger = {n: rate for n, rate in facts.by_batch.items() if n > facts.batch}
-    if not here or not larger:
+    if not current_rate or not larger:
         return None
     best = max(larger, key=lambda n: larger[n])
-    gain = larger[best] / here
+    gain = larger[best] / current_rate
     if gain < TINY:
         return None
-    said = f"a batch of {facts.batch} is too small to fill the {_kind(facts)}"
+    problem = f"a batch of {facts.batch} is too small to fill the {_kind(facts)}"
     remedy = (
         f"use batch_size={best}, or batch_size='auto'; fewer, larger steps want a higher "
         "learning_rate (times the root of the ratio)"
     )
-    return Finding("tiny_batches", said, remedy, gain)
+    return Finding("tiny_batches", problem, remedy, gain)
 
 
 def launches(facts: Facts) -> Finding | None:
@@ -198,21 +202,21 @@ def launches(facts: Facts) -> Finding | None:
         return None
     if facts.share("wait") + facts.share("copy") > 0.5 or batch(facts) is not None:
         return None  # said by another rule
-    said = f"the device is busy for {facts.device_busy:.0%} of the step, waiting for launches"
-    return Finding("launch_bound", said, "use a larger batch_size, or batch_size='auto'")
+    problem = f"the device is busy for {facts.device_busy:.0%} of the step, waiting for launches"
+    return Finding("launch_bound", problem, "use a larger batch_size, or batch_size='auto'")
 
 
 def upkeep(facts: Facts) -> Finding | None:
     """Find logging, checkpoints or validation that take a good part of the run."""
     logging, validation = facts.share("logging"), facts.share("validation")
     if validation >= max(2 * NOTABLE, logging):
-        said = f"{validation:.0%} of the run is validation"
+        problem = f"{validation:.0%} of the run is validation"
         remedy = "a larger validate_every"
-        return Finding("validation", said, remedy, _without(facts, "validation", 0.25))
+        return Finding("validation", problem, remedy, _without(facts, "validation", 0.25))
     if logging >= NOTABLE:
-        said = f"{logging:.0%} of the run is logging and checkpoints"
+        problem = f"{logging:.0%} of the run is logging and checkpoints"
         return Finding(
-            "logging", said, "a larger checkpoint_every", _without(facts, "logging", 0.2)
+            "logging", problem, "a larger checkpoint_every", _without(facts, "logging", 0.2)
         )
     return None
 
@@ -221,8 +225,8 @@ def memory(facts: Facts) -> Finding | None:
     """Find memory that is nearly spent: the next larger batch would fail."""
     if not facts.memory_total or facts.memory_free > 0.05 * facts.memory_total:
         return None
-    said = f"{_bytes(facts.memory_free)} of {_bytes(facts.memory_total)} memory is free"
-    return Finding("memory_full", said, "a smaller batch_size or context, before it is refused")
+    problem = f"{_bytes(facts.memory_free)} of {_bytes(facts.memory_total)} memory is free"
+    return Finding("memory_full", problem, "a smaller batch_size or context, before it is refused")
 
 
 RULES: tuple[Callable[[Facts], Finding | None], ...] = (

@@ -1,6 +1,6 @@
-"""What the machine has and how busy it is: cores, memory, other programs, and the accelerator.
+"""Measure the machine and its load: cores, memory, other programs, and the accelerator.
 
-Linux tells by /proc; what another system does not tell is None, never a guess.
+Linux reports them in /proc. What another system does not report is None, never a guess.
 """
 
 from __future__ import annotations
@@ -98,12 +98,12 @@ class Load:
 
 @contextmanager
 def record_load(device: torch.device) -> Iterator[Load]:
-    """Watch the machine; the `Load` given is filled when the block ends."""
+    """Measure the load of the machine; the `Load` is filled when the block ends."""
     load = Load()
-    before = time.perf_counter(), _busy(), _own(), _delay()
+    before = time.perf_counter(), _busy_seconds(), _own_cpu_seconds(), _queued_seconds()
     with _Sampler(device, load.samples):
         yield load
-    after = time.perf_counter(), _busy(), _own(), _delay()
+    after = time.perf_counter(), _busy_seconds(), _own_cpu_seconds(), _queued_seconds()
     load.seconds = max(after[0] - before[0], 1e-9)
     busy = {k: after[1][k] - before[1][k] for k in after[1] if k in before[1]}
     load.cores = tuple(min(1.0, max(0.0, b / load.seconds)) for b in busy.values())
@@ -113,21 +113,21 @@ def record_load(device: torch.device) -> Iterator[Load]:
     load.device = sum(load.samples) / len(load.samples) if load.samples else None
 
 
-def _busy() -> dict[int, float]:
+def _busy_seconds() -> dict[int, float]:
     """Return seconds that each core this process may use has been busy."""
     with suppress(OSError, ValueError):
-        found = {}
-        mine = set(cores())
+        seconds = {}
+        own_cores = set(cores())
         for line in Path("/proc/stat").read_text().splitlines():
             name, *ticks = line.split()
-            if name.startswith("cpu") and name != "cpu" and int(name[3:]) in mine:
+            if name.startswith("cpu") and name != "cpu" and int(name[3:]) in own_cores:
                 user, nice, system, _, _, irq, soft = (int(t) for t in ticks[:7])
-                found[int(name[3:])] = (user + nice + system + irq + soft) / _TICK
-        return found
+                seconds[int(name[3:])] = (user + nice + system + irq + soft) / _TICK
+        return seconds
     return {}
 
 
-def _own() -> float:
+def _own_cpu_seconds() -> float:
     """Return CPU seconds of this process, its workers that live and those that are gone."""
     spent = os.times()
     total = spent.user + spent.system + spent.children_user + spent.children_system
@@ -138,15 +138,15 @@ def _own() -> float:
     return total
 
 
-def _delay() -> float | None:
+def _queued_seconds() -> float | None:
     """Return seconds that the threads of this process have stood in the queue for a core."""
-    total, found = 0.0, False
+    total, any_task = 0.0, False
     with suppress(OSError):
         for task in Path("/proc/self/task").iterdir():
             with suppress(OSError, ValueError, IndexError):
                 total += _queued(task)
-                found = True
-    return total if found else None
+                any_task = True
+    return total if any_task else None
 
 
 def queued() -> float:

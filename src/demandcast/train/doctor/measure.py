@@ -1,7 +1,7 @@
-"""Measure a training: monitor the run itself, then make a few trials beside it.
+"""Measure a training: monitor the run itself, then make a few trials after it.
 
-What is measured costs little by design: marks in the loop, readings of the machine before and after,
-and trial steps that share a budget of the run's own seconds.
+Measuring is cheap by design: marks in the loop, readings of the machine before and after, and trial steps within a
+budget that is a share of the run's own time.
 """
 
 from __future__ import annotations
@@ -193,15 +193,15 @@ def _place(dataset: Dataset[object], index: int) -> str:
     profile.enable()
     dataset[index]
     profile.disable()
-    own: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for (file, line, name), row in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
         called, builtin = row[2], file.startswith(("~", "<"))
         if not builtin:
             where = f"{name} ({Path(file).name}:{line})"
-            own[where] = own.get(where, 0.0) + called
+            seconds[where] = seconds.get(where, 0.0) + called
             continue
         for (caller, at, who), part in row[4].items():  # time in C counts for who called it
             if not caller.startswith(("~", "<")):
                 where = f"{who} ({Path(caller).name}:{at})"
-                own[where] = own.get(where, 0.0) + part[2]
-    return max(own, key=own.__getitem__) if own else ""
+                seconds[where] = seconds.get(where, 0.0) + part[2]
+    return max(seconds, key=seconds.__getitem__) if seconds else ""

@@ -1,4 +1,4 @@
-"""Inside the step: the operators that cost most, and a trace to look at, by torch's own profiler."""
+"""Profile a step with torch's profiler: the operators that cost most, and a trace to look at."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def operators(subject: Subject[B], trace: str | Path | None = None) -> tuple[Ope
     with restore_after(subject.network):
         bare = Bare(subject)
         bare.step(bare.batch())
-        with _quiet(), profile(activities=activities) as seen:
+        with _quiet(), profile(activities=activities) as profiler:
             for _ in range(STEPS):
                 with record_function("wait"):
                     batch = bare.batch()
@@ -53,11 +53,11 @@ def operators(subject: Subject[B], trace: str | Path | None = None) -> tuple[Ope
     if trace is not None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "trace.json.gz" if str(trace).endswith(".gz") else "trace.json")
-            seen.export_chrome_trace(str(path))
+            profiler.export_chrome_trace(str(path))
             write_file(trace, path.read_bytes(), what="the trace")
     rows = [
         (row.key, row.count, row.self_device_time_total if on_gpu else row.self_cpu_time_total)
-        for row in seen.key_averages()
+        for row in profiler.key_averages()
         if "::" in row.key or on_gpu
     ]
     whole = sum(spent for _, _, spent in rows) or 1

@@ -1,7 +1,7 @@
-"""An eye on the threads of a run: where other programs take the cores in the middle of it.
+"""Lower the number of threads of a run when other programs take its cores.
 
-Threads that share an operator wait for the last of them. Once a core is taken by another program that
-is a wait for the system's next turn, in every operator: runs have been seen to fall to a twentieth.
+Threads that share an operator wait for the last of them. Once another program takes a core, every operator waits for
+the system's next turn: runs have been seen to fall to a twentieth of their speed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Settings that a run leaves open, chosen by a few trial steps of its own network.
+"""Choose the settings that a run leaves open by a few trial steps of its own network.
 
-`threads="auto"`, `batch_size="auto"`, `precision="auto"`: each is tried on the bare loop (`workers` on
-a streaming loader of its own), and what is chosen is told with what was measured. Trials leave the network as it was. They go by the clock, so
-another run may choose otherwise: what has to repeat to the bit is pinned to what was chosen.
+`threads="auto"`, `batch_size="auto"` and `precision="auto"` are tried on the bare loop, `workers="auto"` on a streaming
+loader of its own. The choice is reported with its measurements. Trials leave the network as it was. They depend on
+the clock, so another run may choose otherwise; give the chosen values where a run must repeat to the bit.
 """
 
 from __future__ import annotations
@@ -240,8 +240,10 @@ def _choose_batch(bare: Bare[B], times: float, seconds: float) -> TrialResult:
     if subject.device.type == "cuda":
         torch.cuda.empty_cache()
     best = min(n for n, rate in rates.items() if rate >= NEAR * max(rates.values()))
-    told = _rates_text(rates, "batches of {}")
-    return TrialResult("batch_size", best, f"{told}; none larger, for {why}" if why else told)
+    rates_text = _rates_text(rates, "batches of {}")
+    return TrialResult(
+        "batch_size", best, f"{rates_text}; none larger, for {why}" if why else rates_text
+    )
 
 
 def _choose_precision(subject: Subject[B], settings: Training, seconds: float) -> TrialResult:
@@ -257,19 +259,19 @@ def _choose_precision(subject: Subject[B], settings: Training, seconds: float) -
         bare = Bare(trial)
         spent[name] = bare.seconds(bare.batch(), limit=0.12 * seconds, least=3, alone=True)
     gain = spent["float32"] / spent["bf16"]
-    told = f"bf16 steps are {gain:.2f} times as fast"
+    reason_text = f"bf16 steps are {gain:.2f} times as fast"
     if gain < WORTH:
-        return TrialResult("precision", "float32", told)
+        return TrialResult("precision", "float32", reason_text)
     if LEARN * sum(spent.values()) > 0.7 * seconds:
         return TrialResult(
-            "precision", "float32", f"{told}; no time to see whether they learn as well"
+            "precision", "float32", f"{reason_text}; no time to see whether they learn as well"
         )
     losses = {
         name: _loss_after_steps(trial, settings.learning_rate) for name, trial in trials.items()
     }
-    told += f", loss {losses['bf16']:.4g} beside {losses['float32']:.4g} after {LEARN} steps"
+    reason_text += f", loss {losses['bf16']:.4g} beside {losses['float32']:.4g} after {LEARN} steps"
     worse = losses["bf16"] - losses["float32"] > HURT * abs(losses["float32"])
-    return TrialResult("precision", "float32" if worse else "bf16", told)
+    return TrialResult("precision", "float32" if worse else "bf16", reason_text)
 
 
 def bf16_failure(subject: Subject[B]) -> str | None:
@@ -307,14 +309,14 @@ def require_bf16(subject: Subject[B]) -> None:
 
 def _loss_after_steps(subject: Subject[B], rate: float) -> float:
     """Return the mean loss over the last half of a few steps that do learn."""
-    own = torch.Generator().manual_seed(subject.seed)
-    with restore_after(subject.network), draws_of(own, subject.network):
+    generator = torch.Generator().manual_seed(subject.seed)
+    with restore_after(subject.network), draws_of(generator, subject.network):
         bare = Bare(subject, rate=rate)
         losses = [bare.step(bare.batch()) for _ in range(LEARN)]
         return float(torch.stack(losses[LEARN // 2 :]).mean())
 
 
 def _rates_text(rates: dict[int, float], what: str) -> str:
-    told = [f"{what.format(n)} {rate:,.0f}" for n, rate in rates.items()]
-    said = ", ".join(told) + " windows/s"
-    return said.replace("1 threads ", "1 thread ").replace("1 workers ", "1 worker ")
+    rate_texts = [f"{what.format(n)} {rate:,.0f}" for n, rate in rates.items()]
+    text = ", ".join(rate_texts) + " windows/s"
+    return text.replace("1 threads ", "1 thread ").replace("1 workers ", "1 worker ")
