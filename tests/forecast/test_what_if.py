@@ -176,7 +176,7 @@ def test_a_value_that_was_missing_ahead_is_a_change_and_a_gap_that_stays_is_none
     first = int(panel.begins[0] + panel.lengths[0])  # of item a: steps 1 and 2 have no price yet
     known[first : first + 2, price] = np.nan
     gaps = replace(panel, known=known)
-    plan = changes.ahead(gaps, HORIZON)[0, 2, price]
+    plan = changes.known_ahead(gaps, HORIZON)[0, 2, price]
     filled = changes.apply(gaps, [Change.parse("price=2.5 where item=a and step=1")], HORIZON)
     assert np.argwhere(filled.touched).tolist() == [[0, 0]]
     with pytest.raises(DataError, match="nothing would change"):
