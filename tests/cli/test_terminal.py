@@ -120,6 +120,7 @@ COMMANDS: list[list[str]] = [
     ],
     ["doctor", "FILE", "--model", "nlin\x1b[31mear"],
     ["app", "nowhere\x1b[31m.csv", "--no-browser"],
+    ["new", "FILE", "--folder", "n\x1b[31m"],
     ["serve", "r\x1b[31mun"],
     ["what-if", "RUN", "FILE", "--set", "pr\x1b[31mice=2"],
     ["demo", "--out", "FILE"],

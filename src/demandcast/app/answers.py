@@ -30,6 +30,7 @@ from demandcast.errors import DemandcastError, Way, with_ways
 from demandcast.forecast.what_if import WhatIf
 from demandcast.frequency import Frequency
 from demandcast.panel.classes import count_classes
+from demandcast.panel.horizon import usual_horizon
 from demandcast.panel.panel import Note, Panel
 from demandcast.panel.times import time_column
 from demandcast.reading import NamedColumns, Reading
@@ -162,7 +163,7 @@ def _table(workspace: Workspace, table: Opened) -> JSON:
         "wide": panel is not None and panel.schema.target not in every,
         "more": len(every) - len(columns),
         "findings": [_finding(workspace, note) for note in found],
-        "panel": None if panel is None else _panel(workspace, panel),
+        "panel": None if panel is None else _panel(panel),
     }  # fmt: skip
 
 
@@ -189,7 +190,7 @@ def _finding(workspace: Workspace, note: Note) -> JSON:
     }
 
 
-def _panel(workspace: Workspace, panel: Panel) -> JSON:
+def _panel(panel: Panel) -> JSON:
     summary = panel.summary()
     ends = np.array([panel.starts.min(), panel.ends().max()])
     first, last = time_labels(ends, panel.freq, panel.time_zone)
@@ -207,7 +208,7 @@ def _panel(workspace: Workspace, panel: Panel) -> JSON:
         "target": panel.schema.target,
         "time": panel.schema.time,
         "classes": count_classes(panel),
-        "horizon": workspace.usual_horizon(),
+        "horizon": usual_horizon(panel),
         "known": [_covariate(panel, name) for name in panel.schema.known],
         "reach": int((panel.extents - panel.lengths).min()) if panel.schema.known else None,
         "groups": _groups(panel),

@@ -38,7 +38,6 @@ from demandcast.frames.opened import Table
 from demandcast.frames.roles import find_roles
 from demandcast.frames.sheets import write_frame
 from demandcast.frames.source import open_table
-from demandcast.frequency import Frequency
 from demandcast.panel.panel import Panel
 from demandcast.panel.successors import give_histories, predecessors
 from demandcast.reading import NamedColumns, Reading
@@ -53,7 +52,6 @@ PATHS = 400  # of each item for orders, as `demandcast order` draws
 ROLES = ("key", "time", "target", "known", "past", "static", "available")
 ROWS = 8  # of the table that are shown
 SIGNS = {"=": "=", "*=": "\u00d7", "+=": "+"}  # of a change, as people write them
-USUAL = {"h": 48, "D": 28, "B": 20, "W": 8, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "YS": 2, "YE": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,17 +324,6 @@ class Workspace:
         self.question = self.orders = None
         if before is not None:
             before.report.unlink(missing_ok=True)
-
-    def usual_horizon(self) -> int:
-        """Return the steps to forecast that the page offers: as far as known covariates reach, or by the frequency."""
-        panel = self._table().panel
-        reach = int((panel.extents - panel.lengths).min())
-        if panel.known_names and reach > 0:
-            return reach
-        freq = panel.schema.freq
-        usual = next((n for name, n in USUAL.items() if freq == name or freq.startswith(f"{name}-")), 0)  # fmt: skip
-        usual = usual or max(2, Frequency.parse(freq).period)
-        return max(1, min(usual, int(panel.lengths.max()) // 3))
 
     # What if -----------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from demandcast.cli import (
     help,
     mend,
     models,
+    new,
     options,
     order,
     predict,
@@ -93,6 +94,7 @@ def _root(
 for module in (
     demo,
     check,
+    new,
     forecast,
     order,
     backtest,
