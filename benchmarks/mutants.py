@@ -7,8 +7,9 @@ python benchmarks/mutants.py windows --only window.py:241     # one line, every 
 A fault turns a comparison, an operator, `and`, `or`, `not`, `min`, a condition or a number into
 another one. Messages, annotations, strings and `strict=` are left alone. A fault is killed if a test of its
 room (`ROOMS`) fails or takes far longer than without it. Those that call its function are run, the quickest
-first; all of them where no test calls it in its own process. Faults that no test can find because nothing
-changes are listed in `mutants.json` with a reason, and do not count.
+first: outside of functions those that call any of the file, and all of them where none calls it in its own
+process. Faults that no test can find because nothing changes are listed in `mutants.json` with a reason,
+and do not count.
 
 Tests run in forks of a process that has collected them, in a copy of src/ and tests/ of its own. A fork
 replaces the code of one function. Faults outside of functions, or in functions that an import calls, are
@@ -275,8 +276,12 @@ class Measured:
 
     def tests(self, mutant: Mutant) -> list[str]:
         """Tests that may find a fault, the quickest first."""
-        calling = self.reached.get(mutant.place() or ("", 0)) or self.seconds
-        return sorted(set(calling), key=lambda name: self.seconds[name])
+        place, file = mutant.place(), str(mutant.path.relative_to(PACKAGE))
+        calling = set(self.reached.get(place, ())) if place else set()
+        if place is None:
+            for (name, _), tests in self.reached.items():
+                calling |= set(tests) if name == file else set()
+        return sorted(calling or self.seconds, key=lambda name: self.seconds[name])
 
 
 class Measure:
