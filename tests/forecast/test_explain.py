@@ -110,6 +110,16 @@ def test_the_ranking_adds_up_effects_and_their_sizes(panel: dc.Panel) -> None:
     assert "does not read covariates known ahead" in naive.notes[0]
 
 
+def test_a_frame_has_the_parts_beside_the_mean(panel: dc.Panel) -> None:
+    explained = Linear().predict(panel).explain()
+    frame = explained.to_frame()
+    assert frame.columns == ["item", "date", "mean", *explained.parts]
+    parts = frame.select(list(explained.parts)).to_numpy().sum(1)
+    np.testing.assert_allclose(parts, frame["mean"], atol=1e-5)
+    for name, part in explained.parts.items():
+        np.testing.assert_array_equal(frame[name], part.ravel())
+
+
 def test_usual_is_the_median_or_the_commonest_category_of_the_own_history() -> None:
     rows = {
         "a": [(1.0, "none"), (2.0, "fair"), (3.0, "fair"), (9.0, "sale")],

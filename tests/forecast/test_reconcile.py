@@ -134,6 +134,32 @@ def test_quick_sums_and_quantiles_are_those_of_numpy(n: int) -> None:
         np.testing.assert_allclose(quantiles_of(many, levels), expected, rtol=1e-6)
 
 
+def test_small_problems_are_solved_in_double_precision() -> None:
+    """The closed form of one level, to the last digits of the numbers that are kept."""
+    panel = panel_of(low=5000.0)
+    series, store = forecast_of(panel, window=10), forecast_of(panel.total("store"), window=60)
+    found = series.reconcile(store)
+    lacks = store.mean.astype(float) - series.mean.astype(float).reshape(2, 3, -1).sum(1)
+    expected = series.mean + np.repeat(lacks / (3 + 3), 3, 0)  # K = 3 series of variance 1, and 3
+    np.testing.assert_allclose(found.mean, expected, rtol=8e-8)
+
+
+@pytest.mark.parametrize(("begin", "weeks"), [(0, 2), (2, 2), (-1, 3)])
+def test_weeks_that_the_totals_do_not_cover_are_left_as_they_are(begin: int, weeks: int) -> None:
+    """Totals may begin later or earlier than the series, and end before them."""
+    panel = panel_of().drop_last(22)  # ends on a Sunday, three weeks before the last of the table
+    days = dc.local.WindowAverage(horizon=35, window=10).predict(panel, n_samples=20)
+    later = panel_of().drop_last(22 - 7 * begin)
+    total = dc.local.WindowAverage(horizon=weeks).predict(later.total(steps="week"), n_samples=20)
+    found = days.reconcile(total, trust=[1e9])
+    first, last = 7 * max(begin, 0), 7 * (begin + weeks)
+    kept = np.r_[0:first, last:35]
+    np.testing.assert_allclose(found.mean[:, kept], days.mean[:, kept], rtol=1e-6)
+    sums = found.mean[:, first:last].sum(0).reshape(-1, 7).sum(1)
+    np.testing.assert_allclose(sums, total.mean[0, max(-begin, 0) :], rtol=1e-4)
+    assert f"{len(kept)} of 35 steps lie in no whole step" in found.notes[-1]
+
+
 def test_a_series_gives_way_as_its_own_forecast_is_uncertain() -> None:
     """In proportion to the variance over paths, whose course along the horizon does not matter."""
     panel = panel_of()
@@ -326,6 +352,14 @@ def test_the_note_on_floors_says_what_they_cost() -> None:
             {"store": ["north", None], "units": [100.0, 90.0]},
             "store=north at 100 make at least 100",
         ),
+        (
+            {
+                "store": [*["north"] * 3, *["south"] * 3, None],
+                "item": [*"abcabc", None],
+                "units": [1.0] * 6 + [9.0],
+            },
+            "total is kept at 9, but store=north, item=a at 1; .*item=a at 1 and 2 more make it 6",
+        ),
         ({"store": ["north"], "units": [-5.0]}, "store=north is kept at -5, but its series cannot"),
         ({"store": ["nort"], "units": [5.0]}, "keeps store=nort, but no series has store 'nort'"),
         ({"shop": ["north"], "units": [5.0]}, "'shop' is neither a key column"),
@@ -416,11 +450,20 @@ def test_trust_and_top_down() -> None:
         (own[:3] / own[:3].sum())[:, None] * (store.mean - series.total("store").mean)[0],
         atol=1e-3,
     )
-    for bad, message in (([1, 2], "trust has 2 numbers for 1"), ([0], "trust is 0")):
+    for bad, message in (
+        ([1, 2], "trust has 2 numbers for 1"),
+        ([0], "trust is 0"),
+        ([np.inf], "trust is inf"),
+        ([np.nan], "trust is nan"),
+    ):
         with pytest.raises(ConfigError, match=message):
             series.reconcile(store, trust=bad)
     with pytest.raises(ConfigError, match="keeps the totals of one level"):
         series.reconcile(store, forecast_of(panel.total()), weights="top_down")
+    with pytest.raises(ConfigError, match="1 levels and locks are given"):
+        series.reconcile(store, weights="top_down", locks=budget(units=[3.0]))
+    with pytest.raises(ConfigError, match="0 levels and locks are given"):
+        series.reconcile(weights="top_down", locks=budget(units=[3.0]))
 
 
 def test_days_agree_with_weeks_and_months() -> None:

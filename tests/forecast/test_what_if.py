@@ -185,6 +185,40 @@ def test_a_value_that_was_missing_ahead_is_a_change_and_a_gap_that_stays_is_none
         changes.apply(gaps, [Change.parse("price*=2 where item=a and step<3")], HORIZON)
 
 
+def test_steps_that_the_panel_does_not_reach_have_no_plan(panel: dc.Panel) -> None:
+    far = changes.ahead(panel, HORIZON + 3)
+    np.testing.assert_array_equal(far[:, :HORIZON], changes.ahead(panel, HORIZON))
+    assert np.isnan(far[:, HORIZON:]).all()
+    assert not np.isnan(far[:, :HORIZON]).any()
+    # what is laid over them changes no row of another series
+    changed = changes.with_ahead(panel, far + 1)
+    rows = panel.history_rows()
+    np.testing.assert_array_equal(changed.known[rows], panel.known[rows])
+    np.testing.assert_array_equal(changes.ahead(changed, HORIZON), far[:, :HORIZON] + 1)
+
+
+def test_a_category_that_is_planned_but_never_was_is_refused() -> None:
+    day = np.datetime64("2024-01-01") + np.arange(30)
+    event = np.where(np.arange(30) % 9 == 4, "fair", "none").astype(object)
+    event[28] = "gala"
+    units = [*np.arange(28.0), None, None]
+    table = pl.DataFrame({"day": day, "units": units, "event": event.tolist()})
+    panel = dc.read_panel(table, time="day", target="units", known=["event"], freq="D")
+    assert "event=gala" in panel.known_names
+    changes.apply(panel, [Change.parse("event=fair where step=1")], 2)
+    with pytest.raises(ConfigError, match=r"never was 'gala' in the history.*it was fair, none"):
+        changes.apply(panel, [Change.parse("event=gala where step=2")], 2)
+
+
+def test_an_answer_says_itself_in_a_line(forecast: dc.Forecast) -> None:
+    answer = forecast.what_if("promo=1 where step=1 and item=a", price="*1.5")
+    total = answer.total()
+    said = repr(answer)
+    assert said.startswith("WhatIf('promo=1 where step=1 and item=a; price*=1.5', by the model: ")
+    assert f"{total['planned']:,.1f} -> {total['changed']:,.1f} over 2 series, 14 steps" in said
+    assert total["changed"] - total["planned"] == pytest.approx(total["difference"])
+
+
 def test_forecasts_differ_where_more_than_rounding_does() -> None:
     ones = np.ones((2, 3), np.float32)
     for one, other, expected in (
