@@ -134,8 +134,8 @@ def test_quick_sums_and_quantiles_are_those_of_numpy(n: int) -> None:
         np.testing.assert_allclose(quantiles_of(many, levels), expected, rtol=1e-6)
 
 
-def test_small_problems_are_solved_in_double_precision() -> None:
-    """The closed form of one level, to the last digits of the numbers that are kept."""
+def test_one_level_is_the_closed_form() -> None:
+    """To the last digits of the numbers that are kept."""
     panel = panel_of(low=5000.0)
     series, store = forecast_of(panel, window=10), forecast_of(panel.total("store"), window=60)
     found = series.reconcile(store)

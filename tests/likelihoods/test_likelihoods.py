@@ -390,6 +390,28 @@ def test_quantile_grid_learns_quantiles() -> None:
     np.testing.assert_allclose(learned, np.quantile(y.numpy(), [0.1, 0.5, 0.9]), rtol=0.05)
 
 
+def test_each_law_takes_the_values_that_it_can_have(likelihood: likelihoods.Likelihood) -> None:
+    counts = ("poisson", "binomial")  # the end of the names of laws of counts
+    positive, whole = ("log_normal",), likelihood.name.endswith(counts)
+    assert (likelihood.counts, likelihood.located) == (
+        whole,
+        not whole and likelihood.name not in ("log_normal", "tweedie"),
+    )
+    for value, takes in (
+        (2.0, True),
+        (1.5, not whole),
+        (0.0, likelihood.name not in positive),
+        (-3.0, likelihood.located),
+    ):
+        target = np.array([1, value, np.nan], np.float32)
+        if takes:
+            likelihood.check_target(target)
+        else:
+            with pytest.raises(DataError, match=f"likelihood='{likelihood.name}'.*holds {value:g}"):
+                likelihood.check_target(target)
+    likelihood.check_target(np.array([np.nan], np.float32))
+
+
 def test_counts_are_checked() -> None:
     with pytest.raises(DataError, match=r"-3.*student_t"):
         NegativeBinomial().check_target(np.array([1, -3], np.float32))
