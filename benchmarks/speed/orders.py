@@ -22,6 +22,11 @@ RULES = {
     "service": {"service": 0.95},
     "fill rate": {"fill_rate": 0.98},
     "cost, half the money": {"cost_under": 1, "cost_over": 0.2},
+    "(s, Q) by cost": {"cost_under": 1, "cost_over": 0.2, "rule": "s,Q", "fixed_cost": 5},
+    "(s, S) by cost": {"cost_under": 1, "cost_over": 0.2, "rule": "s,S", "fixed_cost": 5},
+    "cost, shelf life of a review": {
+        "cost_under": 1, "cost_over": 0.2, "shelf_life": 7, "cost_spoiled": 1,
+    },
 }  # fmt: skip
 
 

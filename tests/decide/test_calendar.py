@@ -110,6 +110,21 @@ def test_weeks_take_dates_and_business_days_have_no_sunday() -> None:
     assert Days(weekdays=(0,)).first(start, hours) == start + 2
 
 
+def test_dates_of_a_workbook_are_days(forecast_of: Make) -> None:
+    """A cell is a date or a moment there, not a text."""
+    at = pl.Series(["2024-03-08", "2024-03-08"]).str.to_datetime()
+    for column in (at, at.cast(pl.Date), at.dt.strftime("%Y-%m-%d")):
+        stock = table({"delivery_days": column, "phase_out": column})
+        with pytest.raises(DemandcastError, match="delivery_days of item a have no day from"):
+            dc.order(weekly(forecast_of), stock, lead_time=2, service=0.9)
+        found = dc.order(weekly(forecast_of), stock.drop("delivery_days"), lead_time=2, service=0.9)
+        assert found.stock.until.tolist() == [5, 5]
+    days = [at[0].date(), "2024-03-12"]
+    assert read_days(days, DAILY, "order_days") == Days(
+        steps=(step("2024-03-08"), step("2024-03-12"))
+    )
+
+
 @pytest.mark.parametrize("lost_sales", [True, False])
 def test_spoiled_units_are_those_of_a_queue(forecast_of: Make, lost_sales: bool) -> None:
     """First in, first out, unit by unit: what the order's units are when their shelf life ends."""

@@ -154,6 +154,21 @@ def test_points_and_quantities_of_the_stock_table_are_kept(forecast_of: Make) ->
     assert found.to_frame()["quantity"].to_list() == [24, 24, 24, 6]
 
 
+def test_demand_outside_the_reviews_and_returns_end_in_numbers(forecast_of: Make) -> None:
+    """No demand up to the next review, and days on which more came back than was sold."""
+    later = np.zeros((1, 50, 4))
+    later[..., 3] = 5
+    returns = np.random.default_rng(0).poisson(3, (1, 50, 4)) - 2.0
+    forecast = forecast_of(np.concatenate([later, returns]))
+    stock = pl.DataFrame({"item": forecast.keys["item"], "on_hand": [0, 0]})
+    for rule in ("s,Q", "s,S"):
+        found = dc.order(
+            forecast, stock, rule=rule, lead_time=1, cost_under=4, cost_over=1, fixed_cost=2
+        )
+        assert found.order[1] > 0
+        assert found.reorder.point[0] == 0  # type: ignore[union-attr]
+
+
 def test_an_item_without_demand_is_not_ordered(forecast_of: Make) -> None:
     forecast = forecast_of(np.zeros((1, 50, 2)))
     stock = pl.DataFrame({"item": ["item 0"], "on_hand": [0]})

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from typing import Any
 
@@ -81,7 +82,7 @@ def read_days(value: Any, freq: Frequency, where: str) -> Days | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     listed = re.split(r"[\s,;|+]+", value.strip()) if isinstance(value, str) else list(value)
-    words = [str(word).removesuffix(" 00:00:00").removesuffix("T00:00:00") for word in listed]
+    words = [str(word)[:10] if isinstance(word, date) else str(word) for word in listed]
     dated = [bool(DATE.fullmatch(word)) for word in words]
     if all(dated):
         return Days(steps=tuple(sorted({step_of(word, freq, where) for word in words})))

@@ -150,7 +150,7 @@ def _reorder(item: Item, stock: Stock, i: int, policy: Policy) -> tuple[float, f
             point = point_by_service(item, float(stock.service[i]))
         else:
             point = point_by_fill_rate(item, float(stock.fill_rate[i]), quantity)
-    elif policy.rule == FIXED_QUANTITY or given is not None:
+    elif policy.rule == FIXED_QUANTITY or given is not None or item.rate == 0:
         point, quantity = best_fixed(item, given)
     else:
         point, level = best_level(item)
@@ -179,7 +179,8 @@ def review_periods(paths: Array, lead: int, review: int) -> Doubles:
     """
     count = (lead + review) // review
     used = paths[:, lead + review - count * review : lead + review].astype(np.float64)
-    return np.asarray(used.reshape(len(used), count, review).sum(2).ravel())
+    sums = used.reshape(len(used), count, review).sum(2).ravel()
+    return np.asarray(np.maximum(sums, 0))  # returns count as no demand
 
 
 def expected_losses(demand: Doubles, stock: Doubles) -> Doubles:

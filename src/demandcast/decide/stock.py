@@ -265,8 +265,11 @@ def _schedule(
         cell = cells.texts(name, getattr(policy, name))
         if now is None and any(value is not None for value in cell):
             raise _no_calendar(name)
+        own = name in cells.table.columns
         days[name] = [
-            None if now is None else read_days(value, now.freq, f"{name} of item {item}")
+            None
+            if now is None
+            else read_days(value, now.freq, f"{name} of item {item}" if own else name)
             for value, item in zip(cell, cells.names, strict=True)
         ]
     if now is None or all(d is None for listed in days.values() for d in listed):
@@ -557,6 +560,8 @@ class _Cells:
         if column not in self.table.columns:
             return [default] * self.table.height
         cells = self.table[column]
+        if isinstance(cells.dtype, pl.Datetime):
+            cells = cells.cast(pl.Date)
         if not isinstance(cells.dtype, pl.List):
             cells = cells.cast(pl.String)
         values = (None if isinstance(v, str) and not v.strip() else v for v in cells.to_list())
