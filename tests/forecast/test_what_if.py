@@ -186,15 +186,15 @@ def test_a_value_that_was_missing_ahead_is_a_change_and_a_gap_that_stays_is_none
 
 
 def test_steps_that_the_panel_does_not_reach_have_no_plan(panel: dc.Panel) -> None:
-    far = changes.ahead(panel, HORIZON + 3)
-    np.testing.assert_array_equal(far[:, :HORIZON], changes.ahead(panel, HORIZON))
+    far = changes.known_ahead(panel, HORIZON + 3)
+    np.testing.assert_array_equal(far[:, :HORIZON], changes.known_ahead(panel, HORIZON))
     assert np.isnan(far[:, HORIZON:]).all()
     assert not np.isnan(far[:, :HORIZON]).any()
     # what is laid over them changes no row of another series
     changed = changes.with_ahead(panel, far + 1)
     rows = panel.history_rows()
     np.testing.assert_array_equal(changed.known[rows], panel.known[rows])
-    np.testing.assert_array_equal(changes.ahead(changed, HORIZON), far[:, :HORIZON] + 1)
+    np.testing.assert_array_equal(changes.known_ahead(changed, HORIZON), far[:, :HORIZON] + 1)
 
 
 def test_a_category_that_is_planned_but_never_was_is_refused() -> None:
