@@ -154,6 +154,16 @@ def test_points_and_quantities_of_the_stock_table_are_kept(forecast_of: Make) ->
     assert found.to_frame()["quantity"].to_list() == [24, 24, 24, 6]
 
 
+def test_lost_sales_do_not_move_the_level_up(forecast_of: Make) -> None:
+    """The best s of backorders is below 0; where demand is lost it is 0, and S stays what it was."""
+    forecast = forecast_of(poisson(2)[None, :, None])
+    stock = pl.DataFrame({"item": ["item 0"], "on_hand": [0]})
+    costs = {"cost_under": 1, "cost_over": 1, "fixed_cost": 30, "rule": "s,S", "lead_time": 0}
+    owed, lost = (dc.order(forecast, stock, lost_sales=lost, **costs) for lost in (False, True))
+    assert owed.reorder.point[0] < 0 == lost.reorder.point[0]  # type: ignore[union-attr]
+    assert owed.order_up_to[0] == lost.order_up_to[0]
+
+
 def test_demand_outside_the_reviews_and_returns_end_in_numbers(forecast_of: Make) -> None:
     """No demand up to the next review, and days on which more came back than was sold."""
     later = np.zeros((1, 50, 4))

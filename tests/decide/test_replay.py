@@ -164,7 +164,7 @@ def test_series_that_begin_between_folds_are_left_out_of_its_orders() -> None:
     ("given", "rule", "said"),
     [
         ({}, RULE, "folds of the backtest are 3 steps apart.*every 1; .*step=1 or review=3"),
-        ({"step": 1, "horizon": 2}, RULE, "are 3 steps, but the backtest forecast 2; give horizon=3"),
+        ({"step": 1, "horizon": 2}, RULE, "are 3 steps, but the backtest forecasts 2; give horizon=3"),
         ({"step": 1, "n_samples": None}, RULE, "no sample paths.*n_samples=400"),
         ({"step": 1}, {"lead_time": 2}, "what to order by"),
     ],

@@ -78,6 +78,7 @@ def test_of_several_key_columns_those_that_differ_are_named() -> None:
         ({"item": ["new"], "predecessor": ["olt"]}, r"item new has the predecessor olt.*nearest is 'old'.*ended='keep'"),
         ({"item": ["new", "old"], "predecessor": ["old", "new"]}, "replace each other: "),
         ({"item": ["new"], "predecessor": ["new"]}, "replace each other: "),
+        ({"item": ["new", "new"], "predecessor": ["old", "other"]}, "item new has two rows with a predecessor"),
         ({"item": ["new"], "precursor": ["old"]}, "no column 'predecessor'"),
         ({"item": ["new"], "predecessor_store": ["old"]}, "'predecessor_store' is of no key column"),
         ({"name": ["new"], "predecessor": ["old"]}, "no key column 'item'"),

@@ -78,7 +78,7 @@ def backtest(
     --service. Cutoffs are then --review steps apart.
     """
     from demandcast import registry
-    from demandcast.decide.replay import replay
+    from demandcast.decide.replay import check_folds, opening, replay
     from demandcast.evaluate.backtest import NAIVE
     from demandcast.evaluate.backtest import backtest as score
     from demandcast.frames.read import read_panel
@@ -96,6 +96,8 @@ def backtest(
     forecasters = [registry.create(name, horizon=horizon, **hyper[name]) for name in names]
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
+    if policy is not None:
+        check_folds(opening(None, panel, policy), horizon, step or horizon, folds=folds)
     result = score(
         forecasters,
         panel,

@@ -330,7 +330,8 @@ def _sold_fresh(
 ) -> Doubles:
     """Return the units of an endless order that would be sold before they spoil, (N, S).
 
-    First in, first out: what is there when the order arrives is sold before it, what arrives later after it.
+    First in, first out: what is there when the order arrives is sold before it, what arrives later after it. Of a random
+    lead time, that is what arrives up to its longest draw.
     """
     found = np.full(paths.shape[:2], np.inf)
     some = np.flatnonzero(np.isfinite(stock.life))
@@ -416,6 +417,7 @@ def stock_ahead(orders: Orders, i: int, *, order: bool) -> Doubles:
         arriving[at] += orders.order[i]
     begin = int(orders.gap[i])
     paths = orders.forecast.samples[i, :, begin : begin + steps].astype(np.float64)
+    paths = np.where(np.arange(steps) < orders.stock.until[i], paths, 0)
     return levels(paths, orders.stock.on_hand[i], arriving, lost_sales=orders.policy.lost_sales)
 
 

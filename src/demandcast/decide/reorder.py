@@ -154,7 +154,8 @@ def _reorder(item: Item, stock: Stock, i: int, policy: Policy) -> tuple[float, f
         point, quantity = best_fixed(item, given)
     else:
         point, level = best_level(item)
-        quantity = level - point
+        point = max(point, 0.0) if policy.lost_sales else point
+        quantity = max(level - point, 0.0)
     return (max(point, 0.0) if policy.lost_sales else point), quantity
 
 

@@ -255,19 +255,7 @@ def _replay_backtest(
     first = result.panels[0]
     start = stock if isinstance(stock, Stock) else opening(stock, first, policy)
     _check(first, start)
-    step = int(start.review[0])
-    if len(result.panels) > 1 and result.step != step:
-        raise ConfigError(
-            f"the folds of the backtest are {result.step} steps apart, but orders are placed every {step}; set both "
-            "alike with",
-            option="step",
-            ways=[way(step=step), way(review=result.step)],
-        )
-    if start.horizon > result.horizon:
-        raise ConfigError(
-            f"lead time and review are {start.horizon} steps, but the backtest forecast {result.horizon}; give",
-            option="horizon", ways=[way(horizon=start.horizon)],
-        )  # fmt: skip
+    check_folds(start, result.horizon, result.step, folds=len(result.panels))
     if any(f.samples is None for own in result.forecasts.values() for f in own):
         raise DataError(
             "the backtest's forecasts have no sample paths, and sums over the lead time need them; ask for them:",
@@ -288,6 +276,31 @@ def _replay_backtest(
         ).rows()
     )  # fmt: skip
     return play_forecasts(forecasts, panels, start, policy, window, cover=cover, seconds=seconds)
+
+
+def check_folds(start: Stock, horizon: int, step: int, *, folds: int) -> None:
+    """Refuse folds of a backtest that are no rounds of orders.
+
+    Args:
+        start: The stock, with lead times and review periods.
+        horizon: Steps that the backtest forecasts.
+        step: Steps between its cutoffs.
+        folds: How many there are.
+
+    Raises:
+        ConfigError: They are not a review period apart, or the horizon ends before an order's window does.
+    """
+    review = int(start.review[0])
+    if folds > 1 and step != review:
+        raise ConfigError(
+            f"the folds of the backtest are {step} steps apart, but orders are placed every {review}; set both alike with",
+            option="step", ways=[way(step=review), way(review=step)],
+        )  # fmt: skip
+    if start.horizon > horizon:
+        raise ConfigError(
+            f"lead time and review are {start.horizon} steps, but the backtest forecasts {horizon}; give",
+            option="horizon", ways=[way(horizon=start.horizon)],
+        )  # fmt: skip
 
 
 def _rows_of(first: Panel, later: Panel) -> Ints:

@@ -32,6 +32,7 @@ def predecessors(table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | Non
 
     Raises:
         SchemaError: A key column or column of predecessors is not known.
+        DataError: An item has two rows with a predecessor.
     """
     named = {c: c.removeprefix(f"{COLUMN}_") for c in table.columns if c.startswith(f"{COLUMN}_")}
     if COLUMN in table.columns:
@@ -50,10 +51,15 @@ def predecessors(table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | Non
             )
     if absent := [key for key in keys if key not in table.columns]:
         raise SchemaError(f"the table of predecessors has no key column {absent[0]!r}; add it")
-    text = table.select(pl.col([*keys, *named]).cast(pl.String))
-    given = text.filter(
-        pl.any_horizontal(pl.col(c).fill_null("").str.strip_chars() != "" for c in named)
+    text = table.select(pl.col([*keys, *named]).cast(pl.String)).with_columns(
+        pl.when(pl.col(c).str.strip_chars() != "").then(c).alias(c) for c in named
     )
+    given = text.filter(pl.any_horizontal(pl.col(c).is_not_null() for c in named))
+    twice = given.filter(given.select(keys).is_duplicated())
+    if twice.height:
+        raise DataError(
+            f"item {'/'.join(map(str, twice.row(0)[: len(keys)]))} has two rows with a predecessor; keep one of them"
+        )
     own = {key: column for column, key in named.items()}
     return given.select(
         *keys, *(pl.coalesce(own.get(key, key), key).alias(f"__{key}") for key in keys)
