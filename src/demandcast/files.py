@@ -43,8 +43,8 @@ HINTS = {
 def not_written(path: str | Path, error: BaseException, what: str) -> DemandcastError:
     """The error of a write that failed: where, why, and what is lost by it."""
     number = getattr(error, "errno", None)
-    if number is None and (told := re.search(r"\(os error (\d+)\)", str(error))):  # of Polars
-        number = int(told[1])
+    if number is None and (match := re.search(r"\(os error (\d+)\)", str(error))):  # of Polars
+        number = int(match[1])
     reason = os.strerror(number) if number else str(error)
     reason = reason[:1].lower() + reason[1:]
     hint = HINTS.get(number or 0, "choose another place")
@@ -168,12 +168,12 @@ def remove_stale(place: str | Path) -> None:
     place = Path(place)
     prefix = _prefix(place)
     with contextlib.suppress(OSError):
-        for left in os.scandir(place.parent):
-            token = left.name.removeprefix(prefix).removesuffix(".tmp")
-            ours = left.name == f"{prefix}{token}.tmp" and len(token) == 8
-            if ours and left.is_file(follow_symlinks=False) and not is_locked(left.path):
+        for entry in os.scandir(place.parent):
+            token = entry.name.removeprefix(prefix).removesuffix(".tmp")
+            ours = entry.name == f"{prefix}{token}.tmp" and len(token) == 8
+            if ours and entry.is_file(follow_symlinks=False) and not is_locked(entry.path):
                 with contextlib.suppress(OSError):
-                    os.unlink(left.path)
+                    os.unlink(entry.path)
 
 
 def is_locked(path: str | Path) -> bool:

@@ -167,13 +167,13 @@ class Frequency:
             FrequencyError: A time is not on the grid, or NaT; the first such time is named.
         """
         if self.unit == "int":
-            whole = np.asarray(times)
-            if whole.dtype.kind not in "iu":
+            numbers = np.asarray(times)
+            if numbers.dtype.kind not in "iu":
                 raise FrequencyError(
-                    f"steps of {self.name!r} want whole numbers, not {whole.dtype}"
+                    f"steps of {self.name!r} want whole numbers, not {numbers.dtype}"
                 )
-            steps, rest = np.divmod(whole.astype(np.int64) - self.phase, self.step)
-            return self._on_grid(steps, rest == 0, whole)
+            steps, rest = np.divmod(numbers.astype(np.int64) - self.phase, self.step)
+            return self._on_grid(steps, rest == 0, numbers)
         stamps = np.asarray(times, "datetime64[us]")
         refuse_nat(stamps)
         if self.unit == "s":

@@ -58,19 +58,22 @@ class NamedColumns:
     )
 
     @classmethod
-    def check(cls, **given: Any) -> NamedColumns:
+    def check(cls, **arguments: Any) -> NamedColumns:
         """Return the arguments of `read_panel` as names of columns.
 
         Raises:
             SchemaError: One is no name, or no list of names.
         """
         key, time = (
-            None if given[name] is None else _names(name, given[name]) for name in ("key", "time")
+            None if arguments[name] is None else _names(name, arguments[name])
+            for name in ("key", "time")
         )
-        known, past, static = (_names(name, given[name]) for name in ("known", "past", "static"))
-        target, available = (_name(name, given[name]) for name in ("target", "available"))
+        known, past, static = (
+            _names(name, arguments[name]) for name in ("known", "past", "static")
+        )
+        target, available = (_name(name, arguments[name]) for name in ("target", "available"))
         return cls(
-            key=key, time=time, target=target, freq=given["freq"], known=known, past=past, static=static,
+            key=key, time=time, target=target, freq=arguments["freq"], known=known, past=past, static=static,
             available=available,
         )  # fmt: skip
 
@@ -173,14 +176,14 @@ class Reading:
         if self.decimal is not None:
             one_of("decimal", self.decimal, DECIMALS)
 
-    def override(self, given: Mapping[str, Any]) -> Reading:
+    def override(self, options: Mapping[str, Any]) -> Reading:
         """Return the reading with other values of some options.
 
         Raises:
             ConfigError: There is no such option, or it has no such value.
         """
         names = [option.name for option in fields(self)]
-        for name in given:
+        for name in options:
             if name not in names:
                 every = [*(column.name for column in fields(NamedColumns)), "future", *names]
                 near = difflib.get_close_matches(name, every, n=1, cutoff=0.0)[0]
@@ -188,7 +191,7 @@ class Reading:
                     f"read_panel has no option {name!r}; did you mean {near!r}? There are: {', '.join(every)}",
                     option=name, found=name,
                 ).suggest(near)  # fmt: skip
-        return replace(self, **given)
+        return replace(self, **options)
 
 
 def options_at_fit(origin: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def build(kind: type[Kind], values: Any, place: str) -> Kind:
     for name in [*values.keys() - hints.keys(), *(required & hints.keys()) - values.keys()]:
         raise ConfigError(f"{place}.{name} is {'missing' if name in hints else 'not known'}")
     return kind(
-        **{name: typed(own, hints[name], f"{place}.{name}") for name, own in values.items()}
+        **{name: typed(content, hints[name], f"{place}.{name}") for name, content in values.items()}
     )
 
 
@@ -62,11 +62,11 @@ def typed(value: Any, kind: Any, place: str) -> Any:
         kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
         if len(kinds) == len(value):
             pairs = enumerate(zip(value, kinds, strict=True))
-            return tuple(typed(own, one, f"{place}[{i}]") for i, (own, one) in pairs)
+            return tuple(typed(content, one, f"{place}[{i}]") for i, (content, one) in pairs)
     elif origin is list and isinstance(value, list):
-        return [typed(own, inner[0], f"{place}[{i}]") for i, own in enumerate(value)]
+        return [typed(content, inner[0], f"{place}[{i}]") for i, content in enumerate(value)]
     elif origin is dict and isinstance(value, dict):
-        return {key: typed(own, inner[1], f"{place}.{key}") for key, own in value.items()}
+        return {key: typed(content, inner[1], f"{place}.{key}") for key, content in value.items()}
     elif kind is float and type(value) in (int, float):
         if type(value) is float or abs(value) <= LARGEST:
             return float(value)

@@ -60,7 +60,7 @@ def read_rows(
         table, notes = quality.set_aside(table, roles.key, [roles.time], roles.target)
     if not table.height:
         raise DataError("the table holds no rows; give at least one row of key, time and target")
-    target, told = numbers(
+    target, new_notes = numbers(
         table[roles.target],
         "target",
         reading.infinite,
@@ -68,11 +68,11 @@ def read_rows(
         hints=source.hints,
         where=where,
     )
-    notes += told
-    times, told = parse_times(
+    notes += new_notes
+    times, new_notes = parse_times(
         table[roles.time], reading.time_zone, day_first=reading.day_first, freq=freq
     )
-    notes += told
+    notes += new_notes
     dtype = reply_dtype(table.schema[roles.time], times.values)
     if roles.key:
         codes, keys = number_series(table.select(roles.key))
@@ -81,12 +81,12 @@ def read_rows(
     extra = dict.fromkeys([*roles.known, *roles.past, *roles.static])
     extra.update({roles.available: None} if roles.available else {})
     rest, values = table.select(list(extra)), times.values
-    whole = values.dtype.kind == "i"
-    if whole and times.zone:
+    counts_steps = values.dtype.kind == "i"
+    if counts_steps and times.zone:
         raise SchemaError(
             f"time_zone is {times.zone!r}, but {roles.time!r} holds whole steps; leave time_zone out"
         )
-    below_a_day = not whole and (
+    below_a_day = not counts_steps and (
         Frequency.parse(freq).is_subdaily
         if freq
         else bool((values != values.astype("datetime64[D]")).any())
@@ -101,9 +101,9 @@ def read_rows(
     elif below_a_day and times.instants is not None:
         values = times.instants
     elif below_a_day and zone is not None:
-        values, kept, told = to_instants(values, codes, zone)
-        notes += told
-        keep = None if kept.all() else np.flatnonzero(kept)
+        values, valid, new_notes = to_instants(values, codes, zone)
+        notes += new_notes
+        keep = None if valid.all() else np.flatnonzero(valid)
     elif (
         times.instants is not None
         and reading.time_zone is None

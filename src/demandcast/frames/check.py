@@ -102,8 +102,8 @@ def check(source: Any = None, **options: Any) -> Report:
     try:
         findings = list(read_panel(source, **{**options, **rules}).notes)
     except DemandcastError as error:
-        left = getattr(error, "faults", ()) or (error,)
-        findings = [note for note in map(_as_note, left) if note not in stops]
+        remaining = getattr(error, "faults", ()) or (error,)
+        findings = [note for note in map(_as_note, remaining) if note not in stops]
     return Report(findings=_sort_findings([*stops, *findings]), panel=None)
 
 

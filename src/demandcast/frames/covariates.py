@@ -47,10 +47,10 @@ def by_step(
     names: list[str] = []
     notes: list[Note] = []
     for column in columns:
-        found, labels, told = features(table[column], role, infinite, None, hints)
-        parts += found
+        arrays, labels, new_notes = features(table[column], role, infinite, None, hints)
+        parts += arrays
         names += labels
-        notes += told
+        notes += new_notes
     flat = np.full((grid.total, len(parts)), np.nan, np.float32)
     where = slice(None) if grid.at is None else grid.at
     for j, part in enumerate(parts):
@@ -84,22 +84,22 @@ def features(
             f"{role} {name!r} is text with {len(known):,} distinct values, more than {MOST_WORDS}; "
             "turn it into numbers, or leave it out"
         )
-    found = [(text == word).fill_null(False).cast(pl.Float32).to_numpy() for word in known]
+    indicators = [(text == word).fill_null(False).cast(pl.Float32).to_numpy() for word in known]
     action = f"{role} {name!r} is text: one 0/1 covariate for each of its {len(known)} values"
     note = Note(kind="categories", count=len(known), series=0, example="", done=action)
-    return found, [f"{name}={word}" for word in known], [note]
+    return indicators, [f"{name}={word}" for word in known], [note]
 
 
 def is_text(column: pl.Series) -> bool:
     """Return whether a covariate is categories: text that is neither numbers nor yes and no."""
     if column.dtype != pl.String:
         return column.dtype == pl.Categorical or column.dtype == pl.Enum
-    some = column.drop_nulls()
-    if not some.cast(pl.Float64, strict=False).null_count():
+    cells = column.drop_nulls()
+    if not cells.cast(pl.Float64, strict=False).null_count():
         return False
-    if holds_flags(some):
+    if holds_flags(cells):
         return False  # yes and no are one covariate
-    words = some.unique().str.strip_chars().str.to_lowercase()
+    words = cells.unique().str.strip_chars().str.to_lowercase()
     signed = words.str.contains(r"^[^\p{L}]*\d[^\p{L}]*$") | words.is_in(
         pl.Series([w.lower() for w in MISSING]).implode()
     )
@@ -173,7 +173,7 @@ def static_from_rows(
     Raises:
         SchemaError: A column changes inside a series.
     """
-    found = pl.DataFrame({"__series": np.arange(keys.height, dtype=np.int32)})
+    statics = pl.DataFrame({"__series": np.arange(keys.height, dtype=np.int32)})
     for column in columns:
         _check_static(rest[column])
         pairs = pl.DataFrame({"__series": codes, column: rest[column]}).drop_nulls().unique()
@@ -185,8 +185,8 @@ def static_from_rows(
                 f"{twice[column][0]!r} and {twice[column][1]!r}; name it as another kind of covariate:",
                 option="static", column=column, series=series_name(keys, code), ways=[way(past=...), way(known=...)],
             )  # fmt: skip
-        found = found.join(pairs, on="__series", how="left", maintain_order="left")
-    return found.drop("__series")
+        statics = statics.join(pairs, on="__series", how="left", maintain_order="left")
+    return statics.drop("__series")
 
 
 def static_from_table(
@@ -210,8 +210,8 @@ def static_from_table(
                 f"the static table has no column {column!r}{nearest(column, table.columns)}",
                 found=column,
             ).suggest(near_name(column, table.columns))
-    wanted = list(columns) or [c for c in table.columns if c not in on]
-    table = table.select(*on, *wanted)
+    names = list(columns) or [c for c in table.columns if c not in on]
+    table = table.select(*on, *names)
     twice = table.filter(table.select(on).is_duplicated())
     if twice.height:
         name = "/".join(str(v) for v in twice.select(on).row(0))
@@ -243,7 +243,7 @@ def static_from_table(
             done="series without a row in the static table: their static values are unknown",
         )  # fmt: skip
         notes.append(note)
-    return _typed(joined.select(wanted), opened), notes
+    return _typed(joined.select(names), opened), notes
 
 
 def _typed(table: pl.DataFrame, opened: Table) -> pl.DataFrame:
@@ -258,8 +258,8 @@ def static_type(column: pl.Series, hints: Hints) -> pl.Series:
     cells = column.drop_nulls()
     if column.dtype != pl.String or not len(cells) or cells.str.contains(r"^0\d").any():
         return column
-    whole = cells.cast(pl.Int64, strict=False)
-    if not whole.null_count():
+    integers = cells.cast(pl.Int64, strict=False)
+    if not integers.null_count():
         return column.cast(pl.Int64)
     try:
         values, _ = parse_numbers(column, "static", hints=hints)

@@ -132,7 +132,7 @@ def _read_any_dates(words: pl.Series, name: str, day_first: bool | None) -> Date
     if words.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$").all():
         iso = words.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us")
         return Dates(iso, nowhere)
-    normal, said = _join_split_years(_normal(words), words)
+    normal, decisions = _join_split_years(_normal(words), words)
     clocks = normal.str.contains(r":|\d[th]|\d{10}|\d{8}\s").any()
     table = _split_clock(normal) if clocks else None
     text = normal if table is None else table["day"]
@@ -155,25 +155,25 @@ def _read_any_dates(words: pl.Series, name: str, day_first: bool | None) -> Date
         times = times.scatter(rows, parsed)
         short = short.scatter(rows, parts["y"].filter(hit).str.len_chars() == 2)
         kinds.setdefault(kind, words[int(rows[0])])
-    left = times.is_null() & text.str.contains(r"^\d{1,2}[-/.\s]\d{1,2}[-/.\s](\d{4}|\d{2})$")
-    if left.any():
-        rows = left.arg_true()
+    undecided = times.is_null() & text.str.contains(r"^\d{1,2}[-/.\s]\d{1,2}[-/.\s](\d{4}|\d{2})$")
+    if undecided.any():
+        rows = undecided.arg_true()
         parsed, messages = _read_in_one_order(text[rows], words[rows], name, day_first)
         times = times.scatter(rows, parsed)
         short = short.scatter(rows, text[rows].str.contains(r"\D\d{2}$"))
-        said += messages
-    said += [SAID[kind].format(word) for kind, word in kinds.items() if kind in SAID]
+        decisions += messages
+    decisions += [SAID[kind].format(word) for kind, word in kinds.items() if kind in SAID]
     short = short & times.is_not_null()
     if short.any():
         word, year = words.filter(short)[0], times.filter(short).dt.year()[0]
-        said.append(
+        decisions.append(
             f"years of two figures, as in {word!r}, are read as {year}: 69 to 99 are 19.., the others 20.."
         )
     if table is None:
-        return Dates(times, nowhere, said)
+        return Dates(times, nowhere, decisions)
     times, bad_clock = _with_clock(times, table)
     times = times.set(bad_clock, None) if bad_clock.any() else times
-    return Dates(times, _offsets(table["zone"]), said)
+    return Dates(times, _offsets(table["zone"]), decisions)
 
 
 def _join_split_years(text: pl.Series, words: pl.Series) -> tuple[pl.Series, list[str]]:
@@ -202,9 +202,9 @@ def _join_split_years(text: pl.Series, words: pl.Series) -> tuple[pl.Series, lis
     return joined, [action]
 
 
-def _closer(years: pl.Series, *others: pl.Series, by: int) -> bool:
+def _closer(years: pl.Series, *candidates: pl.Series, by: int) -> bool:
     """Return whether times lie `by` times closer together read year first, or can only be read so."""
-    fitting = [times for times in others if not times.null_count()]
+    fitting = [times for times in candidates if not times.null_count()]
     spans = [np.ptp(times.to_numpy()) for times in (years, *fitting)]
     return all(bool(by * spans[0] < span) for span in spans[1:])
 
@@ -323,8 +323,8 @@ def _normal(words: pl.Series) -> pl.Series:
     lettered = text.str.contains(r"\p{L}{2,}")
     if not lettered.any():
         return text
-    named = [_named(word) for word in text.filter(lettered)]
-    return text.scatter(lettered.arg_true(), pl.Series(named, dtype=pl.String))
+    translated = [_named(word) for word in text.filter(lettered)]
+    return text.scatter(lettered.arg_true(), pl.Series(translated, dtype=pl.String))
 
 
 def _chinese(text: pl.Series) -> pl.Series:
@@ -359,12 +359,12 @@ def _split_clock(text: pl.Series) -> pl.DataFrame:
     short = pl.DataFrame({c: pl.Series(c, [None] * len(text), dtype=pl.String) for c in columns})
     packed = pl.DataFrame({c: packed[c] if c in packed.columns else short[c] for c in columns})
     use, dense = clock["hour"].is_not_null(), packed["hour"].is_not_null()
-    chosen = {
+    parts = {
         c: pl.select(pl.when(use).then(clock[c]).when(dense).then(packed[c]).otherwise(short[c]))[:, 0]
         for c in columns
     }  # fmt: skip
-    day = pl.select(pl.when(use | dense).then(chosen["day"]).otherwise(text))[:, 0]
-    return pl.DataFrame(chosen | {"day": day.str.strip_chars(" ,")})
+    day = pl.select(pl.when(use | dense).then(parts["day"]).otherwise(text))[:, 0]
+    return pl.DataFrame(parts | {"day": day.str.strip_chars(" ,")})
 
 
 def _with_clock(days: pl.Series, table: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
@@ -434,23 +434,23 @@ def _read_in_one_order(
     text: pl.Series, words: pl.Series, name: str, day_first: bool | None
 ) -> tuple[pl.Series, list[str]]:
     """Dates of three numbers in the one order that fits all of them."""
-    read = {
+    by_order = {
         order: _assemble(text.str.extract_groups(pattern).struct.unnest())
         for order, pattern in ORDERS.items()
         if order != "year" or text.str.contains(r"^\d{2}\D").all()
     }
-    days, months, years = read["day"], read["month"], read.get("year")
+    days, months, years = by_order["day"], by_order["month"], by_order.get("year")
     if day_first is not None:
-        chosen = "day" if day_first else "month"
-        if read[chosen].null_count() and not (days.is_null() & months.is_null()).any():
-            bad = words.filter(read[chosen].is_null())[0]
+        order_given = "day" if day_first else "month"
+        if by_order[order_given].null_count() and not (days.is_null() & months.is_null()).any():
+            bad = words.filter(by_order[order_given].is_null())[0]
             raise DataError(
-                f"time column {name!r} holds {bad!r}, which does not have the {chosen} first, as "
+                f"time column {name!r} holds {bad!r}, which does not have the {order_given} first, as "
                 "you asked; write ISO dates, year-month-day, or leave out",
                 option="day_first", column=name, found=bad, ways=[way(day_first=day_first)],
             )  # fmt: skip
-        return read[chosen], [
-            f"dates like {words[0]!r} are read with the {chosen} first, as you asked"
+        return by_order[order_given], [
+            f"dates like {words[0]!r} are read with the {order_given} first, as you asked"
         ]
     dotted = bool(text.str.contains(r"^\d+\.").all())
     # with points, the day is first nearly wherever they are used: a few dates have to say more
@@ -480,4 +480,4 @@ def _read_in_one_order(
         )  # fmt: skip
     order = "day" if not days.null_count() else "month"
     message = f"dates like {words[0]!r} are read with the {order} first, the only way that fits all"
-    return read[order], [message]
+    return by_order[order], [message]

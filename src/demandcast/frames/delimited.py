@@ -56,11 +56,11 @@ def open_delimited(
     head = _head(source, packed, HEAD)
     if len(head) == HEAD and head.count(b"\n") < LINES:  # of very many columns
         head = _head(source, packed, LONGEST)
-    whole = len(head) not in (HEAD, LONGEST)
+    is_whole = len(head) not in (HEAD, LONGEST)
     written = encoding or _encoding(source, head, packed)
     if written.lower() not in ("utf-8", "utf8", "utf-8-sig"):
         source, packed = _transcode(source, packed, written, name).encode(), ""
-        head = source if whole else source[: len(head)]
+        head = source if is_whole else source[: len(head)]
         if encoding is None and not written.startswith("utf"):
             action = f"the file is not UTF-8: read as {written}; to change it, pass"
             notes.append(
@@ -87,7 +87,7 @@ def open_delimited(
             f"{name} has a first line of over {LONGEST:,} letters; is it a table with line ends?"
         )
     separator, start = _separator(text)
-    rows, ends = _parsed(text, separator, start, whole=whole)
+    rows, ends = _parsed(text, separator, start, whole=is_whole)
     if not rows:
         raise FileError(f"{name} holds no table; give a file with a header line and rows")
     header = find_header(rows, name)
@@ -109,19 +109,21 @@ def open_delimited(
             source, has_header=False, separator=separator, skip_lines=start + ends[header],
             schema=schema, glob=False, raise_if_empty=False,
         )  # fmt: skip
-    if whole:  # a small file is parsed once
-        every = Table(frame=frame, sample=pl.DataFrame(schema=schema), name=name)
-        frame = every.collect().lazy()
+    if is_whole:  # a small file is parsed once
+        all_text = Table(frame=frame, sample=pl.DataFrame(schema=schema), name=name)
+        frame = all_text.collect().lazy()
     sample = frame.head(SAMPLE).collect()
     nameless = [c for c, label in zip(schema, names, strict=True) if not label]
     filled = frame.select(pl.col(nameless).is_not_null().any()).collect() if nameless else sample
-    kept = [c for c in schema if c not in nameless or filled[c].any()]
-    chosen, told = choose_columns(dict(zip(schema, names, strict=True)), sample.select(kept))
-    picked = [pl.col(old).alias(new) for new, old in chosen.items()]
+    non_empty = [c for c in schema if c not in nameless or filled[c].any()]
+    names_by_column, column_notes = choose_columns(
+        dict(zip(schema, names, strict=True)), sample.select(non_empty)
+    )
+    picked = [pl.col(old).alias(new) for new, old in names_by_column.items()]
     return Table(
         frame=frame.select(picked), sample=sample.select(picked), is_text=True, name=name,
         hints=Hints(decimal=decimal, separator=separator, usual=_usual(sample)),
-        notes=(*notes, *told),
+        notes=(*notes, *column_notes),
     )  # fmt: skip
 
 
@@ -241,8 +243,8 @@ def _encoding(source: Any, head: bytes, packed: str) -> str:
         if head.startswith(mark):
             return name
     even, odd_bytes = head[:400:2], head[1:400:2]
-    for zeros, others, name in ((odd_bytes, even, "utf-16-le"), (even, odd_bytes, "utf-16-be")):
-        if 2 * zeros.count(0) > len(zeros) and 10 * others.count(0) < zeros.count(
+    for zeros, partners, name in ((odd_bytes, even, "utf-16-le"), (even, odd_bytes, "utf-16-be")):
+        if 2 * zeros.count(0) > len(zeros) and 10 * partners.count(0) < zeros.count(
             0
         ):  # UTF-16, no mark
             return name
@@ -291,17 +293,17 @@ def _transcode(source: Any, packed: str, encoding: str, name: str) -> str:
 def _separator(text: str) -> tuple[str, int]:
     """Return the separator of the columns, and how many lines at the start declare it ("sep=;")."""
     first = text.split("\n", 1)[0].strip().strip('"')
-    said = re.fullmatch(r"sep=(.|\\t)", first, re.IGNORECASE)
-    if said:
-        return ("\t" if said[1] == "\\t" else said[1]), 1
+    declared = re.fullmatch(r"sep=(.|\\t)", first, re.IGNORECASE)
+    if declared:
+        return ("\t" if declared[1] == "\\t" else declared[1]), 1
     best, score = ",", (-1.0, 0)
     for mark in SEPARATORS:
         widths = [len(row) for row in _parsed(text, mark, 0)[0][:200] if len(row) > 1]
         if widths:
             usual = max(set(widths), key=widths.count)
-            found = (widths.count(usual) * min(usual, 4), usual)
-            if found > score:
-                best, score = mark, found
+            rating = (widths.count(usual) * min(usual, 4), usual)
+            if rating > score:
+                best, score = mark, rating
     return best, 0
 
 
@@ -310,8 +312,10 @@ def _parsed(
 ) -> tuple[list[list[str]], list[int]]:
     """Split the first lines into rows of cells, and return the line in which each row ends."""
     # lines as polars counts them to skip the header: a "\r" or U+2028 in a cell ends none
-    every = io.StringIO(text, newline="\n").readlines() if "\n" in text else text.splitlines(True)
-    lines = every[start:]
+    all_lines = (
+        io.StringIO(text, newline="\n").readlines() if "\n" in text else text.splitlines(True)
+    )
+    lines = all_lines[start:]
     if not whole:
         lines = lines[:-1]  # cut off
     rows, ends = [], []

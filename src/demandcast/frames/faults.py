@@ -23,7 +23,7 @@ from demandcast.reading import NamedColumns, Reading
 
 
 def with_all_faults(
-    error: DataError, source: Any, named: NamedColumns, reading: Reading, future: Any
+    error: DataError, source: Any, columns: NamedColumns, reading: Reading, future: Any
 ) -> DataError:
     """The error that stopped a reading, together with all others of the table, most severe first.
 
@@ -32,10 +32,10 @@ def with_all_faults(
 
     Args:
         error: What stopped the reading.
-        source, named, reading, future: What was read, as `read_panel` takes it.
+        source, columns, reading, future: What was read, as `read_panel` takes it.
     """
     try:
-        faults = _faults(source, named, reading, future)
+        faults = _faults(source, columns, reading, future)
     except (DemandcastError, pl.exceptions.PolarsError, OSError):
         return (
             error  # the source cannot be read a second time, or not at all: the first fault stands
@@ -70,12 +70,14 @@ class _Found(list[DataError]):
             return None
 
 
-def _faults(source: Any, named: NamedColumns, reading: Reading, future: Any) -> list[DataError]:
+def _faults(
+    source: Any, columns_named: NamedColumns, reading: Reading, future: Any
+) -> list[DataError]:
     faults = _Found()
     table = open_table(
         source, encoding=reading.encoding, sheet=reading.sheet, decimal=reading.decimal
     )
-    roles = _roles(table, named, reading, future, faults)
+    roles = _roles(table, columns_named, reading, future, faults)
     if roles is None:
         return faults
     frame = melt(table.select(roles.columns), roles)
@@ -91,7 +93,7 @@ def _faults(source: Any, named: NamedColumns, reading: Reading, future: Any) -> 
         return f"{place} of column {roles.melt[row // width]!r}" if roles.melt else place
 
     numbered = faults.attempt(number_series, frame.select(roles.key)) if roles.key else None
-    clock = faults.attempt(_times, frame, roles, named.freq, reading)
+    clock = faults.attempt(_times, frame, roles, columns_named.freq, reading)
     values = faults.attempt(
         numbers, frame[roles.target], "target", reading.infinite, text=reading.text, hints=table.hints, where=where,
     )  # fmt: skip

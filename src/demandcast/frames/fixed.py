@@ -88,10 +88,10 @@ def long_table(panel: Panel) -> pl.DataFrame:
         _iso(time),
         _plain(schema.target, target),
     ]
-    for names, values, found in (
+    for names, values, offset in (
         (schema.known, panel.known, panel.known_names), (schema.past, panel.past, panel.past_names),
     ):  # fmt: skip
-        columns += [_covariate(name, values[rows], found) for name in names]
+        columns += [_covariate(name, values[rows], offset) for name in names]
     for name in schema.static:
         if name in panel.vocabularies:
             place = list(panel.vocabularies).index(name)
@@ -145,12 +145,12 @@ def _plain_names(panel: Panel) -> dict[str, str]:
     schema = panel.schema
     first = panel.select(np.flatnonzero(np.cumsum(panel.extents) - panel.extents < SAMPLE))
     cells = long_table(first).head(SAMPLE).cast(pl.String)
-    own = Table(frame=cells.lazy(), sample=cells, is_text=True)
+    cells_table = Table(frame=cells.lazy(), sample=cells, is_text=True)
     covariates = NamedColumns(
         known=schema.known, past=schema.past, static=schema.static, available=schema.available
     )
     try:
-        roles, _ = find_roles(own, covariates)
+        roles, _ = find_roles(cells_table, covariates)
         if (set(roles.key), roles.time, roles.target) == (
             set(schema.key),
             schema.time,
@@ -159,13 +159,15 @@ def _plain_names(panel: Panel) -> dict[str, str]:
             return {}
     except DataError:
         pass
-    others = [c for c in cells.columns if c not in (*schema.key, schema.time, schema.target)]
-    free = [name for name in KEYS if name not in others]
+    covariate_names = [
+        c for c in cells.columns if c not in (*schema.key, schema.time, schema.target)
+    ]
+    free = [name for name in KEYS if name not in covariate_names]
     names = dict(zip(schema.key, free, strict=False)) if len(schema.key) <= len(free) else {}
     time = "step" if panel.freq.is_integer else "date"
     return (
         names | {schema.time: time, schema.target: "units"}
-        if not {time, "units"} & set(others)
+        if not {time, "units"} & set(covariate_names)
         else names
     )
 

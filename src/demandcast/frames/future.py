@@ -81,8 +81,8 @@ def extend(
     table, hints = opened.collect(), opened.hints
     if schema.time_parts and schema.time not in table.columns:
         table = table.with_columns(join_times(table, schema.time_parts, schema.time))
-    own = [c for c in schema.key if c in table.columns]
-    calendar = not own
+    key_columns = [c for c in schema.key if c in table.columns]
+    calendar = not key_columns
     for column in (*(() if calendar else schema.key), schema.time, *schema.known):
         if column not in table.columns:
             raise SchemaError(
@@ -94,7 +94,7 @@ def extend(
     if calendar:
         codes, index, ahead, notes = _calendar(panel, table)
     else:
-        held, told_new = panel.n_series, list[Note]()
+        old_series, told_new = panel.n_series, list[Note]()
         if new_items:
             more = (
                 [] if statics is None else [open_table(statics, row="key and attributes").collect()]
@@ -102,18 +102,20 @@ def extend(
             panel, told_new = _with_new(panel, table, [table, *more])
         codes, index, notes = _match(panel, table)
         notes += told_new
-        steps, kept, told = _steps(panel, table, index, codes)
-        notes += told
-        index, codes = index[kept], codes[kept]
+        steps, ahead_or_new, new_notes = _steps(panel, table, index, codes)
+        notes += new_notes
+        index, codes = index[ahead_or_new], codes[ahead_or_new]
         ahead = steps - panel.starts[codes] - panel.lengths[codes]  # 0 is the first step ahead
-        kept = (ahead >= 0) | (codes < held)  # of a new item no row lies in its history
-        index, codes, ahead = index[kept], codes[kept], ahead[kept]
+        ahead_or_new = (ahead >= 0) | (
+            codes < old_series
+        )  # of a new item no row lies in its history
+        index, codes, ahead = index[ahead_or_new], codes[ahead_or_new], ahead[ahead_or_new]
     _check_steps(panel, codes, ahead, holes=future_gaps == "error")
     extents = panel.extents.copy()
     np.maximum.at(extents, codes, panel.lengths[codes] + ahead + 1)
     grown = _grow(panel, extents)
-    values, names, told = _values(panel, table, hints)
-    notes += told
+    values, names, new_notes = _values(panel, table, hints)
+    notes += new_notes
     at = grown.begins[codes] + panel.lengths[codes] + ahead
     for j, name in enumerate(panel.known_names):
         grown.known[at, j] = values[names.index(name)][index]
@@ -195,14 +197,14 @@ def _carried_on(panel: Panel, ahead: Ints, series: Ints) -> NDArray[np.float32]:
     tails = heads + extents - 1
     for j in range(known.shape[1]):
         values = known[span, j]
-        there = ~np.isnan(values)
-        before = np.where(there, np.arange(len(values)), 0)
+        is_known = ~np.isnan(values)
+        before = np.where(is_known, np.arange(len(values)), 0)
         before[heads] = heads
         values = values[np.maximum.accumulate(before)]
         after = np.where(~np.isnan(values), np.arange(len(values)), len(values))
         after[tails] = tails
         values = values[np.minimum.accumulate(after[::-1])[::-1]]
-        open_rows = is_ahead[span] & ~there
+        open_rows = is_ahead[span] & ~is_known
         known[span[open_rows], j] = values[open_rows]
     return known
 
@@ -216,8 +218,8 @@ def _with_new(
     the first table of `statics` that has them; a category that the panel has not is unknown.
     """
     keys = panel.keys.columns
-    own = _keys_of(panel, table)
-    strange = own.with_row_index("__row").join(
+    row_keys = _keys_of(panel, table)
+    strange = row_keys.with_row_index("__row").join(
         panel.keys, on=keys, how="anti", maintain_order="left"
     )
     if panel.left_out is not None:
@@ -225,12 +227,12 @@ def _with_new(
     rows = strange["__row"].to_numpy().astype(np.int64)
     if not len(rows):
         return panel, []
-    steps, kept, _ = _steps(panel, table, rows, np.zeros(len(rows), np.int64))
+    steps, valid, _ = _steps(panel, table, rows, np.zeros(len(rows), np.int64))
     begin = int(panel.ends().max()) + 1
-    rows = rows[kept][steps >= begin]
+    rows = rows[valid][steps >= begin]
     if not len(rows):
         return panel, []
-    fresh = own[pl.Series(rows)].unique(maintain_order=True)
+    fresh = row_keys[pl.Series(rows)].unique(maintain_order=True)
     n = fresh.height
     none, places = np.zeros(n, np.int64), np.full(n, len(panel.target), np.int64)
     codes, reals = _attributes(panel, fresh, statics)
@@ -260,18 +262,20 @@ def _attributes(
         on = [c for c in keys.columns if c in source.columns]
         for name in (*panel.vocabularies, *panel.static_real_names):
             if on and name in source.columns and name not in columns:
-                some = source.select(
+                statics = source.select(
                     *(pl.col(c).cast(keys[c].dtype, strict=False) for c in on), name
                 )
-                some = some.drop_nulls().unique(on, keep="first", maintain_order=True)
-                columns[name] = keys.join(some, on=on, how="left", maintain_order="left")[name]
+                statics = statics.drop_nulls().unique(on, keep="first", maintain_order=True)
+                columns[name] = keys.join(statics, on=on, how="left", maintain_order="left")[name]
     codes = np.zeros((keys.height, len(panel.vocabularies)), np.int64)
     reals = np.full((keys.height, len(panel.static_real_names)), np.nan, np.float32)
     for k, (name, words) in enumerate(panel.vocabularies.items()):
         if name in columns:
             place = {word: i + 1 for i, word in enumerate(words)}
-            found = columns[name].cast(pl.String)
-            codes[:, k] = found.replace_strict(place, default=0, return_dtype=pl.Int64).fill_null(0)
+            labels = columns[name].cast(pl.String)
+            codes[:, k] = labels.replace_strict(place, default=0, return_dtype=pl.Int64).fill_null(
+                0
+            )
     for k, name in enumerate(panel.static_real_names):
         if name in columns:
             numbers = columns[name].cast(pl.Float32, strict=False)
@@ -298,16 +302,16 @@ def _keys_of(panel: Panel, table: pl.DataFrame) -> pl.DataFrame:
 
 def _calendar(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, Ints, list[Note]]:
     """Match rows to the series they lie ahead of: series, row, and number of steps ahead of each match."""
-    taken = {panel.schema.time, *panel.schema.known}
-    for column in (c for c in table.columns if c not in taken):
+    used = {panel.schema.time, *panel.schema.known}
+    for column in (c for c in table.columns if c not in used):
         for key in panel.schema.key:
             if column.strip().lower() == key.lower():
                 raise SchemaError(
                     f"the future table has {column!r} where the key column is {key!r}; rename it"
                 )
     rows = np.arange(table.height)
-    steps, kept, notes = _steps(panel, table, rows, np.zeros(len(rows), np.int64))
-    rows = rows[kept]
+    steps, valid, notes = _steps(panel, table, rows, np.zeros(len(rows), np.int64))
+    rows = rows[valid]
     late = steps > panel.ends().min()
     rows, steps = rows[late], steps[late]
     codes = np.repeat(np.arange(panel.n_series), len(rows))
@@ -323,13 +327,13 @@ def _calendar(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, Ints, list
 def _match(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
     """Series of the panel and row of the table, for every pair that belongs together."""
     n = panel.n_series
-    wanted = _keys_of(panel, table)
+    row_keys = _keys_of(panel, table)
     numbered = panel.keys.with_row_index("__code")
-    found = wanted.join(numbered, on=panel.keys.columns, how="left", maintain_order="left")[
+    matches = row_keys.join(numbered, on=panel.keys.columns, how="left", maintain_order="left")[
         "__code"
     ]
-    strange, notes = found.is_null(), list[Note]()
-    codes = found.drop_nulls().to_numpy().astype(np.int64)
+    strange, notes = matches.is_null(), list[Note]()
+    codes = matches.drop_nulls().to_numpy().astype(np.int64)
     have = np.zeros(n, bool)
     have[codes] = True
     if not have.all():
@@ -339,9 +343,9 @@ def _match(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
             f"them {panel.key(first)}; add its rows, or remove the series from the panel's table"
         )
     if strange.any():
-        row = wanted.row(int(strange.arg_true()[0]))
+        row = row_keys.row(int(strange.arg_true()[0]))
         note = Note(
-            kind="future", count=int(strange.sum()), series=wanted.filter(strange).n_unique(),
+            kind="future", count=int(strange.sum()), series=row_keys.filter(strange).n_unique(),
             example="series " + "/".join(map(str, row)), severity="warning",
             done="rows of series that the panel does not hold are ignored",
         )  # fmt: skip
@@ -355,7 +359,7 @@ def _steps(
     """Return the grid step of each matched row, and a mask of rows with a valid time."""
     times, notes = parse_times(table[panel.schema.time], panel.time_zone)
     freq = panel.freq
-    values, kept = times.values[index], np.ones(len(index), bool)
+    values, valid = times.values[index], np.ones(len(index), bool)
     if (values.dtype.kind == "i") != freq.is_integer:
         raise FrequencyError(
             f"the time column {panel.schema.time!r} of the future table holds "
@@ -365,10 +369,10 @@ def _steps(
     if freq.is_subdaily and times.instants is not None:
         values = times.instants[index]
     elif freq.is_subdaily and panel.time_zone is not None:
-        values, kept, told = to_instants(values, codes, panel.time_zone)
-        notes += told
-        values = values[kept]
-    return freq.ordinal(values), kept, notes
+        values, valid, new_notes = to_instants(values, codes, panel.time_zone)
+        notes += new_notes
+        values = values[valid]
+    return freq.ordinal(values), valid, notes
 
 
 def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None:
@@ -396,12 +400,12 @@ def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None
     begun = np.ones(len(c), bool)
     begun[1:] = c[1:] != c[:-1]
     before = np.where(begun, -1, np.concatenate([[-1], a[:-1]]))
-    given = np.maximum(before, (panel.extents - panel.lengths)[c] - 1)
-    hole = a > given + 1
+    last_known = np.maximum(before, (panel.extents - panel.lengths)[c] - 1)
+    hole = a > last_known + 1
     if holes and hole.any():
         row = int(np.argmax(hole))
         raise DataError(
-            f"the future table skips {place(int(c[row]), int(given[row]) + 1)} and starts or goes on at "
+            f"the future table skips {place(int(c[row]), int(last_known[row]) + 1)} and starts or goes on at "
             f"a later step ({int(hole.sum()):,} such holes); give a row for every step ahead, or "
             "pass",
             option="future_gaps",
@@ -419,9 +423,14 @@ def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None
 def _grow(panel: Panel, extents: Ints) -> Panel:
     """Copy the panel to new arrays with room for `extents` rows of each series."""
     begins = np.cumsum(extents) - extents
-    total, kept = int(extents.sum()), panel.extents
-    within = np.arange(int(kept.sum())) - np.repeat(np.cumsum(kept) - kept, kept)
-    source, goal = np.repeat(panel.begins, kept) + within, np.repeat(begins, kept) + within
+    total, old_extents = int(extents.sum()), panel.extents
+    within = np.arange(int(old_extents.sum())) - np.repeat(
+        np.cumsum(old_extents) - old_extents, old_extents
+    )
+    source, goal = (
+        np.repeat(panel.begins, old_extents) + within,
+        np.repeat(begins, old_extents) + within,
+    )
 
     def moved(values: NDArray[Any], fill: Any) -> NDArray[Any]:
         fresh = np.full((total, *values.shape[1:]), fill, values.dtype)
@@ -444,8 +453,8 @@ def _values(
     names: list[str] = []
     notes: list[Note] = []
     for column in panel.schema.known:
-        own = column in panel.known_names
-        words = None if own else [
+        has_numbers = column in panel.known_names
+        words = None if has_numbers else [
             name[len(column) + 1 :] for name in panel.known_names if name.startswith(f"{column}=")
         ]  # fmt: skip
         cells = table[column]
@@ -456,8 +465,8 @@ def _values(
                 f"the future table's {column!r} holds text ({odd!r}), but the history has numbers; write it the "
                 "same way in both"
             )
-        found, labels, _ = features(cells, "known covariate", "error", words, hints)
-        values += found
+        features_of_column, labels, _ = features(cells, "known covariate", "error", words, hints)
+        values += features_of_column
         names += labels
         if words is not None:
             new = table[column].cast(pl.String).drop_nulls().unique().sort()

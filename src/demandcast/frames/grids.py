@@ -93,15 +93,15 @@ def history_lengths(
     last value of any series: a series that lacks its last values while others have theirs is not observed there.
     A series without any value is new: its rows after the last value of the others are to be forecast.
     """
-    seen = np.flatnonzero(~np.isnan(rows.target))
-    if not len(seen):
+    observed = np.flatnonzero(~np.isnan(rows.target))
+    if not len(observed):
         return grid.extents.copy()
-    codes = rows.codes[seen]
+    codes = rows.codes[observed]
     last = np.flatnonzero(np.append(codes[1:] != codes[:-1], len(codes) > 0))
-    lengths = np.clip(int(steps[seen].max()) - grid.starts + 1, 0, grid.extents)
+    lengths = np.clip(int(steps[observed].max()) - grid.starts + 1, 0, grid.extents)
     if known:
-        own = codes[last]
-        lengths[own] = steps[seen[last]] - grid.starts[own] + 1
+        series_with_values = codes[last]
+        lengths[series_with_values] = steps[observed[last]] - grid.starts[series_with_values] + 1
         rowless = np.ones(
             grid.total, bool
         )  # a series carried on to the common end is history up to it

@@ -59,20 +59,20 @@ def _index_levels(frame: Any) -> dict[str, Any]:
     """Return the index levels that hold data, by their own names or by descriptive ones."""
     index = frame.index
     levels = [index.get_level_values(i) for i in range(index.nlevels)]
-    kept = [
+    data_levels = [
         level for level in levels
         if (level.name is not None and level.name not in frame.columns)
         or (level.name is None and _kind(level) in "MPOTU")
     ]  # fmt: skip
-    nameless = [level for level in kept if level.name is None and _kind(level) not in "MP"]
-    named: dict[str, Any] = {}
-    for level in kept:
+    nameless = [level for level in data_levels if level.name is None and _kind(level) not in "MP"]
+    columns: dict[str, Any] = {}
+    for level in data_levels:
         name = level.name
         if name is None:
-            own = _named(None, len(named), len(nameless))
-            name = "index" if _kind(level) in "MP" else own
-        named[str(name)] = level
-    return named
+            description = _named(None, len(columns), len(nameless))
+            name = "index" if _kind(level) in "MP" else description
+        columns[str(name)] = level
+    return columns
 
 
 def _holds_series(frame: Any) -> bool:

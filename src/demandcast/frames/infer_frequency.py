@@ -61,9 +61,9 @@ def infer_frequency(
             "no series has two times, so the frequency cannot be told; name it, as in",
             ways=[mend(freq="1" if times.dtype.kind in "iu" else "D")], option="freq",
         )  # fmt: skip
-    whole = times.dtype.kind in "iu"
-    stamps = times.astype(np.int64 if whole else "datetime64[us]", copy=False)
-    if not whole:
+    counts_steps = times.dtype.kind in "iu"
+    stamps = times.astype(np.int64 if counts_steps else "datetime64[us]", copy=False)
+    if not counts_steps:
         refuse_nat(stamps)
     runs = _Runs(stamps, series, inside, name)
     numbers = stamps.view(np.int64)
@@ -74,15 +74,15 @@ def infer_frequency(
         raise FrequencyError(
             f"{runs.at(row)} does not come after the time before it; sort the table"
         )
-    if whole:
+    if counts_steps:
         step = runs.joint_step(
             int(np.gcd.reduce(gaps)), firsts, 1, lambda s: integer_grid(s, 0).name
         )
         return integer_grid(step, int(firsts[0]) % step)
     if not (gaps % DAY_US).any() and not (firsts % DAY_US).any():
-        found = _fit_dates(runs, gaps // DAY_US, firsts // DAY_US)
-        if found is not None:
-            return found
+        date_grid = _fit_dates(runs, gaps // DAY_US, firsts // DAY_US)
+        if date_grid is not None:
+            return date_grid
     inner, usual = int(np.gcd.reduce(gaps)), int(gaps[np.argmax(counts)])
     rare = counts[gaps == inner].sum() < 0.02 * counts.sum()
     if inner % 1_000_000 or (inner != usual and rare):
@@ -116,11 +116,11 @@ class _Runs:
         """Return the distinct days of all series; times are whole days."""
         number = self.times.view(np.int64) // DAY_US
         first = number.min()
-        seen = np.zeros(number.max() - first + 1, bool)  # far quicker than sorting
-        seen[number - first] = True
-        return np.asarray(np.flatnonzero(seen) + first, "datetime64[D]")
+        present = np.zeros(number.max() - first + 1, bool)  # far quicker than sorting
+        present[number - first] = True
+        return np.asarray(np.flatnonzero(present) + first, "datetime64[D]")
 
-    def joint_step(self, inner: int, firsts: Ints, unit: int, named: Callable[[int], str]) -> int:
+    def joint_step(self, inner: int, firsts: Ints, unit: int, name_of: Callable[[int], str]) -> int:
         """Return the step of the grid common to all series, if each series alone steps by `inner`.
 
         Raises:
@@ -138,7 +138,7 @@ class _Runs:
             f"the steps of most series, as {self.at(rows[np.argmin(odd)])} ({int(odd.sum()):,} of "
             f"{len(rows):,} series are out of step); move their times onto one grid, as with polars' "
             f"dt.truncate, or name a grid that holds all of them:",
-            ways=[mend(freq=named(step))], option="freq",
+            ways=[mend(freq=name_of(step))], option="freq",
         )  # fmt: skip
 
 
@@ -155,10 +155,10 @@ def _fit_dates(runs: _Runs, gaps: Ints, firsts: Ints) -> Frequency | None:
             grid = business_grid(monthly_grid(1, end, 0))
             if (days == grid._stamp(months)).all():
                 return business_grid(_months(runs, gaps, end=end))
-    if gaps[0] >= 13 and step % 7 and (found := _half_month_fit(runs.days())) is not None:
-        return found
-    if gaps[0] == 28 and 35 in gaps and (found := _retail_fit(runs.days())) is not None:
-        return found
+    if gaps[0] >= 13 and step % 7 and (half_months := _half_month_fit(runs.days())) is not None:
+        return half_months
+    if gaps[0] == 28 and 35 in gaps and (retail := _retail_fit(runs.days())) is not None:
+        return retail
     if step % 7 == 0:  # weeks have a joint grid of weeks: days would be seven times finer
         weeks = runs.joint_step(step, firsts, 1, lambda s: fixed_grid(s * DAY, 0).name) // 7
         weekday = (int(firsts[0]) + 3) % 7
@@ -186,8 +186,8 @@ def _retail_fit(days: NDArray[Any]) -> Frequency | None:
                 for near in (True, False):
                     closing = weekday if end else (weekday - 1) % 7
                     grid = retail_grid(weeks, month, closing, near=near, end=end)
-                    found = grid.times(grid._retail_step(days))
-                    if (found == days.astype("datetime64[us]")).all():
+                    grid_days = grid.times(grid._retail_step(days))
+                    if (grid_days == days.astype("datetime64[us]")).all():
                         return grid
     return None
 
@@ -215,10 +215,10 @@ def _weekdays(days: NDArray[Any]) -> Frequency | None:
     is_open = counts > 0
     if len(days) < 10 or is_open.all() or is_open.sum() < 2:
         return None
-    found = open_days_grid("".join("01"[int(o)] for o in is_open))
+    grid = open_days_grid("".join("01"[int(o)] for o in is_open))
     weeks = (int(days[-1].astype(np.int64)) - int(days[0].astype(np.int64)) + 1) / 7
     plain = weeks >= FEWEST_WEEKS and counts[is_open].min() >= weeks / 2
-    return found if plain or found.name == "B" else None
+    return grid if plain or grid.name == "B" else None
 
 
 def _months(runs: _Runs, gaps: Ints, *, end: bool) -> Frequency:

@@ -103,10 +103,10 @@ def column_names(header: Cells, place: str) -> list[str]:
 
 def describe_titles(header: int, rows: Sequence[Cells]) -> list[Note]:
     """That the rows above the header are left out, where they hold anything."""
-    said = [" ".join(cell for cell in row if cell) for row in rows[:header]]
-    if not any(said):
+    titles = [" ".join(cell for cell in row if cell) for row in rows[:header]]
+    if not any(titles):
         return []
-    first = next(line for line in said if line)
+    first = next(line for line in titles if line)
     action = f"{header} rows above the header are left out, the first of them {first[:60]!r}"
     return [Note(kind="title", count=header, series=0, example="", done=action)]
 
@@ -120,19 +120,19 @@ def choose_columns(
         names: Of each column as the header has it, "" where it has none.
         cells: The columns to keep, or the first of their rows.
     """
-    kept: dict[str, str] = {}
+    column_of: dict[str, str] = {}
     notes: list[Note] = []
     positions = {column: i for i, column in enumerate(names, 1)}
     for column in cells.columns:
         name, position = names[column], positions[column]
         if name and not re.fullmatch(r"Unnamed: \d+", name):
-            kept[name] = column
+            column_of[name] = column
             continue
         steps = cells[column].cast(pl.Int64, strict=False).diff()[1:]
         if len(steps) and not steps.null_count() and (steps == 1).all():
             action = f"column {position} has no name and numbers the rows, as pandas writes them: left out"
         else:
-            kept[f"column {position}"] = column
+            column_of[f"column {position}"] = column
             action = f"column {position} has no name in the header: called 'column {position}'"
         notes.append(Note(kind="unnamed", count=1, series=0, example="", done=action))
-    return kept, notes
+    return column_of, notes

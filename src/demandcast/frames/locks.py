@@ -39,10 +39,10 @@ def read_lock_table(source: Any, panel: Panel, *, decimal: str | None = None) ->
         values, _ = parse_numbers(table[target], "lock", hints=Hints(decimal=decimal))
         table = table.with_columns(values.alias(target))
     if time in table.columns:
-        given = table.with_row_index("__row").filter(pl.col(time).is_not_null())
-        if given.height:
-            times = pl.Series(time, parse_times(given[time], panel.time_zone)[0].values)
-            parsed = given.select("__row").with_columns(times)
+        with_time = table.with_row_index("__row").filter(pl.col(time).is_not_null())
+        if with_time.height:
+            times = pl.Series(time, parse_times(with_time[time], panel.time_zone)[0].values)
+            parsed = with_time.select("__row").with_columns(times)
         else:
             parsed = pl.DataFrame(
                 {"__row": [], time: []}, schema={"__row": pl.UInt32, time: pl.Date}

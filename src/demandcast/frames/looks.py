@@ -48,10 +48,10 @@ class Looks:
         return self._answer("unique", column, self._find_unique)
 
     def _answer(self, question: str, column: str, find: Callable[[str], bool]) -> bool:
-        asked = (question, column)
-        if asked not in self._answers:
-            self._answers[asked] = find(column)
-        return self._answers[asked]
+        cache_key = (question, column)
+        if cache_key not in self._answers:
+            self._answers[cache_key] = find(column)
+        return self._answers[cache_key]
 
     def _find_number(self, column: str) -> bool:
         if not self._is_text(column):

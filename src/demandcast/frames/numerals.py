@@ -139,13 +139,13 @@ def _parts(words: pl.Series) -> pl.DataFrame:
 
 
 def _absent_note(column: pl.Series, text: pl.Series, absent: pl.Series, role: str) -> list[Note]:
-    said = text.filter(absent)
-    said = said.filter(said != "")
-    if not len(said):
+    words = text.filter(absent)
+    words = words.filter(words != "")
+    if not len(words):
         return []
-    listed = ", ".join(map(repr, said.unique().sort().to_list()))
-    action = f"{role} {column.name!r} says {listed} in {len(said):,} rows: taken as missing"
-    return [Note(kind="missing words", count=len(said), series=0, example="", done=action)]
+    listed = ", ".join(map(repr, words.unique().sort().to_list()))
+    action = f"{role} {column.name!r} says {listed} in {len(words):,} rows: taken as missing"
+    return [Note(kind="missing words", count=len(words), series=0, example="", done=action)]
 
 
 def rows_of(count: int) -> str:
@@ -185,7 +185,7 @@ def _junk(
 
 def _adornments(column: pl.Series, parts: pl.DataFrame, words: pl.Series, role: str) -> list[str]:
     """Return what surrounds the figures, such as a currency, and a note; refuse a mix of several."""
-    told = []
+    messages = []
     money = pl.concat([parts["before"], parts["after"]]).drop_nulls().unique().sort()
     units = parts["unit"].drop_nulls()
     kinds = units.str.to_lowercase().unique().sort()
@@ -206,14 +206,14 @@ def _adornments(column: pl.Series, parts: pl.DataFrame, words: pl.Series, role: 
                 f"{role} {column.name!r} holds percentages like {word!r} beside plain numbers; "
                 "write all of them alike"
             )
-        told.append(f"the unit {units[0]!r} is left out")
+        messages.append(f"the unit {units[0]!r} is left out")
     if len(money):
-        told.append(f"the currency {money[0]!r} is left out")
+        messages.append(f"the currency {money[0]!r} is left out")
     for name, written in (("open", "(12)"), ("trail", "12-"), ("late", "12-")):
         count = int(parts[name].is_not_null().sum())
         if count:
-            told.append(f"{written} is read as -12")
-    return told
+            messages.append(f"{written} is read as -12")
+    return messages
 
 
 def _decimal(
@@ -260,13 +260,13 @@ def _decimal(
     if point.any() or comma.any():
         decimal = "." if point.any() else ","
         example = words.filter(point if point.any() else comma)[0]
-        other = open_comma if decimal == "." else open_dot
-        told = f"{example!r} shows that {decimal!r} is the decimal sign"
-        if other.any():
-            word = words.filter(other)[0]
-            told += f", so {word!r} is {_values(_parts(pl.Series([word])), decimal)[0]:,.0f}"
-        plain = decimal == "." and not other.any() and not commas.any()
-        return decimal, "" if plain else told
+        contrary = open_comma if decimal == "." else open_dot
+        message = f"{example!r} shows that {decimal!r} is the decimal sign"
+        if contrary.any():
+            word = words.filter(contrary)[0]
+            message += f", so {word!r} is {_values(_parts(pl.Series([word])), decimal)[0]:,.0f}"
+        plain = decimal == "." and not contrary.any() and not commas.any()
+        return decimal, "" if plain else message
     return _ambiguous(column, figures, words, role, hints, open_dot, open_comma)
 
 
@@ -284,9 +284,9 @@ def _ambiguous(
     sign, other = (".", ",") if open_dot.any() else (",", ".")
     cells = figures.filter(open_dot | open_comma)
     example = words.filter(open_dot | open_comma)[0]
-    whole = figures.filter(figures.str.contains(r"^\d+$"))
-    large = bool((whole.str.len_chars() >= 4).any())
-    ragged = len(whole) > 0 and (cells.str.ends_with("0").any() or len(cells) >= MANY)
+    integers = figures.filter(figures.str.contains(r"^\d+$"))
+    large = bool((integers.str.len_chars() >= 4).any())
+    ragged = len(integers) > 0 and (cells.str.ends_with("0").any() or len(cells) >= MANY)
     if large:
         return (
             sign,
@@ -298,17 +298,17 @@ def _ambiguous(
     elif not grouped and hints.separator == ",":
         grouped = sign == ","  # a decimal comma would be the separator
     elif not grouped and hints.separator == ";":
-        grouped = sign == "." and len(whole) > 0
-        if sign == "." and not len(whole):
+        grouped = sign == "." and len(integers) > 0
+        if sign == "." and not len(integers):
             raise _undecided(column, example, role)
     elif not grouped and sign == ",":
         raise _undecided(column, example, role)
     if grouped:
         value = float(example.replace(sign, "").strip("$€£ ()+-")) if _bare(example) else None
-        told = f" ({value:,.0f})" if value is not None else ""
+        value_text = f" ({value:,.0f})" if value is not None else ""
         return (
             other,
-            f"{example!r} is read with {sign!r} between thousands{told}; the option decimal decides",
+            f"{example!r} is read with {sign!r} between thousands{value_text}; the option decimal decides",
         )
     return (
         sign,

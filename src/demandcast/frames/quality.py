@@ -35,9 +35,9 @@ def set_aside(
         return table, []
     suspect = table.select(pl.any_horizontal(blank(c) for c in times)).to_series()
     words = [c for c in times if text[c]]
-    named = _totals_in(table, words) if words else None
-    if named is not None:
-        suspect |= named
+    total_rows = _totals_in(table, words) if words else None
+    if total_rows is not None:
+        suspect |= total_rows
     if not suspect.any():
         return table, []
     rows = table.filter(suspect)
@@ -61,8 +61,8 @@ def set_aside(
         action = f"rows of totals, which have no time, are left out, first {' '.join(str(v) for v in first if v is not None)!r}"
         notes.append(Note(kind="total", count=int(total.sum()), series=0, example="", done=action))
     gone = suspect.arg_true().filter(empty | total)
-    kept = pl.Series([True] * table.height).scatter(gone, False) if len(gone) else None
-    return (table if kept is None else table.filter(kept)), notes
+    mask = pl.Series([True] * table.height).scatter(gone, False) if len(gone) else None
+    return (table if mask is None else table.filter(mask)), notes
 
 
 def _odd_times(column: pl.Series) -> bool:
@@ -79,7 +79,7 @@ def _odd_times(column: pl.Series) -> bool:
 
 def _totals_in(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     """Return the mask of rows with a word for a total in one of the columns."""
-    found = pl.Series([False] * table.height, dtype=pl.Boolean)
+    is_total = pl.Series([False] * table.height, dtype=pl.Boolean)
     for column in columns:
         cells = table[column].cast(pl.String)
         words = (
@@ -88,8 +88,8 @@ def _totals_in(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
             else []
         )
         if words:
-            found |= cells.is_in(pl.Series(words).implode()).fill_null(False)
-    return found
+            is_total |= cells.is_in(pl.Series(words).implode()).fill_null(False)
+    return is_total
 
 
 def _may_name_totals(cells: pl.Series) -> bool:
@@ -115,12 +115,12 @@ def leave_out_totals(rows: Rows, rule: str) -> tuple[Rows, list[Note]]:
         total = _totals_in(keys, [column]).to_numpy()
         if not total.any() or total.all():
             continue
-        others = [c for c in keys.columns if c != column]
+        other_keys = [c for c in keys.columns if c != column]
         frame = pl.DataFrame({
             "time": rows.times, "value": rows.target.astype(np.float64), "total": total[rows.codes],
-            **{c: keys[c].gather(rows.codes) for c in others},
+            **{c: keys[c].gather(rows.codes) for c in other_keys},
         }).filter(pl.col("value").is_not_nan())  # fmt: skip
-        on = ["time", *others]
+        on = ["time", *other_keys]
         sums = frame.filter(~pl.col("total")).group_by(on).agg(pl.col("value").sum().alias("sum"))
         both = frame.filter("total").join(sums, on=on)
         alike = (both["value"] - both["sum"]).abs() <= 0.005 * both["sum"].abs() + 0.01
@@ -161,11 +161,11 @@ def treat_negative(rows: Rows, rule: str) -> list[Note]:
         )  # fmt: skip
     if rule != "keep":
         rows.target[below] = 0 if rule == "zero" else np.nan
-    done = {
+    actions = {
         "keep": "kept; to change it, pass",
         "zero": "set to 0, as you asked",
     }
-    action = done.get(rule, "taken as missing, as you asked")
+    action = actions.get(rule, "taken as missing, as you asked")
     ways = (way(negative="zero"), way(negative="missing")) if rule == "keep" else ()
     return [
         Note(
@@ -259,8 +259,8 @@ def describe(target: Floats, grid: Grid, lengths: Ints, rows: Rows, freq: Freque
     Raises:
         DataError: No value is observed at all.
     """
-    seen = ~np.isnan(target)
-    count = np.add.reduceat(seen.astype(np.int32), grid.begins)
+    observed = ~np.isnan(target)
+    count = np.add.reduceat(observed.astype(np.int32), grid.begins)
     if not count.any():
         raise DataError(
             "the target holds no value at all: every row is missing; check the name of "
@@ -272,11 +272,11 @@ def describe(target: Floats, grid: Grid, lengths: Ints, rows: Rows, freq: Freque
     notes: list[Note] = []
 
     def tell(kind: str, which: NDArray[np.bool_], action: str) -> None:
-        found = np.flatnonzero(which)
-        if len(found):
-            example = f"series {series_name(rows.keys, int(found[0]))}"
+        series = np.flatnonzero(which)
+        if len(series):
+            example = f"series {series_name(rows.keys, int(series[0]))}"
             notes.append(
-                Note(kind=kind, count=len(found), series=len(found), example=example,
+                Note(kind=kind, count=len(series), series=len(series), example=example,
                      done=action, severity="warning")
             )  # fmt: skip
 
@@ -294,11 +294,11 @@ def describe(target: Floats, grid: Grid, lengths: Ints, rows: Rows, freq: Freque
     )
     inside = history(grid, lengths)
     if grid.at is None:
-        unseen = np.flatnonzero(~seen & inside)
+        unseen = np.flatnonzero(~observed & inside)
     else:  # absent steps are told as gaps
         rowed = np.zeros(grid.total, bool)
         rowed[grid.at] = True
-        unseen = np.flatnonzero(~seen & inside & rowed)
+        unseen = np.flatnonzero(~observed & inside & rowed)
     if len(unseen):
         codes = np.searchsorted(grid.begins, unseen, side="right") - 1
         first = int(codes[0])

@@ -92,26 +92,26 @@ def read_panel(
     reading = (reading or Reading()).override(options)
     check_fork("demandcast.read_panel")
     source = as_source(source, reading.sql, reading.connect)
-    named = NamedColumns.check(
+    columns = NamedColumns.check(
         key=key, time=time, target=target, freq=freq, known=known, past=past, static=static,
         available=available,
     )  # fmt: skip
     if is_store(source):
-        return _open_store(source, named, reading, future)
+        return _open_store(source, columns, reading, future)
     try:
-        return _read(source, named, reading, future)
+        return _read(source, columns, reading, future)
     except FileError:
         raise
     except DataError as error:
-        every = with_all_faults(error, source, named, reading, future)
-        if every is error:
+        all_faults = with_all_faults(error, source, columns, reading, future)
+        if all_faults is error:
             raise
-        raise every from None
+        raise all_faults from None
 
 
-def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Panel:
+def _read(source: Any, columns: NamedColumns, reading: Reading, future: Any) -> Panel:
     """Read a table; stop at its first fault."""
-    freq, duplicates = named.freq, reading.duplicates
+    freq, duplicates = columns.freq, reading.duplicates
     table = open_table(
         source, encoding=reading.encoding, sheet=reading.sheet, decimal=reading.decimal
     )
@@ -120,17 +120,17 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
         if reading.static_table is None
         else open_table(reading.static_table, row="key and attributes")
     )
-    elsewhere = [c for c in named.static if c not in table.columns] if extra is not None else []
+    elsewhere = [c for c in columns.static if c not in table.columns] if extra is not None else []
     beside = None
     if reading.covariates is not None:
         beside = open_table(reading.covariates, decimal=reading.decimal, row="time and covariates")
     spans = None if beside is None else second.periods(beside.columns, table.columns)
-    added = [] if beside is None else second.columns_of(beside, named.known, table.columns)
+    added = [] if beside is None else second.columns_of(beside, columns.known, table.columns)
     is_long = any(note.kind == "wide" for note in table.notes)  # it was wide, and is long by now
     here = replace(
-        named,
-        known=tuple(c for c in named.known if c not in added),
-        static=tuple(c for c in named.static if c not in elsewhere),
+        columns,
+        known=tuple(c for c in columns.known if c not in added),
+        static=tuple(c for c in columns.static if c not in elsewhere),
     )
     roles, new_notes = find_roles(table, here, wide=None if is_long else reading.wide)
     notes = [*table.notes, *new_notes]
@@ -160,7 +160,7 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
         notes += new_notes
     rows, new_notes = sort(rows)
     notes += new_notes
-    every = rows.keys
+    all_keys = rows.keys
     rows, new_notes = quality.leave_out_totals(rows, reading.totals)
     notes += new_notes
     if reading.to is not None:
@@ -245,8 +245,8 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
         time_dtype=clock.dtype,
     )  # fmt: skip
     panel = replace(panel, notes=(*panel.notes, *note_of_suspected(panel)))
-    if rows.keys.height < every.height:
-        panel = replace(panel, left_out=every.join(rows.keys, on=every.columns, how="anti"))
+    if rows.keys.height < all_keys.height:
+        panel = replace(panel, left_out=all_keys.join(rows.keys, on=all_keys.columns, how="anti"))
     if later is not None:
         ahead = second.ahead(panel, later, spans, added, beside.hints if beside else None)
         future = ahead if future is None else future
@@ -257,15 +257,15 @@ def _read(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Pa
     )
 
 
-def _open_store(source: Any, named: NamedColumns, reading: Reading, future: Any) -> Panel:
+def _open_store(source: Any, columns: NamedColumns, reading: Reading, future: Any) -> Panel:
     """Open the panel of a store, which has all roles in it; only the steps ahead may be given."""
     usual = Reading(future_gaps=reading.future_gaps)
-    given = [*_changed_options(named, NamedColumns()), *_changed_options(reading, usual)]
-    if given:
+    changed = [*_changed_options(columns, NamedColumns()), *_changed_options(reading, usual)]
+    if changed:
         raise ConfigError(
-            f"{source} is a panel that was read before, with its roles in it; leave {', '.join(given)} "
+            f"{source} is a panel that was read before, with its roles in it; leave {', '.join(changed)} "
             "out, or read the table again",
-            option=given[0],
+            option=changed[0],
         )
     panel = Panel.from_store(source)
     if future is None:
@@ -273,7 +273,7 @@ def _open_store(source: Any, named: NamedColumns, reading: Reading, future: Any)
     return extend(panel, future, future_gaps=reading.future_gaps, new_items=True)
 
 
-def _changed_options(given: Any, usual: Any) -> list[str]:
+def _changed_options(options: Any, defaults: Any) -> list[str]:
     """Return the names of the options that differ from the usual; an empty list of columns says nothing."""
-    names = [option.name for option in fields(given)]
-    return [name for name in names if getattr(given, name) not in (getattr(usual, name), ())]
+    names = [option.name for option in fields(options)]
+    return [name for name in names if getattr(options, name) not in (getattr(defaults, name), ())]

@@ -211,20 +211,20 @@ def _rounded(column: pl.Series, values: NDArray[np.float32], role: str) -> list[
 
 def note_rounding(
     exact: NDArray[np.float64],
-    kept: NDArray[np.float32],
+    rounded: NDArray[np.float32],
     what: str,
     where: Callable[[int], str],
     codes: NDArray[Any] | None = None,
 ) -> list[Note]:
     """That some of the numbers above what 32 bits hold exactly are not kept as they are, with the largest of them."""
-    lost = (np.abs(exact) > EXACT) & np.isfinite(kept) & (exact != kept.astype(np.float64))
+    lost = (np.abs(exact) > EXACT) & np.isfinite(rounded) & (exact != rounded.astype(np.float64))
     if not lost.any():
         return []
     row = int(np.argmax(np.where(lost, np.abs(exact), 0)))
-    off = float(np.max(np.abs(exact - kept.astype(np.float64)), where=lost, initial=0))
+    off = float(np.max(np.abs(exact - rounded.astype(np.float64)), where=lost, initial=0))
     action = (
         f"{what} holds numbers above {EXACT:,}, kept to seven figures: the largest, {exact[row]:,.15g}, becomes "
-        f"{kept[row]:,.0f} (by {off:,.6g} at most); forecast the difference to a base, or in larger units"
+        f"{rounded[row]:,.0f} (by {off:,.6g} at most); forecast the difference to a base, or in larger units"
     )
     series = 0 if codes is None else len(np.unique(codes[lost]))
     return [
@@ -303,21 +303,21 @@ def merge_duplicates(
     tails = np.append(heads[1:], len(fresh)) - 1
     merged, notes = rows.take(heads if rule == "first" else tails), list[Note]()
     if rule in ("sum", "mean"):
-        seen = ~np.isnan(rows.target)
-        total = np.add.reduceat(np.where(seen, rows.target, 0).astype(np.float64), heads)
-        count = np.add.reduceat(seen.astype(np.int64), heads)
+        observed = ~np.isnan(rows.target)
+        total = np.add.reduceat(np.where(observed, rows.target, 0).astype(np.float64), heads)
+        count = np.add.reduceat(observed.astype(np.int64), heads)
         value = total / np.maximum(count, 1) if rule == "mean" else total
         exact = np.where(count > 0, value, np.nan)
         merged = replace(merged, target=exact.astype(np.float32))
         notes = note_rounding(
             exact, merged.target, f"the {rule} of rows", merged.place, merged.codes
         )
-    others = "" if rule in ("first", "last") else "; of other columns the last row counts"
+    rest = "" if rule in ("first", "last") else "; of other columns the last row counts"
     if summed:
         return merged, notes
     note = Note(
         kind="duplicates", count=len(again), series=series, example=where,
-        done=f"rows of the same time are merged by their {rule}{others}", severity="warning",
+        done=f"rows of the same time are merged by their {rule}{rest}", severity="warning",
     )  # fmt: skip
     return merged, [note, *notes]
 

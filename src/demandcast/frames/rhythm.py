@@ -63,23 +63,23 @@ def check_steps(rows: Rows, steps: Ints, grid: Grid, freq: Frequency, *, given: 
         return []
     notes = []
     for which, what in kinds:
-        found = np.flatnonzero(which)
-        if not len(found) or len(found) == rows.keys.height:
+        series = np.flatnonzero(which)
+        if not len(series) or len(series) == rows.keys.height:
             continue
-        first = series_name(rows.keys, int(found[0]))
+        first = series_name(rows.keys, int(series[0]))
         if what == "months" and not given:
             raise FrequencyError(
-                f"series {first} steps by months, the others by {freq.name!r} ({len(found):,} of "
+                f"series {first} steps by months, the others by {freq.name!r} ({len(series):,} of "
                 f"{rows.keys.height:,} series do): a month's total would be taken for a day's; read the two "
                 "kinds apart, or pass",
                 ways=[mend("add the others up", to="MS"), way("it is meant so", freq=freq.name)], option="freq", series=first, expected=freq.name,
             )  # fmt: skip
         action = (
-            f"these series have a row every {narrow[found[0]]} steps of {freq.name!r} only, unlike the others: "
+            f"these series have a row every {narrow[series[0]]} steps of {freq.name!r} only, unlike the others: "
             "if each is a total of these steps, read them apart"
         )
         notes.append(
-            Note(kind="mixed steps", count=len(found), series=len(found), example=f"series {first}",
+            Note(kind="mixed steps", count=len(series), series=len(series), example=f"series {first}",
                  done=action, severity="warning")
         )  # fmt: skip
     return notes
@@ -155,25 +155,25 @@ def closed_in_series(
     open_days = counts > 0
     steady = np.where(open_days, counts, np.iinfo(np.int64).max).min(1) >= 0.8 * weeks
     shut = ~open_days & (steady & (weeks >= FEWEST_WEEKS) & (open_days.sum(1) >= 2))[:, None]
-    found = np.flatnonzero(shut.any(1))
-    if not len(found):
+    series = np.flatnonzero(shut.any(1))
+    if not len(series):
         return None, []
-    extents = grid.extents[found]
-    codes = np.repeat(found, extents)
+    extents = grid.extents[series]
+    codes = np.repeat(series, extents)
     within = np.arange(len(codes)) - np.repeat(np.cumsum(extents) - extents, extents)
     first = freq.times(grid.starts).astype("datetime64[D]").astype(np.int64)
     closed = np.zeros(grid.total, bool)
     closed[grid.begins[codes] + within] = shut[codes, (first[codes] + within + 3) % 7]
-    days = [DAYS[d] for d in np.flatnonzero(shut[found].any(0))]
+    days = [DAYS[d] for d in np.flatnonzero(shut[series].any(0))]
     names = " or ".join(WEEKDAYS[day] for day in days)
-    example = f"series {series_name(rows.keys, int(found[0]))} in {weeks[found[0]]} weeks"
+    example = f"series {series_name(rows.keys, int(series[0]))} in {weeks[series[0]]} weeks"
     done = (
         "kept as not observed, as you asked; to take them as no demand, pass"
         if given
         else "taken as closed, with no demand on these days; to take them as not observed, pass"
     )
     note = Note(
-        kind="closed", count=int(closed.sum()), series=len(found), example=example, severity="warning",
+        kind="closed", count=int(closed.sum()), series=len(series), example=example, severity="warning",
         done=f"no row of these series on any {names}, unlike the others: {done}",
         ways=(way(gaps="zero") if given else way(freq="D"),),
     )  # fmt: skip

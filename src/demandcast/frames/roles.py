@@ -56,41 +56,41 @@ class Roles:
 
 
 def find_roles(
-    table: Table, asked: NamedColumns, *, wide: bool | None = None
+    table: Table, columns_named: NamedColumns, *, wide: bool | None = None
 ) -> tuple[Roles, list[Note]]:
     """Decide the role of each column; a guess is a Note of kind "guess".
 
     Args:
         table: As it was opened.
-        asked: What the caller names; other roles are guessed.
+        columns_named: The roles that the caller names; the others are guessed.
         wide: Whether the table has a column a series; None decides by the columns.
 
     Raises:
         SchemaError: A column does not exist, has two roles, or a role cannot be guessed.
     """
     columns = table.columns
-    key, time, target = asked.key, asked.time, asked.target
+    key, time, target = columns_named.key, columns_named.time, columns_named.target
     if key is None:
         key = table.keys or None
-    named = [
-        *(key or ()), *asked.known, *asked.past, *asked.static, *(time or ()),
-        *([asked.available] if asked.available else []), *([target] if target and not wide else []),
+    all_named = [
+        *(key or ()), *columns_named.known, *columns_named.past, *columns_named.static, *(time or ()),
+        *([columns_named.available] if columns_named.available else []), *([target] if target and not wide else []),
     ]  # fmt: skip
-    for column in named:
+    for column in all_named:
         if column not in columns:
-            raise no_column(column, columns, role=_role_of(column, asked, key))
-    twice = sorted(c for c, count in Counter(named).items() if count > 1)
+            raise no_column(column, columns, role=_role_of(column, columns_named, key))
+    twice = sorted(c for c, count in Counter(all_named).items() if count > 1)
     if twice:
         raise SchemaError(
             f"column {twice[0]!r} is given two roles; name it in only one of key, time, target, "
             "known, past, static and available"
         )
-    taken = set(named)
-    free = [c for c in columns if c not in taken and not re.fullmatch(r"|Unnamed: \d+", c)]
+    used = set(all_named)
+    free = [c for c in columns if c not in used and not re.fullmatch(r"|Unnamed: \d+", c)]
     looks = Looks(table)
     shared: dict[str, Any] = {
-        "known": asked.known, "past": asked.past, "static": asked.static,
-        "available": asked.available,
+        "known": columns_named.known, "past": columns_named.past, "static": columns_named.static,
+        "available": columns_named.available,
     }  # fmt: skip
     dated = _dated_names(free)
     if wide is not False and time is None and len(dated) >= 2:
@@ -124,11 +124,11 @@ def find_roles(
         notes.append(_guess(1, f"column {target!r} is taken as the target", way(target=...)))
     if key is None:
         key = _guess_key(free, looks)
-        left = [c for c in free if _is_key_word(c) and looks.is_unique(c)]
-        if left:
-            action = f"column {left[0]!r} is different in every row, so it is not taken as the key; to change it, pass"
+        row_numbers = [c for c in free if _is_key_word(c) and looks.is_unique(c)]
+        if row_numbers:
+            action = f"column {row_numbers[0]!r} is different in every row, so it is not taken as the key; to change it, pass"
             notes.append(
-                Note(kind="row numbers", count=len(left), series=0, example="", done=action,
+                Note(kind="row numbers", count=len(row_numbers), series=0, example="", done=action,
                      ways=(way(key=...),))
             )  # fmt: skip
         if key:
@@ -179,14 +179,14 @@ def no_column(
         role: The argument that names it, and all columns that the argument names.
     """
     option, names = role
-    other = "; if another table has it, pass" if option == "known" else ""
+    covariates_hint = "; if another table has it, pass" if option == "known" else ""
     near = near_name(column, columns)
     value: Any = near
     if not isinstance(names, str):
         value = [near_name(c, columns) or c if c not in columns else c for c in names]
     error = SchemaError(
-        f"there is no column {column!r}{nearest(column, columns)}{other}",
-        ways=[way(covariates=...)] if other else [],
+        f"there is no column {column!r}{nearest(column, columns)}{covariates_hint}",
+        ways=[way(covariates=...)] if covariates_hint else [],
         option=option, column=column, found=column,
     ).suggest(near)  # fmt: skip
     error.mend = ((option, value),) if near else ()
@@ -194,15 +194,17 @@ def no_column(
 
 
 def _role_of(
-    column: str, asked: NamedColumns, key: Sequence[str] | None
+    column: str, columns_named: NamedColumns, key: Sequence[str] | None
 ) -> tuple[str, Sequence[str] | str]:
     """Return the argument that names a column, and all that it names."""
-    named: dict[str, Sequence[str] | str] = {
-        "key": key or (), "time": asked.time or (), "known": asked.known, "past": asked.past,
-        "static": asked.static, "available": asked.available or (), "target": asked.target or (),
+    columns_of_option: dict[str, Sequence[str] | str] = {
+        "key": key or (), "time": columns_named.time or (), "known": columns_named.known, "past": columns_named.past,
+        "static": columns_named.static, "available": columns_named.available or (), "target": columns_named.target or (),
     }  # fmt: skip
     return next(
-        (option, names) for option, names in named.items() if column == names or column in names
+        (option, names)
+        for option, names in columns_of_option.items()
+        if column == names or column in names
     )
 
 
@@ -350,8 +352,8 @@ def _guess_target(free: Sequence[str], looks: Looks) -> str:
         )
     if not candidates:
         keys = _guess_key(free, looks)
-        left = list(islice((c for c in free if c not in keys and looks.is_number(c)), 2))
-        candidates = left if len(left) == 1 else []
+        numeric = list(islice((c for c in free if c not in keys and looks.is_number(c)), 2))
+        candidates = numeric if len(numeric) == 1 else []
     if not candidates:
         raise SchemaError(
             f"no column is plainly the target among {list(free)[:12]}; name it:",
@@ -362,9 +364,11 @@ def _guess_target(free: Sequence[str], looks: Looks) -> str:
 
 def _guess_key(free: Sequence[str], looks: Looks) -> tuple[str, ...]:
     """Return columns named like a key, except those that differ in every row."""
-    whole = [c for c in bearing(free, vocabulary.WHOLE_KEY) if is_word(c, vocabulary.WHOLE_KEY)]
-    if whole:
-        return (whole[0],)
+    whole_keys = [
+        c for c in bearing(free, vocabulary.WHOLE_KEY) if is_word(c, vocabulary.WHOLE_KEY)
+    ]
+    if whole_keys:
+        return (whole_keys[0],)
     return tuple(c for c in free if _is_key_word(c) and not looks.is_unique(c))
 
 

@@ -23,46 +23,47 @@ from demandcast.panel.panel import Note, Panel
 INDICATOR = "promotion"  # the covariate of a table of periods that has no other columns
 
 
-def columns_of(table: Table, known: Sequence[str], own: Sequence[str]) -> list[str]:
+def columns_of(table: Table, known: Sequence[str], main_columns: Sequence[str]) -> list[str]:
     """Return the covariates of the second table: those of `known` that the main table lacks, else all.
 
     Args:
         table: The second table.
         known: Columns named as known.
-        own: Columns of the main table.
+        main_columns: Columns of the main table.
 
     Raises:
         SchemaError: A column named as known is in neither table, or in both.
     """
-    wanted = [c for c in known if c not in own]
-    spans = periods(table.columns, own)
-    left = [c for c in table.columns if c not in own and c not in (spans or ())]
-    given = left or ([INDICATOR] if spans else [])
-    for column in wanted:
-        if column not in (given if spans else table.columns):
+    outside = [c for c in known if c not in main_columns]
+    spans = periods(table.columns, main_columns)
+    unused = [c for c in table.columns if c not in main_columns and c not in (spans or ())]
+    candidates = unused or ([INDICATOR] if spans else [])
+    for column in outside:
+        if column not in (candidates if spans else table.columns):
             raise SchemaError(
                 f"there is no column {column!r} in the table or in the table of covariates"
                 f"{nearest(column, table.columns)}",
                 found=column,
             ).suggest(near_name(column, table.columns))
-    both = [c for c in known if c in own and c in table.columns]
+    both = [c for c in known if c in main_columns and c in table.columns]
     if both:
         raise SchemaError(
             f"column {both[0]!r} is in the table and in the table of covariates; drop one of them"
         )
-    return wanted or given
+    return outside or candidates
 
 
-def periods(columns: Sequence[str], own: Sequence[str]) -> tuple[str, str] | None:
+def periods(columns: Sequence[str], main_columns: Sequence[str]) -> tuple[str, str] | None:
     """The columns of the first and last day of a table of periods, as promotions are kept; None of another table.
 
     Args:
         columns: Of the second table.
-        own: Of the main table; a time that both have makes the second no table of periods.
+        main_columns: Columns of the main table; if both tables have the same time column, the second is no table of
+            periods.
     """
-    if vocabulary.bearing([c for c in columns if c in own], vocabulary.TIME):
+    if vocabulary.bearing([c for c in columns if c in main_columns], vocabulary.TIME):
         return None
-    free = [c for c in columns if c not in own]
+    free = [c for c in columns if c not in main_columns]
     starts = vocabulary.bearing(free, vocabulary.START)
     ends = [c for c in vocabulary.bearing(free, vocabulary.END) if c not in starts[:1]]
     return (starts[0], ends[0]) if starts and ends else None
@@ -157,8 +158,8 @@ def join(
         grid = Frequency.parse(freq) if freq else infer_frequency(stamps)
         table = _numbers(table, columns, hints or Hints())
         on = [c for c in rows.keys.columns if c in table.columns]
-        found = grid.ordinal(stamps)
-        steps = np.arange(found[0], found[-1] + 1)
+        steps_present = grid.ordinal(stamps)
+        steps = np.arange(steps_present[0], steps_present[-1] + 1)
         table = _spread(table, spans, columns, time, on, grid, steps, zone)
         outside = [c for c in columns if table[c].dtype.is_numeric()]
     if time not in table.columns:
@@ -180,13 +181,13 @@ def join(
             f"the table of covariates has {int(twice.sum()):,} rows that share their series and time, the first "
             f"of them row {row + 1:,}; keep one row each"
         )
-    left = pl.DataFrame(
+    grid_rows = pl.DataFrame(
         {
             "__time": rows.times,
             **{f"__{c}": rows.keys[c].cast(pl.String).gather(rows.codes) for c in on},
         }
     )
-    joined = left.join(right, on=index, how="left", maintain_order="left").select(columns)
+    joined = grid_rows.join(right, on=index, how="left", maintain_order="left").select(columns)
     if spans is not None:
         joined = joined.with_columns(pl.col(outside).fill_null(0))
         action = f"periods from {spans[0]!r} to {spans[1]!r} hold for each step that they touch; outside, numbers are 0"
@@ -237,10 +238,10 @@ def ahead(
         return table.filter(pl.Series(later)) if later.any() else None
     ends = panel.keys.select(pl.col(on).cast(pl.String)).with_columns(pl.Series("__end", last))
     ends = ends.group_by(on).agg(pl.col("__end").min())
-    found = table.select(pl.col(on).cast(pl.String)).join(
+    matched = table.select(pl.col(on).cast(pl.String)).join(
         ends, on=on, how="left", maintain_order="left"
     )
-    stop = found["__end"].to_numpy()
+    stop = matched["__end"].to_numpy()
     later = ~np.isnat(stop) & (times.values > stop)
     if not later.any():
         return None
@@ -274,9 +275,9 @@ def _periods_ahead(
     )
     spread = _spread(table, spans, columns, time, on, grid, steps, panel.time_zone)
     ends = panel.keys.with_columns(pl.Series("__end", grid.times(panel.ends())))
-    every = ends.join(pl.DataFrame({time: grid.times(steps)}), how="cross")
-    every = every.filter(pl.col(time) > pl.col("__end")).drop("__end")
-    filled = every.join(spread, on=[*on, time], how="left", maintain_order="left")
+    all_steps = ends.join(pl.DataFrame({time: grid.times(steps)}), how="cross")
+    all_steps = all_steps.filter(pl.col(time) > pl.col("__end")).drop("__end")
+    filled = all_steps.join(spread, on=[*on, time], how="left", maintain_order="left")
     return filled.with_columns(
         pl.col(c).fill_null(0) for c in columns if spread[c].dtype.is_numeric()
     )

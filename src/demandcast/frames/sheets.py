@@ -35,12 +35,12 @@ def open_sheet(source: Any, name: str, sheet: str | None, decimal: str | None) -
     frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
     labels = dict(zip(frame.columns, names, strict=True))
     full = [c for c in frame.columns if labels[c] or frame[c].null_count() < frame.height]
-    chosen, told = choose_columns(labels, frame.select(full))
-    frame = frame.select(pl.col(old).alias(new) for new, old in chosen.items())
+    names_by_column, column_notes = choose_columns(labels, frame.select(full))
+    frame = frame.select(pl.col(old).alias(new) for new, old in names_by_column.items())
     titles = describe_titles(header, rows)
     return Table(
         frame=frame.lazy(), sample=frame.head(SAMPLE), is_text=True, name=place,
-        hints=Hints(decimal=decimal, typed=decimal is None), notes=(*notes, *titles, *told),
+        hints=Hints(decimal=decimal, typed=decimal is None), notes=(*notes, *titles, *column_notes),
     )  # fmt: skip
 
 

@@ -168,10 +168,10 @@ def _paths(source: str | Path) -> list[Path | str]:
                 f"the folder {path} holds no table; give a file, or a glob like {path}/*.parquet"
             )
         return list(inside)
-    found = sorted(Path(p) for p in glob.glob(str(source), recursive=True) if Path(p).is_file())
-    if not found:
+    paths = sorted(Path(p) for p in glob.glob(str(source), recursive=True) if Path(p).is_file())
+    if not paths:
         raise _no_file(str(source))
-    return list(found)
+    return list(paths)
 
 
 def _no_file(path: str) -> FileError:

@@ -94,12 +94,12 @@ def as_source(source: Any, sql: str | None, connect: str | None) -> Any:
     Raises:
         ConfigError: Both are given, none is, or half of a query.
     """
-    given = source is not None and not (isinstance(source, str) and source == "")
+    has_table = source is not None and not (isinstance(source, str) and source == "")
     if sql is None and connect is None:
         if source is None:
             raise ConfigError("no table is given; give a path or a frame, or", ways=[EXAMPLE])
         return source
-    if given:
+    if has_table:
         raise ConfigError("a table and a query are given; leave one of the two out", option="sql")
     if not sql or not connect:
         absent = "sql" if connect else "connect"

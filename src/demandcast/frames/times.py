@@ -106,12 +106,14 @@ def join_times(table: pl.DataFrame, parts: Sequence[str], name: str) -> pl.Serie
         rest = [c for c in parts if c not in years]
         marks = (("-W", vocabulary.WEEK), ("-Q", vocabulary.QUARTER), ("-", vocabulary.MONTH))
         for mark, words in marks:
-            found = [c for c in rest if is_word(c, words)]
-            if not found:
+            part_columns = [c for c in rest if is_word(c, words)]
+            if not part_columns:
                 continue
-            digits = cells[found[0]].str.replace(r"^\D+(\d{1,2})$", "$1")  # W05, KW 5, Q3, M01
+            digits = cells[part_columns[0]].str.replace(
+                r"^\D+(\d{1,2})$", "$1"
+            )  # W05, KW 5, Q3, M01
             text = pl.select(pl.format("{}{}{}", year, pl.lit(mark), digits)).to_series()
-            days = [c for c in rest if c != found[0]]
+            days = [c for c in rest if c != part_columns[0]]
             if days:
                 day = cells[days[0]].str.zfill(2)
                 text = pl.select(pl.format("{}-{}", text, day)).to_series()
@@ -126,15 +128,15 @@ def join_times(table: pl.DataFrame, parts: Sequence[str], name: str) -> pl.Serie
     )
 
 
-def reply_dtype(given: pl.DataType, values: NDArray[Any]) -> pl.DataType:
+def reply_dtype(dtype: pl.DataType, values: NDArray[Any]) -> pl.DataType:
     """Return the type of times in results: the type of the input, or dates if it was text."""
     if values.dtype.kind == "i":
-        wide = given.is_integer() and given not in (pl.Int8, pl.Int16, pl.UInt8, pl.UInt16)
-        return given if wide else pl.Int64()
-    if given.is_temporal():
-        return given
-    whole = bool((values == values.astype("datetime64[D]")).all())
-    return pl.Date() if whole else pl.Datetime("us")
+        wide = dtype.is_integer() and dtype not in (pl.Int8, pl.Int16, pl.UInt8, pl.UInt16)
+        return dtype if wide else pl.Int64()
+    if dtype.is_temporal():
+        return dtype
+    are_days = bool((values == values.astype("datetime64[D]")).all())
+    return pl.Date() if are_days else pl.Datetime("us")
 
 
 def check_zone(zone: str | None) -> None:
@@ -242,17 +244,18 @@ def _sane(column: pl.Series, notes: list[Note]) -> list[Note]:
     ]  # fmt: skip
 
 
-def _as_notes(said: Sequence[str], column: pl.Series) -> list[Note]:
+def _as_notes(messages: Sequence[str], column: pl.Series) -> list[Note]:
     return [
-        Note(kind="guess", count=len(column), series=0, example="", done=action) for action in said
+        Note(kind="guess", count=len(column), series=0, example="", done=action)
+        for action in messages
     ]
 
 
 def _whole_floats(column: pl.Series, notes: list[Note]) -> pl.Series:
-    whole = column.cast(pl.Int64, strict=False)
-    bad = (whole.is_null() | (whole.cast(pl.Float64) != column.cast(pl.Float64))).arg_true()
+    integers = column.cast(pl.Int64, strict=False)
+    bad = (integers.is_null() | (integers.cast(pl.Float64) != column.cast(pl.Float64))).arg_true()
     if not len(bad):
-        return whole
+        return integers
     if is_date_word(column.name) and column.is_between(20000, 80000).all():
         notes += _as_notes(
             [f"numbers like {column[0]} are read as dates and times of Excel"], column
@@ -269,10 +272,10 @@ def _whole(column: pl.Series, notes: list[Note], freq: str | None) -> pl.Series:
     if column.dtype.is_temporal():
         return column
     words = column.unique()
-    dates, said = read_whole(words, column.name, freq)
+    dates, messages = read_whole(words, column.name, freq)
     if dates.dtype.is_integer():
         return column
-    notes += _as_notes(said, column)
+    notes += _as_notes(messages, column)
     return _spread(column, words, dates)
 
 
@@ -283,8 +286,10 @@ def _read_text(
     words = column.unique(maintain_order=True).cast(pl.String)
     text = words.str.strip_chars()
     stamps = text.str.contains(r"^(19|20)\d{2}[01]\d[0-3]\d([0-2]\d([0-5]\d){0,2})$").all()
-    whole = text.str.contains(r"^-?\d{1,19}$").all() and not text.str.contains(r"^0\d{3,}$").any()
-    if whole and not stamps:  # 2024013113 is an hour of a day, 1706659200 seconds
+    are_digits = (
+        text.str.contains(r"^-?\d{1,19}$").all() and not text.str.contains(r"^0\d{3,}$").any()
+    )
+    if are_digits and not stamps:  # 2024013113 is an hour of a day, 1706659200 seconds
         notes = list[Note]()
         numbers = _spread(column, words, text.cast(pl.Int64))
         return _whole(numbers, notes, freq), None, notes

@@ -186,7 +186,7 @@ def _closeness(
     ]
     inside = [word for word in inside if len(word) > 1]
     inside += [word for word in ideographs if word in name]
-    for closeness, found in ((1, ends), (2, inside)):
-        if known := [ranks[word] for word in found if word in ranks]:
+    for closeness, words in ((1, ends), (2, inside)):
+        if known := [ranks[word] for word in words if word in ranks]:
             return closeness, min(known)
     return None

@@ -50,10 +50,10 @@ def from_wide(
     )
     wrong = [name for name, column in columns.items() if len(column) != n]
     if times is None or len(times) != steps or wrong or not columns:
-        found = "no times" if times is None else f"{len(times)} times"
+        times_text = "no times" if times is None else f"{len(times)} times"
         counts = ", ".join(f"{len(column)} of {name}" for name, column in columns.items())
         raise ShapeError(
-            f"values are {steps} steps of {n} series, with {found} and keys {counts}; give one time a row and one "
+            f"values are {steps} steps of {n} series, with {times_text} and keys {counts}; give one time a row and one "
             "key a column"
         )
     time = "time" if "time" not in columns else "time of step"

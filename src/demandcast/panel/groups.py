@@ -99,8 +99,8 @@ def add_up(panel: Panel, by: Sequence[str]) -> Panel:
     values = panel.target[rows].astype(np.float64)
     missing = np.isnan(values)
     sums = np.bincount(at, np.where(missing, 0, values), int(extents.sum()))
-    seen = np.bincount(at, minlength=len(sums))
-    unknown = (np.bincount(at[missing], minlength=len(sums)) > 0) | (seen == 0)
+    n_values = np.bincount(at, minlength=len(sums))
+    unknown = (np.bincount(at[missing], minlength=len(sums)) > 0) | (n_values == 0)
     sums[unknown] = np.nan
     available = None
     if panel.available is not None:
@@ -146,19 +146,19 @@ def add_steps(panel: Panel, steps: str) -> Panel:
     begins = np.cumsum(lengths) - lengths
     rows = panel.history_rows()
     series = np.repeat(np.arange(panel.n_series), panel.lengths)
-    own = within(panel.starts[series] + rows - panel.begins[series])
-    whole = (own >= first[series]) & (own <= last[series])
-    rows, at = rows[whole], (begins[series] + own - first[series])[whole]
+    coarse_steps = within(panel.starts[series] + rows - panel.begins[series])
+    is_whole = (coarse_steps >= first[series]) & (coarse_steps <= last[series])
+    rows, at = rows[is_whole], (begins[series] + coarse_steps - first[series])[is_whole]
     count = int(lengths.sum())
     sums = np.bincount(at, panel.target[rows].astype(np.float64), count)  # NaN where one is
     available = None
     if panel.available is not None:
         available = np.bincount(at[~panel.available[rows]], minlength=count) == 0
     notes = list(panel.notes)
-    if left := int((~whole).sum()):
+    if n_left_out := int((~is_whole).sum()):
         notes.append(
             Note(
-                kind="steps left out", count=left, series=len(set(series[~whole])), example="",
+                kind="steps left out", count=n_left_out, series=len(set(series[~is_whole])), example="",
                 done=f"they lie in steps of {coarse.name!r} that the history holds in part",
             )
         )  # fmt: skip

@@ -456,14 +456,14 @@ class Panel:
 
     def _repr_html_(self) -> str:
         s = self.summary()
-        shown = s | {
+        facts = s | {
             "steps": f"{s['steps']:,}",
             "missing": f"{s['missing']:.1%}",
             "zeros": f"{s['zeros']:.0%}",
             "mean": f"{s['mean']:.4g}",
         }
         rows = "".join(
-            f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in shown.items()
+            f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in facts.items()
         )
         notes = "".join(f"<li>{html.escape(str(n))}</li>" for n in self.notes)
         return f"<b>Panel</b><table>{rows}</table><ul>{notes}</ul>"

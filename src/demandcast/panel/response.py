@@ -115,8 +115,8 @@ class Response:
         alone = draws.at("response").normal((len(self.mean), *common.shape))
         shared = common @ np.linalg.cholesky(self.shared).T
         errors = alone @ np.swapaxes(np.linalg.cholesky(self.own), 1, 2)
-        own = self.mean[:, None] + errors
-        return np.asarray(own + shared @ np.swapaxes(self.lean, 1, 2))
+        weights = self.mean[:, None] + errors
+        return np.asarray(weights + shared @ np.swapaxes(self.lean, 1, 2))
 
     def transform(self, known: NDArray[np.float32]) -> Doubles:
         """Transform covariates (..., K): logarithms of those in `logs`."""
@@ -150,11 +150,11 @@ class _Part:
         target, known = panel.target[rows].astype(np.float64), panel.known[rows].astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             known = np.where(logs, np.log(known), known)
-        given = np.isfinite(known)
-        seen = inside & ~np.isnan(target) & given.all(2)
-        weight = seen[..., None].astype(np.float64)
+        finite = np.isfinite(known)
+        observed = inside & ~np.isnan(target) & finite.all(2)
+        weight = observed[..., None].astype(np.float64)
         count = np.maximum(weight.sum(1), 1.0)
-        known = np.where(given, known, 0.0)
+        known = np.where(finite, known, 0.0)
         centre = (known * weight).sum(1) / count
         known = (known - centre[:, None]) * weight
         deviations = np.sqrt((known**2).sum(1) / count)
@@ -175,8 +175,8 @@ class _Part:
         prior = np.full(inputs.shape[2], LOOSE**-2)
         prior[0] = 1e-4
         prior[len(controls) :] = 1e-6
-        values = np.where(seen, np.nan_to_num(target), 0.0)
-        return cls(values, seen.astype(np.float64), inputs, prior, np.where(deviations < 1e-6, 0.0, deviations), period)  # fmt: skip
+        values = np.where(observed, np.nan_to_num(target), 0.0)
+        return cls(values, observed.astype(np.float64), inputs, prior, np.where(deviations < 1e-6, 0.0, deviations), period)  # fmt: skip
 
     def evidence(self) -> tuple[Doubles, Doubles]:
         """Return the information on the weights (n, K, K), and its product with their estimate (n, K), controls profiled out."""
@@ -199,12 +199,14 @@ class _Part:
         information, score = self._derivatives(mean, self._spread(mean), weights)
         controls = np.linalg.inv(information[:, :-k, :-k] + np.diag(self.prior[:-k]))
         cross = information[:, -k:, :-k] @ controls
-        own = information[:, -k:, -k:] - cross @ information[:, :-k, -k:]
+        own_information = information[:, -k:, -k:] - cross @ information[:, :-k, -k:]
         own_score = score[:, -k:] - np.einsum("nkp,np->nk", cross, score[:, :-k])
         factor = self._clustering(mean)
-        own = own / factor
+        own_information = own_information / factor
         own_score = own_score / factor
-        return own, np.einsum("nkj,nj->nk", own, weights[:, -k:]) + own_score
+        return own_information, np.einsum(
+            "nkj,nj->nk", own_information, weights[:, -k:]
+        ) + own_score
 
     def _mean(self, weights: Doubles) -> Doubles:
         logs = np.einsum("ntp,np->nt", self.inputs, weights)
@@ -217,9 +219,9 @@ class _Part:
             self.seen.sum(1) / np.maximum(self.seen.sum(1) - self.inputs.shape[2] / 2, 1), 1
         )
         usual = max(excess.sum() / max(square.sum(), 1e-12), 0.0)
-        own = np.maximum(excess * freedom / np.maximum(square, 1e-12), 0.0)
+        variance = np.maximum(excess * freedom / np.maximum(square, 1e-12), 0.0)
         count = self.seen.sum(1)
-        return np.asarray((count * own + 30 * usual) / (count + 30))
+        return np.asarray((count * variance + 30 * usual) / (count + 30))
 
     def _derivatives(
         self, mean: Doubles, spread: Doubles, weights: Doubles
@@ -273,11 +275,13 @@ def _enter_as_logs(panel: Panel) -> NDArray[np.bool_]:
     """Return the mask of known columns that are above 0 everywhere and not flags, (K,)."""
     rows = panel.history_rows()
     known = panel.known[rows]
-    found = []
+    are_logs = []
     for column in known.T:
         values = column[~np.isnan(column)]
-        found.append(len(values) > 0 and values.min() > 0 and len(np.unique(values)) > FLAG_VALUES)
-    return np.array(found, bool)
+        are_logs.append(
+            len(values) > 0 and values.min() > 0 and len(np.unique(values)) > FLAG_VALUES
+        )
+    return np.array(are_logs, bool)
 
 
 def _chunks(panel: Panel, k: int) -> Iterator[Ints]:

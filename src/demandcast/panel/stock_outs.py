@@ -67,30 +67,32 @@ def _find_runs(panel: Panel) -> pl.DataFrame:
     begin, length = _runs(zero, series)
     end = begin + length
     # both neighbours are demands of the same series
-    whole = (begin > first[series[begin]]) & (end < (first + panel.lengths)[series[begin]])
-    begin, length, end = begin[whole], length[whole], end[whole]
+    inside = (begin > first[series[begin]]) & (end < (first + panel.lengths)[series[begin]])
+    begin, length, end = begin[inside], length[inside], end[inside]
     sold = (values[begin - 1] > 0) & (values[end] > 0)
     begin, length = begin[sold], length[sold]
-    own = series[begin]
-    observed = np.bincount(series[~np.isnan(values)], minlength=panel.n_series)[own]
-    zeros = np.bincount(series[zero], minlength=panel.n_series)[own]
-    others = observed - length
-    share = (zeros - length + 0.5) / np.maximum(others + 1, 1)
+    series_of_run = series[begin]
+    observed = np.bincount(series[~np.isnan(values)], minlength=panel.n_series)[series_of_run]
+    zeros = np.bincount(series[zero], minlength=panel.n_series)[series_of_run]
+    n_outside = observed - length
+    share = (zeros - length + 0.5) / np.maximum(n_outside + 1, 1)
     rare = np.log(observed) + length * np.log(share) < np.log(EXPECTED)
     steady = (share < MAX_ZERO_SHARE) & rare
-    kept = steady & (observed >= MIN_STEPS) & ~_is_closed(panel, zero, rows, series, begin, length)
-    begin, length, own = begin[kept], length[kept], own[kept]
-    step = panel.starts[own] + begin - first[own]
+    is_run = (
+        steady & (observed >= MIN_STEPS) & ~_is_closed(panel, zero, rows, series, begin, length)
+    )
+    begin, length, series_of_run = begin[is_run], length[is_run], series_of_run[is_run]
+    step = panel.starts[series_of_run] + begin - first[series_of_run]
     times = partial(time_column, panel.schema, zone=panel.time_zone, dtype=panel.time_dtype)
     runs = pl.DataFrame(
         {
             "first": times(step),
             "last": times(step + length - 1),
             "steps": length,
-            "zeros_otherwise": share[kept],
+            "zeros_otherwise": share[is_run],
         }
     )
-    keyed: pl.DataFrame = pl.concat([panel.keys[own.tolist()], runs], how="horizontal")
+    keyed: pl.DataFrame = pl.concat([panel.keys[series_of_run.tolist()], runs], how="horizontal")
     return keyed
 
 
@@ -113,8 +115,8 @@ def _is_closed(
         return np.zeros(len(begin), np.bool_)
     step = panel.starts[series] + rows - panel.begins[series]
     step -= step.min()
-    there = np.bincount(step)
-    share = np.bincount(step, zero, len(there)) / np.maximum(there, 1)
+    n_steps = np.bincount(step)
+    share = np.bincount(step, zero, len(n_steps)) / np.maximum(n_steps, 1)
     sums = np.concatenate([[0.0], np.cumsum(share)])
     at = step[begin]
     return np.asarray((sums[at + length] - sums[at]) / length >= CLOSED_SHARE)

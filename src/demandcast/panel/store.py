@@ -230,10 +230,12 @@ def _read_array(path: Path, name: str, dtype: str, shape: tuple[int, ...]) -> ND
     with path.open("rb") as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError(f"{name} is not of NumPy's file format 1.0")
-        found, by_column, kind = np.lib.format.read_array_header_1_0(file)
-        size = file.tell() + math.prod(found) * kind.itemsize
-    if (str(kind), found, by_column) != (dtype, shape, False) or kind.kind != KINDS.get(name, "i"):
-        raise ValueError(f"{name} is {kind} {found}, but should be {dtype} {shape}")
+        stored_shape, by_column, kind = np.lib.format.read_array_header_1_0(file)
+        size = file.tell() + math.prod(stored_shape) * kind.itemsize
+    if (str(kind), stored_shape, by_column) != (dtype, shape, False) or kind.kind != KINDS.get(
+        name, "i"
+    ):
+        raise ValueError(f"{name} is {kind} {stored_shape}, but should be {dtype} {shape}")
     if min(shape, default=0) < 0 or path.stat().st_size != size:
         raise ValueError(f"{name} has {path.stat().st_size:,} bytes, but should have {size:,}")
     mapped = name in STEP_ARRAYS and 0 not in shape

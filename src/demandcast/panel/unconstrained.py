@@ -118,9 +118,10 @@ def unconstrained(panel: Panel, levels: Sequence[float] | float) -> pl.DataFrame
     }
     names = ("available", "mean", *(f"{level:g}" for level in levels))
     values = (pl.Series(~unavailable), *(pl.Series(column).fill_nan(None) for column in table.T))
-    taken = (*panel.keys.columns, *observed)
+    used_names = (*panel.keys.columns, *observed)
     estimated = {
-        free_name(name, taken, "demand"): column for name, column in zip(names, values, strict=True)
+        free_name(name, used_names, "demand"): column
+        for name, column in zip(names, values, strict=True)
     }
     columns = pl.DataFrame(observed | estimated)
     return pl.concat([panel.keys[series.tolist()], columns], how="horizontal")
@@ -143,7 +144,7 @@ def impute(panel: Panel, seed: int, *, known: bool) -> Panel:
 
 
 def condition_on_sale(
-    mean: Doubles, spread: Doubles, sold: Doubles, share: Doubles, levels: Doubles, whole: Bools
+    mean: Doubles, spread: Doubles, sold: Doubles, share: Doubles, levels: Doubles, is_count: Bools
 ) -> tuple[Doubles, Doubles, Doubles]:
     """Return mean, second moment (M,) and quantiles (M, Q) of demand given what was sold in a share of the step.
 
@@ -158,16 +159,16 @@ def condition_on_sale(
         sold: Sales, (M,), 0 or more.
         share: Shares of the step, (M,), 0 to 1; NaN where it is not known.
         levels: Of the distribution given the sale, (M, Q).
-        whole: Whether demand is whole, (M,).
+        is_count: Whether demand is whole numbers, (M,).
     """
     part = np.nan_to_num(share)
-    told = part > 0
+    is_known = part > 0
     rest = (1 - part) * mean * (1 + spread * sold) / (1 + spread * part * mean)
     first, second, quantiles = condition_on_bound(
-        np.where(told, rest, mean), np.where(told, spread / (1 + spread * sold), spread),
-        np.where(told, 0, sold), levels, whole,
+        np.where(is_known, rest, mean), np.where(is_known, spread / (1 + spread * sold), spread),
+        np.where(is_known, 0, sold), levels, is_count,
     )  # fmt: skip
-    added = np.where(told, sold, 0)
+    added = np.where(is_known, sold, 0)
     return (
         first + added,
         second + 2 * added * first + added**2,
@@ -176,7 +177,7 @@ def condition_on_sale(
 
 
 def condition_on_bound(
-    mean: Doubles, spread: Doubles, least: Doubles, levels: Doubles, whole: Bools
+    mean: Doubles, spread: Doubles, least: Doubles, levels: Doubles, is_count: Bools
 ) -> tuple[Doubles, Doubles, Doubles]:
     """Return mean, second moment (M,) and quantiles (M, Q) of demand that is known to be at least `least`.
 
@@ -188,11 +189,11 @@ def condition_on_bound(
         spread: Variances are mean + spread mean^2, (M,).
         least: Lower bounds, (M,), 0 or more.
         levels: Of the distribution given the bound, (M, Q).
-        whole: Whether demand is whole, (M,).
+        is_count: Whether demand is whole numbers, (M,).
     """
     mean = np.maximum(mean, LEAST)
     variance = mean + spread * mean**2
-    exact = whole & (mean <= LATTICE)
+    exact = is_count & (mean <= LATTICE)
     wide = variance / mean**2 >= 1 / LATTICE
     step = np.where(exact, 1, np.where(wide, mean / LATTICE, np.sqrt(variance / LATTICE)))
     offset = np.where(exact | wide, 0, mean - LATTICE * step)
@@ -205,7 +206,7 @@ def condition_on_bound(
     mean_given = np.maximum(offset + step * first, least)
     square = offset**2 + 2 * offset * step * first + step**2 * second
     quantiles = np.maximum(offset[:, None] + step[:, None] * quantiles, least[:, None])
-    rounded = whole & ~exact
+    rounded = is_count & ~exact
     quantiles[rounded] = np.rint(quantiles[rounded])
     return mean_given, np.maximum(square, mean_given**2), quantiles
 
@@ -251,8 +252,8 @@ def _masses(
         yield active, k, mass
         # what follows is less than a geometric series of the next factor
         ahead = (ratio[active] + share[active] * k) / (k + 1)
-        left = np.where(ahead < 1, mass * ahead / np.maximum(1 - ahead, LEAST), np.inf)
-        more = left > NEGLIGIBLE * total
+        tail = np.where(ahead < 1, mass * ahead / np.maximum(1 - ahead, LEAST), np.inf)
+        more = tail > NEGLIGIBLE * total
         active, k, mass, total = active[more], k[more], mass[more], total[more]
 
 
@@ -300,14 +301,16 @@ class _Block:
 
 def _blocks(panel: Panel) -> Iterator[_Block]:
     """Yield the series that have unavailable steps, ordered by length, as dense arrays."""
-    some = np.flatnonzero(panel.n_unavailable())
-    some = some[np.argsort(panel.lengths[some], kind="stable")]
+    remaining = np.flatnonzero(panel.n_unavailable())
+    remaining = remaining[np.argsort(panel.lengths[remaining], kind="stable")]
     period = panel.freq.period
     n_phases = period if 1 < period <= LONGEST_SEASON else 1
     cells = max(1, CELLS // (1 + len(panel.known_names)))
-    while len(some):
-        fits = np.searchsorted(panel.lengths[some] * np.arange(1, len(some) + 1), cells, "right")
-        series, some = some[: max(1, fits)], some[max(1, fits) :]
+    while len(remaining):
+        fits = np.searchsorted(
+            panel.lengths[remaining] * np.arange(1, len(remaining) + 1), cells, "right"
+        )
+        series, remaining = remaining[: max(1, fits)], remaining[max(1, fits) :]
         steps = int(panel.lengths[series].max())
         step = panel.lengths[series, None] - steps + np.arange(steps)
         inside = step >= 0
@@ -331,7 +334,7 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
     """Fit level, season and spread of each series of a block by expectation-maximisation."""
     observed, unavailable = block.observed, block.unavailable
     bounds = _bounds(block.values)
-    whole = (np.where(observed, block.values % 1, 0) == 0).all(1)
+    is_count = (np.where(observed, block.values % 1, 0) == 0).all(1)
     factor = _effect_of(_centre_covariates(block), effects)
     demand = np.where(observed, bounds, 0)  # returns count as no demand
     none = np.asarray(~observed.any(1))  # nothing but bounds: start from them
@@ -342,7 +345,7 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
     bound = bounds[unavailable]
     share = block.share[unavailable]
     tells = (bound > 0) | (share > 0)  # a bound of 0 tells nothing: the expectation is the mean
-    some, no_levels = rows[tells], np.zeros((int(tells.sum()), 0))
+    series_of_step, no_levels = rows[tells], np.zeros((int(tells.sum()), 0))
     half = _choose_half_life(block, demand, weight, factor)
     changes = np.ones(len(demand), np.bool_)  # each series for itself, whatever its company
     for _ in range(ROUNDS):
@@ -351,7 +354,12 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
         first = mean[unavailable]
         second = first + (1 + spread[rows]) * first**2
         first[tells], second[tells], _ = condition_on_sale(
-            first[tells], spread[some], bound[tells], share[tells], no_levels, whole[some]
+            first[tells],
+            spread[series_of_step],
+            bound[tells],
+            share[tells],
+            no_levels,
+            is_count[series_of_step],
         )
         moved = np.bincount(rows, np.abs(first - demand[unavailable]), len(demand))
         demand[unavailable] = np.where(changes[rows], first, demand[unavailable])
@@ -361,7 +369,7 @@ def _estimate(block: _Block, effects: Doubles) -> Estimate:
         if not changes.any():
             break
     mean = _mean(block, demand, weight, factor, half)
-    return Estimate(block.series, block.values, unavailable, block.share, mean, spread, whole)
+    return Estimate(block.series, block.values, unavailable, block.share, mean, spread, is_count)
 
 
 def _choose_half_life(block: _Block, demand: Doubles, weight: Doubles, factor: Doubles) -> Doubles:
@@ -374,8 +382,8 @@ def _choose_half_life(block: _Block, demand: Doubles, weight: Doubles, factor: D
             block, demand, weight, factor, np.full((len(demand), 1), half)
         )
         scale = factor * season * weight
-        others = _two_sided(scale, half) - scale  # each step weighs 1 in its own average
-        left_out = (level * (others + scale) - demand * weight) / np.maximum(others, LEAST)
+        neighbours = _two_sided(scale, half) - scale  # each step weighs 1 in its own average
+        left_out = (level * (neighbours + scale) - demand * weight) / np.maximum(neighbours, LEAST)
         mean = np.maximum(left_out * factor * season, LEAST)
         score.append((weight * (demand * np.log(mean) - mean)).sum(1))
     return np.asarray(np.array(halves)[np.argmax(score, 0)][:, None])
@@ -418,31 +426,31 @@ def _season(block: _Block, demand: Doubles, expected: Doubles) -> Doubles:
     total, base, square = sums
     index = np.where(base > 0, total / np.maximum(base, LEAST), 1.0)
     noise = (square / np.maximum(base, LEAST) ** 2).mean(1)
-    kept = np.clip(1 - noise / np.maximum(((index - 1) ** 2).mean(1), LEAST), 0, 1)
-    return np.asarray(1 + kept[:, None] * (index - 1))
+    shrinkage = np.clip(1 - noise / np.maximum(((index - 1) ** 2).mean(1), LEAST), 0, 1)
+    return np.asarray(1 + shrinkage[:, None] * (index - 1))
 
 
 def _two_sided(values: Doubles, half: Doubles | float) -> Doubles:
     """Return exponential sums to both sides of each step along axis 1, the step itself once."""
     keep = np.broadcast_to(0.5 ** (1 / np.asarray(half)), (len(values), 1))[:, 0]
-    found = np.empty((values.shape[1], len(values)))
+    average = np.empty((values.shape[1], len(values)))
     by_step = np.ascontiguousarray(values.T)
     carried = np.zeros(len(values))
     for t in range(len(by_step)):
         carried = keep * carried + by_step[t]
-        found[t] = carried
+        average[t] = carried
     carried = np.zeros(len(values))
     for t in range(len(by_step) - 1, -1, -1):
-        found[t] += carried
+        average[t] += carried
         carried = keep * (carried + by_step[t])
-    return np.asarray(found.T)
+    return np.asarray(average.T)
 
 
 def _spread(demand: Doubles, variance: Doubles, weight: Doubles, mean: Doubles) -> Doubles:
     """Return the spread of each series by moments, (n,): (E[(y - mean)^2] - mean) / mean^2, at least 0."""
     excess = (weight * ((demand - mean) ** 2 + variance - mean)).sum(1)
-    found = excess / np.maximum((weight * mean**2).sum(1), LEAST)
-    return np.asarray(np.clip(found, 0, MAX_SPREAD))
+    spread = excess / np.maximum((weight * mean**2).sum(1), LEAST)
+    return np.asarray(np.clip(spread, 0, MAX_SPREAD))
 
 
 def _centre_covariates(block: _Block) -> Doubles:

@@ -184,8 +184,8 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             params=self._options(),
             free_raw_data=False,
         )
-        left = None if seconds is None else seconds - (time.perf_counter() - began)
-        self.boosters = self._grow(lightgbm, data, left, progress)
+        seconds_left = None if seconds is None else seconds - (time.perf_counter() - began)
+        self.boosters = self._grow(lightgbm, data, seconds_left, progress)
         return self
 
     def _grow(
@@ -196,7 +196,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
             f"{level:g}": {"objective": "quantile", "alpha": level} for level in self.config.levels
         }
         data.construct()
-        began, wanted = time.perf_counter(), self.config.trees
+        began, n_trees = time.perf_counter(), self.config.trees
         signs = self._signs()
         if signs is not None:  # LightGBM's own quantile loss moves leaves after the constraint
             kinds = {name: {"objective": "none", "monotone_constraints": signs} for name in kinds}
@@ -209,20 +209,20 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         }
         self.grown, self.rate = 0, self.config.learning_rate
         with Bar(
-            total=wanted, desc=self.name, unit="round of trees", disable=not progress, file=sys.stderr, leave=False,
+            total=n_trees, desc=self.name, unit="round of trees", disable=not progress, file=sys.stderr, leave=False,
         ) as bar:  # fmt: skip
-            while self.grown < wanted:
+            while self.grown < n_trees:
                 for name, booster in growing.items():
                     booster.update(**losses[name])
                 self.grown += 1
                 bar.update()
                 if seconds is not None and self.grown == 2:
                     affordable = int(2 * seconds / (time.perf_counter() - began))
-                    wanted = min(wanted, max(MIN_TREES, affordable))
-                    whole = self.config.trees * self.config.learning_rate
-                    bar.total = wanted
-                    self.rate = max(self.rate, min(FASTEST, whole / wanted))
-                    for booster in growing.values() if wanted < self.config.trees else ():
+                    n_trees = min(n_trees, max(MIN_TREES, affordable))
+                    total_rate = self.config.trees * self.config.learning_rate
+                    bar.total = n_trees
+                    self.rate = max(self.rate, min(FASTEST, total_rate / n_trees))
+                    for booster in growing.values() if n_trees < self.config.trees else ():
                         booster.reset_parameter({"learning_rate": self.rate})
                 if (
                     seconds is not None
@@ -291,20 +291,20 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         room = max(1, ROWS // self.horizon)
         for start in range(0, panel.n_series, room):
-            some = np.arange(start, min(start + room, panel.n_series))
-            series = np.repeat(some, self.horizon)
+            block = np.arange(start, min(start + room, panel.n_series))
+            series = np.repeat(block, self.horizon)
             cutoffs = panel.lengths[series]
-            ahead = np.tile(np.arange(1, self.horizon + 1), len(some))
+            ahead = np.tile(np.arange(1, self.horizon + 1), len(block))
             rows, scale = table.rows(series, cutoffs, ahead), table.scale(series, cutoffs)
             base = table.base(series, cutoffs, ahead) if self.based else np.zeros(len(rows))
-            found = [base + scale * np.asarray(booster.predict(rows)) for booster in grown]
-            grid = np.sort(np.stack(found, -1), -1)  # quantiles never cross
-            wanted = interpolate_quantiles(grid, self.config.levels, (*levels, *MEAN_LEVELS))
-            wanted = np.maximum(wanted, floors[series, None])
-            part = (len(some), self.horizon)
-            draft.quantiles[some] = wanted[:, : len(levels)].reshape(*part, -1)
-            draft.mean[some] = (wanted[:, len(levels) :] @ MEAN_WEIGHTS).reshape(part)
-            never = some[table.never_sold(some, panel.lengths[some])]
+            predictions = [base + scale * np.asarray(booster.predict(rows)) for booster in grown]
+            grid = np.sort(np.stack(predictions, -1), -1)  # quantiles never cross
+            quantiles = interpolate_quantiles(grid, self.config.levels, (*levels, *MEAN_LEVELS))
+            quantiles = np.maximum(quantiles, floors[series, None])
+            part = (len(block), self.horizon)
+            draft.quantiles[block] = quantiles[:, : len(levels)].reshape(*part, -1)
+            draft.mean[block] = (quantiles[:, len(levels) :] @ MEAN_WEIGHTS).reshape(part)
+            never = block[table.never_sold(block, panel.lengths[block])]
             draft.quantiles[never], draft.mean[never] = 0.0, 0.0
         return draft
 
@@ -408,8 +408,8 @@ def _windows(periods: tuple[int, ...], horizon: int, longest: int) -> tuple[int,
     """Return the widths of the windows that are averaged: short ones, the seasons, the horizon, and a long
     one.
     """
-    wanted = {3, 7, horizon, 2 * horizon, *periods, 4 * periods[0]}
-    return tuple(sorted(w for w in wanted if 1 < w <= max(2, longest)))
+    widths = {3, 7, horizon, 2 * horizon, *periods, 4 * periods[0]}
+    return tuple(sorted(w for w in widths if 1 < w <= max(2, longest)))
 
 
 def count_rows(panel: Panel) -> int:
@@ -443,10 +443,10 @@ def _draw_rows(
     cutoffs = first[series] + place - cumulative[series]
     inside = cutoffs + ahead <= panel.lengths[series]
     series, cutoffs, ahead = series[inside], cutoffs[inside], ahead[inside]
-    seen = ~np.isnan(panel.target[panel.begins[series] + cutoffs + ahead - 1])
-    if not seen.any():
+    observed = ~np.isnan(panel.target[panel.begins[series] + cutoffs + ahead - 1])
+    if not observed.any():
         raise DataError(
             "no value was observed after the first step of any series, so there is nothing to learn "
             "from; use 'seasonal_naive', or wait for more history"
         )
-    return series[seen], cutoffs[seen], ahead[seen]
+    return series[observed], cutoffs[observed], ahead[observed]

@@ -37,46 +37,46 @@ class Likeness:
     leaving_out: Doubles
 
     @classmethod
-    def of(cls, scale: Doubles, codes: Ints, seen: NDArray[np.bool_]) -> Likeness:
+    def of(cls, scale: Doubles, codes: Ints, observed: NDArray[np.bool_]) -> Likeness:
         """Estimate effects from the scales of series, (N,), and their codes, (N, K), of frequent categories."""
-        seen = seen & (scale > 0)
+        observed = observed & (scale > 0)
         columns, rows = codes.shape[1], np.zeros((0, 0), np.int64)
         if columns > 1:
             rows, which = np.unique(codes, axis=0, return_inverse=True)
             codes = np.concatenate([codes, np.reshape(which, (-1, 1)) + 1], 1)
-        logs = np.log(np.where(seen, scale, 1.0))
-        if not seen.any():
+        logs = np.log(np.where(observed, scale, 1.0))
+        if not observed.any():
             none = tuple(np.zeros(int(c.max(initial=0)) + 1) for c in codes.T)
             return cls(0.0, none[:columns], {}, np.ones(len(scale)))
-        level = float(np.log(scale[seen].mean()))  # of sums, in which large items count most
-        rest = np.where(seen, logs - level, 0.0)
+        level = float(np.log(scale[observed].mean()))  # of sums, in which large items count most
+        rest = np.where(observed, logs - level, 0.0)
         sizes = [int(column.max(initial=0)) + 1 for column in codes.T]
         counts = [
-            np.bincount(column[seen], minlength=size)
+            np.bincount(column[observed], minlength=size)
             for column, size in zip(codes.T, sizes, strict=True)
         ]
         effects = [np.zeros(size) for size in sizes]
-        level_shift = float(rest[seen].mean()) if sizes else 0.0
-        rest = np.where(seen, rest - level_shift, 0.0)
+        level_shift = float(rest[observed].mean()) if sizes else 0.0
+        rest = np.where(observed, rest - level_shift, 0.0)
 
-        def told(of: list[Doubles]) -> Doubles:
+        def total_effect(of: list[Doubles]) -> Doubles:
             parts = [effect[column] for effect, column in zip(of, codes.T, strict=True)]
             return np.sum(parts, axis=0) if parts else np.zeros(len(scale))
 
         for _ in range(TURNS):
             for k, column in enumerate(codes.T):
-                alone = rest - (told(effects) - effects[k][column])
-                total = np.bincount(column[seen], alone[seen], sizes[k])
+                alone = rest - (total_effect(effects) - effects[k][column])
+                total = np.bincount(column[observed], alone[observed], sizes[k])
                 effects[k] = total / (counts[k] + SHRINK)
                 effects[k][0] = 0.0
-        others = np.zeros(len(scale))
+        effect = np.zeros(len(scale))
         for k, column in enumerate(codes.T):
-            alone = rest - (told(effects) - effects[k][column])
-            count = counts[k][column] - seen
-            total = effects[k][column] * (counts[k][column] + SHRINK) - np.where(seen, alone, 0)
-            others += np.where(column > 0, total / (count + SHRINK), 0.0)
+            alone = rest - (total_effect(effects) - effects[k][column])
+            count = counts[k][column] - observed
+            total = effects[k][column] * (counts[k][column] + SHRINK) - np.where(observed, alone, 0)
+            effect += np.where(column > 0, total / (count + SHRINK), 0.0)
         # the mean of what the logarithms leave over, so that scales are right in the mean
-        miss = np.where(seen, rest - others, 0)[seen]
+        miss = np.where(observed, rest - effect, 0)[observed]
         lift = float(np.log(np.exp(np.clip(miss, -4, 4)).mean())) if sizes else 0.0
         level += level_shift + lift
         together = (
@@ -84,15 +84,15 @@ class Likeness:
             if columns > 1
             else {}
         )
-        return cls(level, tuple(effects[:columns]), together, np.exp(level + others))
+        return cls(level, tuple(effects[:columns]), together, np.exp(level + effect))
 
     def scale(self, codes: Ints) -> Doubles:
         """Estimate the scale of series from their codes alone, (N,)."""
-        found = np.full(len(codes), self.level)
+        log_scale = np.full(len(codes), self.level)
         for effect, column in zip(self.effects, codes.T, strict=True):
-            found += np.where(
+            log_scale += np.where(
                 column < len(effect), effect[np.minimum(column, len(effect) - 1)], 0.0
             )
         if self.together:
-            found += [self.together.get(tuple(row), 0.0) for row in codes.tolist()]
-        return np.asarray(np.exp(found))
+            log_scale += [self.together.get(tuple(row), 0.0) for row in codes.tolist()]
+        return np.asarray(np.exp(log_scale))

@@ -63,22 +63,22 @@ class FeatureTable:
         )  # row of each series' first step, of known ones alone
         known = np.arange(int(lengths.sum())) + np.repeat(panel.begins - self.first, lengths)
         self.target = target = panel.target[known].astype(np.float64)
-        seen = ~np.isnan(target)
-        values = np.where(seen, target, 0.0)
+        observed = ~np.isnan(target)
+        values = np.where(observed, target, 0.0)
         self.unit_of, self.centre = np.ones(panel.n_series), np.zeros(panel.n_series)
-        some = np.flatnonzero(lengths)
-        if len(some):
-            largest = np.maximum.reduceat(np.abs(values), self.first[some])
-            self.unit_of[some] = np.exp2(np.frexp(largest)[1])
-            count = np.maximum(np.add.reduceat(seen.astype(np.int64), self.first[some]), 1)
+        non_empty = np.flatnonzero(lengths)
+        if len(non_empty):
+            largest = np.maximum.reduceat(np.abs(values), self.first[non_empty])
+            self.unit_of[non_empty] = np.exp2(np.frexp(largest)[1])
+            count = np.maximum(np.add.reduceat(observed.astype(np.int64), self.first[non_empty]), 1)
             scaled = values / np.repeat(self.unit_of, lengths)
-            total = np.add.reduceat(scaled, self.first[some])
-            self.centre[some] = total / count  # in units of the series
+            total = np.add.reduceat(scaled, self.first[non_empty])
+            self.centre[non_empty] = total / count  # in units of the series
         scaled = values / np.repeat(self.unit_of, lengths)
-        centred = np.where(seen, scaled - np.repeat(self.centre, lengths), 0.0)
+        centred = np.where(observed, scaled - np.repeat(self.centre, lengths), 0.0)
         self.sums, self.sizes, self.squares, self.counts, self.demands = (
             np.concatenate([[0.0], np.cumsum(column)])
-            for column in (centred, np.abs(scaled), centred**2, seen, values != 0)
+            for column in (centred, np.abs(scaled), centred**2, observed, values != 0)
         )
         rows = np.where(values != 0, np.arange(len(values)), -1)
         self.last_demand = np.maximum.accumulate(rows) if len(rows) else rows  # row of the newest
@@ -87,10 +87,10 @@ class FeatureTable:
         self.past = _columns(panel.past, panel.past_names, features.past)
         self.reals = _columns(panel.static_reals, panel.static_real_names, features.static_reals)
         if likeness is None:
-            every = np.arange(panel.n_series)
-            seen = self._average(self.counts, every, lengths, 10**9, lengths)[1] >= NEW
+            all_series = np.arange(panel.n_series)
+            observed = self._average(self.counts, all_series, lengths, 10**9, lengths)[1] >= NEW
             self.likeness = Likeness.of(
-                self._own(every, panel.lengths, panel.lengths)[0], self.codes, seen
+                self._own(all_series, panel.lengths, panel.lengths)[0], self.codes, observed
             )
             self.like = self.likeness.leaving_out
         else:
@@ -108,25 +108,25 @@ class FeatureTable:
         any is that. So it does where all values are 0, the less the more there are.
         """
         reach = cutoffs if reach is None else reach
-        own, count = self._own(series, cutoffs, reach)
+        own_scale, count = self._own(series, cutoffs, reach)
         like = self.like[series]
-        like = np.where(own > 0, np.minimum(like, MAX_START * own), like)
-        leaning = (count * own + LEANING * like) / (count + LEANING)
-        return np.where((count < NEW) | (own == 0), leaning, own)
+        like = np.where(own_scale > 0, np.minimum(like, MAX_START * own_scale), like)
+        leaning = (count * own_scale + LEANING * like) / (count + LEANING)
+        return np.where((count < NEW) | (own_scale == 0), leaning, own_scale)
 
     def never_sold(self, series: Ints, cutoffs: Ints) -> NDArray[np.bool_]:
         """Series of `NEW` observed values or more, all of them 0: nothing tells their size."""
-        own, count = self._own(series, cutoffs, cutoffs)
-        return np.asarray((own == 0) & (count >= NEW))
+        own_scale, count = self._own(series, cutoffs, cutoffs)
+        return np.asarray((own_scale == 0) & (count >= NEW))
 
     def _own(self, series: Ints, cutoffs: Ints, reach: Ints) -> tuple[Doubles, Doubles]:
         """Return mean |y| of a series alone, 0 where all values are 0, and the number of observed values."""
         period = self.periods[0]
-        found, count = self._average(self.sizes, series, cutoffs, 10**9, reach)
+        mean_size, count = self._average(self.sizes, series, cutoffs, 10**9, reach)
         short, _ = self._average(
             self.sizes, series, cutoffs, period if period >= YEAR else 4 * period, reach
         )
-        size = np.where(short > 0, short, np.nan_to_num(found))
+        size = np.where(short > 0, short, np.nan_to_num(mean_size))
         return size * self.unit_of[series], count
 
     def base(self, series: Ints, cutoffs: Ints, ahead: Ints, reach: Ints | None = None) -> Doubles:
@@ -138,11 +138,11 @@ class FeatureTable:
         reach = cutoffs if reach is None else reach
         period = self.periods[0]
         places = self._phases(series, cutoffs, ahead, period, reach)
-        seen = ~np.isnan(places)
-        mean = np.where(seen, places, 0).sum(1) / np.maximum(seen.sum(1), 1)
+        observed = ~np.isnan(places)
+        mean = np.where(observed, places, 0).sum(1) / np.maximum(observed.sum(1), 1)
         level, _ = self._mean(series, cutoffs, max(self.windows), reach)
         level = np.where(np.isnan(level), self.scale(series, cutoffs, reach), level)
-        return np.where(seen.any(1), mean, level)
+        return np.where(observed.any(1), mean, level)
 
     def rows(self, series: Ints, cutoffs: Ints, ahead: Ints, reach: Ints | None = None) -> Singles:
         """Return the features of rows, (R, F); NaN where there is nothing to read.
@@ -171,9 +171,9 @@ class FeatureTable:
         for period in self.periods:
             if period > 1:
                 places = self._phases(series, cutoffs, ahead, period, reach) / scale[:, None]
-                seen = ~np.isnan(places)
-                count = seen.sum(1)
-                mean = np.where(seen, places, 0).sum(1) / np.where(count > 0, count, np.nan)
+                observed = ~np.isnan(places)
+                count = observed.sum(1)
+                mean = np.where(observed, places, 0).sum(1) / np.where(count > 0, count, np.nan)
                 columns += [*places.T[:2], mean]
         calendar = self.panel.freq.calendar(self.panel.starts[series] + step)
         columns += [*calendar.T]
@@ -224,8 +224,8 @@ class FeatureTable:
     ) -> Doubles:
         """Return the newest known values whole seasons before each step, newest first, (R, PHASES)."""
         first = cutoffs + ahead - 1 - -(-ahead // period) * period
-        found = [self._value(series, first - k * period, cutoffs, reach) for k in range(PHASES)]
-        return np.stack(found, 1)
+        values = [self._value(series, first - k * period, cutoffs, reach) for k in range(PHASES)]
+        return np.stack(values, 1)
 
     def _steps_since_demand(self, series: Ints, cutoffs: Ints, reach: Ints) -> Doubles:
         """Return the steps since the last value other than 0; NaN if there was none."""
@@ -252,6 +252,6 @@ def count_columns(features: Features, periods: tuple[int, ...], windows: tuple[i
     return static + history + calendar + 2 * len(features.known) + len(features.past)
 
 
-def _columns(values: Singles, names: tuple[str, ...], wanted: dict[str, Any]) -> Singles:
+def _columns(values: Singles, names: tuple[str, ...], required: dict[str, Any]) -> Singles:
     """Return the columns that were fitted on, in their order."""
-    return values if tuple(wanted) == names else values[:, [names.index(n) for n in wanted]]
+    return values if tuple(required) == names else values[:, [names.index(n) for n in required]]

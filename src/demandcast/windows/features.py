@@ -95,17 +95,17 @@ class Features:
                 option="freq", found=panel.schema.freq, expected=self.freq, ways=[way(freq=self.freq)],
             )  # fmt: skip
         statics = [name for name in self.vocabularies if name != SERIES]
-        for role, wanted, found in (
+        for role, required, available in (
             ("known", list(self.known), panel.known_names),
             ("past", list(self.past), panel.past_names),
             ("static", statics, tuple(panel.vocabularies)),
             ("static", list(self.static_reals), panel.static_real_names),
         ):
-            missing = [name for name in wanted if name not in found]
+            missing = [name for name in required if name not in available]
             if missing:
                 raise SchemaError(
                     f"the model was fitted with {role} column(s) {', '.join(map(repr, missing))}, which this "
-                    f"panel has not; read it with {role}={wanted!r}, or fit the model on it"
+                    f"panel has not; read it with {role}={required!r}, or fit the model on it"
                 )
 
     def codes(self, panel: Panel) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -138,10 +138,10 @@ def mean_sizes(
         order = np.argsort(part.begins, kind="stable")
         edges = np.stack([part.begins, stops], 1)[order].ravel()
         values = np.append(np.abs(np.nan_to_num(part.target)), np.float32(0.0))
-        seen = np.append(~np.isnan(part.target), False)
+        observed = np.append(~np.isnan(part.target), False)
         # series by series: in running sums over the whole table small values drown in large ones
         sums = np.add.reduceat(values, edges, dtype=np.float64)[::2]
-        counts = np.add.reduceat(seen, edges, dtype=np.int64)[::2]
+        counts = np.add.reduceat(observed, edges, dtype=np.int64)[::2]
         size = np.zeros(part.n_series)
         size[order] = np.where(edges[1::2] > edges[::2], sums / np.maximum(counts, 1), 0.0)
         sizes.append(size)
@@ -160,11 +160,11 @@ def _column_moments(
     """Return mean, deviation and whether there are gaps of each column, from values given part by part."""
     if not names:
         return {}
-    found = [[_moments(values[:, i]) for i in range(len(names))] for values in parts]
+    moments = [[_moments(values[:, i]) for i in range(len(names))] for values in parts]
     footing = {}
     for i, name in enumerate(names):
-        count, mean, deviation, gaps = found[0][i]
-        for more, at, spread, missing in (part[i] for part in found[1:]):
+        count, mean, deviation, gaps = moments[0][i]
+        for more, at, spread, missing in (part[i] for part in moments[1:]):
             both = max(count + more, 1)
             apart = (at - mean) ** 2 * count * more / both**2
             deviation = ((deviation**2 * count + spread**2 * more) / both + apart) ** 0.5

@@ -55,11 +55,11 @@ class MultivariateWindow(Window):
     def join(cls, windows: Sequence[Self]) -> Self:
         begins = [0, *itertools.accumulate(map(len, windows))]
         row = torch.cat([w.row + begin for w, begin in zip(windows, begins, strict=False)])
-        kept = {"step": windows[0].step, "row": row}
+        per_window = {"step": windows[0].step, "row": row}
         return windows[0]._each(
             lambda name, _: (
-                kept[name]
-                if name in kept
+                per_window[name]
+                if name in per_window
                 else torch.cat([getattr(window, name) for window in windows])
             )
         )
@@ -67,8 +67,10 @@ class MultivariateWindow(Window):
     def part(self, rows: slice) -> Self:
         """Return some of the windows, where each stands for one series, as in training."""
         begin = rows.start or 0
-        kept = {"step": self.step, "row": self.row[rows] - begin}
-        return self._each(lambda name, value: kept[name] if name in kept else value[rows])
+        per_window = {"step": self.step, "row": self.row[rows] - begin}
+        return self._each(
+            lambda name, value: per_window[name] if name in per_window else value[rows]
+        )
 
 
 class MultivariateSource(WindowSource):
@@ -172,28 +174,30 @@ class MultivariateSource(WindowSource):
         inside = (steps >= 0) & (steps < limits[:, None]) & (steps < len(self.grid))
         rows = steps.clamp(0, len(self.grid) - 1)
         values = self.grid[rows]  # (batch, context + horizon, series)
-        seen = inside[..., None] & ~values.isnan()
-        values = torch.where(seen, values, 0.0)
-        censored = torch.zeros_like(seen) if self.available is None else seen & self.missed[rows]
+        observed = inside[..., None] & ~values.isnan()
+        values = torch.where(observed, values, 0.0)
+        censored = (
+            torch.zeros_like(observed) if self.available is None else observed & self.missed[rows]
+        )
         ends, counts = stamps - extra, slice(0, context - extra)
         if self.has_blanks:
-            self._fill_grid(ends, values[:, counts], seen[:, counts], censored[:, counts])
+            self._fill_grid(ends, values[:, counts], observed[:, counts], censored[:, counts])
         scale, level = scale_of(
-            values[:, counts].transpose(1, 2), seen[:, counts].transpose(1, 2), self.scaling
+            values[:, counts].transpose(1, 2), observed[:, counts].transpose(1, 2), self.scaling
         )  # (batch, series, 1)
         scale, level = scale.transpose(1, 2), level.transpose(1, 2)
         if self.has_blanks and not bool(scale.all()):
             self._look_back_on_grid(ends, context - extra, scale)
         has_scale = scale > 0
         scale = torch.where(has_scale, scale, 1.0)
-        past, past_seen = values[:, :context], seen[:, :context]
+        past, past_seen = values[:, :context], observed[:, :context]
         stamp = (steps + context).clamp(0, len(self.calendar) - 1)  # the calendar begins so early
         none = past.new_zeros(len(stamps), 0)
         return MultivariateWindow(
             past_target=torch.where(past_seen, past, level),
             past_observed=past_seen,
             future_target=values[:, context:],
-            future_observed=seen[:, context:],
+            future_observed=observed[:, context:],
             past_censored=censored[:, :context],
             future_censored=censored[:, context:],
             lags=past.new_zeros(len(stamps), context + self.horizon, 0),
@@ -214,21 +218,21 @@ class MultivariateSource(WindowSource):
 
     # As `WindowSource` does it for single series; cells are pairs of a window and a series
 
-    def _fill_grid(self, ends: Tensor, values: Tensor, seen: Tensor, censored: Tensor) -> None:
+    def _fill_grid(self, ends: Tensor, values: Tensor, observed: Tensor, censored: Tensor) -> None:
         """Fill contexts (batch, context, series) that hold hardly a value with earlier ones, in place."""
-        few = seen.sum(1) < FEWEST_VALUES  # (batch, series)
+        few = observed.sum(1) < FEWEST_VALUES  # (batch, series)
         if not bool(few.any()):
             return
         context = values.shape[1]
         stamps, window, series = self._earlier_on_grid(ends, context, few, self.latest_known)
         rows = stamps.clamp(min=0), series[:, None]
         earlier = self.grid[rows]  # (cells, context)
-        filled = (stamps >= 0) & ~earlier.isnan() & ~seen[window, :, series]
+        filled = (stamps >= 0) & ~earlier.isnan() & ~observed[window, :, series]
         values[window, :, series] = torch.where(filled, earlier, values[window, :, series])
         if self.available is not None:
-            own = censored[window, :, series]
-            censored[window, :, series] = torch.where(filled, self.missed[rows], own)
-        seen[window, :, series] |= filled
+            current = censored[window, :, series]
+            censored[window, :, series] = torch.where(filled, self.missed[rows], current)
+        observed[window, :, series] |= filled
 
     def _look_back_on_grid(self, ends: Tensor, context: int, scale: Tensor) -> None:
         """Take scales (batch, 1, series) that are 0 from earlier steps that tell them, in place."""
@@ -236,8 +240,8 @@ class MultivariateSource(WindowSource):
         stamps, window, series = self._earlier_on_grid(ends, context, lacking, self.latest_telling)
         earlier = self.grid[stamps.clamp(min=0), series[:, None]]  # (cells, context)
         known = (stamps >= 0) & ~earlier.isnan()
-        found, _ = scale_of(torch.where(known, earlier, 0.0), known, self.scaling)
-        scale[window, 0, series] = found[:, 0]
+        earlier_scale, _ = scale_of(torch.where(known, earlier, 0.0), known, self.scaling)
+        scale[window, 0, series] = earlier_scale[:, 0]
 
     def _earlier_on_grid(
         self, ends: Tensor, context: int, cells: Tensor, latest: Tensor
@@ -259,10 +263,10 @@ class MultivariateSource(WindowSource):
         return first[:, None] + torch.arange(context, device=self.device), window, series
 
 
-def _latest(wanted: Tensor) -> Tensor:
+def _latest(mask: Tensor) -> Tensor:
     """Return the last row up to each at which a cell is wanted, (rows, series), int32; -1 for none."""
-    row = torch.arange(len(wanted), device=wanted.device, dtype=torch.int32)[:, None]
-    return torch.where(wanted, row, -1).cummax(0).values
+    row = torch.arange(len(mask), device=mask.device, dtype=torch.int32)[:, None]
+    return torch.where(mask, row, -1).cummax(0).values
 
 
 class StampSampler:

@@ -59,9 +59,9 @@ class WindowSampler:
 
     def at(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return series, cutoffs and limits of windows by number, from 0 to `n_windows`, (batch,) each."""
-        wanted = numbers.numpy()
-        series = np.searchsorted(self.before, wanted, side="right") - 1
-        cutoffs = self.first[series] + wanted - self.before[series]
+        positions = numbers.numpy()
+        series = np.searchsorted(self.before, positions, side="right") - 1
+        cutoffs = self.first[series] + positions - self.before[series]
         return (
             torch.from_numpy(series.astype(np.int64)),
             torch.from_numpy(cutoffs),

@@ -36,10 +36,10 @@ def split(*arrays: Any, test_size: float = 0.25, context: int = 0) -> list[Any]:
     """
     shapes = [tuple(getattr(array, "shape", ())) for array in arrays]
     if not shapes or any(len(shape) < 2 for shape in shapes):
-        given = ", ".join(map(str, shapes)) or "none"
+        shapes_text = ", ".join(map(str, shapes)) or "none"
         raise DataError(
             f"split takes arrays of (series, steps) or (series, steps, features), and was given shapes "
-            f"{given}; give one series as array[None]"
+            f"{shapes_text}; give one series as array[None]"
         )
     if len({shape[:2] for shape in shapes}) > 1:
         raise DataError(

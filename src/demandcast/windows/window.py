@@ -171,11 +171,11 @@ def gather_runs(values: Tensor, first: Tensor, length: int) -> Tensor:
         return _rows(values, first, length)
     blocks = values.as_strided((room + 1, length * width), (width, 1))
     within = first.clamp(0, room)
-    found = blocks.index_select(0, within).view(len(first), length, *values.shape[1:])
+    runs = blocks.index_select(0, within).view(len(first), length, *values.shape[1:])
     if not within.equal(first):
         over = (within != first).nonzero()[:, 0]  # runs that reach over the ends
-        found[over] = _rows(values, first[over], length)
-    return found
+        runs[over] = _rows(values, first[over], length)
+    return runs
 
 
 def _rows(values: Tensor, first: Tensor, length: int) -> Tensor:
@@ -278,10 +278,10 @@ class WindowSource:
         self,
         values: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
         names: tuple[str, ...],
-        wanted: dict[str, tuple[float, float, bool]],
+        names_wanted: dict[str, tuple[float, float, bool]],
     ) -> Tensor:
-        if tuple(wanted) != names:
-            values = np.ascontiguousarray(values[:, [names.index(name) for name in wanted]])
+        if tuple(names_wanted) != names:
+            values = np.ascontiguousarray(values[:, [names.index(name) for name in names_wanted]])
         return self._put(values)
 
     @property
@@ -328,11 +328,11 @@ class WindowSource:
         has_scale = scale > 0
         scale = torch.where(has_scale, scale, 1.0)
         filled = torch.lerp(level, values, weight)  # the level where nothing is seen
-        seen = weight.to(torch.bool)
+        observed = weight.to(torch.bool)
         if available is None:
             censored = torch.zeros(batch, length, dtype=torch.bool, device=self.device)
         else:
-            censored = ~available & seen[:, lagged:]
+            censored = ~available & observed[:, lagged:]
         stamp = self.starts[series] + cutoffs - context  # (batch,)
         times = gather_runs(self.table, stamp - self.reach, length)  # (batch, length, features)
         if self.spec.calendar:
@@ -354,9 +354,9 @@ class WindowSource:
             past_parts.append(censored[:, :context, None].to(values.dtype))
         return Window(
             past_target=filled[:, past],
-            past_observed=seen[:, past],
+            past_observed=observed[:, past],
             future_target=values[:, self.before :],
-            future_observed=seen[:, self.before :],
+            future_observed=observed[:, self.before :],
             past_censored=censored[:, :context],
             future_censored=censored[:, context:],
             lags=filled[:, self.lag_columns],
@@ -392,7 +392,7 @@ class WindowSource:
         if not bool(few.any()):
             return
         rows = few.nonzero()[:, 0]
-        first, rows = self._earlier(series, ends, context, rows, lambda found: ~found.isnan())
+        first, rows = self._earlier(series, ends, context, rows, lambda values: ~values.isnan())
         begins = self.begins[series[rows]]
         steps = (first - self.lag_reach)[:, None] + torch.arange(width, device=self.device)
         earlier = gather_runs(self.target, begins + steps[:, 0], width)  # (rows, width)
@@ -401,8 +401,8 @@ class WindowSource:
         weight[rows, :width] = torch.where(filled, 1.0, weight[rows, :width])
         if self.available is not None and available is not None:
             bound = gather_runs(self.available, begins + first, context)
-            own = available[rows, :context]
-            available[rows, :context] = torch.where(filled[:, -context:], bound, own)
+            current = available[rows, :context]
+            available[rows, :context] = torch.where(filled[:, -context:], bound, current)
 
     def _look_back(self, series: Tensor, ends: Tensor, context: int, scale: Tensor) -> None:
         """Take scales (batch, 1) that are 0 from earlier steps that tell them, in place."""
@@ -419,15 +419,15 @@ class WindowSource:
         ends: Tensor,
         context: int,
         rows: Tensor,
-        wanted: Callable[[Tensor], Tensor],
+        is_match: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
-        """Find the context, as many whole seasons earlier as needed, that holds the last wanted value.
+        """Find the context, as many whole seasons earlier as needed, that holds the last matching value.
 
         Args:
             series, ends: Series and end of each window's context, (batch,).
             context: Steps in it.
             rows: Windows to look for; nothing in their own context is looked at.
-            wanted: Which values, a bool for each.
+            is_match: Returns which values match, a bool for each.
 
         Returns:
             First step of that context, and the windows that have one, (found,) each.
@@ -438,8 +438,8 @@ class WindowSource:
         while len(open_):  # twice as far back each time
             first = stop[open_] - reach
             step = first[:, None] + torch.arange(reach, device=self.device)
-            found = (step >= 0) & wanted(gather_runs(self.target, begins[open_] + first, reach))
-            last[open_] = torch.where(found, step, -1).amax(1)
+            matches = (step >= 0) & is_match(gather_runs(self.target, begins[open_] + first, reach))
+            last[open_] = torch.where(matches, step, -1).amax(1)
             stop[open_] = first
             open_ = open_[(last[open_] < 0) & (first > 0)]
             reach *= 2
