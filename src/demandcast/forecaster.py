@@ -18,7 +18,8 @@ from demandcast.errors import ConfigError, DataError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forks import check_fork
-from demandcast.frames.future import extend, require_known
+from demandcast.frames.future import extend
+from demandcast.frames.steps_ahead import require_known
 from demandcast.panel.concatenate import concatenate, is_alike
 from demandcast.panel.panel import Panel
 from demandcast.progress import Bar

@@ -1,4 +1,4 @@
-"""Covariates known ahead, laid after the last step of a panel."""
+"""Read known covariates of the steps ahead from a future table, and append them to a panel."""
 
 from __future__ import annotations
 
@@ -10,37 +10,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, FrequencyError, SchemaError, Way, mend, way
+from demandcast.errors import DataError, FrequencyError, SchemaError, mend, way
 from demandcast.frames.covariates import features, is_text, says_yes_and_no
+from demandcast.frames.new_items import add_new_items, find_new_items
 from demandcast.frames.numerals import Hints
 from demandcast.frames.regularise import Ints, number_series, show
 from demandcast.frames.roles import near_name, nearest
 from demandcast.frames.source import open_table
-from demandcast.frames.times import join_times, parse_times, to_instants
+from demandcast.frames.steps_ahead import complete, with_room
+from demandcast.frames.times import Times, join_times, parse_times, to_instants
 from demandcast.panel.panel import Note, Panel
 from demandcast.reading import Reading
-
-
-def require_known(panel: Panel, names: Sequence[str], horizon: int) -> None:
-    """Refuse known covariates that do not reach over the horizon of every series.
-
-    Args:
-        panel: As it is forecast, its future extended.
-        names: Covariates that are read; where there are none, nothing must reach.
-        horizon: Steps to forecast.
-
-    Raises:
-        DataError: Says how far they reach, for the first series that falls short.
-    """
-    short = np.flatnonzero(panel.extents - panel.lengths < horizon)
-    if names and len(short):
-        i = int(short[0])
-        raise DataError(
-            f"known covariates {', '.join(map(repr, names))} reach "
-            f"{int(panel.extents[i] - panel.lengths[i])} of the {horizon} steps to forecast for series "
-            f"{panel.key(i)} ({len(short):,} series fall short); give them with",
-            option="future", series=panel.key(i), ways=[way(future=..., call="predict(panel, future=frame)")],
-        )  # fmt: skip
 
 
 def extend(
@@ -92,28 +72,35 @@ def extend(
     if not table.height:
         raise DataError("the future table holds no rows; give one for each series and step ahead")
     if calendar:
-        codes, index, ahead, notes = _calendar(panel, table)
-    else:
-        old_series, told_new = panel.n_series, list[Note]()
-        if new_items:
-            more = (
-                [] if statics is None else [open_table(statics, row="key and attributes").collect()]
-            )
-            panel, told_new = _with_new(panel, table, [table, *more])
-        codes, index, notes = _match(panel, table)
-        notes += told_new
-        steps, ahead_or_new, new_notes = _steps(panel, table, index, codes)
+        _refuse_similar_keys(panel, table.columns)
+        times, notes = parse_times(table[schema.time], panel.time_zone)
+        codes, index, ahead, new_notes = _match_calendar(panel, times)
         notes += new_notes
-        index, codes = index[ahead_or_new], codes[ahead_or_new]
+    else:
+        row_keys = _keys_of(panel, table)
+        times, notes = parse_times(table[schema.time], panel.time_zone)
+        n_old = panel.n_series
+        if new_items:
+            rows = find_new_items(panel, row_keys)
+            steps, valid, _ = _steps(panel, times, rows, np.zeros(len(rows), np.int64))
+            rows = rows[valid][steps > panel.ends().max()]
+            if len(rows):
+                more = () if statics is None else (open_table(statics, row="key and attributes"),)
+                keys = row_keys[pl.Series(rows)].unique(maintain_order=True)
+                panel, note = add_new_items(panel, keys, [table, *(t.collect() for t in more)])
+                notes.append(note)
+        codes, index, new_notes = _match_keys(panel, row_keys)
+        notes += new_notes
+        steps, valid, new_notes = _steps(panel, times, index, codes)
+        notes += new_notes
+        index, codes = index[valid], codes[valid]
         ahead = steps - panel.starts[codes] - panel.lengths[codes]  # 0 is the first step ahead
-        ahead_or_new = (ahead >= 0) | (
-            codes < old_series
-        )  # of a new item no row lies in its history
-        index, codes, ahead = index[ahead_or_new], codes[ahead_or_new], ahead[ahead_or_new]
+        usable = (ahead >= 0) | (codes < n_old)  # rows of a new item before its start are left out
+        index, codes, ahead = index[usable], codes[usable], ahead[usable]
     _check_steps(panel, codes, ahead, holes=future_gaps == "error")
     extents = panel.extents.copy()
     np.maximum.at(extents, codes, panel.lengths[codes] + ahead + 1)
-    grown = _grow(panel, extents)
+    grown = with_room(panel, extents)
     values, names, new_notes = _values(panel, table, hints)
     notes += new_notes
     at = grown.begins[codes] + panel.lengths[codes] + ahead
@@ -128,159 +115,6 @@ def extend(
         done="covariates of the future table are laid after the last step",
     )  # fmt: skip
     return complete(replace(grown, notes=(*panel.notes, *notes, note)), future_gaps)
-
-
-def complete(panel: Panel, rule: str) -> Panel:
-    """Treat the steps ahead that lack a covariate, up to the last step that the table has of any series.
-
-    Args:
-        panel: With covariates of the steps ahead; a series that has none of them is left alone.
-        rule: "last" carries the value before a step on to it (or the one after it, where there is none
-            before), "missing" only makes room for it, "error" refuses it.
-
-    Raises:
-        DataError: A step lacks a covariate, and the rule is "error".
-    """
-    ahead = panel.extents - panel.lengths
-    if not panel.known.shape[1] or not ahead.any():
-        return panel
-    ends = panel.ends()
-    last = int((ends + ahead)[ahead > 0].max())
-    reach = np.where(ahead > 0, np.maximum(ahead, np.minimum(last - ends, ahead.max())), 0)
-    short = reach > ahead
-    grown = _grow(panel, panel.lengths + reach) if short.any() else panel
-    codes = np.repeat(np.arange(panel.n_series), reach)
-    within = np.arange(int(reach.sum())) - np.repeat(np.cumsum(reach) - reach, reach)
-    rows = (grown.begins + grown.lengths)[codes] + within
-    lacking = np.isnan(grown.known[rows]).any(1)
-    if not lacking.any():
-        return grown
-    row = int(np.argmax(lacking))
-    step = grown.starts[codes[row]] + grown.lengths[codes[row]] + within[row]
-    example = (
-        f"series {grown.key(int(codes[row]))} at {show(grown.freq.times(np.array([step]))[0])}"
-    )
-    series = np.unique(codes[lacking])
-    if rule == "error":
-        raise DataError(
-            f"{int(lacking.sum()):,} steps ahead of {len(series):,} series have no row, or an empty cell, among the "
-            f"known covariates, first {example}; give them, or pass",
-            option="future_gaps",
-            ways=[mend("as the step before", future_gaps="last"), way(future_gaps="missing")],
-        )
-    if rule == "last":
-        known = _carried_on(grown, rows, series)
-        grown = replace(grown, known=known)
-        action = "steps ahead without a row or a value have the known covariates of the step before; to change it, pass"
-        ways: tuple[Way, ...] = (
-            way("refuses them", future_gaps="error"),
-            way("leaves them missing", future_gaps="missing"),
-        )
-    else:
-        action = "steps ahead without a row or a value: their known covariates are missing"
-        ways = ()
-    note = Note(
-        kind="future gaps", count=int(lacking.sum()), series=len(series), example=example, done=action,
-        ways=ways, severity="warning",
-    )  # fmt: skip
-    return replace(grown, notes=(*grown.notes, note))
-
-
-def _carried_on(panel: Panel, ahead: Ints, series: Ints) -> NDArray[np.float32]:
-    """Return the known covariates, with gaps in the rows `ahead` filled from the step before."""
-    known = np.array(panel.known)
-    extents = panel.extents[series]
-    heads = np.cumsum(extents) - extents
-    span = np.arange(int(extents.sum())) + np.repeat(panel.begins[series] - heads, extents)
-    is_ahead = np.zeros(len(known), bool)
-    is_ahead[ahead] = True
-    tails = heads + extents - 1
-    for j in range(known.shape[1]):
-        values = known[span, j]
-        is_known = ~np.isnan(values)
-        before = np.where(is_known, np.arange(len(values)), 0)
-        before[heads] = heads
-        values = values[np.maximum.accumulate(before)]
-        after = np.where(~np.isnan(values), np.arange(len(values)), len(values))
-        after[tails] = tails
-        values = values[np.minimum.accumulate(after[::-1])[::-1]]
-        open_rows = is_ahead[span] & ~is_known
-        known[span[open_rows], j] = values[open_rows]
-    return known
-
-
-def _with_new(
-    panel: Panel, table: pl.DataFrame, statics: Sequence[pl.DataFrame]
-) -> tuple[Panel, list[Note]]:
-    """Add the series that only the future table has, as items that begin after the history of all others.
-
-    Series that were left out when the table was read stay out. Static values are those of
-    the first table of `statics` that has them; a category that the panel has not is unknown.
-    """
-    keys = panel.keys.columns
-    row_keys = _keys_of(panel, table)
-    strange = row_keys.with_row_index("__row").join(
-        panel.keys, on=keys, how="anti", maintain_order="left"
-    )
-    if panel.left_out is not None:
-        strange = strange.join(panel.left_out, on=keys, how="anti", maintain_order="left")
-    rows = strange["__row"].to_numpy().astype(np.int64)
-    if not len(rows):
-        return panel, []
-    steps, valid, _ = _steps(panel, table, rows, np.zeros(len(rows), np.int64))
-    begin = int(panel.ends().max()) + 1
-    rows = rows[valid][steps >= begin]
-    if not len(rows):
-        return panel, []
-    fresh = row_keys[pl.Series(rows)].unique(maintain_order=True)
-    n = fresh.height
-    none, places = np.zeros(n, np.int64), np.full(n, len(panel.target), np.int64)
-    codes, reals = _attributes(panel, fresh, statics)
-    grown = replace(
-        panel,
-        keys=pl.concat([panel.keys, fresh]),
-        begins=np.append(panel.begins, places),
-        extents=np.append(panel.extents, none),
-        lengths=np.append(panel.lengths, none),
-        starts=np.append(panel.starts, np.full(n, begin)),
-        static_codes=np.concatenate([panel.static_codes, codes]),
-        static_reals=np.concatenate([panel.static_reals, reals]),
-    )
-    note = Note(
-        kind="new items", count=n, series=n, example=f"series {grown.key(panel.n_series)}", severity="warning",
-        done="series that only the future table has are forecast as new items, from the common end",
-    )  # fmt: skip
-    return grown, [note]
-
-
-def _attributes(
-    panel: Panel, keys: pl.DataFrame, sources: Sequence[pl.DataFrame]
-) -> tuple[Ints, NDArray[np.float32]]:
-    """Static codes and numbers of new keys, from the first of the tables that has them."""
-    columns: dict[str, pl.Series] = {}
-    for source in sources:
-        on = [c for c in keys.columns if c in source.columns]
-        for name in (*panel.vocabularies, *panel.static_real_names):
-            if on and name in source.columns and name not in columns:
-                statics = source.select(
-                    *(pl.col(c).cast(keys[c].dtype, strict=False) for c in on), name
-                )
-                statics = statics.drop_nulls().unique(on, keep="first", maintain_order=True)
-                columns[name] = keys.join(statics, on=on, how="left", maintain_order="left")[name]
-    codes = np.zeros((keys.height, len(panel.vocabularies)), np.int64)
-    reals = np.full((keys.height, len(panel.static_real_names)), np.nan, np.float32)
-    for k, (name, words) in enumerate(panel.vocabularies.items()):
-        if name in columns:
-            place = {word: i + 1 for i, word in enumerate(words)}
-            labels = columns[name].cast(pl.String)
-            codes[:, k] = labels.replace_strict(place, default=0, return_dtype=pl.Int64).fill_null(
-                0
-            )
-    for k, name in enumerate(panel.static_real_names):
-        if name in columns:
-            numbers = columns[name].cast(pl.Float32, strict=False)
-            reals[:, k] = numbers.fill_null(float("nan")).to_numpy()
-    return codes, reals
 
 
 def _keys_of(panel: Panel, table: pl.DataFrame) -> pl.DataFrame:
@@ -300,34 +134,41 @@ def _keys_of(panel: Panel, table: pl.DataFrame) -> pl.DataFrame:
         ) from None
 
 
-def _calendar(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, Ints, list[Note]]:
-    """Match rows to the series they lie ahead of: series, row, and number of steps ahead of each match."""
+def _refuse_similar_keys(panel: Panel, columns: Sequence[str]) -> None:
+    """Refuse a table without key columns in which one is the panel's but for its case or spaces."""
     used = {panel.schema.time, *panel.schema.known}
-    for column in (c for c in table.columns if c not in used):
+    for column in (c for c in columns if c not in used):
         for key in panel.schema.key:
             if column.strip().lower() == key.lower():
                 raise SchemaError(
                     f"the future table has {column!r} where the key column is {key!r}; rename it"
                 )
-    rows = np.arange(table.height)
-    steps, valid, notes = _steps(panel, table, rows, np.zeros(len(rows), np.int64))
+
+
+def _match_calendar(panel: Panel, times: Times) -> tuple[Ints, Ints, Ints, list[Note]]:
+    """Match each row of a table without keys to all series that it lies ahead of.
+
+    Returns:
+        Series, row, and number of steps ahead of each match; and notes.
+    """
+    rows = np.arange(len(times.values))
+    steps, valid, notes = _steps(panel, times, rows, np.zeros(len(rows), np.int64))
     rows = rows[valid]
     late = steps > panel.ends().min()
     rows, steps = rows[late], steps[late]
     codes = np.repeat(np.arange(panel.n_series), len(rows))
     ahead = np.tile(steps, panel.n_series) - panel.ends()[codes] - 1
-    index, behind = np.tile(rows, panel.n_series), ahead >= 0
+    index, is_ahead = np.tile(rows, panel.n_series), ahead >= 0
     note = Note(
         kind="future", count=len(rows), series=panel.n_series, example="",
         done="the future table has no key column: its rows hold for every series",
     )  # fmt: skip
-    return codes[behind], index[behind], ahead[behind], [*notes, note]
+    return codes[is_ahead], index[is_ahead], ahead[is_ahead], [*notes, note]
 
 
-def _match(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
-    """Series of the panel and row of the table, for every pair that belongs together."""
+def _match_keys(panel: Panel, row_keys: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
+    """Return the series of the panel and the row of the table, for every pair of the same key."""
     n = panel.n_series
-    row_keys = _keys_of(panel, table)
     numbered = panel.keys.with_row_index("__code")
     matches = row_keys.join(numbered, on=panel.keys.columns, how="left", maintain_order="left")[
         "__code"
@@ -354,16 +195,22 @@ def _match(panel: Panel, table: pl.DataFrame) -> tuple[Ints, Ints, list[Note]]:
 
 
 def _steps(
-    panel: Panel, table: pl.DataFrame, index: Ints, codes: Ints
+    panel: Panel, times: Times, index: Ints, codes: Ints
 ) -> tuple[Ints, NDArray[np.bool_], list[Note]]:
-    """Return the grid step of each matched row, and a mask of rows with a valid time."""
-    times, notes = parse_times(table[panel.schema.time], panel.time_zone)
-    freq = panel.freq
+    """Return the grid step of each matched row with a valid time, and a mask of these rows.
+
+    Args:
+        panel: The panel.
+        times: The time of each row of the future table.
+        index: Rows of the table, (n,).
+        codes: Their series, (n,).
+    """
+    freq, notes = panel.freq, list[Note]()
     values, valid = times.values[index], np.ones(len(index), bool)
     if (values.dtype.kind == "i") != freq.is_integer:
         raise FrequencyError(
             f"the time column {panel.schema.time!r} of the future table holds "
-            f"{table[panel.schema.time].dtype}, but the panel's steps are {freq.name!r}; "
+            f"{'whole numbers' if values.dtype.kind == 'i' else 'dates'}, but the panel's steps are {freq.name!r}; "
             "write the times as in the main table"
         )
     if freq.is_subdaily and times.instants is not None:
@@ -376,6 +223,8 @@ def _steps(
 
 
 def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None:
+    """Refuse rows in the history, rows of one series and time, and, with `holes`, skipped steps."""
+
     def place(code: int, step: int) -> str:
         time = panel.freq.times(panel.starts[code] + panel.lengths[code] + np.array([step]))[0]
         return f"series {panel.key(code)} at {show(time)}"
@@ -418,31 +267,6 @@ def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None
             f"the future table ends before series {panel.key(int(np.argmin(have)))} does; "
             "give rows after its last step"
         )
-
-
-def _grow(panel: Panel, extents: Ints) -> Panel:
-    """Copy the panel to new arrays with room for `extents` rows of each series."""
-    begins = np.cumsum(extents) - extents
-    total, old_extents = int(extents.sum()), panel.extents
-    within = np.arange(int(old_extents.sum())) - np.repeat(
-        np.cumsum(old_extents) - old_extents, old_extents
-    )
-    source, goal = (
-        np.repeat(panel.begins, old_extents) + within,
-        np.repeat(begins, old_extents) + within,
-    )
-
-    def moved(values: NDArray[Any], fill: Any) -> NDArray[Any]:
-        fresh = np.full((total, *values.shape[1:]), fill, values.dtype)
-        fresh[goal] = values[source]
-        return fresh
-
-    return replace(
-        panel, begins=begins, extents=extents, target=moved(panel.target, np.nan),
-        known=moved(panel.known, np.nan), past=moved(panel.past, np.nan),
-        available=None if panel.available is None else moved(panel.available, True),
-        share=None if panel.share is None else moved(panel.share, 1),
-    )  # fmt: skip
 
 
 def _values(

@@ -15,7 +15,7 @@ from demandcast.frames import covariates as encode
 from demandcast.frames import quality, rhythm, second
 from demandcast.frames.cells import read_rows
 from demandcast.frames.faults import with_all_faults
-from demandcast.frames.future import complete, extend
+from demandcast.frames.future import extend
 from demandcast.frames.grids import find_frequency, history_lengths, used_frequency
 from demandcast.frames.regularise import (
     lay_out,
@@ -25,6 +25,7 @@ from demandcast.frames.regularise import (
 from demandcast.frames.roles import find_roles
 from demandcast.frames.source import open_table
 from demandcast.frames.sql import as_source
+from demandcast.frames.steps_ahead import complete
 from demandcast.frequency import Frequency
 from demandcast.memory import check_memory
 from demandcast.panel.panel import Note, Panel

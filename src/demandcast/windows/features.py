@@ -11,7 +11,7 @@ import polars as pl
 
 from demandcast.errors import NotFittedError, SchemaError, way
 from demandcast.forecaster import C, ConfiguredForecaster
-from demandcast.frames.future import require_known
+from demandcast.frames.steps_ahead import require_known
 from demandcast.panel.align import align
 from demandcast.panel.panel import Panel
 
