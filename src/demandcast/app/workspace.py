@@ -33,7 +33,6 @@ from demandcast.forecast.what_if import Effect, WhatIf, what_if
 from demandcast.forecaster import Forecaster, fit
 from demandcast.frames.check import Report, check
 from demandcast.frames.examples import retail
-from demandcast.frames.future import require_known
 from demandcast.frames.opened import Table
 from demandcast.frames.roles import find_roles
 from demandcast.frames.sheets import write_frame

@@ -73,6 +73,7 @@ def forecast(
         )
     folders, sources = {"--save": save, "--checkpoint": checkpoint}, {"--lock": lock}
     outputs.check(table, folders=folders, sources=sources)
+    overrides = outputs.read_overrides(table.options["decimal"])
     levels = outputs.levels()
     options.check_one_model(model)
     hyper = options.hyperparameters([model], settings, seed=seed, devices=devices, budget=budget)[
@@ -119,7 +120,8 @@ def forecast(
         show.search(forecaster, panel)
     if save:
         results.save_model(forecaster, save, panel, table, quantiles=levels)
-    write_outputs(predicted, panel, forecaster, table, outputs)
+    title = f"Forecast of {table.name}"
+    write_outputs(predicted, panel, forecaster, outputs, overrides=overrides, title=title)
 
 
 def _training(forecaster: Any, checkpoint: str | None, *, resume: bool) -> dict[str, Any]:

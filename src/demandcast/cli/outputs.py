@@ -68,17 +68,21 @@ class Outputs:
         )
         if self.report:
             places.check_page_ending(self.report)
-        if self.overrides:
-            self._check_overrides(table)
 
-    def _check_overrides(self, table: options.Table) -> None:
-        """Refuse a table of overrides without its columns before a model is fitted."""
+    def read_overrides(self, decimal: str | None) -> pl.DataFrame | None:
+        """Read the table of overrides, before a model is fitted; None if there is none.
+
+        Raises:
+            SchemaError: A column that it needs is missing.
+        """
+        if not self.overrides:
+            return None
         from demandcast.forecast.overrides import check_columns
         from demandcast.frames.source import open_table
 
-        assert self.overrides is not None
-        decimal = table.options["decimal"]
-        check_columns(open_table(self.overrides, decimal=decimal).columns)
+        overrides = open_table(self.overrides, decimal=decimal).collect()
+        check_columns(overrides.columns)
+        return overrides
 
     def levels(self) -> tuple[float, ...]:
         """Return the quantile levels; others than increasing numbers between 0 and 1 are refused."""
@@ -103,19 +107,25 @@ def takes_outputs(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def write_outputs(
-    forecast: Forecast, panel: Panel, model: Forecaster, table: options.Table, outputs: Outputs
+    forecast: Forecast,
+    panel: Panel,
+    model: Forecaster,
+    outputs: Outputs,
+    *,
+    overrides: pl.DataFrame | None,
+    title: str,
 ) -> None:
     """Write the explanation, the report and the table of a forecast with its overrides, and print a summary."""
     explanation = None
     if outputs.explain:
         explanation = _write_explanation(forecast, outputs.explain, safe_text=outputs.safe_text)
-    if outputs.overrides:
-        forecast = _override(forecast, outputs.overrides, table.options["decimal"])
+    if overrides is not None:
+        forecast = _override(forecast, overrides)
     if outputs.report:
         from demandcast.report.page import write_report
 
         write_report(
-            outputs.report, forecast=forecast, panel=panel, model=model, title=f"Forecast of {table.name}",
+            outputs.report, forecast=forecast, panel=panel, model=model, title=title,
             command=options.command_line(), explanation=explanation,
         )  # fmt: skip
         show.say(f"wrote {outputs.report}")
@@ -134,13 +144,11 @@ def _write_explanation(forecast: Forecast, path: str, *, safe_text: bool) -> Exp
     return explanation
 
 
-def _override(forecast: Forecast, path: str, decimal: str | None) -> Forecast:
-    """Apply the overrides of a file to a forecast, and print what each author's change."""
+def _override(forecast: Forecast, overrides: pl.DataFrame) -> Forecast:
+    """Apply overrides to a forecast, and print what those of each author change."""
     import polars as pl
 
-    from demandcast.frames.source import open_table
-
-    adjusted = forecast.override(open_table(path, decimal=decimal).collect())
+    adjusted = forecast.override(overrides)
     names = [adjusted.forecast.column(name) for name in ("author", "reason", "baseline", "mean")]
     sums = adjusted.to_frame().group_by(names[:2], maintain_order=True).agg(pl.col(names[2:]).sum())
     for author, reason, before, after in sums.iter_rows():

@@ -9,6 +9,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from demandcast.cli.options import Table
 from demandcast.errors import ConfigError, FileError
@@ -53,10 +54,14 @@ def check(
             read by the command, is named twice, or is a file that this package did not write.
     """
     paths = {option: Path(path) for option, path in (files or {}).items() if path}
+    inputs: dict[str, Any] = {**(sources or {})}
+    if table is not None:
+        read_options = {"--future": "future", "--static-table": "static_table"}
+        inputs |= {"the table": table.source}
+        inputs |= {option: table.options.get(name) for option, name in read_options.items()}
     for option, path in paths.items():
         _check_place(path, "a file")
-        if table is not None:
-            _check_not_read(option, path, table, sources or {})
+        _check_not_read(option, path, inputs)
         if not force and not is_output(path):
             raise FileError(
                 f"{option} {printable(path)} is there already, and is not a file that this package wrote; name "
@@ -106,16 +111,8 @@ def _check_place(path: Path, expected: str) -> None:
         )
 
 
-def _check_not_read(
-    option: str, path: Path, table: Table, other_sources: Mapping[str, str | Path | None]
-) -> None:
+def _check_not_read(option: str, path: Path, sources: Mapping[str, Any]) -> None:
     """Refuse to write a file that the command reads, or would read if it were run again."""
-    sources = {
-        **other_sources,
-        "the table": table.source,
-        "--future": table.options.get("future"),
-        "--static-table": table.options.get("static_table"),
-    }
     for name, source in sources.items():
         if not isinstance(source, (str, Path)) or not source:
             continue

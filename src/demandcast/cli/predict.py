@@ -45,6 +45,7 @@ def predict(
     import demandcast
 
     outputs.check(table)
+    overrides = outputs.read_overrides(table.options["decimal"])
     levels = outputs.levels()
     fitted: Any = demandcast.load(run)
     if update and fitted.name != DEFAULT_MODEL:
@@ -58,7 +59,8 @@ def predict(
         else:
             show.say("few fresh rows: nothing to learn again")
     forecast = fitted.predict(panel, levels=levels, progress=show.shows_progress())
-    write_outputs(forecast, panel, fitted, table, outputs)
+    title = f"Forecast of {table.name}"
+    write_outputs(forecast, panel, fitted, outputs, overrides=overrides, title=title)
 
 
 def read_aligned(fitted: Forecaster, table: options.Table) -> Panel:

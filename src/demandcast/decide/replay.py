@@ -24,7 +24,7 @@ from demandcast.errors import ConfigError, DataError, way
 from demandcast.evaluate.backtest import BacktestResult
 from demandcast.forecast.forecast import Forecast
 from demandcast.forecaster import Forecaster, fit
-from demandcast.frames.regularise import show
+from demandcast.frames.table_rows import show
 from demandcast.panel.panel import Panel
 from demandcast.progress import Bar
 

@@ -19,7 +19,7 @@ from demandcast.errors import ConfigError, DataError
 from demandcast.evaluate.metrics import SCORES, scores
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast
 from demandcast.forecaster import Forecaster, fit
-from demandcast.frames.regularise import show
+from demandcast.frames.table_rows import show
 from demandcast.panel.panel import Panel
 from demandcast.progress import Bar
 from demandcast.settings import check_levels, one_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,14 @@ from demandcast.frames import quality
 from demandcast.frames.infer_frequency import infer_frequency
 from demandcast.frames.numerals import row_number
 from demandcast.frames.opened import Table
-from demandcast.frames.regularise import (
+from demandcast.frames.roles import Roles, melt
+from demandcast.frames.table_rows import (
     Rows,
     number_series,
     numbers,
 )
-from demandcast.frames.roles import Roles, melt
 from demandcast.frames.times import (
+    Clock,
     join_times,
     parse_times,
     reply_dtype,
@@ -31,15 +31,6 @@ from demandcast.panel.panel import Note
 from demandcast.reading import Reading
 
 
-@dataclass(frozen=True)
-class Clock:
-    """What the times of a table were: their zone, the type to give back, whether they stated an offset."""
-
-    zone: str | None
-    dtype: pl.DataType
-    stated: bool
-
-
 def read_rows(
     source: Table, roles: Roles, freq: str | None, reading: Reading
 ) -> tuple[Rows, Clock, list[Note]]:
@@ -47,7 +38,8 @@ def read_rows(
     clocks = [] if roles.melt_names_times else list(roles.parts or [roles.time])
     table = source.select(roles.columns, coded=clocks if roles.melt else [*roles.key, *clocks])
     width = table.height
-    table = melt(table, roles)
+    if roles.melt:
+        table = melt(table, roles)
 
     def where(row: int) -> str:
         place = row_number(row % width if roles.melt else row)

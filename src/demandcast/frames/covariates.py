@@ -11,10 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, SchemaError, way
+from demandcast.frames.grids import Grid
 from demandcast.frames.numerals import MISSING, Hints, parse_numbers
 from demandcast.frames.opened import Table
-from demandcast.frames.regularise import Floats, Grid, Ints, holds_flags, numbers, series_name
 from demandcast.frames.roles import near_name, nearest
+from demandcast.frames.table_rows import Floats, Ints, holds_flags, numbers, series_name
 from demandcast.panel.panel import Note
 
 MOST_WORDS = 50  # a text covariate with more distinct values is refused: one column each

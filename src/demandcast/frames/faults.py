@@ -15,9 +15,9 @@ from demandcast.errors import DataError, DemandcastError, SchemaError, merge_men
 from demandcast.frames import covariates, quality
 from demandcast.frames.numerals import row_number
 from demandcast.frames.opened import Table
-from demandcast.frames.regularise import Rows, merge_duplicates, number_series, numbers, sort
 from demandcast.frames.roles import Roles, find_roles, melt, no_column
 from demandcast.frames.source import open_table
+from demandcast.frames.table_rows import Rows, merge_duplicates, number_series, numbers, sort
 from demandcast.frames.times import join_times, parse_times
 from demandcast.reading import NamedColumns, Reading
 

@@ -14,10 +14,10 @@ from demandcast.errors import DataError, FrequencyError, SchemaError, mend, way
 from demandcast.frames.covariates import features, is_text, says_yes_and_no
 from demandcast.frames.new_items import add_new_items, find_new_items
 from demandcast.frames.numerals import Hints
-from demandcast.frames.regularise import Ints, number_series, show
 from demandcast.frames.roles import near_name, nearest
 from demandcast.frames.source import open_table
 from demandcast.frames.steps_ahead import complete, with_room
+from demandcast.frames.table_rows import Ints, number_series, show
 from demandcast.frames.times import Times, join_times, parse_times, to_instants
 from demandcast.panel.panel import Note, Panel
 from demandcast.reading import Reading

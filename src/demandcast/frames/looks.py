@@ -63,7 +63,7 @@ class Looks:
             return True
         shapes = self._shapes[column]
         if (share := self._shares.get(shapes)) is None:
-            share = _share_of_numbers(self._cells(column), self._table)
+            share = _share_of_numbers(self.cells(column), self._table)
             if share in (0, 1):  # else it is the cells of a shape that count, not the shapes
                 self._shares[shapes] = share
         return share > 0.5
@@ -80,14 +80,14 @@ class Looks:
     def _find_unique(self, column: str) -> bool:
         if not (self._is_text(column) or self._types[column].is_integer()):
             return False
-        cells = self._cells(column)
+        cells = self.cells(column)
         distinct = len(cells) >= ROWS_OF_A_KEY and cells.n_unique() == len(cells)
         return distinct and (not self.is_time(column) or self.is_number(column))
 
     def _is_text(self, column: str) -> bool:
         return self._types[column] in (pl.String, pl.Categorical, pl.Enum)
 
-    def _cells(self, column: str) -> pl.Series:
+    def cells(self, column: str) -> pl.Series:
         cells = self._table.sample[column].drop_nulls()
         return cells.cast(pl.String) if self._is_text(column) else cells
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.frames.regularise import Ints
+from demandcast.frames.table_rows import Ints
 from demandcast.panel.panel import Note, Panel
 
 

@@ -9,7 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, mend, way
-from demandcast.frames.regularise import Floats, Grid, Ints, Rows, series_name, show
+from demandcast.frames.grids import Grid
+from demandcast.frames.table_rows import Floats, Ints, Rows, series_name, show
 from demandcast.frames.vocabulary import TOTALS, is_word
 from demandcast.frequency import Frequency
 from demandcast.panel.panel import Note
@@ -35,7 +36,7 @@ def set_aside(
         return table, []
     suspect = table.select(pl.any_horizontal(blank(c) for c in times)).to_series()
     words = [c for c in times if text[c]]
-    total_rows = _totals_in(table, words) if words else None
+    total_rows = _totals_in([table[c] for c in words], table.height) if words else None
     if total_rows is not None:
         suspect |= total_rows
     if not suspect.any():
@@ -43,7 +44,7 @@ def set_aside(
     rows = table.filter(suspect)
     empty = rows.select(pl.all_horizontal(blank(c) for c in (*key, *times, target))).to_series()
     keyless = rows.select(pl.all_horizontal(blank(c) for c in key)) if key else None
-    total = _totals_in(rows, [*[c for c in key if text[c]], *words])
+    total = _totals_in([rows[c] for c in (*(c for c in key if text[c]), *words)], rows.height)
     if keyless is not None:
         total |= (
             keyless.to_series()
@@ -73,15 +74,15 @@ def _odd_times(column: pl.Series) -> bool:
         return False
     words = column.unique().cast(pl.String)
     return bool((words.str.strip_chars() == "").any()) or bool(
-        _totals_in(words.to_frame(), [column.name]).any()
+        _totals_in([words], len(words)).any()
     )
 
 
-def _totals_in(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """Return the mask of rows with a word for a total in one of the columns."""
-    is_total = pl.Series([False] * table.height, dtype=pl.Boolean)
+def _totals_in(columns: Sequence[pl.Series], n_rows: int) -> pl.Series:
+    """Return the mask of rows with a word for a total in one of several columns."""
+    is_total = pl.Series([False] * n_rows, dtype=pl.Boolean)
     for column in columns:
-        cells = table[column].cast(pl.String)
+        cells = column.cast(pl.String)
         words = (
             [w for w in cells.drop_nulls().unique() if is_word(w, TOTALS)]
             if _may_name_totals(cells)
@@ -102,9 +103,9 @@ def _may_name_totals(cells: pl.Series) -> bool:
 
 
 def leave_out_totals(rows: Rows, rule: str) -> tuple[Rows, list[Note]]:
-    """Series that are named as totals and are the sum of the others of their kind, at nearly every time.
+    """Leave out series that are named as totals and are the sum of the others of their kind, at nearly every time.
 
-    One that has such a name but is no such sum stays, with a warning.
+    A series that has such a name but is no such sum stays, with a warning.
     """
     keys = rows.keys
     notes: list[Note] = []
@@ -112,7 +113,7 @@ def leave_out_totals(rows: Rows, rule: str) -> tuple[Rows, list[Note]]:
     for column in keys.columns:
         if keys.schema[column] != pl.String:
             continue
-        total = _totals_in(keys, [column]).to_numpy()
+        total = _totals_in([keys[column]], keys.height).to_numpy()
         if not total.any() or total.all():
             continue
         other_keys = [c for c in keys.columns if c != column]

@@ -16,16 +16,12 @@ from demandcast.frames import quality, rhythm, second
 from demandcast.frames.cells import read_rows
 from demandcast.frames.faults import with_all_faults
 from demandcast.frames.future import extend
-from demandcast.frames.grids import find_frequency, history_lengths, used_frequency
-from demandcast.frames.regularise import (
-    lay_out,
-    merge_duplicates,
-    sort,
-)
+from demandcast.frames.grids import find_frequency, history_lengths, lay_out, used_frequency
 from demandcast.frames.roles import find_roles
 from demandcast.frames.source import open_table
 from demandcast.frames.sql import as_source
 from demandcast.frames.steps_ahead import complete
+from demandcast.frames.table_rows import merge_duplicates, sort
 from demandcast.frequency import Frequency
 from demandcast.memory import check_memory
 from demandcast.panel.panel import Note, Panel
@@ -185,19 +181,19 @@ def _read(source: Any, columns: NamedColumns, reading: Reading, future: Any) -> 
     notes += new_notes
     notes += quality.treat_negative(rows, reading.negative)
     grid_freq = find_frequency(rows, freq, roles.time, clock, notes)
-    notes += rhythm.describe_closed(rows, grid_freq)
     grid, steps = lay_out(rows, grid_freq)
+    notes += rhythm.describe_closed(rows, grid_freq)
     rows, reach, new_notes = rhythm.treat_ended(rows, steps, grid, grid_freq, reading.ended)
     notes += new_notes
     if reach is not None:
         grid, steps = lay_out(rows, grid_freq, reach)
     notes += rhythm.check_steps(rows, steps, grid, grid_freq, given=freq is not None)
-    lengths = history_lengths(rows, grid, steps, roles.known, notes)
-    flat = grid.spread(rows.target, np.float32(np.nan))
     closed, new_notes = rhythm.closed_in_series(
         rows, steps, grid, grid_freq, given=freq is not None
     )
     notes += new_notes
+    lengths = history_lengths(rows, grid, steps, roles.known, notes)
+    flat = grid.spread(rows.target, np.float32(np.nan))
     notes += quality.fill_gaps(flat, rows, grid, lengths, reading.gaps, steps=steps, closed=closed)
     notes += quality.describe(flat, grid, lengths, rows, grid_freq)
     known_flat, known_names, new_notes = encode.by_step(

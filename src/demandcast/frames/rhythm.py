@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, FrequencyError, Way, mend, way
+from demandcast.frames.grids import Grid
 from demandcast.frames.infer_frequency import FEWEST_WEEKS
-from demandcast.frames.regularise import Grid, Ints, Rows, series_name, show
+from demandcast.frames.table_rows import Ints, Rows, series_name, show
 from demandcast.frequency import DAY, DAYS, Frequency
 from demandcast.panel.panel import Note
 

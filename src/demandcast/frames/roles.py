@@ -97,7 +97,7 @@ def find_roles(
         return _wide_by_time(table, free, dated, key, target, shared)
     notes: list[Note] = []
     if time is None:
-        guessed, new_notes = _guess_time(table, free, looks)
+        guessed, new_notes = _guess_time(free, looks)
         time = tuple(guessed)
         free = [c for c in free if c not in time]
         notes += new_notes
@@ -251,11 +251,11 @@ def _exact(column: str) -> bool:
     return is_word(column, vocabulary.TARGET)
 
 
-def _guess_time(table: Table, free: Sequence[str], looks: Looks) -> tuple[list[str], list[Note]]:
+def _guess_time(free: Sequence[str], looks: Looks) -> tuple[list[str], list[Note]]:
     """Return the column of times, or the columns that together make a time."""
     dates = [c for c in free if looks.is_time(c)]
     worded = bearing(dates, vocabulary.TIME)
-    together = _together(table, free, dates)
+    together = _together(free, dates, looks)
     if together:
         action = f"columns {together} are taken as the time, together"
         return together, [_guess(len(together), action, way(time=...))]
@@ -280,12 +280,12 @@ def _guess_time(table: Table, free: Sequence[str], looks: Looks) -> tuple[list[s
             f"no column is plainly the time among {list(free)[:12]}; name it:",
             option="time", ways=[way(time=...)],
         )  # fmt: skip
-    _refuse_part(table, best[0])
+    _refuse_part(best[0], looks)
     return [best[0]], [_guess(1, f"column {best[0]!r} is taken as the time", way(time=...))]
 
 
-def _together(table: Table, free: Sequence[str], dates: Sequence[str]) -> list[str]:
-    """Year and month, week or quarter in columns of their own; or a date and its hour."""
+def _together(free: Sequence[str], dates: Sequence[str], looks: Looks) -> list[str]:
+    """Return the columns that make a time together: year and month, week or quarter; or a date and its hour."""
     years = [c for c in free if is_word(c, vocabulary.YEAR) and c not in dates]
     if years and not dates:
         for _, words in PARTS:
@@ -295,7 +295,7 @@ def _together(table: Table, free: Sequence[str], dates: Sequence[str]) -> list[s
     hours = [c for c in free if is_word(c, vocabulary.HOUR) and c not in dates[:1]]
     if dates and hours and hours[0] != dates[0]:
         day = [c for c in dates if c not in hours][:1]
-        if day and _is_clock(table.sample[hours[0]]) and _are_days(table.sample[day[0]]):
+        if day and _is_clock(looks.cells(hours[0])) and _are_days(looks.cells(day[0])):
             return [day[0], hours[0]]
     return []
 
@@ -318,12 +318,12 @@ def _are_days(cells: pl.Series) -> bool:
     return not cells.drop_nulls().cast(pl.String).str.contains(":").any()
 
 
-def _refuse_part(table: Table, column: str) -> None:
+def _refuse_part(column: str, looks: Looks) -> None:
     """Refuse a month, week or quarter without its year."""
     for what, words, most in (
         ("months", vocabulary.MONTH, 12), ("weeks", vocabulary.WEEK, 53), ("quarters", vocabulary.QUARTER, 4),
     ):  # fmt: skip
-        cells = table.sample[column].drop_nulls()
+        cells = looks.cells(column).drop_nulls()
         if not is_word(column, words) or not len(cells):
             continue
         numbers = cells.cast(pl.Int64, strict=False)

@@ -14,8 +14,8 @@ from demandcast.frames.covariates import is_text
 from demandcast.frames.infer_frequency import infer_frequency
 from demandcast.frames.numerals import Hints
 from demandcast.frames.opened import Table
-from demandcast.frames.regularise import Ints, Rows, numbers
 from demandcast.frames.roles import Roles, near_name, nearest
+from demandcast.frames.table_rows import Ints, Rows, numbers
 from demandcast.frames.times import join_times, parse_times
 from demandcast.frequency import Frequency
 from demandcast.panel.panel import Note, Panel

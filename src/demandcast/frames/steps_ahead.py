@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.errors import DataError, Way, mend, way
-from demandcast.frames.regularise import Ints, show
+from demandcast.frames.table_rows import Ints, show
 from demandcast.panel.panel import Note, Panel
 
 

@@ -36,6 +36,15 @@ class Times:
     zone: str | None
 
 
+@dataclass(frozen=True)
+class Clock:
+    """What the times of a table were: their zone, the type to give back, whether they stated an offset."""
+
+    zone: str | None
+    dtype: pl.DataType
+    stated: bool
+
+
 def parse_times(
     column: pl.Series,
     zone: str | None,

@@ -13,9 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.errors import DataError, FrequencyError, SchemaError, mend, way
+from demandcast.errors import DataError, SchemaError, mend, way
 from demandcast.frames.numerals import Hints, parse_numbers, row_number
-from demandcast.frequency import Frequency
 from demandcast.panel.panel import Note
 
 Ints = NDArray[np.int64]
@@ -59,28 +58,6 @@ class Rows:
     def place(self, row: int) -> str:
         """Series and time of a row, for messages."""
         return f"series {series_name(self.keys, int(self.codes[row]))} at {show(self.times[row])}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Where each series lies in the flat arrays, and where each row of the table goes."""
-
-    begins: Ints  # (N,)
-    extents: Ints  # (N,)
-    starts: Ints  # (N,)
-    at: Ints | None  # flat position of each row; None where row i goes to position i
-
-    @property
-    def total(self) -> int:
-        return int(self.extents.sum())
-
-    def spread(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
-        """Spread one value per row to one per step, contiguous and writable."""
-        if self.at is None:
-            return np.array(values)
-        flat = np.full(self.total, fill, values.dtype)
-        flat[self.at] = values
-        return flat
 
 
 def series_name(keys: pl.DataFrame, code: int) -> str:
@@ -326,57 +303,3 @@ def _many_a_day(rows: Rows) -> bool:
     """Return whether rows are single sales: their clock times lie on no grid of a minute or more."""
     seconds = rows.times.astype("datetime64[s]").astype(np.int64)
     return len(np.unique(seconds % 3600)) > 12
-
-
-def lay_out(rows: Rows, freq: Frequency, reach: Ints | None = None) -> tuple[Grid, Ints]:
-    """Return the grid of sorted rows without duplicates, and the step of each row.
-
-    Args:
-        rows: Sorted, without duplicates.
-        freq: The grid.
-        reach: The step that each series is carried to behind its last row; None where each ends with its rows.
-
-    Raises:
-        FrequencyError: A time is off the grid, or a series spans absurdly more steps than rows.
-    """
-    try:
-        steps = freq.ordinal(rows.times)
-    except FrequencyError as error:
-        for row in _off_grid(rows, freq):
-            raise FrequencyError(f"{rows.place(row)}: {error}") from None
-        raise
-    turn = np.flatnonzero(rows.codes[1:] != rows.codes[:-1]) + 1
-    heads = np.concatenate([[0], turn]).astype(np.int64)
-    tails = np.append(turn, len(steps)) - 1
-    starts = steps[heads]
-    ends = steps[tails] if reach is None else np.maximum(steps[tails], reach)
-    extents = ends - starts + 1
-    if extents.sum() > 100 * len(steps) + 1_000_000:
-        widest = int(np.argmax(extents))
-        first, last = rows.times[heads[widest]], rows.times[tails[widest]]
-        raise FrequencyError(
-            f"series {series_name(rows.keys, widest)} spans {extents[widest]:,} steps of "
-            f"{freq.name!r}, from {show(first)} to {show(last)}, with only "
-            f"{tails[widest] - heads[widest] + 1:,} rows; mend the stray time, or name a coarser step:",
-            option="freq", series=series_name(rows.keys, widest), ways=[way(freq=...)],
-        )  # fmt: skip
-    begins = np.cumsum(extents) - extents
-    if int(extents.sum()) == len(steps):
-        return Grid(begins=begins, extents=extents, starts=starts, at=None), steps
-    at = (begins - starts)[rows.codes] + steps
-    return Grid(begins=begins, extents=extents, starts=starts, at=at), steps
-
-
-def _off_grid(rows: Rows, freq: Frequency) -> list[int]:
-    """Find the first row whose time is off the grid, by bisection; [] if the types differ."""
-    low, high = 0, len(rows.times)
-    if rows.times.dtype.kind != ("i" if freq.is_integer else "M"):
-        return []
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            freq.ordinal(rows.times[low:middle])
-            low = middle
-        except FrequencyError:
-            high = middle
-    return [low]
