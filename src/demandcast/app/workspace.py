@@ -37,6 +37,7 @@ from demandcast.frames.opened import Table
 from demandcast.frames.roles import find_roles
 from demandcast.frames.sheets import write_frame
 from demandcast.frames.source import open_table
+from demandcast.frames.steps_ahead import require_known
 from demandcast.panel.panel import Panel
 from demandcast.panel.successors import give_histories, predecessors
 from demandcast.reading import NamedColumns, Reading
