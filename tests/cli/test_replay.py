@@ -74,8 +74,9 @@ def test_a_backtest_by_cost_has_the_table_of_a_replay(
     pl.DataFrame({"date": days, "units": rng.poisson(4, 60)}).write_csv("sales.csv")
     words = ["sales.csv", "--lead-time", "2", "--cost-under", "1", "--cost-over", "0.2"]
     backtest = ["backtest", *words, "--horizon", "3", "--folds", "4", "--models", "tsb"]
-    assert main([*backtest, "--by-cost", "--out", "run", "--json"]) == 0
-    board = json.loads(capsys.readouterr().out)
+    for _ in range(2):  # outputs may be replaced
+        assert main([*backtest, "--by-cost", "--out", "run", "--json"]) == 0
+        board = json.loads(capsys.readouterr().out)
     models = ["replay", *words, "--models", "tsb,seasonal_naive", "--rounds", "4", "--json"]
     assert main(models) == 0
     played = json.loads(capsys.readouterr().out)

@@ -20,6 +20,7 @@ PAGE = b'<meta name="generator" content="demandcast">'
 KINDS = (".csv", ".tsv", ".parquet", ".xlsx")
 SCORES = {"model", "fit_seconds"}  # columns of every table of scores, whatever its metrics
 ROUNDS = {"model", "round", "not_out", "ordered"}  # columns of every table of a replay
+COSTS = {"model", "service", "fill_rate", "held", "lost", "ordered"}  # columns of costs by model
 PICTURES = {".png": b"\x89PNG", ".svg": b"matplotlib", ".pdf": b"Matplotlib"}  # bytes of our own
 ANSWERS = (  # columns of a what-if, a response and an explanation
     {"planned", "changed", "difference"},
@@ -165,6 +166,7 @@ def is_output(path: Path) -> bool:
     return (
         {*columns} >= SCORES
         or {*columns} >= ROUNDS
+        or {*columns} >= COSTS
         or ours >= ORDERS
         or any(ours >= answer for answer in ANSWERS)
         or (_has_mean(columns) and any(map(_is_level, columns)))
