@@ -223,7 +223,10 @@ class Forecaster(ABC):
         if ask.n_samples is not None and "paths" not in self.gives:
             raise ConfigError(
                 f"{self.name} forecasts quantiles and draws no paths; leave n_samples out, or use "
-                "models.DeepAR for joint paths"
+                "models.DeepAR for joint paths",
+                option="n_samples",
+                found=n_samples,
+                expected="None",
             )
         return ask
 
@@ -400,7 +403,11 @@ class ConfiguredForecaster(Forecaster, Generic[C]):
     ) -> None:
         for alias, name in self.aliases.items():
             if alias in hyper and name in hyper:
-                raise ConfigError(f"{alias} is another name for {name}; give one of them")
+                raise ConfigError(
+                    f"{alias} is another name for {name}; give one of them",
+                    option=alias,
+                    expected=f"one of {alias} and {name}",
+                )
             if alias in hyper:
                 hyper[name] = hyper.pop(alias)
         check_names(self.name, hyper, [field.name for field in fields(self.Config)])
@@ -443,7 +450,10 @@ def check_panel(panel: object) -> None:
     if not isinstance(panel, Panel):
         raise DataError(
             f"a panel is wanted, not {type(panel).__name__}; make one with "
-            "demandcast.read_panel(table, key=..., time=..., target=...)"
+            "demandcast.read_panel(table, key=..., time=..., target=...)",
+            option="panel",
+            found=type(panel).__name__,
+            expected="a Panel",
         )
 
 

@@ -96,7 +96,10 @@ def register(kind: Kind) -> Kind:
     again = before is not None and _place(before) == _place(kind)  # a notebook's cell, run again
     if kind.name in _HOMES or kind.name in _entries() or (before is not None and not again):
         raise ConfigError(
-            f"the name {kind.name!r} is taken by another method; give {kind.__qualname__} another `name`"
+            f"the name {kind.name!r} is taken by another method; give {kind.__qualname__} another `name`",
+            option="name",
+            found=kind.name,
+            expected="an unused name",
         )
     _registered[kind.name] = kind
     return kind
@@ -119,7 +122,12 @@ def _check_kind(kind: object, what: str) -> None:
             f'{what} lacks {", ".join([*missing, *unwritten])}; see the guide "Your own model"'
         )
     if not kind.name.isidentifier():
-        raise ConfigError(f"{what} has the name {kind.name!r}; letters, digits and _ make a name")
+        raise ConfigError(
+            f"{what} has the name {kind.name!r}; letters, digits and _ make a name",
+            option="name",
+            found=kind.name,
+            expected="letters, digits and _",
+        )
 
 
 @cache

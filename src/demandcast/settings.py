@@ -335,7 +335,11 @@ def whole(name: str, value: Any, *, least: int) -> int:
 def check_horizon(horizon: int | None, h: int | None) -> int:
     """Check the horizon under either of its names, and return it."""
     if (horizon is None) == (h is None):
-        raise ConfigError("give the horizon once, as horizon=28 (or h=28): steps to forecast")
+        raise ConfigError(
+            "give the horizon once, as horizon=28 (or h=28): steps to forecast",
+            option="horizon",
+            expected="a number of steps",
+        )
     return whole("horizon", horizon if horizon is not None else h, least=1)
 
 

@@ -68,7 +68,12 @@ def candidates(
     for name in (*(include or ()), *exclude):
         method(name)
     if include is not None and not include:
-        raise ConfigError("include names no method; leave it out, or name one: include=['tsb']")
+        raise ConfigError(
+            "include names no method; leave it out, or name one: include=['tsb']",
+            option="include",
+            found=[],
+            expected="one name or more",
+        )
     wanted = list(include) if include is not None else portfolio(preset)
     if NAIVE not in wanted:
         wanted.insert(0, NAIVE)
@@ -80,7 +85,10 @@ def candidates(
         if name in exclude:
             if name == NAIVE:
                 raise ConfigError(
-                    f"{NAIVE} cannot be excluded: nothing that loses to it is given weight"
+                    f"{NAIVE} cannot be excluded: nothing that loses to it is given weight",
+                    option="exclude",
+                    found=NAIVE,
+                    expected="other methods",
                 )
             reasons[name] = "excluded"
         elif include is None and kind.suits is Demand.SLOW and zeros < ZEROS:

@@ -1,12 +1,12 @@
-"""The search: which methods are tried, how long each fit may take, and how the time that is left is used.
+"""The search of `auto`: which methods are tried, how long each fit may take, and how the remaining time is used.
 
-Four parts follow each other. Each ends in time to leave what the forecast itself will need.
+It has four parts. Each stops early enough to leave time for the forecast itself.
 
 1. `instant`: methods without training.
-2. `learn`: a first fit of each method that learns, in equal shares of the time. Then, while time remains, longer training
-   of members that were cut short and have weight, and methods that were not reached.
+2. `learn`: a first fit of each method that learns, each in an equal share of the time. While time remains, longer training
+   of members with weight whose training was shortened, and methods that had no turn yet.
 3. `finish`: fits on the whole history of members with weight.
-4. More such fits with other seeds; the fits of a member are averaged.
+4. Further such fits with other seeds; the forecasts of a member's fits are averaged.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from demandcast.panel.panel import Panel
 from demandcast.train.budget import Budget
 from demandcast.trees.boosting import FEWER, count_rows
 
-FEWEST_STEPS = 60  # of a network; with time for fewer it is not tried
-PILOT = 8  # steps of a trial fit, by which the seconds of a step are measured
-FEWEST_SECONDS = 2.5  # that a first fit is given; with less it is not tried
-USUAL_SECONDS = 6.0  # that a first fit is given where time allows
+FEWEST_STEPS = 60  # of a network; if there is time for fewer, it is not tried
+PILOT = 8  # steps of a trial fit that measures the seconds of a step
+FEWEST_SECONDS = 2.5  # of a first fit; with less a method is not tried
+USUAL_SECONDS = 6.0  # of a first fit, where time allows
 FEWEST_TUNED, TUNED_SECONDS = (
     5.0,
     120.0,
 )  # least and most seconds of fine-tuning the pretrained network
-TUNED_SHARES = 3  # shares of a first fit for it; in ten seconds it learns too little to be kept
+TUNED_SHARES = 3  # shares of the time for its first fit; in ten seconds it improves too little
 TRIALS = ((8, 500), (48, 2_000))  # series and steps of two trial forecasts that time a method
 ROWS_PER_SECOND = 4_000  # that trees read, for each second of their share
 HURRIED = 30.0  # seconds below which trees have fewer levels
-RESERVE = 1.25  # times the estimated seconds of the forecast, kept free
-STALE = 0.05  # share of the history held out from which members are fitted again before all else
-INSTANT = 0.25  # share of the time for what has no training
+RESERVE = 1.25  # times the estimated seconds of the forecast, reserved for it
+STALE = 0.05  # with a larger share of the history held out, members are fitted to the whole history first
+INSTANT = 0.25  # share of the time for methods without training
 SLOW = 0.25  # share of the time that one member's forecast may take
-FIRST = 0.45  # share of the time for first fits where all are fitted again
-FIRST_KEPT = 0.7  # and where they need not be
-LONGER = 1.5  # times the training from which it is worth another try
-AGAIN = 3  # fits of a member on the whole history at most
-QUIET = 3  # methods that learn in a row that did not help, after which no more are tried
+FIRST = 0.45  # share of the time for first fits, if members are fitted again to the whole history
+FIRST_KEPT = 0.7  # share of the time for first fits, if they are not
+LONGER = 1.5  # factor by which a training must become longer to be repeated
+AGAIN = 3  # fits of a member on the whole history, at most
+QUIET = 3  # methods in a row that learn and do not help, after which no more are tried
 
-Tick = Callable[[str], object]  # told the name of what is tried next
+Tick = Callable[[str], object]  # called with the name of the method that is tried next
 
 
 @dataclass
@@ -60,8 +60,8 @@ class Search:
     """One search over a panel.
 
     Attributes:
-        members: What was tried and can forecast, in the order it was tried.
-        skipped: What was not, and why.
+        members: The methods that were fitted and can forecast, in the order they were tried.
+        skipped: The other methods, each with the reason.
         only: The member that forecasts alone, as its orders cost least; None for a blend.
         weighing: Seconds that the last choice of weights took.
     """
@@ -88,13 +88,13 @@ class Search:
 
     @property
     def left(self) -> float:
-        """Seconds left for fits: without those to weigh the members and to forecast with them."""
+        """Seconds left for fits, after the time to weigh the members and to forecast is subtracted."""
         used = [m for m, w in zip(self.members, self.shares(), strict=True) if w > 0]
         predict = sum(m.predict_seconds * self.per_row * max(1, len(m.models)) for m in used)
         return self.budget.left - RESERVE * (predict + 3 * self.weighing)
 
     def refits(self) -> float:
-        """Return the seconds that fits on the whole history take of members with weight that need them."""
+        """Return the seconds needed to fit the members with weight to the whole history."""
         if self.validation.held_out < STALE:
             return 0.0
         weights = self.shares()
@@ -107,7 +107,7 @@ class Search:
     # Parts
 
     def instant(self, trying: list[Candidate], tick: Tick) -> None:
-        """Try methods without training, the quick before the slow, in a quarter of the time."""
+        """Try the methods without training, fast ones first, in a quarter of the time."""
         for candidate in trying:
             tick(candidate.name)
             limit = max(5.0, INSTANT * (self.budget.seconds or np.inf))
@@ -119,7 +119,7 @@ class Search:
                 self.attempt(candidate, {}, None)
 
     def learn(self, trying: list[Candidate], tick: Tick) -> None:
-        """Fit each method that learns in an equal share of the time; then those not reached, and longer ones."""
+        """Fit each method that learns in an equal share of the time, then use the rest for longer training."""
         waiting = list(trying)
         if self.budget.seconds is None:
             for candidate in waiting:
@@ -153,7 +153,7 @@ class Search:
         self._train_longer(waiting, tick)
 
     def _train_longer(self, waiting: list[Candidate], tick: Tick) -> None:
-        """Spend the time left on longer training of members that were cut short, or on those not reached."""
+        """Spend the remaining time on longer training of shortened members, then on methods that had no turn."""
         lengthened: set[str] = set()
         while True:
             room = self.left - self.refits()
@@ -219,7 +219,7 @@ class Search:
     def attempt(
         self, candidate: Candidate, hyper: dict[str, Any] | None, seconds: float | None
     ) -> Member | None:
-        """Fit and validate one candidate and keep it, or say why not."""
+        """Fit and validate one candidate; add it to the members, or its reason to `skipped`."""
         name, local = candidate.name, not candidate.learns
         if hyper is None:
             self.skipped[name] = f"too little time left of {self.budget_text}"
@@ -255,7 +255,7 @@ class Search:
     def _fit_within(
         self, candidate: Candidate, seconds: float, instead: Member | None = None
     ) -> Member | None:
-        """Fit a candidate in about so many seconds; keep it instead of a member only if it forecasts better."""
+        """Fit a candidate in about `seconds`; it replaces the member `instead` only if it forecasts better."""
         try:
             hyper = self._size_training(candidate, self.validation.first, seconds)
         except DemandcastError as error:
@@ -278,7 +278,7 @@ class Search:
     def _size_training(
         self, candidate: Candidate, panel: Panel, seconds: float | None
     ) -> dict[str, Any] | None:
-        """Return hyper-parameters for a training of so many seconds; None if there are none."""
+        """Return hyper-parameters for a training of about `seconds`; None if that is too short."""
         kind: Any = registry.get(candidate.method)
         if candidate.learning is Learning.TUNED:
             if seconds is None:
@@ -301,7 +301,7 @@ class Search:
         return {"rows": rows, "levels": FEWER} if seconds < HURRIED else {"rows": rows}
 
     def _training_share(self, model: Any, learning: Learning) -> float:
-        """Return the share of its usual training that a fit had."""
+        """Return the length of a fit as a share of the usual training of its method."""
         if learning is Learning.NETWORK:
             return float(model.config.max_steps / model.defaults()["max_steps"])
         if learning is Learning.TREES:
@@ -315,7 +315,7 @@ class Search:
     def _is_slow(self, candidate: Candidate) -> bool:
         """Return whether a method without training would take more than an eighth of the time.
 
-        Estimated from two small parts of the panel, the second of more series and steps.
+        It is estimated from the times of two small parts of the panel, the second with more series and steps.
         """
         if self.budget.seconds is None:
             return False
@@ -362,11 +362,11 @@ class Search:
         return np.asarray(allowed)
 
     def shares(self) -> NDArray[np.float64]:
-        """Return the weights of the members as last chosen, 0 for those tried since, (M,)."""
+        """Return the weights of the members as last chosen, 0 for members added since, (M,)."""
         return np.array([self._weights.get(id(m), 0.0) for m in self.members])
 
     def weigh(self) -> float:
-        """Choose weights by what was tried so far; return the share by which the loss fell."""
+        """Choose the weights of the members so far; return the share by which the loss fell."""
         if not self.members:
             return 0.0
         began = time.perf_counter()

@@ -119,7 +119,10 @@ def tune(
     for key in space or {}:
         if is_horizon(key):
             raise ConfigError(
-                f"space has {key!r}, but the horizon is not searched; give horizon=28"
+                f"space has {key!r}, but the horizon is not searched; give horizon=28",
+                option="space",
+                found=key,
+                expected="hyper-parameters other than the horizon",
             )
     check_names(name, [*hyper, *(space or {})], defaults)
     one_of("metric", metric, METRICS)
@@ -135,7 +138,10 @@ def tune(
     validation = Validation.of(panel, horizon, folds, metric, seed)
     if not validation.folds:
         raise DataError(
-            "the history is too short to hold anything out; tuning wants two horizons more"
+            "the history is too short to hold anything out; tuning wants two horizons more",
+            option="horizon",
+            found=horizon,
+            expected="a shorter horizon",
         )
     limit = None if budget is None else Budget.parse(budget)
     study = optuna.create_study(
@@ -189,7 +195,9 @@ def tune(
         if interrupted:
             raise KeyboardInterrupt
         why = f"the last one: {refused[-1]}" if refused else f"see study {storage or 'in memory'}"
-        raise ConfigError(f"no trial of {name} came to an end; {why}")
+        raise ConfigError(
+            f"no trial of {name} came to an end; {why}", option="trials", found=trials
+        )
     best = min(completed, key=lambda t: t.value)
     best_values = _round_values(best.params) if best.value < default else {}
     model = registry.create(name, **base | best_values)
@@ -320,7 +328,10 @@ def _storage(optuna: Any, place: str | Path | None) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and (not path.is_file() or not _is_journal(path)):
             raise FileError(
-                f"storage {printable(path)} is there already, and holds no trials; name another file"
+                f"storage {printable(path)} is there already, and holds no trials; name another file",
+                option="storage",
+                found=str(path),
+                expected="a new file, or one of trials",
             )
         backend = optuna.storages.journal.JournalFileBackend(str(path))
         return optuna.storages.JournalStorage(backend)

@@ -138,20 +138,31 @@ def backtest(
     requested = [models] if isinstance(models, (Forecaster, str)) else list(models)
     if not requested:
         raise ConfigError(
-            "models is empty; name one or more, as in models=['tsb'], or only the seasonal naive: models='seasonal_naive'"
+            "models is empty; name one or more, as in models=['tsb'], or only the seasonal naive: models='seasonal_naive'",
+            option="models",
+            found=[],
+            expected="one method or more",
         )
     horizons = {m.horizon for m in requested if isinstance(m, Forecaster)} | {horizon} - {None}
     if len(horizons) != 1:
         raise ConfigError(
             f"models have the horizons {sorted(h for h in horizons if h)}, but must have one and the same; "
-            "give the models by name and write backtest(..., horizon=28)"
+            "give the models by name and write backtest(..., horizon=28)",
+            option="horizon",
+            found=sorted(h for h in horizons if h),
+            expected="one horizon",
         )
     steps = horizons.pop()
     assert steps is not None
     step = steps if step is None else step
     for name, value in (("folds", folds), ("step", step)):
         if value < 1:
-            raise ConfigError(f"{name} is {value}; it must be 1 or more")
+            raise ConfigError(
+                f"{name} is {value}; it must be 1 or more",
+                option=name,
+                found=value,
+                expected="1 or more",
+            )
     forecasters = [
         registry.create(m, horizon=steps) if isinstance(m, str) else m for m in requested
     ]
@@ -162,12 +173,19 @@ def backtest(
     if int(panel.lengths.max()) <= held_out:
         raise DataError(
             f"{folds} folds of {steps} steps hold out {held_out} steps, but the longest series has "
-            f"{int(panel.lengths.max())}; use fewer folds or a shorter horizon"
+            f"{int(panel.lengths.max())}; use fewer folds or a shorter horizon",
+            option="folds",
+            found=folds,
+            expected=f"fewer than {int(panel.lengths.max())} steps held out",
         )
     pasts = [panel.drop_last(steps + step * (folds - 1 - i)) for i in range(folds)]
     actuals = [past.future_target(steps, available=True) for past in pasts]
     if all(np.isnan(a).all() for a in actuals):
-        raise DataError("no value was observed after any of the cutoffs; use other folds")
+        raise DataError(
+            "no value was observed after any of the cutoffs; use other folds",
+            option="folds",
+            found=folds,
+        )
     rows: list[dict[str, Any]] = []
     forecasts: dict[str, list[Forecast]] = {label: [] for label in labels}
     with Bar(

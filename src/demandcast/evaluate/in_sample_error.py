@@ -43,7 +43,12 @@ def in_sample_error(
     Squares (power 2) are taken from the first value other than 0 on, as in the M5.
     """
     if lag < 1:
-        raise ShapeError(f"period is {lag}, but the scale of an error needs period=1 or more")
+        raise ShapeError(
+            f"period is {lag}, but the scale of an error needs period=1 or more",
+            option="period",
+            found=lag,
+            expected="1 or more",
+        )
     stops = begins + lengths
     if power == 2:
         demand = np.append(np.flatnonzero((target != 0) & ~np.isnan(target)), len(target))

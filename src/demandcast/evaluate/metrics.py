@@ -115,12 +115,15 @@ def scores(
     if actual.shape != shape or panel.n_series != shape[0]:
         raise ShapeError(
             f"the forecast is {shape}, (series, horizon), the actuals {actual.shape} and the panel has "
-            f"{panel.n_series} series; score panel.future_target(forecast.horizon) of the same panel"
+            f"{panel.n_series} series; score panel.future_target(forecast.horizon) of the same panel",
+            found=actual.shape,
+            expected=str(shape),
         )
     if (differs := panel.ends() != forecast.cutoffs).any():
         raise DataError(
             f"series {panel.key(int(np.argmax(differs)))} of the panel does not end where the forecast "
-            "begins; give the panel that the forecast was made from, as in panel.drop_last(horizon)"
+            "begins; give the panel that the forecast was made from, as in panel.drop_last(horizon)",
+            series=panel.key(int(np.argmax(differs))),
         )
     has_actual = observed_mask(actual).any(1)
     scale = history_error(panel, panel.freq.period if period is None else period, power=1)
@@ -173,7 +176,9 @@ def score_frame(frame: Any, *, actual: str = "actual") -> dict[str, float]:
     if actual not in table.columns or not (levels or "mean" in table.columns):
         raise SchemaError(
             f"the table holds the columns {table.columns}; scores need the actuals, named with "
-            'actual=..., and forecasts in "mean" or in quantile columns such as "0.1", "0.5", "0.9"'
+            'actual=..., and forecasts in "mean" or in quantile columns such as "0.1", "0.5", "0.9"',
+            column=actual,
+            found=table.columns,
         )
 
     def column(*names: str) -> Doubles:

@@ -81,7 +81,9 @@ def _check_block(actual: Array, forecast: Array) -> tuple[Doubles, Doubles, NDAr
     if actual.shape != forecast.shape or actual.ndim != 2:
         raise ShapeError(
             f"the forecast is {forecast.shape} and the actual {actual.shape}; both must be (steps, series), "
-            "with one forecast a step and series"
+            "with one forecast a step and series",
+            found=forecast.shape,
+            expected=str(actual.shape),
         )
     y = np.asarray(actual, np.float64)
     return y, np.asarray(forecast, np.float64), ~np.isnan(y)

@@ -20,7 +20,9 @@ def observed_mask(actual: Array, *forecasts: Array) -> NDArray[np.bool_]:
         if actual.ndim != 2 or forecast.shape != actual.shape:
             raise ShapeError(
                 f"the forecast is {forecast.shape} but the actuals are {actual.shape}, both "
-                "(series, horizon); for samples, take a quantile or the mean first"
+                "(series, horizon); for samples, take a quantile or the mean first",
+                found=forecast.shape,
+                expected=str(actual.shape),
             )
     return ~np.isnan(actual)
 
@@ -30,7 +32,9 @@ def check_quantiles(actual: Array, quantiles: Array, levels: Sequence[float]) ->
     if quantiles.shape != (*actual.shape, len(levels)):
         raise ShapeError(
             f"quantiles are {quantiles.shape}, but {len(levels)} levels of actuals {actual.shape} need "
-            f"{(*actual.shape, len(levels))}, (series, horizon, levels)"
+            f"{(*actual.shape, len(levels))}, (series, horizon, levels)",
+            found=quantiles.shape,
+            expected=str((*actual.shape, len(levels))),
         )
 
 
@@ -39,7 +43,9 @@ def check_samples(actual: Array, samples: Array) -> None:
     if samples.ndim != 3 or (samples.shape[0], samples.shape[2]) != actual.shape:
         raise ShapeError(
             f"samples are {samples.shape} and the actuals {actual.shape}; samples need the shape "
-            "(series, paths, horizon), actuals (series, horizon)"
+            "(series, paths, horizon), actuals (series, horizon)",
+            found=samples.shape,
+            expected="(series, paths, horizon)",
         )
 
 

@@ -49,7 +49,10 @@ def spec(actual: Array, forecast: Array, *, shortage: float = 0.75, stock: float
     """
     if shortage < 0 or stock < 0:
         raise ConfigError(
-            f"shortage is {shortage} and stock is {stock}; neither cost may be negative"
+            f"shortage is {shortage} and stock is {stock}; neither cost may be negative",
+            option="shortage" if shortage < 0 else "stock",
+            found=min(shortage, stock),
+            expected="0 or more",
         )
     y, f, count = _fill_unobserved(actual, forecast)
     demand, planned = y.cumsum(1), f.cumsum(1)
@@ -113,7 +116,9 @@ def _fill_unobserved(actual: Array, forecast: Array) -> tuple[Doubles, Doubles, 
     if np.ndim(actual) != 2 or np.shape(actual) != np.shape(forecast):
         raise ShapeError(
             f"the forecast is {np.shape(forecast)} but the actuals are {np.shape(actual)}, both "
-            "(series, horizon); for samples, take a quantile or the mean first"
+            "(series, horizon); for samples, take a quantile or the mean first",
+            found=np.shape(forecast),
+            expected=str(np.shape(actual)),
         )
     observed = ~np.isnan(np.asarray(actual, np.float64))
     y, f = (np.where(observed, x, 0).astype(np.float64) for x in (actual, forecast))

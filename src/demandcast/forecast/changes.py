@@ -111,7 +111,9 @@ def as_changes(texts: Sequence[str], values: Mapping[str, Any]) -> list[Change]:
         shown = value if isinstance(value, str) else "array"
         changes.append(Change(f"{name}{sign}{shown}", (Assignment(name, sign, value),)))
     if not changes:
-        raise ConfigError(f"nothing is changed; {FORM}")
+        raise ConfigError(
+            f"nothing is changed; {FORM}", option="changes", found=(), expected="one change or more"
+        )
     return changes
 
 
@@ -151,7 +153,9 @@ def apply(panel: Panel, changes: Sequence[Change], horizon: int) -> Changed:
     if not differs.any():
         texts = "; ".join(change.text for change in changes)
         raise DataError(
-            f"{texts}: every covariate has this value in the plan already, so nothing would change; choose another value"
+            f"{texts}: every covariate has this value in the plan already, so nothing would change; choose another value",
+            option="changes",
+            found=texts,
         )
     return Changed(with_ahead(panel, changed), tuple(columns), differs, tuple(dict.fromkeys(notes)))
 
@@ -188,7 +192,10 @@ def resolve(panel: Panel, column: str) -> str:
     if role is not None:
         raise SchemaError(
             f"{column!r} is the table's {role}, and only covariates known ahead can be changed: {named}; read the table "
-            f"with known=[{column!r}] if it is planned"
+            f"with known=[{column!r}] if it is planned",
+            column=column,
+            found=role,
+            expected="a covariate known ahead",
         )
     near = difflib.get_close_matches(column, schema.known, 1, 0.0)
     hint = f"; did you mean {near[0]!r}?" if near else "; name some: read_panel(..., known=[...])"
@@ -218,7 +225,9 @@ def _assign(panel: Panel, known: Singles, assignment: Assignment, where: Bools) 
     past = past[~np.isnan(past)]
     if not len(past):
         raise DataError(
-            f"covariate {name!r} has no value in the history, so nothing is known of its effect"
+            f"covariate {name!r} has no value in the history, so nothing is known of its effect",
+            column=name,
+            expected="values in the history",
         )
     is_flag = bool(np.isin(past, (0, 1)).all())
     value = _number(assignment, is_flag, where.shape)
@@ -231,7 +240,10 @@ def _assign(panel: Panel, known: Singles, assignment: Assignment, where: Bools) 
         if unseen:
             raise ConfigError(
                 f"covariate {name!r} was only ever {' or '.join(f'{v:g}' for v in sorted(past_values))} in the history, never "
-                f"{unseen[0]:g}, so nothing is known of its effect; give a value that the history has"
+                f"{unseen[0]:g}, so nothing is known of its effect; give a value that the history has",
+                column=name,
+                found=unseen[0],
+                expected=" or ".join(f"{v:g}" for v in sorted(past_values)),
             )
     known[..., at[0]] = after
     return [] if is_flag else _beyond(panel, name, at[0], after, where)
@@ -275,7 +287,10 @@ def _assign_category(
     at = columns_of(panel, name)
     if assignment.sign != "=":
         raise ConfigError(
-            f"covariate {name!r} holds categories, so {name}{assignment.sign} has no meaning; write {name}=..."
+            f"covariate {name!r} holds categories, so {name}{assignment.sign} has no meaning; write {name}=...",
+            column=name,
+            found=assignment.sign,
+            expected="=",
         )
     labels = {panel.known_names[i][len(name) + 1 :]: i for i in at}
     past_labels = [label for label, i in labels.items() if (panel.known[rows][:, i] == 1).any()]
@@ -304,17 +319,27 @@ def _number(assignment: Assignment, is_flag: bool, shape: tuple[int, ...]) -> An
             number = float("nan")
         if not np.isfinite(number):
             raise ConfigError(
-                f"{name}{assignment.sign}{value}: {value!r} is no finite number, and {name!r} holds numbers"
+                f"{name}{assignment.sign}{value}: {value!r} is no finite number, and {name!r} holds numbers",
+                column=name,
+                found=value,
+                expected="a finite number",
             )
         return number
     try:
         array = np.broadcast_to(np.asarray(value, np.float64), shape)
     except (TypeError, ValueError):
         raise ConfigError(
-            f"{name} is {np.shape(value)}; give a number, or numbers for (series, steps) {shape} or ({shape[1]},)"
+            f"{name} is {np.shape(value)}; give a number, or numbers for (series, steps) {shape} or ({shape[1]},)",
+            column=name,
+            found=np.shape(value),
+            expected=f"{shape} or ({shape[1]},)",
         ) from None
     if not np.isfinite(array).all():
-        raise ConfigError(f"{name} has values that are no finite numbers; give one for every step")
+        raise ConfigError(
+            f"{name} has values that are no finite numbers; give one for every step",
+            column=name,
+            expected="finite numbers",
+        )
     return array
 
 
@@ -335,11 +360,15 @@ def _select(panel: Panel, known: Singles, change: Change, horizon: int) -> Bools
             )
             raise ConfigError(
                 f"{change.text!r}: no series and step ahead has {condition.column}{condition.sign}"
-                f"{'|'.join(condition.values)}; {range_text}"
+                f"{'|'.join(condition.values)}; {range_text}",
+                column=condition.column,
+                found="|".join(condition.values),
             )
     if not where.any():
         raise ConfigError(
-            f"{change.text!r} selects no series and step: its conditions never hold together"
+            f"{change.text!r} selects no series and step: its conditions never hold together",
+            option="changes",
+            found=change.text,
         )
     return where
 
@@ -399,7 +428,10 @@ def _compare(values: NDArray[Any], condition: Condition, text: str) -> Bools:
             return np.asarray(sign(values, np.datetime64(text)))
         except ValueError:
             raise ConfigError(
-                f"{column}{condition.sign}{text}: write the time as 2024-12-24"
+                f"{column}{condition.sign}{text}: write the time as 2024-12-24",
+                column=column,
+                found=text,
+                expected="a time, such as 2024-12-24",
             ) from None
     if values.dtype.kind in "fiu":
         if column == "weekday" and text.lower() in WEEKDAYS:
@@ -416,11 +448,17 @@ def _compare(values: NDArray[Any], condition: Condition, text: str) -> Bools:
             )
         except ValueError:
             raise ConfigError(
-                f"{column}{condition.sign}{text}: {text!r} is no number, and {column!r} holds numbers"
+                f"{column}{condition.sign}{text}: {text!r} is no number, and {column!r} holds numbers",
+                column=column,
+                found=text,
+                expected="a number",
             ) from None
     if condition.sign not in ("=", "!="):
         raise ConfigError(
-            f"{column}{condition.sign}{text}: {column!r} holds text, which is compared with = and != only"
+            f"{column}{condition.sign}{text}: {column!r} holds text, which is compared with = and != only",
+            column=column,
+            found=condition.sign,
+            expected="= or !=",
         )
     same = np.array([[str(v) == text for v in row] for row in values[:, :1]]) if _is_constant(values) else np.array(
         [[str(v) == text for v in row] for row in values]
@@ -443,7 +481,12 @@ class _Words:
         while place < len(stripped):
             match = TOKEN.match(stripped, place)
             if match is None:
-                raise ConfigError(f"{text!r} cannot be read at {stripped[place:]!r}; {FORM}")
+                raise ConfigError(
+                    f"{text!r} cannot be read at {stripped[place:]!r}; {FORM}",
+                    option="changes",
+                    found=text,
+                    expected=FORM,
+                )
             kind = str(match.lastgroup)
             self.parts.append((kind, match[kind]))
             place = match.end()

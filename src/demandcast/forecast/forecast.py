@@ -200,7 +200,10 @@ class Forecast:
         """
         if not 0 < level < 1:
             raise DataError(
-                f"level {level} is not between 0 and 1; write 0.9 for the 90 % quantile"
+                f"level {level} is not between 0 and 1; write 0.9 for the 90 % quantile",
+                option="level",
+                found=level,
+                expected="between 0 and 1",
             )
         matching = np.flatnonzero(np.isclose(self.levels, level))
         if len(matching):
@@ -437,7 +440,10 @@ class Forecast:
         if self.events is None:
             raise DataError(
                 f"{self.model or 'this forecast'} does not forecast extreme values; forecast with "
-                "models.ExtremeValueMemory"
+                "models.ExtremeValueMemory",
+                option="model",
+                found=self.model,
+                expected="extreme_value_memory",
             )
         e, h = self.events, self.horizon
         probability = np.concatenate([e.p_high.ravel(), e.p_low.ravel()])

@@ -60,7 +60,9 @@ def read_locks(forecast: Forecast, panel: Panel, table: Any) -> list[Lock]:
     if target not in frame.columns:
         raise SchemaError(
             f"the table of locks has no column {target!r}, the total to keep; its columns are "
-            f"{', '.join(frame.columns)}"
+            f"{', '.join(frame.columns)}",
+            column=target,
+            found=frame.columns,
         )
     known = describe(panel)
     columns = [c for c in frame.columns if c not in (target, time)]
@@ -68,7 +70,10 @@ def read_locks(forecast: Forecast, panel: Panel, table: Any) -> list[Lock]:
         group(panel, [column])  # refuses an unknown column and suggests the nearest
     if not frame.height:
         raise DataError(
-            "the table of locks holds no rows; leave it out, or give the totals to keep"
+            "the table of locks holds no rows; leave it out, or give the totals to keep",
+            option="locks",
+            found=0,
+            expected="one row or more",
         )
     groups: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
     locks: list[Lock] = []
@@ -90,12 +95,17 @@ def read_locks(forecast: Forecast, panel: Panel, table: Any) -> list[Lock]:
             )
             raise DataError(
                 f"row {row + 1} of the table of locks keeps {name}, but no series has {lacking} "
-                f"{cells[lacking]!r}{' together with the rest' if len(by) > 1 else ''}; mend or drop the row"
+                f"{cells[lacking]!r}{' together with the rest' if len(by) > 1 else ''}; mend or drop the row",
+                column=lacking,
+                found=cells[lacking],
             )
         if not isinstance(value, (int, float)) or not np.isfinite(value):
             raise DataError(
                 f"row {row + 1} of the table of locks has no number as the {target} of {name}: {value!r}; "
-                "fill it, or drop the row"
+                "fill it, or drop the row",
+                column=target,
+                found=value,
+                expected="a finite number",
             )
         step = steps[row]
         name += "" if step is None else f" at {_time_text(forecast, step)}"
@@ -120,7 +130,10 @@ def _steps(forecast: Forecast, frame: pl.DataFrame, time: str) -> list[int | Non
     if not column.dtype.is_temporal() and forecast_times.dtype.is_temporal():
         raise SchemaError(
             f"{time!r} in the table of locks is {column.dtype}, not a time as in the forecast ({forecast_times.dtype}); convert it "
-            f"first, as with polars' str.to_date"
+            f"first, as with polars' str.to_date",
+            column=time,
+            found=str(column.dtype),
+            expected=str(forecast_times.dtype),
         )
     at = {str(t): i for i, t in enumerate(forecast_times.to_list())}
     steps: list[int | None] = []
@@ -128,7 +141,10 @@ def _steps(forecast: Forecast, frame: pl.DataFrame, time: str) -> list[int | Non
         if moment is not None and str(moment) not in at:
             raise DataError(
                 f"row {i + 1} of the table of locks is for {moment}, but the forecast covers {forecast_times[0]} to {forecast_times[-1]} in "
-                f"steps of {forecast.schema.freq}; mend or drop the row"
+                f"steps of {forecast.schema.freq}; mend or drop the row",
+                column=time,
+                time=str(moment),
+                expected=f"{forecast_times[0]} to {forecast_times[-1]}",
             )
         steps.append(None if moment is None else at[str(moment)])
     return steps
@@ -194,7 +210,9 @@ def check_floors(
         if lock.value < least:  # a sum of zeros, or minus infinity
             raise DataError(
                 f"{lock.name} is kept at {lock.value:g}, but its series cannot fall below {least:g}, as none ever was "
-                "negative; raise it"
+                "negative; raise it",
+                found=lock.value,
+                expected=f"{least:g} or more",
             )
     levels: dict[tuple[tuple[str, ...], bool], list[int]] = {}
     for j, lock in enumerate(locks):

@@ -92,7 +92,9 @@ class Overridden:
         panel = self.baseline.panel
         if panel is None:
             raise DataError(
-                "this forecast does not know the panel it was made from; override what predict returned"
+                "this forecast does not know the panel it was made from; override what predict returned",
+                option="forecast",
+                expected="what model.predict returned",
             )
         actual = panel.future_target(self.baseline.horizon, available=True).astype(np.float64)
         code = np.where(np.isnan(actual), -1, self._codes())
@@ -175,7 +177,9 @@ def check_columns(columns: Collection[str]) -> None:
     if absent or not {"factor", "level"} & {*columns}:
         raise SchemaError(
             f"the table of overrides has no column {absent[0] if absent else 'factor or level'!r}; it needs author, reason, "
-            "and factor or level"
+            "and factor or level",
+            column=absent[0] if absent else "factor",
+            found=columns,
         )
 
 
@@ -199,7 +203,12 @@ def read_overrides(forecast: Forecast, table: Any) -> tuple[Override, ...]:
             ).suggest(near)  # fmt: skip
     check_columns(frame.columns)
     if not frame.height:
-        raise DataError("the table of overrides holds no rows; leave it out if nothing is changed")
+        raise DataError(
+            "the table of overrides holds no rows; leave it out if nothing is changed",
+            option="overrides",
+            found=0,
+            expected="one row or more",
+        )
     n, horizon = forecast.mean.shape
     steps = (forecast.cutoffs[:, None] + 1 + np.arange(horizon)).ravel()
     times = time_column(forecast.schema, steps, forecast.time_zone, forecast.time_dtype)

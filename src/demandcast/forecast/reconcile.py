@@ -104,15 +104,26 @@ def reconcile(
 ) -> Forecast:
     """Reconcile a forecast with forecasts of its totals, as `Forecast.reconcile` documents."""
     if weights not in WEIGHTS:
-        raise ConfigError(f"weights is {weights!r}; choose one of {', '.join(WEIGHTS)}")
+        raise ConfigError(
+            f"weights is {weights!r}; choose one of {', '.join(WEIGHTS)}",
+            option="weights",
+            found=weights,
+            expected=", ".join(WEIGHTS),
+        )
     if not totals and locks is None:
         raise ConfigError(
-            "name one forecast of totals or more, or locks: forecast.reconcile(model.predict(panel.total('store')))"
+            "name one forecast of totals or more, or locks: forecast.reconcile(model.predict(panel.total('store')))",
+            option="totals",
+            found=0,
+            expected="a forecast of totals, or locks",
         )
     if weights == "top_down" and (len(totals) != 1 or locks is not None):
         raise ConfigError(
             f"weights='top_down' keeps the totals of one level as they are; {len(totals)} levels"
-            f"{' and locks' if locks is not None else ''} are given: choose 'structure' or 'variance'"
+            f"{' and locks' if locks is not None else ''} are given: choose 'structure' or 'variance'",
+            option="weights",
+            found=weights,
+            expected="structure or variance",
         )
     trusts = _trusts(trust, len(totals))
     panel = source(forecast)
@@ -141,13 +152,19 @@ def _trusts(trust: Sequence[float] | None, count: int) -> list[float]:
     trusts = [1.0] * count if trust is None else [float(t) for t in trust]
     if len(trusts) != count:
         raise ConfigError(
-            f"trust has {len(trusts)} numbers for {count} forecasts of totals; give one for each"
+            f"trust has {len(trusts)} numbers for {count} forecasts of totals; give one for each",
+            option="trust",
+            found=len(trusts),
+            expected=f"{count} numbers",
         )
     for t in trusts:
         if not 0 < t < np.inf:
             raise ConfigError(
                 f"trust is {t:g}; it is a number above 0: 2 halves the error variance of a level, 1 changes nothing. "
-                "Keep totals exactly with locks"
+                "Keep totals exactly with locks",
+                option="trust",
+                found=t,
+                expected="a number above 0",
             )
     return trusts
 
@@ -180,7 +197,10 @@ def _level(forecast: Forecast, total: Forecast, count: int) -> Level:
     if total.horizon != forecast.horizon:
         raise DataError(
             f"totals are forecast for {total.horizon} steps of {total.schema.freq}, the series for "
-            f"{forecast.horizon} of {forecast.schema.freq}; forecast both for the same steps"
+            f"{forecast.horizon} of {forecast.schema.freq}; forecast both for the same steps",
+            option="horizon",
+            found=total.horizon,
+            expected=f"{forecast.horizon} steps of {forecast.schema.freq}",
         )
     odd = total.cutoffs[rows][groups.code] != forecast.cutoffs
     if odd.any():

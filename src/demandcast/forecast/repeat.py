@@ -38,7 +38,9 @@ def forecaster_of(forecast: Forecast) -> tuple[Panel, Predictor]:
     """
     if forecast.forecaster is None or forecast.panel is None:
         raise DataError(
-            "this forecast does not know the model that made it; ask of what model.predict returned"
+            "this forecast does not know the model that made it; ask of what model.predict returned",
+            option="forecast",
+            expected="what model.predict returned",
         )
     return forecast.panel, forecast.forecaster
 
@@ -55,7 +57,9 @@ def repeat_forecast(forecast: Forecast) -> tuple[Panel, Predictor, Forecast]:
     if not (difference <= CLOSE * (np.abs(forecast.mean) + np.abs(forecast.mean).mean())).all():
         raise DataError(
             f"{model.name} forecasts other values than this forecast has: it was adjusted since, or the model was fitted "
-            "again; ask of what model.predict returns now"
+            "again; ask of what model.predict returns now",
+            option="forecast",
+            expected="what model.predict returns now",
         )
     return panel, model, again
 

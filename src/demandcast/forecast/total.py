@@ -115,7 +115,9 @@ def source(forecast: Forecast) -> Panel:
     if forecast.panel is None:
         raise DataError(
             "this forecast does not know the panel it was made from, so its series cannot be added up; add up "
-            "what predict returned"
+            "what predict returned",
+            option="forecast",
+            expected="what model.predict returned",
         )
     return forecast.panel
 
@@ -228,7 +230,10 @@ def over_time(forecast: Forecast, steps: str) -> Forecast:
     if not whole.any():
         raise ConfigError(
             f"{forecast.horizon} steps of {forecast.schema.freq!r} cover no whole step of {coarse.name!r}; forecast a "
-            "longer horizon"
+            "longer horizon",
+            option="steps",
+            found=coarse.name,
+            expected=f"steps within {forecast.horizon} of {forecast.schema.freq}",
         )
     left = int((~whole).sum())
     note = f"{left} of {forecast.horizon} steps lie in steps of {coarse.name!r} that are forecast in part: left out"
@@ -253,7 +258,10 @@ def whole_steps(forecast: Forecast, coarse: Frequency) -> tuple[Ints, NDArray[np
     fine = Frequency.parse(forecast.schema.freq)
     if fine.is_integer:
         raise FrequencyError(
-            f"steps is {coarse.name!r}, but the times are whole numbers; leave it out"
+            f"steps is {coarse.name!r}, but the times are whole numbers; leave it out",
+            option="steps",
+            found=coarse.name,
+            expected="None",
         )
     # with the step before and after
     around = int(forecast.cutoffs[0]) + np.arange(forecast.horizon + 2)

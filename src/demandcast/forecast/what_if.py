@@ -238,7 +238,9 @@ class Comparison:
         measured = self.measured.select(rows)
         if not np.isfinite(direction).all():
             raise DataError(
-                "a changed covariate is missing, or not above 0 where its logarithm is taken; give another value"
+                "a changed covariate is missing, or not above 0 where its logarithm is taken; give another value",
+                option="changes",
+                expected="values, above 0 where a logarithm is taken",
             )
         draws, mean = Draws.of(panel.keys, 0), planned.mean.astype(np.float64)
         common = np.random.default_rng(0).standard_normal((DRAWS, len(measured.names)))

@@ -117,7 +117,10 @@ class Likelihood(ABC):
         if len(observed) and bool((observed != np.floor(observed)).any()):
             raise DataError(
                 f"likelihood={self.name!r} is for whole numbers, but the target holds "
-                f"{observed[observed != np.floor(observed)][0]:g}; use likelihood='student_t'"
+                f"{observed[observed != np.floor(observed)][0]:g}; use likelihood='student_t'",
+                option="likelihood",
+                found=self.name,
+                expected="student_t",
             )
 
 

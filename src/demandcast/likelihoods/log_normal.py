@@ -66,5 +66,8 @@ class LogNormal(Likelihood):
         if len(observed) and observed.min() <= 0:
             raise DataError(
                 f"likelihood={self.name!r} is for amounts above 0, but the target holds "
-                f"{observed.min():g}; use likelihood='student_t' or 'quantile'"
+                f"{observed.min():g}; use likelihood='student_t' or 'quantile'",
+                option="likelihood",
+                found=self.name,
+                expected="student_t or quantile",
             )

@@ -45,10 +45,18 @@ class SplineQuantile(Likelihood):
         self.levels, self.pieces = tuple(float(level) for level in levels), pieces
         if len(self.levels) < 2 or list(self.levels) != sorted(set(self.levels)) or pieces < 1:
             raise ConfigError(
-                f"levels {levels} must be two or more, increasing, and pieces ({pieces}) 1 or more"
+                f"levels {levels} must be two or more, increasing, and pieces ({pieces}) 1 or more",
+                option="levels",
+                found=levels,
+                expected="two or more, increasing",
             )
         if not 0 < self.levels[0] < self.levels[-1] < 1:
-            raise ConfigError(f"levels {levels} must lie between 0 and 1")
+            raise ConfigError(
+                f"levels {levels} must lie between 0 and 1",
+                option="levels",
+                found=levels,
+                expected="between 0 and 1",
+            )
         knots = len(self.levels)
         self.middle = min(range(knots), key=lambda i: abs(self.levels[i] - 0.5))
         self.n_params = knots + 2 + 2 * (knots - 1) * pieces  # knots, tails, widths, heights

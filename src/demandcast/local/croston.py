@@ -38,7 +38,7 @@ from demandcast.local.parts.smoothing_weights import (
 from demandcast.panel.panel import Panel
 from demandcast.settings import WEIGHT, choice, setting
 
-BATCH = 512  # distributions computed at once: so many stay in the processor's cache
+BATCH = 512  # distributions computed at once; more would not fit in the processor's cache
 
 
 class PointForecaster(LocalForecaster[L]):
@@ -52,11 +52,11 @@ class PointForecaster(LocalForecaster[L]):
     pools = True
 
     def _rates(self, past: Histories, shared: SharedWeights) -> Array:
-        """Return the rates before each step and after the last, (T + 1, n), or (T + H, n) if the forecast is not flat."""
+        """Return the rate forecast for each step of the history and for those ahead: (T + 1, n), or (T + H, n) if it changes."""
         raise NotImplementedError
 
     def _shared_weights(self, pasts: Sequence[Histories]) -> SharedWeights:
-        """Return the weights shared by the series of the panel with too few demands for their own; None without any."""
+        """Return the smoothing weights of series with too few demands to optimise their own; None if not needed."""
         return None
 
     def _parts(self, panel: Panel) -> list[Part]:
@@ -81,10 +81,10 @@ class PointForecaster(LocalForecaster[L]):
         draws = Draws.of(panel.keys, self.config.seed)
         draft = Draft.zeros(panel.n_series, self.horizon, ask)
         levels, n_paths = ask.levels, ask.n_samples or 0
-        keep = MAX_PAIRS / max(1, count_pairs(panel.lengths, self.horizon))
+        pair_share = MAX_PAIRS / max(1, count_pairs(panel.lengths, self.horizon))  # 1 or more: all
         parts = self._parts(panel)
         pairs = [
-            collect_pairs(past, rates, self.horizon, keep, draws.select(index))
+            collect_pairs(past, rates, self.horizon, pair_share, draws.select(index))
             for index, past, rates in parts
         ]
         last_rates = np.concatenate([np.zeros(0), *(rates[past.steps] for _, past, rates in parts)])
@@ -92,13 +92,10 @@ class PointForecaster(LocalForecaster[L]):
         correlation = pool.correlation(parts, self.horizon, draws) if n_paths else 0.0
         for index, past, rates in parts:
             rate = rates[past.steps]
-            ahead = np.broadcast_to(rates[past.steps :].T, (len(index), self.horizon))
-            decay = np.where(rate[:, None] != 0, ahead / np.where(rate == 0, 1, rate)[:, None], 1.0)
-            batch_size = (
-                BATCH
-                if draft.samples is None
-                else min(BATCH, max(1, CELLS // (n_paths * self.horizon)))
-            )
+            decay = _decay_ahead(rates[past.steps :].T, self.horizon)
+            batch_size = BATCH
+            if draft.samples is not None:
+                batch_size = min(BATCH, max(1, CELLS // (n_paths * self.horizon)))
             for start in range(0, len(index), batch_size):
                 batch = slice(start, start + batch_size)
                 rows, batch_past = index[batch], past.select(batch)
@@ -114,6 +111,13 @@ class PointForecaster(LocalForecaster[L]):
                     )
                     draft.samples[rows] = _apply_decay(paths, decay[batch, None], whole)
         return draft
+
+
+def _decay_ahead(rates: Array, horizon: int) -> Array:
+    """Return rates (n, H), or (n, 1) if the forecast is flat, over the rate of the first step ahead; 1 where that is 0."""
+    rates = np.broadcast_to(rates, (len(rates), horizon))
+    first = rates[:, :1]
+    return np.where(first != 0, rates / np.where(first == 0, 1, first), 1.0)
 
 
 def _apply_decay(values: Array, decay: Array, whole: NDArray[np.bool_]) -> Array:

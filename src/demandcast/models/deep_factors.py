@@ -358,6 +358,9 @@ class DeepFactors(NeuralForecaster[DeepFactorsConfig]):
         if config.likelihood not in ("auto", "normal", "student_t"):
             raise ConfigError(
                 f"{self.name} is a normal or a Student-t process: likelihood='student_t' or 'normal', "
-                f"not {config.likelihood!r}; models.DeepAR draws paths of other distributions"
+                f"not {config.likelihood!r}; models.DeepAR draws paths of other distributions",
+                option="likelihood",
+                found=config.likelihood,
+                expected="student_t or normal",
             )
         return likelihoods.create("student_t" if config.likelihood == "auto" else config.likelihood)

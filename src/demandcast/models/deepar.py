@@ -3,14 +3,16 @@
 Salinas, Flunkert, Gasthaus, Januschowski, "DeepAR: Probabilistic forecasting with autoregressive
 recurrent networks", International Journal of Forecasting 36 (2020), 1181-1191; arXiv:1704.04110.
 
-Departs from the paper: lagged values of the target are inputs beside z[t-1], as in GluonTS, and
-reach the head by a linear path of their own too, which begins as the shortest season repeated where
-the likelihood has a location, so that few steps suffice; such a likelihood sees the context
-standardised, not divided by its mean; an unobserved value enters as the context's mean with a flag,
-not as a draw; log(scale) is an input. Over the horizon of half of the windows the network learns from
-draws of its own, as it will have to forecast: from true values alone it learns how sure it may be of
-one step, and its bands are too narrow for the steps behind. Covariates known to the cutoff only have
-no place in a network that feeds itself, and are not read.
+Departs from the paper:
+
+- Lagged values of the target are inputs beside z[t-1], as in GluonTS, and log(scale) is one too.
+- A linear layer leads from the lags to the parameters, beside the LSTM. Where the likelihood has a location, it starts
+  as the shortest season repeated, so that fewer training steps suffice.
+- For a likelihood with a location, the context is standardised instead of divided by its mean.
+- A missing value enters as the mean of the context with a flag, not as a draw.
+- In half of the windows, the lags over the horizon are the network's own draws, as in prediction. A network trained on
+  true values only is as sure of the last step as of the first, and its intervals are too narrow.
+- Covariates known up to the cutoff are not read: they are not known at the steps that the network feeds back.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from demandcast.panel.panel import Panel
 from demandcast.settings import COUNT, PART, SHARE, setting
 from demandcast.windows.window import Sizes, Window
 
-PASSES = 4  # over the horizon, to come from true values to own draws
+PASSES = 4  # over the horizon, each with the draws of the pass before as lags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +46,15 @@ class DeepARConfig(NeuralConfig):
     hidden: int = setting(40, COUNT)  # nodes of each LSTM layer
     layers: int = setting(2, COUNT)
     dropout: float = setting(0.1, PART)  # between layers
-    # share of windows whose horizon is learned from the network's own draws
+    # share of training windows whose lags over the horizon are the network's own draws
     own_draws: float = setting(0.5, SHARE)
-    # numbers the lags are mapped to for the LSTM; None: as they are
+    # width of a linear embedding of the lags, the input of the LSTM; None: no embedding
     input_embedding: int | None = setting(None, COUNT)
-    # steps in the season that it begins as, or several for their mean; None: the shortest, (): none
+    # lag that the linear layer starts as, or several for their mean; None: the shortest season, (): none
     season: int | tuple[int, ...] | None = setting(None, COUNT)
-    rho: float = 0.0  # every window alike: two large series of two hundred would fill the batches
+    rho: float = (
+        0.0  # windows are drawn uniformly: by size, two large series of 200 would fill the batches
+    )
 
 
 class DeepARNetwork(Network[DeepARConfig]):
@@ -60,10 +64,10 @@ class DeepARNetwork(Network[DeepARConfig]):
         self.lags = plan.lags
         self.static = StaticEmbedding(sizes.categories, sizes.reals)
         width = sizes.lags + 1 + sizes.features + self.static.width
-        rest = (width, config.hidden, config.layers, config.dropout)
-        self.lstm = LSTM(*rest)
+        lstm_sizes = (width, config.hidden, config.layers, config.dropout)
+        self.lstm = LSTM(*lstm_sizes)
         if config.input_embedding is not None and sizes.lags:
-            self.lstm = EmbeddedLSTM(sizes.lags, config.input_embedding, *rest)
+            self.lstm = EmbeddedLSTM(sizes.lags, config.input_embedding, *lstm_sizes)
         for name, bias in self.lstm.named_parameters():
             if name.startswith("bias_ih"):
                 bias.data[config.hidden : 2 * config.hidden] = 1.0  # forget gates open, Table 3
@@ -71,9 +75,7 @@ class DeepARNetwork(Network[DeepARConfig]):
         self.skip = nn.Linear(sizes.lags, likelihood.n_params, bias=False)
         nn.init.zeros_(self.skip.weight)
         seasons = _first_seasons(config.season, self.lags, plan.freq)
-        if (
-            likelihood.located and seasons
-        ):  # at first, the mean of those steps before, and little else
+        if likelihood.located and seasons:  # start as the mean of these lags, nearly
             place = likelihood.lift(torch.zeros(likelihood.n_params), torch.ones(()))
             with torch.no_grad():
                 for season in seasons:
@@ -108,7 +110,7 @@ class DeepARNetwork(Network[DeepARConfig]):
     def loss(self, window: Window) -> Tensor:
         """Return the negative log likelihood of context and horizon.
 
-        Under teacher forcing, but for the horizon of a share of the windows in training.
+        Lags are true values (teacher forcing), except over the horizon of a share of the training windows.
         """
         context = window.past_target.shape[1]
         inputs = self.inputs(window)
@@ -130,12 +132,11 @@ class DeepARNetwork(Network[DeepARConfig]):
 
     @torch.no_grad()
     def feed_own_draws(self, window: Window, ahead: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
-        """Replace lags over the horizon by the network's own draws in a share of the windows, (batch,
-        horizon, width).
+        """Replace lags over the horizon by the network's own draws in a share of the windows, (batch, horizon, width).
 
-        Duckworth, Neelakantan, Goodrich, Kaiser, Bengio, "Parallel scheduled sampling", 2019;
-        arXiv:1906.04331: all steps are drawn at once from the inputs of the pass before, so that a
-        few whole sequences take the place of a loop over time.
+        Each pass draws all steps at once, from inputs with the draws of the pass before, which is faster than a loop
+        over the steps. Duckworth, Neelakantan, Goodrich, Kaiser, Bengio, "Parallel scheduled sampling", 2019,
+        arXiv:1906.04331.
         """
         horizon = ahead.shape[1]
         level = window.level / window.scale  # (batch, 1)
@@ -170,7 +171,9 @@ class DeepARNetwork(Network[DeepARConfig]):
         """Draw joint paths, (batch, n, horizon), from n copies of the state after the context."""
         batch, horizon = len(window), self.config.horizon
         context = window.past_target.shape[1]
-        inputs = self.inputs(window)  # (batch, steps, width); lags behind the cutoff are filled in
+        inputs = self.inputs(
+            window
+        )  # (batch, steps, width); lags after the cutoff are filled below
         _, state = self.lstm(inputs[:, :context])
         state = tuple(s.repeat_interleave(n, 1) for s in state)  # (layers, batch * n, hidden)
         scale = window.scale.repeat_interleave(n, 0)  # (batch * n, 1)
@@ -182,7 +185,7 @@ class DeepARNetwork(Network[DeepARConfig]):
                 if lag <= step:
                     x[:, place] = paths[:, step - lag] / scale[:, 0] - level
             if step:
-                x[:, len(self.lags)] = 1.0  # what was drawn is observed
+                x[:, len(self.lags)] = 1.0  # a drawn value counts as observed
             hidden, state = self.lstm(x[:, None], state)
             params = self.params(x, hidden[:, 0], level)
             paths[:, step] = self.likelihood.sample(params, scale[:, 0], draws.at(step))
@@ -220,7 +223,7 @@ class DeepAR(NeuralForecaster[DeepARConfig]):
 def _first_seasons(
     season: int | tuple[int, ...] | None, lags: tuple[int, ...], freq: str
 ) -> tuple[int, ...]:
-    """Return the lags whose mean is the first forecast: those asked for, else the shortest season."""
+    """Return the lags whose mean an untrained network forecasts: the given ones, else the shortest season."""
     if season is None:
         return tuple(p for p in Frequency.parse(freq).periods if p in lags)[:1]
     seasons = (season,) if isinstance(season, int) else tuple(dict.fromkeys(season))
@@ -228,7 +231,10 @@ def _first_seasons(
         if steps not in lags:
             raise ConfigError(
                 f"season is {steps} steps, which none of the lags reads ({lags} fit the "
-                "histories); add it to lags, or leave season out"
+                "histories); add it to lags, or leave season out",
+                option="season",
+                found=steps,
+                expected=f"one of the lags {lags}",
             )
     return seasons
 

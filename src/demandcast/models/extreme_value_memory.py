@@ -61,7 +61,10 @@ class ExtremeValueMemoryConfig(DirectConfig):
         if not 0 < self.low < self.high < 1:
             raise ConfigError(
                 f"low={self.low} and high={self.high} are quantile levels of the context, low below "
-                "high, as in low=0.05, high=0.95"
+                "high, as in low=0.05, high=0.95",
+                option="low",
+                found=self.low,
+                expected="a level below high",
             )
 
 
@@ -263,6 +266,9 @@ class ExtremeValueMemory(NeuralForecaster[ExtremeValueMemoryConfig]):
         if config.span and config.span + self.horizon > config.context:
             raise ConfigError(
                 f"span={config.span} and the horizon of {self.horizon} steps after it do not fit into "
-                f"context={config.context}; give a longer context or a shorter span"
+                f"context={config.context}; give a longer context or a shorter span",
+                option="span",
+                found=config.span,
+                expected=f"fewer steps than context={config.context} less the horizon",
             )
         return replace(config, span=span)

@@ -47,7 +47,12 @@ class LSTNetConfig(MultivariateConfig):
         """Refuse a skip beside the attention."""
         super().__post_init__()
         if self.attention and self.skip:
-            raise ConfigError(f"skip is {self.skip!r}; it must be 0 or None where attention=True")
+            raise ConfigError(
+                f"skip is {self.skip!r}; it must be 0 or None where attention=True",
+                option="skip",
+                found=self.skip,
+                expected="0 or None",
+            )
 
 
 class SkipGRU(nn.Module):
@@ -82,7 +87,10 @@ class LSTNetNetwork(MultivariateNetwork[LSTNetConfig]):
         if config.skip is not None and config.skip > columns:
             raise ConfigError(
                 f"skip is {config.skip}, but a context of {plan.context} steps leaves {columns} columns "
-                f"to step back in; say context={config.skip + kernel - 1} or more, or skip=0"
+                f"to step back in; say context={config.skip + kernel - 1} or more, or skip=0",
+                option="skip",
+                found=config.skip,
+                expected=f"at most {columns}",
             )
         self.skip = None  # where no period is known, or the context holds none
         if 1 < period <= columns and not config.attention:

@@ -316,7 +316,10 @@ class MQRNN(NeuralForecaster[MQRNNConfig]):
         if config.likelihood not in ("auto", "quantile"):
             raise ConfigError(
                 f"{self.name} learns quantiles: likelihood='quantile', not {config.likelihood!r}; "
-                "models.DeepAR takes distributions"
+                "models.DeepAR takes distributions",
+                option="likelihood",
+                found=config.likelihood,
+                expected="quantile",
             )
         return likelihoods.create("quantile")
 

@@ -131,7 +131,10 @@ class MultivariateForecaster(NeuralForecaster[M]):
             raise DataError(
                 f"{self.name} reads all series at once and takes at most {most:,}, but the panel has "
                 f"{panel.n_series:,}; take a network that all series share, such as nhits or tsmixer, "
-                "pick some with panel.select, or raise most_series if memory allows"
+                "pick some with panel.select, or raise most_series if memory allows",
+                option="most_series",
+                found=panel.n_series,
+                expected=f"at most {most:,} series",
             )
         # places in the block go by the keys, so features keep them as for an embedding
         return replace(super().resolve(panel), lags=(), series_embedding=True)

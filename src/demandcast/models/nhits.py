@@ -46,7 +46,10 @@ class NHITSConfig(DirectConfig):
         if len(self.pools) != len(self.strides) or not self.pools:
             raise ConfigError(
                 f"pools={self.pools} and strides={self.strides} name a block each, in steps of 1 or "
-                "more; give as many of one as of the other"
+                "more; give as many of one as of the other",
+                option="strides",
+                found=self.strides,
+                expected=f"{len(self.pools)} strides of 1 or more",
             )
 
 

@@ -43,11 +43,17 @@ class PatchTSTConfig(DirectConfig):
         if self.stride > self.patch:
             raise ConfigError(
                 f"stride is {self.stride} and patch {self.patch}; a stride is 1 step or more and no "
-                "longer than a patch, or steps between patches are never read"
+                "longer than a patch, or steps between patches are never read",
+                option="stride",
+                found=self.stride,
+                expected=f"at most {self.patch}",
             )
         if self.width % self.heads:
             raise ConfigError(
-                f"width is {self.width}, which {self.heads} heads cannot share; give a multiple"
+                f"width is {self.width}, which {self.heads} heads cannot share; give a multiple",
+                option="width",
+                found=self.width,
+                expected=f"a multiple of {self.heads}",
             )
 
 

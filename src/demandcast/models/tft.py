@@ -46,7 +46,10 @@ class TFTConfig(DirectConfig):
         super().__post_init__()
         if self.hidden % self.heads:
             raise ConfigError(
-                f"hidden is {self.hidden}, which {self.heads} heads cannot share; give a multiple"
+                f"hidden is {self.hidden}, which {self.heads} heads cannot share; give a multiple",
+                option="hidden",
+                found=self.hidden,
+                expected=f"a multiple of {self.heads}",
             )
 
 

@@ -330,7 +330,10 @@ class UberLSTM(NeuralForecaster[UberLSTMConfig]):
         if config.likelihood not in ("auto", "normal"):
             raise ConfigError(
                 f"{self.name} is normal on its transformed scale: likelihood='normal', not "
-                f"{config.likelihood!r}; models.DeepAR and the direct models take others"
+                f"{config.likelihood!r}; models.DeepAR and the direct models take others",
+                option="likelihood",
+                found=config.likelihood,
+                expected="normal",
             )
         return likelihoods.create("normal")
 

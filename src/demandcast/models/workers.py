@@ -81,7 +81,10 @@ def _task(model: NeuralForecaster[N], panel: Panel, **task: object) -> Iterator[
     if kind.__module__ == "__main__":
         raise ConfigError(
             f"{kind.__name__} is written in the program that runs, where other processes do not find "
-            "it; move it to a module of its own to use devices above 1, or start with torchrun"
+            "it; move it to a module of its own to use devices above 1, or start with torchrun",
+            option="devices",
+            found=kind.__name__,
+            expected="a class in a module",
         )
     with tempfile.TemporaryDirectory(prefix="demandcast-") as name:
         folder = Path(name)

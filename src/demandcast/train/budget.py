@@ -35,7 +35,10 @@ class Budget:
         if match is None or float(match[1]) <= 0 or match[2] not in {*UNITS, "step", "steps"}:
             raise ConfigError(
                 f"budget is {text!r}; say a time, as in budget='5m' (s, m or h), or training steps, as in "
-                "budget='500 steps'"
+                "budget='500 steps'",
+                option="budget",
+                found=text,
+                expected="a time or a number of steps",
             )
         if match[2] in ("step", "steps"):
             return cls(None, max(1, int(float(match[1]))))

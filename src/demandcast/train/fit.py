@@ -220,7 +220,10 @@ def _choose_loader(
         raise ConfigError(
             f"loader='resident' wants a TensorDataset, but the dataset is a {kind}, "
             "whose items are made one at a time; use loader='streaming', or put its tensors in "
-            "torch.utils.data.TensorDataset"
+            "torch.utils.data.TensorDataset",
+            option="loader",
+            found=kind,
+            expected="a TensorDataset",
         )
     choice = choose("streaming", training.workers, device, needed=0, lie=None)
     return replace(choice, why=f"{kind} makes its items one at a time")
@@ -261,14 +264,25 @@ def _count_samples(dataset: Dataset[object]) -> int:
         raise DataError(
             f"the dataset is a DataLoader, and batches are made here; give what it reads: "
             f"fit(model, loader.dataset, loss, batch_size={dataset.batch_size}); shuffling is the rule, "
-            "workers=... and collate=... are arguments too"
+            "workers=... and collate=... are arguments too",
+            option="dataset",
+            found="DataLoader",
+            expected="the data set that it reads",
         )
     if not hasattr(dataset, "__len__"):
         raise DataError(
             f"a {type(dataset).__name__} has no length, and an epoch is one pass over all samples; "
-            "give a map-style dataset, with __len__ and __getitem__"
+            "give a map-style dataset, with __len__ and __getitem__",
+            option="dataset",
+            found=type(dataset).__name__,
+            expected="a map-style data set",
         )
     count = len(dataset)
     if not count:
-        raise DataError("the dataset holds no samples; give one or more")
+        raise DataError(
+            "the dataset holds no samples; give one or more",
+            option="dataset",
+            found=0,
+            expected="one sample or more",
+        )
     return count

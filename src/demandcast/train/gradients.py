@@ -108,7 +108,9 @@ class Gradients(Generic[B]):
         if log.parts >= count:
             raise ConfigError(
                 f"one sample alone exhausts the memory ({reason}); take a smaller network, a shorter "
-                "context, or a device with more memory"
+                "context, or a device with more memory",
+                option="device",
+                expected="more memory, or a smaller network",
             )
         log.parts *= 2
         if self.state.device.type == "cuda":

@@ -130,7 +130,10 @@ def process_group(devices: int) -> Group:
     if devices not in (1, group.size):
         raise ConfigError(
             f"devices={devices}, but {group.size} processes were started together; leave devices out, "
-            f"or start torchrun with --nproc-per-node {devices}"
+            f"or start torchrun with --nproc-per-node {devices}",
+            option="devices",
+            found=devices,
+            expected=f"1 or {group.size}",
         )
     return group
 

@@ -1,7 +1,7 @@
-"""The training loop: take a batch, step, average, watch what is held out, keep the best.
+"""The training loop: take a batch, update the weights, average them, validate, and keep the best.
 
-Random numbers come from generators of the run's own, so a run repeats to the bit beside others in other
-threads, leaves the caller's alone, and goes on after a kill as if it had not been cut.
+A run has random generators of its own. It repeats to the bit while other threads train too, leaves torch's global
+generator untouched, and resumes from a checkpoint as if it had never been interrupted.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ def train(
     free_threads: bool = False,
     group: Group = ALONE,
 ) -> TrainingLog:
-    """Train a network in place; it is left with the best or averaged weights, in eval mode.
+    """Train a network in place; it ends with the best or the averaged weights, in eval mode.
 
     Args:
-        objective: The network, and what it learns.
-        loader: Where batches come from.
-        training: How to optimise.
+        objective: The network and its loss.
+        loader: The source of batches.
+        training: Hyper-parameters of the optimisation.
         watch: Progress bar and checkpoints.
         per_epoch: Steps in an epoch, for the progress bar; 0 where there is no epoch.
-        notes: What was decided before, for the log.
+        notes: Decisions made before the training, for the log.
         clock: Records where the time of every step goes.
-        free_threads: Whether to go on with one thread where windows/s collapse with more.
-        group: The processes that train together; the first of them shows, keeps and validates.
+        free_threads: Whether the run may continue with one thread if its throughput collapses with more.
+        group: The processes that train together; rank 0 shows progress, writes checkpoints and validates.
 
     Raises:
         ConfigError: Gradients stay infinite, or one sample alone exhausts the memory.
@@ -69,12 +69,15 @@ def train(
     network = objective.network
     state = State(network, training, group)
     path = None if watch.checkpoint is None else Path(watch.checkpoint) / CHECKPOINT
-    # the caller's autocast is not the run's
+    # an autocast of the caller must not change the run
     with draws_of(state.inside, network), torch.autocast(state.device.type, enabled=False):
         if watch.resume:
             if path is None:
                 raise ConfigError(
-                    "resume=True needs the folder: fit(panel, checkpoint='run/', resume=True)"
+                    "resume=True needs the folder: fit(panel, checkpoint='run/', resume=True)",
+                    option="checkpoint",
+                    found=None,
+                    expected="a folder",
                 )
             state.restore(path)
         group.broadcast_tensors(
@@ -94,7 +97,7 @@ def train(
 
 
 class _Run(Generic[B]):
-    """One pass of the loop over the steps that are left."""
+    """The state of one training run: the remaining steps, their log, and what an interrupt needs."""
 
     def __init__(
         self,
@@ -108,13 +111,15 @@ class _Run(Generic[B]):
         self.mark = marker(clock)
         self.gradients = Gradients(state, objective, self.mark)
         self.thread_limit = thread_limit
-        self.last_look: tuple[float, int] | None = None  # time and windows at the log's last entry
-        # Where an interrupt falls: before the update a step can be undone, in it there is no way back
-        self.undo: tuple[Tensor, Callable[[], None]] | None = None  # and the loader's state before
+        self.last_entry: tuple[float, int] | None = None  # time and windows at the log's last entry
+        # An interrupt before the update of a step undoes the step; one during the update cannot.
+        self.undo: tuple[Tensor, Callable[[], None]] | None = (
+            None  # the loader's state, and the undo
+        )
         self.updating = False
 
     def go(self, loader: Loader[B], watch: Watch) -> None:
-        """Train until the steps are done or validations stop improving, and set the weights to keep."""
+        """Train until the last step or until validations stop improving; then set the weights to keep."""
         state, log_, training = self.state, self.state.log, self.state.training
         state.start_clock()
         bar = Bar(
@@ -169,7 +174,7 @@ class _Run(Generic[B]):
         self._update(loss, samples)
 
     def _update(self, loss: Tensor, samples: int) -> None:
-        """Move the weights by the gradients at hand, unless those are infinite, and average them."""
+        """Update the weights by their gradients, unless these are not finite, and average the weights."""
         state = self.state
         norm = nn.utils.clip_grad_norm_(state.weights, state.training.clip)
         self.updating, self.undo = True, None
@@ -198,30 +203,33 @@ class _Run(Generic[B]):
             self.mark("logging")
 
     def _set_done(self, share: float) -> None:
-        """Tell a network whose loss has phases the share of the steps that are done."""
+        """Set the share of finished steps on a network whose loss depends on it."""
         if hasattr(self.state.network, "done"):
             self.state.network.done = share  # type: ignore[assignment]
 
     def _log_progress(self, bar: Bar, unit: str) -> None:
-        """Log the mean loss since the last entry, and look after the pace."""
+        """Log the mean loss since the last entry, and check the throughput."""
         state, log_ = self.state, self.state.log
         if log_.skipped > 0.5 * log_.steps:
             raise ConfigError(
                 f"{log_.skipped} of the first {log_.steps} training steps had no finite "
                 f"gradient at learning_rate={state.training.learning_rate:g}; lower it tenfold, or "
-                "look for extreme values in the target with `demandcast check`"
+                "look for extreme values in the target with `demandcast check`",
+                option="learning_rate",
+                found=state.training.learning_rate,
+                expected="a smaller rate",
             )
         mean = float(state.total) / EVERY
         state.total.zero_()
         log_.losses.append((log_.steps, mean))
         now = time.perf_counter()
         state.count_seconds()
-        if self.last_look is not None and state.device.type == "cpu":
-            since, windows = self.last_look
+        if self.last_entry is not None and state.device.type == "cpu":
+            since, windows = self.last_entry
             words = self.thread_limit.check_rate((log_.windows - windows) / (now - since))
             if words is not None:
                 state.note(f"step {log_.steps}: {words}", logging.WARNING)
-        self.last_look = now, log_.windows
+        self.last_entry = now, log_.windows
         bar.update(log_.steps - bar.n)
         place = ""
         if log_.per_epoch:
@@ -231,7 +239,7 @@ class _Run(Generic[B]):
         bar.set_postfix_str(f"{place}loss {mean:.4g}, {log_.windows_per_second:,.0f} {unit}/s")
 
     def _validate(self, validate: Callable[[], float]) -> None:
-        """Validate the weights that would be kept, and remember them if they are the best so far."""
+        """Validate the weights that would be kept now, and store them if they are the best so far."""
         began, state = time.perf_counter(), self.state
         raw = [p.detach().clone() for p in state.weights]
         candidate = state.averaged if state.training.average else raw
@@ -254,15 +262,15 @@ class _Run(Generic[B]):
 
     def _exclude_pause(self, began: float) -> None:
         """Exclude a pause from the throughput that the thread limit watches."""
-        if self.last_look is not None:
-            since, windows = self.last_look
-            self.last_look = since + time.perf_counter() - began, windows
+        if self.last_entry is not None:
+            since, windows = self.last_entry
+            self.last_entry = since + time.perf_counter() - began, windows
 
     def _save_on_interrupt(self, loader: Loader[B]) -> None:
-        """Write a checkpoint of the last whole step; in the middle of an update the one before stands."""
+        """Write a checkpoint of the last complete step; after an interrupt during an update, keep the last checkpoint."""
         state = self.state
         if self.path is None or state.log.steps == 0 or state.group.size > 1:
-            return  # processes of a group are not all at the same step
+            return  # the processes of a group may be at different steps
         draws = loader.state()
         if self.undo is not None:
             draws, undo = self.undo

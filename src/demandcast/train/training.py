@@ -63,7 +63,10 @@ class Training(Settings):
         super().__post_init__()
         if self.batch_size != "auto" and self.devices > self.batch:
             raise ConfigError(
-                f"devices is {self.devices!r}; it must be at most the {self.batch} samples of a batch"
+                f"devices is {self.devices!r}; it must be at most the {self.batch} samples of a batch",
+                option="devices",
+                found=self.devices,
+                expected=f"at most {self.batch}",
             )
 
     @property

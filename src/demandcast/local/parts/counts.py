@@ -43,5 +43,8 @@ def check_counts(name: str, panel: Panel) -> None:
         i = int(wrong.any(1).argmax())
         raise DataError(
             f"{name} forecasts counts, but series {panel.key(i)} holds {values[i][wrong[i]][0]:g}; "
-            "round or clip the target, or use 'tsb' or 'willemain'"
+            "round or clip the target, or use 'tsb' or 'willemain'",
+            series=panel.key(i),
+            found=float(values[i][wrong[i]][0]),
+            expected="a whole number, 0 or more",
         )

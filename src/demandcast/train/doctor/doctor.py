@@ -38,7 +38,10 @@ class Doctor:
     def __post_init__(self) -> None:
         if self.trace is not None and not str(self.trace).endswith((".json", ".json.gz")):
             raise ConfigError(
-                f"trace is {str(self.trace)!r}; end it in .json or .json.gz, which viewers open"
+                f"trace is {str(self.trace)!r}; end it in .json or .json.gz, which viewers open",
+                option="trace",
+                found=str(self.trace),
+                expected=".json or .json.gz",
             )
 
     def monitor(self, device: torch.device, steps: int, threads: int | None = None) -> Monitor:

@@ -303,7 +303,10 @@ def require_bf16(subject: Subject[B]) -> None:
     if reason is not None:
         raise ConfigError(
             f"precision='bf16' does not run for this network on this {subject.device.type} ({reason}); "
-            "use precision='float32', or 'auto', which takes bf16 only where it runs and is faster"
+            "use precision='float32', or 'auto', which takes bf16 only where it runs and is faster",
+            option="precision",
+            found="bf16",
+            expected="float32",
         )
 
 
