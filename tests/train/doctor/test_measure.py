@@ -104,10 +104,10 @@ def test_the_machine_is_read_from_what_linux_tells(
     monkeypatch.setattr(machine, "_TICK", 100)
     stat = "cpu 1 1 1 1 1 1 1\ncpu0 100 20 30 999 50 4 6 0\ncpu3 5 0 0 9 0 0 0\ncpu7 1 1 1 1 1 1 1\nintr 5"
     put("proc/stat", stat)
-    assert machine._busy() == {0: pytest.approx(1.6), 3: pytest.approx(0.05)}
+    assert machine._busy_seconds() == {0: pytest.approx(1.6), 3: pytest.approx(0.05)}
     put("proc/self/task/11/schedstat", "7 2000000000 3")
     put("proc/self/task/12/schedstat", "7 500000000 3")
-    assert machine._delay() == pytest.approx(2.5)
+    assert machine._queued_seconds() == pytest.approx(2.5)
     put("proc/thread-self/schedstat", "7 250000000 3")
     assert machine.queued() == pytest.approx(0.25)
     monkeypatch.setattr(os, "sysconf", lambda name: 4096)
