@@ -28,7 +28,7 @@ LONG = pl.DataFrame(
 TABLES = {
     "long": (LONG, []),
     "given": (LONG, ["--known", PRICE, "--target", "sold", "--gaps", "zero", "--time", "day"]),
-    "wide": (pl.DataFrame({"date": DAYS, "a": range(40), "b": range(40)}), []),
+    "wide": (pl.DataFrame({"date": DAYS} | {name: range(40) for name in "ABC"}), []),
     "one": (pl.DataFrame({"date": DAYS, "units": range(40)}), []),
     "parts": (
         pl.DataFrame({"item": ["a"] * 24, "year": [2022] * 12 + [2023] * 12, "month": [*range(1, 13)] * 2, "n": range(24)}),
