@@ -150,9 +150,7 @@ def _reading(panel: Panel, columns: list[str], given: Mapping[str, Any], folder:
         "known": list(schema.known), "past": list(schema.past), "static": list(schema.static),
         "available": schema.available,
     }  # fmt: skip
-    if (
-        schema.target not in columns
-    ):  # a column is a series, so no column has the role of the target
+    if schema.target not in columns:  # each column is a series, so none is the target
         roles = {name: given[name] for name in roles}
     lines = []
     for kind in (NamedColumns, Reading):
