@@ -51,7 +51,7 @@ FIRST = ("zero_shot", "auto")  # models that the page offers first
 
 def state(workspace: Workspace, worker: Worker, seen: int | None = None) -> JSON:
     """Return all that the page shows; results only if their version is not the one that the page has seen."""
-    results = {} if seen == workspace.version else workspace.answer or results_of(workspace)
+    results = {} if seen == workspace.version else workspace.answer
     return {
         "version": workspace.version,
         "job": None if worker.job is None else _job(workspace, worker, worker.job),

@@ -156,6 +156,7 @@ def create_app(
         write_command: Writes the command that forecasts a table with options of `read_panel` and other words.
     """
     worker = Worker()
+    workspace.keep_answer(answers.results_of(workspace))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

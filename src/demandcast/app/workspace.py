@@ -26,7 +26,7 @@ from demandcast.decide.rules import Policy
 from demandcast.decide.scale import forecast_items
 from demandcast.decide.stock import ROW, read_stock
 from demandcast.errors import ConfigError, DataError, FileError, way
-from demandcast.evaluate.backtest import BacktestResult, backtest
+from demandcast.evaluate.backtest import backtest
 from demandcast.forecast.changes import Assignment, Change, Condition
 from demandcast.forecast.forecast import DEFAULT_LEVELS, Forecast, escape_formulas
 from demandcast.forecast.what_if import Effect, WhatIf, what_if
@@ -110,7 +110,6 @@ class Run:
         table: What was forecast.
         model: That was fitted.
         forecast: Of its steps.
-        result: A backtest, where one was asked for and the history suffices.
         report: The page.
         seconds: That it took.
     """
@@ -119,7 +118,6 @@ class Run:
     table: Opened
     model: Forecaster
     forecast: Forecast
-    result: BacktestResult | None
     report: Path
     seconds: float
 
@@ -190,7 +188,7 @@ class Workspace:
     question: WhatIf | None = None
     orders: Orders | None = None
     version: int = 0  # counts the answers, for the page to know what it has shown
-    answer: dict[str, Any] | None = None  # the results as the page shows them
+    answer: dict[str, Any] = field(default_factory=dict)  # the results as the page shows them
     count: int = 0  # of files that were taken in
 
     def keep_answer(self, answer: dict[str, Any]) -> None:
@@ -318,7 +316,7 @@ class Workspace:
         )  # fmt: skip
         before = self.run
         self.run = Run(
-            asked=asked, table=table, model=model, forecast=forecast, result=result, report=place,
+            asked=asked, table=table, model=model, forecast=forecast, report=place,
             seconds=time.perf_counter() - began,
         )  # fmt: skip
         self.question = self.orders = None
@@ -375,7 +373,9 @@ class Workspace:
             stock = read_stock(source, scaled.keys, policy, now=now)
         orders = decide(scaled, stock, policy, panel=panel)
         notes += [*stock.notes, *filter(None, [said])]
-        self.orders = replace(orders, stock=replace(stock, notes=tuple(notes)))
+        shown = replace(stock, notes=tuple(notes))
+        without_paths = replace(scaled, samples=None)  # which take much memory, and are not shown
+        self.orders = replace(orders, forecast=without_paths, stock=shown)
 
     def stock_template(self) -> pl.DataFrame:
         """Return a table of stock to fill in: a row an item."""
