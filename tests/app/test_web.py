@@ -97,6 +97,7 @@ def panel_of(page: Page) -> dc.Panel:
         (f"/{TOKEN}x/api/state", {}, 403),
         ("/start/wrong", {}, 403),
         ("/start", {}, 403),
+        ("//", {}, 403),
         (f"/{TOKEN}/static/app.js", {}, 200),
         (f"/{TOKEN}/static/web.py", {}, 404),
         (f"/{TOKEN}/static/..%2f__init__.py", {}, 404),
@@ -215,8 +216,10 @@ def test_files_are_bounded_and_those_refused_leave_nothing(page: Page) -> None:
 
 def test_another_table_takes_the_place_of_the_first_and_its_copy(page: Page) -> None:
     page.open(**ROLES)
+    page.send(b"item,on_hand\n", "stock.csv", "stock")
     page.send(TABLE.write_csv().encode(), "other.csv")
     assert page.ended()["table"]["name"] == "other.csv"
+    assert list(page.workspace.files) == ["table"]
     assert page.workspace.options == {}
     assert [p.name for p in page.workspace.folder.rglob("*.csv")] == ["other.csv"]
 

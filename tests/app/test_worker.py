@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -57,6 +58,38 @@ def test_work_is_stopped_between_two_steps(how: str, label: str, ends: str) -> N
     worker.wait(10)
     assert job.state == ends
     assert job.error is None
+
+
+def test_a_search_that_has_ended_meanwhile_is_not_interrupted() -> None:
+    worker, at, go = Worker(), threading.Event(), threading.Event()
+
+    def work(say: Callable[[str], None]) -> None:
+        with Bar(desc="auto", disable=True) as bar:
+            bar.update()
+        at.set()
+        assert go.wait(10)
+        say("forecasting")
+        with Bar(total=1, desc="rows", disable=True) as bar:
+            bar.update()
+
+    job = worker.start("forecast", "", work)
+    assert at.wait(10)
+    worker.stop("finish")
+    go.set()
+    worker.wait(10)
+    assert job.state == "done"
+
+
+def test_an_interrupt_that_nothing_takes_ends_the_job() -> None:
+    worker = Worker()
+
+    def work(say: object) -> None:
+        raise KeyboardInterrupt
+
+    job = worker.start("forecast", "", work)
+    worker.wait(10)
+    assert job.state == "cancelled"
+    assert not worker.is_busy
 
 
 def test_an_error_is_kept_and_a_fault_of_the_program_says_so(

@@ -121,10 +121,10 @@ class OnlyHere:
             return Response("this app answers at 127.0.0.1 only", 421)
         if origin is not None and origin != f"http://{host}":
             return Response("requests of other pages are refused", 403)
-        _, first, *rest = scope["path"].split("/", 2)
+        first, _, rest = scope["path"].removeprefix("/").partition("/")
         if first == "start":
             code, self.code = self.code, None
-            if code is not None and rest and hmac.compare_digest(rest[0].encode(), code.encode()):
+            if code is not None and hmac.compare_digest(rest.encode(), code.encode()):
                 return RedirectResponse(f"/{self.address.token}/", 303)
             return Response("this address was opened before; open the one that the terminal shows", 403)  # fmt: skip
         if not hmac.compare_digest(first.encode(), self.address.token.encode()):

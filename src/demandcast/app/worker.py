@@ -108,7 +108,9 @@ class Worker:
 
     def _run(self, job: Job, work: Callable[[Callable[[str], None]], None]) -> None:
         def say(text: str) -> None:
-            job.text, job.share = text, None
+            job.text, job.share, job.can_finish = text, None, False
+            if self._stop == "finish":  # the search has ended by itself meanwhile
+                self._stop = None
             self._check(job)
 
         try:
@@ -116,7 +118,7 @@ class Worker:
                 say(job.text)
                 work(say)
             state: Any = "done"
-        except Cancelled:
+        except (Cancelled, KeyboardInterrupt):
             state = "cancelled"
         except DemandcastError as error:
             job.error, state = error, "failed"

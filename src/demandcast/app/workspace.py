@@ -207,12 +207,11 @@ class Workspace:
         return place
 
     def take(self, slot: str, path: Path) -> None:
-        """Use a file; another table begins with no options and no tables beside it."""
+        """Use a file; another table begins with no options, no stock and no tables beside it."""
         if slot == "table":
             self.options = {}
-            for beside in BESIDE:
-                self.drop(beside)
-        self.drop(slot)
+        for old in SLOTS if slot == "table" else (slot,):
+            self.drop(old)
         self.files[slot] = path
 
     def drop(self, slot: str) -> None:
