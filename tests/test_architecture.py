@@ -138,6 +138,16 @@ def test_the_exceptions_are_still_needed() -> None:
         assert name not in imports(SOURCE / path, functions=False)
 
 
+def test_files_of_one_name_tell_one_idea() -> None:
+    """A command and the function that it calls share a name, and so do the bases and settings of methods."""
+    rooms: dict[str, set[str]] = {}
+    for path in MODULES:
+        if path.stem not in ("__init__", "__main__"):
+            rooms.setdefault(path.stem, set()).add(room(path))
+    shared = {name for name, places in rooms.items() if len(places) > 1 and "cli" not in places}
+    assert shared <= {"base", "config", "orders"}  # decide/orders.py; report/orders.py shows them
+
+
 def test_no_imports_form_a_ring() -> None:
     graph: dict[str, set[str]] = {}
     for path in MODULES:

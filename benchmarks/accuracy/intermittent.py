@@ -23,7 +23,7 @@ from tasks import TASKS
 
 import demandcast as dc
 from demandcast import local, registry
-from demandcast.evaluate import counts, stock
+from demandcast.evaluate import count_metrics, stock_metrics
 from demandcast.evaluate.metrics import mase, rmsse, wql
 from demandcast.panel.classes import CLASSES
 
@@ -60,9 +60,9 @@ def row(forecast: dc.Forecast, pit: Any, came: Any, past: Any, period: int) -> d
     }
     for level in SINGLE:
         found[f"q{level * 100:g}"] = wql(came, q[..., [LEVELS.index(level)]], [level])
-    reached = counts.pit_coverage(pit, FOLLOWED)
+    reached = count_metrics.pit_coverage(pit, FOLLOWED)
     found |= {f"reach_{v * 100:g}": float(r) for v, r in zip(FOLLOWED, reached, strict=True)}
-    return found | {"spec": float(np.nanmean(stock.spec(came, np.maximum(forecast.mean, 0))))}
+    return found | {"spec": float(np.nanmean(stock_metrics.spec(came, np.maximum(forecast.mean, 0))))}
 
 
 def score(name: str, models: list[str], data: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -80,7 +80,7 @@ def score(name: str, models: list[str], data: Path) -> tuple[pl.DataFrame, pl.Da
         forecast = method.fit(known).predict(known, levels=LEVELS)
         seconds = time.perf_counter() - began
         paths = method.predict(known, levels=[0.5], n_samples=PATHS).samples
-        pit = counts.randomised_pit(came, paths)
+        pit = count_metrics.randomised_pit(came, paths)
         all_series = row(forecast, pit, came, past, known.freq.period)
         rows.append({"panel": name, "model": model, **all_series, "seconds": seconds})
         each: dict[str, Any] = {"panel": name, "model": model}

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from demandcast.panel.times import time_column
+from demandcast.panel.time_column import time_column
 from demandcast.schema import Schema
 
 

@@ -16,8 +16,9 @@ from demandcast.errors import SchemaError
 from demandcast.frequency import Frequency
 from demandcast.panel.panel import Panel
 from demandcast.windows.features import Features, _column_moments, mean_sizes
-from demandcast.windows.multivariate import MultivariateSource
-from demandcast.windows.window import FEWEST_VALUES, Window, WindowSource, season_of
+from demandcast.windows.multivariate_window import MultivariateSource
+from demandcast.windows.window import Window
+from demandcast.windows.window_source import FEWEST_VALUES, WindowSource, season_of
 
 CONTEXT, HORIZON, LENGTH, LAGS = 14, 7, 120, (1, 7)
 SCALINGS = ("mean_abs", "one_plus_mean", "standard", "max", "none")

@@ -10,7 +10,7 @@ import torch
 
 import demandcast as dc
 from demandcast.windows.features import Features
-from demandcast.windows.window import WindowSource, given
+from demandcast.windows.window_source import WindowSource, given
 
 
 def test_given_is_one_where_a_number_is() -> None:

@@ -14,7 +14,7 @@ import demandcast as dc
 from demandcast.errors import DataError
 from demandcast.panel.panel import Panel
 from demandcast.windows.features import Features
-from demandcast.windows.multivariate import MultivariateSource, StampSampler
+from demandcast.windows.multivariate_window import MultivariateSource, StampSampler
 
 HORIZON, CONTEXT = 3, 5
 

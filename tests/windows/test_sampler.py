@@ -16,7 +16,7 @@ from demandcast.frames.examples import retail
 from demandcast.windows.dataset import WindowDataset
 from demandcast.windows.features import Features
 from demandcast.windows.sampler import WindowSampler
-from demandcast.windows.window import WindowSource
+from demandcast.windows.window_source import WindowSource
 
 
 def test_every_window_has_a_number_of_its_own() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from demandcast.errors import ConfigError
-from demandcast.windows.window import gather_runs, scale_of
+from demandcast.windows.window_source import gather_runs, scale_of
 
 
 def test_standard_is_the_deviation_from_the_mean_of_what_was_seen() -> None:

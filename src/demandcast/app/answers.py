@@ -32,7 +32,7 @@ from demandcast.frequency import Frequency
 from demandcast.panel.classes import count_classes
 from demandcast.panel.horizon import usual_horizon
 from demandcast.panel.panel import Note, Panel
-from demandcast.panel.times import time_column
+from demandcast.panel.time_column import time_column
 from demandcast.reading import NamedColumns, Reading
 from demandcast.report.view import View
 from demandcast.report.words import amount, percent, period, span, time_labels

@@ -91,7 +91,7 @@ def forecast(
     groups = outputs.groups(panel)
     locks = None
     if lock:
-        from demandcast.frames.locks import read_lock_table
+        from demandcast.frames.lock_table import read_lock_table
 
         locks = read_lock_table(lock, panel, decimal=table.options["decimal"])
     if "known" in forecaster.takes:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import ConfigError, DataError, SchemaError
 from demandcast.panel.groups import describe
-from demandcast.panel.times import time_column
+from demandcast.panel.time_column import time_column
 
 if TYPE_CHECKING:
     from demandcast.panel.panel import Panel

@@ -25,7 +25,7 @@ from demandcast.forecast.total import hierarchy, total
 from demandcast.forecast.what_if import BAND, Effect, WhatIf, what_if
 from demandcast.frequency import Frequency
 from demandcast.panel.keys import find_rows, free_name
-from demandcast.panel.times import time_column
+from demandcast.panel.time_column import time_column
 from demandcast.schema import Schema
 
 if TYPE_CHECKING:

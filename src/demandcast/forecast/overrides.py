@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import DataError, SchemaError
 from demandcast.panel.groups import describe
-from demandcast.panel.times import time_column
+from demandcast.panel.time_column import time_column
 
 if TYPE_CHECKING:
     from demandcast.forecast.forecast import Forecast

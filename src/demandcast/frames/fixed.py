@@ -16,7 +16,7 @@ from demandcast.frames.read import read_panel
 from demandcast.frames.roles import find_roles
 from demandcast.frames.sheets import write_frame
 from demandcast.panel.panel import Panel
-from demandcast.panel.times import time_column
+from demandcast.panel.time_column import time_column
 from demandcast.reading import NamedColumns
 
 KEYS = ("item", "store", "region", "channel", "customer", "product", "warehouse", "market")

@@ -32,7 +32,7 @@ from demandcast.local.parts.kalman import (
     kalman_smoother,
 )
 from demandcast.panel.panel import Panel
-from demandcast.panel.times import time_column
+from demandcast.panel.time_column import time_column
 from demandcast.settings import number, setting
 
 

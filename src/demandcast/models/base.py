@@ -48,9 +48,10 @@ from demandcast.train.watch import Watch
 from demandcast.typed import build
 from demandcast.windows.dataset import WindowDataset
 from demandcast.windows.features import FeatureForecaster, Features
-from demandcast.windows.multivariate import StampSampler
+from demandcast.windows.multivariate_window import StampSampler
 from demandcast.windows.sampler import WindowSampler
-from demandcast.windows.window import Sizes, Window, WindowSource
+from demandcast.windows.window import Sizes, Window
+from demandcast.windows.window_source import WindowSource
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # of `typing` from Python 3.11 on

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from demandcast.settings import COUNT, PART, SHARE, MethodSettings, choice, setting, whole_number
 from demandcast.train.training import Training
-from demandcast.windows.window import SCALINGS
+from demandcast.windows.window_source import SCALINGS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from demandcast.panel.panel import Panel
-from demandcast.windows.window import FEWEST_VALUES
+from demandcast.windows.window_source import FEWEST_VALUES
 
 log = logging.getLogger("demandcast")
 

@@ -24,8 +24,13 @@ from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.settings import COUNT, setting, whole_number
 from demandcast.windows.features import Features
-from demandcast.windows.multivariate import MultivariateSource, MultivariateWindow, StampSampler
-from demandcast.windows.window import Sizes, Window, WindowSource
+from demandcast.windows.multivariate_window import (
+    MultivariateSource,
+    MultivariateWindow,
+    StampSampler,
+)
+from demandcast.windows.window import Sizes, Window
+from demandcast.windows.window_source import WindowSource
 
 
 @dataclass(frozen=True, kw_only=True)

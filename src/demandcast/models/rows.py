@@ -18,7 +18,7 @@ from demandcast.models.config import N
 from demandcast.models.network import Network
 from demandcast.progress import Bar
 from demandcast.train.allocator import keep_heap
-from demandcast.windows.window import WindowSource
+from demandcast.windows.window_source import WindowSource
 
 
 @dataclass(frozen=True, kw_only=True)

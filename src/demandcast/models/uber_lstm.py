@@ -38,7 +38,8 @@ from demandcast.models.config import NeuralConfig, Plan
 from demandcast.models.network import Network
 from demandcast.panel.panel import Panel
 from demandcast.settings import COUNT, PART, SHARE, choice, setting, whole_number
-from demandcast.windows.window import Sizes, Window, WindowSource
+from demandcast.windows.window import Sizes, Window
+from demandcast.windows.window_source import WindowSource
 
 HIGHEST = 20.0  # of log(1 + y / scale): no quantile above half a billion times the scale
 HOLDOUT_SHARE = (

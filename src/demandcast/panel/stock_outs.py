@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from demandcast.errors import way
 from demandcast.panel.note import Note
-from demandcast.panel.times import time_column
+from demandcast.panel.time_column import time_column
 
 if TYPE_CHECKING:
     from demandcast.panel.panel import Panel

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from demandcast.draws.arrays import Draws
 from demandcast.errors import DataError, way
 from demandcast.panel.keys import free_name
-from demandcast.panel.times import time_column
+from demandcast.panel.time_column import time_column
 from demandcast.settings import check_levels
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from demandcast.windows.dataset import WindowDataset
 from demandcast.windows.features import Features
 from demandcast.windows.sampler import WindowSampler
 from demandcast.windows.split import split
-from demandcast.windows.window import Sizes, Window, WindowSource
+from demandcast.windows.window import Sizes, Window
+from demandcast.windows.window_source import WindowSource
 
 __all__ = [
     "Features",

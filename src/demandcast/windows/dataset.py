@@ -9,9 +9,10 @@ import torch
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from demandcast.windows.multivariate import StampSampler
+from demandcast.windows.multivariate_window import StampSampler
 from demandcast.windows.sampler import WindowSampler
-from demandcast.windows.window import Window, WindowSource
+from demandcast.windows.window import Window
+from demandcast.windows.window_source import WindowSource
 
 
 def _collate(windows: Window | list[Window], **_: Any) -> Window:

@@ -20,11 +20,10 @@ from torch import Tensor
 from demandcast.errors import DataError
 from demandcast.panel.panel import Panel
 from demandcast.windows.features import SERIES, Features
-from demandcast.windows.window import (
+from demandcast.windows.window import Sizes, Window
+from demandcast.windows.window_source import (
     FEWEST_VALUES,
-    Sizes,
     SourceOptions,
-    Window,
     WindowSource,
     scale_of,
     season_of,
