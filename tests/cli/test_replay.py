@@ -72,7 +72,16 @@ def test_a_backtest_by_cost_has_the_table_of_a_replay(
     monkeypatch.chdir(tmp_path)
     days, rng = np.datetime64("2024-01-01") + np.arange(60), np.random.default_rng(0)
     pl.DataFrame({"date": days, "units": rng.poisson(4, 60)}).write_csv("sales.csv")
-    words = ["sales.csv", "--lead-time", "2", "--cost-under", "1", "--cost-over", "0.2"]
+    words = [
+        "sales.csv",
+        "--lead-time",
+        "2",
+        "--cost-under",
+        "1",
+        "--cost-over",
+        "0.2",
+        "--backorders",
+    ]
     backtest = ["backtest", *words, "--horizon", "3", "--folds", "4", "--models", "tsb"]
     for _ in range(2):  # outputs may be replaced
         assert main([*backtest, "--by-cost", "--out", "run", "--json"]) == 0

@@ -200,6 +200,7 @@ def order(
     """
     show.check_stdout(out)
     import demandcast
+    from demandcast.decide import next_order
     from demandcast.decide.calendar import Now
     from demandcast.decide.orders import decide
     from demandcast.decide.rules import Policy, check_spend
@@ -242,9 +243,10 @@ def order(
         show.say(note)
     if run is None:
         ends = panel.ends()
-        horizon = known.horizon + int(ends.max() - ends.min())
-        _check_horizon(panel, horizon)
-        forecast = _forecast(panel, model, horizon, paths, hyper, scaled=scaled)
+        late = int(ends.max() - ends.min())
+        _check_horizon(panel, known.horizon + late)
+        steps = range(known.horizon + late, next_order.horizon(known, policy) + late + 1)
+        forecast = _forecast(panel, model, steps, paths, hyper, scaled=scaled)
     else:
         forecast = _predict(fitted, panel, paths, scaled=scaled)
     if not options.is_first_process():
@@ -306,15 +308,18 @@ def _check_horizon(panel: Panel, horizon: int) -> None:
 
 
 def _forecast(
-    panel: Panel, model: str, horizon: int, paths: int, hyper: dict[str, Any], *, scaled: bool
+    panel: Panel, model: str, steps: range, paths: int, hyper: dict[str, Any], *, scaled: bool
 ) -> Forecast:
-    """Fit a model to a panel and draw the paths of every series."""
+    """Fit a model to a panel and draw the paths of every series, as many of the steps as can be had."""
     from demandcast import registry
     from demandcast.forecaster import fit
 
-    made: Any = registry.create(model, horizon=horizon, **hyper)
-    if "known" in made.takes:
+    made: Any = registry.create(model, horizon=steps[-1], **hyper)
+    if "known" in made.takes and panel.known_names:
+        reach = int((panel.extents - panel.lengths).min())
+        horizon = min(max(reach, steps[0]), steps[-1])
         check_reach(panel, horizon)
+        made = registry.create(model, horizon=horizon, **hyper)
     show.say(f"fitting {made}")
     fit(made, panel, progress=show.shows_progress())
     if model == AUTO:

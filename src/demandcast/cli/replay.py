@@ -65,7 +65,7 @@ def replay(
     """
     show.check_stdout(out, picture)
     from demandcast import registry
-    from demandcast.decide.replay import opening
+    from demandcast.decide.replay import horizon_of_rounds, opening
     from demandcast.decide.replay import replay as play
     from demandcast.decide.rules import Policy
     from demandcast.frames.read import read_panel
@@ -86,8 +86,9 @@ def replay(
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
     start = opening(stock, panel, policy, decimal=table.options["decimal"])
+    horizon = horizon_of_rounds(panel, start, policy)
     found = play(
-        [registry.create(name, horizon=start.horizon, **hyper[name]) for name in names],
+        [registry.create(name, horizon=horizon, **hyper[name]) for name in names],
         panel, None if stock is None else start, policy, rounds=rounds, refit=refit, n_samples=paths, scaled=scaled, progress=show.shows_progress(),
     )  # fmt: skip
     if not options.is_first_process():

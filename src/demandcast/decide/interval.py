@@ -8,7 +8,7 @@ t+1 ... t+L leave. Each path is followed through the lead time, so sums have the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -47,6 +47,11 @@ class Interval:
     position: Doubles
     fresh: Doubles | None = None
     waste: Doubles | None = None
+
+    def select(self, items: Ints) -> Interval:
+        """Return some of the items, in the given order."""
+        arrays = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(self, **{name: array[items] for name, array in arrays.items()})
 
     def lost(self, order: Doubles) -> Doubles:
         """Return units short in the window with an order, (N, S): lost, or newly owed with backorders."""
@@ -90,36 +95,51 @@ def protect(
     need, left = np.empty((n, s)), np.empty((n, s))
     owed = None if lost_sales else np.empty((n, s))
     demand, window, position = np.empty(n), np.empty(n), np.empty(n)
+    came = np.pad(arriving.cumsum(1), ((0, 0), (1, 0)))
     for rows in _parts(paths):
         begin = lead[rows].reshape(-1, 1 if lead.ndim == 1 else s)
-        end = begin + review[rows, None]
         stock = np.repeat(on_hand[rows, None], s, 1).astype(np.float64)
-        net, total, own = np.zeros_like(stock), np.zeros_like(stock), np.zeros_like(stock)
-        came = np.zeros_like(end, np.float64)
-        peak = np.full_like(stock, -np.inf)
-        by_step = paths[rows].transpose(2, 0, 1).astype(np.float64)
-        for step in range(int(end.max())):
-            wanted, comes = by_step[step], arriving[rows, step, None]
-            ahead, within = step < begin, (step >= begin) & (step < end)
+        total = np.zeros_like(stock)
+        for step in range(int(begin.max()) + (owed is not None)):
+            wanted, comes = paths[rows, :, step].astype(np.float64), arriving[rows, step, None]
             if owed is not None:
                 owed[rows] = np.where(step == begin, -stock - comes, owed[rows])
-            if ahead.any():
-                stock += _only(comes - wanted, ahead)
-                if lost_sales:
-                    np.maximum(stock, 0, out=stock)
-            if within.any():
-                net += _only(wanted - comes, within)
-                np.copyto(peak, np.maximum(peak, net), where=within)
-                own += _only(wanted, within)
-            total += _only(wanted, ahead | within)
-            came += _only(comes, ahead | within)
+            ahead = step < begin
+            stock += _only(comes - wanted, ahead)
+            if lost_sales:
+                np.maximum(stock, 0, out=stock)
+            total += _only(wanted, ahead)
+        peak, net, own = window_demand(paths[rows], arriving[rows], lead[rows], review[rows])
         left[rows] = net - stock
         need[rows] = peak - stock if lost_sales else left[rows]
-        demand[rows], window[rows] = total.mean(1), own.mean(1)
-        position[rows] = on_hand[rows] + came.mean(1)
+        demand[rows], window[rows] = (total + own).mean(1), own.mean(1)
+        end = begin + review[rows, None]
+        position[rows] = on_hand[rows] + np.take_along_axis(came[rows], end, 1).mean(1)
     return Interval(
         need=need, left=left, owed=owed, demand=demand, window=window, position=position
     )
+
+
+def window_demand(
+    paths: Array, arriving: Doubles, begin: Ints, review: Ints
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Return the demand of every path in the `review` steps from `begin` on, three arrays (N, S).
+
+    The first two are less what arrives in these steps: the largest sum up to any of them, which stock must
+    hold for nothing to run out, and the sum of all. The third is the demand alone.
+    """
+    n, s, _ = paths.shape
+    peak, net, own = np.full((n, s), -np.inf), np.zeros((n, s)), np.zeros((n, s))
+    for rows in _parts(paths):
+        first = begin[rows].reshape(-1, 1 if begin.ndim == 1 else s)
+        last = first + review[rows, None]
+        for step in range(int(first.min()), int(last.max())):
+            wanted, comes = paths[rows, :, step].astype(np.float64), arriving[rows, step, None]
+            within = (step >= first) & (step < last)
+            net[rows] += _only(wanted - comes, within)
+            own[rows] += _only(wanted, within)
+            np.copyto(peak[rows], np.maximum(peak[rows], net[rows]), where=within)
+    return peak, net, own
 
 
 def _only(values: Doubles, where: NDArray[np.bool_]) -> Doubles:

@@ -22,6 +22,7 @@ from demandcast.decide.interval import (
     protect,
     random_leads,
 )
+from demandcast.decide.next_order import TwoWindows, look_further, note_on_steps
 from demandcast.decide.reorder import Reorder, reorder_levels
 from demandcast.decide.rules import (
     FIXED_QUANTITY,
@@ -86,6 +87,8 @@ class Orders:
         why: What decided, (N,): enough, cost, service, pack, minimum, limit, no history; calendar (no order day),
             shelf life (more would spoil), phase-out (no demand after that date).
         reorder: Reorder points and quantities; None of the rule "up_to".
+        expected_spoiled: Units of the order that spoil, (N,); None if no item has a shelf life.
+        notes: What else was decided, for the planner.
     """
 
     forecast: Forecast
@@ -103,7 +106,8 @@ class Orders:
     cost: Doubles
     why: NDArray[np.str_]
     reorder: Reorder | None = None
-    expected_spoiled: Doubles | None = None  # units of the order, (N,); None if no item spoils
+    expected_spoiled: Doubles | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def safety_stock(self) -> Doubles:
@@ -164,6 +168,7 @@ class Orders:
         for reason, words in NOTED.items():
             if count := int((self.why == reason).sum()):
                 said.append(f"{count:,} {words}")
+        said += self.notes
         return "; ".join(said)
 
     def __repr__(self) -> str:
@@ -245,7 +250,10 @@ def order(
                 "panel.with_successors(stock)"
             )
     check_spend(spend, policy)
-    return decide(forecast, stock, policy, spend=spend, panel=panel)
+    orders = decide(forecast, stock, policy, spend=spend, panel=panel)
+    for note in orders.notes:
+        log.warning("%s", note)
+    return orders
 
 
 def decide(
@@ -268,9 +276,14 @@ def decide(
     leads = lead_times(stock, paths.shape[1])
     interval = follow(paths, leads, stock, policy)
     reorder = reorder_levels(paths, leads, stock, policy) if policy.reorders else None
+    notes: tuple[str, ...] = ()
     if reorder is None:
         target = _targets(interval, stock)
-        amount, why = _whole(interval, stock, target)
+        further = look_further(paths, leads, interval, stock, policy)
+        notes = note_on_steps(paths.shape[2], stock, policy)
+        if further is not None:
+            target[further.items] = further.targets(target[further.items])
+        amount, why = _whole(interval, stock, target, further)
         level = interval.position + target
     else:
         level = reorder.point + reorder.quantity
@@ -303,6 +316,7 @@ def decide(
         expected_held=interval.held(amount).mean(1), expected_lost=lost.mean(1),
         cost=cost + np.where(amount > 0, np.nan_to_num(stock.fixed), 0), why=why, reorder=reorder,
         expected_spoiled=None if interval.fresh is None else interval.spoiled(amount),
+        notes=notes,
     )  # fmt: skip
 
 
@@ -314,7 +328,12 @@ def look_ahead(forecast: Forecast, stock: Stock, policy: Policy, gap: Ints) -> I
 
 def follow(paths: Array, leads: Ints, stock: Stock, policy: Policy) -> Interval:
     """Follow paths (N, S, H) through lead times, (N,) or (N, S), and windows, from the stock there is."""
-    arriving = open_orders(stock, paths.shape[2])
+    arriving = stock.open_orders(paths.shape[2])
+    for step, units in stock.arriving.items():
+        if step > paths.shape[2] and units.any():
+            log.warning(
+                "arriving_%d comes after the %d steps forecast: not counted", step, paths.shape[2]
+            )
     interval = protect(
         paths, stock.on_hand, arriving, leads, stock.review, lost_sales=policy.lost_sales
     )
@@ -394,25 +413,12 @@ def paths_ahead(forecast: Forecast, stock: Stock, gap: Ints) -> Array:
     return paths
 
 
-def open_orders(stock: Stock, horizon: int) -> Doubles:
-    """Return the units that arrive at the start of each step ahead, (N, horizon)."""
-    n = len(stock.on_hand)
-    arriving = np.zeros((n, horizon))
-    for step, units in stock.arriving.items():
-        if step <= horizon:
-            arriving[:, step - 1] += units
-        elif units.any():
-            log.warning("arriving_%d comes after the %d steps forecast: not counted", step, horizon)
-    arriving[np.arange(n), stock.arrival] += stock.on_order
-    return arriving
-
-
 def stock_ahead(orders: Orders, i: int, *, order: bool) -> Doubles:
     """Return the stock of item `i` at the end of each step of its window, (S, steps), with its order or without."""
     assert orders.forecast.samples is not None
     at = int(orders.stock.arrival[i])
     steps = at + int(orders.stock.review[i])
-    arriving = open_orders(orders.stock, steps + 1)[i, :steps]
+    arriving = orders.stock.open_orders(steps + 1)[i, :steps]
     if order:
         arriving[at] += orders.order[i]
     begin = int(orders.gap[i])
@@ -435,21 +441,28 @@ def _targets(interval: Interval, stock: Stock) -> Doubles:
     return target
 
 
-def _whole(interval: Interval, stock: Stock, target: Doubles) -> tuple[Doubles, NDArray[np.str_]]:
+def _whole(
+    interval: Interval, stock: Stock, target: Doubles, further: TwoWindows | None
+) -> tuple[Doubles, NDArray[np.str_]]:
     """Return targets as orders in whole packs of the least size or more, and the reason of each."""
     by_cost = stock.by_cost
-    packs = in_packs(target, stock.pack)
     under, over = np.nan_to_num(stock.under), np.nan_to_num(stock.over)
-    cheapest = cheapest_packs(interval, target, stock.pack, under, over)
+
+    def cost(order: Doubles) -> Doubles:
+        money = expected_cost(interval, order, under, over)
+        if further is not None:
+            money[further.items] = further.cost(order[further.items])
+        return money
+
+    packs = in_packs(target, stock.pack)
+    cheapest = cheapest_packs(cost, target, stock.pack)
     amount = np.where(by_cost, cheapest, packs)
     why = np.where(amount <= 0, "enough", np.where(by_cost, "cost", "service")).astype("U10")
     why = np.where((stock.pack != 1) & (target > 0) & (abs(amount - target) > 1e-6), "pack", why)
     least = in_packs(stock.minimum, stock.pack)
     small = (amount > 0) & (amount < least)
     if small.any():
-        worth = expected_cost(interval, least, under, over) <= expected_cost(
-            interval, np.zeros(len(least)), under, over
-        )
+        worth = cost(least) <= cost(np.zeros(len(least)))
         amount = np.where(small, np.where(~by_cost | worth, least, 0), amount)
         why = np.where(small, "minimum", why)
     return amount, why

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from demandcast import registry
+from demandcast.decide import next_order
 from demandcast.decide.interval import Doubles, Ints
 from demandcast.decide.orders import decide
 from demandcast.decide.rules import UP_TO, Policy, choose_policy, in_packs
@@ -177,8 +178,9 @@ def replay(
     window = window or usual_window(panel)
     if stock is None:
         start = mean_demand_on_hand(start, known[0], window)
+    horizon = horizon_of_rounds(panel, start, policy)
     chosen = [models] if isinstance(models, (Forecaster, str)) else list(models)
-    made = [registry.create(m, horizon=start.horizon) if isinstance(m, str) else m for m in chosen]
+    made = [registry.create(m, horizon=horizon) if isinstance(m, str) else m for m in chosen]
     forecasts: dict[str, list[Forecast]] = {}
     seconds: dict[str, float] = {}
     with Bar(
@@ -227,8 +229,12 @@ def play_forecasts(
     rounds, step = len(panels), int(start.review[0])
     steps = int(start.lead.max()) + rounds * step
     actual = np.nan_to_num(panels[0].future_target(steps).astype(np.float64))
+    horizon = next_order.horizon(start, policy)
+    least = min((f.horizon for own in forecasts.values() for f in own), default=horizon)
+    for note in next_order.note_on_steps(least, start, policy):
+        log.warning("%s", note)
     players = _players(forecasts, panels, policy, window, cover)
-    truth = [_truth(panels[r], actual[:, r * step :], start.horizon) for r in range(rounds)]
+    truth = [_truth(panels[r], actual[:, r * step :], horizon) for r in range(rounds)]
     players[FORESIGHT] = _by_forecast(
         truth, replace(policy, rule=UP_TO, continuous=False, fixed_cost=None, quantity=None)
     )
@@ -323,6 +329,16 @@ def mean_demand_on_hand(start: Stock, panel: Panel, window: int) -> Stock:
     """Return the stock with lead time + review steps of mean demand on hand."""
     mean = _recent(panel, window).mean(1)
     return replace(start, on_hand=np.ceil(mean * (start.lead + start.review)))
+
+
+def horizon_of_rounds(panel: Panel, start: Stock, policy: Policy) -> int:
+    """Return the steps to forecast in every round, those of the next order included where they are known.
+
+    The last window ends with the panel, and known covariates may end there too.
+    """
+    horizon = next_order.horizon(start, policy)
+    beyond = int((panel.extents - panel.lengths).min())
+    return start.horizon if panel.known_names and start.horizon + beyond < horizon else horizon
 
 
 def _check(panel: Panel, start: Stock) -> None:

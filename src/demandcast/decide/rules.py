@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -239,14 +239,11 @@ def in_packs(target: Doubles, pack: Doubles) -> Doubles:
     return np.asarray(np.maximum(np.ceil(target / pack - CLOSE), 0) * pack)
 
 
-def cheapest_packs(
-    interval: Interval, target: Doubles, pack: Doubles, under: Doubles, over: Doubles
-) -> Doubles:
-    """Return the whole packs on either side of a target that cost less, as units, (N,)."""
+def cheapest_packs(cost: Callable[[Doubles], Doubles], target: Doubles, pack: Doubles) -> Doubles:
+    """Return the whole packs on either side of a target whose orders cost less, as units, (N,)."""
     above = in_packs(target, pack)
     below = np.maximum(above - pack, 0)
-    cost = [expected_cost(interval, amount, under, over) for amount in (below, above)]
-    return np.asarray(np.where(cost[0] <= cost[1], below, above))
+    return np.asarray(np.where(cost(below) <= cost(above), below, above))
 
 
 def share_money(

@@ -136,6 +136,15 @@ class Stock:
         found = np.take_along_axis(self.schedule.delivery, leads.reshape(len(leads), -1), 1)
         return found.reshape(leads.shape)
 
+    def open_orders(self, steps: int) -> Doubles:
+        """Return the units that arrive at the start of each step ahead, (N, steps)."""
+        arriving = np.zeros((len(self.on_hand), steps))
+        for step, units in self.arriving.items():
+            if step <= steps:
+                arriving[:, step - 1] += units
+        arriving[np.arange(len(arriving)), self.arrival] += self.on_order
+        return arriving
+
     @property
     def position(self) -> Doubles:
         """Stock on hand and on order less units owed, (N,)."""
