@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from demandcast.errors import ConfigError
 from demandcast.train.doctor import Doctor, Subject, machine, operators
 from demandcast.train.doctor.bare_loop import Bare, Syncs, limit_threads, restore_after
 from demandcast.train.doctor.machine import Memory, cores, memory, physical_cores, record_load
-from demandcast.train.doctor.measure import Monitor, _fetch, _same, _thread_counts
+from demandcast.train.doctor.measure import Monitor, _fetch, _same, _thread_counts, measure
+
+measuring = importlib.import_module("demandcast.train.doctor.measure")
 
 
 class Dropping(nn.Module):
@@ -113,6 +117,98 @@ def test_the_machine_is_read_from_what_linux_tells(
     monkeypatch.setattr(os, "sysconf", lambda name: 4096)
     put("proc/self/statm", "900 30 5 1 0 2 0")
     assert machine._resident() == 30 * 4096
+
+
+def test_a_load_is_what_was_spent_between_two_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cores are busy for at most all of the time, and a reading that goes back counts as none."""
+    times = iter([10.0, 12.0])
+    readings = {
+        "_busy_seconds": iter([{0: 5.0, 1: 7.0, 2: 1.0}, {0: 6.0, 1: 99.0, 2: 0.5, 3: 4.0}]),
+        "_own_cpu_seconds": iter([3.0, 4.0]),
+        "_queued_seconds": iter([1.0, 1.5]),
+    }
+    for name, values in readings.items():
+        monkeypatch.setattr(machine, name, lambda values=values: next(values))
+    monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    with record_load(torch.device("cpu")) as load:
+        load.samples.extend([0.5, 1.0])  # stands in for the GPU's
+    assert (load.seconds, load.cores) == (2.0, (0.5, 1.0, 0.0))
+    assert (load.own, load.queued, load.device) == (0.5, 0.25, 0.75)
+    assert load.others == 1.0
+
+
+def test_workers_that_live_and_those_that_are_gone_are_this_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = tmp_path / "proc/77/stat"
+    stat.parent.mkdir(parents=True)
+    stat.write_text("77 (a (odd) name) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0")
+    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / str(path).lstrip("/"))
+    monkeypatch.setattr(machine, "_TICK", 100)
+    workers = [SimpleNamespace(pid=77), SimpleNamespace(pid=78)]  # the second has just ended
+    monkeypatch.setattr(machine.multiprocessing, "active_children", lambda: workers)
+    spent = SimpleNamespace(user=1.0, system=2.0, children_user=4.0, children_system=8.0)
+    monkeypatch.setattr(machine.os, "times", lambda: spent)
+    assert machine._own_cpu_seconds() == 15 + 1.5 + 0.5
+
+
+def test_facts_are_read_from_the_run_and_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ceiling is of the mean step, as the run's are; trials are compared by the median."""
+    seen, limits = subject(), []
+
+    def times(bare: Bare, batch: Tensor, *, limit: float, **_: Any) -> list[float]:
+        limits.append(limit)
+        return [0.01, 0.02, 0.06]
+
+    def seconds(bare: Bare, batch: Tensor, *, limit: float, threads: int | None = None, **_: Any) -> float:  # fmt: skip
+        limits.append(limit)
+        return 0.04 if threads is None else 0.01
+
+    monkeypatch.setattr(Bare, "times", times)
+    monkeypatch.setattr(Bare, "seconds", seconds)
+    monkeypatch.setattr(Bare, "fits", lambda bare: 32)
+    monkeypatch.setattr(machine, "physical_cores", lambda: 2)
+    fetched = []
+    monkeypatch.setattr(measuring, "_fetch", lambda dataset, limit: fetched.append(limit) or {"fetch": 0.5})  # fmt: skip
+    monitor = Monitor(torch.device("cpu"), 10, threads=1)
+    monitor.load.seconds = 100.0
+    monitor.clock.steps = 5
+    monitor.clock.seconds |= {"wait": 0.5, "forward": 4.0}
+    monitor.clock.cpu |= {"forward": 3.0}
+    facts = measure(monitor, seen)
+    assert facts.phases == {"wait": 0.1, "forward": 0.8}
+    assert facts.cpu == {"forward": 0.6}
+    assert facts.ceiling == pytest.approx(8 / 0.03)
+    assert facts.by_threads == {1: 8 / 0.02, 2: 8 / 0.01}
+    assert facts.by_batch == {8: 8 / 0.02, 32: 32 / 0.04}
+    assert limits == pytest.approx([0.6, 0.3, 0.3])  # of 1.5 s, which are 1.5 % of the run
+    assert fetched == pytest.approx([0.15])
+    assert (facts.fetch, facts.run, facts.threads, facts.steps) == (0.5, 100.0, 1, 5)
+    # no time for a larger batch, and no wait that is worth a look
+    monitor.clock.seconds["wait"] = 0.4
+    short = measure(monitor, seen, budget=0.16)
+    assert (short.by_batch, short.fetch) == ({8: 8 / 0.02}, None)
+    assert measure(monitor, seen, budget=0.17).by_batch.keys() == {8, 32}
+    monkeypatch.setattr(Bare, "fits", lambda bare: 31)
+    assert measure(monitor, seen, budget=9.0).by_batch.keys() == {8}
+
+
+def test_operators_are_looked_at_where_they_or_a_trace_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    module = importlib.import_module("demandcast.train.doctor.doctor")
+    monkeypatch.setattr(module, "operators", lambda seen, trace: asked.append(trace) or ("worst",))
+    monkeypatch.setattr(module, "measure", lambda *_, **__: None)
+    monkeypatch.setattr(module, "Diagnosis", lambda facts, inside, choices: inside)
+    monitor = Monitor(torch.device("cpu"), 5)
+    for doctor, inside in (
+        (Doctor(), ()),
+        (Doctor(operators=True), ("worst",)),
+        (Doctor(trace="steps.json.gz"), ("worst",)),
+    ):
+        assert doctor.examine(monitor, subject()) == inside
+    assert asked == [None, "steps.json.gz"]
 
 
 def test_other_programs_are_what_this_one_does_not_use() -> None:

@@ -21,7 +21,7 @@ from demandcast.train.doctor import trials as module
 from demandcast.train.doctor.bare_loop import Bare, limit_threads
 from demandcast.train.doctor.thread_limit import ThreadLimit
 from demandcast.train.doctor.trials import choose_by_trial, resize_batch, tune_workers
-from demandcast.train.loaders import StreamingLoader
+from demandcast.train.loaders import ResidentLoader, StreamingLoader
 from demandcast.train.training import Training
 
 running = importlib.import_module("demandcast.train.run")
@@ -238,6 +238,37 @@ def test_no_worker_is_started_for_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert tune_workers(streaming, subject(Priced())).value == 2
     rates[2] = rates[4] = 100.0
     assert tune_workers(streaming, subject(Priced())).value == 0
+
+
+def test_rates_in_words() -> None:
+    rates = {1: 1234.6, 2: 900.0, 11: 5.0}
+    assert module._rates_text(rates, "{} threads") == "1 thread 1,235, 2 threads 900, 11 threads 5 windows/s"  # fmt: skip
+    assert module._rates_text({1: 3.0}, "batches of {}") == "batches of 1 3 windows/s"
+
+
+@pytest.mark.parametrize(
+    ("steps", "asked", "streams", "tried"),
+    [(3125, "auto", True, True), (3124, "auto", True, False), (3125, 2, True, False), (3125, "auto", False, False)],
+)  # fmt: skip
+def test_workers_are_tried_for_long_runs_that_stream(
+    steps: int, asked: int | str, streams: bool, tried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 200,000 windows on, and only where the number is left open."""
+    calls = []
+
+    def tune(*_: Any) -> Any:
+        calls.append(1)
+        return SimpleNamespace(value=3)
+
+    monkeypatch.setattr(running, "tune_workers", tune)
+    loader: Any = streaming(1)
+    if not streams:
+        loader = ResidentLoader(loader.dataset, loader.draw, loader.device)
+    job: Any = SimpleNamespace(asked=Training(workers=asked), subject=lambda settings: None)
+    settings = Training(max_steps=steps, batch_size=64)
+    found, notes = running.choose_workers(job, settings, loader)
+    assert (len(calls), found.workers) == ((1, 3) if tried else (0, loader.workers))
+    assert len(notes) == tried
 
 
 # The limit of threads

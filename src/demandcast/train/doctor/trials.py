@@ -320,6 +320,6 @@ def _loss_after_steps(subject: Subject[B], rate: float) -> float:
 
 
 def _rates_text(rates: dict[int, float], what: str) -> str:
-    rate_texts = [f"{what.format(n)} {rate:,.0f}" for n, rate in rates.items()]
-    text = ", ".join(rate_texts) + " windows/s"
-    return text.replace("1 threads ", "1 thread ").replace("1 workers ", "1 worker ")
+    names = [what.format(n).removesuffix("s" if n == 1 else "") for n in rates]
+    parts = [f"{name} {rate:,.0f}" for name, rate in zip(names, rates.values(), strict=True)]
+    return ", ".join(parts) + " windows/s"
