@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from demandcast.errors import ConfigError
-from demandcast.train.doctor import Doctor, Subject, machine, operators
+from demandcast.train.doctor import Doctor, Subject, bare_loop, machine, operators
 from demandcast.train.doctor.bare_loop import Bare, Syncs, limit_threads, restore_after
 from demandcast.train.doctor.machine import Memory, cores, memory, physical_cores, record_load
 from demandcast.train.doctor.measure import Monitor, _fetch, _same, _thread_counts, measure
@@ -64,6 +64,19 @@ def test_trials_leave_the_network_and_the_random_numbers_as_they_were() -> None:
     assert not network.training
     assert network.done == 0.25
     assert torch.equal(network.get_parameter("out.weight").grad, torch.ones(1, 4))  # type: ignore[arg-type]
+
+
+def test_a_wait_for_a_core_longer_than_the_step_is_not_subtracted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel may count a wait that began before the step; a step of negative seconds has no rate."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr(bare_loop, "queued", lambda: 100.0 * next(clock))
+    counted = subject()
+    with restore_after(counted.network):
+        bare = Bare(counted)
+        times = bare.times(bare.batch(), limit=0.0, least=3, threads=1, alone=True)
+    assert min(times) > 0
 
 
 def test_trials_take_as_many_steps_as_asked_for() -> None:
