@@ -9,7 +9,7 @@ import polars as pl
 
 import demandcast as dc
 from demandcast.draws.arrays import Draws
-from demandcast.forecast.changes import known_ahead
+from demandcast.forecast.apply_changes import known_ahead
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import Forecaster
 

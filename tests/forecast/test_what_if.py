@@ -11,7 +11,7 @@ import pytest
 
 import demandcast as dc
 from demandcast.errors import ConfigError, DataError, SchemaError
-from demandcast.forecast import changes, repeat, what_if
+from demandcast.forecast import apply_changes, changes, repeat, what_if
 from demandcast.forecast.changes import Change
 from demandcast.forecast.response_table import ResponseTable
 from demandcast.frames.examples import retail
@@ -139,11 +139,11 @@ def test_what_cannot_be_asked_is_an_error(
 def test_a_change_holds_where_its_conditions_do(
     panel: dc.Panel, condition: str, item: str, steps: Any
 ) -> None:
-    changed = changes.apply(panel, [Change.parse(f"noise=9 where {condition}")], HORIZON)
+    changed = apply_changes.apply(panel, [Change.parse(f"noise=9 where {condition}")], HORIZON)
     expected = [[i in item and step in steps for step in range(1, HORIZON + 1)] for i in "ab"]
     assert changed.touched.tolist() == expected
     noise = panel.known_names.index("noise")
-    before, after = (changes.known_ahead(p, HORIZON) for p in (panel, changed.panel))
+    before, after = (apply_changes.known_ahead(p, HORIZON) for p in (panel, changed.panel))
     np.testing.assert_array_equal(after[..., noise] == 9, expected)
     np.testing.assert_array_equal(np.delete(after, noise, 2), np.delete(before, noise, 2))
 
@@ -159,13 +159,13 @@ def test_values_of_keywords_mean_what_texts_mean(panel: dc.Panel) -> None:
         ({"price": np.full((2, HORIZON), 2.5)}, "price=2.5"),
     ):
         by_value, by_text = (
-            changes.apply(panel, some, HORIZON).panel.known
+            apply_changes.apply(panel, some, HORIZON).panel.known
             for some in (changes.as_changes([], value), changes.as_changes([text], {}))
         )
         np.testing.assert_array_equal(by_value, by_text)
     for wrong, words in ((np.ones(3), r"price is \(3,\); give a number"), ([np.nan] * HORIZON, "no finite numbers")):  # fmt: skip
         with pytest.raises(ConfigError, match=words):
-            changes.apply(panel, changes.as_changes([], {"price": wrong}), HORIZON)
+            apply_changes.apply(panel, changes.as_changes([], {"price": wrong}), HORIZON)
 
 
 def test_a_value_that_was_missing_ahead_is_a_change_and_a_gap_that_stays_is_none(
@@ -176,25 +176,25 @@ def test_a_value_that_was_missing_ahead_is_a_change_and_a_gap_that_stays_is_none
     first = int(panel.begins[0] + panel.lengths[0])  # of item a: steps 1 and 2 have no price yet
     known[first : first + 2, price] = np.nan
     gaps = replace(panel, known=known)
-    plan = changes.known_ahead(gaps, HORIZON)[0, 2, price]
-    filled = changes.apply(gaps, [Change.parse("price=2.5 where item=a and step=1")], HORIZON)
+    plan = apply_changes.known_ahead(gaps, HORIZON)[0, 2, price]
+    filled = apply_changes.apply(gaps, [Change.parse("price=2.5 where item=a and step=1")], HORIZON)
     assert np.argwhere(filled.touched).tolist() == [[0, 0]]
     with pytest.raises(DataError, match="nothing would change"):
-        changes.apply(gaps, [Change.parse(f"price={plan} where item=a and step=3")], HORIZON)
+        apply_changes.apply(gaps, [Change.parse(f"price={plan} where item=a and step=3")], HORIZON)
     with pytest.raises(DataError, match="nothing would change"):
-        changes.apply(gaps, [Change.parse("price*=2 where item=a and step<3")], HORIZON)
+        apply_changes.apply(gaps, [Change.parse("price*=2 where item=a and step<3")], HORIZON)
 
 
 def test_steps_that_the_panel_does_not_reach_have_no_plan(panel: dc.Panel) -> None:
-    far = changes.known_ahead(panel, HORIZON + 3)
-    np.testing.assert_array_equal(far[:, :HORIZON], changes.known_ahead(panel, HORIZON))
+    far = apply_changes.known_ahead(panel, HORIZON + 3)
+    np.testing.assert_array_equal(far[:, :HORIZON], apply_changes.known_ahead(panel, HORIZON))
     assert np.isnan(far[:, HORIZON:]).all()
     assert not np.isnan(far[:, :HORIZON]).any()
     # what is laid over them changes no row of another series
-    changed = changes.with_ahead(panel, far + 1)
+    changed = apply_changes.with_ahead(panel, far + 1)
     rows = panel.history_rows()
     np.testing.assert_array_equal(changed.known[rows], panel.known[rows])
-    np.testing.assert_array_equal(changes.known_ahead(changed, HORIZON), far[:, :HORIZON] + 1)
+    np.testing.assert_array_equal(apply_changes.known_ahead(changed, HORIZON), far[:, :HORIZON] + 1)
 
 
 def test_a_category_that_is_planned_but_never_was_is_refused() -> None:
@@ -205,9 +205,9 @@ def test_a_category_that_is_planned_but_never_was_is_refused() -> None:
     table = pl.DataFrame({"day": day, "units": units, "event": event.tolist()})
     panel = dc.read_panel(table, time="day", target="units", known=["event"], freq="D")
     assert "event=gala" in panel.known_names
-    changes.apply(panel, [Change.parse("event=fair where step=1")], 2)
+    apply_changes.apply(panel, [Change.parse("event=fair where step=1")], 2)
     with pytest.raises(ConfigError, match=r"never was 'gala' in the history.*it was fair, none"):
-        changes.apply(panel, [Change.parse("event=gala where step=2")], 2)
+        apply_changes.apply(panel, [Change.parse("event=gala where step=2")], 2)
 
 
 def test_an_answer_says_itself_in_a_line(forecast: dc.Forecast) -> None:
@@ -236,19 +236,19 @@ def test_values_beyond_the_own_history_are_noted_by_series(panel: dc.Panel) -> N
     known[panel.begins[1] :, price] += 4  # item b costs 5 to 7
     apart = replace(panel, known=known)
     change = [Change.parse("price=6 where step=2")]
-    (note,) = changes.apply(apart, change, HORIZON).notes
+    (note,) = apply_changes.apply(apart, change, HORIZON).notes
     assert "1 of 2 series get values" in note
     assert "such as 6 for series a, whose history has 1 to 3" in note
     for edge in (1, 7):  # the least and the largest of all are no news
-        notes = changes.apply(apart, [Change.parse(f"price={edge}")], HORIZON).notes
+        notes = apply_changes.apply(apart, [Change.parse(f"price={edge}")], HORIZON).notes
         assert not any("every series" in note for note in notes)
     for unit in (1e6, 1e-6):  # rounding is no news either, whatever the unit
         other = replace(apart, known=(known * unit).astype(np.float32))
         near, far = (f"price={7 * unit * ratio!r} where item=b" for ratio in (1 + 3e-7, 1.001))
-        assert not changes.apply(other, [Change.parse(near)], HORIZON).notes
-        assert len(changes.apply(other, [Change.parse(far)], HORIZON).notes) == 2
+        assert not apply_changes.apply(other, [Change.parse(near)], HORIZON).notes
+        assert len(apply_changes.apply(other, [Change.parse(far)], HORIZON).notes) == 2
     for beyond in (0.9, 7.1):
-        notes = changes.apply(apart, [Change.parse(f"price={beyond}")], HORIZON).notes
+        notes = apply_changes.apply(apart, [Change.parse(f"price={beyond}")], HORIZON).notes
         assert f"{beyond:g} lies outside the history of every series (1 to 7)" in notes[-1]
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.forecast.levels import MEAN_LEVELS, MEAN_WEIGHTS
-from demandcast.local import LevelShape, SeasonalNaive, level_shape
-from demandcast.local.level_shape import Fitted, Ridge, Rows, Split, causes_of
+from demandcast.local import LevelShape, SeasonalNaive
+from demandcast.local.parts import rank_one
+from demandcast.local.parts.rank_one import Fitted, Ridge, Rows, Split, causes_of
 from demandcast.panel.panel import Panel
 
 Array = NDArray[np.float64]
@@ -79,7 +80,7 @@ def test_levels_that_grow_go_on_growing_but_not_faster() -> None:
 
 
 def test_errors_are_those_of_rows_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(level_shape, "PENALTIES", (2.0,))
+    monkeypatch.setattr(rank_one, "PENALTIES", (2.0,))
     rng = np.random.default_rng(2)
     values = rng.uniform(1, 3, (1, 30))
     rows = Rows.of(values, 1, 3)

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from demandcast.forecast.changes import columns_of, known_ahead, with_ahead
+from demandcast.forecast.apply_changes import columns_of, known_ahead, with_ahead
 from demandcast.forecast.repeat import differs, predict_like, repeat_forecast
 
 if TYPE_CHECKING:

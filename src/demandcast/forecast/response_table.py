@@ -11,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from demandcast.errors import ConfigError, way
-from demandcast.forecast.changes import Change, apply, columns_of, known_ahead, resolve
+from demandcast.forecast.apply_changes import apply, columns_of, known_ahead, resolve
+from demandcast.forecast.changes import Change
 from demandcast.forecast.total import source
 from demandcast.forecast.what_if import BAND, EFFECTS, Comparison, Effect
 from demandcast.settings import check_levels, one_of

@@ -17,14 +17,8 @@ from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
 from demandcast.errors import DataError
-from demandcast.forecast.changes import (
-    Change,
-    Changed,
-    apply,
-    columns_of,
-    known_ahead,
-    with_ahead,
-)
+from demandcast.forecast.apply_changes import Changed, apply, columns_of, known_ahead, with_ahead
+from demandcast.forecast.changes import Change
 from demandcast.forecast.repeat import (
     Predictor,
     forecaster_of,
