@@ -62,7 +62,9 @@ def row(forecast: dc.Forecast, pit: Any, came: Any, past: Any, period: int) -> d
         found[f"q{level * 100:g}"] = wql(came, q[..., [LEVELS.index(level)]], [level])
     reached = count_metrics.pit_coverage(pit, FOLLOWED)
     found |= {f"reach_{v * 100:g}": float(r) for v, r in zip(FOLLOWED, reached, strict=True)}
-    return found | {"spec": float(np.nanmean(stock_metrics.spec(came, np.maximum(forecast.mean, 0))))}
+    return found | {
+        "spec": float(np.nanmean(stock_metrics.spec(came, np.maximum(forecast.mean, 0))))
+    }
 
 
 def score(name: str, models: list[str], data: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
