@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -217,14 +218,108 @@ def test_days_that_cannot_be_are_refused_by_name(
         dc.order(weekly(forecast_of), table(columns), **{"lead_time": 1, "service": 0.9, **given})
 
 
+def daily(days: int = 60, items: int = 2) -> dc.Panel:
+    units = np.random.default_rng(5).poisson(6, (items, days))
+    table = pl.DataFrame(
+        {
+            "item": np.repeat(list("abcd")[:items], days),
+            "day": np.tile(date("2024-01-01") + np.arange(days), items),
+            "units": units.ravel(),
+        }
+    )
+    return dc.read_panel(table, key="item")
+
+
+def test_a_replay_follows_the_calendar_of_each_item() -> None:
+    """Mean + z sigma of 14 days, ordered and delivered by a walk over the days, two items of different days."""
+    panel, rounds, lead = daily(), 16, 1
+    days = {
+        0: ("Mon Thu", (0, 3), "Tue Fri Sat", (1, 4, 5)),
+        1: ("Wed", (2,), None, tuple(range(7))),
+    }
+    stock = panel.keys.with_columns(
+        on_hand=pl.Series([30, 40]), order_days=pl.Series([days[0][0], days[1][0]]),
+        delivery_days=pl.Series([days[0][2], days[1][2]]),
+    )  # fmt: skip
+    rule = {"lead_time": lead, "cost_under": 3, "cost_over": 0.5}
+    found = dc.replay([], panel, stock, rounds=rounds, progress=False, **rule)
+    z = NormalDist().inv_cdf(3 / 3.5)
+    first = found.panels[0].history_times(0)[-1].astype("datetime64[D]")
+
+    def weekday(day: np.datetime64) -> int:
+        return int((day.astype(int) + 3) % 7)
+
+    money = lost = 0.0
+    for i in range(2):
+        history, known = panel.history(i), int(found.panels[0].lengths[i])
+        on_hand, coming = float([30, 40][i]), dict[int, float]()
+        short, held, windows = dict[int, float](), dict[int, float](), list[tuple[int, int]]()
+        for t in range(len(history) - known + 1):  # after day t - 1, then through day t
+            today = first + t
+            if t < rounds and weekday(today) in days[i][1]:
+
+                def arrives(at: int, i: int = i) -> int:
+                    at += lead + 1
+                    while weekday(first + at) not in days[i][3]:
+                        at += 1
+                    return at
+
+                later = t + 1
+                while weekday(first + later) not in days[i][1] or arrives(later) <= arrives(t):
+                    later += 1
+                windows.append((arrives(t), arrives(later)))
+                span = arrives(later) - t - 1
+                recent = history[: known + t][-14:].astype(float)
+                top = span * recent.mean() + z * recent.std(ddof=1) * span**0.5
+                order = max(np.ceil(top - on_hand - sum(coming.values()) - 1e-9), 0)
+                coming[arrives(t)] = coming.get(arrives(t), 0) + order
+            if t == len(history) - known:
+                break
+            on_hand += coming.pop(t + 1, 0)
+            demand = float(history[known + t])
+            short[t + 1] = max(demand - on_hand, 0)
+            on_hand = held[t + 1] = max(on_hand - demand, 0)
+        lost += sum(short[t] for begin, end in windows for t in range(begin, end))
+        money += sum(0.5 * held[end - 1] for _, end in windows)
+    money += 3 * lost
+    board = {row["model"]: row for row in found.leaderboard().to_dicts()}
+    assert board["mean_plus_sigma"]["lost"] == lost
+    assert board["mean_plus_sigma"]["cost"] == pytest.approx(money)
+    assert board["perfect_foresight"]["lost"] == 0
+    assert board["perfect_foresight"]["cost"] == min(row["cost"] for row in board.values())
+    curve = found.trade_off((0.6, 0.95)).filter(pl.col("model") == "mean_plus_sigma")
+    assert curve["held"][0] < curve["held"][1]
+
+
+def test_a_replay_orders_nothing_for_days_after_a_phase_out() -> None:
+    panel = daily()
+    stock = panel.keys.with_columns(on_hand=pl.lit(0), phase_out=pl.Series(["2024-02-15", None]))
+    rule = {"lead_time": 1, "service": 0.9}
+    found = dc.replay(["seasonal_naive"], panel, stock, rounds=20, progress=False, **rule)
+    alone = dc.replay(
+        ["seasonal_naive"], panel.select([0]), stock.head(1), rounds=20, progress=False, **rule
+    )
+    ordered = alone.rows.filter(pl.col("model") == "seasonal_naive")["ordered"].to_list()
+    ends = [part.history_times(0)[-1].astype("datetime64[D]") for part in alone.panels]
+    after = [end + 2 > date("2024-02-15") for end in ends]
+    assert all(units == 0 for units, out in zip(ordered, after, strict=True) if out)
+    assert sum(ordered) > 0
+    assert found.rows["windows"].unique().to_list() == [2]
+
+
 def test_a_replay_refuses_what_it_cannot_follow() -> None:
-    sales = {"item": ["a"] * 40, "day": range(40), "units": [4, 5] * 20}
-    panel = dc.read_panel(pl.DataFrame(sales), key="item")
-    for column, value, said in (
-        ("order_days", "Mon", "leave order_days out"),
-        ("phase_out", "2024-01-01", "leave the column out"),
-        ("shelf_life", "3", "leave shelf_life out"),
+    panel = daily()
+    for columns, said in (
+        ({"shelf_life": 3}, "leave shelf_life out"),
+        ({"order_days": "2024-02-20"}, "order_days of item a have no day after"),
+        ({"order_days": "Fry"}, "'Fry' is neither a weekday"),
     ):
-        stock = panel.keys.with_columns(on_hand=3).with_columns(pl.lit(value).alias(column))
+        stock = panel.keys.with_columns(on_hand=3, **{k: pl.lit(v) for k, v in columns.items()})
         with pytest.raises(DemandcastError, match=said):
             dc.replay([], panel, stock, rounds=2, lead_time=1, service=0.9, progress=False)
+    stock = panel.keys.with_columns(on_hand=3, order_days=pl.lit("Mon"))
+    result = dc.backtest(
+        "seasonal_naive", panel, horizon=3, folds=2, step=1, n_samples=50, progress=False
+    )
+    with pytest.raises(DemandcastError, match="not by a backtest"):
+        dc.replay(result, stock=stock, lead_time=1, service=0.9)

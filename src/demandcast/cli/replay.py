@@ -86,7 +86,7 @@ def replay(
     panel = read_panel(table.source, **table.options)
     show.panel(panel, table.options)
     start = opening(stock, panel, policy, decimal=table.options["decimal"])
-    horizon = horizon_of_rounds(panel, start, policy)
+    horizon = horizon_of_rounds(panel, start, policy, rounds)
     found = play(
         [registry.create(name, horizon=horizon, **hyper[name]) for name in names],
         panel, None if stock is None else start, policy, rounds=rounds, refit=refit, n_samples=paths, scaled=scaled, progress=show.shows_progress(),

@@ -16,6 +16,7 @@ import polars as pl
 
 from demandcast import registry
 from demandcast.decide import next_order
+from demandcast.decide.calendar import Now
 from demandcast.decide.interval import Doubles, Ints
 from demandcast.decide.orders import decide
 from demandcast.decide.rules import UP_TO, Policy, choose_policy, in_packs
@@ -66,7 +67,7 @@ class Replay:
 
         `cost` is cost_under x units short + cost_over x units left at the end of each window, and fixed_cost for every
         order placed, summed over items and rounds; null where the policy has no costs, and the order is then by units short. `service` is the share
-        of items and rounds that did not run out, `held` the mean stock of all items together.
+        of windows without a shortage, `held` the mean stock of all items together at the end of their windows.
         """
         return _board(self.rows)
 
@@ -85,7 +86,15 @@ class Replay:
                 row
                 for name, play in players.items()
                 if name != COVER
-                for row in _play(name, play, self.panels, self.actual, stock, policy)
+                for row in _play(
+                    name,
+                    play,
+                    self.panels,
+                    self.actual,
+                    _starts(stock, self.panels),
+                    policy,
+                    int(stock.review[0]),
+                )
             ]
             board = _board(pl.DataFrame(rows)).with_columns(target=pl.lit(float(target)))
             found.append(
@@ -139,7 +148,8 @@ def replay(
         panel: The whole history; series too short for the first round are left out, with a warning.
         stock: As `order` takes it, at the first round of each item; None for lead time + review steps of mean demand on hand.
         policy: The rule; or give its parts as keywords: lead_time=2, cost_under=1, cost_over=0.2.
-        rounds: Orders of every item, `review` steps apart.
+        rounds: Orders of every item, `review` steps apart. With order days, an item is ordered only in the rounds that fall
+            on one of them: seven rounds are a week of daily reviews.
         refit: Fit at every round; else at the first only.
         n_samples: Paths of each series.
         window: Steps that the usual rules average; None for 13 or the next whole number of seasons.
@@ -163,7 +173,7 @@ def replay(
     start = stock if isinstance(stock, Stock) else opening(stock, panel, policy)
     _check(panel, start)
     step = int(start.review[0])
-    steps = int(start.lead.max()) + rounds * step
+    steps = _steps(start, panel, rounds)
     begun = panel.lengths > steps
     if not begun.any():
         raise DataError(
@@ -178,7 +188,7 @@ def replay(
     window = window or usual_window(panel)
     if stock is None:
         start = mean_demand_on_hand(start, known[0], window)
-    horizon = horizon_of_rounds(panel, start, policy)
+    horizon = horizon_of_rounds(panel, start, policy, rounds)
     chosen = [models] if isinstance(models, (Forecaster, str)) else list(models)
     made = [registry.create(m, horizon=horizon) if isinstance(m, str) else m for m in chosen]
     forecasts: dict[str, list[Forecast]] = {}
@@ -227,11 +237,12 @@ def play_forecasts(
         seconds: Seconds that the forecasts of a model took in all.
     """
     rounds, step = len(panels), int(start.review[0])
-    steps = int(start.lead.max()) + rounds * step
+    starts = _starts(start, panels)
+    steps = max(int((r * step + s.arrival + s.review).max()) for r, s in enumerate(starts))
     actual = np.nan_to_num(panels[0].future_target(steps).astype(np.float64))
-    horizon = next_order.horizon(start, policy)
+    horizon = max(next_order.horizon(placed, policy) for placed in starts)
     least = min((f.horizon for own in forecasts.values() for f in own), default=horizon)
-    for note in next_order.note_on_steps(least, start, policy):
+    for note in next_order.note_on_steps(least, starts[0], policy):
         log.warning("%s", note)
     players = _players(forecasts, panels, policy, window, cover)
     truth = [_truth(panels[r], actual[:, r * step :], horizon) for r in range(rounds)]
@@ -241,7 +252,7 @@ def play_forecasts(
     rows = [
         {**row, "seconds": (seconds or {}).get(name, 0.0) / rounds}
         for name, play in players.items()
-        for row in _play(name, play, panels, actual, start, policy)
+        for row in _play(name, play, panels, actual, starts, policy, step)
     ]
     return Replay(
         rows=pl.DataFrame(rows), policy=policy, forecasts=forecasts, panels=panels, actual=actual,
@@ -261,6 +272,11 @@ def _replay_backtest(
     first = result.panels[0]
     start = stock if isinstance(stock, Stock) else opening(stock, first, policy)
     _check(first, start)
+    if start.dated:
+        raise DataError(
+            "orders by days or phase-out dates are replayed by replay(models, panel, ...), whose rounds follow them, "
+            "not by a backtest; leave order_days, delivery_days and phase_out out"
+        )
     check_folds(start, result.horizon, result.step, folds=len(result.panels))
     if any(f.samples is None for own in result.forecasts.values() for f in own):
         raise DataError(
@@ -309,6 +325,37 @@ def check_folds(start: Stock, horizon: int, step: int, *, folds: int) -> None:
         )  # fmt: skip
 
 
+def _starts(start: Stock, panels: list[Panel]) -> list[Stock]:
+    """Return the stock table as it holds at each round: lead times and review periods follow the calendar."""
+    if not start.dated:
+        return [start] * len(panels)
+    return [start.at(Now(int(panel.ends().max()), panel.freq)) for panel in panels]
+
+
+def _steps(start: Stock, panel: Panel, rounds: int) -> int:
+    """Return the steps from the first round to the end of the panel, with which the last window ends.
+
+    With a calendar, windows depend on the day on which the rounds begin, so that day is moved back until they fit.
+    """
+    step, steps = int(start.review[0]), int(start.lead.max()) + rounds * int(start.review[0])
+    if not start.dated:
+        return steps
+    if len(set(panel.ends().tolist())) > 1:
+        i = int(panel.ends().argmin())
+        raise DataError(
+            f"item {panel.key(i)} ends before others, and a replay by days needs items that end on the same; read the "
+            "table with",
+            series=panel.key(i), ways=[way(ended="forecast")],
+        )  # fmt: skip
+    end = int(panel.ends().max())
+    while True:
+        placed = [start.at(Now(end - steps + r * step, panel.freq)) for r in range(rounds)]
+        needed = max(int((r * step + s.arrival + s.review).max()) for r, s in enumerate(placed))
+        if needed <= steps:
+            return steps
+        steps += 1
+
+
 def _rows_of(first: Panel, later: Panel) -> Ints:
     """Return the rows of the first panel's series in a later state of it, to which series may have come."""
     place = {key: i for i, key in enumerate(later.keys.rows())}
@@ -331,14 +378,20 @@ def mean_demand_on_hand(start: Stock, panel: Panel, window: int) -> Stock:
     return replace(start, on_hand=np.ceil(mean * (start.lead + start.review)))
 
 
-def horizon_of_rounds(panel: Panel, start: Stock, policy: Policy) -> int:
+def horizon_of_rounds(panel: Panel, start: Stock, policy: Policy, rounds: int) -> int:
     """Return the steps to forecast in every round, those of the next order included where they are known.
 
     The last window ends with the panel, and known covariates may end there too.
     """
-    horizon = next_order.horizon(start, policy)
+    first = int(panel.ends().max()) - _steps(start, panel, rounds)
+    step = int(start.review[0])
+    starts = [start]
+    if start.dated:
+        starts = [start.at(Now(first + r * step, panel.freq)) for r in range(rounds)]
+    least = max(placed.horizon for placed in starts)
+    horizon = max(next_order.horizon(placed, policy) for placed in starts)
     beyond = int((panel.extents - panel.lengths).min())
-    return start.horizon if panel.known_names and start.horizon + beyond < horizon else horizon
+    return least if panel.known_names and least + beyond < horizon else horizon
 
 
 def _check(panel: Panel, start: Stock) -> None:
@@ -358,7 +411,7 @@ def opening(stock: Any, panel: Panel, policy: Policy, *, decimal: str | None = N
     """Return the stock at the first round: from the table, or for every item none on hand and the policy's rule."""
     if stock is None:
         stock = panel.keys.with_columns(on_hand=pl.lit(0))
-    start = read_stock(stock, panel.keys, policy, decimal=decimal)
+    start = read_stock(stock, panel.keys, policy, decimal=decimal, freq=panel.freq)
     for note in start.notes:
         log.warning("%s", note)
     return start
@@ -397,17 +450,17 @@ def _players(
 
     def by_sigma(r: int, stock: Stock) -> Doubles:
         recent = _recent(panels[r], window)
-        span = stock.lead + stock.review
+        span = stock.arrival + stock.review
         level = np.where(np.isnan(stock.service), stock.fill_rate, stock.service)
         level = np.where(stock.by_cost, stock.critical, level)
         z = np.array([NormalDist().inv_cdf(p) for p in level])
         top = recent.mean(1) * span + z * recent.std(1, ddof=1) * np.sqrt(span)
-        return in_packs(top - stock.position, stock.pack)
+        return np.where(stock.may_order, in_packs(top - stock.position, stock.pack), 0)
 
     def by_cover(r: int, stock: Stock) -> Doubles:
-        steps = stock.lead + stock.review + 1 if cover is None else cover
+        steps = stock.arrival + stock.review + 1 if cover is None else cover
         top = _recent(panels[r], window).mean(1) * steps
-        return in_packs(top - stock.position, stock.pack)
+        return np.where(stock.may_order, in_packs(top - stock.position, stock.pack), 0)
 
     return {**players, SIGMA: by_sigma, COVER: by_cover}
 
@@ -417,25 +470,31 @@ def _by_forecast(forecasts: list[Forecast], policy: Policy) -> Decider:
 
 
 def _play(
-    name: str, decider: Decider, panels: list[Panel], actual: Doubles, start: Stock, policy: Policy
+    name: str,
+    decider: Decider,
+    panels: list[Panel],
+    actual: Doubles,
+    starts: list[Stock],
+    policy: Policy,
+    step: int,
 ) -> list[dict[str, Any]]:
-    """Order in every round and serve the demand that came; return one row a round."""
+    """Order in every round, `step` steps apart, and serve the demand that came; return one row a round."""
     n, steps = actual.shape
-    step, lead = int(start.review[0]), start.lead.astype(np.int64)
-    comes = np.zeros((n, steps + int(lead.max()) + 1))
+    start, items = starts[0], np.arange(n)
+    comes = np.zeros((n, steps + 1))
     for ahead, units in start.arriving.items():
         if ahead <= steps:
             comes[:, ahead - 1] += units
-    comes[np.arange(n), lead] += start.on_order
-    on_hand, items = start.on_hand.copy(), np.arange(n)
+    comes[items, start.arrival] += start.on_order
+    on_hand = start.on_hand.copy()
     lost, held, ordered = np.zeros((n, steps)), np.zeros((n, steps)), []
-    for r in range(len(panels)):
+    for r, placed in enumerate(starts):
         at = r * step
         waiting = {k + 1: comes[:, at + k] for k in range(steps - at) if comes[:, at + k].any()}
-        stock = replace(start, on_hand=on_hand, on_order=np.zeros(n), arriving=waiting)
+        stock = replace(placed, on_hand=on_hand, on_order=np.zeros(n), arriving=waiting)
         amount = decider(r, stock)
         ordered.append(amount)
-        comes[items, at + lead] += amount
+        comes[items, at + placed.arrival] += amount
         last = steps if r == len(panels) - 1 else at + step
         for t in range(at, last):
             on_hand = on_hand + comes[:, t]
@@ -444,18 +503,23 @@ def _play(
             on_hand = np.maximum(on_hand, 0) if policy.lost_sales else on_hand
             held[:, t] = np.maximum(on_hand, 0)
     rows = []
-    for r, (part, amount) in enumerate(zip(panels, ordered, strict=True)):
-        span = r * step + lead[:, None] + np.arange(step)  # steps of this round's window
-        short, wanted = (np.take_along_axis(x, span, 1) for x in (lost, actual))
-        end = np.take_along_axis(held, span[:, -1:], 1)[:, 0]
-        money = start.under * short.sum(1) + start.over * end
-        money = money + np.where(amount > 0, np.nan_to_num(start.fixed), 0)
+    for r, (part, placed, amount) in enumerate(zip(panels, starts, ordered, strict=True)):
+        due = np.flatnonzero(placed.may_order)
+        begin = (r * step + placed.arrival)[due]
+        end = begin + placed.review[due]
+        k = np.arange(steps)
+        inside = (k >= begin[:, None]) & (k < end[:, None])  # steps of this round's window
+        short, wanted = ((x[due] * inside).sum(1) for x in (lost, actual))
+        left = held[due, end - 1]
+        money = start.under[due] * short + start.over[due] * left
+        money = money + np.where(amount[due] > 0, np.nan_to_num(start.fixed[due]), 0)
         rows.append(
             {
                 "model": name, "round": r + 1, "cutoff": show(part.freq.times(part.ends().max(keepdims=True))[0]),
                 "cost": None if np.isnan(money).any() else float(money.sum()),
-                "held": float(end.sum()), "lost": float(short.sum()), "demand": float(wanted.sum()),
-                "not_out": float((short.sum(1) == 0).mean()), "ordered": float(amount.sum()),
+                "held": float(left.sum()), "lost": float(short.sum()), "demand": float(wanted.sum()),
+                "not_out": float((short == 0).mean()) if len(due) else 0.0, "ordered": float(amount.sum()),
+                "windows": len(due), "items": n,
             }
         )  # fmt: skip
     return rows
@@ -465,9 +529,10 @@ def _board(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the rounds added up, the cheapest model first."""
     aggregates = [
         pl.col("cost").cast(pl.Float64).sum() if rows["cost"].null_count() == 0 else pl.lit(None, pl.Float64).alias("cost"),
-        pl.col("not_out").mean().alias("service"),
+        ((pl.col("not_out") * pl.col("windows")).sum() / pl.col("windows").sum()).alias("service"),
         (1 - pl.col("lost").sum() / pl.col("demand").sum()).alias("fill_rate"),
-        pl.col("held").mean(), pl.col("lost").sum(), pl.col("ordered").sum(),
+        (pl.col("held").sum() / pl.col("windows").sum() * pl.col("items").first()).alias("held"),
+        pl.col("lost").sum(), pl.col("ordered").sum(),
     ]  # fmt: skip
     if "seconds" in rows.columns:
         aggregates.append(pl.col("seconds").sum())

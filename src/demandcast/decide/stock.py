@@ -20,6 +20,7 @@ from demandcast.errors import ConfigError, DataError, SchemaError, Way, way
 from demandcast.frames.numerals import OR_A_RULE, parse_numbers
 from demandcast.frames.opened import Table
 from demandcast.frames.source import open_table
+from demandcast.frequency import Frequency
 
 PREDECESSOR = re.compile(r"predecessor(_|$)")  # read by `demandcast.panel.successors`
 ARRIVING = re.compile(r"arriving_(-?\d+)")
@@ -55,8 +56,11 @@ class Stock:
         fixed: Money that placing one order costs, (N,).
         life: Steps for which a unit can be sold, (N,); infinite where it does not spoil.
         waste: Money that a spoiled unit loses, (N,).
-        until: Steps from now to the last one with demand, (N,); infinite without a phase-out date.
-        schedule: When orders can be placed and arrive; None where they can at every review.
+        last: The last step with demand, (N,); infinite without a phase-out date.
+        names: Of the items, for errors, (N,).
+        order_days, delivery_days: Of each item, (N,); None for every review, and for every step.
+        until: Steps from now to the last one with demand, (N,); infinite if there is none, or now is not known.
+        schedule: When orders can be placed and arrive; None where they can at every review, or now is not known.
         succeeds: Whether the table names predecessors, which `Panel.with_successors` reads.
         notes: What was done to the table.
     """
@@ -81,6 +85,10 @@ class Stock:
     fixed: Doubles
     life: Doubles
     waste: Doubles
+    last: Doubles
+    names: NDArray[Any]
+    order_days: NDArray[Any]
+    delivery_days: NDArray[Any]
     until: Doubles
     schedule: Schedule | None = None
     succeeds: bool = False
@@ -114,6 +122,12 @@ class Stock:
         return self.delivered(np.ceil(self.lead).astype(np.int64))
 
     @property
+    def may_order(self) -> NDArray[np.bool_]:
+        """Mask of items of which now is an order day, (N,)."""
+        every = np.ones(len(self.on_hand), np.bool_)
+        return every if self.schedule is None else self.schedule.may_order
+
+    @property
     def longest_lead(self) -> Ints:
         """Longest likely lead time, (N,): the longest observed, or the mean plus three deviations."""
         return self.delivered(_longest(self.lead, self.deviation, self.observed))
@@ -128,6 +142,32 @@ class Stock:
     def horizon(self) -> int:
         """Steps that a forecast must have for every order."""
         return int(self.steps.max())
+
+    @property
+    def dated(self) -> bool:
+        """Whether order days, delivery days or phase-out dates make orders depend on when they are placed."""
+        return self.has_days or bool(np.isfinite(self.last).any())
+
+    @property
+    def has_days(self) -> bool:
+        """Whether an item has order days or delivery days."""
+        days = (*self.order_days, *self.delivery_days)
+        return any(day is not None for day in days)
+
+    def at(self, now: Now) -> Stock:
+        """Return the stock with lead times, review periods and phase-outs as they are now.
+
+        Raises:
+            DataError: The dates of an item end before its next order arrives.
+        """
+        placed = replace(self, until=self.last - now.step)
+        if not self.has_days:
+            return placed
+        found = plan(
+            self.order_days.tolist(), self.delivery_days.tolist(), now, np.ceil(self.lead).astype(np.int64),
+            _longest(self.lead, self.deviation, self.observed), self.review, lambda i: str(self.names[i]),
+        )  # fmt: skip
+        return replace(placed, schedule=found, review=found.review)
 
     def delivered(self, leads: Ints) -> Ints:
         """Return lead times until the delivery day that follows, (N,) or (N, S)."""
@@ -159,6 +199,7 @@ def read_stock(
     leads: Any = None,
     decimal: str | None = None,
     now: Now | None = None,
+    freq: Frequency | None = None,
 ) -> Stock:
     """Read a stock table for the series of a forecast or panel, in their order.
 
@@ -172,7 +213,8 @@ def read_stock(
         policy: What holds where the table says nothing.
         leads: A path or frame of observed lead times: key columns (or none, for all items) and `lead_time`.
         decimal: The decimal sign of numbers in text, "." or ","; told by the column if None.
-        now: When orders are placed; None where that is at several times, as in a replay, which has no calendar.
+        now: When orders are placed; None where that is at several times, as in a replay: see `Stock.at`.
+        freq: The grid of the demand, where `now` is None.
 
     Raises:
         SchemaError: A column is absent.
@@ -242,19 +284,32 @@ def read_stock(
     unknown = np.isfinite(life) & np.isnan(waste) & ~ruled & (not policy.reorders)
     if unknown.any():
         raise _no_waste(cells, unknown)
-    reviews = review.astype(np.int64)
-    schedule = _schedule(cells, policy, now, lead, deviation, observed, reviews)
-    if schedule is not None:
-        reviews = schedule.review
-    return Stock(
+    freq = freq if now is None else now.freq
+    if freq is None and any(
+        value is not None
+        for name in CALENDAR
+        for value in cells.texts(name, getattr(policy, name, None))
+    ):
+        raise DataError(
+            f"{', '.join(CALENDAR)} are days of the demand's time grid, which is not known here; give now or freq"
+        )
+    days: dict[str, Any] = {
+        name: _days(cells, name, policy, freq) for name in ("order_days", "delivery_days")
+    }
+    stock = Stock(
         on_hand=on_hand,
         on_order=cells.numbers("on_order", 0.0, least=0),
         arriving={s: cells.numbers(c, 0.0, least=0) for s, c in sorted(arriving.items())},
-        lead=lead, deviation=deviation, observed=observed, review=reviews,
+        lead=lead, deviation=deviation, observed=observed, review=review.astype(np.int64),
         pack=pack, minimum=minimum, maximum=maximum, under=under, over=over, price=price,
         service=service, fill_rate=fill_rate, reorder_point=point, quantity=quantity, fixed=fixed,
-        life=life, waste=waste, until=_until(cells, now), schedule=schedule, succeeds=bool(before), notes=tuple(cells.notes),
+        life=life, waste=waste, last=_last(cells, freq),
+        names=np.array(cells.names, object), until=np.full(len(cells.names), np.inf), **days, succeeds=bool(before), notes=tuple(cells.notes),
     )  # fmt: skip
+    if now is None:
+        return stock
+    placed = stock.at(now)
+    return replace(placed, notes=(*placed.notes, *_closed(placed, now)))
 
 
 def _longest(lead: Doubles, deviation: Doubles, observed: list[Ints] | None) -> Ints:
@@ -264,64 +319,40 @@ def _longest(lead: Doubles, deviation: Doubles, observed: list[Ints] | None) -> 
     return np.ceil(lead + 3 * deviation - 1e-9).astype(np.int64)
 
 
-def _schedule(
-    cells: _Cells, policy: Policy, now: Now | None, lead: Doubles, deviation: Doubles,
-    observed: list[Ints] | None, review: Ints,
-) -> Schedule | None:  # fmt: skip
-    """Return when orders can be placed and arrive; None without order days and delivery days."""
-    days = {}
-    for name in ("order_days", "delivery_days"):
-        cell = cells.texts(name, getattr(policy, name))
-        if now is None and any(value is not None for value in cell):
-            raise _no_calendar(name)
-        own = name in cells.table.columns
-        days[name] = [
-            None
-            if now is None
-            else read_days(value, now.freq, f"{name} of item {item}" if own else name)
-            for value, item in zip(cell, cells.names, strict=True)
-        ]
-    if now is None or all(d is None for listed in days.values() for d in listed):
-        return None
-    found = plan(
-        days["order_days"], days["delivery_days"], now, np.ceil(lead).astype(np.int64),
-        _longest(lead, deviation, observed), review, lambda i: cells.names[i],
-    )  # fmt: skip
-    closed = np.flatnonzero(~found.may_order)
-    if len(closed):
-        i = int(closed[0])
-        cells.notes.append(
-            f"{len(closed):,} items have no order day on {now.text()}, the last step of the table, and are not ordered "
-            f"(calendar), e.g. {cells.names[i]}, whose next one is {now.text(int(found.next_order[i]))}"
-        )
-    return found
+def _days(cells: _Cells, name: str, policy: Policy, freq: Frequency | None) -> NDArray[Any]:
+    """Return the order days or delivery days of each item, (N,); None where it has none."""
+    values, own = cells.texts(name, getattr(policy, name)), name in cells.table.columns
+    days = np.empty(len(values), object)
+    if freq is not None:
+        for i, (value, item) in enumerate(zip(values, cells.names, strict=True)):
+            days[i] = read_days(value, freq, f"{name} of item {item}" if own else name)
+    return days
 
 
-def _no_calendar(name: str) -> DataError:
-    return DataError(
-        f"{name} is given, but a replay orders every review periods of a fixed length; leave {name} out, and give "
-        "lead_time and review in its place",
-        column=name,
-    )
-
-
-def _until(cells: _Cells, now: Now | None) -> Doubles:
-    """Return the steps to each item's phase-out date, (N,)."""
-    values = cells.texts("phase_out", None)
-    if now is None and any(value is not None for value in values):
-        raise DataError(
-            "phase_out is given, but a replay has no dates ahead; leave the column out",
-            column="phase_out",
-        )
+def _last(cells: _Cells, freq: Frequency | None) -> Doubles:
+    """Return the step of each item's phase-out date, (N,)."""
     return np.array(
         [
             math.inf
-            if now is None or value is None
-            else step_of(value, now.freq, f"phase_out of item {item}") - now.step
-            for value, item in zip(values, cells.names, strict=True)
+            if freq is None or value is None
+            else step_of(value, freq, f"phase_out of item {item}")
+            for value, item in zip(cells.texts("phase_out", None), cells.names, strict=True)
         ],
         np.float64,
     )
+
+
+def _closed(stock: Stock, now: Now) -> list[str]:
+    """Return a note on the items that have no order day now."""
+    if stock.schedule is None or stock.schedule.may_order.all():
+        return []
+    closed = np.flatnonzero(~stock.schedule.may_order)
+    i = int(closed[0])
+    later = now.text(int(stock.schedule.next_order[i]))
+    return [
+        f"{len(closed):,} items have no order day on {now.text()}, the last step of the table, and are not ordered "
+        f"(calendar), e.g. {stock.names[i]}, whose next one is {later}"
+    ]
 
 
 def _no_waste(cells: _Cells, unknown: NDArray[np.bool_]) -> DataError:
