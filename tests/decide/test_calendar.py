@@ -291,6 +291,52 @@ def test_a_replay_follows_the_calendar_of_each_item() -> None:
     assert curve["held"][0] < curve["held"][1]
 
 
+@pytest.mark.parametrize("lost_sales", [True, False])
+def test_units_that_spoil_in_a_replay_are_those_of_a_queue(lost_sales: bool) -> None:
+    """Fifteen days of cover, sold first in, first out, thrown away at the end of their third day."""
+    panel = daily(items=1)
+    stock = panel.keys.with_columns(
+        on_hand=pl.lit(20), shelf_life=pl.lit(3), cost_spoiled=pl.lit(2)
+    )
+    rule = {"lead_time": 1, "cost_under": 3, "cost_over": 0.5, "lost_sales": lost_sales}
+    found = dc.replay([], panel, stock, rounds=12, cover=4, progress=False, **rule)
+    known, history = int(found.panels[0].lengths[0]), panel.history(0)
+    queue, owed, coming, money, gone = [0] * 20, 0.0, dict[int, int](), 0.0, 0
+    for t in range(len(history) - known):
+        if t < 12:
+            top = 4 * history[: known + t][-14:].astype(float).mean()
+            order = max(np.ceil(top - len(queue) + owed - sum(coming.values()) - 1e-9), 0)
+            coming[t + 1] = int(order)
+        queue += [t] * coming.pop(t, 0)
+        served = min(len(queue), history[known + t] + owed)
+        queue, before = queue[int(served) :], owed
+        owed = 0.0 if lost_sales else history[known + t] + before - served
+        short = max(history[known + t] - max(served - before, 0), 0)
+        spoiled = sum(delivered == t - 2 for delivered in queue)
+        queue = [delivered for delivered in queue if delivered != t - 2]
+        if t >= 1:
+            gone += spoiled
+            money += 3 * short + 0.5 * len(queue) + 2 * spoiled
+    row = found.leaderboard().filter(pl.col("model") == "steps_of_cover").row(0, named=True)
+    assert row["spoiled"] == gone > 0
+    assert row["cost"] == pytest.approx(money)
+
+
+def test_weighing_spoilage_pays_in_a_replay() -> None:
+    panel = daily(items=4)
+    stock = panel.keys.with_columns(on_hand=pl.lit(5), shelf_life=pl.lit(2))
+    rule = {"lead_time": 1, "cost_under": 3, "cost_over": 0.1, "rounds": 16, "progress": False}
+    boards = [
+        dc.replay(
+            ["empirical"], panel, stock.with_columns(cost_spoiled=pl.lit(w)), **rule
+        ).rows.filter(pl.col("model") == "empirical")
+        for w in (0.0, 6.0)
+    ]
+    blind = boards[0]["cost"].sum() + 6 * boards[0]["spoiled"].sum()
+    assert boards[1]["cost"].sum() < blind
+    assert boards[1]["spoiled"].sum() < boards[0]["spoiled"].sum()
+
+
 def test_a_replay_orders_nothing_for_days_after_a_phase_out() -> None:
     panel = daily()
     stock = panel.keys.with_columns(on_hand=pl.lit(0), phase_out=pl.Series(["2024-02-15", None]))
@@ -310,7 +356,6 @@ def test_a_replay_orders_nothing_for_days_after_a_phase_out() -> None:
 def test_a_replay_refuses_what_it_cannot_follow() -> None:
     panel = daily()
     for columns, said in (
-        ({"shelf_life": 3}, "leave shelf_life out"),
         ({"order_days": "2024-02-20"}, "order_days of item a have no day after"),
         ({"order_days": "Fry"}, "'Fry' is neither a weekday"),
     ):

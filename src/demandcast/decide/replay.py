@@ -66,7 +66,7 @@ class Replay:
         """Return one row a model, the cheapest first: total cost, service and fill rate reached, stock, lost units.
 
         `cost` is cost_under x units short + cost_over x units left at the end of each window, and fixed_cost for every
-        order placed, summed over items and rounds; null where the policy has no costs, and the order is then by units short. `service` is the share
+        order placed, cost_spoiled for every unit that spoils, summed over items and rounds; null where the policy has no costs, and the order is then by units short. `service` is the share
         of windows without a shortage, `held` the mean stock of all items together at the end of their windows.
         """
         return _board(self.rows)
@@ -397,8 +397,6 @@ def horizon_of_rounds(panel: Panel, start: Stock, policy: Policy, rounds: int) -
 def _check(panel: Panel, start: Stock) -> None:
     if (start.deviation > 0).any() or start.observed is not None:
         raise DataError("a replay has fixed lead times; leave lead_time_deviation out")
-    if np.isfinite(start.life).any():
-        raise DataError("a replay does not follow the age of stock; leave shelf_life out")
     if len(set(start.review.tolist())) > 1:
         i = int(np.argmax(start.review != start.review[0]))
         raise DataError(
@@ -488,6 +486,8 @@ def _play(
     comes[items, start.arrival] += start.on_order
     on_hand = start.on_hand.copy()
     lost, held, ordered = np.zeros((n, steps)), np.zeros((n, steps)), []
+    shelf = _Shelf(start, steps) if np.isfinite(start.life).any() else None
+    spoiled = np.zeros((n, steps))
     for r, placed in enumerate(starts):
         at = r * step
         waiting = {k + 1: comes[:, at + k] for k in range(steps - at) if comes[:, at + k].any()}
@@ -497,10 +497,13 @@ def _play(
         comes[items, at + placed.arrival] += amount
         last = steps if r == len(panels) - 1 else at + step
         for t in range(at, last):
+            if shelf is not None:
+                spoiled[:, t] = shelf.step(t, comes[:, t], actual[:, t] + np.maximum(-on_hand, 0))
             on_hand = on_hand + comes[:, t]
             lost[:, t] = np.maximum(actual[:, t] - np.maximum(on_hand, 0), 0)
             on_hand = on_hand - actual[:, t]
             on_hand = np.maximum(on_hand, 0) if policy.lost_sales else on_hand
+            on_hand = on_hand - spoiled[:, t]
             held[:, t] = np.maximum(on_hand, 0)
     rows = []
     for r, (part, placed, amount) in enumerate(zip(panels, starts, ordered, strict=True)):
@@ -509,10 +512,11 @@ def _play(
         end = begin + placed.review[due]
         k = np.arange(steps)
         inside = (k >= begin[:, None]) & (k < end[:, None])  # steps of this round's window
-        short, wanted = ((x[due] * inside).sum(1) for x in (lost, actual))
+        short, wanted, gone = ((x[due] * inside).sum(1) for x in (lost, actual, spoiled))
         left = held[due, end - 1]
         money = start.under[due] * short + start.over[due] * left
         money = money + np.where(amount[due] > 0, np.nan_to_num(start.fixed[due]), 0)
+        money = money + np.nan_to_num(start.waste[due]) * gone
         rows.append(
             {
                 "model": name, "round": r + 1, "cutoff": show(part.freq.times(part.ends().max(keepdims=True))[0]),
@@ -521,8 +525,28 @@ def _play(
                 "not_out": float((short == 0).mean()) if len(due) else 0.0, "ordered": float(amount.sum()),
                 "windows": len(due), "items": n,
             }
+            | ({} if shelf is None else {"spoiled": float(gone.sum())})
         )  # fmt: skip
     return rows
+
+
+class _Shelf:
+    """Stock by the step of its delivery, sold first in, first out; the opening stock counts as delivered at step 0."""
+
+    def __init__(self, start: Stock, steps: int) -> None:
+        self.left = np.zeros((len(start.on_hand), steps))  # units by step of delivery
+        self.left[:, 0] = np.maximum(start.on_hand, 0)
+        self.life = start.life
+
+    def step(self, t: int, comes: Doubles, wanted: Doubles) -> Doubles:
+        """Add what comes at a step, sell what is wanted, and return the units that spoil at its end, (N,)."""
+        self.left[:, t] += comes
+        sold_up_to = self.left.cumsum(1) - wanted[:, None]
+        self.left = np.clip(sold_up_to, 0, self.left)
+        old = t - self.life + 1 == np.arange(self.left.shape[1])[:, None]  # (steps, N)
+        gone = np.where(old.T, self.left, 0)
+        self.left = self.left - gone
+        return np.asarray(gone.sum(1))
 
 
 def _board(rows: pl.DataFrame) -> pl.DataFrame:
@@ -534,6 +558,8 @@ def _board(rows: pl.DataFrame) -> pl.DataFrame:
         (pl.col("held").sum() / pl.col("windows").sum() * pl.col("items").first()).alias("held"),
         pl.col("lost").sum(), pl.col("ordered").sum(),
     ]  # fmt: skip
+    if "spoiled" in rows.columns:
+        aggregates.append(pl.col("spoiled").sum())
     if "seconds" in rows.columns:
         aggregates.append(pl.col("seconds").sum())
     board = rows.group_by("model", maintain_order=True).agg(aggregates)
