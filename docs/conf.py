@@ -13,7 +13,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from typer.main import get_command
+
 import demandcast
+from demandcast import registry
+from demandcast.cli.help import GROUPS
+from demandcast.cli.main import app as command_line
 
 project = "demandcast"
 release = demandcast.__version__
@@ -55,6 +60,51 @@ def escape(app: Any, what: str, name: str, obj: object, options: object, lines: 
             lines[i] = re.sub(r"\||(?<=\w)_(?!\w)", r"\\\g<0>", line)
 
 
+def list_commands() -> str:
+    """Return a section for each command: its help, and a table of its options in the groups of `--help`."""
+    group: Any = get_command(command_line)
+    sections = []
+    for name, command in sorted(group.commands.items()):
+        context = command.make_context(name, [], resilient_parsing=True)
+        rows = [
+            (param.name, record[0].replace(" <str>", ""), record[1])
+            for param in command.get_params(context)
+            if param.name != "help" and (record := param.get_help_record(context)) is not None
+        ]
+        titles = {option: title for title, options in GROUPS.items() for option in options}
+        lines = [f"## {name}", "", (command.help or "").strip(), ""]
+        for title in ("", *GROUPS):
+            shown = [(option, text) for key, option, text in rows if titles.get(key, "") == title]
+            if shown:
+                lines += [f"| {title or 'Option'} | Meaning |", "| --- | --- |"]
+                lines += [f"| `{option}` | {_cell(text)} |" for option, text in shown] + [""]
+        sections.append("\n".join(lines))
+    return "\n".join(sections)
+
+
+def list_methods() -> str:
+    """Return a table of the registered methods: what they do, the columns they use, what they forecast."""
+    lines = ["| Method | Summary | Uses | Gives |", "| --- | --- | --- | --- |"]
+    for name, kind in registry.classes().items():
+        lines.append(
+            f"| `{name}` | {_cell(kind.summary)} | {_cell(kind.takes)} | {_cell(kind.gives)} |"
+        )
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Return a text that can stand in a cell of a Markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+
+
+def write_lists(app: Any, page: str, source: list[str]) -> None:
+    """Put the list of commands or methods in the place of its marker on a page of the reference."""
+    for marker, write in (("commands", list_commands), ("methods", list_methods)):
+        if page.startswith("docs/reference/"):
+            source[0] = source[0].replace(f"<!-- {marker}: written by docs/conf.py -->", write())
+
+
 def setup(app: Any) -> None:
-    """Register the filter of docstrings."""
+    """Register the filter of docstrings and the lists of commands and methods."""
     app.connect("autodoc-process-docstring", escape, priority=600)  # after napoleon
+    app.connect("source-read", write_lists)

@@ -177,6 +177,21 @@ def test_every_command_is_shown_somewhere() -> None:
     assert {line.split()[1] for _, line in commands()} == set(group.commands)
 
 
+def test_the_reference_lists_every_command_option_and_method() -> None:
+    """docs/conf.py writes the lists from the commands and the registry where the pages have their markers."""
+    page = "docs/reference/"
+    source = [(ROOT / page / f"{name}.md").read_text("utf-8") for name in ("commands", "methods")]
+    settings = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    settings["write_lists"](None, page, commands := source[:1])
+    settings["write_lists"](None, page, methods := source[1:])
+    group: Any = get_command(app)
+    for name, command in group.commands.items():
+        assert f"\n## {name}\n" in commands[0]
+        for param in command.params:
+            assert param.opts[0] in commands[0] or param.metavar in commands[0]
+    assert all(f"| `{name}` |" in methods[0] for name in registry.names())
+
+
 def test_every_guide_is_linked_from_the_readme_and_no_link_is_broken() -> None:
     linked = set()
     for page in ALL_PAGES:
