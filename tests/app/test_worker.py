@@ -69,6 +69,7 @@ def test_a_search_that_has_ended_meanwhile_is_not_interrupted() -> None:
         at.set()
         assert go.wait(10)
         say("forecasting")
+        assert not worker.is_stopping
         with Bar(total=1, desc="rows", disable=True) as bar:
             bar.update()
 
