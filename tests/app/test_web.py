@@ -154,12 +154,9 @@ def test_a_table_is_read_and_a_column_is_corrected(page: Page) -> None:
     assert state["table"]["columns"][2]["cells"][0] == str(TABLE["date"][0])
     state = page.post("reading", **ROLES)
     expected = dc.read_panel(TABLE, **ROLES)
-    assert state["table"]["panel"]["horizon"] == state["table"]["panel"]["reach"] == 7
+    assert state["table"]["panel"]["horizon"] == 7  # as far as the covariates reach
     assert panel_of(page).schema == expected.schema
     assert np.array_equal(panel_of(page).target, expected.target, equal_nan=True)
-    ahead = state["table"]["panel"]["ahead"]
-    last_week = [str(day) for day in TABLE["date"].unique().sort().tail(7)]
-    assert [step["value"] for step in ahead] == last_week
 
 
 def test_a_fault_comes_with_its_mends_and_one_of_them_mends_it(page: Page) -> None:
@@ -260,7 +257,9 @@ def test_the_forecast_is_that_of_the_library(page: Page) -> None:
 def test_what_if_is_that_of_the_library(page: Page) -> None:
     page.open(**ROLES)
     page.post("forecast", horizon=7, model="seasonal_naive", measure=False)
-    first = page.state()["table"]["panel"]["ahead"][2]["value"]
+    ahead = [step["value"] for step in page.state()["forecast"]["ahead"]]
+    assert ahead == [str(day) for day in TABLE["date"].unique().sort().tail(7)]
+    first = ahead[2]
     change = {"column": "price", "sign": "*=", "value": "0.8", "first": first, "where": ["item", "item_0001"]}  # fmt: skip
     state = page.post("what-if", changes=[change], effect="history")
     assert state["job"]["state"] == "done", state["job"]

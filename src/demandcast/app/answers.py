@@ -209,10 +209,6 @@ def _panel(panel: Panel) -> JSON:
         "time": panel.schema.time,
         "classes": count_classes(panel),
         "horizon": usual_horizon(panel),
-        "known": [_covariate(panel, name) for name in panel.schema.known],
-        "reach": int((panel.extents - panel.lengths).min()) if panel.schema.known else None,
-        "groups": _groups(panel),
-        "ahead": _ahead(panel),
     }
 
 
@@ -280,6 +276,10 @@ def _run(run: Run, *, stale: bool) -> JSON:
         "change": change,
         "seconds": round(run.seconds, 1),
         "reads": "known" in run.model.takes,
+        "step": span(1, forecast.schema.freq),
+        "known": [_covariate(panel, name) for name in panel.schema.known],
+        "groups": _groups(panel),
+        "ahead": _ahead(panel),
     }
 
 

@@ -347,7 +347,6 @@
       get("horizon").value = panel.horizon;
     }
     get("horizon-unit").textContent = unit(panel);
-    for (const span of document.querySelectorAll("[data-unit]")) span.textContent = unit(panel);
     drawMethod();
   }
   const unit = (panel) => (/^1 /.test(panel.step) && !/step/.test(panel.step) ? `${panel.step.slice(2)}s` : "steps");
@@ -384,7 +383,7 @@
   // What if ----------------------------------------------------------------------------------------------
 
   function changeRow() {
-    const panel = now.table.panel, box = make("div", { class: "change" });
+    const run = now.forecast, box = make("div", { class: "change" });
     const field = (text, input) => {
       const label = make("label", {}, text);
       label.append(input);
@@ -392,23 +391,23 @@
       return input;
     };
     const column = field("Column", make("select", { name: "column" }));
-    options(column, panel.known.map((k) => [k.name, k.name]), panel.known[0].name);
+    options(column, run.known.map((k) => [k.name, k.name]), run.known[0].name);
     const sign = field("Change", make("select", { name: "sign" }));
     const holder = make("label", {}, "Value");
     box.append(holder);
     const first = field("From", make("select", { name: "first" })), last = field("To", make("select", { name: "last" }));
-    const times = panel.ahead.slice(0, 1000).map((t) => [t.value, moment(t.label)]);
+    const times = run.ahead.slice(0, 1000).map((t) => [t.value, moment(t.label)]);
     options(first, [["", "the first step"], ...times], "");
     options(last, [["", "the last step"], ...times], "");
     const who = field("Of", make("select", { name: "who" }));
-    const groups = panel.groups.map(({ name, values }) => {
+    const groups = run.groups.map(({ name, values }) => {
       const group = make("optgroup", { label: name });
       for (const value of values) group.append(make("option", { value: JSON.stringify([name, value]) }, value));
       return group;
     });
     who.append(make("option", { value: "" }, "all items"), ...groups);
     const kinds = () => {
-      const own = panel.known.find((k) => k.name === column.value);
+      const own = run.known.find((k) => k.name === column.value);
       const numeric = own.kind === "number";
       options(sign, numeric ? [["*=", "multiply by"], ["=", "set to"], ["+=", "add"]] : [["=", "set to"]], numeric ? "*=" : "=");
       let value;
@@ -435,15 +434,15 @@
   }
 
   function drawQuestionForm() {
-    const run = now.forecast, panel = now.table && now.table.panel, needs = get("what-if-needs");
-    const none = run !== null && panel !== null && !panel.known.length;
+    const run = now.forecast, needs = get("what-if-needs");
+    const none = run !== null && !run.known.length;
     needs.hidden = !none;
     if (none) {
       needs.replaceChildren(make("p", {}, "No column is known ahead, so there is nothing to change. Mark the price or the promotion as “known ahead” in the table, with its values for the steps to forecast."), button("Go to the table", () => go("table")));
       get("what-if-form").hidden = true;
     }
-    if (run === null || !panel || none) return;
-    const of = JSON.stringify([now.table.name, panel.known, panel.ahead]);
+    if (run === null || none) return;
+    const of = JSON.stringify([run.table, run.known, run.ahead]);
     if (shown.changesFor !== of) {
       shown.changesFor = of;
       get("changes").replaceChildren();
@@ -520,6 +519,7 @@
     const stock = now.files.stock;
     get("stock-line").textContent = stock ? `Stock: ${stock}` : "How much of each item there is, after the last step of the table.";
     get("without-label").hidden = Boolean(stock);
+    for (const span of document.querySelectorAll("[data-unit]")) span.textContent = now.forecast ? unit(now.forecast) : "";
     drawRule();
   }
   function drawRule() {
