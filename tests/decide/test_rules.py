@@ -224,3 +224,13 @@ def test_an_item_that_was_never_observed_is_named(forecast_of: Make) -> None:
     found = dc.order(forecast, stock, lead_time=1, service=0.9, panel=panel)
     assert found.why.tolist() == ["service", "no history"]
     assert found.order.tolist() == [4, 4]
+
+
+def test_numbers_of_a_table_end_where_they_should(forecast_of: Make) -> None:
+    """1.6 and not 1.5999999999999996."""
+    paths = [[[2, 4, 4]], [[1, 1, 1]]] * np.ones((1, 5, 1))
+    paths[0, 0] = 8
+    stock = pl.DataFrame({"item": ["item 0", "item 1"], "on_hand": [0.1, 0.2], "pack": 0.1})
+    found = dc.order(forecast_of(paths), stock, lead_time=2, service=0.9).to_frame()
+    for column in found.select(pl.col(pl.Float64)):
+        assert all(len(str(value)) < 14 for value in column)

@@ -51,6 +51,7 @@ COLUMNS = (
     "order", "order_up_to", "expected_demand", "safety_stock", "p_stock_out", "fill_rate",
     "expected_held", "expected_lost", "cost", "why",
 )  # fmt: skip
+DIGITS = 12  # of a number in a table: 1.6 and not 1.5999999999999996
 REORDER_COLUMNS = ("reorder_point", "quantity")  # of the rules (s, Q) and (s, S)
 
 
@@ -134,7 +135,9 @@ class Orders:
             columns += [pl.Series(n, v) for n, v in zip(REORDER_COLUMNS, values, strict=True)]
         if self.expected_spoiled is not None:
             columns.append(pl.Series("expected_spoiled", self.expected_spoiled))
-        columns = [c.fill_nan(None) if c.dtype.is_float() else c for c in columns]
+        columns = [
+            c.fill_nan(None).round_sig_figs(DIGITS) if c.dtype.is_float() else c for c in columns
+        ]
         return self.forecast.keys.with_columns(
             c.rename(self.forecast.column(c.name)) for c in columns
         )
