@@ -443,6 +443,10 @@ class Room:
         self.result.write_bytes(pickle.dumps((measured, verdicts)))
         return True
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:  # the summary of pytest is not printed in a fork
+            print(f"\n{report.nodeid}\n{report.longreprtext}")
+
     def _measure(self, session: pytest.Session) -> Measured:
         """Run all tests without a fault, in a fork, so that this process stays as it is."""
 

@@ -393,10 +393,12 @@ def test_counts_of_days_move_no_total_of_weeks_by_1() -> None:
     assert np.abs(moved.sum((0, 2))).max() < 1 + 1e-3
 
 
-def test_locks_that_no_forecast_can_meet_are_named_with_their_values() -> None:
-    """The north is to sell more than all items of both stores together."""
+@pytest.mark.parametrize("turn", range(4))
+def test_locks_that_no_forecast_can_meet_are_named_with_their_values(turn: int) -> None:
+    """The north is to sell more than all items of both stores together, whatever lock comes first."""
     series = forecast_of(panel_of(low=4.0))
-    locks = budget(store=["north", *[None] * 3], item=[None, "a", "b", "c"], units=[10.0, 2, 3, 4])
+    columns = {"store": ["north", *[None] * 3], "item": [None, "a", "b", "c"], "units": [10.0, 2.0, 3.0, 4.0]}  # fmt: skip
+    locks = budget(**{name: values[turn:] + values[:turn] for name, values in columns.items()})
     with pytest.raises(DataError) as error:
         series.reconcile(locks=locks)
     said = str(error.value)

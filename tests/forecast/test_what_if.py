@@ -197,6 +197,21 @@ def test_steps_that_the_panel_does_not_reach_have_no_plan(panel: dc.Panel) -> No
     np.testing.assert_array_equal(apply_changes.known_ahead(changed, HORIZON), far[:, :HORIZON] + 1)
 
 
+def test_a_condition_may_name_an_hour() -> None:
+    hour = np.datetime64("2024-01-01T00:00:00") + np.arange(48) * np.timedelta64(1, "h")
+    units = [*np.arange(36.0), *[None] * 12]
+    price = np.arange(48) % 5 + 1.0
+    table = pl.DataFrame({"time": hour.astype("datetime64[us]"), "units": units, "price": price})
+    panel = dc.read_panel(table, time="time", target="units", known=["price"])
+    for condition, steps in (
+        ("time>=2024-01-02T20:00", range(8, 12)),
+        ("time=2024-01-02T13:00:00", (1,)),
+        ("time<2024-01-02T13", (0,)),
+    ):
+        changed = apply_changes.apply(panel, [Change.parse(f"price=9 where {condition}")], 12)
+        assert np.flatnonzero(changed.touched[0]).tolist() == list(steps)
+
+
 def test_a_category_that_is_planned_but_never_was_is_refused() -> None:
     day = np.datetime64("2024-01-01") + np.arange(30)
     event = np.where(np.arange(30) % 9 == 4, "fair", "none").astype(object)
