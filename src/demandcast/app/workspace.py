@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from demandcast import registry
+from demandcast.decide import next_order
 from demandcast.decide.calendar import Now
 from demandcast.decide.orders import Orders, decide
 from demandcast.decide.rules import Policy
@@ -360,18 +361,18 @@ class Workspace:
             notes = [note.done for note in found]
         now = Now(int(panel.ends().max()), panel.freq)
         stock = read_stock(source, panel.keys, policy, now=now)
-        need = stock.horizon + int(panel.ends().max() - panel.ends().min())
-        if need > forecast.horizon:
+        late = int(panel.ends().max() - panel.ends().min())
+        if (need := stock.horizon + late) > forecast.horizon:
             raise DataError(
                 f"lead time and review need {need} steps, and the forecast has {forecast.horizon}; forecast again with",
-                ways=[way(horizon=need)],
+                ways=[way(horizon=next_order.horizon(stock, policy) + late)],
             )
         say("deciding the orders")
         scaled, said = forecast_items(run.model, panel, PATHS)
         if not scaled.keys.equals(panel.keys):
             stock = read_stock(source, scaled.keys, policy, now=now)
         orders = decide(scaled, stock, policy, panel=panel)
-        notes += [*stock.notes, *filter(None, [said])]
+        notes += [*stock.notes, *filter(None, [said]), *orders.notes]
         shown = replace(stock, notes=tuple(notes))
         without_paths = replace(scaled, samples=None)  # which take much memory, and are not shown
         self.orders = replace(orders, forecast=without_paths, stock=shown)
