@@ -373,7 +373,7 @@ def test_levels_that_make_no_grid_are_refused() -> None:
         with pytest.raises(ConfigError, match="must be three or more, increasing"):
             QuantileGrid(levels)
     for levels in ((0.0, 0.5, 0.9), (0.1, 0.5, 1.0)):
-        with pytest.raises(ConfigError, match="must lie between 0 and 1"):
+        with pytest.raises(ConfigError, match="must be between 0 and 1"):
             QuantileGrid(levels)
 
 

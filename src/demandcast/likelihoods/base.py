@@ -1,8 +1,9 @@
-"""What every likelihood owes a model: parameters in, densities, draws and quantiles out."""
+"""Base class of the likelihoods: it maps a network's parameters to densities, draws and quantiles."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,23 @@ import torch
 from torch import Tensor
 
 from demandcast.draws.tensors import GeneratorDraws, Source
-from demandcast.errors import DataError, way
+from demandcast.errors import ConfigError, DataError, way
+
+
+def knot_levels(levels: Sequence[float], least: int) -> tuple[float, ...]:
+    """Return the levels of a quantile function's knots; refuse fewer than `least`, and levels out of order or range."""
+    knots = tuple(float(level) for level in levels)
+    if len(knots) < least or list(knots) != sorted(set(knots)):
+        count = {2: "two", 3: "three"}[least]
+        expected = f"{count} or more, increasing"
+    elif not 0 < knots[0] < knots[-1] < 1:
+        expected = "between 0 and 1"
+    else:
+        return knots
+    raise ConfigError(
+        f"quantile levels {levels} must be {expected}",
+        option="levels", found=levels, expected=expected,
+    )  # fmt: skip
 
 
 class Likelihood(ABC):

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from demandcast.draws.tensors import BELOW_ONE, Source
-from demandcast.errors import ConfigError
-from demandcast.likelihoods.base import Likelihood
+from demandcast.likelihoods.base import Likelihood, knot_levels
 
 GRID_LEVELS = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
 
@@ -26,21 +25,7 @@ class QuantileGrid(Likelihood):
     name = "quantile"
 
     def __init__(self, levels: Sequence[float] = GRID_LEVELS) -> None:
-        self.levels = tuple(float(level) for level in levels)
-        if len(self.levels) < 3 or list(self.levels) != sorted(set(self.levels)):
-            raise ConfigError(
-                f"quantile levels {levels} must be three or more, increasing",
-                option="levels",
-                found=levels,
-                expected="three or more, increasing",
-            )
-        if not 0 < self.levels[0] < self.levels[-1] < 1:
-            raise ConfigError(
-                f"quantile levels {levels} must lie between 0 and 1",
-                option="levels",
-                found=levels,
-                expected="between 0 and 1",
-            )
+        self.levels = knot_levels(levels, 3)
         self.n_params = len(self.levels)
         self.middle = min(range(self.n_params), key=lambda i: abs(self.levels[i] - 0.5))
         self.still = tuple(0.0 if i == self.middle else -3.0 for i in range(self.n_params))

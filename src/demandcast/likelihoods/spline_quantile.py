@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from demandcast.draws.tensors import BELOW_ONE, Source
-from demandcast.errors import ConfigError
-from demandcast.likelihoods.base import Likelihood
+from demandcast.likelihoods.base import Likelihood, knot_levels
+from demandcast.settings import whole
 
 SPLINE_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 PIECES = 3  # of the spline between two knots
@@ -42,21 +42,7 @@ class SplineQuantile(Likelihood):
     name = "spline_quantile"
 
     def __init__(self, levels: Sequence[float] = SPLINE_LEVELS, pieces: int = PIECES) -> None:
-        self.levels, self.pieces = tuple(float(level) for level in levels), pieces
-        if len(self.levels) < 2 or list(self.levels) != sorted(set(self.levels)) or pieces < 1:
-            raise ConfigError(
-                f"levels {levels} must be two or more, increasing, and pieces ({pieces}) 1 or more",
-                option="levels",
-                found=levels,
-                expected="two or more, increasing",
-            )
-        if not 0 < self.levels[0] < self.levels[-1] < 1:
-            raise ConfigError(
-                f"levels {levels} must lie between 0 and 1",
-                option="levels",
-                found=levels,
-                expected="between 0 and 1",
-            )
+        self.levels, self.pieces = knot_levels(levels, 2), whole("pieces", pieces, least=1)
         knots = len(self.levels)
         self.middle = min(range(knots), key=lambda i: abs(self.levels[i] - 0.5))
         self.n_params = knots + 2 + 2 * (knots - 1) * pieces  # knots, tails, widths, heights

@@ -195,33 +195,26 @@ def _quantile(mu: Tensor, phi: Tensor, p: Tensor, unit: Tensor, level: Tensor) -
     high = ((mu + 40 * deviation) / size + 40 * (1 + shape)).log()
     at = (torch.maximum(mu + deviation * torch.special.ndtri(level), mu / 10) / size).log()
     before = torch.full_like(mu, torch.inf)  # how far each was from its level
-    open_rows = torch.arange(len(mu), device=mu.device)
+    rows = torch.arange(len(mu), device=mu.device)
     for _ in range(120):
-        unit_rows = unit[open_rows]
+        units = unit[rows]
         x, s, w, k = (
-            at[open_rows, None].exp(),
-            n_shape[unit_rows],
-            weights[unit_rows],
-            norm[unit_rows],
-        )  # x (left, 1)
-        short = (
-            zero[unit_rows]
-            - level[open_rows]
-            + (w * torch.special.gammainc(s, x.expand_as(s))).sum(-1)
-        )
-        slope = (w * (s * at[open_rows, None] - x - k).exp()).sum(-1)  # dF / dlog y
-        low[open_rows] = torch.where(short < 0, at[open_rows], low[open_rows])
-        high[open_rows] = torch.where(short < 0, high[open_rows], at[open_rows])
-        step = at[open_rows] - short / slope.clamp(min=1e-300)
-        works = (
-            (step > low[open_rows])
-            & (step < high[open_rows])
-            & (short.abs() < before[open_rows] / 2)
-        )
-        step = torch.where(works, step, (low[open_rows] + high[open_rows]) / 2)
-        converged = ((step - at[open_rows]).abs() < 1e-6) | (short.abs() < 1e-9)
-        before[open_rows], at[open_rows] = short.abs(), step
-        open_rows = open_rows[~converged]
-        if not len(open_rows):
+            at[rows, None].exp(),
+            n_shape[units],
+            weights[units],
+            norm[units],
+        )  # x (rows, 1)
+        positive = (w * torch.special.gammainc(s, x.expand_as(s))).sum(-1)
+        short = zero[units] - level[rows] + positive
+        slope = (w * (s * at[rows, None] - x - k).exp()).sum(-1)  # dF / dlog y
+        low[rows] = torch.where(short < 0, at[rows], low[rows])
+        high[rows] = torch.where(short < 0, high[rows], at[rows])
+        step = at[rows] - short / slope.clamp(min=1e-300)
+        works = (step > low[rows]) & (step < high[rows]) & (short.abs() < before[rows] / 2)
+        step = torch.where(works, step, (low[rows] + high[rows]) / 2)
+        converged = ((step - at[rows]).abs() < 1e-6) | (short.abs() < 1e-9)
+        before[rows], at[rows] = short.abs(), step
+        rows = rows[~converged]
+        if not len(rows):
             break
     return at.exp() * size
