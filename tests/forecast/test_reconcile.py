@@ -16,7 +16,7 @@ import demandcast as dc
 from demandcast.errors import ConfigError, DataError
 from demandcast.forecast import least_squares
 from demandcast.forecast.least_squares import LeastSquares
-from demandcast.forecast.reconcile import Cost, _Problem, quantiles_of, running_sums
+from demandcast.forecast.reconcile_problem import Cost, Problem, quantiles_of, running_sums
 from demandcast.forecast.sums import Addition, Sums
 
 DAYS, HORIZON = 120, 5
@@ -195,7 +195,7 @@ def test_rounded_counts_keep_their_means_and_move_totals_by_less_than_1() -> Non
     store = forecast_of(panel.total("store"), window=60)
     rounded = series.reconcile(store)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Problem, "_rounded", lambda self, values, *_: values)
+        patch.setattr(Problem, "_rounded", lambda self, values, *_: values)
         plain = series.reconcile(store)
     assert rounded.samples is not None
     assert plain.samples is not None
@@ -382,7 +382,7 @@ def test_counts_of_days_move_no_total_of_weeks_by_1() -> None:
     weeks = dc.local.WindowAverage(horizon=2).predict(counts.total(["store", "item"], steps="week"), n_samples=20)  # fmt: skip
     rounded = days.reconcile(weeks)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Problem, "_rounded", lambda self, values, *_: values)
+        patch.setattr(Problem, "_rounded", lambda self, values, *_: values)
         plain = days.reconcile(weeks)
     assert rounded.samples is not None
     assert plain.samples is not None
