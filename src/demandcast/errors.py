@@ -54,7 +54,7 @@ def with_ways(text: str, ways: Sequence[Way], write: Callable[[Way], str]) -> st
 
 
 class DemandcastError(Exception):
-    """Root of all errors this package raises on purpose; the command line exits with 2 on them.
+    """Base class of all errors that this package raises on purpose; the command line exits with 2 on them.
 
     Attributes:
         option: The argument that the fault is about.
@@ -99,7 +99,7 @@ class DemandcastError(Exception):
 
 
 class DataError(DemandcastError, ValueError):
-    """The table holds something that cannot be forecast as it is.
+    """The table has data that cannot be forecast without a change.
 
     Attributes:
         faults: Where a table has several faults, each as an error of its own, most severe first.

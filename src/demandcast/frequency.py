@@ -161,7 +161,7 @@ class Frequency:
         return self.periods[0]
 
     def ordinal(self, times: NDArray[Any]) -> Ints:
-        """Steps on the grid, int64, same shape.
+        """Return the steps of times on the grid, int64, same shape.
 
         Raises:
             FrequencyError: A time is not on the grid, or NaT; the first such time is named.
@@ -305,7 +305,7 @@ class Frequency:
         return np.asarray(index - RETAIL_ZERO, np.int64)
 
     def lags(self) -> tuple[int, ...]:
-        """Steps back that are worth an input: the last seven, and around whole seasons.
+        """Return the lags that are useful inputs: the last seven steps, and steps around whole seasons.
 
         The rule of GluonTS (Alexandrov et al., JMLR 2020): up to three hours, seven days, four weeks,
         a month, twelve weeks and three years back, as far as 1200 steps. Of business days it has no

@@ -80,7 +80,7 @@ class NamedColumns:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How `read_panel` reads a table, beyond its columns.
+    """Rules by which `read_panel` reads a table.
 
     Each field is an argument of `read_panel` and an option of the commands too.
 

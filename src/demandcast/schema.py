@@ -50,7 +50,7 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schema:
-        """Create the schema from the output of `to_dict`; lists may stand in place of tuples.
+        """Create the schema from the output of `to_dict`; lists are accepted for tuples.
 
         Raises:
             SchemaError: A role is unknown or absent, or a column has two.

@@ -1,4 +1,4 @@
-"""What is in a table, what is wrong with it, and what reading it would do about it."""
+"""Check a table: how it is read, what is wrong with it, and what `read_panel` does about each fault."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ class Report:
 
 
 def check(source: Any = None, **options: Any) -> Report:
-    """Read a table as `read_panel` would, and tell all that is found instead of raising.
+    """Read a table as `read_panel` does, and return all findings instead of raising.
 
     A fault that stops the reading is a finding of severity "error"; the table is then read once
-    more under rules that let such faults pass, to tell what else there is.
+    more under rules that let such faults pass, to find what else there is.
 
     Args:
         source: As in `read_panel`.

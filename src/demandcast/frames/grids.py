@@ -116,7 +116,7 @@ def lay_out(rows: Rows, freq: Frequency, reach: Ints | None = None) -> tuple[Gri
     Args:
         rows: Sorted, without duplicates.
         freq: The grid.
-        reach: The step that each series is carried to behind its last row; None where each ends with its rows.
+        reach: The step to which each series is extended after its last row; None if each ends with its rows.
 
     Raises:
         FrequencyError: A time is off the grid, or a series spans absurdly more steps than rows.
@@ -167,10 +167,10 @@ def _off_grid(rows: Rows, freq: Frequency) -> list[int]:
 def history_lengths(
     rows: Rows, grid: Grid, steps: Ints, known: Sequence[str], notes: list[Note]
 ) -> Ints:
-    """Steps of history; rows at the end that have no target are steps to forecast.
+    """Return the steps of history of each series; rows after it have no target and are steps to forecast.
 
-    With covariates known ahead, those after the last value of their own series; without, only those after the
-    last value of any series: a series that lacks its last values while others have theirs is not observed there.
+    With known covariates, the history ends with the last value of its own series. Without, it ends with the last
+    value of any series: a series that lacks its last values while others have theirs is not observed there.
     A series without any value is new: its rows after the last value of the others are to be forecast.
     """
     observed = np.flatnonzero(~np.isnan(rows.target))

@@ -1,4 +1,4 @@
-"""What pandas keeps beside the columns: indexes, periods, and columns whose axis has names."""
+"""Turn what pandas keeps beside the columns into columns: indexes, periods, and named axes of columns."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def _is_wordy(row: Cells) -> bool:
 
 
 def _names_times(row: Cells, below: Sequence[Cells]) -> bool:
-    """Whether a row is the header of a table with a column a time: a word, then times, above cells that are none."""
+    """Return whether a row is the header of a table with one column for each time: a word, then times, above other cells."""
     cells = [cell.strip() for cell in row if cell is not None and cell.strip()]
     times = looks_like_times(cells[1:])
     if len(times) < 2 or len(times) < len(cells) // 2 or looks_like_times(cells[:1]) or not below:
@@ -102,7 +102,7 @@ def column_names(header: Cells, place: str) -> list[str]:
 
 
 def describe_titles(header: int, rows: Sequence[Cells]) -> list[Note]:
-    """That the rows above the header are left out, where they hold anything."""
+    """Return a note that the rows above the header are left out, if any of them has text."""
     titles = [" ".join(cell for cell in row if cell) for row in rows[:header]]
     if not any(titles):
         return []

@@ -23,10 +23,10 @@ ROWS_OF_A_KEY = 20  # rows from which on a column that never repeats is no key
 
 
 class Looks:
-    """The looks of columns by their first rows, computed once, on demand.
+    """What columns hold by their first rows: numbers, times, keys. Each answer is computed once, on demand.
 
-    A table may have many thousands of columns without a role. So text that is plainly numbers, or plainly
-    none, is recognised for all columns in one pass; only the others are parsed, each by itself.
+    A table may have many thousands of columns without a role. So text that is clearly numbers, or clearly
+    not, is recognised for all columns in one pass; only the others are parsed, one by one.
     """
 
     def __init__(self, table: Table) -> None:
@@ -106,9 +106,9 @@ class Looks:
 
     @cached_property
     def _shapes(self) -> dict[str, frozenset[str]]:
-        """For each column of text with digits: its cells with 9 for every digit but a leading 0.
+        """Return for each column of text with digits the shapes of its cells: 9 for every digit but a leading 0.
 
-        Columns of the same shapes are read alike, so one of them tells for all.
+        Columns of the same shapes are parsed in the same way, so one of them decides for all.
         """
         columns = [column for column, (*_, digits) in self._counts.items() if digits]
         shapes = pl.col(columns).cast(pl.String).drop_nulls().str.replace_all(r"\b0", "o")

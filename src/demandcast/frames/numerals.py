@@ -1,4 +1,4 @@
-"""Text as numbers: which sign is the decimal one is decided over the whole column, and said.
+"""Parse text as numbers: the decimal sign is inferred from the whole column, and noted.
 
 "1.234,56", "1,234.56", "1'234.56", "$1,234.50", "(12)", "123,40-" and "12 pcs" are numbers as people write
 them. One cell rarely tells how it is meant: "12.345" is twelve thousand in a German export and twelve in an
@@ -34,7 +34,7 @@ MANY = 50  # cells "n.nnn" beside plain small numbers: decimals would vary in le
 
 @dataclass(frozen=True)
 class Hints:
-    """What the file tells about the numbers in it, where the column itself does not decide.
+    """Facts of the file that decide how its numbers are read if a column alone does not.
 
     Attributes:
         decimal: The decimal sign the user gave; it is not questioned.
@@ -115,7 +115,7 @@ def _plainly_numbers(column: pl.Series, hints: Hints) -> bool:
 
 def _plain(text: pl.Series, hints: Hints) -> bool:
     """Return whether a point can only be the decimal sign, because some cell is not like "12.345"."""
-    for cells in (text.head(2000), text):  # most columns are told from their first rows
+    for cells in (text.head(2000), text):  # the first rows decide for most columns
         pointed = cells.filter(cells.str.contains(".", literal=True))
         if len(pointed) and not pointed.str.contains(r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$").all():
             return hints.decimal is None

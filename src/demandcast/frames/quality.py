@@ -1,4 +1,4 @@
-"""What a reader of the panel should know about its series: holes, signs, and series with nothing to say."""
+"""Treat and describe faults of series: totals, negative values, gaps, and series without information."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def history(grid: Grid, lengths: Ints) -> NDArray[np.bool_]:
 
 
 def describe(target: Floats, grid: Grid, lengths: Ints, rows: Rows, freq: Frequency) -> list[Note]:
-    """Series that are all missing, all zero, constant or shorter than a season, and missing values.
+    """Return notes on series that are all missing, all zero, constant or shorter than a season, and on missing values.
 
     Raises:
         DataError: No value is observed at all.
@@ -296,7 +296,7 @@ def describe(target: Floats, grid: Grid, lengths: Ints, rows: Rows, freq: Freque
     inside = history(grid, lengths)
     if grid.at is None:
         unseen = np.flatnonzero(~observed & inside)
-    else:  # absent steps are told as gaps
+    else:  # absent steps have a note of their own, of gaps
         rowed = np.zeros(grid.total, bool)
         rowed[grid.at] = True
         unseen = np.flatnonzero(~observed & inside & rowed)

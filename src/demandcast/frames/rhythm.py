@@ -1,4 +1,4 @@
-"""How series keep time beside each other: steps of their own, an end long before the others', a coarser grid."""
+"""Compare the times of series: other steps than the grid's, closed weekdays, an end long before the others', a coarser grid."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _too_fine(rows: Rows, gaps: Ints, freq: Frequency) -> FrequencyError:
 
 
 def describe_closed(rows: Rows, freq: Frequency) -> list[Note]:
-    """That weekdays without a row are taken as closed, where the table has them."""
+    """Return a note that weekdays without a row are taken as closed, if the frequency has such days."""
     if not freq.closed:
         return []
     names = " or ".join(WEEKDAYS[day] for day in freq.closed)

@@ -54,10 +54,10 @@ def columns_of(table: Table, known: Sequence[str], main_columns: Sequence[str]) 
 
 
 def periods(columns: Sequence[str], main_columns: Sequence[str]) -> tuple[str, str] | None:
-    """The columns of the first and last day of a table of periods, as promotions are kept; None of another table.
+    """Return the columns of the first and last day of a table of periods, such as promotions; None for other tables.
 
     Args:
-        columns: Of the second table.
+        columns: Columns of the second table.
         main_columns: Columns of the main table; if both tables have the same time column, the second is no table of
             periods.
     """

@@ -1,4 +1,4 @@
-"""Whatever the user has, as one table without roles: a path, a glob, a folder, an URL, or any frame.
+"""Open a source as one table without roles: a path, a glob, a folder, a URL, or any frame.
 
 Cells of delimited files and of sheets stay text, letter for letter: what type a column has is decided when its
 role is known. Frames and Parquet keep their types.
@@ -54,9 +54,9 @@ def open_table(
     Args:
         source: A path, glob, folder or URL of CSV, TSV (also .gz, .zst, .bz2), Excel, ODS or Parquet; a list
             of paths; a query; or a frame of pandas, polars (lazy too), pyarrow, DuckDB or any library that narwhals reads.
-        encoding: Of delimited text; told by itself if None.
+        encoding: Encoding of delimited text; detected if None.
         sheet: The sheet of a workbook; found if None.
-        decimal: The decimal sign of numbers in text, "." or ","; told by itself if None.
+        decimal: The decimal sign of numbers in text, "." or ","; inferred if None.
         row: What a row holds, for the error of a file without rows.
 
     Raises:
@@ -253,7 +253,7 @@ def _open(path: Path | str, encoding: str | None, sheet: str | None, decimal: st
             )
     if isinstance(path, Path) and path.stat().st_size == 0:
         raise FileError(f"{path} is empty (0 bytes); give a file with a header line and rows")
-    if isinstance(path, Path):  # before polars, which ends the process where there is none
+    if isinstance(path, Path):  # before polars, which ends the process if memory runs out
         check_memory(path.stat().st_size, f"reading {name}")
     return _open_kind(path, name, kind, packed, encoding, sheet, decimal)
 

@@ -19,7 +19,7 @@ EXAMPLE = way(sql="select item, date, units from sales", connect="sqlite:///sale
 
 @dataclass(frozen=True)
 class Query:
-    """A query and the database it is for; its rows are fetched once, when they are asked for.
+    """A query and its database; the rows are fetched once, at the first access.
 
     Attributes:
         sql: The query.

@@ -1,4 +1,4 @@
-"""Rows of a table onto one time grid: numbered, sorted, each step once, absent steps told.
+"""Prepare the rows of a table for the grid: number their series, parse numbers, sort, and merge duplicates.
 
 All of it works on flat arrays; nothing here visits series one by one.
 """
@@ -167,7 +167,7 @@ def numbers(
 
 def holds_flags(column: pl.Series) -> bool:
     """Return whether a text column holds only words for yes and no, in any known language."""
-    for cells in (column.head(100), column):  # most columns are told from their first rows
+    for cells in (column.head(100), column):  # the first rows decide for most columns
         words = cells.drop_nulls().unique().str.strip_chars().str.to_lowercase().unique().to_list()
         if not set(words) <= set(FLAGS):
             return False
@@ -175,7 +175,7 @@ def holds_flags(column: pl.Series) -> bool:
 
 
 def _rounded(column: pl.Series, values: NDArray[np.float32], role: str) -> list[Note]:
-    """That numbers too long for 32 bits lose their last figures."""
+    """Return a note if numbers too long for 32 bits lose their last figures."""
     if (
         column.dtype == pl.Boolean
         or not len(values)
@@ -193,7 +193,7 @@ def note_rounding(
     where: Callable[[int], str],
     codes: NDArray[Any] | None = None,
 ) -> list[Note]:
-    """That some of the numbers above what 32 bits hold exactly are not kept as they are, with the largest of them."""
+    """Return a note if numbers above what 32 bits hold exactly are rounded, with the largest of them."""
     lost = (np.abs(exact) > EXACT) & np.isfinite(rounded) & (exact != rounded.astype(np.float64))
     if not lost.any():
         return []

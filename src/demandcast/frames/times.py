@@ -38,7 +38,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Clock:
-    """What the times of a table were: their zone, the type to give back, whether they stated an offset."""
+    """Facts of the times of a table: their zone, their type in results, and whether they state an offset."""
 
     zone: str | None
     dtype: pl.DataType
@@ -52,12 +52,12 @@ def parse_times(
     day_first: bool | None = None,
     freq: str | None = None,
 ) -> tuple[Times, list[Note]]:
-    """Dates, datetimes, whole numbers or text as times.
+    """Parse dates, datetimes, whole numbers or text as times.
 
     Args:
         column: The time column.
-        zone: Where the clock stood that wrote it.
-        day_first: Whether 01/02/2024 is the first of February; told by the column if None.
+        zone: The time zone of the clock that wrote it.
+        day_first: Whether 01/02/2024 is the first of February; inferred from the column if None.
         freq: The step that the user names; "W-MON" says that 202405 is a week.
 
     Raises:
@@ -163,10 +163,10 @@ def check_zone(zone: str | None) -> None:
 def to_instants(
     walls: NDArray[Any], codes: NDArray[Any], zone: str
 ) -> tuple[NDArray[Any], NDArray[np.bool_], list[Note]]:
-    """Local clock readings as UTC, clock changes included.
+    """Convert local clock readings to UTC across clock changes.
 
-    An hour that the clock shows twice is the first one where a series meets it first, the second
-    one after that. A reading that the clock skips is no time at all: its row is left out.
+    If the clock shows an hour twice, the first row of a series in it is of the first hour, and later rows are of
+    the second. A reading that the clock skips does not exist: its row is left out.
 
     Returns:
         UTC datetime64[us] per row, which rows are times, and what was done.
@@ -309,7 +309,7 @@ def _read_text(
     dates = read_dates(words, column.name, day_first=day_first)
     if dates.values.null_count():
         raise _unreadable(column, words.filter(dates.values.is_null()))
-    notes = _as_notes(dates.said, column)
+    notes = _as_notes(dates.messages, column)
     stated = dates.offsets.is_not_null()
     if not stated.any():
         return _spread(column, words, dates.values), None, notes

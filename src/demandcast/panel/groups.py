@@ -25,7 +25,7 @@ TOTAL = "series"  # the key column of a total over all series, whose value is "t
 
 @dataclass(frozen=True)
 class Groups:
-    """Series by their values in some columns.
+    """Groups of series that agree in some columns.
 
     Attributes:
         table: The columns, one row a group, in the order of their first series, (G rows).

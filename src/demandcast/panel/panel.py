@@ -258,7 +258,7 @@ class Panel:
         return np.where(inside, values[rows], np.float32(np.nan))
 
     def select(self, series: Any) -> Panel:
-        """Select series, in the order given; the flat arrays are shared with this panel.
+        """Return a panel of some series, in the given order, which shares the flat arrays with this one.
 
         Args:
             series: Row numbers of series, or a mask, (N,). Or keys: a text, a tuple of all key columns, a

@@ -132,7 +132,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         self.windows: tuple[int, ...] = (1,)
 
     def fit(self, panel: Panel, *, seconds: float | None = None, progress: bool = True) -> LightGBM:
-        """Learn from rows drawn over the history of every series, always from the start.
+        """Fit trees to rows drawn over the history of every series; an earlier fit is discarded.
 
         Args:
             panel: What to learn from.
@@ -364,7 +364,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is saved of a `LightGBM` beside its trees."""
+    """The part of a saved `LightGBM` that is not its trees."""
 
     features: Features
     periods: tuple[int, ...]

@@ -1,9 +1,9 @@
-"""The scale of an item that has none yet, from items like it.
+"""Estimate the scale of an item without history from similar items.
 
 The logarithm of a series' scale is taken as the sum of an effect for each of its static categories and one for
 all of them together, each drawn towards zero where few series speak for it, as in a random-effects model; Henderson, "Best linear unbiased
 estimation and prediction under a selection model", Biometrics 31 (1975), has the idea. Effects are found by
-going over the categories a few times. What is told to trees in training leaves the series itself out, so
+going over the categories a few times. The estimate that trees read in training leaves the series itself out, so
 that they learn how far off such a guess is.
 """
 
@@ -28,7 +28,7 @@ class Likeness:
         level: Of all series.
         effects: Of each category, by code, one array a static column; code 0, unknown, has none.
         together: Codes of all columns -> the effect of having just these; empty for fewer than two columns.
-        leaving_out: The scale of each series as told by the others, (N,).
+        leaving_out: The scale of each series estimated from the others, (N,).
     """
 
     level: float

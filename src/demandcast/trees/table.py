@@ -1,4 +1,4 @@
-"""From a panel to the rows that trees read: one for each series, cutoff and step ahead.
+"""Turn a panel into the rows that trees read: one for each series, cutoff and step ahead.
 
 All columns of a row are known at its cutoff, but the calendar and the covariates known ahead. Values
 of the target are in units of the series' own scale at the cutoff, so that one tree serves items of
@@ -41,7 +41,7 @@ class FeatureTable:
         horizon: Steps ahead at most.
         periods: Seasons to read, in steps.
         windows: Widths of the stretches before the cutoff that are summed up, in steps.
-        unit: Scales are told relative to it; the median one of what was learned from.
+        unit: Scales are inputs relative to it: the median scale of the training series.
         likeness: Tells the scale of items with little history; found on this panel if not given.
     """
 
@@ -150,7 +150,7 @@ class FeatureTable:
         Args:
             series: Of each row, (R,).
             cutoffs: Steps of history each row knows, (R,).
-            ahead: Steps behind the last known one, from 1, (R,).
+            ahead: Steps after the last known one, from 1, (R,).
             reach: Steps back from the cutoff that are read, (R,); all of them if not given.
         """
         reach = cutoffs if reach is None else reach

@@ -1,4 +1,4 @@
-"""What a model sees: windows of a panel, and which of them are drawn."""
+"""Windows of a panel, which networks read, and samplers that draw them."""
 
 from demandcast.windows.dataset import WindowDataset
 from demandcast.windows.features import Features

@@ -24,7 +24,7 @@ default_collate_fn_map[Window] = _collate  # PyTorch's way to teach `default_col
 
 
 class WindowDataset(Dataset[Window]):
-    """Every window to learn from, by its number: series by series, cutoff by cutoff.
+    """All training windows by number: series by series, cutoff by cutoff.
 
     `DataLoader(dataset, batch_size=8)` gives a `Window` of 8: it asks `__getitems__` for a whole batch,
     which is gathered in one go where the arrays lie.

@@ -1,4 +1,4 @@
-"""What a fitted model remembers of its panel: which inputs there are, and on what footing."""
+"""Remember the inputs of a fitted model: their names, and the means and deviations that standardise them."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class MultivariateWindow(Window):
 
 
 class MultivariateSource(WindowSource):
-    """A panel as one grid of stamps and series, and the one operation that reads windows from it.
+    """The values of a panel as one grid of time stamps and series; cuts windows from it.
 
     Args:
         panel, features: As of `WindowSource`; the features hold the keys of the series.

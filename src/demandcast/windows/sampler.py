@@ -1,4 +1,4 @@
-"""Which windows are learned from: series by a power of their scale, cutoffs uniformly.
+"""Draw training windows: series by a power of their scale, cutoffs uniformly.
 
 Salinas et al. (2020), section 3.4, draw a window of series i with P ~ scale_i; uniform draws suit
 errors that are averaged over series instead. `rho` goes from one (1) to the other (0).

@@ -8,7 +8,7 @@ from demandcast.errors import ConfigError, DataError
 
 
 def split(*arrays: Any, test_size: float = 0.25, context: int = 0) -> list[Any]:
-    """Divide arrays in time: the first steps of every series to learn from, the last to test on.
+    """Split arrays in time: the first steps of every series for training, the last for testing.
 
     Steps are never shuffled: a model that has seen the days around a test day is tested on what it knows.
 

@@ -44,7 +44,7 @@ class Window:
 
     @property
     def answerable(self) -> Tensor:
-        """Whether each series asked for has a scale, and so a forecast: a bool for each."""
+        """Mask of the series that have a scale and can be forecast."""
         return self.has_scale[:, 0]
 
     def __getitem__(self, row: int) -> Self:
@@ -79,7 +79,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many inputs of each kind a window has; what a network needs to be built."""
+    """Number of inputs of each kind in a window, from which a network is built."""
 
     lags: int
     features: int

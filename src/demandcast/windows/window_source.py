@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SCALINGS = ("mean_abs", "one_plus_mean", "standard", "max", "none")
 FEWEST_VALUES = 4  # observed values; contexts with fewer are filled with earlier ones
-CONSTANT = ("one_plus_mean", "none")  # scalings of which a context of zeros has one
+CONSTANT = ("one_plus_mean", "none")  # scalings that are defined for a context of zeros
 
 
 def scale_of(past: Tensor, observed: Tensor, scaling: str) -> tuple[Tensor, Tensor]:
@@ -113,14 +113,14 @@ class _Lengths(TypedDict):
 
 
 class SourceOptions(_Lengths, total=False):
-    """How windows are read; see `WindowSource`."""
+    """Options of `WindowSource`."""
 
     device: torch.device | str
     resident: bool
 
 
 class WindowSource:
-    """The arrays of a panel on a device, and the one operation that reads windows from them.
+    """The arrays of a panel on a device; cuts windows from them.
 
     Args:
         panel, features: What is read, and on what footing.
@@ -222,7 +222,7 @@ class WindowSource:
         return self.gather(series, cutoffs, limits, extra=extra).to(self.to)
 
     def gather(self, series: Tensor, cutoffs: Tensor, limits: Tensor, *, extra: int = 0) -> Window:
-        """Gather windows where the arrays lie.
+        """Gather windows on the device of the arrays.
 
         Args:
             series: Row of each window's series in the panel, (batch,).
