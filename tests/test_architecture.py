@@ -58,22 +58,27 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def nodes(tree: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
-    """Every node that runs: what stands under TYPE_CHECKING does not, functions only if asked."""
+@cache
+def nodes(path: Path, *, functions: bool = True) -> list[ast.AST]:
+    """Every node of a file that runs: what stands under TYPE_CHECKING does not, functions only if asked."""
+    return list(below(parsed(path), functions=functions))
+
+
+def below(tree: ast.AST, *, functions: bool) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
         if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) and not functions:
             continue
         yield child
-        yield from nodes(child, functions=functions)
+        yield from below(child, functions=functions)
 
 
 @cache
 def imports(path: Path, *, functions: bool = True) -> list[str]:
     """Modules that a file imports, as dotted names; a name imported from a package is its own module."""
     found: list[str] = []
-    for node in nodes(parsed(path), functions=functions):
+    for node in nodes(path, functions=functions):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -126,7 +131,7 @@ def test_imports_point_up_the_order(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=here)
 def test_nothing_but_the_version_is_taken_from_the_top(path: Path) -> None:
     """The top level loads the rooms; what a room takes from it could come round in a ring."""
-    for node in nodes(parsed(path), functions=True):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.module == "demandcast":
             names = {alias.name for alias in node.names} - {"__version__"}
             assert all(is_module(f"demandcast.{name}") for name in names), (here(path), names)
@@ -193,7 +198,7 @@ def test_only_public_functions_take_more_than_eight_parameters() -> None:
     for path in MODULES:
         if room(path) == "cli":
             continue
-        for node in nodes(parsed(path), functions=True):
+        for node in nodes(path):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 names = {a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg)}
                 count = len(names - {"self", "cls"})

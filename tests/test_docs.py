@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from typer.main import get_command
 
 import demandcast as dc
 from demandcast import registry
 from demandcast.cli import options
-from demandcast.cli.main import app, main
+from demandcast.cli.main import command_group, main
 from demandcast.frames import examples
 from demandcast.models.base import NeuralForecaster
 from demandcast.models.config import NeuralConfig
@@ -153,7 +152,7 @@ def test_what_a_page_shows_runs(page: Path) -> None:
 def test_a_command_shown_parses(page: str, line: str) -> None:
     program, command, *words = shlex.split(line)
     assert program == "demandcast", page
-    group: Any = get_command(app)
+    group = command_group()
     parent = group.make_context("demandcast", [command, *words])
     given = group.commands[command].make_context(command, words, parent=parent).params
     if given.get("settings"):
@@ -173,7 +172,7 @@ def test_a_docstring_runs_in_a_fresh_interpreter() -> None:
 
 
 def test_every_command_is_shown_somewhere() -> None:
-    group: Any = get_command(app)
+    group = command_group()
     assert {line.split()[1] for _, line in commands()} == set(group.commands)
 
 

@@ -101,7 +101,7 @@ def test_odd_histories_give_finite_forecasts(kind: Any, together: bool) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", METHODS)
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=4)
 @given(
     arrays(
         np.float64,
@@ -145,7 +145,7 @@ VALUES = st.one_of(
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", METHODS)
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=4)
 @given(st.lists(st.lists(VALUES, min_size=1, max_size=14), min_size=1, max_size=5))
 def test_any_values_give_finite_quantiles_or_a_named_error(kind: Any, series: Any) -> None:
     """Fractions, returns, gaps, series of all lengths: no count law takes the first two."""

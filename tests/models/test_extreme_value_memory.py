@@ -148,7 +148,7 @@ def spiky(n: int = 12, days: int = 400) -> Panel:
 def test_spikes_that_are_announced_are_warned_of() -> None:
     panel = spiky()
     known = panel.drop_last(60)
-    hyper = {"context": 50, "span": 10, "high": 0.97, "batch_size": 64, "memory": 12}
+    hyper = {"context": 50, "span": 10, "high": 0.97, "batch_size": 32, "memory": 12}
     model = dc.models.ExtremeValueMemory(horizon=5, max_steps=120, learning_rate=1e-2, **hyper)
     model.fit(known, progress=False)
     odds, spikes = [], []

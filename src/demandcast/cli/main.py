@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
@@ -113,6 +114,12 @@ for module in (
     )(getattr(module, name))
 
 
+@cache
+def command_group() -> Any:
+    """Return the parsers of all commands, built once: a notebook runs many."""
+    return get_command(app)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; `sys.argv` is never read.
 
@@ -134,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
                 words
             ):  # before libraries that end the process where there is none
                 check_memory(LEAST, "a command")
-            code = get_command(app).main(args=words, prog_name="demandcast", standalone_mode=False)
+            code = command_group().main(args=words, prog_name="demandcast", standalone_mode=False)
         if code == INTERRUPTED:  # typer makes an exit of Ctrl-C
             raise KeyboardInterrupt
         terminal.flush()
