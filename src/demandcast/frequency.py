@@ -467,7 +467,10 @@ def _waves(
 
 
 def _unknown(name: object) -> FrequencyError:
-    near = difflib.get_close_matches(str(name), [*KNOWN, *ALIASES], n=1, cutoff=0.3)
+    weeks = [f"W-{day}" for day in DAYS]
+    anchored = [f"{unit}-{month}" for unit in ("QS", "QE", "YS", "YE") for month in MONTHS]
+    names = dict.fromkeys([*KNOWN, *ALIASES, *weeks, *anchored])
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.3)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return FrequencyError(
         f"frequency {name!r} is not known{hint} Use 15min, h, D, B, W-MON, MS, ME, QS, YS, "

@@ -87,6 +87,8 @@ def test_the_corrected_command_is_printed(
     [
         (lambda: registry.get("nhit"), "nhit", "nhits"),
         (lambda: Frequency.parse("W-SUM"), "W-SUM", "W-SUN"),
+        (lambda: Frequency.parse("W-MOM"), "W-MOM", "W-MON"),
+        (lambda: Frequency.parse("QS-FEV"), "QS-FEV", "QS-FEB"),
         (lambda: Reading().override({"gap": "zero"}), "gap", "gaps"),
         (lambda: choose_policy(None, {"lead_tme": 2}), "lead_tme", "lead_time"),
         (lambda: check_names("ets", ["max_step"], ["max_steps"]), "max_step", "max_steps"),

@@ -368,14 +368,16 @@ def check_one_model(text: str) -> str:
     return text
 
 
+HORIZON_OPTION = "use --horizon (of order and replay, --lead-time and --review)"
+
+
 def refuse_horizon(option: str, name: str, value: str) -> None:
     """Refuse the horizon, under any library's name, where hyper-parameters are given."""
     from demandcast.settings import is_horizon
 
     if is_horizon(name):
         raise ConfigError(
-            f"{option} {name}={value} gives the horizon, which is no hyper-parameter; use --horizon "
-            "(of order and replay, --lead-time and --review)"
+            f"{option} {name}={value} gives the horizon, which is no hyper-parameter; {HORIZON_OPTION}"
         )
 
 
@@ -423,6 +425,12 @@ def hyperparameters(
         if not takers:
             valid_names = list(dict.fromkeys(n for model in models for n in defaults[model]))
             hint = "; to set those of another model, add --model NAME" if models == ["auto"] else ""
+            if near_name(name, [*valid_names, "horizon"]) == "horizon":
+                raise ConfigError(
+                    f"{' and '.join(models)} {'has' if len(models) == 1 else 'have'} no hyper-parameter {name!r}; "
+                    f"did you mean the horizon? It is no hyper-parameter: {HORIZON_OPTION}",
+                    found=name,
+                )
             raise ConfigError(
                 f"{' and '.join(models)} {'has' if len(models) == 1 else 'have'} no hyper-parameter {name!r}; "
                 f"{suggestion(name, valid_names)} There are: {', '.join(valid_names)}{hint}",
