@@ -281,7 +281,10 @@ def test_a_table_that_cannot_be_forecast_is_refused(run: Run, tmp_path: Path, fa
     [
         (["--model", "depar"], "did you mean 'deepar'"),
         (["--set", "max_step=5"], "did you mean 'max_steps'"),
-        (["--set", "horizn=5"], "did you mean the horizon? It is no hyper-parameter: use --horizon"),
+        (
+            ["--set", "horizn=5"],
+            "did you mean the horizon? It is no hyper-parameter: use --horizon",
+        ),
         (["--set", "max_steps=five"], "is not a whole number"),
         (["--set", "max_steps=0"], "max_steps is 0"),
         (["--set", "max_steps"], "--set name=value"),

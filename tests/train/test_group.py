@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,9 @@ from demandcast.models.base import NeuralForecaster
 from demandcast.models.rows import Rows
 from demandcast.models.workers import shared_forecast
 from demandcast.panel.panel import Panel
+from demandcast.train.checkpoint import read_tensors
 from demandcast.train.group import launch_group
+from demandcast.train.state import CHECKPOINT
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 SMALL: dict[str, Any] = {"horizon": 7, "context": 14, "batch_size": 9, "seed": 3, "dropout": 0.0}
@@ -166,6 +169,70 @@ def test_torchrun_starts_them_too(tmp_path: Path, forks: ForkServerContext) -> N
     numbers = [json.loads((tmp_path / str(rank)).read_text()) for rank in (0, 1)]
     assert numbers[0] == numbers[1]
     np.testing.assert_allclose(numbers[0], alone["told"], rtol=1e-4)
+
+
+INTERRUPTED = """
+import json, os, signal
+os.environ.update(environment)
+import torch, demandcast as dc
+from torch import nn
+from torch.utils.data import TensorDataset
+from demandcast.cli import signals
+
+signals.handle()
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(3, 16), nn.Dropout(0.2), nn.Linear(16, 1))
+x = torch.linspace(-1, 1, 150).view(50, 3)
+calls = 0
+
+def loss(outputs, target):
+    global calls
+    calls += 1
+    if calls == at:
+        signal.raise_signal(signal.SIGTERM)
+    return nn.functional.mse_loss(outputs, target)
+
+def fit(**more):
+    how = dict(max_steps=12, batch_size=16, device="cpu", progress=False, checkpoint_every=5)
+    return dc.train.fit(net, TensorDataset(x, x.sum(1, keepdim=True)), loss, **how, **more)
+
+try:
+    log = fit(checkpoint=place, resume=True)
+    told = [log.steps, *(p.double().sum().item() for p in net.parameters())]
+except KeyboardInterrupt:
+    told = [calls, "interrupted", signals.exit_code()]
+with open(end, "w") as file:
+    json.dump(told, file)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="not a POSIX system")
+def test_processes_end_after_the_step_in_which_one_is_interrupted(
+    tmp_path: Path, forks: ForkServerContext
+) -> None:
+    """A scheduler's SIGTERM need not reach all of them in one step; the checkpoint is of that step."""
+
+    def train(place: str, at: int) -> list[Any]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        runs = []
+        for rank in (0, 1):  # the signal is of the second process alone
+            own = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            known = {"environment": own, "place": str(tmp_path / place), "at": at * rank}
+            known["end"] = str(tmp_path / f"end{rank}")
+            runs.append(forks.Process(target=exec, args=(INTERRUPTED, known)))
+            runs[-1].start()
+        for run in runs:
+            run.join(120)
+        return [json.loads((tmp_path / f"end{rank}").read_text()) for rank in (0, 1)]
+
+    whole = train("whole", at=0)
+    assert whole[0] == whole[1]
+    assert train("cut", at=7) == [[7, "interrupted", 130], [7, "interrupted", 143]]
+    assert read_tensors(tmp_path / "cut" / CHECKPOINT)[1]["log"]["steps"] == 7
+    assert train("cut", at=0) == whole
 
 
 def test_what_cannot_be_shared_is_refused(panel: Panel) -> None:

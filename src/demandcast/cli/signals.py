@@ -65,13 +65,14 @@ def _raise(number: int, frame: FrameType | None) -> None:
     training = sys.modules.get("demandcast.train.interrupts")  # not imported for `--help`
     if training is not None and training.wait_for_step():
         return
-    if hasattr(signal, "SIGALRM") and _imports(frame):
+    if hasattr(signal, "SIGALRM") and in_import(frame):
         signal.setitimer(signal.ITIMER_REAL, AGAIN)
         return
     raise KeyboardInterrupt
 
 
-def _imports(frame: FrameType | None) -> bool:
+def in_import(frame: FrameType | None) -> bool:
+    """Return whether a frame runs on behalf of an import, which must not be left half done."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True

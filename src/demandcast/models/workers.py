@@ -9,6 +9,7 @@ The folder holds the panel as a store, and as JSON the class of the forecaster a
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -119,4 +120,7 @@ def main(what: str, name: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal sends it to all; the first process ends the others
     main(*sys.argv[1:])

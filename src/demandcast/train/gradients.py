@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.errors import ConfigError
+from demandcast.train import interrupts
 from demandcast.train.batches import B, count_samples, slice_batch
 from demandcast.train.device import out_of_memory
 from demandcast.train.state import State
@@ -49,6 +50,9 @@ class Gradients(Generic[B]):
 
     def __init__(self, state: State, objective: Objective[B], mark: Callable[[str], None]) -> None:
         self.state, self.objective, self.mark = state, objective, mark
+        self.interrupted = (
+            False  # one of the group's processes, so that all of them end after this step
+        )
         # no cache: weights cast once would stay as they were until the outermost autocast ends
         bf16 = partial(torch.autocast, state.device.type, torch.bfloat16, cache_enabled=False)
         # autocast takes its time even where it is not enabled
@@ -70,7 +74,10 @@ class Gradients(Generic[B]):
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             # after the handler, so that the failed pass holds no tensors any more
             self._split_batches(count_samples(batch), reason)
-        total, weight, samples = state.group.sum_gradients(state.weights, sums)
+        flag = torch.full_like(sums[:1], 0.0 if alone else interrupts.waiting())
+        totals = state.group.sum_gradients(state.weights, torch.cat([sums, flag]))
+        total, weight, samples, interrupted = totals
+        self.interrupted = not alone and bool(interrupted)
         self.mark("backward")
         weight = weight.clamp(min=1)  # a batch in which nothing counts
         for parameter in state.weights:

@@ -14,6 +14,17 @@ _trainings = 0  # under way in the main thread
 _waiting = False  # an interrupt, for the end of a step
 
 
+def waiting() -> bool:
+    """Return whether an interrupt waits for the end of a step."""
+    return _waiting
+
+
+def clear() -> None:
+    """Forget the interrupt that waits: its training has ended."""
+    global _waiting
+    _waiting = False
+
+
 def wait_for_step() -> bool:
     """Leave an interrupt to the training of the main thread; return False if there is none."""
     global _waiting
@@ -42,7 +53,6 @@ def check() -> None:
     Raises:
         KeyboardInterrupt: One was waiting.
     """
-    global _waiting
     if _waiting and threading.current_thread() is threading.main_thread():
-        _waiting = False
+        clear()
         raise KeyboardInterrupt

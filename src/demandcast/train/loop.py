@@ -135,7 +135,7 @@ class _Run(Generic[B]):
                     self._step(loader)
                     self._after_step(loader, bar, watch)
                     self.updating = False
-                    interrupts.check()
+                    self._raise_interrupt()
                     bar.report()
         except (KeyboardInterrupt, SystemExit):
             self._save_on_interrupt(loader)
@@ -151,6 +151,18 @@ class _Run(Generic[B]):
             state.set_weights(state.averaged if training.average else state.weights)
         if log_.skipped:
             log.warning("%d of %d steps had no finite gradient", log_.skipped, log_.steps)
+
+    def _raise_interrupt(self) -> None:
+        """Raise an interrupt that waits; the processes of a group do so after the same step.
+
+        Raises:
+            KeyboardInterrupt: This process was interrupted, or another of its group.
+        """
+        if self.gradients.interrupted:
+            interrupts.clear()
+            raise KeyboardInterrupt
+        if self.state.group.size == 1:
+            interrupts.check()
 
     def _misses(self) -> int:
         """Count the validations since the best one."""
@@ -269,8 +281,10 @@ class _Run(Generic[B]):
     def _save_on_interrupt(self, loader: Loader[B]) -> None:
         """Write a checkpoint of the last complete step; after an interrupt during an update, keep the last checkpoint."""
         state = self.state
-        if self.path is None or state.log.steps == 0 or state.group.size > 1:
-            return  # the processes of a group may be at different steps
+        if self.path is None or state.log.steps == 0:
+            return
+        if state.group.size > 1 and not self.gradients.interrupted:
+            return  # processes of a group that did not agree to end are not all at the same step
         draws = loader.state()
         if self.undo is not None:
             draws, undo = self.undo
