@@ -32,6 +32,8 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     hook = sys.unraisablehook
     monkeypatch.setattr(signals, "_first", None)
     monkeypatch.setattr(signals, "_ending", False)
+    for number in numbers:  # nohup ignores SIGHUP, and so would the commands
+        signal.signal(number, signal.SIG_DFL)
     signals.handle()
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
@@ -80,6 +81,20 @@ def test_the_mean_is_one_that_the_quantiles_allow(name: str, shops: Panel) -> No
     assert not impossible.any(), (
         f"{impossible.sum()} of {impossible.size} means lie below the least that the quantiles allow"
     )
+
+
+@pytest.mark.parametrize("name", ["deepar", "neural_ode"])
+def test_a_mean_of_paths_is_that_of_the_paths_shown(name: str, shops: Panel) -> None:
+    """However few: where draws below 0 are raised to it, the mean is raised as much."""
+    rng = np.random.default_rng(1)
+    target = np.where(
+        rng.random(shops.target.shape) < 0.7, 0.0, 0.1 + rng.random(shops.target.shape)
+    )
+    panel = replace(shops, target=target.astype(np.float32))
+    forecast = small(name).fit(panel).predict(panel, levels=LEVELS, n_samples=7)
+    assert forecast.samples is not None
+    assert (forecast.samples == 0).any()
+    np.testing.assert_allclose(forecast.mean, forecast.samples.mean(1), rtol=1e-5, atol=1e-6)
 
 
 def test_bounds_of_the_mean_are_those_of_the_two_step_functions() -> None:

@@ -58,6 +58,8 @@ class DeepARConfig(NeuralConfig):
 
 
 class DeepARNetwork(Network[DeepARConfig]):
+    mean_of_paths = True
+
     def __init__(self, plan: Plan[DeepARConfig], sizes: Sizes, likelihood: Likelihood) -> None:
         super().__init__(plan, sizes, likelihood)
         config = plan.config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, final
+from typing import ClassVar, Generic, final
 
 from torch import Tensor, nn
 
@@ -20,6 +20,7 @@ class Network(nn.Module, Generic[N]):
     """
 
     done: float = 1.0  # share of the training that lies behind, for losses with phases
+    mean_of_paths: ClassVar[bool] = False  # whether `predict` returns the mean of its paths
 
     def __init__(self, plan: Plan[N], sizes: Sizes, likelihood: Likelihood) -> None:
         super().__init__()

@@ -172,6 +172,8 @@ class SeasonalMean(nn.Module):
 
 
 class NeuralODENetwork(Network[NeuralODEConfig]):
+    mean_of_paths = True
+
     def __init__(self, plan: Plan[NeuralODEConfig], sizes: Sizes, likelihood: Likelihood) -> None:
         super().__init__(plan, sizes, likelihood)
         config = plan.config

@@ -78,8 +78,12 @@ def forecast_rows(
                 window = source.latest(series)
                 q, m, s = network.predict(window, levels, asked.paths, draws.select(rows))
                 events = network.events(window)
-            nodes = q[..., len(asked.levels) :].cpu().numpy()
-            mean = mean_after_clipping(m.cpu().numpy(), nodes, floors[rows])
+            if network.mean_of_paths and s is not None:
+                clipped = np.maximum(s.cpu().numpy(), floors[rows][:, None])
+                mean = clipped.mean(1, dtype=np.float64)
+            else:
+                nodes = q[..., len(asked.levels) :].cpu().numpy()
+                mean = mean_after_clipping(m.cpu().numpy(), nodes, floors[rows])
             values = {
                 "quantiles": q[..., : len(asked.levels)],
                 "mean": torch.from_numpy(mean).float(),
