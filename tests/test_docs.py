@@ -183,7 +183,7 @@ def test_the_reference_lists_every_command_option_and_method() -> None:
     settings = runpy.run_path(str(ROOT / "docs" / "conf.py"))
     settings["write_lists"](None, page, commands := source[:1])
     settings["write_lists"](None, page, methods := source[1:])
-    group: Any = get_command(app)
+    group = command_group()
     for name, command in group.commands.items():
         assert f"\n## {name}\n" in commands[0]
         for param in command.params:
