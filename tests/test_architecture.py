@@ -191,6 +191,22 @@ def test_training_knows_no_panel(path: Path) -> None:
     assert not own & set(above)
 
 
+NAMELESS = {"fed", "found", "held", "judged", "kept", "lifted", "made", "said", "some", "told"}
+IN_PLAIN_WORDS = (
+    "automl", "draws", "evaluate", "forecast", "forecaster", "layers", "likelihoods", "local", "models", "pretrained",
+    "registry", "saved", "settings", "synthetic", "train",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) in IN_PLAIN_WORDS], ids=here)
+def test_a_variable_is_named_by_what_it_holds(path: Path) -> None:
+    """A lone participle says what was done to a value, not what it is."""
+    for node in nodes(path):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            assert node.id not in NAMELESS, f"{here(path)}:{node.lineno}"
+        assert not isinstance(node, ast.arg) or node.arg not in NAMELESS, here(path)
+
+
 def test_only_public_functions_take_more_than_eight_parameters() -> None:
     """Public ones take 12 at most, with the rest in one object; commands have one for each option."""
     doors = {"read_panel", "replay", "tune", "backtest", "fit", "train", "write_report"}

@@ -135,10 +135,10 @@ def is_horizon(name: str) -> bool:
     return name in ("horizon", "h") or "horizon" in FOREIGN.get(name, ())
 
 
-def check_names(method: str, given: Iterable[str], known: Iterable[str]) -> None:
+def check_names(method: str, asked: Iterable[str], known: Iterable[str]) -> None:
     """Refuse hyper-parameters that a method lacks, and suggest the method's own name for them."""
     names = list(dict.fromkeys(["horizon", *known]))
-    for name in given:
+    for name in asked:
         if name not in names[1:]:
             raise ConfigError(
                 f"{method} has no hyper-parameter {name!r}; {suggestion(name, names)} "

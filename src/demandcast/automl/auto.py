@@ -1,9 +1,8 @@
-"""Auto: many methods tried on the history at hand, and the blend of them that forecast it best.
+"""Auto: try many methods on the history, and forecast with the blend of them that forecast it best.
 
-A portfolio is worked through from what is instant to what learns long. Every candidate forecasts the
-same rolling windows inside the history, none of which it was fitted on; weights, calibration and rounding
-are chosen there. A forecast stands from the first second on: when the budget ends, or at Ctrl-C, the best
-blend so far is taken.
+The methods of a portfolio are tried from instant ones to those that train for long. Every candidate forecasts the same
+rolling windows inside the history, on which it was not fitted. Weights, calibration and rounding are chosen on these
+forecasts. When the budget ends, or at Ctrl-C, the best blend so far is used, so a forecast exists after the first second.
 """
 
 from __future__ import annotations
@@ -355,8 +354,8 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         if self._account is None:
             why = self.skipped.get("validation", "the weighing was interrupted")
             return f"Nothing was measured: {why}. The forecast is {ensemble.parts()}."
-        said = self._account.verdict(ensemble, self.name, self.validation.ahead)
-        return said if self._replay is None else f"{said} {chosen_by_cost(self._replay, ensemble)}"
+        text = self._account.verdict(ensemble, self.name, self.validation.ahead)
+        return text if self._replay is None else f"{text} {chosen_by_cost(self._replay, ensemble)}"
 
     def _write(self, run: Saving) -> dict[str, Any]:
         facts = self._fitted().write(run) | {

@@ -1,11 +1,11 @@
 """Conformal adjustment of quantiles, per class of demand and stretch of the horizon.
 
-Romano et al., "Conformalized quantile regression", NeurIPS 2019, one level at a time so that skewed
-demand keeps its skew: the level's quantile of how far validation values lay above the forecast, in units
-of the forecast's own width, is added to it. The adjustment of a cell is shrunk towards none where few
-values speak for it. What helps within a window need not help in the next: deciles are adjusted where
-that holds from window to window, and the tails beyond them, of which few windows tell, always. Both may move a
-forecast or widen it and never make it narrower: a calm week is no promise of the next.
+Romano et al., "Conformalized quantile regression", NeurIPS 2019, applied to each level separately so that skewed demand
+keeps its skew. The errors of a level in validation are divided by the width of the forecast; their quantile at the level
+is added to the forecast. The adjustment of a cell with few values is shrunk towards 0. An adjustment that helps in one
+window need not help in the next, so deciles are adjusted only if that lowers the loss across windows. The tails beyond
+the deciles, on which a window has few values, are always adjusted. An adjustment may move or widen a forecast but never
+narrows it.
 """
 
 from __future__ import annotations

@@ -74,15 +74,15 @@ class AutoConfig(MethodSettings):
     def _check_cost(self) -> None:
         """Check that what orders need is there with the metric "cost", and only then."""
         needed = ("lead_time", "cost_under", "cost_over")
-        given = [name for name in needed if getattr(self, name) is not None]
+        present = [name for name in needed if getattr(self, name) is not None]
         if self.metric != COST:
-            if given:
+            if present:
                 raise ConfigError(
-                    f"{given[0]} is of orders, and the metric is {self.metric}; leave it out, or give",
-                    option=given[0], ways=[way(metric=COST)],
+                    f"{present[0]} is of orders, and the metric is {self.metric}; leave it out, or give",
+                    option=present[0], ways=[way(metric=COST)],
                 )  # fmt: skip
             return
-        if absent := [name for name in needed if name not in given]:
+        if absent := [name for name in needed if name not in present]:
             raise ConfigError(
                 f"metric='cost' replays orders and needs {', '.join(needed)}; {absent[0]} is not given; give",
                 option=absent[0], ways=[way(lead_time=2, cost_under=1, cost_over=0.2)],

@@ -224,12 +224,12 @@ def _as_declared(key: str, values: Any, wanted: Any) -> Any:
 
 
 def default_space(
-    kind: type[Forecaster], given: Mapping[str, Any], panel: Panel, horizon: int
+    kind: type[Forecaster], fixed: Mapping[str, Any], panel: Panel, horizon: int
 ) -> dict[str, Any]:
     """Return the space of a method: what its class states, and common hyper-parameters around their defaults."""
     space: dict[str, Any] = {}
     for key, value in kind.defaults().items():
-        if key in given:
+        if key in fixed:
             continue
         if key in kind.space:
             space[key] = kind.space[key]

@@ -138,11 +138,11 @@ class LeastSquares:
             x, r = goal.at(m)
             done = goal.reached(r)
             if turn == 1 and done.all():
-                return x, self._lifted(x, before)
+                return x, self._floor_excess(x, before)
             if done.any():
                 solution[:, left[done]] = x[:, done]
                 if done.all():
-                    return solution, self._lifted(solution, before)
+                    return solution, self._floor_excess(solution, before)
                 on = ~done
                 goal, left, m, r = goal.columns(on), left[on], m[:, on], r[:, on]
                 past = None if past is None else (past[0][:, on], past[1][:, on], past[2][:, on])
@@ -160,12 +160,12 @@ class LeastSquares:
             m = m + step
         for k, column in enumerate(left):
             solution[:, column] = self._newton(goal.columns([k]).double())
-        return solution, self._lifted(solution, before)
+        return solution, self._floor_excess(solution, before)
 
-    def _lifted(self, x: Array, before: Doubles) -> Doubles:
+    def _floor_excess(self, x: Array, before: Doubles) -> Doubles:
         """Return the excess of the sums of x (n, C) over those without a floor, (C,); 0 within rounding."""
-        lifted = x.sum(0, dtype=np.float64) - before
-        return np.where(lifted > KEPT[x.dtype.itemsize] * np.abs(x).sum(0), lifted, 0.0)
+        excess = x.sum(0, dtype=np.float64) - before
+        return np.where(excess > KEPT[x.dtype.itemsize] * np.abs(x).sum(0), excess, 0.0)
 
     def _newton(self, goal: _Goal) -> Array:
         """Solve one column by Newton's method, with steps that end where the dual loss stops rising, (n,)."""

@@ -244,15 +244,15 @@ def _check_row(
         value = row.get(column)
         if value is None or value == "":
             continue
-        own = np.array([str(v) == str(value) for v in names[column].to_list()])
-        if not own.any():
+        matches = np.array([str(v) == str(value) for v in names[column].to_list()])
+        if not matches.any():
             texts = list(dict.fromkeys(map(str, names[column].to_list())))
             near = difflib.get_close_matches(str(value), texts, 1, 0.0)
             raise DataError(
                 f"{place} names {column} {value!r}, which is not forecast; did you mean {near[0]!r}?",
                 found=value,
             ).suggest(near[0])  # fmt: skip
-        series &= own
+        series &= matches
     if not series.any():
         raise DataError(f"{place}: no series has these values together; name one that is forecast")
     begin, end = (_time(row.get(c), stamps.dtype, f"{place}, {c}") for c in ("from", "to"))

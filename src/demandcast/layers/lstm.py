@@ -21,7 +21,7 @@ class LSTM(nn.LSTM):
     """
 
     def __init__(self, width: int, hidden: int, layers: int = 1, dropout: float = 0.0) -> None:
-        between = dropout if layers > 1 else 0.0  # nothing is behind the last one
+        between = dropout if layers > 1 else 0.0  # no dropout after the last layer
         super().__init__(width, hidden, layers, batch_first=True, dropout=between)
 
     def forward(self, x: Tensor, hx: Any = None) -> Any:  # type: ignore[override]

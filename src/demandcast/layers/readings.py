@@ -49,7 +49,7 @@ def phase_means(x: Tensor, observed: Tensor, period: Tensor, horizon: int, shrin
         x: Values around 0, (batch, context); 0 where not observed.
         observed: (batch, context), bool.
         period: Steps in a season, (batch, 1), int64; rows where it is below 2 are 0.
-        horizon: Steps behind the context.
+        horizon: Steps after the context.
         shrink: Values of 0 that each phase is given beside its own.
     """
     batch, context = x.shape
@@ -120,8 +120,8 @@ def quantiles_of(cdf: Tensor, at_knots: Tensor, levels: Tensor, ramp: Tensor) ->
 def main_period(x: Tensor, observed: Tensor) -> Tensor:
     """Return the period at which a history repeats itself best, (batch, 1), int64; 0 if none stands out.
 
-    The first peak of the autocorrelation, behind its dip below a tenth, that is nearly as high as the
-    highest, if that is above .3.
+    The first peak of the autocorrelation after it fell below .1 that is nearly as high as the highest peak, if the
+    highest is above .3.
     """
     context = x.shape[1]
     if context < 4:  # too short to dip and rise again
@@ -133,10 +133,12 @@ def main_period(x: Tensor, observed: Tensor) -> Tensor:
     mean = product / count.clamp(min=3)
     correlation = mean / mean[:, :1].clamp(min=1e-9)
     dipped = (correlation < 0.1).cumsum(1) > 0
-    behind = torch.where(dipped, correlation, -1.0)
-    peak = behind.amax(1, keepdim=True)
-    before = torch.nn.functional.pad(behind, (1, 0), value=-1.0)[:, :-1]
-    after = torch.nn.functional.pad(behind, (0, 1), value=-1.0)[:, 1:]
-    tops = (behind >= 0.85 * peak) & (behind >= before) & (behind >= after)  # multiples are as high
+    after_dip = torch.where(dipped, correlation, -1.0)
+    peak = after_dip.amax(1, keepdim=True)
+    before = torch.nn.functional.pad(after_dip, (1, 0), value=-1.0)[:, :-1]
+    after = torch.nn.functional.pad(after_dip, (0, 1), value=-1.0)[:, 1:]
+    tops = (
+        (after_dip >= 0.85 * peak) & (after_dip >= before) & (after_dip >= after)
+    )  # multiples are as high
     period = tops.to(x.dtype).argmax(1, keepdim=True)
     return torch.where((peak > 0.3) & (period > 1), period, 0)

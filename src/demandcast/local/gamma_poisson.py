@@ -243,18 +243,22 @@ class Fitted:
             """Filter all chunks with parameters (6, n) in which candidates (G, rows) replace some rows."""
             first = 0
             for past in chunks:
-                own = slice(first, first + past.n_series)
-                replaced = np.repeat(parameters[None, :, own], len(candidates), 0)
+                part = slice(first, first + past.n_series)
+                replaced = np.repeat(parameters[None, :, part], len(candidates), 0)
                 replaced[:, rows] = candidates[..., None]
-                yield Rate.start(replaced, level[own]).filter(past)
-                first = own.stop
+                yield Rate.start(replaced, level[part]).filter(past)
+                first = part.stop
 
         def log_likelihoods(parameters: Array, rows: slice, candidates: Array, prior: str) -> Array:
             """Return the candidates' log-likelihoods, with the panel's added, (G, n)."""
             results = filter_all(parameters, rows, candidates)
             none = np.zeros((len(candidates), 0))
-            own = np.concatenate([none, *(log_likelihood for _, log_likelihood in results)], -1)
-            return np.asarray(own + PRIOR_DEMANDS[prior] * own.sum(1, keepdims=True) / demands)
+            per_series = np.concatenate(
+                [none, *(log_likelihood for _, log_likelihood in results)], -1
+            )
+            return np.asarray(
+                per_series + PRIOR_DEMANDS[prior] * per_series.sum(1, keepdims=True) / demands
+            )
 
         parameters = np.ones((6, len(level)))
         weights = np.array([(w, e, 1.0, 1.0, 1.0, e) for w, e in product(discounts, evidence)])

@@ -2,12 +2,15 @@
 
 Ding, Zhang, Pan, Yang, He, "Modeling extreme events in time series prediction", KDD 2019.
 
-Departs from the paper: all steps ahead at once, each remembered window labelled with the steps that
-followed it; the memory lies in the context, so that nothing behind the cutoff can be remembered; the
-layer that predicts a window's labels speaks for the context itself too, with the covariates of the
-steps ahead, and its odds are raised and lowered by those of the memory; the two tails have labels of
-their own in place of one indicator in [-1, 1]; the forecast is any likelihood's, around the last
-season repeated; and probabilities are told, not the loss's own indicator, which weights distort.
+Departs from the paper:
+
+- All steps ahead are forecast at once, and each remembered window is labelled with the steps that followed it.
+- The memory is taken from the context, so it holds nothing after the cutoff.
+- The layer that predicts the labels of a window also predicts those of the context, with the covariates of the steps
+  ahead; the memory raises or lowers its odds.
+- The two tails have a label each, in place of one indicator in [-1, 1].
+- The forecast is any likelihood's, around the last season repeated.
+- The output is a probability, not the indicator of the loss, which the weights of the loss distort.
 """
 
 from __future__ import annotations

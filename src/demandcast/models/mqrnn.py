@@ -3,12 +3,14 @@
 Wen, Torkkola, Narayanaswamy, Madeka, "A multi-horizon quantile recurrent forecaster", NIPS 2017
 time-series workshop, arXiv:1711.11053. MQ-CNN's convolutions are those of GluonTS.
 
-Departs from the paper: quantiles are steps outwards from the middle one, so that they cannot cross;
-covariates of the future are squeezed to a few numbers a step before the global network sees them;
-lags longer than the horizon and the last season's values, repeated, stand among the covariates of
-the future; forks lie behind the steps that the scale is taken from, so that no fork knows its own.
-`legacy_decoder` puts one linear layer in the place of each of the decoder's networks, as the first
-PyTorch versions had it.
+Departs from the paper:
+
+- Quantiles are steps outwards from the middle one, so that they cannot cross.
+- Future covariates are projected to a few numbers per step before the global network reads them.
+- Lags longer than the horizon and the repeated last season are among the future covariates.
+- Forks start after the steps that give the scale, so that no fork knows its own scale in advance.
+
+`legacy_decoder` replaces each network of the decoder by one linear layer, as the first PyTorch versions had it.
 """
 
 from __future__ import annotations

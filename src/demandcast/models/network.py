@@ -19,7 +19,7 @@ class Network(nn.Module, Generic[N]):
     horizon, params) and is all it has. The others bring a `loss` and a `predict` of their own.
     """
 
-    done: float = 1.0  # share of the training that lies behind, for losses with phases
+    done: float = 1.0  # share of the training that is finished, for losses with phases
     mean_of_paths: ClassVar[bool] = False  # whether `predict` returns the mean of its paths
 
     def __init__(self, plan: Plan[N], sizes: Sizes, likelihood: Likelihood) -> None:

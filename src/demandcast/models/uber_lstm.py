@@ -4,14 +4,17 @@
 ICML 2017 time-series workshop. [B] Zhu, Laptev, "Deep and confident prediction for time series at
 Uber", ICDM workshops 2017; arXiv:1709.01907.
 
-Departs from the papers: the forecast is a departure from a linear map that begins as the season
-repeated; the loss is Huber's, squared near 0, so that single windows that go wild do not lead. One
-fit pre-trains and forecasts; behind the pre-training the autoencoder goes on reconstructing, and a
-tenth of the forecast's gradient reaches it (Adam is blind to a gradient's size, so a tenth of the
-rate would have to be a group of its own). Inherent noise is measured for each step ahead on a stretch
-that is learned from only afterwards, in units of how far the window's own values move, and is
-correlated along the horizon; what the passes spread on that stretch is taken off it, for [B] counts
-that twice. Masks lie on what layers give, not on the one raw series.
+Departs from the papers:
+
+- The forecast is added to a linear map that starts as the last season repeated.
+- The loss is Huber's, squared near 0, so that single outlying windows do not dominate it.
+- One fit does both trainings. After the pre-training the autoencoder continues to reconstruct, and a tenth of the
+  forecast's gradient reaches it. (Adam normalises gradients, so a tenth of the learning rate would need a parameter
+  group.)
+- The inherent noise is measured per step ahead on a stretch that is learned from only afterwards, in units of the
+  variation of the window, and is correlated along the horizon. The variance of the passes on that stretch is
+  subtracted from it, because [B] counts it twice.
+- Dropout masks the outputs of layers, not the single raw series.
 """
 
 from __future__ import annotations
@@ -42,9 +45,8 @@ from demandcast.windows.window import Sizes, Window
 from demandcast.windows.window_source import WindowSource
 
 HIGHEST = 20.0  # of log(1 + y / scale): no quantile above half a billion times the scale
-HOLDOUT_SHARE = (
-    0.7  # share of the training behind which the noise is measured, and all is learned from
-)
+# share of the training after which the noise is measured, and the whole history is learned from
+HOLDOUT_SHARE = 0.7
 NOISE_WINDOWS = 1024  # windows, about, that the noise is measured on
 NOISE_PASSES = 20  # passes there
 MAX_ERROR = 8.0  # in units of how far the window's own values move
@@ -62,7 +64,7 @@ class UberLSTMConfig(NeuralConfig):
     decoded: int = setting(32, COUNT)  # numbers of each step ahead before the last layer
     dropout: float = setting(0.1, PART)
     pretrain: float = setting(0.2, PART)  # share of the steps that only teach the autoencoder
-    # share of the forecast's gradient that reaches it behind them; 0 freezes
+    # share of the forecast's gradient that reaches the autoencoder after them; 0 freezes it
     finetune: float = setting(0.1, SHARE)
     passes: int = setting(50, whole_number(2))  # thinned networks that a forecast is drawn from
     # log1p, none; auto is log1p where no value is below 0

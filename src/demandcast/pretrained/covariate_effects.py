@@ -24,7 +24,7 @@ def effects(
         rest: What level and seasons leave over, (batch, context).
         fitted: Level and seasons, above 0, (batch, context).
         observed: (batch, context), bool.
-        horizon: Steps behind the context.
+        horizon: Steps after the context.
         listen: From 7 facts of a covariate to how much it is listened to, and how far it is trusted.
 
     Returns:

@@ -76,8 +76,8 @@ def count_laws(
         log = torch.lgamma(k + shape) - torch.lgamma(k + 1)
         log = log + k * (m[..., None] / (m[..., None] + shape)).log()
         chances = (log - log.amax(-1, keepdim=True)).exp()
-        behind = torch.where(whole, (1 - 1 / gap) / 2, 0.5)[..., None]  # of a knot's chance
-        cdf = chances.cumsum(-1) - behind * chances
+        half_step = torch.where(whole, (1 - 1 / gap) / 2, 0.5)[..., None]  # of a knot's chance
+        cdf = chances.cumsum(-1) - half_step * chances
         total = chances.sum(-1, keepdim=True)
         ramp = torch.where(whole, 0.3, 1.0)[..., None]
         return quantiles_of(cdf / total, k * unit[..., None], levels, ramp)

@@ -59,7 +59,7 @@ class ZeroShotNetwork(nn.Module):
     levels: Tensor
     shape: Shape
 
-    done = 1.0  # share of the training that lies behind; the trainer sets it
+    done = 1.0  # share of the training that is finished; the trainer sets it
 
     def __init__(self, shape: Shape | None = None) -> None:
         super().__init__()

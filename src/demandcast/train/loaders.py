@@ -104,7 +104,9 @@ class ResidentLoader(Loader[B]):
         self, step: int, steps: int, draws: torch.Generator, mark: Callable[[str], None] = no_mark
     ) -> None:
         self.steps, self.draws, self.mark = iter(range(step, steps)), draws, mark
-        self.ready: deque[tuple[B, Tensor]] = deque()  # batches, and the state behind their draw
+        self.ready: deque[tuple[B, Tensor]] = (
+            deque()
+        )  # batches, and the generator's state after their draw
         self.taken = draws.get_state()
         self.at_once = AT_ONCE[0]
 
@@ -173,8 +175,10 @@ class StreamingLoader(Loader[B]):
         self.workers, self.collate, self.pin_memory = workers, collate, pin_memory
         self.pinned = pin_memory is not False if device.type == "cuda" else None
         self.batches: Iterator[B] = iter(())
-        self.states: deque[Tensor] = deque()  # of the generator, behind each draw not taken yet
-        self.taken = torch.empty(0)  # the state behind the batch taken last
+        self.states: deque[Tensor] = (
+            deque()
+        )  # of the generator, after each draw whose batch was not taken yet
+        self.taken = torch.empty(0)  # the generator's state after the batch taken last
         self.near: B | None = None  # the next batch, on its way to the device
         # batches that the dataset makes itself travel as one piece, where they travel at all
         self._packs = collate is keep_batch and (workers > 0 or device.type != "cpu")

@@ -39,7 +39,7 @@ class Subject(Generic[B]):
 
     Attributes:
         draw: A batch of so many windows on the network's device, from a generator.
-        dataset: The map-style data behind the batches, if samples are fetched one by one.
+        dataset: The map-style data set of the batches, if samples are fetched one by one.
     """
 
     network: nn.Module
