@@ -102,7 +102,7 @@ def replacing(path: str | Path, *, what: str) -> Iterator[IO[bytes]]:
         if place.exists() and not os.access(place, os.W_OK):
             raise PermissionError(errno.EACCES, "")
         remove_stale(place)
-        beside, descriptor = _beside(place)
+        beside, descriptor = _open_beside(place)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
@@ -135,7 +135,7 @@ def is_special(path: Path) -> bool:
     return not stat.S_ISREG(path.stat().st_mode)
 
 
-def _beside(place: Path) -> tuple[Path, int]:
+def _open_beside(place: Path) -> tuple[Path, int]:
     """Open and lock a new file beside another, with the mode and owner of the other."""
     before = place.stat() if place.exists() else None
     mode = 0o666 if before is None else stat.S_IMODE(before.st_mode)

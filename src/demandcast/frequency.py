@@ -79,12 +79,12 @@ class Frequency:
         if re.fullmatch(r"\d+(\+\d+)?", text):
             step, _, phase = text.partition("+")
             if int(step) < 1:
-                raise _unknown(name)
+                raise _unknown_frequency(name)
             return integer_grid(int(step), int(phase or 0))
         if closed := re.fullmatch(r"D-ex([A-Z]{3}(?:[.,][A-Z]{3})*)", text, re.IGNORECASE):
             days = re.split("[.,]", closed[1].upper())
             if not set(days) <= set(DAYS) or len(set(days)) > 5:
-                raise _unknown(name)
+                raise _unknown_frequency(name)
             return open_days_grid("".join("01"[day not in days] for day in DAYS))
         if half := re.fullmatch(r"SM([SE]?)(?:-(1[3-7]))?", text.upper()):
             return half_month_grid(end=half[1] != "S", middle=int(half[2] or 15))
@@ -96,19 +96,19 @@ class Frequency:
         ):
             weeks, month, day, near, start = retail.groups()
             if month not in MONTHS or day not in DAYS:
-                raise _unknown(name)
+                raise _unknown_frequency(name)
             return retail_grid(
                 weeks, MONTHS.index(month), DAYS.index(day), near=bool(near), end=not start
             )
         match = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-([A-Za-z]{3}))?(?:\+(\d+)([a-zA-Z]*))?", text)
         if match is None:
-            raise _unknown(name)
+            raise _unknown_frequency(name)
         count = int(match[1] or 1)
         unit = ALIASES.get(match[2], match[2])
         anchor = match[3].upper() if match[3] else None
         shift = int(match[4] or 0)
         if count < 1:
-            raise _unknown(name)
+            raise _unknown_frequency(name)
         if unit == "B" and count == 1 and anchor is None:
             return open_days_grid("1111100")
         if unit == "W" and (anchor is None or anchor in DAYS):
@@ -124,7 +124,7 @@ class Frequency:
             return monthly_grid(
                 count * span, end, (first % span if span > 1 else first) + shift * span
             )
-        raise _unknown(name)
+        raise _unknown_frequency(name)
 
     @property
     def is_integer(self) -> bool:
@@ -466,7 +466,7 @@ def _waves(
     ]
 
 
-def _unknown(name: object) -> FrequencyError:
+def _unknown_frequency(name: object) -> FrequencyError:
     weeks = [f"W-{day}" for day in DAYS]
     anchored = [f"{unit}-{month}" for unit in ("QS", "QE", "YS", "YE") for month in MONTHS]
     names = dict.fromkeys([*KNOWN, *ALIASES, *weeks, *anchored])

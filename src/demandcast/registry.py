@@ -14,7 +14,7 @@ from demandcast.files import printable
 from demandcast.forecaster import Forecaster
 from demandcast.forks import check_fork
 from demandcast.saved import MODEL, Saved, read_saved
-from demandcast.typed import typed
+from demandcast.typed import convert
 
 TRIES = 3  # to load a run that is saved anew at the same time
 
@@ -244,7 +244,7 @@ def restore(run: Saved) -> Forecaster:
         )
     try:
         restored = get(run.facts["model"]).restore(run)
-        restored.origin = typed(run.facts["origin"], dict[str, Any] | None, "origin")
+        restored.origin = convert(run.facts["origin"], dict[str, Any] | None, "origin")
     except (CheckpointError, MissingExtraError):
         raise
     except (

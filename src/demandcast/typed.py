@@ -31,17 +31,20 @@ def build(kind: type[Kind], values: Any, place: str) -> Kind:
             class refuses a value.
     """
     if not isinstance(values, dict):
-        raise ConfigError(f"{place} is {_shown(values)}, and should be an object")
+        raise ConfigError(f"{place} is {_short_text(values)}, and should be an object")
     hints = _hints(kind)
     required = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}  # type: ignore[arg-type]
     for name in [*values.keys() - hints.keys(), *(required & hints.keys()) - values.keys()]:
         raise ConfigError(f"{place}.{name} is {'missing' if name in hints else 'not known'}")
     return kind(
-        **{name: typed(content, hints[name], f"{place}.{name}") for name, content in values.items()}
+        **{
+            name: convert(content, hints[name], f"{place}.{name}")
+            for name, content in values.items()
+        }
     )
 
 
-def typed(value: Any, kind: Any, place: str) -> Any:
+def convert(value: Any, kind: Any, place: str) -> Any:
     """Convert a JSON value to its declared type: lists to tuples, objects to dataclasses.
 
     Raises:
@@ -53,7 +56,7 @@ def typed(value: Any, kind: Any, place: str) -> Any:
     if origin in (UnionType, Union):
         for one in inner:
             try:
-                return typed(value, one, place)
+                return convert(value, one, place)
             except ConfigError:
                 continue
     elif origin is Literal and value in inner:
@@ -62,11 +65,11 @@ def typed(value: Any, kind: Any, place: str) -> Any:
         kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
         if len(kinds) == len(value):
             pairs = enumerate(zip(value, kinds, strict=True))
-            return tuple(typed(content, one, f"{place}[{i}]") for i, (content, one) in pairs)
+            return tuple(convert(content, one, f"{place}[{i}]") for i, (content, one) in pairs)
     elif origin is list and isinstance(value, list):
-        return [typed(content, inner[0], f"{place}[{i}]") for i, content in enumerate(value)]
+        return [convert(content, inner[0], f"{place}[{i}]") for i, content in enumerate(value)]
     elif origin is dict and isinstance(value, dict):
-        return {key: typed(content, inner[1], f"{place}.{key}") for key, content in value.items()}
+        return {key: convert(content, inner[1], f"{place}.{key}") for key, content in value.items()}
     elif kind is float and type(value) in (int, float):
         if type(value) is float or abs(value) <= LARGEST:
             return float(value)
@@ -79,22 +82,22 @@ def typed(value: Any, kind: Any, place: str) -> Any:
 
 
 def _refuse(value: Any, kind: Any, place: str) -> Any:
-    raise ConfigError(f"{place} is {_shown(value)}, and should be {_named(kind)}")
+    raise ConfigError(f"{place} is {_short_text(value)}, and should be {_type_name(kind)}")
 
 
-def _named(kind: Any) -> str:
+def _type_name(kind: Any) -> str:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (UnionType, Union):
-        return " or ".join(map(_named, inner))
+        return " or ".join(map(_type_name, inner))
     if origin is Literal:
         return " or ".join(map(repr, inner))
     if origin in (tuple, list):
         count = f"{len(inner)} " if origin is tuple and inner[1:] != (...,) else ""
-        return f"a list of {count}({', '.join(dict.fromkeys(_named(k) for k in inner if k is not ...))})"
+        return f"a list of {count}({', '.join(dict.fromkeys(_type_name(k) for k in inner if k is not ...))})"
     return WORDS.get(origin or kind, getattr(kind, "__name__", str(kind)))
 
 
-def _shown(value: Any) -> str:
+def _short_text(value: Any) -> str:
     text = (
         repr(value)
         if not isinstance(value, int) or abs(value) < 10**30

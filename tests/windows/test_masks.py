@@ -10,11 +10,11 @@ import torch
 
 import demandcast as dc
 from demandcast.windows.features import Features
-from demandcast.windows.window_source import WindowSource, given
+from demandcast.windows.window_source import WindowSource, observed_mask
 
 
 def test_given_is_one_where_a_number_is() -> None:
-    found = given(torch.tensor([1.0, float("nan"), 0.0, float("inf")]))
+    found = observed_mask(torch.tensor([1.0, float("nan"), 0.0, float("inf")]))
     assert found.tolist() == [1, 0, 1, 1]
 
 

@@ -14,7 +14,7 @@ from demandcast.errors import DataError, SchemaError, way
 from demandcast.frames.grids import Grid
 from demandcast.frames.numerals import MISSING, Hints, parse_numbers
 from demandcast.frames.opened import Table
-from demandcast.frames.roles import near_name, nearest
+from demandcast.frames.roles import near_name, suggest_column
 from demandcast.frames.table_rows import Floats, Ints, holds_flags, numbers, series_name
 from demandcast.panel.panel import Note
 
@@ -208,7 +208,7 @@ def static_from_table(
     for column in columns:
         if column not in table.columns:
             raise SchemaError(
-                f"the static table has no column {column!r}{nearest(column, table.columns)}",
+                f"the static table has no column {column!r}{suggest_column(column, table.columns)}",
                 found=column,
             ).suggest(near_name(column, table.columns))
     names = list(columns) or [c for c in table.columns if c not in on]
@@ -244,10 +244,10 @@ def static_from_table(
             done="series without a row in the static table: their static values are unknown",
         )  # fmt: skip
         notes.append(note)
-    return _typed(joined.select(names), opened), notes
+    return _convert_text(joined.select(names), opened), notes
 
 
-def _typed(table: pl.DataFrame, opened: Table) -> pl.DataFrame:
+def _convert_text(table: pl.DataFrame, opened: Table) -> pl.DataFrame:
     """Static columns of a text file with the types that all of their rows have."""
     if not opened.is_text:
         return table

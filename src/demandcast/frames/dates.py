@@ -132,7 +132,7 @@ def _read_any_dates(words: pl.Series, name: str, day_first: bool | None) -> Date
     if words.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$").all():
         iso = words.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us")
         return Dates(iso, nowhere)
-    normal, decisions = _join_split_years(_normal(words), words)
+    normal, decisions = _join_split_years(_normalise(words), words)
     clocks = normal.str.contains(r":|\d[th]|\d{10}|\d{8}\s").any()
     table = _split_clock(normal) if clocks else None
     text = normal if table is None else table["day"]
@@ -202,7 +202,7 @@ def _join_split_years(text: pl.Series, words: pl.Series) -> tuple[pl.Series, lis
     return joined, [action]
 
 
-def _closer(years: pl.Series, *candidates: pl.Series, by: int) -> bool:
+def _is_closer(years: pl.Series, *candidates: pl.Series, by: int) -> bool:
     """Return whether times lie `by` times closer together read year first, or can only be read so."""
     fitting = [times for times in candidates if not times.null_count()]
     spans = [np.ptp(times.to_numpy()) for times in (years, *fitting)]
@@ -308,7 +308,7 @@ def _epoch(low: int, high: int) -> str | None:
     return None
 
 
-def _normal(words: pl.Series) -> pl.Series:
+def _normalise(words: pl.Series) -> pl.Series:
     """Lower case, one kind of figures and blanks, no weekday, months by number: "Mo, 5. Mai 24" as "5. #05 24"."""
     text = words.str.strip_chars()
     if text.str.contains(r"[^\x00-\x7f]").any():
@@ -323,7 +323,7 @@ def _normal(words: pl.Series) -> pl.Series:
     lettered = text.str.contains(r"\p{L}{2,}")
     if not lettered.any():
         return text
-    translated = [_named(word) for word in text.filter(lettered)]
+    translated = [_replace_month_name(word) for word in text.filter(lettered)]
     return text.scatter(lettered.arg_true(), pl.Series(translated, dtype=pl.String))
 
 
@@ -342,7 +342,7 @@ _MONTHS = {name: f"#{i:02d}" for i, names in enumerate(vocabulary.MONTHS, 1) for
 _LETTERS = re.compile(r"[^\W\d_]+\.?")
 
 
-def _named(word: str) -> str:
+def _replace_month_name(word: str) -> str:
     bare = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
     first = _LETTERS.match(bare)
     if first and first[0].rstrip(".") in vocabulary.WEEKDAYS and len(bare) > first.end():
@@ -455,7 +455,7 @@ def _read_in_one_order(
     dotted = bool(text.str.contains(r"^\d+\.").all())
     # with points, the day is first nearly wherever they are used: a few dates have to say more
     by = 1000 if dotted and words.n_unique() < 8 else 3
-    if years is not None and not years.null_count() and _closer(years, days, months, by=by):
+    if years is not None and not years.null_count() and _is_closer(years, days, months, by=by):
         return years, [
             f"dates like {words[0]!r} are read as year month day, as they lie together so"
         ]

@@ -87,7 +87,7 @@ def open_delimited(
             f"{name} has a first line of over {LONGEST:,} letters; is it a table with line ends?"
         )
     separator, start = _separator(text)
-    rows, ends = _parsed(text, separator, start, whole=is_whole)
+    rows, ends = _parse(text, separator, start, whole=is_whole)
     if not rows:
         raise FileError(f"{name} holds no table; give a file with a header line and rows")
     header = find_header(rows, name)
@@ -122,7 +122,7 @@ def open_delimited(
     picked = [pl.col(old).alias(new) for new, old in names_by_column.items()]
     return Table(
         frame=frame.select(picked), sample=sample.select(picked), is_text=True, name=name,
-        hints=Hints(decimal=decimal, separator=separator, usual=_usual(sample)),
+        hints=Hints(decimal=decimal, separator=separator, usual=_decimal_of_sample(sample)),
         notes=(*notes, *column_notes),
     )  # fmt: skip
 
@@ -201,7 +201,7 @@ def _largest_size(stream: IO[bytes]) -> int:
     return total
 
 
-def _usual(sample: pl.DataFrame) -> str | None:
+def _decimal_of_sample(sample: pl.DataFrame) -> str | None:
     return decimal_of(pl.concat([c.alias("cell") for c in sample.iter_columns()]))
 
 
@@ -298,7 +298,7 @@ def _separator(text: str) -> tuple[str, int]:
         return ("\t" if declared[1] == "\\t" else declared[1]), 1
     best, score = ",", (-1.0, 0)
     for mark in SEPARATORS:
-        widths = [len(row) for row in _parsed(text, mark, 0)[0][:200] if len(row) > 1]
+        widths = [len(row) for row in _parse(text, mark, 0)[0][:200] if len(row) > 1]
         if widths:
             usual = max(set(widths), key=widths.count)
             rating = (widths.count(usual) * min(usual, 4), usual)
@@ -307,7 +307,7 @@ def _separator(text: str) -> tuple[str, int]:
     return best, 0
 
 
-def _parsed(
+def _parse(
     text: str, separator: str, start: int, *, whole: bool = True
 ) -> tuple[list[list[str]], list[int]]:
     """Split the first lines into rows of cells, and return the line in which each row ends."""

@@ -136,7 +136,7 @@ def _roles(
         names = getattr(named, option) or ()
         for column in (names,) if isinstance(names, str) else names:
             if column not in table.columns and elsewhere.get(option) is None:
-                faults.append(_absent(column, table.columns, (option, names), future))
+                faults.append(_absent_column(column, table.columns, (option, names), future))
     if faults:
         return None
     known, static = (
@@ -147,7 +147,9 @@ def _roles(
     return None if answer is None else answer[0]
 
 
-def _absent(column: str, columns: list[str], role: tuple[str, Any], future: Any) -> SchemaError:
+def _absent_column(
+    column: str, columns: list[str], role: tuple[str, Any], future: Any
+) -> SchemaError:
     """Return the error of an absent column; it says so if only the future table has the column."""
     if role[0] == "known" and isinstance(future, (str, Path)):
         with suppress(DataError):

@@ -40,7 +40,7 @@ def write_fixed(panel: Panel, path: str | Path) -> dict[str, Any]:
         FileError: The file cannot be written.
         DataError: No such file reads back the same, as an empty key in text does.
     """
-    names = _plain_names(panel)
+    names = _new_names(panel)
     frame = long_table(panel).rename(names)
     schema = panel.schema
     write_frame(frame, path, what="the table", keys=[names.get(c, c) for c in schema.key])
@@ -86,7 +86,7 @@ def long_table(panel: Panel) -> pl.DataFrame:
     columns = [
         *(panel.keys[c].gather(codes) for c in panel.keys.columns),
         _iso(time),
-        _plain(schema.target, target),
+        _as_numbers(schema.target, target),
     ]
     for names, values, offset in (
         (schema.known, panel.known, panel.known_names), (schema.past, panel.past, panel.past_names),
@@ -99,7 +99,7 @@ def long_table(panel: Panel) -> pl.DataFrame:
             columns.append(words.gather(panel.static_codes[codes, place]))
         else:
             place = panel.static_real_names.index(name)
-            columns.append(_plain(name, panel.static_reals[codes, place].astype(np.float64)))
+            columns.append(_as_numbers(name, panel.static_reals[codes, place].astype(np.float64)))
     if schema.available and panel.share is not None:
         columns.append(pl.Series(schema.available, panel.share[rows]))
     elif schema.available and panel.available is not None:
@@ -116,7 +116,7 @@ def _iso(time: pl.Series) -> pl.Series:
     return time.dt.to_string("iso:strict")
 
 
-def _plain(name: str, values: NDArray[np.float64]) -> pl.Series:
+def _as_numbers(name: str, values: NDArray[np.float64]) -> pl.Series:
     """Convert numbers to integers if all are whole, else to float32."""
     finite = values[~np.isnan(values)]
     column = pl.Series(name, values).fill_nan(None)
@@ -128,7 +128,7 @@ def _plain(name: str, values: NDArray[np.float64]) -> pl.Series:
 def _covariate(name: str, values: NDArray[np.float32], names: Sequence[str]) -> pl.Series:
     """Decode a covariate to numbers or category names."""
     if name in names:
-        return _plain(name, values[:, list(names).index(name)].astype(np.float64))
+        return _as_numbers(name, values[:, list(names).index(name)].astype(np.float64))
     labels = [
         (i, label.removeprefix(f"{name}="))
         for i, label in enumerate(names)
@@ -140,7 +140,7 @@ def _covariate(name: str, values: NDArray[np.float32], names: Sequence[str]) -> 
     return pl.Series(name, words.tolist(), dtype=pl.String)
 
 
-def _plain_names(panel: Panel) -> dict[str, str]:
+def _new_names(panel: Panel) -> dict[str, str]:
     """New names for key, time and target, where the columns' own do not tell what they are."""
     schema = panel.schema
     first = panel.select(np.flatnonzero(np.cumsum(panel.extents) - panel.extents < SAMPLE))

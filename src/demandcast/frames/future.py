@@ -14,7 +14,7 @@ from demandcast.errors import DataError, FrequencyError, SchemaError, mend, way
 from demandcast.frames.covariates import features, is_text, says_yes_and_no
 from demandcast.frames.new_items import add_new_items, find_new_items
 from demandcast.frames.numerals import Hints
-from demandcast.frames.roles import near_name, nearest
+from demandcast.frames.roles import near_name, suggest_column
 from demandcast.frames.source import open_table
 from demandcast.frames.steps_ahead import complete, with_room
 from demandcast.frames.table_rows import Ints, number_series, show
@@ -66,7 +66,7 @@ def extend(
     for column in (*(() if calendar else schema.key), schema.time, *schema.known):
         if column not in table.columns:
             raise SchemaError(
-                f"the future table has no column {column!r}{nearest(column, table.columns)}",
+                f"the future table has no column {column!r}{suggest_column(column, table.columns)}",
                 found=column,
             ).suggest(near_name(column, table.columns))
     if not table.height:
@@ -101,7 +101,7 @@ def extend(
     extents = panel.extents.copy()
     np.maximum.at(extents, codes, panel.lengths[codes] + ahead + 1)
     grown = with_room(panel, extents)
-    values, names, new_notes = _values(panel, table, hints)
+    values, names, new_notes = _encode_known(panel, table, hints)
     notes += new_notes
     at = grown.begins[codes] + panel.lengths[codes] + ahead
     for j, name in enumerate(panel.known_names):
@@ -269,7 +269,7 @@ def _check_steps(panel: Panel, codes: Ints, ahead: Ints, *, holes: bool) -> None
         )
 
 
-def _values(
+def _encode_known(
     panel: Panel, table: pl.DataFrame, hints: Hints
 ) -> tuple[list[NDArray[Any]], list[str], list[Note]]:
     """Return the known covariates of the future table, encoded like those of the panel."""

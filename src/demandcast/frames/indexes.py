@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from demandcast.frames.vocabulary import KEY, TARGET, WHOLE_KEY, bearing, is_word
+from demandcast.frames.vocabulary import KEY, TARGET, WHOLE_KEY, columns_with_words, is_word
 from demandcast.panel.note import Note
 
 
@@ -28,10 +28,11 @@ def as_columns(source: Any) -> tuple[Any, tuple[str, ...], list[Note]]:
     frame = frame.reset_index(drop=True)
     if any(_kind(level) in "MP" for level in outside.values()) and _holds_series(frame):
         axis = [
-            _named(name, i, frame.columns.nlevels) for i, name in enumerate(frame.columns.names)
+            _level_name(name, i, frame.columns.nlevels)
+            for i, name in enumerate(frame.columns.names)
         ]
         keys = (*(str(name) for name, level in outside.items() if _kind(level) not in "MP"), *axis)
-        frame = _stacked(frame, outside, axis)
+        frame = _stack(frame, outside, axis)
         action = "the axis of the columns has names: read as a wide table, a column a series"
         notes.append(Note(kind="wide", count=len(frame), series=0, example="", done=action))
     else:
@@ -69,7 +70,7 @@ def _index_levels(frame: Any) -> dict[str, Any]:
     for level in data_levels:
         name = level.name
         if name is None:
-            description = _named(None, len(columns), len(nameless))
+            description = _level_name(None, len(columns), len(nameless))
             name = "index" if _kind(level) in "MP" else description
         columns[str(name)] = level
     return columns
@@ -80,17 +81,17 @@ def _holds_series(frame: Any) -> bool:
     names = [str(name) for name in frame.columns.names if name is not None]
     if any(_kind(frame.iloc[:, j]) not in "iufbO" for j in range(frame.shape[1])):
         return False
-    if frame.columns.nlevels > 1 or bearing(names, (*KEY, *WHOLE_KEY)):
+    if frame.columns.nlevels > 1 or columns_with_words(names, (*KEY, *WHOLE_KEY)):
         return True
     return bool(names) and not any(is_word(str(column), TARGET) for column in frame.columns)
 
 
-def _named(name: Any, i: int, count: int) -> str:
+def _level_name(name: Any, i: int, count: int) -> str:
     """Return the name of a level, or a substitute if it has none."""
     return str(name) if name is not None else "series" if count == 1 else f"level {i + 1}"
 
 
-def _stacked(frame: Any, outside: dict[str, Any], axis: list[str]) -> Any:
+def _stack(frame: Any, outside: dict[str, Any], axis: list[str]) -> Any:
     """Stack the columns, with their names and the index beside the values."""
     import pandas as pd
 

@@ -44,7 +44,7 @@ def find_header(rows: Sequence[Cells], place: str) -> int:
         if (
             wide[i] > 1
             and _is_wordy(rows[i])
-            and vocabulary.bearing(list(filter(None, rows[i])), vocabulary.TIME)
+            and vocabulary.columns_with_words(list(filter(None, rows[i])), vocabulary.TIME)
         ):
             return i  # its rows are wider than it, as whoever reads them will find
     _refuse_data(rows, fitting[0], place)
@@ -77,7 +77,9 @@ def _refuse_data(rows: Sequence[Cells], header: int, place: str) -> None:
     """Refuse a first row whose dates stand above dates: it is no header."""
     head = [cell or "" for cell in rows[header]]
     times = looks_like_times(head)
-    if len(times) != 1 or any(vocabulary.bearing([cell], vocabulary.TIME) for cell in head if cell):
+    if len(times) != 1 or any(
+        vocabulary.columns_with_words([cell], vocabulary.TIME) for cell in head if cell
+    ):
         return
     column = head.index(times[0])
     below = [row[column] or "" for row in rows[header + 1 : header + 6] if column < len(row)]

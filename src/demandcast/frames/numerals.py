@@ -71,7 +71,7 @@ def parse_numbers(
             decimal sign cannot be told.
     """
     hints = hints or Hints()
-    if _plainly_numbers(column, hints):
+    if _are_plain_numbers(column, hints):
         return column.cast(pl.Float64), []
     text = column.str.strip_chars()
     absent = text.is_in(pl.Series(MISSING).implode())
@@ -79,17 +79,17 @@ def parse_numbers(
     text = text.set(absent, None) if absent.any() else text
     values = text.cast(pl.Float64, strict=False)
     odd = values.is_null() & text.is_not_null()
-    if not odd.any() and (hints.typed or hints.decimal == "." or _plain(text, hints)):
+    if not odd.any() and (hints.typed or hints.decimal == "." or _has_decimal_points(text, hints)):
         return values, notes
     words = text.drop_nulls().unique(maintain_order=True)
-    parts = _parts(words)
+    parts = _split_parts(words)
     no_number = words.filter(parts["figures"].is_null())
     if len(no_number):
-        notes.append(_junk(column, text, no_number, role, junk, where or row_number))
+        notes.append(_treat_text(column, text, no_number, role, junk, where or row_number))
         words, parts = words.filter(parts["figures"].is_not_null()), parts.drop_nulls("figures")
     told = _adornments(column, parts, words, role)
     decimal, reason = _decimal(column, parts["figures"], words, role, hints)
-    numbers = _values(parts, decimal)
+    numbers = _parse_parts(parts, decimal)
     table = pl.DataFrame({"word": words, "number": numbers})
     if junk == "zero" and len(no_number):
         zeros = pl.DataFrame({"word": no_number, "number": [0.0] * len(no_number)})
@@ -103,17 +103,17 @@ def parse_numbers(
     return values.rename(column.name), notes
 
 
-def _plainly_numbers(column: pl.Series, hints: Hints) -> bool:
+def _are_plain_numbers(column: pl.Series, hints: Hints) -> bool:
     """Return whether every cell is a plain number such as -1.5e3, as in most tables."""
     if column.head(100).cast(pl.Float64, strict=False).null_count() > column.head(100).null_count():
         return False
     values = column.cast(pl.Float64, strict=False)
     if values.null_count() > column.null_count() or values.is_nan().any():
         return False
-    return hints.typed or hints.decimal == "." or _plain(column, hints)
+    return hints.typed or hints.decimal == "." or _has_decimal_points(column, hints)
 
 
-def _plain(text: pl.Series, hints: Hints) -> bool:
+def _has_decimal_points(text: pl.Series, hints: Hints) -> bool:
     """Return whether a point can only be the decimal sign, because some cell is not like "12.345"."""
     for cells in (text.head(2000), text):  # the first rows decide for most columns
         pointed = cells.filter(cells.str.contains(".", literal=True))
@@ -122,7 +122,7 @@ def _plain(text: pl.Series, hints: Hints) -> bool:
     return not len(pointed)
 
 
-def _parts(words: pl.Series) -> pl.DataFrame:
+def _split_parts(words: pl.Series) -> pl.DataFrame:
     """Sign, currency, figures and unit of each distinct text; null figures where it is no number."""
     plain = words.str.replace_all(r"[\u2212\u2013]", "-").str.replace_all(
         "\u2019", "'", literal=True
@@ -158,7 +158,7 @@ def row_number(row: int) -> str:
     return f"row {row + 1:,}"
 
 
-def _junk(
+def _treat_text(
     column: pl.Series, text: pl.Series, words: pl.Series, role: str, rule: str, where: Callable[[int], str]
 ) -> Note:  # fmt: skip
     bad = text.is_in(words.implode())
@@ -264,7 +264,9 @@ def _decimal(
         message = f"{example!r} shows that {decimal!r} is the decimal sign"
         if contrary.any():
             word = words.filter(contrary)[0]
-            message += f", so {word!r} is {_values(_parts(pl.Series([word])), decimal)[0]:,.0f}"
+            message += (
+                f", so {word!r} is {_parse_parts(_split_parts(pl.Series([word])), decimal)[0]:,.0f}"
+            )
         plain = decimal == "." and not contrary.any() and not commas.any()
         return decimal, "" if plain else message
     return _ambiguous(column, figures, words, role, hints, open_dot, open_comma)
@@ -300,9 +302,9 @@ def _ambiguous(
     elif not grouped and hints.separator == ";":
         grouped = sign == "." and len(integers) > 0
         if sign == "." and not len(integers):
-            raise _undecided(column, example, role)
+            raise _undecided_error(column, example, role)
     elif not grouped and sign == ",":
-        raise _undecided(column, example, role)
+        raise _undecided_error(column, example, role)
     if grouped:
         value = float(example.replace(sign, "").strip("$€£ ()+-")) if _bare(example) else None
         value_text = f" ({value:,.0f})" if value is not None else ""
@@ -320,7 +322,7 @@ def _bare(text: str) -> bool:
     return text.replace(".", "").replace(",", "").isdigit()
 
 
-def _undecided(column: pl.Series, example: str, role: str) -> DataError:
+def _undecided_error(column: pl.Series, example: str, role: str) -> DataError:
     return DataError(
         f"{role} {column.name!r} holds {example!r} and the like, and nothing tells whether the sign "
         f"stands between thousands or before decimals; pass",
@@ -328,7 +330,7 @@ def _undecided(column: pl.Series, example: str, role: str) -> DataError:
     )  # fmt: skip
 
 
-def _values(parts: pl.DataFrame, decimal: str) -> pl.Series:
+def _parse_parts(parts: pl.DataFrame, decimal: str) -> pl.Series:
     """Parse the distinct numbers, float64."""
     group = "," if decimal == "." else "."
     bare = parts["figures"].str.replace_all(group, "", literal=True)

@@ -32,7 +32,7 @@ def set_aside(
         )
 
     text = {c: table.schema[c] in (pl.String, pl.Categorical) for c in (*key, *times, target)}
-    if not any(_odd_times(table[c]) for c in times):
+    if not any(_has_odd_times(table[c]) for c in times):
         return table, []
     suspect = table.select(pl.any_horizontal(blank(c) for c in times)).to_series()
     words = [c for c in times if text[c]]
@@ -66,7 +66,7 @@ def set_aside(
     return (table if mask is None else table.filter(mask)), notes
 
 
-def _odd_times(column: pl.Series) -> bool:
+def _has_odd_times(column: pl.Series) -> bool:
     """Return whether any cell of a time column is empty or a word for a total."""
     if column.null_count():
         return True

@@ -188,7 +188,7 @@ def _read(source: Any, columns: NamedColumns, reading: Reading, future: Any) -> 
     if reach is not None:
         grid, steps = lay_out(rows, grid_freq, reach)
     notes += rhythm.check_steps(rows, steps, grid, grid_freq, given=freq is not None)
-    closed, new_notes = rhythm.closed_in_series(
+    closed, new_notes = rhythm.find_closed_days(
         rows, steps, grid, grid_freq, given=freq is not None
     )
     notes += new_notes

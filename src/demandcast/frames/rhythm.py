@@ -129,7 +129,7 @@ def describe_closed(rows: Rows, freq: Frequency) -> list[Note]:
     ]
 
 
-def closed_in_series(
+def find_closed_days(
     rows: Rows, steps: Ints, grid: Grid, freq: Frequency, *, given: bool
 ) -> tuple[NDArray[np.bool_] | None, list[Note]]:
     """Find weekdays on which some series never have a row while others do: a shop closed on Sundays beside one open.

@@ -17,7 +17,7 @@ from demandcast.frames import vocabulary
 from demandcast.frames.dates import looks_like_times, read_whole
 from demandcast.frames.looks import Looks
 from demandcast.frames.opened import Table
-from demandcast.frames.vocabulary import bearing, is_word, plain
+from demandcast.frames.vocabulary import columns_with_words, is_word, plain
 from demandcast.panel.panel import Note
 from demandcast.reading import NamedColumns
 
@@ -103,12 +103,12 @@ def find_roles(
         notes += new_notes
     name, parts = (time[0], ()) if len(time) == 1 else (_joint_name(columns), time)
     if wide is None and key is None and target is None and _only_numbers(free, looks):
-        worded = bearing(free, vocabulary.TARGET)
+        worded = columns_with_words(free, vocabulary.TARGET)
         wide = not worded
         if wide:
             action = f"{len(free):,} columns of numbers beside the time: read as a wide table, a column a series"
             notes.append(_guess(len(free), action, way(wide=False), way(key=..., target=...)))
-        elif not _exact(worded[0]):
+        elif not _is_target_word(worded[0]):
             raise SchemaError(
                 f"columns {free[:8]} hold numbers, and it cannot be told whether each is a series or "
                 f"{worded[0]!r} is the target; pass",
@@ -185,7 +185,7 @@ def no_column(
     if not isinstance(names, str):
         value = [near_name(c, columns) or c if c not in columns else c for c in names]
     error = SchemaError(
-        f"there is no column {column!r}{nearest(column, columns)}{covariates_hint}",
+        f"there is no column {column!r}{suggest_column(column, columns)}{covariates_hint}",
         ways=[way(covariates=...)] if covariates_hint else [],
         option=option, column=column, found=column,
     ).suggest(near)  # fmt: skip
@@ -208,7 +208,7 @@ def _role_of(
     )
 
 
-def nearest(word: str, known: Collection[str]) -> str:
+def suggest_column(word: str, known: Collection[str]) -> str:
     """Return the end of a message that suggests the nearest name and lists all."""
     near = near_name(word, known)
     listed = ", ".join(repr(str(k)) for k in list(known)[:12]) + (
@@ -247,15 +247,15 @@ def _only_numbers(free: Sequence[str], looks: Looks) -> bool:
     return len(free) >= 2 and all(map(looks.is_number, free)) and not _guess_key(free, looks)
 
 
-def _exact(column: str) -> bool:
+def _is_target_word(column: str) -> bool:
     return is_word(column, vocabulary.TARGET)
 
 
 def _guess_time(free: Sequence[str], looks: Looks) -> tuple[list[str], list[Note]]:
     """Return the column of times, or the columns that together make a time."""
     dates = [c for c in free if looks.is_time(c)]
-    worded = bearing(dates, vocabulary.TIME)
-    together = _together(free, dates, looks)
+    worded = columns_with_words(dates, vocabulary.TIME)
+    together = _columns_of_time(free, dates, looks)
     if together:
         action = f"columns {together} are taken as the time, together"
         return together, [_guess(len(together), action, way(time=...))]
@@ -271,7 +271,7 @@ def _guess_time(free: Sequence[str], looks: Looks) -> tuple[list[str], list[Note
     if not best:  # steps, or text that is no time yet: what reads it says so
         best = [
             c
-            for c in bearing(free, vocabulary.TIME)
+            for c in columns_with_words(free, vocabulary.TIME)
             if is_word(c, vocabulary.TIME) or (looks.is_number(c) and c not in dates)
         ]
         best = [c for c in best if is_word(c, vocabulary.TIME)] or best
@@ -284,7 +284,7 @@ def _guess_time(free: Sequence[str], looks: Looks) -> tuple[list[str], list[Note
     return [best[0]], [_guess(1, f"column {best[0]!r} is taken as the time", way(time=...))]
 
 
-def _together(free: Sequence[str], dates: Sequence[str], looks: Looks) -> list[str]:
+def _columns_of_time(free: Sequence[str], dates: Sequence[str], looks: Looks) -> list[str]:
     """Return the columns that make a time together: year and month, week or quarter; or a date and its hour."""
     years = [c for c in free if is_word(c, vocabulary.YEAR) and c not in dates]
     if years and not dates:
@@ -340,9 +340,9 @@ def _refuse_part(column: str, looks: Looks) -> None:
 
 
 def _guess_target(free: Sequence[str], looks: Looks) -> str:
-    worded = bearing(free, vocabulary.TARGET)
+    worded = columns_with_words(free, vocabulary.TARGET)
     candidates = [c for c in worded if not looks.is_time(c) or looks.is_number(c)]
-    exact = [c for c in candidates if _exact(c)]
+    exact = [c for c in candidates if _is_target_word(c)]
     candidates = exact or [c for c in candidates if looks.is_number(c)] or candidates
     if not exact and len(candidates) > 1:
         raise SchemaError(
@@ -365,7 +365,9 @@ def _guess_target(free: Sequence[str], looks: Looks) -> str:
 def _guess_key(free: Sequence[str], looks: Looks) -> tuple[str, ...]:
     """Return columns named like a key, except those that differ in every row."""
     whole_keys = [
-        c for c in bearing(free, vocabulary.WHOLE_KEY) if is_word(c, vocabulary.WHOLE_KEY)
+        c
+        for c in columns_with_words(free, vocabulary.WHOLE_KEY)
+        if is_word(c, vocabulary.WHOLE_KEY)
     ]
     if whole_keys:
         return (whole_keys[0],)

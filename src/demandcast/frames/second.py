@@ -14,7 +14,7 @@ from demandcast.frames.covariates import is_text
 from demandcast.frames.infer_frequency import infer_frequency
 from demandcast.frames.numerals import Hints
 from demandcast.frames.opened import Table
-from demandcast.frames.roles import Roles, near_name, nearest
+from demandcast.frames.roles import Roles, near_name, suggest_column
 from demandcast.frames.table_rows import Ints, Rows, numbers
 from demandcast.frames.times import join_times, parse_times
 from demandcast.frequency import Frequency
@@ -42,7 +42,7 @@ def columns_of(table: Table, known: Sequence[str], main_columns: Sequence[str]) 
         if column not in (candidates if spans else table.columns):
             raise SchemaError(
                 f"there is no column {column!r} in the table or in the table of covariates"
-                f"{nearest(column, table.columns)}",
+                f"{suggest_column(column, table.columns)}",
                 found=column,
             ).suggest(near_name(column, table.columns))
     both = [c for c in known if c in main_columns and c in table.columns]
@@ -61,11 +61,11 @@ def periods(columns: Sequence[str], main_columns: Sequence[str]) -> tuple[str, s
         main_columns: Columns of the main table; if both tables have the same time column, the second is no table of
             periods.
     """
-    if vocabulary.bearing([c for c in columns if c in main_columns], vocabulary.TIME):
+    if vocabulary.columns_with_words([c for c in columns if c in main_columns], vocabulary.TIME):
         return None
     free = [c for c in columns if c not in main_columns]
-    starts = vocabulary.bearing(free, vocabulary.START)
-    ends = [c for c in vocabulary.bearing(free, vocabulary.END) if c not in starts[:1]]
+    starts = vocabulary.columns_with_words(free, vocabulary.START)
+    ends = [c for c in vocabulary.columns_with_words(free, vocabulary.END) if c not in starts[:1]]
     return (starts[0], ends[0]) if starts and ends else None
 
 
@@ -164,7 +164,7 @@ def join(
         outside = [c for c in columns if table[c].dtype.is_numeric()]
     if time not in table.columns:
         raise SchemaError(
-            f"the table of covariates has no column {time!r}{nearest(time, table.columns)}; name its time "
+            f"the table of covariates has no column {time!r}{suggest_column(time, table.columns)}; name its time "
             "as the main table does",
             found=time,
         ).suggest(near_name(time, table.columns))

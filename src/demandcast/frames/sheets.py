@@ -177,7 +177,7 @@ def write_sheet(
             for i, value in enumerate(values.to_list(), 1):
                 if value is None or value != value:
                     continue
-                if kind.is_temporal() and column.name not in keys and _dated(value):
+                if kind.is_temporal() and column.name not in keys and _is_date(value):
                     sheet.write_datetime(i, j, value, days if midnights else clocks)
                 elif isinstance(value, (int, float)) and abs(value) < EXACT:
                     sheet.write(i, j, value)
@@ -188,6 +188,6 @@ def write_sheet(
         sheet.autofit()
 
 
-def _dated(value: Any) -> bool:
+def _is_date(value: Any) -> bool:
     """Return whether a value is a date that Excel can hold."""
     return hasattr(value, "year") and (value.year, value.month) >= (FIRST_DAY.year, FIRST_DAY.month)

@@ -162,7 +162,7 @@ def numbers(
         notes.append(
             Note(kind="infinite", count=count, series=0, example=f"row {row + 1:,}", done=action)
         )
-    return values, [*notes, *_rounded(column, values, role)]
+    return values, [*notes, *_note_lost_figures(column, values, role)]
 
 
 def holds_flags(column: pl.Series) -> bool:
@@ -174,7 +174,7 @@ def holds_flags(column: pl.Series) -> bool:
     return not set(words) <= {"0", "1"}
 
 
-def _rounded(column: pl.Series, values: NDArray[np.float32], role: str) -> list[Note]:
+def _note_lost_figures(column: pl.Series, values: NDArray[np.float32], role: str) -> list[Note]:
     """Return a note if numbers too long for 32 bits lose their last figures."""
     if (
         column.dtype == pl.Boolean
@@ -216,7 +216,7 @@ def sort(rows: Rows) -> tuple[Rows, list[Note]]:
     back = (codes[1:] == codes[:-1]) & (times[1:] < times[:-1])
     if not back.any() and bool((codes[1:] >= codes[:-1]).all()):
         return rows, []
-    rows = rows.take(_order(codes=codes))
+    rows = rows.take(_sort_order(codes=codes))
     back = (rows.codes[1:] == rows.codes[:-1]) & (rows.times[1:] < rows.times[:-1])
     if not back.any():
         return rows, []
@@ -225,10 +225,10 @@ def sort(rows: Rows) -> tuple[Rows, list[Note]]:
         kind="unsorted", count=len(at), series=len(np.unique(rows.codes[at])),
         example=rows.place(int(at[0])), done="rows were out of order: sorted by time",
     )  # fmt: skip
-    return rows.take(_order(codes=rows.codes, times=rows.times)), [note]
+    return rows.take(_sort_order(codes=rows.codes, times=rows.times)), [note]
 
 
-def _order(**columns: NDArray[Any]) -> NDArray[Any]:
+def _sort_order(**columns: NDArray[Any]) -> NDArray[Any]:
     """Return the stable sort order by the columns, first to last; Polars sorts in threads."""
     order = pl.DataFrame(columns).select(pl.arg_sort_by(list(columns), maintain_order=True))
     return order.to_series().to_numpy()

@@ -67,16 +67,16 @@ def parse_times(
     check_zone(zone)
     name, notes = column.name, list[Note]()
     if column.null_count():
-        raise _absent(column)
+        raise _absent_error(column)
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):
         column, instants, notes = _read_text(column, zone, day_first, freq)
         if instants is not None:
-            return _convert_offsets(column, instants, zone), _sane(column, notes)
+            return _convert_offsets(column, instants, zone), _check_years(column, notes)
     elif column.dtype.is_float():
-        column = _whole_floats(column, notes)
-        column = _whole(column, notes, freq)
+        column = _convert_whole_floats(column, notes)
+        column = _read_whole_numbers(column, notes, freq)
     elif column.dtype.is_integer():
-        column = _whole(column, notes, freq)
+        column = _read_whole_numbers(column, notes, freq)
     if column.dtype.is_integer():
         return Times(column.cast(pl.Int64).to_numpy(), None, zone), notes
     if isinstance(column.dtype, pl.Datetime):
@@ -86,7 +86,7 @@ def parse_times(
             zone = zone or stated
             instants = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
             wall = column.dt.convert_time_zone(zone).dt.replace_time_zone(None)
-            return Times(wall.to_numpy(), instants.to_numpy(), zone), _sane(wall, notes)
+            return Times(wall.to_numpy(), instants.to_numpy(), zone), _check_years(wall, notes)
     elif column.dtype == pl.Date:
         column = column.cast(pl.Datetime("us"))
     else:
@@ -95,7 +95,7 @@ def parse_times(
             "2024-01-31 or a whole number: convert it, or name another column:",
             option="time", column=name, ways=[way(time=...)],
         )  # fmt: skip
-    return Times(column.to_numpy(), None, zone), _sane(column, notes)
+    return Times(column.to_numpy(), None, zone), _check_years(column, notes)
 
 
 def join_times(table: pl.DataFrame, parts: Sequence[str], name: str) -> pl.Series:
@@ -107,7 +107,7 @@ def join_times(table: pl.DataFrame, parts: Sequence[str], name: str) -> pl.Serie
     """
     for part in parts:
         if table[part].null_count():
-            raise _absent(table[part])
+            raise _absent_error(table[part])
     years = [c for c in parts if is_word(c, vocabulary.YEAR)]
     cells = {c: table[c].cast(pl.String).str.strip_chars().str.replace(r"\.0$", "") for c in parts}
     if years:
@@ -224,7 +224,7 @@ def _clock(
     )  # fmt: skip
 
 
-def _absent(column: pl.Series) -> DataError:
+def _absent_error(column: pl.Series) -> DataError:
     row = int(column.is_null().arg_true()[0])
     return DataError(
         f"time column {column.name!r} is empty in {column.null_count():,} rows, the first of them "
@@ -232,7 +232,7 @@ def _absent(column: pl.Series) -> DataError:
     )
 
 
-def _sane(column: pl.Series, notes: list[Note]) -> list[Note]:
+def _check_years(column: pl.Series, notes: list[Note]) -> list[Note]:
     """Refuse years that no table of demand has, and question odd ones."""
     first, last = column.min().year, column.max().year  # type: ignore[union-attr]
     if first >= USUAL_YEARS[0] and last <= USUAL_YEARS[1]:
@@ -260,7 +260,7 @@ def _as_notes(messages: Sequence[str], column: pl.Series) -> list[Note]:
     ]
 
 
-def _whole_floats(column: pl.Series, notes: list[Note]) -> pl.Series:
+def _convert_whole_floats(column: pl.Series, notes: list[Note]) -> pl.Series:
     integers = column.cast(pl.Int64, strict=False)
     bad = (integers.is_null() | (integers.cast(pl.Float64) != column.cast(pl.Float64))).arg_true()
     if not len(bad):
@@ -276,7 +276,7 @@ def _whole_floats(column: pl.Series, notes: list[Note]) -> pl.Series:
     )
 
 
-def _whole(column: pl.Series, notes: list[Note], freq: str | None) -> pl.Series:
+def _read_whole_numbers(column: pl.Series, notes: list[Note], freq: str | None) -> pl.Series:
     """Whole numbers as steps, or as dates where they are dates in figures."""
     if column.dtype.is_temporal():
         return column
@@ -301,11 +301,11 @@ def _read_text(
     if are_digits and not stamps:  # 2024013113 is an hour of a day, 1706659200 seconds
         notes = list[Note]()
         numbers = _spread(column, words, text.cast(pl.Int64))
-        return _whole(numbers, notes, freq), None, notes
+        return _read_whole_numbers(numbers, notes, freq), None, notes
     if text.str.contains(r"^\d+\.\d+$").all() and not text.str.contains(r"^\d\d?\.\d{4}$").all():
         notes = list[Note]()
-        numbers = _whole_floats(_spread(column, words, text.cast(pl.Float64)), notes)
-        return _whole(numbers, notes, freq), None, notes
+        numbers = _convert_whole_floats(_spread(column, words, text.cast(pl.Float64)), notes)
+        return _read_whole_numbers(numbers, notes, freq), None, notes
     dates = read_dates(words, column.name, day_first=day_first)
     if dates.values.null_count():
         raise _unreadable(column, words.filter(dates.values.is_null()))

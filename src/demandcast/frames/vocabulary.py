@@ -150,7 +150,7 @@ def holds(name: str, words: Iterable[str]) -> bool:
     return any(f" {word} " in f" {plain(name)} " for word in words)
 
 
-def bearing(columns: Sequence[str], words: tuple[str, ...]) -> list[str]:
+def columns_with_words(columns: Sequence[str], words: tuple[str, ...]) -> list[str]:
     """Return columns whose name equals one of the words, then those that end with one, then those that contain one.
 
     Within each of the three, in the order of the words.

@@ -29,7 +29,7 @@ from demandcast.settings import MethodSettings, setting, whole_number
 from demandcast.train.budget import Budget
 from demandcast.train.checkpoint import pack
 from demandcast.train.training import Training, TrainingLog
-from demandcast.typed import build, typed
+from demandcast.typed import build, convert
 
 F = TypeVar("F", bound=np.floating)
 TUNED = "weights.safetensors"
@@ -205,8 +205,8 @@ class ZeroShot(ConfiguredForecaster[ZeroShotConfig]):
         if facts["training"] is not None:
             model.pretrained = read_network(run.file(TUNED))
             model.tuned = build(TrainingLog, facts["training"], "training")
-            model.improved = typed(facts["improved"], bool, "improved")
-        model.neighbours = typed(facts.get("neighbours", model.neighbours), bool, "neighbours")
+            model.improved = convert(facts["improved"], bool, "improved")
+        model.neighbours = convert(facts.get("neighbours", model.neighbours), bool, "neighbours")
         return model
 
 

@@ -52,35 +52,35 @@ def items_to_look_at(view: View) -> list[Item]:
 def _reasons(view: View) -> Iterator[tuple[int, float, str]]:
     """Yield the row of an item, the units concerned, and the reason, for every reason of every item."""
     if view.has_actual:
-        yield from _missed(view)
+        yield from _far_totals(view)
     else:
-        yield from _ahead(view)
+        yield from _changed_totals(view)
     yield from _worse_than_naive(view)
     wide = view.margin > WIDE * np.abs(view.total)
     levels = view.first.levels
     share = percent(levels[-1] - levels[0])
-    for row in _where(wide & (np.abs(view.total) >= np.median(np.abs(view.total)))):
+    for row in _rows_where(wide & (np.abs(view.total) >= np.median(np.abs(view.total)))):
         margin = view.margin[row] / max(abs(view.total[row]), 1e-12)
         text = f"Very uncertain: the {share} band is ± {percent(margin)} wide."
         yield row, float(view.margin[row] - abs(view.total[row])), text
 
 
-def _missed(view: View) -> Iterator[tuple[int, float, str]]:
+def _far_totals(view: View) -> Iterator[tuple[int, float, str]]:
     """Yield the items whose forecast total is far from the actual total."""
     total = np.where(np.isnan(view.actual), 0, view.first.mean).sum(1)
     actual = np.nansum(view.actual, 1)
     error = total - actual
-    for row in _where(np.abs(error) > OFF * np.maximum(np.abs(actual), np.abs(total))):
+    for row in _rows_where(np.abs(error) > OFF * np.maximum(np.abs(actual), np.abs(total))):
         how = "Too high" if error[row] > 0 else "Too low"
         text = f"{how}: forecast {amount(total[row])}, actual {amount(actual[row])}."
         yield row, float(abs(error[row])), text
 
 
-def _ahead(view: View) -> Iterator[tuple[int, float, str]]:
+def _changed_totals(view: View) -> Iterator[tuple[int, float, str]]:
     """Yield the items whose total changes much, and those with a short history."""
     steps = span(view.first.horizon, view.first.schema.freq)
     change = view.total - view.previous
-    for row in _where(np.abs(change) > JUMP * np.abs(view.previous)):
+    for row in _rows_where(np.abs(change) > JUMP * np.abs(view.previous)):
         before, ahead = view.previous[row], view.total[row]
         last_year = view.year_before[row]
         year = f" A year before: {amount(last_year)}." if np.isfinite(last_year) else ""
@@ -92,7 +92,7 @@ def _ahead(view: View) -> Iterator[tuple[int, float, str]]:
         yield row, float(abs(change[row])), text
     few = max(2 * view.grid.period, view.first.horizon)
     if view.panel is not None:
-        for row in _where((view.observed < few) & (view.observed < np.median(view.observed))):
+        for row in _rows_where((view.observed < few) & (view.observed < np.median(view.observed))):
             count = int(view.observed[row])
             values = "1 value" if count == 1 else f"{count} values"
             text = f"New: only {values} of history." if count else "New: no history."
@@ -104,7 +104,7 @@ def _worse_than_naive(view: View) -> Iterator[tuple[int, float, str]]:
     with np.errstate(invalid="ignore"):
         worse = view.error > WORSE * view.naive_error
         units = (view.error - view.naive_error) * np.abs(view.total)
-    for row in _where(worse & (np.abs(view.total) >= np.median(np.abs(view.total)))):
+    for row in _rows_where(worse & (np.abs(view.total) >= np.median(np.abs(view.total)))):
         text = (
             f"Its past error is {percent(view.error[row])}; "
             f"repeating the last season has {percent(view.naive_error[row])}."
@@ -112,5 +112,5 @@ def _worse_than_naive(view: View) -> Iterator[tuple[int, float, str]]:
         yield row, float(units[row]), text
 
 
-def _where(mask: NDArray[np.bool_]) -> list[int]:
+def _rows_where(mask: NDArray[np.bool_]) -> list[int]:
     return [int(i) for i in np.flatnonzero(mask)]

@@ -29,7 +29,7 @@ from demandcast.report.explanation import explanation_section
 from demandcast.report.orders import orders_section, pack_orders
 from demandcast.report.packing import PRECISE, pack_view
 from demandcast.report.view import View
-from demandcast.report.words import amount, listed, percent, period, span, time_labels
+from demandcast.report.words import amount, join_words, percent, period, span, time_labels
 
 if TYPE_CHECKING:
     from demandcast.automl.auto import Auto
@@ -250,7 +250,7 @@ def _blend(auto: Auto) -> str:
     shares = sorted(
         ((m, w) for m, w in weights.items() if m != "class" and w >= 0.005), key=lambda p: -p[1]
     )
-    return escape(listed(f"{name} ({percent(weight)})" for name, weight in shares))
+    return escape(join_words(f"{name} ({percent(weight)})" for name, weight in shares))
 
 
 # -- items to look at --------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ def _data(panel: Panel | None, sentences: Sequence[str]) -> str:
         facts = f'<dl class="facts">{facts}</dl>'
     lines = [("info", text) for text in sentences]
     for note in sorted(panel.notes if panel else (), key=lambda n: n.severity == "info"):
-        lines.append((note.severity, _plain(note)))
+        lines.append((note.severity, _note_sentence(note)))
     rows_of_notes = "".join(
         f'<li class="{escape(how)}">{"<b>Warning.</b> " if how != "info" else ""}{escape(text)}</li>'
         for how, text in lines
@@ -319,7 +319,7 @@ def _data(panel: Panel | None, sentences: Sequence[str]) -> str:
     return scores.section("Data", "", facts + listed_notes, name="data")
 
 
-def _plain(note: Note) -> str:
+def _note_sentence(note: Note) -> str:
     """Return a note as a sentence, without the parts that name arguments and methods of Python."""
     first, *more = str(note).split("; ")
     text = "; ".join([first, *(part for part in more if not _PYTHON.search(part))])

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from demandcast.evaluate.quantile_metrics import level_coverage, wql
-from demandcast.report.words import listed, percent, span
+from demandcast.report.words import join_words, percent, span
 
 if TYPE_CHECKING:
     from demandcast.automl.auto import Auto
@@ -121,7 +121,7 @@ def headline(board: pl.DataFrame, result: BacktestResult, dates: str) -> str:
             more += f" {percent(inside)} of the actual values were in its 80 % band."
     if losers:
         verb = "loses" if len(losers) == 1 else "lose"
-        more += f" {listed(losers)} {verb} to the seasonal naive."
+        more += f" {join_words(losers)} {verb} to the seasonal naive."
     steps = span(result.horizon, result.panels[-1].schema.freq)
     series = len(result.actuals[-1])
     basis = (

@@ -112,9 +112,9 @@ class View:
         if held_out is not None:
             missed, naive_missed, size = held_out.errors(first.keys)
         elif not np.isnan(outcomes).all():
-            missed, size = _missed(_point(first), outcomes), np.nansum(np.abs(outcomes), 1)
+            missed, size = _absolute_error(_point(first), outcomes), np.nansum(np.abs(outcomes), 1)
             if naive is not None:
-                naive_missed = _missed(_point(aligned[naive]), outcomes)
+                naive_missed = _absolute_error(_point(aligned[naive]), outcomes)
         return cls(
             label=label,
             forecasts=aligned,
@@ -272,7 +272,7 @@ def _year(freq: str) -> int | None:
     return None
 
 
-def _missed(point: NDArray[Any], actual: Doubles) -> Doubles:
+def _absolute_error(point: NDArray[Any], actual: Doubles) -> Doubles:
     finite = ~np.isnan(actual)
     return np.where(finite.any(1), np.nansum(np.abs(actual - point), 1), np.nan)
 

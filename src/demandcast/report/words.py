@@ -71,10 +71,10 @@ def period(first: str, last: str) -> str:
     if begin is None or end is None:
         return first if first == last else f"{first} to {last}"
     if first == last:
-        return _written(begin, first)
+        return _format_moment(begin, first)
     if len(first) <= 10 and begin.year == end.year:
-        return f"{_written(begin, first).rsplit(' ', 1)[0]} to {_written(end, last)}"
-    return f"{_written(begin, first)} to {_written(end, last)}"
+        return f"{_format_moment(begin, first).rsplit(' ', 1)[0]} to {_format_moment(end, last)}"
+    return f"{_format_moment(begin, first)} to {_format_moment(end, last)}"
 
 
 def _moment(label: str) -> datetime | None:
@@ -84,13 +84,13 @@ def _moment(label: str) -> datetime | None:
         return None  # a step without a calendar
 
 
-def _written(moment: datetime, label: str) -> str:
+def _format_moment(moment: datetime, label: str) -> str:
     day = "" if len(label) == 7 else f"{moment.day} "
     clock = f", {moment:%H:%M}" if len(label) > 10 else ""
     return f"{day}{moment:%b %Y}{clock}"
 
 
-def listed(words: Iterable[Any]) -> str:
+def join_words(words: Iterable[Any]) -> str:
     """Join words to a list in a sentence: "a, b and c"."""
     texts = [str(word) for word in words]
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if texts[1:] else texts)

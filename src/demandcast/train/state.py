@@ -19,7 +19,7 @@ from demandcast.train.adamw import AdamW
 from demandcast.train.checkpoint import read_tensors, reading_facts, take, write_tensors
 from demandcast.train.group import Group
 from demandcast.train.training import Counted, Training, TrainingLog
-from demandcast.typed import build, typed
+from demandcast.typed import build, convert
 
 log = logging.getLogger("demandcast")
 CHECKPOINT = "checkpoint.safetensors"
@@ -140,7 +140,7 @@ class State:
         rank, expected = self.group.rank, self._tensors()
         random = {f"{name}.{rank}": state for name, state in self._generator_states().items()}
         with reading_facts(path):
-            best_score = typed(facts.get("best"), float, "best")
+            best_score = convert(facts.get("best"), float, "best")
             past = build(TrainingLog, facts.get("log"), "log")
             if not 0 <= past.steps <= self.training.max_steps or past.parts < 1:
                 raise ValueError(f"{past.steps} steps in {past.parts} parts are out of range")
@@ -160,7 +160,7 @@ class State:
         """Refuse a checkpoint of other settings, but for those that change no number."""
         settings = json.loads(json.dumps(asdict(self.training)))  # as written: tuples are lists
         with reading_facts(path):
-            before = typed(facts.get("training"), dict[str, object], "training")
+            before = convert(facts.get("training"), dict[str, object], "training")
         changed = [k for k in settings | before if before.get(k) != settings.get(k)]
         changed = [k for k in changed if k not in FREE]
         if changed:

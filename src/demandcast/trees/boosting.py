@@ -51,7 +51,7 @@ from demandcast.settings import (
 from demandcast.trees.like import Likeness
 from demandcast.trees.table import NEW, FeatureTable, count_columns
 from demandcast.trees.text import check_text, trees_of
-from demandcast.typed import build, typed
+from demandcast.typed import build, convert
 from demandcast.windows.features import FeatureForecaster, Features
 
 TREES_FILE = "trees.json"
@@ -349,7 +349,7 @@ class LightGBM(FeatureForecaster[LightGBMConfig]):
         width = count_columns(facts.features, facts.periods, facts.windows)
         path = run.file(TREES_FILE)
         try:
-            texts = typed(json.loads(path.read_bytes()), dict[str, str], TREES_FILE)
+            texts = convert(json.loads(path.read_bytes()), dict[str, str], TREES_FILE)
             if [*texts] != model.outputs():
                 raise ValueError(f"it has trees of {', '.join(texts):.60}")
             for text in texts.values():

@@ -90,7 +90,7 @@ class FeatureTable:
             all_series = np.arange(panel.n_series)
             observed = self._average(self.counts, all_series, lengths, 10**9, lengths)[1] >= NEW
             self.likeness = Likeness.of(
-                self._own(all_series, panel.lengths, panel.lengths)[0], self.codes, observed
+                self._own_scale(all_series, panel.lengths, panel.lengths)[0], self.codes, observed
             )
             self.like = self.likeness.leaving_out
         else:
@@ -108,7 +108,7 @@ class FeatureTable:
         any is that. So it does where all values are 0, the less the more there are.
         """
         reach = cutoffs if reach is None else reach
-        own_scale, count = self._own(series, cutoffs, reach)
+        own_scale, count = self._own_scale(series, cutoffs, reach)
         like = self.like[series]
         like = np.where(own_scale > 0, np.minimum(like, MAX_START * own_scale), like)
         leaning = (count * own_scale + LEANING * like) / (count + LEANING)
@@ -116,10 +116,10 @@ class FeatureTable:
 
     def never_sold(self, series: Ints, cutoffs: Ints) -> NDArray[np.bool_]:
         """Series of `NEW` observed values or more, all of them 0: nothing tells their size."""
-        own_scale, count = self._own(series, cutoffs, cutoffs)
+        own_scale, count = self._own_scale(series, cutoffs, cutoffs)
         return np.asarray((own_scale == 0) & (count >= NEW))
 
-    def _own(self, series: Ints, cutoffs: Ints, reach: Ints) -> tuple[Doubles, Doubles]:
+    def _own_scale(self, series: Ints, cutoffs: Ints, reach: Ints) -> tuple[Doubles, Doubles]:
         """Return mean |y| of a series alone, 0 where all values are 0, and the number of observed values."""
         period = self.periods[0]
         mean_size, count = self._average(self.sizes, series, cutoffs, 10**9, reach)

@@ -73,7 +73,7 @@ def check_text(text: str, columns: int | None = None) -> int:
         raise ValueError(
             f"objective is {facts['objective']!r:.40}, and should be quantile or regression"
         )
-    width = _whole(facts["max_feature_idx"], "max_feature_idx", 0, MOST) + 1
+    width = _parse_integer(facts["max_feature_idx"], "max_feature_idx", 0, MOST) + 1
     if columns is not None and width != columns:
         raise ValueError(f"its trees read {width} columns, and the model has {columns}")
     if len(facts["feature_names"].split(" ")) != width:
@@ -81,7 +81,7 @@ def check_text(text: str, columns: int | None = None) -> int:
     infos = facts["feature_infos"].split(" ")
     if len(infos) != width or not all(map(INFO.fullmatch, infos)):
         raise ValueError(f"feature_infos are not {width} ranges or lists of categories")
-    sizes = [_whole(s, "tree_sizes", 1, len(text)) for s in facts["tree_sizes"].split()]
+    sizes = [_parse_integer(s, "tree_sizes", 1, len(text)) for s in facts["tree_sizes"].split()]
     content = body.encode()  # sizes are of bytes
     start = 0
     for number, size in enumerate(sizes):
@@ -100,8 +100,8 @@ def _check_tree(block: str, number: int, width: int) -> None:
     if lines[0] != f"Tree={number}":
         raise ValueError(f"{place} does not begin where tree_sizes says")
     facts = _fields(lines[1:], (*SINGLE, *INNER, *LEAVES), place, SETS)
-    leaves = _whole(facts["num_leaves"], f"num_leaves of {place}", 1, MOST)
-    sets = _whole(facts["num_cat"], f"num_cat of {place}", 0, leaves)
+    leaves = _parse_integer(facts["num_leaves"], f"num_leaves of {place}", 1, MOST)
+    sets = _parse_integer(facts["num_cat"], f"num_cat of {place}", 0, leaves)
     if facts["is_linear"] != "0":
         raise ValueError(f"is_linear of {place} is not 0")
     _numbers(facts, "shrinkage", 1, place)
@@ -113,24 +113,24 @@ def _check_tree(block: str, number: int, width: int) -> None:
         _numbers(facts, name, splits, place)
     for name in ("leaf_value", "leaf_weight"):
         _numbers(facts, name, leaves, place)
-    _wholes(facts, "internal_count", splits, place, 0, 2**31 - 1)
-    _wholes(facts, "leaf_count", leaves, place, 0, 2**31 - 1)
-    _wholes(facts, "split_feature", splits, place, 0, width - 1)
-    kinds = _wholes(facts, "decision_type", splits, place, 0, 11)
-    below = [*_wholes(facts, "left_child", splits, place, -leaves, splits - 1)]
-    below += _wholes(facts, "right_child", splits, place, -leaves, splits - 1)
+    _parse_integers(facts, "internal_count", splits, place, 0, 2**31 - 1)
+    _parse_integers(facts, "leaf_count", leaves, place, 0, 2**31 - 1)
+    _parse_integers(facts, "split_feature", splits, place, 0, width - 1)
+    kinds = _parse_integers(facts, "decision_type", splits, place, 0, 11)
+    below = [*_parse_integers(facts, "left_child", splits, place, -leaves, splits - 1)]
+    below += _parse_integers(facts, "right_child", splits, place, -leaves, splits - 1)
     if sorted(below) != [*range(-leaves, 0), *range(1, splits)]:
         raise ValueError(f"{place} does not reach each of its splits and leaves once")
     if any(0 <= child <= i % splits for i, child in enumerate(below)):
         raise ValueError(f"{place} goes round in a ring")
     if sets:
-        edges = _wholes(facts, "cat_boundaries", sets + 1, place, 0, MOST)
-        _wholes(facts, "cat_threshold", edges[-1], place, 0, 2**32 - 1)
+        edges = _parse_integers(facts, "cat_boundaries", sets + 1, place, 0, MOST)
+        _parse_integers(facts, "cat_threshold", edges[-1], place, 0, 2**32 - 1)
         if edges[0] != 0 or any(a >= b for a, b in itertools.pairwise(edges)):
             raise ValueError(f"cat_boundaries of {place} do not increase from 0")
     for kind, cut in zip(kinds, facts["threshold"].split(" "), strict=True):
         if kind % 2:
-            _whole(cut, f"threshold of a category in {place}", 0, sets - 1)
+            _parse_integer(cut, f"threshold of a category in {place}", 0, sets - 1)
 
 
 def _fields(
@@ -153,16 +153,16 @@ def _numbers(facts: dict[str, str], name: str, count: int, place: str) -> None:
         raise ValueError(f"{name} of {place} is not {count} {'finite ' if finite else ''}numbers")
 
 
-def _wholes(
+def _parse_integers(
     facts: dict[str, str], name: str, count: int, place: str, low: int, high: int
 ) -> list[int]:
     words = facts.get(name, "").split(" ")
     if len(words) != count:
         raise ValueError(f"{name} of {place} is not {count} numbers")
-    return [_whole(word, f"{name} of {place}", low, high) for word in words]
+    return [_parse_integer(word, f"{name} of {place}", low, high) for word in words]
 
 
-def _whole(word: str, name: str, low: int, high: int) -> int:
+def _parse_integer(word: str, name: str, low: int, high: int) -> int:
     if not word.isascii() or not WHOLE.fullmatch(word) or not low <= int(word) <= high:
         raise ValueError(
             f"{name} is {word!r:.40}, and should be a whole number from {low} to {high}"

@@ -115,7 +115,7 @@ class MultivariateSource(WindowSource):
         grid = np.full((int(panel.ends().max()) + 1 - first, self.n_series), np.nan, np.float32)
         grid[cells] = panel.target[rows]
         self.grid = self._put(grid)  # (stamps, series); NaN where there is no history
-        self.has_blanks = not bool(self._tells(self.grid).all())
+        self.has_blanks = not bool(self._scale_mask(self.grid).all())
         if panel.available is not None:
             missed = np.zeros(grid.shape, np.bool_)
             missed[cells] = ~panel.available[rows]
@@ -129,12 +129,12 @@ class MultivariateSource(WindowSource):
     @cached_property
     def latest_known(self) -> Tensor:
         """Last stamp up to each where a series was observed, (stamps, series), int32; -1 for none."""
-        return _latest(~self.grid.isnan())
+        return _last_rows(~self.grid.isnan())
 
     @cached_property
     def latest_telling(self) -> Tensor:
         """The same of values that tell the scale."""
-        return _latest(self._tells(self.grid))
+        return _last_rows(self._scale_mask(self.grid))
 
     def gather(
         self, series: Tensor, cutoffs: Tensor, limits: Tensor, *, extra: int = 0
@@ -262,7 +262,7 @@ class MultivariateSource(WindowSource):
         return first[:, None] + torch.arange(context, device=self.device), window, series
 
 
-def _latest(mask: Tensor) -> Tensor:
+def _last_rows(mask: Tensor) -> Tensor:
     """Return the last row up to each at which a cell is wanted, (rows, series), int32; -1 for none."""
     row = torch.arange(len(mask), device=mask.device, dtype=torch.int32)[:, None]
     return torch.where(mask, row, -1).cummax(0).values
@@ -302,13 +302,13 @@ class StampSampler:
         """Draw the first series, cutoffs and limits of a batch, (batch,) each, int64."""
         uniform = torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
         stamps = np.searchsorted(self.cumulative, uniform * self.cumulative[-1], side="right")
-        return self._told(stamps)
+        return self._windows_at(stamps)
 
     def at(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the same for windows by their numbers from 0 to `n_windows`."""
-        return self._told(self.stamps[numbers.numpy()])
+        return self._windows_at(self.stamps[numbers.numpy()])
 
-    def _told(self, stamps: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def _windows_at(self, stamps: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, Tensor]:
         cutoffs = torch.from_numpy(stamps.astype(np.int64)) - self.origin
         limits = torch.full_like(cutoffs, self.limit - self.origin)
         return torch.zeros_like(cutoffs), cutoffs, limits

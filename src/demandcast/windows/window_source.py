@@ -161,7 +161,7 @@ class WindowSource:
         reals = self._pick(panel.static_reals, panel.static_real_names, features.static_reals)
         self.reals = _standardise(reals, features.static_reals)  # (N, reals)
         # whether a window may need to look back; files are not read for it, windows then always ask
-        self.has_blanks = panel.is_mapped or not bool(self._tells(self.target).all())
+        self.has_blanks = panel.is_mapped or not bool(self._scale_mask(self.target).all())
         self.lag_reach = max(features.lags, default=0)
         first = int(panel.starts.min())
         last = int((panel.starts + panel.extents).max()) + horizon
@@ -237,8 +237,8 @@ class WindowSource:
         first = self.begins[series] + cutoffs - context  # row of the context's first step, (batch,)
         length = context + self.horizon
         values = gather_runs(self.target, first - lagged, self.span)  # (batch, span)
-        begun = self._from(cutoffs)  # (batch, span)
-        weight = begun * self._until(limits - cutoffs) * given(values)  # (batch, span)
+        begun = self._mask_from_start(cutoffs)  # (batch, span)
+        weight = begun * self._mask_until(limits - cutoffs) * observed_mask(values)  # (batch, span)
         values = values.nan_to_num_(0.0).mul_(weight)
         past = slice(lagged, self.before)
         counts = slice(lagged, self.before - extra)
@@ -263,13 +263,15 @@ class WindowSource:
         parts = [times]
         extents = self.extents[series]
         if self.spec.known:
-            inside = (begun * self._until(extents - cutoffs))[:, lagged:, None]
+            inside = (begun * self._mask_until(extents - cutoffs))[:, lagged:, None]
             parts.append(
                 _standardise(gather_runs(self.known, first, length), self.spec.known, inside)
             )
         past_parts = [values.new_zeros(batch, context, 0)]
         if self.spec.past:
-            inside = (begun * self._until(torch.minimum(extents, limits) - cutoffs))[:, past, None]
+            inside = (begun * self._mask_until(torch.minimum(extents, limits) - cutoffs))[
+                :, past, None
+            ]
             past_parts.append(
                 _standardise(gather_runs(self.past, first, context), self.spec.past, inside)
             )
@@ -315,7 +317,9 @@ class WindowSource:
         if not bool(few.any()):
             return
         rows = few.nonzero()[:, 0]
-        first, rows = self._earlier(series, ends, context, rows, lambda values: ~values.isnan())
+        first, rows = self._find_earlier(
+            series, ends, context, rows, lambda values: ~values.isnan()
+        )
         begins = self.begins[series[rows]]
         steps = (first - self.lag_reach)[:, None] + torch.arange(width, device=self.device)
         earlier = gather_runs(self.target, begins + steps[:, 0], width)  # (rows, width)
@@ -330,13 +334,13 @@ class WindowSource:
     def _look_back(self, series: Tensor, ends: Tensor, context: int, scale: Tensor) -> None:
         """Take scales (batch, 1) that are 0 from earlier steps that tell them, in place."""
         rows = (scale[:, 0] == 0).nonzero()[:, 0]
-        first, rows = self._earlier(series, ends, context, rows, self._tells)
+        first, rows = self._find_earlier(series, ends, context, rows, self._scale_mask)
         earlier = gather_runs(self.target, self.begins[series[rows]] + first, context)
         inside = first[:, None] + torch.arange(context, device=self.device) >= 0
-        known = given(earlier) * inside
+        known = observed_mask(earlier) * inside
         scale[rows] = scale_of(earlier.nan_to_num_(0.0).mul_(known), known, self.scaling)[0]
 
-    def _earlier(
+    def _find_earlier(
         self,
         series: Tensor,
         ends: Tensor,
@@ -371,7 +375,7 @@ class WindowSource:
         back = (ends[rows] - 1 - last) // season * season
         return ends[rows] - back - context, rows
 
-    def _tells(self, values: Tensor) -> Tensor:
+    def _scale_mask(self, values: Tensor) -> Tensor:
         """Return which values determine the scale: observed, and not 0 unless the scaling has a constant."""
         observed = ~values.isnan()
         return observed if self.scaling in CONSTANT else observed & (values != 0)
@@ -381,11 +385,11 @@ class WindowSource:
         mean, deviation = self.spec.scale
         return (scale.log() - mean) / deviation
 
-    def _from(self, cutoffs: Tensor) -> Tensor:
+    def _mask_from_start(self, cutoffs: Tensor) -> Tensor:
         """Return 1 from the start of its series on in each window, 0 before, (batch, span)."""
         return gather_runs(self.visible, cutoffs.clamp(0, self.before), self.span)
 
-    def _until(self, ahead: Tensor) -> Tensor:
+    def _mask_until(self, ahead: Tensor) -> Tensor:
         """Return 1 for steps less than `ahead` (batch,) after the cutoff, 0 from there on, (batch, span)."""
         hidden = (self.horizon - ahead).clamp(0, self.span)  # last steps of the window
         return gather_runs(self.visible, hidden + self.before, self.span)
@@ -396,7 +400,7 @@ class WindowSource:
         return self.windows(series, cutoffs, cutoffs)
 
 
-def given(values: Tensor) -> Tensor:
+def observed_mask(values: Tensor) -> Tensor:
     """Return 1 for values and 0 for NaN, as floats: on a CPU comparisons and bool masks take five times as
     long.
     """
@@ -415,7 +419,7 @@ def _standardise(
         return values
     mean = values.new_tensor([m for m, _, _ in footing.values()])
     deviation = values.new_tensor([d for _, d, _ in footing.values()])
-    weight = given(values) if inside is None else given(values) * inside
+    weight = observed_mask(values) if inside is None else observed_mask(values) * inside
     scaled = ((values - mean) / deviation).nan_to_num_(0.0) * weight
     gaps = [i for i, (_, _, gap) in enumerate(footing.values()) if gap]
     return torch.cat([scaled, weight[..., gaps]], -1) if gaps else scaled
