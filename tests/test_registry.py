@@ -132,6 +132,11 @@ def test_a_method_of_your_own_can_be_routed_to(constant: type[Constant], panel: 
         registry.create("routed", horizon=3, methods=("dlinear",))
 
 
+def test_the_former_way_to_state_hyperparameters_is_refused_with_the_present_one() -> None:
+    with pytest.raises(ConfigError, match=r"LocalConfig, and name it: Config = \.\.\."):
+        type("Former", (LocalForecaster,), {"name": "former", "settings": {"size": 2.0}})
+
+
 def test_what_is_no_method_is_refused() -> None:
     class Same(Constant):
         name = "tsb"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demandcast.draws.arrays import Draws
+from demandcast.errors import ConfigError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import ConfiguredForecaster, Forecaster, check_panel
 from demandcast.panel.panel import Panel
@@ -45,6 +46,16 @@ class LocalForecaster(ConfiguredForecaster[L]):
     takes: ClassVar[str] = "target"
     gives: ClassVar[str] = "paths and quantiles"
     Config: type[L] = LocalConfig  # type: ignore[assignment]  # of methods that add none
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Refuse the former way to state hyper-parameters, which would be ignored."""
+        super().__init_subclass__(**kwargs)
+        if "settings" in vars(cls):
+            raise ConfigError(
+                f"{cls.__name__} states its hyper-parameters in `settings`; state them as fields of a dataclass that "
+                "derives from demandcast.local.base.LocalConfig, and name it: Config = ...",
+                option="settings", found=cls.__name__, expected="Config",
+            )  # fmt: skip
 
     def fit(self, panel: Panel) -> Forecaster:
         """Check that the argument is a panel; there is nothing to learn."""
