@@ -17,6 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/python -m pip install --quiet --no-deps stockpyl==1.0.2  # an oracle of the tests, without what it plots with
 	touch $(STAMP)
 
 check: $(STAMP)  ## Format, lint and types, changing nothing

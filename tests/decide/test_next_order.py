@@ -13,7 +13,7 @@ import demandcast as dc
 from demandcast.decide.interval import protect
 from demandcast.decide.next_order import look_further
 from demandcast.decide.rules import Policy, fractile
-from demandcast.decide.stock import read_stock
+from demandcast.decide.stock_table import read_stock
 
 RATE, UNDER, OVER = 5.0, 4.0, 1.0
 MOST, LARGEST = 22, 12  # stock and order: beyond them nothing is best

@@ -25,7 +25,7 @@ from demandcast.decide.calendar import Now
 from demandcast.decide.orders import Orders, decide
 from demandcast.decide.rules import Policy
 from demandcast.decide.scale import forecast_items
-from demandcast.decide.stock import ROW, read_stock
+from demandcast.decide.stock_table import ROW, read_stock
 from demandcast.errors import ConfigError, DataError, FileError, way
 from demandcast.evaluate.backtest import backtest
 from demandcast.forecast.changes import Assignment, Change, Condition

@@ -204,7 +204,7 @@ def order(
     from demandcast.decide.calendar import Now
     from demandcast.decide.orders import decide
     from demandcast.decide.rules import Policy, check_spend
-    from demandcast.decide.stock import read_stock
+    from demandcast.decide.stock_table import read_stock
     from demandcast.errors import ConfigError
     from demandcast.frames.read import read_panel
 
@@ -268,7 +268,7 @@ def order(
 
 def _with_successors(panel: Panel, stock: str, decimal: str | None) -> Panel:
     """Give new items the history of those they replace, where the stock table names them; say what was done."""
-    from demandcast.decide.stock import ROW
+    from demandcast.decide.stock_table import ROW
     from demandcast.frames.source import open_table
     from demandcast.panel.successors import give_histories, predecessors
 

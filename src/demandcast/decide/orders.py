@@ -37,7 +37,8 @@ from demandcast.decide.rules import (
     order_by_fill_rate,
     share_money,
 )
-from demandcast.decide.stock import Stock, read_stock
+from demandcast.decide.stock import Stock
+from demandcast.decide.stock_table import read_stock
 from demandcast.errors import DataError, way
 from demandcast.forecast.forecast import Forecast
 from demandcast.frequency import Frequency
@@ -209,7 +210,7 @@ def order(
         forecast: With sample paths of at least lead time + review steps; of an item whose history ends before
             that of others, so many more steps.
         stock: A path or frame with a row an item; its columns replace the values here for an item. See
-            `demandcast.decide.stock.read_stock`.
+            `demandcast.decide.stock_table.read_stock`.
         policy: The rule; or give its parts as keywords, see below.
         lead_times: A path or frame of observed lead times, drawn from in place of a fixed one: `lead_time`, and
             the key columns unless all items share it.

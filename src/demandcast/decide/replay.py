@@ -21,7 +21,8 @@ from demandcast.decide.interval import Doubles, Ints
 from demandcast.decide.orders import decide
 from demandcast.decide.rules import UP_TO, Policy, choose_policy, in_packs
 from demandcast.decide.scale import forecast_items
-from demandcast.decide.stock import Stock, read_stock
+from demandcast.decide.stock import Stock
+from demandcast.decide.stock_table import read_stock
 from demandcast.errors import ConfigError, DataError, way
 from demandcast.evaluate.backtest import BacktestResult
 from demandcast.forecast.forecast import Forecast
