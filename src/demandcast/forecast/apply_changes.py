@@ -261,9 +261,9 @@ def _select(panel: Panel, known: Singles, change: Change, horizon: int) -> Bools
     for condition in change.conditions:
         values = _values(panel, known, condition, horizon)
         holds = [_compare(values, condition, text) for text in condition.values]
-        holds_anywhere = np.logical_or.reduce(holds)
-        where &= holds_anywhere
-        if not holds_anywhere.any():
+        matches = np.logical_or.reduce(holds)
+        where &= matches
+        if not matches.any():
             present = values[~_missing(values)]
             range_text = (
                 f"it goes from {present.min()} to {present.max()}"
