@@ -193,8 +193,9 @@ def test_training_knows_no_panel(path: Path) -> None:
 
 NAMELESS = {"fed", "found", "held", "judged", "kept", "lifted", "made", "said", "some", "told"}
 IN_PLAIN_WORDS = (
-    "automl", "draws", "evaluate", "forecast", "forecaster", "layers", "likelihoods", "local", "models", "pretrained",
-    "registry", "saved", "settings", "synthetic", "train",
+    "automl", "draws", "evaluate", "files", "forecast", "forecaster", "frames", "frequency", "layers", "likelihoods",
+    "local", "models", "panel", "pretrained", "reading", "registry", "report", "saved", "schema", "settings",
+    "synthetic", "train", "trees", "typed", "windows",
 )  # fmt: skip
 
 

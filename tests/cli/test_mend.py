@@ -142,3 +142,17 @@ def test_a_mistake_is_explained(
     assert main(words) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("try: ")]
     assert lines[-1] == f"error: {message}"
+
+
+def test_no_command_is_shown_that_would_fail_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        "a,2024-01-01,x",
+        "a,2024-01-01,y",
+    ]  # twice, which a rule mends, and no number, which none does
+    Path("s.csv").write_text("\n".join(["item,date,sales", *rows]), encoding="utf-8")
+    for words in (["check", "s.csv"], ["forecast", "s.csv", "--h", "1", "--model", "ses"]):
+        assert main([*words, "--target", "sales", "--key", "item", "--time", "date"]) == 2
+        assert "try: " not in capsys.readouterr().err

@@ -51,7 +51,7 @@ def check(
         first = with_ways(errors[0].done, errors[0].ways, options.as_option)
         count = "" if len(errors) == 1 else f", {len(errors)} errors; the first"
         show.say(f"error: not ready{count}: {first}")
-        if report.mend:
+        if all(note.mend for note in errors):
             show.say(f"try: {options.command_line(report.mend.items())}")
         raise typer.Exit(2)
     if fix:

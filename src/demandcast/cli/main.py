@@ -152,7 +152,8 @@ def main(argv: list[str] | None = None) -> int:
         for i, fault in enumerate(faults, start=1):
             show.say(f"  {i}. {fault.text(options.as_option)}")
         meant = None if faults else mend.replace_name(words, error.found, error.suggested)
-        if meant is None and error.mend:
+        mendable = all(fault.mend for fault in faults or (error,))
+        if meant is None and mendable:
             show.say(f"try: {options.command_line(error.mend)}")
         _say_command(meant)
         return 2

@@ -153,8 +153,8 @@ def shares(column: pl.Series) -> NDArray[np.float64]:
             f"there, 0 to 1, found {column.dtype} like {strange[0]!r}; turn it into booleans: col > 0, or divide "
             "percentages by 100"
         )
-    found = values.cast(pl.Float64).fill_nan(None).fill_null(1.0).to_numpy(writable=True)
-    return np.asarray(found, np.float64)
+    shares = values.cast(pl.Float64).fill_nan(None).fill_null(1.0).to_numpy(writable=True)
+    return np.asarray(shares, np.float64)
 
 
 def _check_static(column: pl.Series) -> None:

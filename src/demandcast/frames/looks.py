@@ -163,11 +163,11 @@ def _reads_as_times(words: list[str]) -> bool:
 @lru_cache(maxsize=1 << 16)
 def _is_plain_date(word: str) -> bool:
     """Return whether a word is a valid date: 2024-01-31, or 31.1.2024 with day and month in either order."""
-    found = PLAIN_DATE.fullmatch(word)
-    if found is None:
+    match = PLAIN_DATE.fullmatch(word)
+    if match is None:
         return False
-    year, month, day = map(int, found.group(1, 2, 3) if found[1] else found.group(7, 6, 4))
-    for m, d in ((month, day), (day, month)) if found[7] else ((month, day),):
+    year, month, day = map(int, match.group(1, 2, 3) if match[1] else match.group(7, 6, 4))
+    for m, d in ((month, day), (day, month)) if match[7] else ((month, day),):
         if 1 <= m <= 12 and year and 1 <= d <= monthrange(year, m)[1]:
             return True
     return False

@@ -87,7 +87,7 @@ def parse_numbers(
     if len(no_number):
         notes.append(_treat_text(column, text, no_number, role, junk, where or row_number))
         words, parts = words.filter(parts["figures"].is_not_null()), parts.drop_nulls("figures")
-    told = _adornments(column, parts, words, role)
+    messages = _adornments(column, parts, words, role)
     decimal, reason = _decimal(column, parts["figures"], words, role, hints)
     numbers = _parse_parts(parts, decimal)
     table = pl.DataFrame({"word": words, "number": numbers})
@@ -97,8 +97,8 @@ def parse_numbers(
     values = pl.DataFrame({"word": text}).join(
         table, on="word", how="left", maintain_order="left"
     )["number"]  # fmt: skip
-    if reason or told:
-        action = f"{role} {column.name!r}: " + "; ".join([*([reason] if reason else []), *told])
+    if reason or messages:
+        action = f"{role} {column.name!r}: " + "; ".join([*([reason] if reason else []), *messages])
         notes.append(Note(kind="numbers", count=len(column), series=0, example="", done=action))
     return values.rename(column.name), notes
 

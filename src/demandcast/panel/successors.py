@@ -95,10 +95,10 @@ def give_histories(panel: Panel, stock: pl.DataFrame) -> tuple[Panel, list[Note]
     old = {row[len(on) :] for row in pairs.rows()} - set(
         stock.select(pl.col(on).cast(pl.String)).rows()
     )
-    kept = np.array([row not in old for row in _text(extended.keys).rows()])
+    remains = np.array([row not in old for row in _text(extended.keys).rows()])
     notes = [extended.notes[-1]]
-    if not kept.all():
-        left = extended.keys.filter(~kept)
+    if not remains.all():
+        left = extended.keys.filter(~remains)
         notes.append(
             Note(
                 kind="replaced", count=left.height, series=left.height,
@@ -106,7 +106,7 @@ def give_histories(panel: Panel, stock: pl.DataFrame) -> tuple[Panel, list[Note]
                 done="these predecessors have no row in the stock table: not ordered",
             )
         )  # fmt: skip
-    return extended.select(kept), notes
+    return extended.select(remains), notes
 
 
 def _text(keys: pl.DataFrame) -> pl.DataFrame:

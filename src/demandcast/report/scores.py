@@ -65,18 +65,20 @@ def of_search(auto: Auto) -> dict[str, Any]:
     """Return the calibration and the error by step of auto's blend and of the seasonal naive on the held-out steps."""
     from demandcast.automl.validation import BLEND_LEVELS
 
-    held = auto.held_out
-    assert held is not None
+    held_out = auto.held_out
+    assert held_out is not None
     calibration, steps = {}, {}
-    for name, quantiles in ((auto.name, held.quantiles), (NAIVE, held.naive)):
+    for name, quantiles in ((auto.name, held_out.quantiles), (NAIVE, held_out.naive)):
         if quantiles is None:
             continue
-        shares = level_coverage(held.actual[:, None], quantiles[:, None], BLEND_LEVELS)
+        shares = level_coverage(held_out.actual[:, None], quantiles[:, None], BLEND_LEVELS)
         calibration[name] = [list(BLEND_LEVELS), _numbers(shares)]
-        rows = [np.flatnonzero(held.step == step) for step in range(int(held.step.max()) + 1)]
+        rows = [
+            np.flatnonzero(held_out.step == step) for step in range(int(held_out.step.max()) + 1)
+        ]
         steps[name] = _numbers(
             [
-                wql(held.actual[step_rows, None], quantiles[step_rows, None], BLEND_LEVELS)
+                wql(held_out.actual[step_rows, None], quantiles[step_rows, None], BLEND_LEVELS)
                 for step_rows in rows
             ]
         )
