@@ -73,3 +73,9 @@ def test_every_setting_of_every_method_has_a_type_that_is_checked(config: Any) -
             continue  # read from words or one number, too
         with pytest.raises(ConfigError, match=field.name):
             config(**horizon | {field.name: b"neither"})
+
+
+def test_a_log_scaler_of_other_libraries_is_a_likelihood_here() -> None:
+    for words in ({"scaling": "log"}, {"scaling": "log1p"}):
+        with pytest.raises(ConfigError, match=r"is no scaling.*likelihood='log_normal'"):
+            registry.create("deepar", horizon=7, **words)

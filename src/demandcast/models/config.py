@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from demandcast.errors import ConfigError, way
 from demandcast.settings import COUNT, PART, SHARE, MethodSettings, choice, setting, whole_number
 from demandcast.train.training import Training
 from demandcast.windows.window_source import SCALINGS
@@ -24,6 +25,16 @@ class NeuralConfig(Training, MethodSettings):
     # last steps of the history watched for early stopping, not learned from
     validation: int = setting(0, whole_number(0))
     device: str = "auto"  # cpu, cuda, mps; auto takes the best there is
+
+    def __post_init__(self) -> None:
+        """Refuse what other libraries call a log scaler, and say what it is here."""
+        if self.scaling in ("log", "log1p"):
+            raise ConfigError(
+                f"scaling is {self.scaling!r}, but a logarithm changes the distribution and is no scaling; for "
+                "positive targets use",
+                option="scaling", found=self.scaling, ways=[way(likelihood="log_normal")],
+            )  # fmt: skip
+        super().__post_init__()
 
     @property
     def held_out(self) -> int:
