@@ -155,7 +155,7 @@ def test_names_with_escape_codes_are_shown_escaped(
     assert is_safe(shown.out), ascii(shown.out)
     assert is_safe(shown.err), ascii(shown.err)
     assert r"\x1b" in shown.out + shown.err or "--json" in words
-    outputs = {"--out", "--storage", "--trace"} & {*words}
+    outputs = {"--out", "--storage", "--trace", "--folder"} & {*words}
     over = (
         words[-1] == "FILE" and words[0] != "predict"
     )  # an output over an input, or a stock that is none

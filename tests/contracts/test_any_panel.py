@@ -230,7 +230,8 @@ def broken_by(name: str, forecast: Forecast, panel: Panel, horizon: int) -> Iter
     least = (q * np.diff([*LEVELS, 1.0])).sum(
         -1
     )  # of any law with these quantiles and none below 0
-    short = forecast.mean < least * (1 - 1e-5) - 1e-30
+    rounding = 1e-12 * own[:, None] + 1e-30  # below it, a forecast is the error of a sum
+    short = forecast.mean < least * (1 - 1e-5) - rounding
     if (short & (floors >= 0)[:, None]).any():
         yield "mean below the least its quantiles allow"
 
