@@ -548,6 +548,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=25, help="faults drawn in each room")
     parser.add_argument("--seed", type=int, default=0, help="by which they are drawn")
     parser.add_argument("--only", help="file.py:line, all faults there instead of a draw")
+    parser.add_argument("--tests", nargs="+", help="files of tests to run, not all of the room")
     parser.add_argument("--list", action="store_true", help="show the faults, run nothing")
     given = parser.parse_args(argv)
     for room in given.rooms:
@@ -563,7 +564,7 @@ def main(argv: list[str] | None = None) -> int:
         if given.list:
             print(*(m.diff() for m in drawn), sep="\n")
             continue
-        rows.append((room, *score(room, drawn, known)))
+        rows.append((room, *score(room, given.tests or ROOMS[room], drawn, known)))
     if rows:
         print("\n| room | seed | faults | equivalent | killed | survived | share killed |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
@@ -576,7 +577,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def score(
-    room: str, drawn: list[Mutant], known: dict[tuple[str, str, str], str]
+    room: str, tests: Sequence[str], drawn: list[Mutant], known: dict[tuple[str, str, str], str]
 ) -> tuple[int, int, int]:
     """Return how many faults were drawn, change nothing, and were killed; print those that survive."""
     different = []
@@ -596,15 +597,15 @@ def score(
         copy = Copy(Path(folder))
         result, output = Path(folder) / "result.pickle", Path(folder) / "room.txt"
         plugin = Room(copy, different, result, say)
-        if fork(lambda: copy.pytest(ROOMS[room], plugin), output, 10 * PATIENCE):
+        if fork(lambda: copy.pytest(tests, plugin), output, 10 * PATIENCE):
             sys.exit(output.read_text("utf-8", errors="replace")[-3000:])
         measured, verdicts = pickle.loads(result.read_bytes())
         for number, mutant in enumerate(different):
             if number not in verdicts:
-                tests = measured.tests(mutant)
-                limits = Limits(measured, tests, copy.note)
+                own = measured.tests(mutant)
+                limits = Limits(measured, own, copy.note)
                 with copy.fault(mutant):
-                    code = fork(functools.partial(copy.pytest, tests, limits), copy.output)
+                    code = fork(functools.partial(copy.pytest, own, limits), copy.output)
                 verdicts[number] = copy.verdict(code)
                 say(number, verdicts[number])
     os.close(screen)
