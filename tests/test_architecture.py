@@ -192,20 +192,17 @@ def test_training_knows_no_panel(path: Path) -> None:
 
 
 NAMELESS = {"fed", "found", "held", "judged", "kept", "lifted", "made", "said", "some", "told"}
-IN_PLAIN_WORDS = (
-    "automl", "draws", "evaluate", "files", "forecast", "forecaster", "frames", "frequency", "layers", "likelihoods",
-    "local", "models", "panel", "pretrained", "reading", "registry", "report", "saved", "schema", "settings",
-    "synthetic", "train", "trees", "typed", "windows",
-)  # fmt: skip
+TERMS = {"decide": {"held"}, "errors": {"found"}}  # units held; what was found, a field of errors
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if room(p) in IN_PLAIN_WORDS], ids=here)
+@pytest.mark.parametrize("path", MODULES, ids=here)
 def test_a_variable_is_named_by_what_it_holds(path: Path) -> None:
     """A lone participle says what was done to a value, not what it is."""
+    refused = NAMELESS - TERMS.get(room(path), set())
     for node in nodes(path):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            assert node.id not in NAMELESS, f"{here(path)}:{node.lineno}"
-        assert not isinstance(node, ast.arg) or node.arg not in NAMELESS, here(path)
+            assert node.id not in refused, f"{here(path)}:{node.lineno}"
+        assert not isinstance(node, ast.arg) or node.arg not in refused, here(path)
 
 
 def test_only_public_functions_take_more_than_eight_parameters() -> None:

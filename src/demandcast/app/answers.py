@@ -104,8 +104,8 @@ def error(workspace: Workspace, raised: DemandcastError) -> JSON:
 
 def _text(workspace: Workspace, message: str, ways: Sequence[Way]) -> str:
     """Return a message with its ways out, for a reader who does not program."""
-    said = re.sub(r"\bpass$", "choose", message)
-    return workspace.shorten(with_ways(said, ways, in_words))
+    plain = re.sub(r"\bpass$", "choose", message)
+    return workspace.shorten(with_ways(plain, ways, in_words))
 
 
 def in_words(out: Way) -> str:
@@ -149,7 +149,7 @@ def _job(workspace: Workspace, worker: Worker, job: Job) -> JSON:
 def _table(workspace: Workspace, table: Opened) -> JSON:
     panel, sample = table.report.panel, table.sample
     errors = [note for note in table.report.findings if note.severity == "error"]
-    found = errors or [note for note in table.report.findings if not _is_role(note)]
+    shown = errors or [note for note in table.report.findings if not _is_role(note)]
     every = [] if sample is None else sample.columns
     columns = [name for i, name in enumerate(every) if i < COLUMNS or name in table.roles]
     head = pl.DataFrame() if sample is None else sample.sample.head(ROWS)
@@ -162,7 +162,7 @@ def _table(workspace: Workspace, table: Opened) -> JSON:
         ],
         "wide": panel is not None and panel.schema.target not in every,
         "more": len(every) - len(columns),
-        "findings": [_finding(workspace, note) for note in found],
+        "findings": [_finding(workspace, note) for note in shown],
         "panel": None if panel is None else _panel(panel),
     }  # fmt: skip
 
@@ -228,11 +228,11 @@ def _covariate(panel: Panel, name: str) -> JSON:
 
 def _groups(panel: Panel) -> list[JSON]:
     """Return columns by which a change can be limited to some series, with their values."""
-    found: dict[str, Iterable[Any]] = {
+    columns: dict[str, Iterable[Any]] = {
         name: panel.keys[name].unique(maintain_order=True) for name in panel.keys.columns
     }
-    found |= dict(panel.vocabularies.items())
-    return [{"name": name, "values": [str(v) for v in values][:2000]} for name, values in found.items()]  # fmt: skip
+    columns |= dict(panel.vocabularies.items())
+    return [{"name": name, "values": [str(v) for v in values][:2000]} for name, values in columns.items()]  # fmt: skip
 
 
 def _ahead(panel: Panel) -> list[JSON]:

@@ -155,8 +155,8 @@ class ChangeAsked:
         ]
         if self.where is not None:
             conditions.append(Condition(self.where[0], "=", (self.where[1],)))
-        said = "".join(f", {c.column} {c.sign} {c.values[0]}" for c in conditions)
-        text = f"{self.column} {SIGNS[self.sign]} {self.value}{said}"
+        where = "".join(f", {c.column} {c.sign} {c.values[0]}" for c in conditions)
+        text = f"{self.column} {SIGNS[self.sign]} {self.value}{where}"
         assignment = Assignment(self.column, self.sign, self.value.strip())
         return Change(text, (assignment,), tuple(conditions))
 
@@ -357,8 +357,8 @@ class Workspace:
         notes = []
         pairs = predecessors(rows, panel.keys.columns)
         if pairs is not None and pairs.height:
-            panel, found = give_histories(panel, rows)
-            notes = [note.done for note in found]
+            panel, successions = give_histories(panel, rows)
+            notes = [note.done for note in successions]
         now = Now(int(panel.ends().max()), panel.freq)
         stock = read_stock(source, panel.keys, policy, now=now)
         late = int(panel.ends().max() - panel.ends().min())
@@ -368,11 +368,11 @@ class Workspace:
                 ways=[way(horizon=next_order.horizon(stock, policy) + late)],
             )
         say("deciding the orders")
-        scaled, said = forecast_items(run.model, panel, PATHS)
+        scaled, scaling = forecast_items(run.model, panel, PATHS)
         if not scaled.keys.equals(panel.keys):
             stock = read_stock(source, scaled.keys, policy, now=now)
         orders = decide(scaled, stock, policy, panel=panel)
-        notes += [*stock.notes, *filter(None, [said]), *orders.notes]
+        notes += [*stock.notes, *filter(None, [scaling]), *orders.notes]
         shown = replace(stock, notes=tuple(notes))
         without_paths = replace(scaled, samples=None)  # which take much memory, and are not shown
         self.orders = replace(orders, forecast=without_paths, stock=shown)
@@ -400,16 +400,16 @@ class Workspace:
         run = self._run()
         if what == "report":
             return run.report
-        found = {
+        result = {
             "forecast": lambda: run.forecast.to_frame(),
             "what-if": lambda: None if self.question is None else self.question.to_frame(),
             "orders": lambda: None if self.orders is None else self.orders.to_frame(),
             "stock": self.stock_template,
         }[what]()
-        if found is None:
+        if result is None:
             raise DataError(f"there is no result of {what} yet")
         path = self.folder / f"{what}{ending}"
-        frame = escape_formulas(found) if ending == ".csv" else found
+        frame = escape_formulas(result) if ending == ".csv" else result
         write_frame(frame, path, what=what, keys=run.forecast.keys.columns)
         return path
 
@@ -434,11 +434,13 @@ def _roles(given: Mapping[str, Any], sample: Table | None, report: Report) -> di
         columns = {f.name: given.get(f.name, f.default) for f in fields(NamedColumns)}
         with contextlib.suppress(DataError):
             if sample is not None:
-                found, _ = find_roles(sample, NamedColumns.check(**columns), wide=given.get("wide"))
+                proposed, _ = find_roles(
+                    sample, NamedColumns.check(**columns), wide=given.get("wide")
+                )
                 named |= {
-                    "key": found.key,
-                    "time": found.parts or found.time,
-                    "target": found.target,
+                    "key": proposed.key,
+                    "time": proposed.parts or proposed.time,
+                    "target": proposed.target,
                 }
     roles: dict[str, str] = {}
     for role in ROLES:

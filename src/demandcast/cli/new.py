@@ -173,6 +173,6 @@ def _line(name: str, value: Any, meaning: str, default: Any) -> str:
     shown = list(shown) if isinstance(shown, tuple) else shown
     if unused:
         return f"    # {name!r}: {shown!r},  # {meaning}"
-    for found in (" Guessed.", " Inferred.", " Found."):
-        meaning = meaning.removesuffix(found)
+    for remark in (" Guessed.", " Inferred.", " Found."):
+        meaning = meaning.removesuffix(remark)
     return f"    {name!r}: {shown!r},  # {meaning}"

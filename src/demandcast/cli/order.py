@@ -136,7 +136,7 @@ def takes_rule(
         targets: Whether it has only the options of what to order by.
     """
     if command is None:
-        return lambda found: takes_rule(found, targets=targets)
+        return lambda decorated: takes_rule(decorated, targets=targets)
     parts: list[Callable[..., Rule]] = [target_options, *([] if targets else [kind_options])]
     own = [inspect.signature(part, eval_str=True).parameters for part in parts]
     shared = {name: option for options_of in own for name, option in options_of.items()}
@@ -314,19 +314,19 @@ def _forecast(
     from demandcast import registry
     from demandcast.forecaster import fit
 
-    made: Any = registry.create(model, horizon=steps[-1], **hyper)
-    if "known" in made.takes and panel.known_names:
+    forecaster: Any = registry.create(model, horizon=steps[-1], **hyper)
+    if "known" in forecaster.takes and panel.known_names:
         reach = int((panel.extents - panel.lengths).min())
         horizon = min(max(reach, steps[0]), steps[-1])
         check_reach(panel, horizon)
-        made = registry.create(model, horizon=horizon, **hyper)
-    show.say(f"fitting {made}")
-    fit(made, panel, progress=show.shows_progress())
+        forecaster = registry.create(model, horizon=horizon, **hyper)
+    show.say(f"fitting {forecaster}")
+    fit(forecaster, panel, progress=show.shows_progress())
     if model == AUTO:
         signals.finish()
         if options.is_first_process():
-            show.search(made, panel)
-    return _predict(made, panel, paths, scaled=scaled)
+            show.search(forecaster, panel)
+    return _predict(forecaster, panel, paths, scaled=scaled)
 
 
 def _predict(model: Forecaster, panel: Panel, paths: int, *, scaled: bool) -> Forecast:
@@ -335,7 +335,7 @@ def _predict(model: Forecaster, panel: Panel, paths: int, *, scaled: bool) -> Fo
 
     if not scaled:
         return model.predict(panel, n_samples=paths, progress=show.shows_progress())
-    forecast, said = forecast_items(model, panel, paths, progress=show.shows_progress())
-    if said:
-        show.say(said)
+    forecast, scaling = forecast_items(model, panel, paths, progress=show.shows_progress())
+    if scaling:
+        show.say(scaling)
     return forecast

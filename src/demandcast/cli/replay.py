@@ -87,14 +87,14 @@ def replay(
     show.panel(panel, table.options)
     start = opening(stock, panel, policy, decimal=table.options["decimal"])
     horizon = horizon_of_rounds(panel, start, policy, rounds)
-    found = play(
+    result = play(
         [registry.create(name, horizon=horizon, **hyper[name]) for name in names],
         panel, None if stock is None else start, policy, rounds=rounds, refit=refit, n_samples=paths, scaled=scaled, progress=show.shows_progress(),
     )  # fmt: skip
     if not options.is_first_process():
         return
-    show.costs(found.leaderboard(), json=json)
+    show.costs(result.leaderboard(), json=json)
     if out:
-        results.write_table(found.rows, out, what="the rounds")
+        results.write_table(result.rows, out, what="the rounds")
     if picture:
-        results.write_picture(found.plot(), picture)
+        results.write_picture(result.plot(), picture)

@@ -86,8 +86,8 @@ def read_days(value: Any, freq: Frequency, where: str) -> Days | None:
     dated = [bool(DATE.fullmatch(word)) for word in words]
     if all(dated):
         return Days(steps=tuple(sorted({step_of(word, freq, where) for word in words})))
-    found = [_weekday(word) for word in words]
-    bad = [w for w, d, day in zip(words, dated, found, strict=True) if not d and day is None]
+    numbers = [_weekday(word) for word in words]
+    bad = [w for w, d, day in zip(words, dated, numbers, strict=True) if not d and day is None]
     if bad:
         near = difflib.get_close_matches(bad[0].upper(), DAYS, 1, 0.4)
         hint = f", is it {near[0].title()}?" if near else "."
@@ -103,7 +103,7 @@ def read_days(value: Any, freq: Frequency, where: str) -> Days | None:
             f"{where} is {value!r}, but a step of the table is {freq.name!r}, in which there are no weekdays; write "
             "dates, or give lead_time and review"
         )
-    weekdays = sorted({day for day in found if day is not None})
+    weekdays = sorted({day for day in numbers if day is not None})
     closed = [DAYS[day].title() for day in weekdays if DAYS[day] in freq.closed]
     if closed:
         raise DataError(
@@ -198,25 +198,25 @@ def plan(
 
     def arrival(i: int, placed: int, steps: int) -> int:
         days = deliveries[i]
-        found = placed + steps + 1 if days is None else first(days, placed + steps + 1)
-        if found is None:
+        step = placed + steps + 1 if days is None else first(days, placed + steps + 1)
+        if step is None:
             raise DataError(
                 f"delivery_days of item {name(i)} have no day from {now.text(placed + steps + 1 - now.step)} on, when its "
                 "next order would arrive; add later dates",
                 series=name(i), column="delivery_days",
             )  # fmt: skip
-        return found
+        return step
 
     def next_order(i: int, placed: int) -> int:
         days = orders[i]
-        found = placed + int(review[i]) if days is None else first(days, placed + 1)
-        if found is None:
+        step = placed + int(review[i]) if days is None else first(days, placed + 1)
+        if step is None:
             raise DataError(
                 f"order_days of item {name(i)} have no day after {now.text(placed - now.step)}, and the order placed then "
                 "has to last until the next one; add later dates",
                 series=name(i), column="order_days",
             )  # fmt: skip
-        return found
+        return step
 
     may, later = np.ones(count, np.bool_), np.zeros(count, np.int64)
     table, steps = np.zeros((count, width), np.int64), review.copy()

@@ -158,22 +158,22 @@ class Orders:
     def summary(self) -> str:
         """Return one line for a planner: what is ordered, and what is expected in the windows that it decides."""
         n, demand = len(self.order), float(self.window_demand.sum())
-        said = [
+        parts = [
             f"order {self.order.sum():,.10g} units of {int((self.order > 0).sum()):,} of {n:,} items by "
             f"{self.forecast.model or 'the forecast'}"
         ]
         lost = self.expected_lost.sum()
         served = f"{1 - lost / demand:.1%} of demand served, " if demand > 0 else ""
         cost = "" if np.isnan(self.cost).any() else f", cost {self.cost.sum():,.2f}"
-        said.append(
+        parts.append(
             f"expected until the next order arrives: {served}{lost:,.1f} units short, "
             f"{self.expected_held.sum():,.1f} left{cost}"
         )
         for reason, words in NOTED.items():
             if count := int((self.why == reason).sum()):
-                said.append(f"{count:,} {words}")
-        said += self.notes
-        return "; ".join(said)
+                parts.append(f"{count:,} {words}")
+        parts += self.notes
+        return "; ".join(parts)
 
     def __repr__(self) -> str:
         ordered = int((self.order > 0).sum())
@@ -299,12 +299,12 @@ def decide(
     if spend is not None:
         under = np.where(np.isnan(stock.under), 1.0, stock.under)
         over = np.where(np.isnan(stock.over), 0.0, stock.over)
-        kept = share_money(
+        paid = share_money(
             interval, amount, spend=spend, price=stock.price, pack=stock.pack,
             minimum=stock.minimum, under=under, over=over,
         )  # fmt: skip
-        why = np.where(kept < amount, "limit", why)
-        amount = kept
+        why = np.where(paid < amount, "limit", why)
+        amount = paid
     if panel is not None:
         why = np.where(panel.n_observed() == 0, "no history", why)
     lost = interval.lost(amount)
@@ -356,15 +356,15 @@ def _sold_fresh(
     First in, first out: what is there when the order arrives is sold before it, what arrives later after it. Of a random
     lead time, that is what arrives up to its longest draw.
     """
-    found = np.full(paths.shape[:2], np.inf)
-    some = np.flatnonzero(np.isfinite(stock.life))
-    own = leads[some]
-    by_then = np.arange(arriving.shape[1]) <= own.reshape(len(some), -1).max(1)[:, None]
-    found[some] = protect(
-        paths[some], stock.on_hand[some], np.where(by_then, arriving[some], 0), own,
-        stock.life[some].astype(np.int64), lost_sales=policy.lost_sales,
+    left = np.full(paths.shape[:2], np.inf)
+    items = np.flatnonzero(np.isfinite(stock.life))
+    own = leads[items]
+    by_then = np.arange(arriving.shape[1]) <= own.reshape(len(items), -1).max(1)[:, None]
+    left[items] = protect(
+        paths[items], stock.on_hand[items], np.where(by_then, arriving[items], 0), own,
+        stock.life[items].astype(np.int64), lost_sales=policy.lost_sales,
     ).left  # fmt: skip
-    return found
+    return left
 
 
 def lead_times(stock: Stock, paths: int) -> Ints:

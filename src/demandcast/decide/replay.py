@@ -77,7 +77,7 @@ class Replay:
 
         The forecasts are those of the replay; only the rule differs.
         """
-        found = []
+        boards = []
         for target in targets:
             policy = replace(self.policy, service=float(target), fill_rate=None)
             n = len(self.start.service)
@@ -98,10 +98,10 @@ class Replay:
                 )
             ]
             board = _board(pl.DataFrame(rows)).with_columns(target=pl.lit(float(target)))
-            found.append(
+            boards.append(
                 board.select("model", "target", "cost", "service", "fill_rate", "held", "lost")
             )
-        return pl.concat(found)
+        return pl.concat(boards)
 
     def plot(self, targets: Sequence[float] = TARGETS) -> Figure:
         """Draw `trade_off`: a line a model, a dot a target; nearer to the corner is better."""
@@ -191,13 +191,17 @@ def replay(
         start = mean_demand_on_hand(start, known[0], window)
     horizon = horizon_of_rounds(panel, start, policy, rounds)
     chosen = [models] if isinstance(models, (Forecaster, str)) else list(models)
-    made = [registry.create(m, horizon=horizon) if isinstance(m, str) else m for m in chosen]
+    forecasters = [registry.create(m, horizon=horizon) if isinstance(m, str) else m for m in chosen]
     forecasts: dict[str, list[Forecast]] = {}
     seconds: dict[str, float] = {}
     with Bar(
-        total=rounds * len(made), desc="replay", disable=not progress, file=sys.stderr, leave=False
+        total=rounds * len(forecasters),
+        desc="replay",
+        disable=not progress,
+        file=sys.stderr,
+        leave=False,
     ) as bar:
-        for model in made:
+        for model in forecasters:
             began, own = time.perf_counter(), list[Forecast]()
             for r, part in enumerate(known):
                 bar.set_postfix_str(f"{model.name}, round {r + 1}")
@@ -290,8 +294,8 @@ def _replay_backtest(
     rows = [_rows_of(first, panel) for panel in result.panels]
     panels = [panel.select(own) for panel, own in zip(result.panels, rows, strict=True)]
     forecasts = {
-        name: [_select(f, own) for f, own in zip(found, rows, strict=True)]
-        for name, found in result.forecasts.items()
+        name: [_select(f, own) for f, own in zip(folds, rows, strict=True)]
+        for name, folds in result.forecasts.items()
     }
     seconds = dict(
         result.rows.group_by("model").agg(pl.col("fit_seconds", "predict_seconds").sum()).select(

@@ -282,33 +282,33 @@ def share_money(
         full = np.ceil(level * s - CLOSE).astype(np.int64) - 1  # the last sample worth covering
         reached = ordered[np.arange(len(order)), np.clip(full, 0, s - 1)]
         packs = np.floor(np.maximum(reached, 0) / pack + CLOSE) * pack
-        kept = np.minimum(order, np.where(full >= 0, packs, 0))
-        return np.where(kept < minimum, 0, kept)
+        least = np.minimum(order, np.where(full >= 0, packs, 0))
+        return np.where(least < minimum, 0, least)
 
     low, high = 0.0, float(((under + over) / price).max())
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if (price * cut(middle)).sum() > spend else (low, middle)
-    kept = cut(high)
+    bought = cut(high)
     while True:
-        room = spend - (price * kept).sum()
-        step = np.where(kept == 0, np.maximum(pack, in_packs(minimum, pack)), pack)
-        more = kept + step
+        room = spend - (price * bought).sum()
+        step = np.where(bought == 0, np.maximum(pack, in_packs(minimum, pack)), pack)
+        more = bought + step
         fits = (more <= order + CLOSE) & (price * step <= room + CLOSE)
         if not fits.any():
-            return kept
-        saved = expected_cost(interval, kept, under, over) - expected_cost(
+            return bought
+        saved = expected_cost(interval, bought, under, over) - expected_cost(
             interval, more, under, over
         )
         worth = np.where(fits, saved / (price * step), -np.inf)
         best = np.argsort(-worth, kind="stable")
         best = best[worth[best] > 0]
         if not len(best):
-            return kept
+            return bought
         paid = (price * step)[best].cumsum() <= room + CLOSE
         chosen = best[: max(1, int(np.argmin(paid)) if not paid.all() else len(best))]
         chosen = chosen[
             worth[chosen] >= worth[best[0]] * (1 - CLOSE)
         ]  # ties; returns fall with packs
-        kept = kept.copy()
-        kept[chosen] += step[chosen]
+        bought = bought.copy()
+        bought[chosen] += step[chosen]

@@ -74,11 +74,11 @@ def scale_to_total(forecast: Forecast, panel: Panel, ahead: Ahead) -> tuple[Fore
         return forecast, "not scaled to the total: no gain at earlier cutoffs"
     factor = np.ones(forecast.mean.shape)
     factor[current] = _factors(panel.select(current), forecast.mean[current]) ** strength
-    said = (
+    note = (
         f"scaled to the total forecast directly, strength {strength:g} (factors {factor[current].min():.2f} to "
         f"{factor[current].max():.2f}): loss {change:+.1%} at earlier cutoffs"
     )
-    return scale(forecast, panel, factor), said
+    return scale(forecast, panel, factor), note
 
 
 def scale(forecast: Forecast, panel: Panel, factor: Doubles) -> Forecast:
@@ -100,8 +100,8 @@ def _choose_strength(
     panel: Panel, horizon: int, ahead: Ahead
 ) -> tuple[float, dict[float, float] | None]:
     """Return the strength with the least loss at earlier cutoffs, and all losses; None without such cutoffs."""
-    kept = np.sort(Draws.of(panel.keys, 0).at("scored").order()[:SCORED])
-    chosen = panel.select(kept)
+    items = np.sort(Draws.of(panel.keys, 0).at("scored").order()[:SCORED])
+    chosen = panel.select(items)
     trials = min(TRIALS, int(np.median(chosen.lengths)) // (2 * horizon))
     losses = dict.fromkeys(STRENGTHS, 0.0)
     seen = 0
@@ -109,16 +109,16 @@ def _choose_strength(
         begun = chosen.lengths > trial * horizon
         known = chosen.select(begun).drop_last(trial * horizon)
         came = known.future_target(horizon, available=True).astype(np.float64).sum(1)
-        some = ~np.isnan(came)
-        if int(some.sum()) < FEWEST:
+        observed = ~np.isnan(came)
+        if int(observed.sum()) < FEWEST:
             continue
         seen += 1
-        found = ahead(known)
-        assert found.samples is not None
-        factor = _factors(known, found.mean)
+        trial_forecast = ahead(known)
+        assert trial_forecast.samples is not None
+        factor = _factors(known, trial_forecast.mean)
         for strength in STRENGTHS:
-            sums = (found.samples[some] * factor[:, None] ** strength).sum(2)
-            losses[strength] += _loss(sums, came[some])
+            sums = (trial_forecast.samples[observed] * factor[:, None] ** strength).sum(2)
+            losses[strength] += _loss(sums, came[observed])
     if not seen or losses[0.0] <= 0:
         return 0.0, None
     best = min(STRENGTHS, key=lambda strength: losses[strength])

@@ -71,7 +71,7 @@ class Stock:
 
     def select(self, items: Ints) -> Stock:
         """Return some of the items, in the given order."""
-        kept: dict[str, Any] = {
+        arrays: dict[str, Any] = {
             name: value[items]
             for name, value in vars(self).items()
             if isinstance(value, np.ndarray)
@@ -79,7 +79,7 @@ class Stock:
         arriving = {step: units[items] for step, units in self.arriving.items()}
         observed = None if self.observed is None else [self.observed[i] for i in items]
         schedule = None if self.schedule is None else self.schedule.select(items)
-        return replace(self, **kept, arriving=arriving, observed=observed, schedule=schedule)
+        return replace(self, **arrays, arriving=arriving, observed=observed, schedule=schedule)
 
     @property
     def by_cost(self) -> NDArray[np.bool_]:
@@ -138,18 +138,20 @@ class Stock:
         placed = replace(self, until=self.last - now.step)
         if not self.has_days:
             return placed
-        found = plan(
+        schedule = plan(
             self.order_days.tolist(), self.delivery_days.tolist(), now, np.ceil(self.lead).astype(np.int64),
             _longest(self.lead, self.deviation, self.observed), self.review, lambda i: str(self.names[i]),
         )  # fmt: skip
-        return replace(placed, schedule=found, review=found.review)
+        return replace(placed, schedule=schedule, review=schedule.review)
 
     def delivered(self, leads: Ints) -> Ints:
         """Return lead times until the delivery day that follows, (N,) or (N, S)."""
         if self.schedule is None:
             return leads
-        found = np.take_along_axis(self.schedule.delivery, leads.reshape(len(leads), -1), 1)
-        return found.reshape(leads.shape)
+        leads_delivered = np.take_along_axis(
+            self.schedule.delivery, leads.reshape(len(leads), -1), 1
+        )
+        return leads_delivered.reshape(leads.shape)
 
     def open_orders(self, steps: int) -> Doubles:
         """Return the units that arrive at the start of each step ahead, (N, steps)."""

@@ -58,10 +58,10 @@ def match_rows(keys: pl.DataFrame, table: pl.DataFrame, on: list[str]) -> Ints:
             f"{rows[0] + 1:,} and {rows[1] + 1:,}; keep one row an item"
         )
     strange = own.join(wanted, on=on, how="anti", maintain_order="left")
-    found = wanted.join(
+    rows_of_keys = wanted.join(
         own.with_row_index("__row"), on=on, how="left", maintain_order="left"
     )["__row"]  # fmt: skip
-    absent = found.is_null()
+    absent = rows_of_keys.is_null()
     names = ["/".join(row) for row in wanted.filter(absent).rows()]
     if strange.height:
         name = "/".join(strange.row(0))
@@ -79,7 +79,7 @@ def match_rows(keys: pl.DataFrame, table: pl.DataFrame, on: list[str]) -> Ints:
             f"item {names[0]!r} has no row in the stock table ({len(names):,} items have none); add a row for each, with "
             "on_hand 0 where there is no stock"
         )
-    return found.to_numpy().astype(np.int64)
+    return rows_of_keys.to_numpy().astype(np.int64)
 
 
 class Cells:
@@ -117,12 +117,14 @@ class Cells:
         empty = np.isnan(values)
         if empty.any() and default is None and needed:
             i = int(np.argmax(empty))
-            held = column == "on_hand"
-            fill = "with 0 where there is none" if held else "with a number, or give one for all:"
+            is_stock = column == "on_hand"
+            fill = (
+                "with 0 where there is none" if is_stock else "with a number, or give one for all:"
+            )
             raise DataError(
                 f"item {self.names[i]} has no {column} in {self.what} ({int(empty.sum()):,} cells are empty or NaN); fill "
                 f"the cell {fill}",
-                column=column, series=self.names[i], ways=[] if held else [Way(((column, ...),))],
+                column=column, series=self.names[i], ways=[] if is_stock else [Way(((column, ...),))],
             )  # fmt: skip
         bad = ~empty & ((values < least) | (values <= above) | (values > most) | (values >= below))
         if bad.any():
@@ -195,11 +197,11 @@ class Cells:
 def _range(least: float, above: float, most: float, below: float) -> str:
     if below == 1:
         return "a share between 0 and 1, such as 0.95 (1 would need endless stock)"
-    said = (
+    lower = (
         f"above {above:g}"
         if above > -math.inf
         else f"{least:g} or more"
         if least > -math.inf
         else ""
     )
-    return f"{said}, and at most {most:g}" if most < math.inf else said
+    return f"{lower}, and at most {most:g}" if most < math.inf else lower

@@ -75,22 +75,22 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        kept: dict[str, Any] = {"registry": self.registry}
+        where: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter(
-            "demandcast_requests", "Requests answered.", ["path", "status"], **kept
+            "demandcast_requests", "Requests answered.", ["path", "status"], **where
         )
         self.seconds = Histogram(
-            "demandcast_request_seconds", "Time to the answer.", ["path"], **kept
+            "demandcast_request_seconds", "Time to the answer.", ["path"], **where
         )
-        self.series = Counter("demandcast_series", "Series forecast.", ["model"], **kept)
+        self.series = Counter("demandcast_series", "Series forecast.", ["model"], **where)
         self.merged = Histogram(
-            "demandcast_merged_requests", "Requests forecast in one call.", buckets=(1, 2, 4, 8, 16, 32, 64), **kept
+            "demandcast_merged_requests", "Requests forecast in one call.", buckets=(1, 2, 4, 8, 16, 32, 64), **where
         )  # fmt: skip
         self.waiting = Gauge(
-            "demandcast_waiting_requests", "Requests that wait for a model.", **kept
+            "demandcast_waiting_requests", "Requests that wait for a model.", **where
         )
         self.ready = Gauge(
-            "demandcast_ready", "1 when every model has made its first forecast.", **kept
+            "demandcast_ready", "1 when every model has made its first forecast.", **where
         )
 
 
@@ -424,12 +424,15 @@ def _add_forecasts(app: FastAPI, service: Service) -> None:
             parts = await service.in_thread(kserve.read_inputs, asked)
             for panel, _ in parts:
                 service.check_size(panel, model.horizon, levels)
-            made = [
+            forecasts = [
                 (await service.forecast(served, model, panel, levels, deadline), places)
                 for panel, places in parts
             ]
-            notes = [*kserve.without_start(asked), *(note for f, _ in made for note in f.notes)]
-            content = await service.in_thread(kserve.write_response, asked, made, notes)
+            notes = [
+                *kserve.without_start(asked),
+                *(note for f, _ in forecasts for note in f.notes),
+            ]
+            content = await service.in_thread(kserve.write_response, asked, forecasts, notes)
         request.scope["facts"].update(model=served.name, series=len(asked.inputs), bytes=len(body))
         return Response(content, media_type=JSON)
 
@@ -489,10 +492,10 @@ def _add_errors(app: FastAPI) -> None:
     async def faulty(_: Request, error: DemandcastError) -> Response:
         faults = [str(fault) for fault in getattr(error, "faults", ())]
         kind = "invalid_data" if isinstance(error, DataError) else "invalid_request"
-        told = Refused(
+        refusal = Refused(
             400, kind, "; ".join(faults) or str(error), param=error.option or error.column
         )
-        return told.response()
+        return refusal.response()
 
     @app.exception_handler(HTTPException)
     async def no_route(_: Request, error: HTTPException) -> Response:
@@ -512,7 +515,7 @@ def _add_errors(app: FastAPI) -> None:
 
 def _describe_tables() -> dict[str, Any]:
     """Return the OpenAPI description of `/forecast`, with an example that works."""
-    said = {
+    meanings = {
         "model": "Name of the model; may be left out where one is served.",
         "horizon": "Steps to forecast; those of the saved run if left out.",
         "levels": "Quantile levels: 0.1,0.5,0.9.",
@@ -525,7 +528,7 @@ def _describe_tables() -> dict[str, Any]:
                 "name": name, "in": "query", "required": False, "description": text,
                 "schema": {"type": "string"}, **({"example": examples[name]} if name in examples else {}),
             }
-            for name, text in said.items()
+            for name, text in meanings.items()
         ],
         "requestBody": {
             "required": True,

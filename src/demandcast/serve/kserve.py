@@ -237,12 +237,12 @@ def write_response(
                 },
             )
             row += count
-    made = [contents[i] for i in range(len(request.inputs))]
+    in_order = [contents[i] for i in range(len(request.inputs))]
     response = ForecastResponse(
         id=f"forecast-{uuid.uuid4()}",
         created_at=int(time.time()),
         model=request.model,
-        outputs=[Output(id=f"output-{i}", content=[content]) for i, content in enumerate(made)],
+        outputs=[Output(id=f"output-{i}", content=[content]) for i, content in enumerate(in_order)],
         metadata={**(request.metadata or {}), **({"notes": list(notes)} if notes else {})} or None,
     )
     return response.model_dump_json().encode()

@@ -64,8 +64,8 @@ def reading_options(query: Mapping[str, str], model: Forecaster) -> dict[str, An
         else:
             given[name] = value
     saved = options_at_fit(model.origin)
-    kept = {name: saved[name] for name in OPTIONS if saved.get(name) not in (None, [], "")}
-    return {**kept, **given}
+    at_fit = {name: saved[name] for name in OPTIONS if saved.get(name) not in (None, [], "")}
+    return {**at_fit, **given}
 
 
 def read_table(content: bytes, kind: str, options: Mapping[str, Any]) -> Panel:
