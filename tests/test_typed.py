@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from demandcast.errors import ConfigError
-from demandcast.typed import LARGEST, build, typed
+from demandcast.typed import LARGEST, build, convert
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Inner:
     ],
 )  # fmt: skip
 def test_a_value_of_its_type_is_built(value: Any, kind: Any, built: Any) -> None:
-    found = typed(value, kind, "here")
+    found = convert(value, kind, "here")
     assert found == built
     assert type(found) is type(built)
 
@@ -46,11 +46,11 @@ def test_a_value_of_its_type_is_built(value: Any, kind: Any, built: Any) -> None
 )  # fmt: skip
 def test_a_value_of_another_type_is_refused_by_its_place(value: Any, kind: Any) -> None:
     with pytest.raises(ConfigError, match=r"^here"):
-        typed(value, kind, "here")
+        convert(value, kind, "here")
 
 
 def test_the_place_names_the_way_to_the_value() -> None:
     with pytest.raises(ConfigError, match=r"^model\.count is True, and should be a whole number$"):
         build(Inner, {"count": True}, "model")
     with pytest.raises(ConfigError, match=r"^here\[1\] is 'x'"):
-        typed([1, "x"], list[int], "here")
+        convert([1, "x"], list[int], "here")
