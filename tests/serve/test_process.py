@@ -96,7 +96,7 @@ def test_sigterm_ends_it_after_the_answers_and_slow_headers_are_cut_off(service:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "argument"),
+        ([], "run... is missing"),
         (["lightgbm"], "--model lightgbm --save run"),
         (["/nowhere"], "nowhere"),
         (["zero_shot", "zero_shot"], "two models"),
