@@ -13,6 +13,7 @@ import pytest
 import demandcast as dc
 from demandcast.cli.main import main
 from demandcast.errors import DataError, ShapeError
+from demandcast.forecast.draft import Draft
 from demandcast.forecast.forecast import Events, Forecast
 from demandcast.panel.panel import Panel
 
@@ -129,3 +130,17 @@ def test_a_level_between_those_forecast_is_interpolated(panel: Panel) -> None:
     ):
         with pytest.raises(DataError, match=said):
             forecast.quantile(level)
+
+
+def test_series_of_a_draft_are_reordered_with_their_events_and_paths() -> None:
+    n, steps = 3, 2
+    number = np.arange(float(n))
+    each = np.repeat(number[:, None], steps, 1).astype(np.float32)
+    events = Events(each, number.astype(np.float32), -each, -number.astype(np.float32))
+    draft = Draft(each[..., None].copy(), each.copy(), np.repeat(each[:, None], 4, 1), events)
+    turned = draft.select(np.array([2, 0, 1]))
+    assert turned.events is not None
+    assert turned.samples is not None
+    for values in (turned.mean[:, 0], turned.samples[:, 3, 1], turned.events.p_high[:, 1], turned.events.above):  # fmt: skip
+        assert values.tolist() == [2, 0, 1]
+    assert turned.events.below.tolist() == [-2, 0, -1]

@@ -74,7 +74,8 @@ class Draft:
                 self.samples, 1, 0
             ):  # path by path: a copy of all may not fit memory
                 path[:] = path[rows]
-        return Draft(self.quantiles[rows], self.mean[rows], self.samples, self.events)
+        events = None if self.events is None else self.events.select(rows)
+        return Draft(self.quantiles[rows], self.mean[rows], self.samples, events)
 
     def between(self, first: int, last: int) -> Draft:
         """Return the series from `first` up to `last`, excluded, as views; events are not carried over."""

@@ -63,6 +63,10 @@ class Events:
                 f"{(n,)}; they are {self.p_low.shape}, {self.above.shape}, {self.below.shape}"
             )
 
+    def select(self, rows: NDArray[np.int64]) -> Events:
+        """Select or reorder series."""
+        return Events(self.p_high[rows], self.above[rows], self.p_low[rows], self.below[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
