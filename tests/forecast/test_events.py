@@ -136,7 +136,8 @@ def test_series_of_a_draft_are_reordered_with_their_events_and_paths() -> None:
     n, steps = 3, 2
     number = np.arange(float(n))
     each = np.repeat(number[:, None], steps, 1).astype(np.float32)
-    events = Events(each, number.astype(np.float32), -each, -number.astype(np.float32))
+    limit = number.astype(np.float32)
+    events = Events(p_high=each, above=limit, p_low=-each, below=-limit)
     draft = Draft(each[..., None].copy(), each.copy(), np.repeat(each[:, None], 4, 1), events)
     turned = draft.select(np.array([2, 0, 1]))
     assert turned.events is not None

@@ -65,7 +65,7 @@ class Events:
 
     def select(self, rows: NDArray[np.int64]) -> Events:
         """Select or reorder series."""
-        return Events(self.p_high[rows], self.above[rows], self.p_low[rows], self.below[rows])
+        return Events(**{name: values[rows] for name, values in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
