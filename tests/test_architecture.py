@@ -269,3 +269,9 @@ def test_every_name_a_room_exports_resolves(path: Path) -> None:
     module = importlib.import_module(f"demandcast.{'.'.join(path.relative_to(SOURCE).parts[:-1])}")
     for name in getattr(module, "__all__", ()):
         assert hasattr(module, name)
+
+
+@pytest.mark.parametrize(("path", "most"), [("models/base.py", 349), ("automl/auto.py", 399)])
+def test_the_two_hubs_stay_short(path: str, most: int) -> None:
+    """Every network and the whole search pass through them: what can stand in a part of its own does."""
+    assert len((SOURCE / path).read_text("utf-8").splitlines()) <= most

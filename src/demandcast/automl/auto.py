@@ -15,23 +15,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from demandcast import registry
 from demandcast.automl.account import Account, HeldOut, importance
 from demandcast.automl.blend import Blend
 from demandcast.automl.by_cost import chosen_by_cost, keep_cheapest
 from demandcast.automl.conclude import conclude, extent, fall_back
 from demandcast.automl.config import AutoConfig
 from demandcast.automl.ensemble import BlendFacts, Ensemble
-from demandcast.automl.member import Member
+from demandcast.automl.member import Member, fit_again
 from demandcast.automl.portfolio import candidates
 from demandcast.automl.search import STALE, Search
-from demandcast.automl.validation import VALUES, Validation, codes
+from demandcast.automl.validation import VALUES, Validation
 from demandcast.decide.replay import Replay
 from demandcast.draws.arrays import Draws
 from demandcast.errors import NotFittedError
 from demandcast.forecast.draft import Ask, Draft
 from demandcast.forecaster import ConfiguredForecaster, Forecaster, Learning, fit
-from demandcast.panel.classes import CLASSES
 from demandcast.panel.panel import Panel
 from demandcast.progress import Bar
 from demandcast.saved import Saved, Saving
@@ -179,9 +177,9 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         with Bar(fits, desc="auto", disable=not progress, file=sys.stderr, leave=False) as bar:
             for member, k in bar:
                 bar.set_postfix_str(member.name)
-                fresh[id(member)].append(_again(member.models[k], panel))
+                fresh[id(member)].append(fit_again(member.models[k], panel))
         if ensemble.cold is not None:
-            ensemble.cold = _again(ensemble.cold, panel)
+            ensemble.cold = fit_again(ensemble.cold, panel)
         for member in ensemble.members:  # all or none: an interrupt leaves what was there
             member.models, member.whole = fresh[id(member)], True
         ensemble.learned = extent(panel)
@@ -323,22 +321,11 @@ class Auto(ConfiguredForecaster[AutoConfig]):
 
     def weights(self) -> pl.DataFrame:
         """Return the weights of the members, one row for all series and one for each class with its own."""
-        ensemble = self._fitted()
-        blend = ensemble.blend
-        rows = [
-            ("all", blend.shared),
-            *((CLASSES[c], w) for c, w in sorted(blend.by_group.items())),
-        ]
-        columns = {m.name: [float(w[i]) for _, w in rows] for i, m in enumerate(ensemble.members)}
-        return pl.DataFrame({"class": [kind for kind, _ in rows], **columns})
+        return self._fitted().weights()
 
     def item_weights(self, panel: Panel) -> pl.DataFrame:
         """Return the weights that each series of a panel is forecast with, beside its key and class."""
-        group, ensemble = codes(panel), self._fitted()
-        weights = ensemble.blend.weights(group, ensemble.rows(panel))
-        columns = {m.name: weights[:, i] for i, m in enumerate(ensemble.members)}
-        kinds = pl.Series("class", [CLASSES[code] for code in group])
-        return panel.keys.with_columns(kinds, **{k: pl.Series(v) for k, v in columns.items()})
+        return self._fitted().item_weights(panel)
 
     def _measured(self) -> Account:
         self._fitted()
@@ -405,10 +392,3 @@ def auto(
         (14, 9)
     """
     return Auto(horizon, h=h, **settings).fit(panel, progress=progress)
-
-
-def _again(before: Forecaster, panel: Panel) -> Forecaster:
-    """Fit a forecaster like this one, trained as long."""
-    model = registry.create(before.name, **before.as_trained())
-    fit(model, panel, progress=False)
-    return model

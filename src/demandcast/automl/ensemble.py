@@ -77,6 +77,23 @@ class Ensemble:
             f"{m.name} {w:.0%}" for m, w in sorted(pairs, key=lambda pair: -pair[1]) if w >= 0.005
         )
 
+    def weights(self) -> pl.DataFrame:
+        """Return the weights of the members, one row for all series and one for each class with its own."""
+        rows = [
+            ("all", self.blend.shared),
+            *((CLASSES[c], w) for c, w in sorted(self.blend.by_group.items())),
+        ]
+        columns = {m.name: [float(w[i]) for _, w in rows] for i, m in enumerate(self.members)}
+        return pl.DataFrame({"class": [kind for kind, _ in rows], **columns})
+
+    def item_weights(self, panel: Panel) -> pl.DataFrame:
+        """Return the weights that each series of a panel is forecast with, beside its key and class."""
+        group = codes(panel)
+        weights = self.blend.weights(group, self.rows(panel))
+        columns = {m.name: weights[:, i] for i, m in enumerate(self.members)}
+        kinds = pl.Series("class", [CLASSES[code] for code in group])
+        return panel.keys.with_columns(kinds, **{k: pl.Series(v) for k, v in columns.items()})
+
     def align(self, panel: Panel) -> Panel:
         """Return a newer panel with its columns as the members were fitted on them."""
         for member in self.members:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from demandcast import registry
 from demandcast.automl.validation import BLEND_LEVELS
-from demandcast.forecaster import Forecaster, Learning
+from demandcast.forecaster import Forecaster, Learning, fit
 from demandcast.panel.panel import Panel
 
 Floats = NDArray[np.float32]
@@ -65,3 +66,10 @@ class Member:
         quantiles = sum(f.quantiles for f in forecasts) / np.float32(len(forecasts))
         means = sum(f.mean for f in forecasts) / np.float32(len(forecasts))
         return np.asarray(quantiles, np.float32), np.asarray(means, np.float32)
+
+
+def fit_again(before: Forecaster, panel: Panel) -> Forecaster:
+    """Fit a forecaster like this one, trained as long."""
+    model = registry.create(before.name, **before.as_trained())
+    fit(model, panel, progress=False)
+    return model
