@@ -40,12 +40,12 @@ def check_memory(needed: int, purpose: str) -> None:
     total, free = memory_of_process()
     if total and needed > free:
         raise NotEnoughMemoryError(
-            f"{purpose} takes about {_shown(needed)} of memory, and {_shown(free)} are left; "
+            f"{purpose} takes about {_format_bytes(needed)} of memory, and {_format_bytes(free)} are left; "
             f"{NotEnoughMemoryError.help}"
         )
 
 
-def _shown(size: int) -> str:
+def _format_bytes(size: int) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
 
 

@@ -111,16 +111,16 @@ def _text(workspace: Workspace, message: str, ways: Sequence[Way]) -> str:
 def in_words(out: Way) -> str:
     """Write a way out as the page calls it: gaps = zero."""
     return ", ".join(
-        _named(name) if value is ... else f"{_named(name)} = {_shown(value)}"
+        _option_name(name) if value is ... else f"{_option_name(name)} = {_show_value(value)}"
         for name, value in out.arguments
     )
 
 
-def _named(option: str) -> str:
+def _option_name(option: str) -> str:
     return NAMED.get(option, option.replace("_", " "))
 
 
-def _shown(value: Any) -> str:
+def _show_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     listed = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
@@ -235,7 +235,7 @@ def _groups(panel: Panel) -> list[JSON]:
     return [{"name": name, "values": [str(v) for v in values][:2000]} for name, values in columns.items()]  # fmt: skip
 
 
-def _ahead(panel: Panel) -> list[JSON]:
+def _steps_ahead(panel: Panel) -> list[JSON]:
     """Return the steps ahead that known covariates reach, of the series that end last: as a condition and as people
     write them.
     """
@@ -279,7 +279,7 @@ def _run(run: Run, *, stale: bool) -> JSON:
         "step": span(1, forecast.schema.freq),
         "known": [_covariate(panel, name) for name in panel.schema.known],
         "groups": _groups(panel),
-        "ahead": _ahead(panel),
+        "ahead": _steps_ahead(panel),
     }
 
 

@@ -334,7 +334,7 @@ def _work(workspace: Workspace, worker: Worker, write_command: Write | None) -> 
     @routes.post("/forecast")
     async def forecast(request: Request) -> JSONResponse:
         """Forecast, measure, and write the report."""
-        asked = await _asked(request, ForecastAsked)
+        asked = await _read_request(request, ForecastAsked)
         command = ""
         if write_command is not None and workspace.table is not None:
             words = f"--horizon {asked.horizon} --model {asked.model}"
@@ -349,19 +349,19 @@ def _work(workspace: Workspace, worker: Worker, write_command: Write | None) -> 
     @routes.post("/what-if")
     async def question(request: Request) -> JSONResponse:
         """Ask what changes of covariates change in the forecast."""
-        asked = await _asked(request, QuestionAsked)
+        asked = await _read_request(request, QuestionAsked)
         return begun("what-if", "forecasting with the changes", lambda say: workspace.ask(asked, say))  # fmt: skip
 
     @routes.post("/orders")
     async def orders(request: Request) -> JSONResponse:
         """Decide what to order."""
-        asked = await _asked(request, OrdersAsked)
+        asked = await _read_request(request, OrdersAsked)
         return begun("orders", "deciding the orders", lambda say: workspace.order(asked, say))
 
     @routes.post("/stop")
     async def stop(request: Request) -> JSONResponse:
         """Cancel the work, or let auto take the best that it has so far."""
-        worker.stop((await _asked(request, _Stop)).how)
+        worker.stop((await _read_request(request, _Stop)).how)
         return JSONResponse(answers.state(workspace, worker))
 
     return routes
@@ -372,7 +372,7 @@ class _Stop:
     how: Literal["cancel", "finish"]
 
 
-async def _asked(request: Request, kind: type[Asked]) -> Asked:
+async def _read_request(request: Request, kind: type[Asked]) -> Asked:
     return build(kind, await _json(request), "the request")
 
 

@@ -171,7 +171,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         Raises:
             NotFittedError: Before `fit`.
         """
-        ensemble = self._fitted()
+        ensemble = self._require_ensemble()
         fits = [(m, k) for m in ensemble.members for k in range(len(m.models))]
         fresh: dict[int, list[Forecaster]] = {id(m): [] for m in ensemble.members}
         with Bar(fits, desc="auto", disable=not progress, file=sys.stderr, leave=False) as bar:
@@ -207,7 +207,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
 
     def outgrown(self, panel: Panel) -> bool:
         """Return whether a panel grew by 5 % since the members were fitted, in steps or in its end."""
-        before, ended = self._fitted().learned
+        before, ended = self._require_ensemble().learned
         steps, end = extent(panel)
         span = max(1, int(panel.lengths.max(initial=1)))
         return steps > (1 + STALE) * before or end - ended > STALE * span
@@ -218,7 +218,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         return panel if self.ensemble is None else self.ensemble.align(panel)
 
     def _check_fitted(self) -> None:
-        self._fitted()
+        self._require_ensemble()
 
     def _check_readable(self, panel: Panel) -> None:
         """Accept every panel: each member checks what it reads itself."""
@@ -234,7 +234,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         paths of the heaviest member that draws them, and the quantiles of the blend (see
         `demandcast.forecast.levels.shuffle_paths`).
         """
-        return self._fitted().forecast(panel, ask)
+        return self._require_ensemble().forecast(panel, ask)
 
     def new_items(self, panel: Panel) -> pl.DataFrame:
         """Return the series with too little history to be forecast from it, and what forecasts them.
@@ -242,9 +242,9 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         Returns:
             Their key columns, `values` observed, and `by`, what forecasts them.
         """
-        return self._fitted().new_items(panel)
+        return self._require_ensemble().new_items(panel)
 
-    def _fitted(self) -> Ensemble:
+    def _require_ensemble(self) -> Ensemble:
         if self.ensemble is None:
             raise NotFittedError("auto is not fitted; call model.fit(panel) first")
         return self.ensemble
@@ -260,7 +260,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
             inside these intervals; `weight`, averaged over series; seconds. The blend's own row is of the
             windows its weights were chosen on: a little too good.
         """
-        ensemble = self._fitted()
+        ensemble = self._require_ensemble()
         if self._account is None:
             names = [m.name for m in ensemble.members]
             return pl.DataFrame({"model": names, "weight": ensemble.blend.shared})
@@ -286,7 +286,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         """Return the share of held-out values inside the blend's 80, 90 and 98 % intervals, one row per class
         of demand.
         """
-        return self._measured().coverage
+        return self._require_account().coverage
 
     def explain(self) -> pl.DataFrame:
         """Return the reason for each method's weight, one row for all series and one for each class of
@@ -296,7 +296,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
             `class`, `model`, `weight`, `wql`, `vs_seasonal_naive`, and `why`. Methods that were not tried
             stand in `skipped`, with the reason.
         """
-        return self._measured().reasons
+        return self._require_account().reasons
 
     def importance(self) -> pl.DataFrame:
         """Return the worth of each covariate: percent by which the loss rises when it is permuted.
@@ -310,7 +310,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         Raises:
             NotFittedError: Nothing was held out, or the run was loaded: the windows are not saved.
         """
-        ensemble = self._fitted()
+        ensemble = self._require_ensemble()
         if not self.validation.folds or all(m.validated is None for m in ensemble.members):
             raise NotFittedError(
                 "importance is measured on the windows that a search held out, which are not saved; "
@@ -321,14 +321,14 @@ class Auto(ConfiguredForecaster[AutoConfig]):
 
     def weights(self) -> pl.DataFrame:
         """Return the weights of the members, one row for all series and one for each class with its own."""
-        return self._fitted().weights()
+        return self._require_ensemble().weights()
 
     def item_weights(self, panel: Panel) -> pl.DataFrame:
         """Return the weights that each series of a panel is forecast with, beside its key and class."""
-        return self._fitted().item_weights(panel)
+        return self._require_ensemble().item_weights(panel)
 
-    def _measured(self) -> Account:
-        self._fitted()
+    def _require_account(self) -> Account:
+        self._require_ensemble()
         if self._account is None:
             raise NotFittedError(
                 f"nothing was measured: {self.skipped.get('validation', 'interrupted')}"
@@ -337,7 +337,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
 
     def verdict(self) -> str:
         """Return one paragraph: which methods the forecast blends, and whether it beats the seasonal naive."""
-        ensemble = self._fitted()
+        ensemble = self._require_ensemble()
         if self._account is None:
             why = self.skipped.get("validation", "the weighing was interrupted")
             return f"Nothing was measured: {why}. The forecast is {ensemble.parts()}."
@@ -345,7 +345,7 @@ class Auto(ConfiguredForecaster[AutoConfig]):
         return text if self._replay is None else f"{text} {chosen_by_cost(self._replay, ensemble)}"
 
     def _write(self, run: Saving) -> dict[str, Any]:
-        facts = self._fitted().write(run) | {
+        facts = self._require_ensemble().write(run) | {
             "skipped": self.skipped,
             "account": None if self._account is None else self._account.to_dict(),
             "ahead": self.validation.ahead,

@@ -111,7 +111,7 @@ def keep_cheapest(search: Search, policy: Policy) -> Replay | None:
             break
         name = BLEND if member is None else member.name
         blend, adjustment, rounded, zeros, _ = weigh(search, evidence, BLEND, member)
-        trial = validated(assemble(search, blend, adjustment, rounded, zeros))
+        trial = with_validated_fits(assemble(search, blend, adjustment, rounded, zeros))
         forecasts[name] = rounds.forecast(name, trial)
     replay = rounds.play(forecasts)
     best = cheapest(replay.leaderboard(), list(forecasts))
@@ -131,7 +131,7 @@ def chosen_by_cost(replay: Replay, ensemble: Ensemble) -> str:
     )
 
 
-def validated(ensemble: Ensemble) -> Ensemble:
+def with_validated_fits(ensemble: Ensemble) -> Ensemble:
     """Return the ensemble of the fits that have not seen the held-out windows."""
     members = [
         replace(m, models=[m.models[0] if m.validated is None else m.validated])

@@ -287,12 +287,12 @@ def decide(
         notes = note_on_steps(paths.shape[2], stock, policy)
         if further is not None:
             target[further.items] = further.targets(target[further.items])
-        amount, why = _whole(interval, stock, target, further)
+        amount, why = _in_whole_packs(interval, stock, target, further)
         level = interval.position + target
     else:
         level = reorder.point + reorder.quantity
-        amount, why = _reordered(reorder, stock, fixed=policy.rule == FIXED_QUANTITY)
-    amount, why = _limited(amount, why, interval, stock)
+        amount, why = _order_at_points(reorder, stock, fixed=policy.rule == FIXED_QUANTITY)
+    amount, why = _apply_limits(amount, why, interval, stock)
     if policy.reorders or interval.fresh is not None:
         amount, why = _kept_useful(amount, why, interval, stock, reorders=policy.reorders)
     amount, why = _in_time(amount, why, stock)
@@ -445,7 +445,7 @@ def _targets(interval: Interval, stock: Stock) -> Doubles:
     return target
 
 
-def _whole(
+def _in_whole_packs(
     interval: Interval, stock: Stock, target: Doubles, further: TwoWindows | None
 ) -> tuple[Doubles, NDArray[np.str_]]:
     """Return targets as orders in whole packs of the least size or more, and the reason of each."""
@@ -472,7 +472,9 @@ def _whole(
     return amount, why
 
 
-def _reordered(reorder: Reorder, stock: Stock, *, fixed: bool) -> tuple[Doubles, NDArray[np.str_]]:
+def _order_at_points(
+    reorder: Reorder, stock: Stock, *, fixed: bool
+) -> tuple[Doubles, NDArray[np.str_]]:
     """Return the orders of items at their reorder point or below, and the reason of each."""
     amount = reorder.amount(stock.position, stock.pack, fixed=fixed)
     why = np.where(amount <= 0, "enough", np.where(stock.by_cost, "cost", "service")).astype("U10")
@@ -520,7 +522,7 @@ def _in_time(
     return np.where(may, amount, 0), np.where(may, why, "calendar")
 
 
-def _limited(
+def _apply_limits(
     amount: Doubles, why: NDArray[np.str_], interval: Interval, stock: Stock
 ) -> tuple[Doubles, NDArray[np.str_]]:
     """Return orders that keep stock on hand and on order at the maximum or below, and the reason of each."""

@@ -110,7 +110,7 @@ class Cells:
             if default is None and needed:
                 raise self._absent(column)
             return np.full(n, missing)
-        values = self._parsed(column)
+        values = self._parse(column)
         strange = ~np.isfinite(values) & ~np.isnan(values)
         if strange.any():
             raise self.wrong(column, values, strange, "a number")
@@ -170,7 +170,7 @@ class Cells:
         )
         return SchemaError(f"{self.what} has no column {column!r}{hint}")
 
-    def _parsed(self, column: str) -> Doubles:
+    def _parse(self, column: str) -> Doubles:
         cells = self.table[column]
         if cells.dtype in (pl.Categorical, pl.Enum):
             cells = cells.cast(pl.String)

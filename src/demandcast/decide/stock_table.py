@@ -81,7 +81,7 @@ def read_stock(
         cells.notes.append(f"columns of the stock table not read: {', '.join(map(repr, unused))}")
     on_hand = cells.numbers("on_hand", least=-math.inf if not policy.lost_sales else 0)
     lead, deviation = _lead_times(cells, policy, observed=leads is not None)
-    observed = None if leads is None else _observed(leads, keys)
+    observed = None if leads is None else _read_lead_times(leads, keys)
     if observed is not None:
         lead = np.array([o.mean() for o in observed])
     review = cells.numbers("review", policy.review, least=1, whole=True, most=LONGEST)
@@ -134,7 +134,7 @@ def read_stock(
     if now is None:
         return stock
     placed = stock.at(now)
-    return replace(placed, notes=(*placed.notes, *_closed(placed, now)))
+    return replace(placed, notes=(*placed.notes, *_note_on_closed_days(placed, now)))
 
 
 def _names_predecessor(column: str) -> bool:
@@ -204,7 +204,7 @@ def _last(cells: Cells, freq: Frequency | None) -> Doubles:
     )
 
 
-def _closed(stock: Stock, now: Now) -> list[str]:
+def _note_on_closed_days(stock: Stock, now: Now) -> list[str]:
     """Return a note on the items that have no order day now."""
     if stock.schedule is None or stock.schedule.may_order.all():
         return []
@@ -308,7 +308,7 @@ def _lead_times(cells: Cells, policy: Policy, *, observed: bool) -> tuple[Double
     return lead, deviation
 
 
-def _observed(source: Any, keys: pl.DataFrame) -> list[Ints]:
+def _read_lead_times(source: Any, keys: pl.DataFrame) -> list[Ints]:
     """Return the observed lead times of each series."""
     opened = open_table(source, row="lead_time, for each delivery observed")
     table = opened.collect()

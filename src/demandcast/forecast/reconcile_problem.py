@@ -150,7 +150,7 @@ class Problem:
         """Solve for paths (n, S) and means (n, 1) of one step, or of all of them as cells."""
         repeats = self.forecast.horizon if step is None else 1
         floors = np.repeat(self.floors, repeats)
-        locks, lock_codes, fixed = self._locked(step, floors)
+        locks, lock_codes, fixed = self._independent_locks(step, floors)
         if not self.levels and not locks:  # nothing is said of this step
             cost.size += float(np.abs(mean).sum() + np.abs(values).sum())
             return self._rounded(values, step, locks), mean[:, 0]
@@ -171,7 +171,7 @@ class Problem:
         try:
             solution = least.solve(both, totals, floors, sums)
         except Unreached as error:
-            raise self._unreached(error, least, locks) from None
+            raise self._infeasible(error, least, locks) from None
         cost.free += solution.free
         cost.floored += solution.loss
         cost.moved += solution.moved
@@ -195,7 +195,9 @@ class Problem:
         cells = np.where(span[None] >= 0, code[:, None] * spans + span[None], -1)
         return np.asarray(cells.ravel(), np.int64)
 
-    def _locked(self, step: int | None, floors: Doubles) -> tuple[list[Lock], list[Ints], Doubles]:
+    def _independent_locks(
+        self, step: int | None, floors: Doubles
+    ) -> tuple[list[Lock], list[Ints], Doubles]:
         """Return the locks of a step that do not follow from others, codes of each level of them, and their values.
 
         Raises:
@@ -257,7 +259,7 @@ class Problem:
     def _solvers(self) -> dict[tuple[Any, ...], LeastSquares]:
         return {}
 
-    def _unreached(self, error: Unreached, least: LeastSquares, locks: list[Lock]) -> DataError:
+    def _infeasible(self, error: Unreached, least: LeastSquares, locks: list[Lock]) -> DataError:
         row = error.row - (least.sums.height - len(locks))
         if row < 0:
             return DataError(

@@ -61,7 +61,7 @@ def draws_of(
     state = gpu_state(device)
     seed_gpu(device, source.initial_seed())
     for module in modules:
-        module.forward = _supplied(module)
+        module.forward = _draw_from_thread(module)
     try:
         if mode is None:
             yield
@@ -223,7 +223,7 @@ def _draws(module: nn.Module) -> bool:
     return isinstance(module, (_DropoutNd, nn.RReLU)) or (isinstance(rate, float) and rate > 0)
 
 
-def _supplied(module: nn.Module) -> Callable[..., Any]:
+def _draw_from_thread(module: nn.Module) -> Callable[..., Any]:
     forward = module.forward
 
     @wraps(forward)

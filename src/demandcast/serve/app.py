@@ -383,7 +383,7 @@ def _add_forecasts(app: FastAPI, service: Service) -> None:
         deadline = time.monotonic() + service.limits.seconds
         query = dict(request.query_params)
         served = service.find(query.pop("model", None))
-        horizon = _whole("horizon", query.pop("horizon", None))
+        horizon = _parse_count("horizon", query.pop("horizon", None))
         levels = _levels(query.pop("levels", None))
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in KINDS:
@@ -454,7 +454,7 @@ def _parse(body: bytes) -> kserve.ForecastRequest:
         ) from None
 
 
-def _whole(name: str, text: str | None) -> int | None:
+def _parse_count(name: str, text: str | None) -> int | None:
     if text is None:
         return None
     if not text.isdecimal() or not 1 <= int(text[:9]) == int(text):

@@ -144,7 +144,7 @@ def _queued_seconds() -> float | None:
     with suppress(OSError):
         for task in Path("/proc/self/task").iterdir():
             with suppress(OSError, ValueError, IndexError):
-                total += _queued(task)
+                total += _read_queued_seconds(task)
                 any_task = True
     return total if any_task else None
 
@@ -152,11 +152,11 @@ def _queued_seconds() -> float | None:
 def queued() -> float:
     """Return seconds that this thread has stood in the queue for a core; 0 where the system does not tell."""
     with suppress(OSError, ValueError, IndexError):
-        return _queued(Path("/proc/thread-self"))
+        return _read_queued_seconds(Path("/proc/thread-self"))
     return 0.0
 
 
-def _queued(task: Path) -> float:
+def _read_queued_seconds(task: Path) -> float:
     return int((task / "schedstat").read_text().split()[1]) / 1e9
 
 
