@@ -64,6 +64,20 @@ def test_steps_are_those_of_torch(decay: float) -> None:
     assert again.tensors().keys() == kept.keys()
 
 
+def test_moments_lie_beside_their_weight_and_the_count_of_steps_where_it_is_read() -> None:
+    """Without a fused step the host reads the count: on the device each step would wait for it."""
+    device = torch.device("meta")  # has no fused step, and needs no hardware
+    weight = nn.Parameter(torch.zeros(3, device=device))
+    stepped = AdamW([weight], rate=0.1, weight_decay=0.0)
+    weight.grad = torch.ones(3, device=device)
+    stepped.step()
+    restored = AdamW([weight], rate=0.1, weight_decay=0.0)
+    restored.restore(stepped.tensors())
+    places = {"step": "cpu", "exp_avg": "meta", "exp_avg_sq": "meta"}
+    for optimiser in (stepped, restored):
+        assert {n: m.device.type for n, m in optimiser.moments[0].items()} == places
+
+
 def test_the_compiler_of_torch_is_not_imported(forks: ForkServerContext) -> None:
     """It takes a process over a second of CPU; see `train.adamw` and `layers.generators.GeneratorMode`."""
     child = forks.Process(target=exec, args=(EVERY_NETWORK, {}))

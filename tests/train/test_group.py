@@ -26,7 +26,8 @@ from demandcast.models.rows import Rows
 from demandcast.models.workers import shared_forecast
 from demandcast.panel.panel import Panel
 from demandcast.train.checkpoint import read_tensors
-from demandcast.train.group import launch_group
+from demandcast.train.doctor.bare_loop import limit_threads
+from demandcast.train.group import launch_group, run_beside
 from demandcast.train.state import CHECKPOINT
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
@@ -249,6 +250,15 @@ def test_what_cannot_be_shared_is_refused(panel: Panel) -> None:
             launch_group(2, ["true"], "cuda"),
         ):
             pass
+
+
+@pytest.mark.parametrize(("threads", "share"), [(4, 2), (5, 2), (1, 1)])
+def test_programs_beside_this_one_share_its_threads_equally(threads: int, share: int) -> None:
+    told = f"import os, sys; sys.exit(os.environ['OMP_NUM_THREADS'] != '{share}')"
+    with limit_threads(threads):
+        with run_beside([[sys.executable, "-S", "-c", told]]):
+            assert torch.get_num_threads() == share
+        assert torch.get_num_threads() == threads  # its own again
 
 
 def test_the_end_of_a_process_is_said_with_its_last_words() -> None:

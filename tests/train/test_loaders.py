@@ -144,6 +144,34 @@ def test_pin_memory_says_where_streamed_batches_wait(
         fitted("nlinear", panel, pin_memory="yes")
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_whole_batches_travel_as_one_piece_and_workers_keep_four_ready(
+    workers: int, device: str, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that the dataset made travels from a worker, or to a GPU; no other is packed."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(loaders, "DataLoader", lambda *_, **named: given.update(named) or ())
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    collate = loaders.keep_batch if whole else default_collate
+    loader: Any = loaders.StreamingLoader(
+        [], lambda *_: torch.arange(2), torch.device(device), workers=workers, collate=collate
+    )
+    loader.start(0, 1, torch.Generator())
+    travels = whole and (workers > 0 or device == "cuda")
+    assert given["collate_fn"] is (loaders.pack_batch if travels else collate)
+    assert (given["num_workers"], given["prefetch_factor"]) == (workers, 4 if workers else None)
+
+
+def test_one_core_of_a_gpu_machine_is_left_to_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest gather batches, one at least and eight at most."""
+    gpu = torch.device("cuda")
+    for cores, workers in ((1, 1), (2, 1), (6, 5), (9, 8), (99, 8)):
+        monkeypatch.setattr(loaders, "cores", lambda cores=cores: range(cores))
+        assert loaders.choose("streaming", "auto", gpu, needed=1, lie=None).workers == workers
+
+
 @pytest.mark.parametrize("name", ["nhits", "lstnet"])
 def test_a_part_of_a_batch_is_those_windows(name: str, panel: Panel) -> None:
     windows = dataset(name, panel)

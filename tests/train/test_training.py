@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import platform
 from typing import Any, NamedTuple
@@ -337,8 +338,30 @@ def test_small_batches_are_gathered_several_at_once_and_come_in_order() -> None:
     assert data.asked == [300, 400]  # 256 or more at first, then up to 1,024 while there are steps
 
 
+@pytest.mark.parametrize(
+    ("width", "count"), [(1, 1024), (8 << 10, 1024), (16 << 10, 512), (1 << 20, 256)]
+)
+def test_wide_samples_are_gathered_fewer_at_once(width: int, count: int) -> None:
+    """As many as take 32 MB of memory, but at least 256 and at most 1,024."""
+
+    class Wide(Numbers):
+        def __getitems__(self, index: Tensor | list[int]) -> Tensor:
+            self.asked.append(len(index))
+            return torch.zeros(1).expand(len(index), width)  # 4 bytes a number, on paper
+
+    data = Wide()
+    loader: ResidentLoader[Tensor] = ResidentLoader(
+        data, lambda step, g: torch.zeros(128, dtype=torch.int64), torch.device("cpu")
+    )
+    loader.start(0, 20, torch.Generator())
+    for _ in range(10):
+        loader.next_batch()
+    assert data.asked[0] == 256  # before the size of a sample is known
+    assert data.asked[1] == count
+
+
 def test_arrays_stay_where_they_fit() -> None:
-    assert [_bytes_text(n) for n in (999, 1e6, 2.5e9)] == ["1.0 kB", "1.0 MB", "2.5 GB"]
+    assert [_bytes_text(n) for n in (999, 1e6, 1e9, 2.5e9)] == ["1.0 kB", "1.0 MB", "1.0 GB", "2.5 GB"]  # fmt: skip
     cpu = torch.device("cpu")
     there = choose("auto", "auto", cpu, needed=1 << 60, lie=cpu)
     assert (there.loader, there.workers) == ("resident", 0)
@@ -371,6 +394,17 @@ def test_a_device_that_works_on_its_own_time_is_waited_for_in_one_step_of_seven(
         on_cpu.mark("rest")
     assert (on_cpu.steps, len(waits)) == (2, 6)
     assert on_cpu.total == on_cpu.seconds["rest"] > 0
+
+
+def test_no_interrupt_waits_when_a_program_begins() -> None:
+    spec = importlib.util.find_spec("demandcast.train.interrupts")
+    assert spec is not None
+    assert spec.loader is not None
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    assert not fresh.waiting()
+    assert not fresh.wait_for_step()  # no training is under way either
+    fresh.check()
 
 
 def test_an_interrupt_waits_for_the_step_of_the_outermost_training() -> None:

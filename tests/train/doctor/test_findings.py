@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from demandcast.train.doctor import Diagnosis, Facts, explain
-from demandcast.train.doctor.findings import _bytes, _plural
+from demandcast.train.doctor.findings import Finding, _bytes, _plural
 from demandcast.train.doctor.profile import Operator
 
 HEALTHY = Facts(
@@ -148,6 +148,26 @@ def test_what_promises_most_comes_first() -> None:
         HEALTHY, **STREAMS, fetch_cpu=1.4e-3, threads=1, by_threads={1: 2000.0, 2: 3350.0}
     )
     assert [f.fault for f in explain(both)] == ["slow_getitem", "few_threads"]
+
+
+def test_a_gain_that_was_not_measured_comes_after_one_that_was() -> None:
+    facts = replace(HEALTHY, syncs=1, threads=1, by_threads={1: 2000.0, 2: 3350.0})
+    assert [f.fault for f in explain(facts)] == ["few_threads", "item_in_step"]
+
+
+def test_a_gain_is_shown_from_a_twentieth_on() -> None:
+    shown = {gain: "about" in str(Finding("fault", "seen", "remedy", gain)) for gain in (1.04, 1.06)}  # fmt: skip
+    assert shown == {1.04: False, 1.06: True}
+
+
+def test_the_longer_of_validation_and_logging_is_named() -> None:
+    for longer in ("validation", "logging"):
+        shares = {"validation": 0.35, "logging": 0.35, longer: 0.4}
+        assert [f.fault for f in explain(replace(HEALTHY, **step_with(**shares)))] == [longer]
+
+
+def test_a_smaller_batch_is_never_the_remedy() -> None:
+    assert explain(replace(HEALTHY, by_batch={16: 9000.0, 64: 3350.0})) == ()
 
 
 def test_a_diagnosis_is_a_page_and_json() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import sys
+import time
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -108,6 +111,8 @@ def test_the_machine_is_read_from_what_linux_tells(
     monkeypatch.setattr(machine, "Path", lambda path: tmp_path / str(path).lstrip("/"))
     monkeypatch.setattr(machine, "cores", lambda: (0, 1, 2, 3))
     assert physical_cores() == 4  # nothing is told
+    assert (machine._queued_seconds(), machine._busy_seconds()) == (None, {})
+    assert (machine.queued(), machine._resident()) == (0, 0)
     for core in range(4):
         topology = f"sys/devices/system/cpu/cpu{core}/topology"
         put(f"{topology}/physical_package_id", "0\n")
@@ -206,6 +211,37 @@ def test_facts_are_read_from_the_run_and_its_trials(monkeypatch: pytest.MonkeyPa
     assert measure(monitor, seen, budget=9.0).by_batch.keys() == {8}
 
 
+def test_what_the_doctor_takes_is_its_own_time_and_that_of_its_marks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A step has a beginning and six marks; here each of the seven takes a second."""
+    now = 0.0
+
+    def second(*_: Any) -> None:
+        nonlocal now
+        now += 1.0
+
+    clock = SimpleNamespace(begin=second, mark=second)
+    monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(measuring, "Clock", lambda *_, **__: clock)
+    assert measuring._mark_cost() == 7
+    monkeypatch.undo()
+    monkeypatch.setattr(measuring, "_mark_cost", lambda: 100.0)
+    monitor = Monitor(torch.device("cpu"), 10)
+    monitor.clock.seen = 3
+    began = time.perf_counter()
+    measuring_took = measure(monitor, subject(), budget=0.0).measuring
+    assert 300 < measuring_took < 300 + time.perf_counter() - began
+
+
+def test_trial_steps_do_not_decay_weights() -> None:
+    flat = subject()
+    flat.loss_of = lambda batch: 0 * flat.network.loss(batch)  # type: ignore[operator]
+    before = [weight.clone() for weight in flat.network.parameters()]
+    Bare(flat, rate=0.1).probe()
+    assert all(map(torch.equal, flat.network.parameters(), before))
+
+
 def test_operators_are_looked_at_where_they_or_a_trace_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -230,6 +266,7 @@ def test_other_programs_are_what_this_one_does_not_use() -> None:
     assert machine.Load(seconds=1.0, cores=(0.2,), own=0.5).others == 0
     assert machine.Load(seconds=0.2, cores=(0.9, 0.5), own=1.0).others is None  # too short
     assert machine.Load(seconds=1.0, own=1.0).others is None
+    assert machine.Load(cores=(0.9, 0.5)).others is None  # no time has passed
 
 
 def test_fetches_are_alike_where_all_their_values_are() -> None:
@@ -372,6 +409,60 @@ def test_a_memory_too_small_for_a_larger_batch_is_no_fault() -> None:
     doctor = Doctor(budget=1.0)
     facts = doctor.examine(doctor.monitor(torch.device("cpu"), 10), seen).facts
     assert set(facts.by_batch) == {8}
+
+
+@pytest.mark.parametrize(("free", "windows"), [(12_800, 100), (0, 1 << 40)])
+def test_half_of_the_free_memory_is_for_a_batch_and_what_its_gradients_need(
+    free: int, windows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 8 windows, 256 bytes are kept for the backward pass, and as many come and go: 64 a window."""
+    network = nn.Linear(4, 1, bias=False)
+    kept = Subject(
+        network=network, batch=8, draw=lambda size, generator: torch.rand(size, 4),
+        loss_of=lambda batch: (batch * network.weight).exp().sum(),  # the batch, and exponents
+    )  # fmt: skip
+    monkeypatch.setattr(bare_loop, "memory", lambda device: Memory(0, free, 0))
+    assert Bare(kept).fits() == windows  # any number where the system does not tell
+
+
+def test_the_load_of_a_gpu_is_the_mean_of_what_its_driver_tells_in_percent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readings = [20, 60]
+    enough = Event()
+
+    def rates(handle: bytes) -> SimpleNamespace:
+        assert handle == b"GPU-1234"
+        if len(readings) == 1:
+            enough.set()
+        return SimpleNamespace(gpu=readings.pop(0) if len(readings) > 1 else readings[0])
+
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None, nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetUtilizationRates=rates,
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="1234"))
+    samples: list[float] = []
+    with machine._Sampler(torch.device("cuda"), samples):
+        assert enough.wait(20)
+    assert samples[:2] == [0.2, 0.6]
+
+
+def test_costs_of_an_operator_are_those_of_a_step() -> None:
+    """Two products of matrices: one forward, and one back to the weights."""
+    network = nn.Linear(64, 512, bias=False)
+    product = Subject(
+        network=network, batch=256, draw=lambda size, generator: torch.rand(size, 64),
+        loss_of=lambda batch: network(batch).sum(),
+    )  # fmt: skip
+    began = time.perf_counter()
+    costs = {operator.name: operator for operator in operators(product)}
+    took = time.perf_counter() - began
+    assert costs["aten::mm"].calls == 2
+    wholes = [operator.seconds / operator.share for operator in costs.values()]
+    assert wholes == pytest.approx([wholes[0]] * len(wholes))  # each a share of the same whole
+    assert wholes[0] < took
 
 
 def test_operators_and_their_trace(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

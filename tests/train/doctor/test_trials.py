@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,80 @@ def test_threads_that_gain_nothing_are_left_to_others(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("price_list")
+@pytest.mark.parametrize(("gain", "count"), [(1.07, 1), (1.09, 2)])
+def test_a_thread_more_has_to_gain_a_twelfth(
+    gain: float, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.machine, "physical_cores", lambda: 2)
+
+    class Shared(Priced):
+        def price(self, windows: int, precision: str) -> float:
+            return PRICE / (gain if torch.get_num_threads() == 2 else 1)
+
+    assert chosen(Shared(), "threads")[1].value == count
+
+
+def test_a_number_of_threads_three_times_as_slow_is_given_up_after_a_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module.machine, "physical_cores", lambda: 4)
+    costs, bounds = {1: 8.0, 2: 4.0, 4: 5.0}, dict[int, tuple[float, float]]()
+
+    def seconds(bare: Bare, batch: Any, *, threads: int, limit: float, hopeless: float, **_: Any) -> float:  # fmt: skip
+        bounds[threads] = limit, hopeless
+        return costs[threads]
+
+    monkeypatch.setattr(Bare, "seconds", seconds)
+    assert chosen(Priced(), "threads")[1].value == 2
+    assert bounds == {n: (pytest.approx(0.5 / 3), s) for n, s in {1: math.inf, 2: 24, 4: 12}.items()}  # fmt: skip
+
+
+@pytest.mark.usefixtures("price_list")
+@pytest.mark.parametrize(("gain", "precision"), [(1.07, "float32"), (1.09, "bf16")])
+def test_bfloat16_has_to_gain_a_twelfth(gain: float, precision: str) -> None:
+    assert chosen(Priced(float32=(gain - 1) * PRICE), "precision")[1].value == precision
+
+
+@pytest.mark.usefixtures("price_list")
+@pytest.mark.parametrize(("loss", "precision"), [(1.01, "bf16"), (1.03, "float32")])
+def test_bfloat16_may_cost_a_fiftieth_of_the_loss(loss: float, precision: str) -> None:
+    class Hurt(Priced):
+        def loss(self, batch: Tensor) -> Tensor:
+            return super().loss(batch) * (loss if torch.is_autocast_enabled("cpu") else 1)
+
+    assert chosen(Hurt(float32=0.02), "precision")[1].value == precision
+
+
+@pytest.mark.usefixtures("price_list")
+def test_bfloat16_is_not_taken_where_there_is_no_time_to_compare() -> None:
+    """Twenty steps of 0.1 s in each precision do not fit in two seconds."""
+    _, found = chosen(Priced(float32=0.1, bf16=0.05), "precision")
+    assert found.value == "float32"
+    assert "no time" in found.why
+
+
+def test_the_rate_of_a_streamed_training_leaves_out_its_first_two_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They take 10 s each, while workers start; later ones half a second."""
+    now, steps = 0.0, 0
+
+    def step(bare: Bare, batch: Tensor) -> None:
+        nonlocal now, steps
+        steps += 1
+        now += 10.0 if steps <= 2 else 0.5
+
+    monkeypatch.setattr(Bare, "step", step)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now))
+    rate = module._streaming_rate
+    assert rate(streaming(0), subject(Priced()), 2.0) == 8 / 0.5
+    assert steps == 2 + 4
+    steps = 0
+    assert rate(streaming(0), subject(Priced()), 0.1) == 8 / 0.5
+    assert steps == 2 + 3  # three at least
+
+
+@pytest.mark.usefixtures("price_list")
 def test_bfloat16_is_taken_where_it_is_faster_and_as_good() -> None:
     _, found = chosen(Priced(float32=0.02), "precision")
     assert found.value == "bf16"
@@ -231,13 +306,19 @@ def test_no_worker_is_started_for_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module.machine, "physical_cores", lambda: 8)
     rates = {0: 100.0, 1: 105.0, 2: 130.0, 4: 135.0, 8: 40.0}
 
+    tried: list[int] = []
+
     def streamed(loader: StreamingLoader, *_: Any) -> float:
+        tried.append(loader.workers)
         return rates[loader.workers]
 
     monkeypatch.setattr(module, "_streaming_rate", streamed)
     assert tune_workers(streaming, subject(Priced())).value == 2
+    assert tried == [0, 1, 2, 4, 8]
     rates[2] = rates[4] = 100.0
+    tried.clear()
     assert tune_workers(streaming, subject(Priced())).value == 0
+    assert tried == [0, 1, 2, 4]  # four bring no more than none, so eight are not started
 
 
 def test_rates_in_words() -> None:

@@ -1,0 +1,66 @@
+"""Settings and results of a training stay as they were made; what a run fills in may change."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demandcast import train
+from demandcast.train.doctor import Doctor, Facts
+from demandcast.train.training import TrainingLog
+from demandcast.train.watch import Watch
+
+FILLED = {"Budget", "Load", "Subject", "TrainingLog"}  # or shortened, while a run goes on
+OPTIONS = {"Doctor", "Facts", "Job", "Objective", "Subject", "Training", "Watch"}
+
+
+def dataclasses() -> dict[str, Any]:
+    names = [m.name for m in pkgutil.walk_packages(train.__path__, "demandcast.train.")]
+    modules = [importlib.import_module(n) for n in names if not n.endswith(".throughput")]
+    return {
+        name: kind
+        for module in modules
+        for name, kind in inspect.getmembers(module, inspect.isclass)
+        if is_dataclass(kind) and kind.__module__ == module.__name__
+    }
+
+
+def test_what_is_made_once_stays_as_it_is() -> None:
+    frozen = {n: kind.__dataclass_params__.frozen for n, kind in dataclasses().items()}
+    assert {name for name, fixed in frozen.items() if not fixed} == FILLED
+
+
+def test_options_are_given_by_name() -> None:
+    """A positional option would change its meaning with every one that is added."""
+    by_name = {n for n, kind in dataclasses().items() if all(f.kw_only for f in fields(kind))}
+    assert by_name == OPTIONS
+
+
+def test_rates_of_less_than_a_second_are_by_the_second() -> None:
+    assert TrainingLog(windows=10, seconds=0.5).windows_per_second == 20
+    facts = Facts(steps=1, batch=4, phases={"forward": 0.5}, ceiling=0.5)
+    assert facts.windows_per_second == 8
+    assert facts.of_ceiling == pytest.approx(16)
+
+
+def test_what_was_not_measured_is_one_core_with_one_thread_and_no_worker() -> None:
+    facts = Facts(steps=1, batch=4, phases={}, ceiling=1.0)
+    assert (facts.physical, facts.threads, facts.workers) == (1, 1, 0)
+    assert (facts.run, facts.measuring, facts.syncs) == (0, 0, 0)
+    assert (facts.memory_used, facts.memory_free, facts.memory_total) == (0, 0, 0)
+
+
+def test_a_run_shows_its_bar_and_begins_anew_unless_told_otherwise() -> None:
+    folder = Path("run")
+    assert Watch().progress
+    assert Watch(checkpoint=folder).resume_from is None
+    assert Watch(checkpoint=folder, resume=True).resume_from == folder
+    assert Watch().doctor is None
+    assert Watch(diagnose=True).doctor == Doctor()
+    assert Watch(diagnose=Doctor(budget=3.0)).doctor == Doctor(budget=3.0)
