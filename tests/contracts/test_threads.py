@@ -16,6 +16,7 @@ import demandcast as dc
 from demandcast import registry
 from demandcast.models.base import NeuralForecaster
 from demandcast.panel.panel import Panel
+from demandcast.train.doctor.bare_loop import Bare
 
 NEURAL = [n for n, kind in registry.classes().items() if issubclass(kind, NeuralForecaster)]
 SMALL: dict[str, Any] = {"horizon": 7, "context": 28, "max_steps": 3, "batch_size": 8, "seed": 3}
@@ -83,7 +84,12 @@ def trained(seed: int, **hyper: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])
-def test_any_network_draws_its_own_random_numbers(precision: str) -> None:
+def test_any_network_draws_its_own_random_numbers(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials of "auto" draw too; here they run, but find all steps equally fast, so that no clock chooses."""
+    times = Bare.times
+    monkeypatch.setattr(Bare, "times", lambda *args, **how: [1e-3] * len(times(*args, **how)))
     torch.manual_seed(1)
     alone = trained(0, precision=precision)
     torch.manual_seed(2)
