@@ -90,3 +90,16 @@ def test_a_file_is_read_back_or_refused_where_a_bit_differs(tmp_path: Path) -> N
         read_tensors(path)
     with pytest.raises(CheckpointError, match="is not a file"):
         read_tensors(tmp_path)
+
+
+def test_a_network_has_at_most_a_hundred_modules_for_each_weight_and_a_hundred_more() -> None:
+    """Most have no weights of their own; a damaged manifest could ask for any number."""
+
+    def build(modules: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(2, 1, bias=False), *(nn.Identity(),) * (modules - 1))
+
+    weights = {"0.weight": torch.ones(1, 2)}
+    network = restore_network(lambda: build(200), weights, Path("here"))
+    assert torch.equal(network.get_parameter("0.weight"), weights["0.weight"])
+    with pytest.raises(CheckpointError, match="more modules than the file has weights for"):
+        restore_network(lambda: build(201), weights, Path("here"))

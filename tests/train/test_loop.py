@@ -50,13 +50,19 @@ def test_the_rate_that_is_watched_is_that_of_the_steps_since_the_last_entry(
 
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(State, "write", write)
-    monkeypatch.setattr(ThreadLimit, "check_rate", lambda limit, rate: rates.append(rate))
+
+    def check_rate(limit: ThreadLimit, rate: float) -> str | None:
+        rates.append(rate)
+        return "slower" if rate < 3 else None
+
+    monkeypatch.setattr(ThreadLimit, "check_rate", check_rate)
     rows: ResidentLoader[Tensor] = ResidentLoader(
         Rows(), lambda step, g: torch.zeros(8, dtype=torch.int64), torch.device("cpu")
     )
     training = Training(max_steps=75, batch_size=8, validate_every=30, checkpoint_every=40)
-    loop.train(
+    log = loop.train(
         Objective(network=network, loss_of=loss, validate=validate), rows, training,
         watch=Watch(progress=False, checkpoint=tmp_path),
     )  # fmt: skip
     assert rates == pytest.approx([8 / 2, 8 / 4])
+    assert log.notes == ["step 75: slower"]

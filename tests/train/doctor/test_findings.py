@@ -227,6 +227,28 @@ def test_a_fault_is_told_from_its_threshold_on(
 
 
 @pytest.mark.parametrize(
+    ("fault", "facts"),
+    [
+        ("slow_getitem", STREAMED | {"phases": {"wait": 3.0, "forward": 17.0}}),
+        ("gather", {"phases": {"wait": 3.0, "forward": 7.0}}),
+        ("copies", ON_GPU | {"pinned": True, "phases": {"copy": 3.0, "forward": 17.0}}),
+        ("slow_storage", STREAMED | {"fetch_cpu": 0.5e-3} | step_with(wait=0.5)),
+        ("few_threads", {"threads": 1, "by_threads": {1: 100.0, 2: 130.0}}),
+        ("busy_machine", {"others": 1.0, "queued": 0.05}),
+        ("tiny_batches", {"by_batch": {64: 100.0, 256: 200.0}}),
+        ("launch_bound", GPU | {"device_busy": 0.5}),
+        ("launch_bound", ON_GPU | {"device_busy": 0.2, "phases": {"rest": 0.5, "forward": 0.5}}),
+        ("validation", {"phases": {"validation": 3.0, "forward": 7.0}}),
+        ("validation", {"phases": {"validation": 3.0, "logging": 3.0, "forward": 4.0}}),
+        ("logging", {"phases": {"logging": 3.0, "forward": 17.0}}),
+    ],
+)
+def test_a_threshold_itself_is_notable(fault: str, facts: dict[str, Any]) -> None:
+    """15 % of a step, 30 % of a step at hand, 1.3 times the rate, twice the rate, half of the device."""
+    assert [found.fault for found in explain(replace(HEALTHY, **facts))] == [fault]
+
+
+@pytest.mark.parametrize(
     ("facts", "gain"),
     [
         (STREAMED | step_with(wait=0.5), 2.0),  # none of the wait is left

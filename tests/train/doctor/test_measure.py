@@ -137,6 +137,16 @@ def test_the_machine_is_read_from_what_linux_tells(
     assert machine._resident() == 30 * 4096
 
 
+def test_cores_are_those_that_the_system_lets_this_process_run_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {7, 2}, raising=False)
+    assert cores() == (2, 7)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == (0, 1, 2)  # all, where the system knows no such limit
+
+
 def test_a_load_is_what_was_spent_between_two_readings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cores are busy for at most all of the time, and a reading that goes back counts as none."""
     times = iter([10.0, 12.0])
@@ -178,8 +188,9 @@ def test_facts_are_read_from_the_run_and_its_trials(monkeypatch: pytest.MonkeyPa
         limits.append(limit)
         return [0.01, 0.02, 0.06]
 
-    def seconds(bare: Bare, batch: Tensor, *, limit: float, threads: int | None = None, **_: Any) -> float:  # fmt: skip
+    def seconds(bare: Bare, batch: Tensor, *, limit: float, threads: int | None = None, hopeless: float = 0, **_: Any) -> float:  # fmt: skip
         limits.append(limit)
+        assert hopeless == (0 if threads is None else pytest.approx(5 * 0.02))  # of the median
         return 0.04 if threads is None else 0.01
 
     monkeypatch.setattr(Bare, "times", times)
@@ -215,7 +226,7 @@ def test_what_the_doctor_takes_is_its_own_time_and_that_of_its_marks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A step has a beginning and six marks; here each of the seven takes a second."""
-    now = 0.0
+    now = 50.0
 
     def second(*_: Any) -> None:
         nonlocal now

@@ -118,6 +118,29 @@ def test_a_batch_is_bounded_by_the_memory_that_is_free(monkeypatch: pytest.Monke
     assert "memory is short" in found.why
 
 
+def test_batches_are_tried_for_three_fifths_of_the_time_and_the_best_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A step takes a second whatever it holds; 10 s of 25 are for the batch, a second and a bit a trial."""
+    now, tried = 0.0, list[tuple[int, float]]()
+
+    def seconds(bare: Bare, batch: Tensor, *, limit: float, **_: Any) -> float:
+        nonlocal now
+        now += 1.0
+        tried.append((len(batch), limit))
+        return 1.0
+
+    monkeypatch.setattr(Bare, "seconds", seconds)
+    monkeypatch.setattr(Bare, "fits", lambda bare: 1 << 40)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now))
+    training = Training(batch_size=8, max_steps=1_000_000)
+    _, (found,) = choose_by_trial(subject(Priced()), training, ["batch_size"], seconds=25.0)
+    sizes = [8 * 2**k for k in range(7)]
+    assert tried == [*((size, 10 / 8) for size in sizes), (sizes[-1], 10 / 10)]
+    assert found.value == sizes[-1]
+    assert "time was up" in found.why
+
+
 @pytest.mark.usefixtures("price_list")
 def test_running_out_of_memory_in_a_trial_is_survived() -> None:
     class Greedy(Priced):
@@ -147,6 +170,7 @@ def test_another_batch_means_as_many_windows_and_the_root_of_the_rate() -> None:
     assert larger.learning_rate == pytest.approx(2e-3)
     assert larger.average == pytest.approx(0.99**4)  # of a quarter of the steps
     assert resize_batch(training, 64) == training
+    assert resize_batch(training, 64 * 1000).validate_every == 1  # a step at least
 
 
 @pytest.mark.usefixtures("price_list")
@@ -187,6 +211,22 @@ def test_a_thread_more_has_to_gain_a_twelfth(
             return PRICE / (gain if torch.get_num_threads() == 2 else 1)
 
     assert chosen(Shared(), "threads")[1].value == count
+
+
+@pytest.mark.parametrize(("cores", "tried"), [(1, [1]), (4, [1, 2, 4]), (12, [1, 2, 4, 8, 12])])
+def test_threads_are_doubled_up_to_all_cores(
+    cores: int, tried: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    def seconds(bare: Bare, batch: Any, *, threads: int, **_: Any) -> float:
+        counts.append(threads)
+        return 1 / threads
+
+    monkeypatch.setattr(module.machine, "physical_cores", lambda: cores)
+    monkeypatch.setattr(Bare, "seconds", seconds)
+    assert chosen(Priced(), "threads")[1].value == cores
+    assert counts == tried
 
 
 def test_a_number_of_threads_three_times_as_slow_is_given_up_after_a_step(
