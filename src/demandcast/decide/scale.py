@@ -26,7 +26,7 @@ from demandcast.forecaster import Forecaster, Learning, fit
 from demandcast.panel.panel import Panel
 
 Doubles = NDArray[np.float64]
-MEMBERS = ("zero_shot", "level_shape")  # forecast the total
+MEMBERS = ("zero_shot", "level_shape", "seasonal_naive")  # forecast the total
 STRENGTHS = (0.0, 0.5, 1.0)
 LEVELS = (0.5, 0.7, 0.8, 0.9)  # of demand over the horizon, whose loss is compared
 TRIALS = 6  # earlier cutoffs, one horizon apart
