@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from dataclasses import fields, is_dataclass
+from dataclasses import FrozenInstanceError, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from demandcast import train
-from demandcast.train.doctor import Doctor, Facts
-from demandcast.train.training import TrainingLog
+from demandcast.train.doctor import Diagnosis, Doctor, Facts
+from demandcast.train.training import Training, TrainingLog
 from demandcast.train.watch import Watch
 
 FILLED = {"Budget", "Load", "Subject", "TrainingLog"}  # or shortened, while a run goes on
@@ -40,6 +40,34 @@ def test_options_are_given_by_name() -> None:
     """A positional option would change its meaning with every one that is added."""
     by_name = {n for n, kind in dataclasses().items() if all(f.kw_only for f in fields(kind))}
     assert by_name == OPTIONS
+
+
+def test_facts_stay_as_they_were_measured() -> None:
+    facts = Facts(steps=1, batch=4, phases={"forward": 0.5}, ceiling=1.0)
+    assert facts.step == 0.5
+    with pytest.raises(FrozenInstanceError):
+        facts.phases = {}  # type: ignore[misc]
+
+
+def test_defaults_that_change_every_forecast() -> None:
+    """Whoever changes one changes the numbers of all networks, and says so in the changelog."""
+    training = Training()
+    assert training.batch == 64  # not left open
+    assert asdict(training) == {
+        "max_steps": 1000, "epochs": None, "batch_size": 64, "learning_rate": 1e-3, "warmup": 0.05,
+        "weight_decay": 1e-2, "clip": 10.0, "average": 0.99, "patience": 10, "validate_every": 50, "seed": 0,
+        "checkpoint_every": 200, "precision": "float32", "threads": None, "loader": "auto", "workers": "auto",
+        "pin_memory": "auto", "devices": 1,
+    }  # fmt: skip
+
+
+def test_the_diagnosis_is_no_part_of_what_a_log_prints_and_compares() -> None:
+    """It is a page of text, and its times differ from run to run."""
+    facts = Facts(steps=1, batch=4, phases={"forward": 0.5}, ceiling=1.0)
+    log = TrainingLog(steps=3, windows=12, seconds=2.0, diagnosis=Diagnosis(facts))
+    assert log.windows_per_second == 6
+    assert log == TrainingLog(steps=3, windows=12, seconds=2.0)
+    assert "diagnosis" not in repr(log)
 
 
 def test_rates_of_less_than_a_second_are_by_the_second() -> None:
