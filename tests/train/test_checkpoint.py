@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from demandcast.errors import CheckpointError
-from demandcast.train.checkpoint import read_tensors, restore_network, take, write_tensors
+from demandcast.train.checkpoint import (
+    read_tensors,
+    reading_facts,
+    restore_network,
+    take,
+    write_tensors,
+)
 
 LARGE = {
     "a layer": lambda: nn.Linear(10**7, 10**4),
@@ -103,3 +109,15 @@ def test_a_network_has_at_most_a_hundred_modules_for_each_weight_and_a_hundred_m
     assert torch.equal(network.get_parameter("0.weight"), weights["0.weight"])
     with pytest.raises(CheckpointError, match="more modules than the file has weights for"):
         restore_network(lambda: build(201), weights, Path("here"))
+
+
+def test_of_a_long_reason_three_hundred_letters_are_shown() -> None:
+    """An error of torch about many weights fills pages."""
+
+    def fail() -> nn.Module:
+        raise ValueError("x" * 1000)
+
+    with pytest.raises(CheckpointError, match=r"\(x{300}\)"), reading_facts(Path("here")):
+        fail()
+    with pytest.raises(CheckpointError, match=r"\(x{300}\)"):
+        restore_network(fail, {}, Path("here"))

@@ -264,7 +264,7 @@ def test_programs_beside_this_one_share_its_threads_equally(threads: int, share:
 def test_the_end_of_a_process_is_said_with_its_last_words() -> None:
     program = [sys.executable, "-c", "raise ValueError('no such disk')"]
     with (
-        pytest.raises(WorkerError, match=r"no such disk.*devices=1"),
+        pytest.raises(WorkerError, match=r"\(ValueError: no such disk\).*devices=1"),
         launch_group(2, program, "cpu"),
     ):
         pass
