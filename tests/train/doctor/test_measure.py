@@ -82,27 +82,25 @@ def test_a_wait_for_a_core_longer_than_the_step_is_not_subtracted(
     assert min(times) > 0
 
 
-def test_a_step_that_only_waited_for_a_core_still_takes_its_time(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("threads", "waits", "taken"), [(1, 0.25, 1.5), (1, 1, 2), (2, 0.25, 2)])
+def test_a_wait_for_a_core_is_left_out_where_one_thread_works(
+    threads: int, waits: float, taken: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step of zero seconds would have no rate."""
+    """Steps take 2 s, of which a share is waited; one that only waited takes its time, for zero seconds have no rate."""
     now = 0.0
-
-    def clock() -> float:
-        return now
 
     def step(bare: Bare, batch: Tensor) -> None:
         nonlocal now
         now += 2.0
 
-    monkeypatch.setattr(bare_loop, "queued", clock)
-    monkeypatch.setattr(bare_loop, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(bare_loop, "queued", lambda: waits * now)
+    monkeypatch.setattr(bare_loop, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(Bare, "step", step)
     counted = subject()
     with restore_after(counted.network):
         bare = Bare(counted)
-        times = bare.times(bare.batch(), limit=0.0, least=3, threads=1, alone=True)
-    assert times == [2.0, 2.0, 2.0]
+        times = bare.times(bare.batch(), limit=0.0, least=3, threads=threads, alone=True)
+    assert times == [taken] * 3
 
 
 def test_trials_take_as_many_steps_as_asked_for() -> None:
