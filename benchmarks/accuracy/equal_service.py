@@ -26,6 +26,7 @@ RULE: dict[str, Any] = {"lead_time": 2, "review": 7, "cost_under": 1, "cost_over
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965, 0.98, 0.99, 0.998)
 BEYOND = (0.9995, 0.9999, 0.99999, 0.999999)  # of mean + z sigma, whose law is not Normal
 DAYS = (6, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 23, 26, 30, 35, 40)
+TITLES = {"m5": "M5, 1,000 items, units", "rossmann": "Rossmann, 100 stores, euros"}
 AT = {"service": (0.85, 0.9, 0.95), "fill_rate": (0.9, 0.95, 0.98)}
 WINDOWS = (14, 28, 56)  # days that the usual rules may average
 ITEMS, SEED = 1_000, 0
@@ -128,20 +129,28 @@ def between(
 
 
 def draw(curves: pl.DataFrame, names: list[str], path: Path) -> None:
-    """Draw cost against realised fill rate, a line a rule."""
+    """Draw stock against realised fill rate, a line a rule."""
     from matplotlib.figure import Figure
 
-    chart = Figure(figsize=(5 * len(names), 4), layout="constrained")
+    from demandcast.report.figures import BLUE, INK, ORANGE
+
+    labels = {SIGMA: "mean + z sigma", COVER: "days of cover"}
+    colours = {SIGMA: ORANGE, COVER: INK}
+    chart = Figure(figsize=(5 * len(names), 3.6), layout="constrained")
     for place, name in enumerate(names, 1):
         ax = chart.add_subplot(1, len(names), place)
-        for (rule,), own in curves.filter(pl.col("data") == name).group_by(
+        for (rule,), rows in curves.filter(pl.col("data") == name).group_by(
             "model", maintain_order=True
         ):
-            own = own.sort("fill_rate").filter(pl.col("fill_rate").is_between(0.85, 0.995))
-            ax.plot(own["fill_rate"], own["held"], marker="o", markersize=3, label=str(rule))
-        ax.set_title(name)
-        ax.set_xlabel("fill rate realised")
-        ax.set_ylabel("units held at the end of a week, all items")
+            rule, rows = str(rule), rows.sort("fill_rate")
+            rows = rows.filter(pl.col("fill_rate").is_between(0.85, 0.995))
+            colour, label = colours.get(rule, BLUE), labels.get(rule, rule)
+            ax.plot(rows["fill_rate"] * 100, rows["held"] / 1000, "o-", color=colour, markersize=3, label=label)  # fmt: skip
+        ax.set_title(TITLES[name], loc="left", fontsize="medium")
+        ax.set_xlabel("fill rate realised, %")
+        ax.set_ylabel("held at the end of a week, thousands")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_ylim(bottom=0)
         ax.legend(frameon=False)
     chart.savefig(path, dpi=120)
 
