@@ -30,9 +30,14 @@ def reckons(stock: Stock, policy: Policy) -> NDArray[np.bool_]:
     return stock.by_cost & (stock.longest_lead > 0) & np.isinf(stock.life) & lost
 
 
+def _steps(stock: Stock) -> Ints:
+    """Return the steps until the window of the next order ends, (N,)."""
+    return stock.longest_lead + 2 * stock.review
+
+
 def horizon(stock: Stock, policy: Policy) -> int:
     """Return the steps of a forecast that let every order reckon with the next one."""
-    return int((stock.steps + reckons(stock, policy) * stock.review).max())
+    return int(np.where(reckons(stock, policy), _steps(stock), stock.steps).max())
 
 
 def look_further(
@@ -47,11 +52,10 @@ def look_further(
         stock: Of the items.
         policy: The rule.
     """
-    enough = stock.longest_lead + 2 * stock.review <= paths.shape[2]
-    items = np.flatnonzero(reckons(stock, policy) & enough)
+    items = np.flatnonzero(reckons(stock, policy) & (_steps(stock) <= paths.shape[2]))
     if not len(items):
         return None
-    if len(items) < len(enough):
+    if len(items) < len(paths):
         paths, leads = paths[items], leads[items]
         interval, stock = interval.select(items), stock.select(items)
     return TwoWindows(paths, leads, interval, stock, items)
@@ -59,7 +63,7 @@ def look_further(
 
 def note_on_steps(steps: int, stock: Stock, policy: Policy) -> tuple[str, ...]:
     """Return a note on the orders that cannot reckon with the next one, as too few steps are forecast."""
-    needed = stock.longest_lead + 2 * stock.review
+    needed = _steps(stock)
     short = reckons(stock, policy) & (needed > steps)
     if not short.any():
         return ()
@@ -89,15 +93,10 @@ class TwoWindows:
         """Return the expected cost of each item's order, (N,), in both windows."""
         return self._cost(order, np.arange(len(order)))
 
-    def targets(self, target: Doubles) -> Doubles:
-        """Return what each order should bring at lowest cost, (N,), searched from the critical fractile down.
-
-        Args:
-            target: What it brings at the critical fractile, (N,): the most that can be best.
-        """
+    def targets(self) -> Doubles:
+        """Return what each order should bring at lowest cost, (N,), searched from the critical fractile down."""
         stock = self._stock
-        best, least = target.copy(), np.full(len(target), np.inf)
-        tried = np.full(len(target), np.nan)
+        best, least, tried = (np.full(len(self.items), start) for start in (np.nan, np.inf, np.nan))
         for share in SHARES:
             level = fractile(self._interval.need, share * stock.critical)
             order = in_packs(level, stock.pack)

@@ -25,6 +25,7 @@ from demandcast.decide.interval import (
 from demandcast.decide.next_order import TwoWindows, look_further, note_on_steps
 from demandcast.decide.reorder import Reorder, reorder_levels
 from demandcast.decide.rules import (
+    CLOSE,
     FIXED_QUANTITY,
     Policy,
     cheapest_packs,
@@ -286,7 +287,7 @@ def decide(
         further = look_further(paths, leads, interval, stock, policy)
         notes = note_on_steps(paths.shape[2], stock, policy)
         if further is not None:
-            target[further.items] = further.targets(target[further.items])
+            target[further.items] = further.targets()
         amount, why = _in_whole_packs(interval, stock, target, further)
         level = interval.position + target
     else:
@@ -373,8 +374,7 @@ def lead_times(stock: Stock, paths: int) -> Ints:
         return stock.delivered(observed_leads(stock.observed, paths))
     if (stock.deviation > 0).any():
         drawn = random_leads(stock.lead, stock.deviation, paths)
-        most = np.ceil(stock.lead + 3 * stock.deviation - 1e-9).astype(np.int64)
-        return stock.delivered(np.minimum(drawn, most[:, None]))
+        return stock.delivered(np.minimum(drawn, stock.longest[:, None]))
     return stock.delivered(np.asarray(stock.lead, np.int64))
 
 
@@ -499,8 +499,7 @@ def _kept_useful(
     fixed = np.full(len(amount), reorders)
     if interval.fresh is not None:
         sold = np.maximum(np.median(interval.fresh, 1), 0)
-        most = np.where(np.isfinite(sold), np.floor(sold / stock.pack + 1e-9) * stock.pack, np.inf)
-        most = np.where(most < in_packs(stock.minimum, stock.pack), 0, most)
+        most = _packs_within(sold, stock)
         cut = (amount > most) & (~stock.by_cost | fixed)
         amount, why = np.where(cut, most, amount), np.where(cut, "shelf life", why)
     ending = fixed & (stock.until < stock.arrival + stock.review)
@@ -516,9 +515,7 @@ def _in_time(
     """Return orders of items that may be ordered now, and the reason of those that a date decides."""
     ending = stock.until < stock.arrival + stock.review
     why = np.where(ending & (why != "limit"), "phase-out", why)
-    if stock.schedule is None:
-        return amount, why
-    may = stock.schedule.may_order
+    may = stock.may_order
     return np.where(may, amount, 0), np.where(may, why, "calendar")
 
 
@@ -526,11 +523,12 @@ def _apply_limits(
     amount: Doubles, why: NDArray[np.str_], interval: Interval, stock: Stock
 ) -> tuple[Doubles, NDArray[np.str_]]:
     """Return orders that keep stock on hand and on order at the maximum or below, and the reason of each."""
-    least = in_packs(stock.minimum, stock.pack)
-    room = np.maximum(stock.maximum - interval.position, 0)
-    most = np.full(len(room), np.inf)
-    bounded = np.isfinite(room)
-    most[bounded] = np.floor(room[bounded] / stock.pack[bounded] + 1e-9) * stock.pack[bounded]
-    most = np.where(most < least, 0, most)
+    most = _packs_within(np.maximum(stock.maximum - interval.position, 0), stock)
     why = np.where(amount > most, "limit", why)
     return np.minimum(amount, most), why
+
+
+def _packs_within(room: Doubles, stock: Stock) -> Doubles:
+    """Return the whole packs that units have room for, (N,); 0 where a minimum order does not fit."""
+    packs = np.floor(room / stock.pack + CLOSE) * stock.pack
+    return np.where(packs < in_packs(stock.minimum, stock.pack), 0, packs)

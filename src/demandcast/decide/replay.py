@@ -92,7 +92,7 @@ class Replay:
                     play,
                     self.panels,
                     self.actual,
-                    _starts(stock, self.panels),
+                    _at_rounds(stock, _first(self.panels), len(self.panels)),
                     policy,
                     int(stock.review[0]),
                 )
@@ -242,8 +242,8 @@ def play_forecasts(
         seconds: Seconds that the forecasts of a model took in all.
     """
     rounds, step = len(panels), int(start.review[0])
-    starts = _starts(start, panels)
-    steps = max(int((r * step + s.arrival + s.review).max()) for r, s in enumerate(starts))
+    starts = _at_rounds(start, _first(panels), rounds)
+    steps = _steps_to_the_last_window(starts, step)
     actual = np.nan_to_num(panels[0].future_target(steps).astype(np.float64))
     horizon = max(next_order.horizon(placed, policy) for placed in starts)
     least = min((f.horizon for own in forecasts.values() for f in own), default=horizon)
@@ -330,11 +330,22 @@ def check_folds(start: Stock, horizon: int, step: int, *, folds: int) -> None:
         )  # fmt: skip
 
 
-def _starts(start: Stock, panels: list[Panel]) -> list[Stock]:
+def _first(panels: list[Panel]) -> Now:
+    """Return when the first round's orders are placed."""
+    return Now(int(panels[0].ends().max()), panels[0].freq)
+
+
+def _at_rounds(start: Stock, first: Now, rounds: int) -> list[Stock]:
     """Return the stock table as it holds at each round: lead times and review periods follow the calendar."""
     if not start.dated:
-        return [start] * len(panels)
-    return [start.at(Now(int(panel.ends().max()), panel.freq)) for panel in panels]
+        return [start] * rounds
+    step = int(start.review[0])
+    return [start.at(Now(first.step + r * step, first.freq)) for r in range(rounds)]
+
+
+def _steps_to_the_last_window(starts: list[Stock], step: int) -> int:
+    """Return the steps from the first round to the end of the window that ends last."""
+    return max(int((r * step + s.arrival + s.review).max()) for r, s in enumerate(starts))
 
 
 def _steps(start: Stock, panel: Panel, rounds: int) -> int:
@@ -354,9 +365,8 @@ def _steps(start: Stock, panel: Panel, rounds: int) -> int:
         )  # fmt: skip
     end = int(panel.ends().max())
     while True:
-        placed = [start.at(Now(end - steps + r * step, panel.freq)) for r in range(rounds)]
-        needed = max(int((r * step + s.arrival + s.review).max()) for r, s in enumerate(placed))
-        if needed <= steps:
+        placed = _at_rounds(start, Now(end - steps, panel.freq), rounds)
+        if _steps_to_the_last_window(placed, step) <= steps:
             return steps
         steps += 1
 
@@ -389,10 +399,7 @@ def horizon_of_rounds(panel: Panel, start: Stock, policy: Policy, rounds: int) -
     The last window ends with the panel, and known covariates may end there too.
     """
     first = int(panel.ends().max()) - _steps(start, panel, rounds)
-    step = int(start.review[0])
-    starts = [start]
-    if start.dated:
-        starts = [start.at(Now(first + r * step, panel.freq)) for r in range(rounds)]
+    starts = _at_rounds(start, Now(first, panel.freq), rounds)
     least = max(placed.horizon for placed in starts)
     horizon = max(next_order.horizon(placed, policy) for placed in starts)
     beyond = int((panel.extents - panel.lengths).min())
@@ -484,11 +491,7 @@ def _play(
     """Order in every round, `step` steps apart, and serve the demand that came; return one row a round."""
     n, steps = actual.shape
     start, items = starts[0], np.arange(n)
-    comes = np.zeros((n, steps + 1))
-    for ahead, units in start.arriving.items():
-        if ahead <= steps:
-            comes[:, ahead - 1] += units
-    comes[items, start.arrival] += start.on_order
+    comes = start.open_orders(steps + 1)
     on_hand = start.on_hand.copy()
     lost, held, ordered = np.zeros((n, steps)), np.zeros((n, steps)), []
     shelf = _Shelf(start, steps) if np.isfinite(start.life).any() else None

@@ -103,9 +103,16 @@ class Stock:
         return every if self.schedule is None else self.schedule.may_order
 
     @property
+    def longest(self) -> Ints:
+        """Longest likely lead time, (N,), delivery days aside: the longest observed, or the mean plus three deviations."""
+        if self.observed is not None:
+            return np.array([o.max() for o in self.observed], np.int64)
+        return np.ceil(self.lead + 3 * self.deviation - 1e-9).astype(np.int64)
+
+    @property
     def longest_lead(self) -> Ints:
-        """Longest likely lead time, (N,): the longest observed, or the mean plus three deviations."""
-        return self.delivered(_longest(self.lead, self.deviation, self.observed))
+        """Longest likely lead time, (N,), delivery days considered."""
+        return self.delivered(self.longest)
 
     @property
     def steps(self) -> Ints:
@@ -140,7 +147,7 @@ class Stock:
             return placed
         schedule = plan(
             self.order_days.tolist(), self.delivery_days.tolist(), now, np.ceil(self.lead).astype(np.int64),
-            _longest(self.lead, self.deviation, self.observed), self.review, lambda i: str(self.names[i]),
+            self.longest, self.review, lambda i: str(self.names[i]),
         )  # fmt: skip
         return replace(placed, schedule=schedule, review=schedule.review)
 
@@ -166,10 +173,3 @@ class Stock:
     def position(self) -> Doubles:
         """Stock on hand and on order less units owed, (N,)."""
         return self.on_hand + self.on_order + sum(self.arriving.values(), np.zeros(1))
-
-
-def _longest(lead: Doubles, deviation: Doubles, observed: list[Ints] | None) -> Ints:
-    """Return the longest likely lead times, (N,), delivery days aside."""
-    if observed is not None:
-        return np.array([o.max() for o in observed], np.int64)
-    return np.ceil(lead + 3 * deviation - 1e-9).astype(np.int64)
