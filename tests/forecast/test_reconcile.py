@@ -189,21 +189,27 @@ def test_a_level_that_is_not_trusted_changes_nothing() -> None:
         np.testing.assert_allclose(getattr(two, name), getattr(one, name), rtol=1e-4)
 
 
+def paths_rounded_and_not(series: Any, totals: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Reconciled paths of counts as they are, and as they were before they were rounded."""
+    rounded = series.reconcile(totals).samples
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Problem, "_rounded", lambda self, values, *_: values)
+        plain = series.reconcile(totals).samples
+    assert rounded is not None
+    assert plain is not None
+    return rounded, plain
+
+
 def test_rounded_counts_keep_their_means_and_move_totals_by_less_than_1() -> None:
     panel = panel_of(low=4.0)
     series = forecast_of(dc.Panel(**{**panel.__dict__, "target": np.rint(panel.target)}), window=40)
     store = forecast_of(panel.total("store"), window=60)
-    rounded = series.reconcile(store)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Problem, "_rounded", lambda self, values, *_: values)
-        plain = series.reconcile(store)
-    assert rounded.samples is not None
-    assert plain.samples is not None
-    np.testing.assert_array_equal(rounded.samples, np.rint(rounded.samples))
-    assert np.abs(rounded.samples - plain.samples).max() < 1 + 1e-5
-    assert np.abs(rounded.samples.sum(0) - plain.samples.sum(0)).max() < 1 + 1e-4
+    rounded, plain = paths_rounded_and_not(series, store)
+    np.testing.assert_array_equal(rounded, np.rint(rounded))
+    assert np.abs(rounded - plain).max() < 1 + 1e-5
+    assert np.abs(rounded.sum(0) - plain.sum(0)).max() < 1 + 1e-4
     # 5 standard errors of 50 paths, each of which is rounded by at most 1
-    assert np.abs(rounded.samples.mean(1) - plain.samples.mean(1)).max() < 5 * 0.5 / 50**0.5
+    assert np.abs(rounded.mean(1) - plain.mean(1)).max() < 5 * 0.5 / 50**0.5
 
 
 @pytest.mark.parametrize("weights", ["variance", "structure"])
@@ -380,14 +386,9 @@ def test_counts_of_days_move_no_total_of_weeks_by_1() -> None:
     counts = dc.Panel(**{**panel.__dict__, "target": np.rint(panel.target)})
     days = dc.local.WindowAverage(horizon=14).predict(counts, n_samples=20)
     weeks = dc.local.WindowAverage(horizon=2).predict(counts.total(["store", "item"], steps="week"), n_samples=20)  # fmt: skip
-    rounded = days.reconcile(weeks)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Problem, "_rounded", lambda self, values, *_: values)
-        plain = days.reconcile(weeks)
-    assert rounded.samples is not None
-    assert plain.samples is not None
-    assert np.abs(rounded.samples - plain.samples).max() < 1 + 1e-5
-    moved = (rounded.samples - plain.samples).astype(np.float64)
+    rounded, plain = paths_rounded_and_not(days, weeks)
+    assert np.abs(rounded - plain).max() < 1 + 1e-5
+    moved = (rounded - plain).astype(np.float64)
     assert np.abs(moved.sum(2)).max() < 1 + 1e-4
     assert np.abs(moved[:, :, :7].sum(2)).max() < 1 + 1e-4
     assert np.abs(moved.sum((0, 2))).max() < 1 + 1e-3

@@ -25,7 +25,7 @@ from demandcast.decide.calendar import Now
 from demandcast.decide.orders import Orders, decide
 from demandcast.decide.rules import Policy
 from demandcast.decide.scale import forecast_items
-from demandcast.decide.stock_table import ROW, read_stock
+from demandcast.decide.stock_table import read_stock, take_histories
 from demandcast.errors import ConfigError, DataError, FileError, way
 from demandcast.evaluate.backtest import backtest
 from demandcast.forecast.changes import Assignment, Change, Condition
@@ -39,8 +39,8 @@ from demandcast.frames.roles import find_roles
 from demandcast.frames.sheets import write_frame
 from demandcast.frames.source import open_table
 from demandcast.frames.steps_ahead import require_known
+from demandcast.panel.horizon import usual_folds
 from demandcast.panel.panel import Panel
-from demandcast.panel.successors import give_histories, predecessors
 from demandcast.reading import NamedColumns, Reading
 from demandcast.report.page import write_report
 
@@ -298,7 +298,7 @@ class Workspace:
         forecast = model.predict(panel)
         result, notes = None, list(forecast.notes)
         if asked.measure and asked.model != "auto":  # which measures itself
-            folds = min(2, (int(panel.lengths.max()) - 1) // (2 * asked.horizon))
+            folds = usual_folds(panel, asked.horizon)
             if folds:
                 say("measuring the accuracy on the end of the history")
                 result = backtest(
@@ -353,12 +353,7 @@ class Workspace:
             )
         if source is None:
             source = panel.keys.with_columns(pl.lit(0).alias("on_hand"))
-        rows = open_table(source, row=ROW).collect()
-        notes = []
-        pairs = predecessors(rows, panel.keys.columns)
-        if pairs is not None and pairs.height:
-            panel, successions = give_histories(panel, rows)
-            notes = [note.done for note in successions]
+        panel, successions = take_histories(panel, source)
         now = Now(int(panel.ends().max()), panel.freq)
         stock = read_stock(source, panel.keys, policy, now=now)
         late = int(panel.ends().max() - panel.ends().min())
@@ -372,8 +367,8 @@ class Workspace:
         if not scaled.keys.equals(panel.keys):
             stock = read_stock(source, scaled.keys, policy, now=now)
         orders = decide(scaled, stock, policy, panel=panel)
-        notes += [*stock.notes, *filter(None, [scaling]), *orders.notes]
-        shown = replace(stock, notes=tuple(notes))
+        notes = (*(note.done for note in successions), *stock.notes, scaling, *orders.notes)
+        shown = replace(stock, notes=tuple(filter(None, notes)))
         without_paths = replace(scaled, samples=None)  # which take much memory, and are not shown
         self.orders = replace(orders, forecast=without_paths, stock=shown)
 

@@ -102,7 +102,7 @@ def new(
     from demandcast.files import write_file
     from demandcast.frames.read import read_panel
     from demandcast.frames.source import open_table
-    from demandcast.panel.horizon import usual_horizon
+    from demandcast.panel.horizon import usual_folds, usual_horizon
 
     if not isinstance(table.source, str) or "://" in table.source:
         raise ConfigError(
@@ -120,7 +120,7 @@ def new(
     horizon = usual_horizon(panel)
     text = SETTINGS.format(
         name=table.name.encode("unicode_escape").decode(), table=_from(place, table.source), horizon=horizon,
-        freq=panel.schema.freq, folds=min(2, (int(panel.lengths.max()) - 1) // (2 * horizon)),
+        freq=panel.schema.freq, folds=usual_folds(panel, horizon),
         reading=_reading(panel, opened.columns, table.options, place),
     )  # fmt: skip
     write_file(outputs["settings.py"], text, what="the settings")

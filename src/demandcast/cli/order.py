@@ -268,15 +268,9 @@ def order(
 
 def _with_successors(panel: Panel, stock: str, decimal: str | None) -> Panel:
     """Give new items the history of those they replace, where the stock table names them; say what was done."""
-    from demandcast.decide.stock_table import ROW
-    from demandcast.frames.source import open_table
-    from demandcast.panel.successors import give_histories, predecessors
+    from demandcast.decide.stock_table import take_histories
 
-    rows = open_table(stock, decimal=decimal, row=ROW).collect()
-    pairs = predecessors(rows, panel.keys.columns)
-    if pairs is None or not pairs.height:
-        return panel
-    extended, notes = give_histories(panel, rows)
+    extended, notes = take_histories(panel, stock, decimal=decimal)
     for note in notes:
         show.say(note.text(options.as_option))
     return extended
@@ -314,12 +308,12 @@ def _forecast(
     from demandcast import registry
     from demandcast.forecaster import fit
 
-    forecaster: Any = registry.create(model, horizon=steps[-1], **hyper)
-    if "known" in forecaster.takes and panel.known_names:
+    horizon = steps[-1]
+    if "known" in registry.get(model).takes and panel.known_names:
         reach = int((panel.extents - panel.lengths).min())
-        horizon = min(max(reach, steps[0]), steps[-1])
+        horizon = min(max(reach, steps[0]), horizon)
         check_reach(panel, horizon)
-        forecaster = registry.create(model, horizon=horizon, **hyper)
+    forecaster: Any = registry.create(model, horizon=horizon, **hyper)
     show.say(f"fitting {forecaster}")
     fit(forecaster, panel, progress=show.shows_progress())
     if model == AUTO:

@@ -21,6 +21,8 @@ from demandcast.decide.stock_cells import Cells, key_columns, match_rows, name_o
 from demandcast.errors import ConfigError, DataError, SchemaError, Way, way
 from demandcast.frames.source import open_table
 from demandcast.frequency import Frequency
+from demandcast.panel.panel import Note, Panel
+from demandcast.panel.successors import give_histories, predecessors
 
 PREDECESSOR = re.compile(r"predecessor(_|$)")  # read by `demandcast.panel.successors`
 ARRIVING = re.compile(r"arriving_(-?\d+)")
@@ -135,6 +137,21 @@ def read_stock(
         return stock
     placed = stock.at(now)
     return replace(placed, notes=(*placed.notes, *_note_on_closed_days(placed, now)))
+
+
+def take_histories(
+    panel: Panel, source: Any, *, decimal: str | None = None
+) -> tuple[Panel, list[Note]]:
+    """Return the panel in which new items have the histories of those that a stock table says they replace.
+
+    Args:
+        panel: The history of all items.
+        source: As `read_stock` takes it.
+        decimal: The same.
+    """
+    rows = open_table(source, decimal=decimal, row=ROW).collect()
+    pairs = predecessors(rows, panel.keys.columns)
+    return give_histories(panel, rows) if pairs is not None and pairs.height else (panel, [])
 
 
 def _names_predecessor(column: str) -> bool:

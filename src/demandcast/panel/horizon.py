@@ -1,4 +1,4 @@
-"""How many steps to forecast where nobody says it."""
+"""How many steps to forecast, and from how many cutoffs to measure, where nobody says it."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ def usual_horizon(panel: Panel) -> int:
     usual = next((n for name, n in USUAL.items() if freq == name or freq.startswith(f"{name}-")), 0)
     usual = usual or max(2, panel.freq.period)
     return max(1, min(usual, int(panel.lengths.max()) // SHARE))
+
+
+def usual_folds(panel: Panel, horizon: int) -> int:
+    """Return the cutoffs of a short backtest: two, or as many as leave a history of as many steps before them; 0 where there is none."""
+    return min(2, (int(panel.lengths.max()) - 1) // (2 * horizon))
